@@ -1,1 +1,41 @@
-//! nn
+//! The ground floor of the networks: everything above it in Latentrace speaks libtorch through this crate.
+//!
+//! Three types, in order of use: [`Weights`] is a place in a checkpoint, from which a module reads its tensors by
+//! the checkpoint's own names; a [`Tap`] is a named place in a forward pass, made when the module is loaded; and a
+//! [`Pass`] is one forward pass together with the [`Probe`] that may be watching it.
+//!
+//! One decision shapes the rest: a module never asks *who* is watching. It moves each tensor through
+//! [`Pass::tap`], and whether the tensor is recorded, edited or left alone is the probe's affair. With no probe a tap
+//! costs one branch.
+//!
+//! ```
+//! use latentrace_nn::{Linear, Pass, Weights, tch::{Device, Kind, Tensor}};
+//! let weights = Weights::random("demo", 7, Kind::Float, Device::Cpu);
+//! let layer = Linear::load(&weights.at("proj"), 3, 2, true)?;
+//! let y = layer.forward(&Tensor::ones([1, 3], (Kind::Float, Device::Cpu)));
+//! assert_eq!(y.size(), [1, 2]);
+//! # Ok::<(), latentrace_nn::Error>(())
+//! ```
+
+mod attention;
+mod config;
+mod error;
+mod layers;
+mod random;
+mod resample;
+mod resnet;
+mod source;
+mod tap;
+mod weights;
+
+pub use attention::{Attention, AttentionShape};
+pub use config::{Config, Supported};
+pub use error::{Error, Result};
+pub use layers::{Activation, Conv2d, GroupNorm, LayerNorm, Linear};
+pub use random::seeded;
+pub use resample::{Downsample, Padding, Upsample};
+pub use resnet::{ResnetBlock, ResnetShape};
+pub use source::{Init, Source};
+pub use tap::{Moment, Pass, Probe, Tap};
+pub use tch;
+pub use weights::{Variables, Weights};

@@ -1,0 +1,64 @@
+//! What can go wrong between a checkpoint and a forward pass.
+
+use tch::TchError;
+
+/// An error of this crate or of a network built on it: one line with the noun, the value and the file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A tensor that the configuration calls for is not in the file.
+    #[error("{name}: no such tensor in {file}")]
+    Missing {
+        /// The tensor's full name.
+        name: String,
+        /// The file, or the kind of source.
+        file: String,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error("{name}: expected shape {expected:?}, found {found:?} in {file}")]
+    Shape {
+        /// The tensor's full name.
+        name: String,
+        /// The shape that the configuration calls for.
+        expected: Vec<i64>,
+        /// The shape in the file.
+        found: Vec<i64>,
+        /// The file that holds it.
+        file: String,
+    },
+    /// A tensor is stored in a number format that no network here runs in.
+    #[error("{name}: unsupported number format {found} in {file}\nhint: F32, F16 and BF16 are read")]
+    Format {
+        /// The tensor's full name.
+        name: String,
+        /// The format in the file.
+        found: String,
+        /// The file that holds it.
+        file: String,
+    },
+    /// A configuration value that this network does not support.
+    #[error("{file}: {key}: unsupported value {value}\nhint: supported: {supported}")]
+    Unsupported {
+        /// The configuration file.
+        file: String,
+        /// The key.
+        key: String,
+        /// Its value, as JSON.
+        value: String,
+        /// What would work.
+        supported: String,
+    },
+    /// A file that cannot be opened or read.
+    #[error("{file}: {cause}")]
+    File {
+        /// The file.
+        file: String,
+        /// What the system or the parser said.
+        cause: String,
+    },
+    /// An error of libtorch itself.
+    #[error(transparent)]
+    Torch(#[from] TchError),
+}
+
+/// A result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;

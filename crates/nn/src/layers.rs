@@ -1,0 +1,177 @@
+//! The plain layers: linear, convolution, the two norms, and activations.
+
+use crate::{Config, Init, Result, Weights};
+use tch::Tensor;
+
+/// `x A^T + b` over the last axis.
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// Reads `weight` and, if asked for, `bias`.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn load(weights: &Weights, inputs: i64, outputs: i64, bias: bool) -> Result<Linear> {
+        let init = Init::FanIn(inputs);
+        Ok(Linear {
+            weight: weights.tensor("weight", &[outputs, inputs], init)?,
+            bias: bias.then(|| weights.tensor("bias", &[outputs], init)).transpose()?,
+        })
+    }
+
+    /// `[.., inputs]` to `[.., outputs]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.linear(&self.weight, self.bias.as_ref())
+    }
+}
+
+/// A two-dimensional convolution with a bias.
+pub struct Conv2d {
+    weight: Tensor,
+    bias: Tensor,
+    stride: i64,
+    padding: i64,
+}
+
+impl Conv2d {
+    /// Reads a square kernel of `size`, with the padding that keeps height and width, at stride 1.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn load(weights: &Weights, inputs: i64, outputs: i64, size: i64) -> Result<Conv2d> {
+        let init = Init::FanIn(inputs * size * size);
+        Ok(Conv2d {
+            weight: weights.tensor("weight", &[outputs, inputs, size, size], init)?,
+            bias: weights.tensor("bias", &[outputs], init)?,
+            stride: 1,
+            padding: size / 2,
+        })
+    }
+
+    /// The same kernel at another stride and padding.
+    pub fn with(self, stride: i64, padding: i64) -> Conv2d {
+        Conv2d { stride, padding, ..self }
+    }
+
+    /// `[batch, inputs, height, width]` to `[batch, outputs, ..]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.conv2d(&self.weight, Some(&self.bias), [self.stride; 2], [self.padding; 2], [1, 1], 1)
+    }
+}
+
+/// Group normalisation (Wu and He 2018) with a scale and a shift for each channel.
+pub struct GroupNorm {
+    weight: Tensor,
+    bias: Tensor,
+    groups: i64,
+    eps: f64,
+}
+
+impl GroupNorm {
+    /// Reads the scale and shift of `channels` channels in `groups` groups.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn load(weights: &Weights, channels: i64, groups: i64, eps: f64) -> Result<GroupNorm> {
+        Ok(GroupNorm {
+            weight: weights.tensor("weight", &[channels], Init::Ones)?,
+            bias: weights.tensor("bias", &[channels], Init::Zeros)?,
+            groups,
+            eps,
+        })
+    }
+
+    /// `[batch, channels, ..]`, shape kept.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.group_norm(self.groups, Some(&self.weight), Some(&self.bias), self.eps, true)
+    }
+}
+
+/// Layer normalisation over the last axis.
+pub struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// Reads the scale and shift over `width` features.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn load(weights: &Weights, width: i64, eps: f64) -> Result<LayerNorm> {
+        Ok(LayerNorm {
+            weight: weights.tensor("weight", &[width], Init::Ones)?,
+            bias: weights.tensor("bias", &[width], Init::Zeros)?,
+            eps,
+        })
+    }
+
+    /// `[.., width]`, shape kept.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), self.eps, true)
+    }
+}
+
+/// The nonlinearities that checkpoints name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x sigmoid(1.702 x)`, the approximation that OpenAI's CLIP was trained with.
+    QuickGelu,
+    /// `x Phi(x)`, exactly.
+    Gelu,
+}
+
+impl Activation {
+    /// Reads the activation that a configuration names.
+    ///
+    /// # Errors
+    /// Another name than `quick_gelu` and `gelu`.
+    pub fn from_config(config: &Config, key: &str) -> Result<Activation> {
+        match config.word(key, "quick_gelu")?.as_str() {
+            "quick_gelu" => Ok(Activation::QuickGelu),
+            "gelu" => Ok(Activation::Gelu),
+            _ => Err(config.unsupported(key, "quick_gelu, gelu")),
+        }
+    }
+
+    /// Applies it to each number.
+    pub fn forward(self, x: &Tensor) -> Tensor {
+        match self {
+            Activation::QuickGelu => x * (x * 1.702).sigmoid(),
+            Activation::Gelu => x.gelu("none"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::{Device, Kind};
+
+    #[test]
+    fn activations_have_their_closed_forms() {
+        let x = Tensor::from_slice(&[-2.0f64, 0.0, 1.0]);
+        // Phi(1) = 0.841344746..., Phi(-2) = 0.022750131...
+        let gelu = Activation::Gelu.forward(&x);
+        assert!((gelu.double_value(&[2]) - 0.841_344_746).abs() < 1e-9);
+        assert!((gelu.double_value(&[0]) + 2.0 * 0.022_750_132).abs() < 1e-8);
+        let quick = Activation::QuickGelu.forward(&x);
+        assert!((quick.double_value(&[2]) - 1.0 / (1.0 + (-1.702f64).exp())).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_group_norm_has_zero_mean_and_unit_variance_in_each_group() {
+        let weights = Weights::random("test", 1, Kind::Double, Device::Cpu);
+        let norm = GroupNorm::load(&weights, 4, 2, 1e-12).unwrap();
+        let x = Tensor::arange(32, (Kind::Double, Device::Cpu)).view([1, 4, 2, 4]).square();
+        let y = norm.forward(&x).view([2, 16]);
+        for group in 0..2 {
+            let (deviation, mean) = y.get(group).std_mean(false);
+            assert!(mean.double_value(&[]).abs() < 1e-12 && (deviation.double_value(&[]) - 1.0).abs() < 1e-9);
+        }
+    }
+}

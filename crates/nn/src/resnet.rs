@@ -1,0 +1,84 @@
+//! The residual block that UNet and VAE share (`ResnetBlock2D`).
+
+use crate::{Conv2d, GroupNorm, Linear, Pass, Result, Tap, Weights};
+use tch::Tensor;
+
+/// Norm, SiLU, convolution, twice; the time embedding added between; and a 1x1 shortcut where the width changes.
+pub struct ResnetBlock {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    time_emb_proj: Option<Linear>,
+    norm2: GroupNorm,
+    conv2: Conv2d,
+    conv_shortcut: Option<Conv2d>,
+    taps: Taps,
+}
+
+struct Taps {
+    norm1: Tap,
+    conv1: Tap,
+    norm2: Tap,
+    conv2: Tap,
+    out: Tap,
+}
+
+/// The shape of a residual block.
+#[derive(Clone, Copy, Debug)]
+pub struct ResnetShape {
+    /// Channels that come in.
+    pub inputs: i64,
+    /// Channels that go out.
+    pub outputs: i64,
+    /// Width of the time embedding; `None` in the VAE.
+    pub time: Option<i64>,
+    /// Groups of both norms.
+    pub groups: i64,
+    /// Epsilon of both norms.
+    pub eps: f64,
+}
+
+impl ResnetBlock {
+    /// Reads the block.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn load(weights: &Weights, shape: ResnetShape) -> Result<ResnetBlock> {
+        let ResnetShape { inputs, outputs, time, groups, eps } = shape;
+        let shortcut = inputs != outputs;
+        Ok(ResnetBlock {
+            norm1: GroupNorm::load(&weights.at("norm1"), inputs, groups, eps)?,
+            conv1: Conv2d::load(&weights.at("conv1"), inputs, outputs, 3)?,
+            time_emb_proj: time
+                .map(|width| Linear::load(&weights.at("time_emb_proj"), width, outputs, true))
+                .transpose()?,
+            norm2: GroupNorm::load(&weights.at("norm2"), outputs, groups, eps)?,
+            conv2: Conv2d::load(&weights.at("conv2"), outputs, outputs, 3)?,
+            conv_shortcut: shortcut
+                .then(|| Conv2d::load(&weights.at("conv_shortcut"), inputs, outputs, 1))
+                .transpose()?,
+            taps: Taps {
+                norm1: weights.tap("norm1"),
+                conv1: weights.tap("conv1"),
+                norm2: weights.tap("norm2"),
+                conv2: weights.tap("conv2"),
+                out: weights.tap("out"),
+            },
+        })
+    }
+
+    /// `x` `[batch, inputs, height, width]` and the activated time embedding `[batch or 1, time]`.
+    pub fn forward(&self, pass: &mut Pass, x: &Tensor, time: Option<&Tensor>) -> Tensor {
+        let h = pass.tap(&self.taps.norm1, self.norm1.forward(x)).silu();
+        let mut h = pass.tap(&self.taps.conv1, self.conv1.forward(&h));
+        if let (Some(projection), Some(time)) = (&self.time_emb_proj, time) {
+            h += projection.forward(time).unsqueeze(-1).unsqueeze(-1); // [batch or 1, outputs, 1, 1]
+        }
+        let h = pass.tap(&self.taps.norm2, self.norm2.forward(&h)).silu();
+        let h = pass.tap(&self.taps.conv2, self.conv2.forward(&h));
+        let out = match &self.conv_shortcut {
+            Some(shortcut) => shortcut.forward(x) + h,
+            None => x + h,
+        };
+        pass.tap(&self.taps.out, out)
+    }
+}

@@ -1,0 +1,192 @@
+//! A place in a checkpoint, from which a module reads its tensors.
+
+use crate::source::{Files, Fresh};
+use crate::{Init, Result, Source, Tap};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::Path;
+use std::rc::Rc;
+use tch::{Device, Kind, Tensor};
+
+/// A place in a checkpoint: a source of tensors and a path in it, with the number format and device to load to.
+#[derive(Clone)]
+pub struct Weights {
+    root: Rc<Root>,
+    path: String,
+}
+
+struct Root {
+    source: Rc<dyn Source>,
+    part: String,
+    kind: Kind,
+    device: Device,
+    taps: RefCell<Vec<Tap>>,
+}
+
+impl Weights {
+    /// The weights of one part of a model (`unet`, `vae`, `text_encoder`) in memory-mapped safetensors files. On the
+    /// CPU and in the file's own number format no byte is copied.
+    ///
+    /// # Errors
+    /// A file that cannot be opened, or that is not whole.
+    pub fn open(part: &str, files: &[impl AsRef<Path>], kind: Kind, device: Device) -> Result<Weights> {
+        Ok(Weights::from_source(part, Rc::new(Files::open(files)?), kind, device))
+    }
+
+    /// Random weights from a seed, as PyTorch would begin them: for tests, benches and lists of taps.
+    pub fn random(part: &str, seed: u64, kind: Kind, device: Device) -> Weights {
+        let fresh = Fresh { seed, trainable: false, made: RefCell::default() };
+        Weights::from_source(part, Rc::new(fresh), kind, device)
+    }
+
+    /// Weights to train, begun from a seed, with the list of what the modules made of them.
+    pub fn trainable(part: &str, seed: u64, device: Device) -> (Weights, Variables) {
+        let fresh = Rc::new(Fresh { seed, trainable: true, made: RefCell::default() });
+        (Weights::from_source(part, fresh.clone(), Kind::Float, device), Variables(fresh))
+    }
+
+    fn from_source(part: &str, source: Rc<dyn Source>, kind: Kind, device: Device) -> Weights {
+        let root = Root { source, part: part.into(), kind, device, taps: RefCell::default() };
+        Weights { root: Rc::new(root), path: String::new() }
+    }
+
+    /// The place below this one: `weights.at("resnets").at(0)`, or `weights.at("resnets.0")`.
+    pub fn at(&self, name: impl Display) -> Weights {
+        Weights { root: self.root.clone(), path: self.name(name) }
+    }
+
+    /// Reads the tensor `name` of a known shape.
+    ///
+    /// # Errors
+    /// The tensor is missing, has another shape, or is stored in a format that is not read.
+    pub fn tensor(&self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+        self.root.source.tensor(&self.name(name), shape, init, self.root.kind, self.root.device)
+    }
+
+    /// Whether there is a tensor `name` here.
+    pub fn has(&self, name: &str) -> bool {
+        self.root.source.has(&self.name(name))
+    }
+
+    /// Makes a tap whose name is the part, this path and `word`.
+    pub fn tap(&self, word: &str) -> Tap {
+        let tap = Tap::named(format!("{}.{}", self.root.part, self.name(word)));
+        self.root.taps.borrow_mut().push(tap.clone());
+        tap
+    }
+
+    /// Every tap made so far, in the order of loading.
+    pub fn taps(&self) -> Vec<Tap> {
+        self.root.taps.borrow().clone()
+    }
+
+    /// The names of tensors that no module read.
+    pub fn unread(&self) -> Vec<String> {
+        self.root.source.unread()
+    }
+
+    /// The number format that tensors are loaded to.
+    pub fn kind(&self) -> Kind {
+        self.root.kind
+    }
+
+    /// The device that tensors are loaded to.
+    pub fn device(&self) -> Device {
+        self.root.device
+    }
+
+    fn name(&self, word: impl Display) -> String {
+        if self.path.is_empty() { word.to_string() } else { format!("{}.{word}", self.path) }
+    }
+}
+
+/// The trainable tensors that modules made of [`Weights::trainable`], by their checkpoint names.
+pub struct Variables(Rc<Fresh>);
+
+impl Variables {
+    /// Every variable by its name.
+    pub fn named(&self) -> BTreeMap<String, Tensor> {
+        let made = self.0.made.borrow();
+        made.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
+    }
+
+    /// How many numbers there are to train.
+    pub fn count(&self) -> usize {
+        self.0.made.borrow().values().map(Tensor::numel).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+    use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+
+    fn file(name: &str, dtype: Dtype, shape: &[usize], bytes: &[u8]) -> tempfile::TempPath {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let view = TensorView::new(dtype, shape.to_vec(), bytes).unwrap();
+        serialize_to_file([(name, view)], None, &path).unwrap();
+        path
+    }
+
+    fn open(path: &Path) -> Weights {
+        Weights::open("vae", &[path], Kind::Float, Device::Cpu).unwrap()
+    }
+
+    fn f32_bytes(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn reads_a_file_without_a_copy_and_names_what_is_wrong() {
+        let path = file("a.weight", Dtype::F32, &[2, 2], &f32_bytes(&[1.0, 2.0, 3.0, 4.0]));
+        let weights = open(&path);
+        assert_eq!(weights.unread(), ["a.weight"]);
+        let first = weights.at("a").tensor("weight", &[2, 2], Init::Zeros).unwrap();
+        let again = weights.tensor("a.weight", &[2, 2], Init::Zeros).unwrap();
+        assert_eq!(first.data_ptr(), again.data_ptr(), "both are views of the file");
+        assert_eq!(first.double_value(&[1, 0]), 3.0);
+        assert!(weights.unread().is_empty());
+        let error = weights.tensor("a.weight", &[2, 3], Init::Zeros).unwrap_err().to_string();
+        assert!(error.starts_with("a.weight: expected shape [2, 3], found [2, 2] in "), "{error}");
+        assert!(matches!(weights.tensor("b", &[1], Init::Zeros), Err(Error::Missing { .. })));
+    }
+
+    #[test]
+    fn reads_halves_and_the_names_and_shapes_of_old_files() {
+        let half = [0x00, 0x3c, 0x00, 0xc0]; // 1.0, -2.0
+        let path = file("decoder.mid_block.attentions.0.query.weight", Dtype::F16, &[1, 2, 1, 1], &half);
+        let read = open(&path).tensor("decoder.mid_block.attentions.0.to_q.weight", &[1, 2], Init::Zeros).unwrap();
+        assert_eq!((read.double_value(&[0, 0]), read.double_value(&[0, 1])), (1.0, -2.0));
+    }
+
+    #[test]
+    fn a_cut_or_garbled_file_is_an_error_with_its_name() {
+        let path = file("a", Dtype::F32, &[64], &f32_bytes(&[0.5; 64]));
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let error = Weights::open("vae", &[&path], Kind::Float, Device::Cpu).err().expect("a cut file").to_string();
+            assert!(error.contains(&path.display().to_string()), "{error}");
+        }
+        for bit in 0..64 {
+            let mut garbled = whole.clone();
+            garbled[bit / 8] ^= 1 << (bit % 8); // the header's length
+            std::fs::write(&path, &garbled).unwrap();
+            assert!(Weights::open("vae", &[&path], Kind::Float, Device::Cpu).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_weights_in_any_order() {
+        let draw = |names: [&str; 2]| {
+            let weights = Weights::random("unet", 5, Kind::Float, Device::Cpu);
+            let mut read = names.map(|name| (name.to_string(), weights.tensor(name, &[8], Init::FanIn(8)).unwrap()));
+            read.sort_by(|a, b| a.0.cmp(&b.0));
+            read.map(|(_, tensor)| Vec::<f32>::try_from(tensor).unwrap())
+        };
+        assert_eq!(draw(["a", "b"]), draw(["b", "a"]));
+        assert_ne!(draw(["a", "b"])[0], draw(["a", "b"])[1]);
+    }
+}

@@ -1,0 +1,197 @@
+//! CLIP's text encoder (`CLIPTextModel`).
+
+use latentrace_nn::tch::{Kind, Tensor};
+use latentrace_nn::{
+    Activation, Attention, AttentionShape, Config, Init, LayerNorm, Linear, Pass, Result, Supported, Tap, Weights,
+};
+
+/// A pre-norm transformer over token and position embeddings, each position seeing only those before it.
+pub struct TextEncoder {
+    token_embedding: Tensor,
+    position_embedding: Tensor,
+    layers: Vec<Layer>,
+    final_layer_norm: LayerNorm,
+    taps: Taps,
+}
+
+struct Taps {
+    embeddings: Tap,
+    out: Tap,
+}
+
+/// The part of `text_encoder/config.json` that decides shapes and numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextConfig {
+    /// Features of a token.
+    pub hidden_size: i64,
+    /// Transformer layers.
+    pub num_hidden_layers: i64,
+    /// Heads of each layer.
+    pub num_attention_heads: i64,
+    /// Features between the two layers of the perceptron.
+    pub intermediate_size: i64,
+    /// The perceptron's nonlinearity.
+    pub hidden_act: Activation,
+    /// The number of tokens of a prompt.
+    pub max_position_embeddings: i64,
+    /// The number of different tokens.
+    pub vocab_size: i64,
+    /// Epsilon of the norms.
+    pub layer_norm_eps: f64,
+}
+
+impl TextConfig {
+    /// Reads the configuration, with the defaults of `CLIPTextConfig`.
+    ///
+    /// # Errors
+    /// A value that is not supported.
+    pub fn read(config: &Config) -> Result<TextConfig> {
+        let hidden_size = config.size("hidden_size", Some(512))?;
+        let heads = config.size("num_attention_heads", Some(8))?;
+        if hidden_size % heads != 0 {
+            return Err(config.unsupported("num_attention_heads", &format!("a divisor of hidden_size {hidden_size}")));
+        }
+        config.check(READ, OTHERS)?;
+        Ok(TextConfig {
+            hidden_size,
+            num_hidden_layers: config.size("num_hidden_layers", Some(12))?,
+            num_attention_heads: heads,
+            intermediate_size: config.size("intermediate_size", Some(2048))?,
+            hidden_act: Activation::from_config(config, "hidden_act")?,
+            max_position_embeddings: config.size("max_position_embeddings", Some(77))?,
+            vocab_size: config.size("vocab_size", Some(49408))?,
+            layer_norm_eps: config.number("layer_norm_eps", 1e-5)?,
+        })
+    }
+}
+
+const READ: &[&str] = &[
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "max_position_embeddings",
+    "vocab_size",
+    "layer_norm_eps",
+];
+
+/// Keys that change nothing in a forward pass, and those of which one value is implemented.
+const OTHERS: &[Supported] = &[
+    ("model_type", &["\"clip_text_model\""]),
+    ("architectures", &[]),
+    ("attention_dropout", &[]),
+    ("dropout", &[]),
+    ("bos_token_id", &[]),
+    ("eos_token_id", &[]),
+    ("pad_token_id", &[]),
+    ("initializer_factor", &[]),
+    ("initializer_range", &[]),
+    ("projection_dim", &[]),
+    ("torch_dtype", &[]),
+    ("dtype", &[]),
+    ("transformers_version", &[]),
+    ("output_hidden_states", &[]),
+    ("output_attentions", &[]),
+    ("return_dict", &[]),
+    ("gradient_checkpointing", &[]),
+    ("chunk_size_feed_forward", &[]),
+    ("id2label", &[]),
+    ("label2id", &[]),
+    ("problem_type", &[]),
+    ("is_encoder_decoder", &["false"]),
+    ("use_cache", &[]),
+];
+
+impl TextEncoder {
+    /// Reads the encoder from weights named as `CLIPTextModel` names them.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn load(weights: &Weights, config: &TextConfig) -> Result<TextEncoder> {
+        // CLIPTextModel saves its weights below `text_model`, the bare transformer without.
+        let embedding = "embeddings.token_embedding.weight";
+        let root = match weights.at("text_model") {
+            below if below.has(embedding) || !weights.has(embedding) => below,
+            _ => weights.clone(),
+        };
+        let (width, embeddings) = (config.hidden_size, root.at("embeddings"));
+        let table = |name: &str, rows| embeddings.at(name).tensor("weight", &[rows, width], Init::Normal(0.02));
+        let layers = root.at("encoder.layers");
+        Ok(TextEncoder {
+            token_embedding: table("token_embedding", config.vocab_size)?,
+            position_embedding: table("position_embedding", config.max_position_embeddings)?,
+            layers: (0..config.num_hidden_layers)
+                .map(|index| Layer::load(&layers.at(index), config))
+                .collect::<Result<_>>()?,
+            final_layer_norm: LayerNorm::load(&root.at("final_layer_norm"), width, config.layer_norm_eps)?,
+            taps: Taps { embeddings: embeddings.tap("out"), out: root.tap("out") },
+        })
+    }
+
+    /// Token numbers `[batch, tokens]` to `[batch, tokens, hidden_size]`.
+    pub fn forward(&self, pass: &mut Pass, ids: &Tensor) -> Tensor {
+        let length = ids.size()[1];
+        let tokens = Tensor::embedding(&self.token_embedding, ids, -1, false, false);
+        let embedded = tokens + self.position_embedding.slice(0, 0, length, 1);
+        let mut x = pass.tap(&self.taps.embeddings, embedded); // [batch, tokens, hidden_size]
+        for layer in &self.layers {
+            x = layer.forward(pass, x);
+        }
+        pass.tap(&self.taps.out, self.final_layer_norm.forward(&x))
+    }
+
+    /// The device that the encoder is on.
+    pub fn device(&self) -> latentrace_nn::tch::Device {
+        self.token_embedding.device()
+    }
+
+    /// The number format that the encoder runs in.
+    pub fn kind(&self) -> Kind {
+        self.token_embedding.kind()
+    }
+}
+
+struct Layer {
+    layer_norm1: LayerNorm,
+    self_attn: Attention,
+    layer_norm2: LayerNorm,
+    fc1: Linear,
+    activation: Activation,
+    fc2: Linear,
+    mlp: Tap,
+    out: Tap,
+}
+
+impl Layer {
+    fn load(weights: &Weights, config: &TextConfig) -> Result<Layer> {
+        let (width, inner) = (config.hidden_size, config.intermediate_size);
+        let shape = AttentionShape {
+            width,
+            context: width,
+            heads: config.num_attention_heads,
+            bias: true,
+            causal: true,
+            upcast: false,
+            names: AttentionShape::CLIP,
+        };
+        Ok(Layer {
+            layer_norm1: LayerNorm::load(&weights.at("layer_norm1"), width, config.layer_norm_eps)?,
+            self_attn: Attention::load(&weights.at("self_attn"), shape)?,
+            layer_norm2: LayerNorm::load(&weights.at("layer_norm2"), width, config.layer_norm_eps)?,
+            fc1: Linear::load(&weights.at("mlp.fc1"), width, inner, true)?,
+            activation: config.hidden_act,
+            fc2: Linear::load(&weights.at("mlp.fc2"), inner, width, true)?,
+            mlp: weights.at("mlp").tap("out"),
+            out: weights.tap("out"),
+        })
+    }
+
+    fn forward(&self, pass: &mut Pass, x: Tensor) -> Tensor {
+        let h = self.layer_norm1.forward(&x);
+        let x = x + self.self_attn.forward(pass, &h, &h);
+        let h = self.fc1.forward(&self.layer_norm2.forward(&x));
+        let x = x + pass.tap(&self.mlp, self.fc2.forward(&self.activation.forward(&h)));
+        pass.tap(&self.out, x)
+    }
+}

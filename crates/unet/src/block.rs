@@ -1,0 +1,174 @@
+//! The blocks of each resolution: on the way down, in the middle, on the way up.
+
+use crate::UnetConfig;
+use crate::transformer::Transformer;
+use latentrace_nn::tch::Tensor;
+use latentrace_nn::{
+    Downsample, Padding, Pass, ResnetBlock, ResnetShape, Result, Tap, Upsample, Weights,
+};
+
+/// What every block of a pass listens to.
+pub(crate) struct Conditions {
+    /// The activated time embedding, `[batch or 1, 4 * width]`.
+    pub(crate) time: Tensor,
+    /// The text, `[batch, tokens, features]`.
+    pub(crate) text: Tensor,
+}
+
+/// A residual block and, at some resolutions, a transformer.
+struct Layer {
+    resnet: ResnetBlock,
+    attention: Option<Transformer>,
+}
+
+/// Where a block stands: its channels, its heads, and whether it attends to the text.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) outputs: i64,
+    pub(crate) heads: i64,
+    pub(crate) attends: bool,
+}
+
+impl Layer {
+    fn load(weights: &Weights, config: &UnetConfig, index: usize, inputs: i64, place: Place) -> Result<Layer> {
+        let attention = || {
+            let weights = weights.at("attentions").at(index);
+            Transformer::load(&weights, config, place.outputs, place.heads)
+        };
+        Ok(Layer {
+            resnet: resnet(&weights.at("resnets").at(index), config, inputs, place.outputs)?,
+            attention: place.attends.then(attention).transpose()?,
+        })
+    }
+
+    fn forward(&self, pass: &mut Pass, x: &Tensor, conditions: &Conditions) -> Tensor {
+        let x = self.resnet.forward(pass, x, Some(&conditions.time));
+        match &self.attention {
+            Some(attention) => attention.forward(pass, &x, &conditions.text),
+            None => x,
+        }
+    }
+}
+
+fn resnet(weights: &Weights, config: &UnetConfig, inputs: i64, outputs: i64) -> Result<ResnetBlock> {
+    let time = Some(4 * config.block_out_channels[0]);
+    ResnetBlock::load(weights, ResnetShape { inputs, outputs, time, groups: config.norm_num_groups, eps: config.norm_eps })
+}
+
+/// `DownBlock2D` and `CrossAttnDownBlock2D`.
+pub(crate) struct DownBlock {
+    layers: Vec<Layer>,
+    downsampler: Option<Downsample>,
+}
+
+impl DownBlock {
+    pub(crate) fn load(weights: &Weights, config: &UnetConfig, index: usize) -> Result<DownBlock> {
+        let channels = &config.block_out_channels;
+        let (inputs, outputs) = (channels[index.saturating_sub(1)], channels[index]);
+        let place = Place { outputs, heads: config.heads[index], attends: config.down_attends[index] };
+        let width = |layer| if layer == 0 { inputs } else { outputs };
+        let halves = index + 1 < channels.len();
+        Ok(DownBlock {
+            layers: (0..config.layers_per_block[index] as usize)
+                .map(|layer| Layer::load(weights, config, layer, width(layer), place))
+                .collect::<Result<_>>()?,
+            downsampler: halves
+                .then(|| Downsample::load(&weights.at("downsamplers.0"), outputs, Padding::Around))
+                .transpose()?,
+        })
+    }
+
+    /// The channels of each tensor that this block puts on the stack of skip connections.
+    pub(crate) fn skips(config: &UnetConfig, index: usize) -> Vec<i64> {
+        let halves = usize::from(index + 1 < config.block_out_channels.len());
+        vec![config.block_out_channels[index]; config.layers_per_block[index] as usize + halves]
+    }
+
+    /// Puts the output of every layer on `skips`; the last of them is the block's own output.
+    pub(crate) fn forward(&self, pass: &mut Pass, x: Tensor, conditions: &Conditions, skips: &mut Vec<Tensor>) -> Tensor {
+        let mut x = x;
+        for layer in &self.layers {
+            x = layer.forward(pass, &x, conditions);
+            skips.push(x.shallow_clone());
+        }
+        if let Some(downsampler) = &self.downsampler {
+            x = downsampler.forward(pass, &x);
+            skips.push(x.shallow_clone());
+        }
+        x
+    }
+}
+
+/// `UNetMidBlock2DCrossAttn`.
+pub(crate) struct MidBlock {
+    first: ResnetBlock,
+    attention: Transformer,
+    second: ResnetBlock,
+    out: Tap,
+}
+
+impl MidBlock {
+    pub(crate) fn load(weights: &Weights, config: &UnetConfig) -> Result<MidBlock> {
+        let last = config.block_out_channels.len() - 1;
+        let channels = config.block_out_channels[last];
+        Ok(MidBlock {
+            first: resnet(&weights.at("resnets.0"), config, channels, channels)?,
+            attention: Transformer::load(&weights.at("attentions.0"), config, channels, config.heads[last])?,
+            second: resnet(&weights.at("resnets.1"), config, channels, channels)?,
+            out: weights.tap("out"),
+        })
+    }
+
+    pub(crate) fn forward(&self, pass: &mut Pass, x: &Tensor, conditions: &Conditions) -> Tensor {
+        let x = self.first.forward(pass, x, Some(&conditions.time));
+        let x = self.attention.forward(pass, &x, &conditions.text);
+        let x = self.second.forward(pass, &x, Some(&conditions.time));
+        pass.tap(&self.out, x)
+    }
+}
+
+/// `UpBlock2D` and `CrossAttnUpBlock2D`; `index` counts from the coarsest.
+pub(crate) struct UpBlock {
+    layers: Vec<Layer>,
+    upsampler: Option<Upsample>,
+    skip: Tap,
+}
+
+impl UpBlock {
+    /// Reads the block, taking the channels of its skip connections from the end of `skips`.
+    pub(crate) fn load(weights: &Weights, config: &UnetConfig, index: usize, skips: &mut Vec<i64>) -> Result<UpBlock> {
+        let blocks = config.block_out_channels.len();
+        let mirrored = blocks - 1 - index;
+        let outputs = config.block_out_channels[mirrored];
+        let place = Place { outputs, heads: config.heads[mirrored], attends: config.up_attends[index] };
+        let mut inputs = config.block_out_channels[(mirrored + 1).min(blocks - 1)];
+        let mut layers = Vec::new();
+        for layer in 0..=config.layers_per_block[mirrored] as usize {
+            let skip = skips.pop().unwrap_or_default();
+            layers.push(Layer::load(weights, config, layer, inputs + skip, place)?);
+            inputs = outputs;
+        }
+        let doubles = index + 1 < blocks;
+        Ok(UpBlock {
+            layers,
+            upsampler: doubles.then(|| Upsample::load(&weights.at("upsamplers.0"), outputs)).transpose()?,
+            skip: weights.tap("skip"),
+        })
+    }
+
+    /// Takes a tensor off `skips` for every layer, and enlarges to the size of the next one that is left there.
+    pub(crate) fn forward(&self, pass: &mut Pass, x: Tensor, conditions: &Conditions, skips: &mut Vec<Tensor>) -> Tensor {
+        let mut x = x;
+        for layer in &self.layers {
+            if let Some(skip) = skips.pop() {
+                let skip = pass.tap(&self.skip, skip);
+                x = Tensor::cat(&[x, skip], 1); // [batch, inputs + skip, height, width]
+            }
+            x = layer.forward(pass, &x, conditions);
+        }
+        match (&self.upsampler, skips.last().map(Tensor::size).as_deref()) {
+            (Some(upsampler), Some(&[_, _, height, width])) => upsampler.forward(pass, &x, height, width),
+            _ => x,
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The transformer between pixels and text (`Transformer2DModel`).
+
+use crate::UnetConfig;
+use latentrace_nn::tch::Tensor;
+use latentrace_nn::{
+    Attention, AttentionShape, Conv2d, GroupNorm, LayerNorm, Linear, Pass, Result, Tap, Weights,
+};
+
+/// A norm, a projection, one transformer block over the pixels, a projection, and a residual connection around all.
+pub(crate) struct Transformer {
+    norm: GroupNorm,
+    proj_in: Projection,
+    block: TransformerBlock,
+    proj_out: Projection,
+    out: Tap,
+}
+
+impl Transformer {
+    pub(crate) fn load(weights: &Weights, config: &UnetConfig, channels: i64, heads: i64) -> Result<Transformer> {
+        let projection = |name: &str| Projection::load(&weights.at(name), channels, config.use_linear_projection);
+        Ok(Transformer {
+            norm: GroupNorm::load(&weights.at("norm"), channels, config.norm_num_groups, 1e-6)?,
+            proj_in: projection("proj_in")?,
+            block: TransformerBlock::load(&weights.at("transformer_blocks.0"), config, channels, heads)?,
+            proj_out: projection("proj_out")?,
+            out: weights.tap("out"),
+        })
+    }
+
+    /// `x` `[batch, channels, height, width]` and text `[batch, tokens, features]`.
+    pub(crate) fn forward(&self, pass: &mut Pass, x: &Tensor, text: &Tensor) -> Tensor {
+        let size = x.size();
+        let h = self.proj_in.forward(&pixels(&self.norm.forward(x)), &size);
+        let h = self.block.forward(pass, h, text); // [batch, pixels, channels]
+        let h = self.proj_out.forward(&h, &size);
+        pass.tap(&self.out, x + h.transpose(1, 2).reshape(&size))
+    }
+}
+
+/// `[batch, channels, height, width]` to `[batch, pixels, channels]`.
+fn pixels(x: &Tensor) -> Tensor {
+    x.flatten(2, 3).transpose(1, 2)
+}
+
+/// A linear map of each pixel, which SD 1.x stores as a 1x1 convolution and SD 2.x as a linear layer.
+enum Projection {
+    Convolution(Conv2d),
+    Linear(Linear),
+}
+
+impl Projection {
+    fn load(weights: &Weights, channels: i64, linear: bool) -> Result<Projection> {
+        Ok(match linear {
+            true => Projection::Linear(Linear::load(weights, channels, channels, true)?),
+            false => Projection::Convolution(Conv2d::load(weights, channels, channels, 1)?),
+        })
+    }
+
+    /// `[batch, pixels, channels]`, shape kept; `size` is the picture's.
+    fn forward(&self, x: &Tensor, size: &[i64]) -> Tensor {
+        match self {
+            Projection::Linear(linear) => linear.forward(x),
+            Projection::Convolution(conv) => pixels(&conv.forward(&x.transpose(1, 2).reshape(size))),
+        }
+    }
+}
+
+/// Attention to the other pixels, attention to the text, and a perceptron (`BasicTransformerBlock`).
+struct TransformerBlock {
+    norm1: LayerNorm,
+    attn1: Attention,
+    norm2: LayerNorm,
+    attn2: Attention,
+    norm3: LayerNorm,
+    ff: FeedForward,
+    out: Tap,
+}
+
+impl TransformerBlock {
+    fn load(weights: &Weights, config: &UnetConfig, width: i64, heads: i64) -> Result<TransformerBlock> {
+        let norm = |name: &str| LayerNorm::load(&weights.at(name), width, 1e-5);
+        let attention = |name: &str, context| {
+            let shape = AttentionShape {
+                width,
+                context,
+                heads,
+                bias: false,
+                causal: false,
+                upcast: config.upcast_attention,
+                names: AttentionShape::DIFFUSERS,
+            };
+            Attention::load(&weights.at(name), shape)
+        };
+        Ok(TransformerBlock {
+            norm1: norm("norm1")?,
+            attn1: attention("attn1", width)?,
+            norm2: norm("norm2")?,
+            attn2: attention("attn2", config.cross_attention_dim)?,
+            norm3: norm("norm3")?,
+            ff: FeedForward::load(&weights.at("ff"), width)?,
+            out: weights.tap("out"),
+        })
+    }
+
+    fn forward(&self, pass: &mut Pass, x: Tensor, text: &Tensor) -> Tensor {
+        let h = self.norm1.forward(&x);
+        let x = x + self.attn1.forward(pass, &h, &h);
+        let x = &x + self.attn2.forward(pass, &self.norm2.forward(&x), text);
+        let x = &x + self.ff.forward(pass, &self.norm3.forward(&x));
+        pass.tap(&self.out, x)
+    }
+}
+
+/// A perceptron with a gated activation: `(x W) * gelu(x V)` (GEGLU, Shazeer 2020), then a linear layer.
+struct FeedForward {
+    proj: Linear,
+    linear: Linear,
+    out: Tap,
+}
+
+impl FeedForward {
+    fn load(weights: &Weights, width: i64) -> Result<FeedForward> {
+        let inner = 4 * width;
+        Ok(FeedForward {
+            proj: Linear::load(&weights.at("net.0.proj"), width, 2 * inner, true)?,
+            linear: Linear::load(&weights.at("net.2"), inner, width, true)?,
+            out: weights.tap("out"),
+        })
+    }
+
+    fn forward(&self, pass: &mut Pass, x: &Tensor) -> Tensor {
+        let halves = self.proj.forward(x).chunk(2, -1);
+        pass.tap(&self.out, self.linear.forward(&(&halves[0] * halves[1].gelu("none"))))
+    }
+}

@@ -1,0 +1,90 @@
+//! The whole network.
+
+use crate::UnetConfig;
+use crate::block::{Conditions, DownBlock, MidBlock, UpBlock};
+use crate::time::TimeEmbedding;
+use latentrace_nn::tch::{Device, Kind, Tensor};
+use latentrace_nn::{Conv2d, GroupNorm, Pass, Result, Tap, Weights};
+
+/// The denoising network.
+pub struct Unet {
+    conv_in: Conv2d,
+    time_embedding: TimeEmbedding,
+    down_blocks: Vec<DownBlock>,
+    mid_block: MidBlock,
+    up_blocks: Vec<UpBlock>,
+    conv_norm_out: GroupNorm,
+    conv_out: Conv2d,
+    taps: Taps,
+    kind: Kind,
+    device: Device,
+}
+
+struct Taps {
+    sample: Tap,
+    out: Tap,
+}
+
+impl Unet {
+    /// Reads the network.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn load(weights: &Weights, config: &UnetConfig) -> Result<Unet> {
+        let blocks = config.block_out_channels.len();
+        let finest = config.block_out_channels[0];
+        let mut skips = vec![finest];
+        skips.extend((0..blocks).flat_map(|index| DownBlock::skips(config, index)));
+        Ok(Unet {
+            conv_in: Conv2d::load(&weights.at("conv_in"), config.in_channels, finest, 3)?,
+            time_embedding: TimeEmbedding::load(&weights.at("time_embedding"), config)?,
+            down_blocks: (0..blocks)
+                .map(|index| DownBlock::load(&weights.at("down_blocks").at(index), config, index))
+                .collect::<Result<_>>()?,
+            mid_block: MidBlock::load(&weights.at("mid_block"), config)?,
+            up_blocks: (0..blocks)
+                .map(|index| UpBlock::load(&weights.at("up_blocks").at(index), config, index, &mut skips))
+                .collect::<Result<_>>()?,
+            conv_norm_out: GroupNorm::load(
+                &weights.at("conv_norm_out"),
+                finest,
+                config.norm_num_groups,
+                config.norm_eps,
+            )?,
+            conv_out: Conv2d::load(&weights.at("conv_out"), finest, config.out_channels, 3)?,
+            taps: Taps { sample: weights.tap("sample"), out: weights.tap("out") },
+            kind: weights.kind(),
+            device: weights.device(),
+        })
+    }
+
+    /// What the network was trained to predict, `[batch, 4, height, width]`, for latents of that shape scaled to unit
+    /// variance, times `[batch]` or `[1]`, and text `[batch, tokens, features]`. Input and output are in the
+    /// network's own number format, see [`Unet::kind`].
+    pub fn forward(&self, pass: &mut Pass, sample: &Tensor, times: &Tensor, text: &Tensor) -> Tensor {
+        let sample = pass.tap(&self.taps.sample, sample.shallow_clone());
+        let time = self.time_embedding.forward(pass, times).silu();
+        let conditions = Conditions { time, text: text.shallow_clone() };
+        let mut x = self.conv_in.forward(&sample);
+        let mut skips = vec![x.shallow_clone()];
+        for block in &self.down_blocks {
+            x = block.forward(pass, x, &conditions, &mut skips);
+        }
+        x = self.mid_block.forward(pass, &x, &conditions);
+        for block in &self.up_blocks {
+            x = block.forward(pass, x, &conditions, &mut skips);
+        }
+        let out = self.conv_out.forward(&self.conv_norm_out.forward(&x).silu());
+        pass.tap(&self.taps.out, out)
+    }
+
+    /// The number format that the network runs in.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The device that the network is on.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+}
