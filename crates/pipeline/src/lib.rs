@@ -1,1 +1,30 @@
-//! pipeline
+//! From a checkpoint folder and a prompt to a picture, with everything on the way passing a door by name.
+//!
+//! Three types, in order of use: a [`Model`] is a checkpoint folder read into its networks; a [`Request`] is one
+//! picture asked of it; and [`Model::run`] runs the request's plan and gives an [`Outcome`], the final latents and the
+//! picture.
+//!
+//! One decision: the sampler's own values go through taps as the networks' do. [`SamplerTaps`] lists them
+//! (`sampler.sample`, `sampler.denoised`, `sampler.epsilon.conditional`, ...), so that a progress bar, a preview, a
+//! recorder and an edit are all probes, and this crate has an option for none of them.
+
+mod checkpoint;
+mod error;
+mod execute;
+mod guidance;
+mod noise;
+mod picture;
+mod request;
+mod size;
+mod tripwire;
+
+pub use checkpoint::{Device, Dtype, Model, Options};
+pub use error::{Error, Result};
+pub use execute::SamplerTaps;
+pub use latentrace_nn as nn;
+pub use latentrace_schedulers as schedulers;
+pub use latentrace_text::Tokens;
+pub use noise::Draws;
+pub use picture::Picture;
+pub use request::{Outcome, Request};
+pub use size::Size;

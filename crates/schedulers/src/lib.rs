@@ -1,1 +1,72 @@
-//! schedulers
+//! Samplers as plans: a [`Config`] is read from a `scheduler_config.json`, gives a [`Plan`] for a
+//! number of steps, and each [`Step`] of that plan tells what one network call sees and leaves.
+//! The decision behind it: a sampler is linear in its start, its noise draws and the network's
+//! outputs (clipping aside), so it is not an object that is stepped but a straight-line program
+//! whose coefficients are known in double precision before any tensor exists. A plan can be
+//! printed, plotted, compared and proven, and one executor runs them all.
+//!
+//! Everything is in one coordinate, `x = x₀ + sigma·noise` (arXiv 2206.00364), whatever the paper
+//! of a sampler uses; the network sees `x` at unit variance. There DDPM is a walk towards the
+//! denoised sample with noise added back (arXiv 2006.11239), PNDM is Adams-Bashforth with
+//! even-step weights (arXiv 2202.09778), and LMS is the same with exact weights. A config has two
+//! [`Reading`]s: as diffusers runs it, faults included, and as the mathematics means it.
+//!
+//! A schedule with zero terminal signal-to-noise ratio has an infinite sigma at its last time. It
+//! is written as [`Level::PURE_NOISE`], 2²⁴, which single precision cannot tell from infinity; a
+//! network that predicts the noise is an error there.
+//!
+//! ```
+//! use latentrace_schedulers::{Config, Reading};
+//!
+//! let config = Config::from_json(
+//!     r#"{"_class_name": "PNDMScheduler", "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012,
+//!         "skip_prk_steps": true, "steps_offset": 1}"#,
+//! )?;
+//! let plan = config.plan(3, Reading::Diffusers)?;
+//! println!("{plan}");
+//! let printed = "\
+//! v0   noise
+//! v1   +3.09552·v0
+//! v2   network at 667 of +0.32305·v1
+//! v3   +1.00000·v1 -2.92955·v2
+//! v4   +1.00000·v1 -1.99404·v2
+//! v5   network at 334 of +0.73026·v4
+//! v6   +1.00000·v4 -0.93551·v5
+//! v7   +1.00000·v1 -0.99702·v2 -0.99702·v5
+//! v8   network at 334 of +0.73026·v7
+//! v9   +1.00000·v7 -0.93551·v8
+//! v10  +0.44710·v2 +1.00000·v7 -1.34129·v8
+//! v11  network at 1 of +0.99915·v10
+//! v12  +1.00000·v10 -0.04131·v11
+//! v13  -0.00506·v2 +0.01620·v8 +1.00000·v10 -0.02328·v11
+//! v14  +0.99957·v13
+//! result v14";
+//! assert_eq!(plan.to_string(), printed);
+//! # Ok::<(), latentrace_schedulers::Error>(())
+//! ```
+
+mod class;
+mod config;
+mod ddpm;
+mod error;
+mod form;
+mod level;
+mod lms;
+mod options;
+mod plan;
+mod pndm;
+mod pndm_diffusers;
+mod reading;
+mod schedule;
+mod spacing;
+mod tape;
+
+pub use class::{Class, class_of};
+pub use config::{Config, Origin};
+pub use error::Error;
+pub use form::{Form, Val};
+pub use level::{Level, Prediction};
+pub use plan::{Limit, Op, Plan, Step};
+pub use reading::Reading;
+pub use schedule::Schedule;
+use spacing::{Sigmas, Spacing};

@@ -1,0 +1,225 @@
+//! A checkpoint folder in the diffusers layout, read into its networks.
+
+use crate::error::{Error, Result, file};
+use latentrace_nn::tch::{self, Kind};
+use latentrace_nn::{Config, Tap, Weights};
+use latentrace_schedulers as schedulers;
+use latentrace_text::{TextConfig, TextEncoder, Tokenizer};
+use latentrace_unet::{Unet, UnetConfig};
+use latentrace_vae::{Vae, VaeConfig};
+use std::path::{Path, PathBuf};
+
+/// A latent diffusion model: tokenizer, text encoder, UNet, VAE and scheduler configuration.
+pub struct Model {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Prompt to numbers.
+    pub tokenizer: Tokenizer,
+    /// Numbers to text features.
+    pub text_encoder: TextEncoder,
+    /// The denoising network.
+    pub unet: Unet,
+    /// The UNet's configuration.
+    pub unet_config: UnetConfig,
+    /// Latents to pixels and back.
+    pub vae: Vae,
+    /// The VAE's configuration.
+    pub vae_config: VaeConfig,
+    /// The scheduler configuration of the folder.
+    pub scheduler: schedulers::Config,
+    /// Every tap of the three networks, in the order of loading.
+    pub taps: Vec<Tap>,
+    /// Tensors in the folder's files that no network read, as `part: name`.
+    pub unread: Vec<String>,
+    /// Where the networks run.
+    pub device: tch::Device,
+}
+
+/// How a checkpoint is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The number format to run in.
+    pub dtype: Dtype,
+    /// Where to run.
+    pub device: Device,
+}
+
+/// The number format that the networks run in, whatever the files hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits with five of exponent; slow on a CPU.
+    F16,
+    /// 16 bits with eight of exponent.
+    Bf16,
+}
+
+/// Where the networks run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// The first CUDA device if there is one, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The first CUDA device.
+    Cuda,
+}
+
+impl Dtype {
+    fn kind(self) -> Kind {
+        match self {
+            Dtype::F32 => Kind::Float,
+            Dtype::F16 => Kind::Half,
+            Dtype::Bf16 => Kind::BFloat16,
+        }
+    }
+}
+
+impl Device {
+    fn find(self) -> Result<tch::Device> {
+        match (self, tch::Cuda::is_available()) {
+            (Device::Cpu, _) | (Device::Auto, false) => Ok(tch::Device::Cpu),
+            (_, true) => Ok(tch::Device::Cuda(0)),
+            (Device::Cuda, false) => {
+                let (expected, found) = ("cpu, or a machine with CUDA".into(), "cuda, and none is here".into());
+                Err(Error::Range { field: "device", expected, found })
+            }
+        }
+    }
+}
+
+impl Model {
+    /// Reads a checkpoint folder.
+    ///
+    /// # Errors
+    /// A file is missing, garbled or of another shape than its configuration says; or a configuration value is not
+    /// supported.
+    pub fn open(folder: &Path, options: Options) -> Result<Model> {
+        let index = folder.join("model_index.json");
+        if !index.is_file() {
+            let hint = "hint: a checkpoint is a folder in the diffusers layout, with unet, vae, text_encoder, tokenizer and scheduler";
+            let what = if folder.is_dir() { "no model_index.json in this folder" } else { "no such folder" };
+            return Err(file(folder, format!("{what}\n{hint}")));
+        }
+        let (kind, device) = (options.dtype.kind(), options.device.find()?);
+        let text_config = TextConfig::read(&config(folder, "text_encoder")?)?;
+        let unet_config = UnetConfig::read(&config(folder, "unet")?)?;
+        let vae_config = VaeConfig::read(&config(folder, "vae")?)?;
+        agree(folder, &text_config, &unet_config, &vae_config)?;
+        let scheduler = scheduler(&folder.join("scheduler/scheduler_config.json"))?;
+        let length = usize::try_from(text_config.max_position_embeddings).unwrap_or(usize::MAX);
+        let tokenizer = Tokenizer::open(&folder.join("tokenizer"), length)?;
+        let open = |part: &str, stem: &str| Weights::open(part, &weight_files(folder, part, stem)?, kind, device).map_err(Error::from);
+        let text = open("text_encoder", "model")?;
+        let unet = open("unet", "diffusion_pytorch_model")?;
+        let vae = open("vae", "diffusion_pytorch_model")?;
+        let mut model = Model {
+            folder: folder.to_path_buf(),
+            tokenizer,
+            text_encoder: TextEncoder::load(&text, &text_config)?,
+            unet: Unet::load(&unet, &unet_config)?,
+            vae: Vae::load(&vae, &vae_config)?,
+            unet_config,
+            vae_config,
+            scheduler,
+            taps: Vec::new(),
+            unread: Vec::new(),
+            device,
+        };
+        for (part, weights) in [("text_encoder", &text), ("unet", &unet), ("vae", &vae)] {
+            model.taps.extend(weights.taps());
+            model.unread.extend(weights.unread().into_iter().map(|name| format!("{part}: {name}")));
+        }
+        Ok(model)
+    }
+
+    /// The configuration and weight files of the folder that decide what it computes.
+    ///
+    /// # Errors
+    /// A weight file is missing.
+    pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+        let mut files: Vec<PathBuf> = ["text_encoder", "unet", "vae"].map(|part| folder.join(part).join("config.json")).into();
+        files.push(folder.join("scheduler/scheduler_config.json"));
+        for name in ["vocab.json", "merges.txt", "tokenizer.json", "special_tokens_map.json", "tokenizer_config.json"] {
+            files.extend(Some(folder.join("tokenizer").join(name)).filter(|path| path.is_file()));
+        }
+        files.extend(weight_files(folder, "text_encoder", "model")?);
+        files.extend(weight_files(folder, "unet", "diffusion_pytorch_model")?);
+        files.extend(weight_files(folder, "vae", "diffusion_pytorch_model")?);
+        Ok(files)
+    }
+}
+
+fn config(folder: &Path, part: &str) -> Result<Config> {
+    let path = folder.join(part).join("config.json");
+    let text = std::fs::read_to_string(&path).map_err(|error| file(&path, error))?;
+    Ok(Config::parse(&path.display().to_string(), &text)?)
+}
+
+fn scheduler(path: &Path) -> Result<schedulers::Config> {
+    let text = std::fs::read_to_string(path).map_err(|error| file(path, error))?;
+    schedulers::Config::from_json(&text)
+        .map_err(|cause| Error::SchedulerFile { file: path.display().to_string(), cause })
+}
+
+/// The parts of a checkpoint must fit each other.
+fn agree(folder: &Path, text: &TextConfig, unet: &UnetConfig, vae: &VaeConfig) -> Result<()> {
+    if unet.cross_attention_dim != text.hidden_size {
+        let cause = format!(
+            "the UNet listens to {} features (cross_attention_dim) and the text encoder speaks {} (hidden_size)",
+            unet.cross_attention_dim, text.hidden_size
+        );
+        return Err(file(folder, cause));
+    }
+    if unet.in_channels != vae.latent_channels {
+        let cause = format!(
+            "the UNet takes {} channels (in_channels) and the VAE gives {} (latent_channels)\nhint: 9 is an inpainting model and 8 an instruction model; neither is supported",
+            unet.in_channels, vae.latent_channels
+        );
+        return Err(file(folder, cause));
+    }
+    Ok(())
+}
+
+/// The weight files of a part: whole, or in the shards that an index lists; f32, or else the fp16 variant.
+fn weight_files(folder: &Path, part: &str, stem: &str) -> Result<Vec<PathBuf>> {
+    let folder = folder.join(part);
+    for variant in ["", ".fp16"] {
+        let whole = folder.join(format!("{stem}{variant}.safetensors"));
+        if whole.is_file() {
+            return Ok(vec![whole]);
+        }
+        let index = folder.join(format!("{stem}.safetensors.index{variant}.json"));
+        if index.is_file() {
+            return shards(&index);
+        }
+    }
+    let whole = folder.join(format!("{stem}.safetensors"));
+    let pickled = ["bin", "ckpt", "pt"].iter().any(|ending| {
+        folder.join(format!("pytorch_model.{ending}")).is_file() || folder.join(format!("{stem}.{ending}")).is_file()
+    });
+    let hint = match pickled {
+        true => "\nhint: there is a pickled file beside it, which is never executed here; convert it to safetensors",
+        false => "",
+    };
+    Err(file(&whole, format!("no such file{hint}")))
+}
+
+fn shards(index: &Path) -> Result<Vec<PathBuf>> {
+    let text = std::fs::read_to_string(index).map_err(|error| file(index, error))?;
+    let json: serde_json::Value = serde_json::from_str(&text).map_err(|error| file(index, error))?;
+    let map = json["weight_map"].as_object().ok_or_else(|| file(index, "no weight_map"))?;
+    let mut names: Vec<&str> = map.values().filter_map(|name| name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    if let Some(outside) = names.iter().find(|name| name.contains(['/', '\\'])) {
+        return Err(file(index, format!("{outside}: a shard must lie beside its index")));
+    }
+    let folder = index.parent().unwrap_or(Path::new("."));
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}

@@ -1,0 +1,41 @@
+//! Tensors to pixels.
+
+use latentrace_nn::tch::{Kind, Tensor};
+
+/// A picture of 8-bit red, green and blue, row by row from the top.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// Pixels from left to right.
+    pub width: usize,
+    /// Pixels from top to bottom.
+    pub height: usize,
+    /// `3 * width * height` bytes.
+    pub pixels: Vec<u8>,
+}
+
+impl Picture {
+    /// The picture of a tensor `[1, 3, height, width]` in -1..1: clamped, and rounded (half to even), not cut.
+    pub fn from_tensor(tensor: &Tensor) -> Picture {
+        let size = tensor.size();
+        let bytes = ((tensor.to_kind(Kind::Float) / 2 + 0.5).clamp(0.0, 1.0) * 255).round().to_kind(Kind::Uint8);
+        let rows = bytes.squeeze_dim(0).permute([1, 2, 0]).contiguous().to_device(latentrace_nn::tch::Device::Cpu);
+        let (height, width) = (size[2] as usize, size[3] as usize);
+        let mut pixels = vec![0; 3 * width * height];
+        rows.copy_data_u8(&mut pixels, 3 * width * height);
+        Picture { width, height, pixels }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_rounded_and_clamped_and_in_order() {
+        // (x / 2 + 0.5) * 255: -1.2 below 0, 0.002 to 127.755, 1 to 255
+        let tensor = Tensor::from_slice(&[-1.2f32, 0.002, 1.0, -1.0, 0.0, 3.0]).view([1, 3, 1, 2]);
+        let picture = Picture::from_tensor(&tensor);
+        assert_eq!((picture.width, picture.height), (2, 1));
+        assert_eq!(picture.pixels, [0, 255, 128, 128, 0, 255]);
+    }
+}

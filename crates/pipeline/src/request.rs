@@ -1,0 +1,112 @@
+//! One picture asked of a model, and what came of it.
+
+use crate::error::{Error, Result};
+use crate::execute::Execution;
+use crate::guidance::Guided;
+use crate::noise::Draws;
+use crate::{Model, Picture, SamplerTaps, Size};
+use latentrace_nn::Pass;
+use latentrace_nn::tch::{Kind, Tensor, no_grad};
+use latentrace_schedulers::{Config, Plan, Reading};
+use latentrace_text::Tokens;
+
+/// One picture asked of a model.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What to show.
+    pub prompt: String,
+    /// What guidance leads away from: the text of the unconditional half. Empty by default.
+    pub negative: String,
+    /// The seed of the start and of every later draw.
+    pub seed: u64,
+    /// Sampling steps.
+    pub steps: usize,
+    /// `w` in `u + w (c - u)`, for every real number.
+    pub guidance: f64,
+    /// Height and width in pixels.
+    pub size: Size,
+    /// The scheduler.
+    pub scheduler: Config,
+    /// Whether diffusers' quirks are reproduced.
+    pub reading: Reading,
+}
+
+/// What a run left.
+pub struct Outcome {
+    /// The final latents, `[1, 4, height / 8, width / 8]`, in the UNet's scale.
+    pub latents: Tensor,
+    /// The picture.
+    pub picture: Picture,
+    /// The prompt and the negative prompt as the text encoder saw them, with what was lost.
+    pub tokens: [Tokens; 2],
+    /// The program that was run.
+    pub plan: Plan,
+}
+
+impl Model {
+    /// A request with the model's own size and scheduler, for a prompt and a seed.
+    pub fn request(&self, prompt: &str, seed: u64) -> Request {
+        let side = self.unet_config.sample_size * self.vae_config.factor();
+        Request {
+            prompt: prompt.into(),
+            negative: String::new(),
+            seed,
+            steps: 50,
+            guidance: 7.5,
+            size: Size { height: side, width: side },
+            scheduler: self.scheduler.clone(),
+            reading: Reading::Diffusers,
+        }
+    }
+
+    /// Holds that a request can be run, before anything is computed.
+    ///
+    /// # Errors
+    /// A size, guidance or number of steps that does not work.
+    pub fn check(&self, request: &Request) -> Result<Plan> {
+        request.size.latents(self.vae_config.factor())?;
+        if !request.guidance.is_finite() {
+            let (expected, found) = ("a finite number".into(), request.guidance.to_string());
+            return Err(Error::Range { field: "guidance", expected, found });
+        }
+        Ok(request.scheduler.plan(request.steps, request.reading)?)
+    }
+
+    /// Runs a request; `pass` says who watches.
+    ///
+    /// # Errors
+    /// The request cannot be run, or a tensor was not finite.
+    pub fn run(&self, request: &Request, taps: &SamplerTaps, pass: &mut Pass) -> Result<Outcome> {
+        let plan = self.check(request)?;
+        let [height, width] = request.size.latents(self.vae_config.factor())?;
+        no_grad(|| {
+            let (tokens, conditional) = self.encode(&request.prompt, pass)?;
+            let (negative, unconditional) = self.encode(&request.negative, pass)?;
+            let network = Guided { unet: &self.unet, unconditional, conditional, guidance: request.guidance };
+            let shape = [1, self.unet_config.in_channels, height, width];
+            let mut draws = Draws::new(request.seed, plan.draws(), shape, self.device);
+            let prediction = request.scheduler.prediction();
+            let execution = Execution { plan: &plan, prediction, network: &network, taps, given: None };
+            let latents = execution.run(&mut draws, pass)?;
+            let picture = self.decode(&latents, pass);
+            Ok(Outcome { latents, picture, tokens: [tokens, negative], plan })
+        })
+    }
+
+    /// The text features of a prompt, `[1, tokens, features]`.
+    ///
+    /// # Errors
+    /// The tokenizer fails.
+    pub fn encode(&self, prompt: &str, pass: &mut Pass) -> Result<(Tokens, Tensor)> {
+        let tokens = self.tokenizer.encode(prompt)?;
+        let ids = Tensor::from_slice(&tokens.ids).unsqueeze(0).to_device(self.device);
+        let features = no_grad(|| self.text_encoder.forward(pass, &ids));
+        Ok((tokens, features.to_kind(self.unet.kind())))
+    }
+
+    /// The picture of latents `[1, 4, height, width]` in the UNet's scale.
+    pub fn decode(&self, latents: &Tensor, pass: &mut Pass) -> Picture {
+        let scaled = (latents.to_kind(Kind::Float) / self.vae_config.scaling_factor).to_kind(self.unet.kind());
+        Picture::from_tensor(&no_grad(|| self.vae.decode(pass, &scaled)))
+    }
+}

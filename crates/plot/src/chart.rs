@@ -1,0 +1,242 @@
+//! Curves over two axes.
+
+use image::RgbImage;
+
+use crate::scene::Scene;
+use crate::{Figure, csv, layout, paint};
+
+/// Curves over two axes, with a legend that hides nothing.
+///
+/// A point that cannot be drawn (not finite, or not positive on a log axis) is a gap in its curve. A chart without a
+/// drawable point says so. Empty strings take no room. A series with far more points than pixels is drawn as the median
+/// of every few pixels over a faint line through all points, and the chart says so.
+#[derive(Clone, Debug, Default)]
+pub struct Chart {
+    /// What the chart shows.
+    pub title: String,
+    /// The horizontal axis.
+    pub x: Axis,
+    /// The vertical axis.
+    pub y: Axis,
+    /// The curves, first one lowest.
+    pub series: Vec<Series>,
+    /// Remarks, in small letters under the chart.
+    pub notes: Vec<String>,
+}
+
+/// How one axis reads.
+#[derive(Clone, Debug, Default)]
+pub struct Axis {
+    /// What is measured, and in what.
+    pub label: String,
+    /// Equal distances are equal ratios.
+    pub log: bool,
+    /// Larger values lie left, or lower.
+    pub reversed: bool,
+}
+
+/// A curve.
+#[derive(Clone, Debug, Default)]
+pub struct Series {
+    /// Its name in the legend and in the CSV.
+    pub name: String,
+    /// Its points `(x, y)`, in the order in which the line runs through them.
+    pub points: Vec<(f64, f64)>,
+    /// Whether the line is dashed.
+    pub dashed: bool,
+}
+
+impl Axis {
+    /// An axis on which equal distances are equal differences.
+    pub fn linear(label: impl Into<String>) -> Axis {
+        Axis { label: label.into(), ..Axis::default() }
+    }
+
+    /// An axis on which equal distances are equal ratios.
+    pub fn log(label: impl Into<String>) -> Axis {
+        Axis { label: label.into(), log: true, ..Axis::default() }
+    }
+
+    /// The same axis the other way round.
+    pub fn reversed(self) -> Axis {
+        Axis { reversed: !self.reversed, ..self }
+    }
+}
+
+impl Series {
+    /// A curve with a solid line.
+    pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Series {
+        Series { name: name.into(), points, dashed: false }
+    }
+
+    /// The same curve with a dashed line.
+    pub fn dashed(self) -> Series {
+        Series { dashed: true, ..self }
+    }
+}
+
+impl Chart {
+    /// The chart as a self-contained SVG document.
+    pub fn svg(&self, width: u32, height: u32) -> String {
+        Figure::svg(self, width, height)
+    }
+
+    /// The chart as exactly `width` x `height` pixels (at least 240 x 180).
+    pub fn png(&self, width: u32, height: u32) -> RgbImage {
+        Figure::png(self, width, height)
+    }
+
+    /// The numbers: one column of x and one a series when all series have the same x, else lines of `series, x, y`.
+    pub fn csv(&self) -> String {
+        if self.shares_x() { self.wide() } else { self.long() }
+    }
+
+    fn shares_x(&self) -> bool {
+        let same = |a: &Series, b: &Series| {
+            a.points.len() == b.points.len()
+                && a.points.iter().zip(&b.points).all(|(a, b)| a.0.to_bits() == b.0.to_bits())
+        };
+        self.series.windows(2).all(|pair| same(&pair[0], &pair[1]))
+    }
+
+    fn wide(&self) -> String {
+        let names = self.series.iter().map(|series| or(&series.name, or(&self.y.label, "y")));
+        let mut text = csv::line([or(&self.x.label, "x")].into_iter().chain(names));
+        let rows = self.series.first().map_or(0, |series| series.points.len());
+        for row in 0..rows {
+            let values = self.series.iter().map(|series| csv::number(series.points[row].1));
+            let fields: Vec<_> = [csv::number(self.series[0].points[row].0)].into_iter().chain(values).collect();
+            text += &csv::line(fields.iter().map(String::as_str));
+        }
+        text
+    }
+
+    fn long(&self) -> String {
+        let mut text = csv::line(["series", or(&self.x.label, "x"), or(&self.y.label, "y")]);
+        for series in &self.series {
+            for (x, y) in &series.points {
+                text += &csv::line([series.name.as_str(), &csv::number(*x), &csv::number(*y)]);
+            }
+        }
+        text
+    }
+
+    fn scene(&self, width: u32, height: u32) -> Scene {
+        let mut scene = Scene::new(width, height);
+        let frame = scene.frame();
+        layout::chart(&mut scene, self, frame, true);
+        scene
+    }
+}
+
+impl Figure for Chart {
+    fn size(&self) -> (u32, u32) {
+        (820, 480.max(layout::legend_height(self, 796.0, true) as u32 * 2 + 190))
+    }
+
+    fn svg(&self, width: u32, height: u32) -> String {
+        paint::svg(&self.scene(width, height))
+    }
+
+    fn pixels(&self, width: u32, height: u32, ratio: u32) -> RgbImage {
+        paint::pixels(&self.scene(width, height), ratio.max(1))
+    }
+
+    fn csv(&self) -> String {
+        Chart::csv(self)
+    }
+}
+
+fn or<'a>(name: &'a str, otherwise: &'a str) -> &'a str {
+    if name.is_empty() { otherwise } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::csv::tests::parse;
+
+    fn dark(image: &RgbImage) -> usize {
+        image.pixels().filter(|pixel| pixel.0.iter().any(|part| *part < 0xc0)).count()
+    }
+
+    #[test]
+    fn shared_x_gives_one_column_a_series() {
+        let points = |factor: f64| (0..4).map(|i| (f64::from(i) / 10.0, factor * f64::from(i))).collect::<Vec<_>>();
+        let series = vec![Series::new("a, \"b\"", points(0.1)), Series::new("c", points(f64::NAN))];
+        let chart = Chart { x: Axis::linear("t"), series, ..Chart::default() };
+        let rows = parse(&chart.csv());
+        assert_eq!(rows[0], ["t", "a, \"b\"", "c"]);
+        for (row, (x, y)) in rows[1..].iter().zip(points(0.1)) {
+            assert_eq!((row[0].parse(), row[1].parse()), (Ok(x), Ok(y)));
+            assert_eq!(row[2], "NaN");
+        }
+        assert_eq!(rows.len(), 5);
+    }
+
+    #[test]
+    fn other_x_gives_one_line_a_point() {
+        let series = vec![Series::new("a", vec![(0.0, 1.0)]), Series::new("b", vec![(0.5, 2.0), (1.0, f64::INFINITY)])];
+        let chart = Chart { series, ..Chart::default() };
+        assert_eq!(chart.csv(), "series,x,y\na,0,1\nb,0.5,2\nb,1,inf\n");
+    }
+
+    #[test]
+    fn every_series_is_named_in_the_svg_as_text() {
+        let names = ["<b>&", "σ \"quoted\"", "plain"];
+        let series = names.iter().map(|name| Series::new(*name, vec![(0.0, 1.0), (1.0, 2.0)])).collect();
+        let svg = Chart { series, ..Chart::default() }.svg(820, 480);
+        for name in ["&lt;b&gt;&amp;", "σ &quot;quoted&quot;", "plain"] {
+            assert!(svg.contains(name), "{name}");
+        }
+        assert!(!svg.contains("<b>"));
+        assert!(svg.contains("font-family=\"DejaVu Sans, Verdana, sans-serif\""));
+    }
+
+    #[test]
+    fn a_figure_grows_until_its_legend_names_every_series() {
+        let series = (0..80).map(|i| Series::new(format!("down_blocks.{i}.attentions"), vec![(0.0, 1.0)])).collect();
+        let chart = Chart { title: "t".into(), x: Axis::linear("x"), series, ..Chart::default() };
+        let (width, height) = chart.size();
+        let svg = chart.svg(width, height);
+        assert!((0..80).all(|i| svg.contains(&format!("down_blocks.{i}.attentions"))), "{height}");
+        assert!(chart.svg(width, 400).contains("more"));
+    }
+
+    #[test]
+    fn an_empty_chart_says_so_and_a_full_one_does_not() {
+        let full = |y| Chart { y: Axis::log(""), series: vec![Series::new("a", vec![(0.0, y)])], ..Chart::default() };
+        assert!(Chart::default().svg(400, 300).contains("no data"));
+        assert!(full(0.0).svg(400, 300).contains("no data"));
+        assert!(full(f64::NAN).svg(400, 300).contains("no data"));
+        assert!(!full(1.0).svg(400, 300).contains("no data"));
+        assert!(dark(&Chart::default().png(400, 300)) > 100);
+    }
+
+    #[test]
+    fn no_number_and_no_size_panics() {
+        let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 5e-324, f64::MAX, f64::MIN, 1.0, -1.0];
+        let points: Vec<_> = odd.iter().flat_map(|x| odd.iter().map(move |y| (*x, *y))).collect();
+        for log in [false, true] {
+            let axis = Axis { label: "an axis".into(), log, reversed: log };
+            let series = vec![Series::new("odd", points.clone()).dashed(), Series::new("none", vec![])];
+            let chart = Chart { x: axis.clone(), y: axis, series, ..Chart::default() };
+            for (width, height) in [(0, 0), (1, 900), (900, 1), (640, 400)] {
+                assert_eq!(chart.png(width, height).dimensions(), (width.max(240), height.max(180)));
+                assert!(chart.svg(width, height).ends_with("</svg>\n"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_gap_is_not_bridged() {
+        let series =
+            |middle| vec![Series::new("a", vec![(0.0, 1.0), (1.0, 1.0), (2.0, middle), (3.0, 1.0), (4.0, 1.0)])];
+        let blue = |middle| {
+            let chart = Chart { y: Axis::log(""), series: series(middle), ..Chart::default() };
+            chart.png(600, 300).pixels().filter(|pixel| pixel.0[2] > pixel.0[0].saturating_add(60)).count()
+        };
+        let (whole, broken) = (blue(1.0), blue(0.0));
+        assert!(broken * 10 < whole * 7, "{broken} blue pixels with a gap, {whole} without");
+    }
+}

@@ -1,0 +1,536 @@
+//! Where everything in a chart stands: title, notes and legend take their room first, the plot has what is left.
+
+use crate::scale::{Scale, Tick, drawable};
+use crate::scene::{Anchor, BLACK, Colour, FAINT, FAINTER, GREY, Mark, Point, Rect, Scene, Text};
+use crate::text::{self, ASCENT, LEADING, Weight};
+use crate::{Chart, Series};
+
+const NOTE: f64 = 11.0; // font sizes
+const TICK: f64 = 12.0;
+const LABEL: f64 = 13.0;
+const TITLE: f64 = 15.0;
+const KEY: f64 = 30.0; // width of a legend's piece of line
+const ENTRY: f64 = 19.0; // height of a legend's line
+
+/// Draws a chart into a part of a scene.
+pub(crate) fn chart(scene: &mut Scene, chart: &Chart, outer: Rect, with_legend: bool) {
+    let mut room = outer.inset(12.0);
+    room.top = heading(scene, &chart.title, room, TITLE);
+    let dense: Vec<bool> = chart.series.iter().map(|series| is_dense(chart, series, outer)).collect();
+    let remark = dense.contains(&true).then(|| DENSE.to_owned());
+    room.bottom = notes(scene, &chart.notes.iter().cloned().chain(remark).collect::<Vec<_>>(), room);
+    if with_legend {
+        room = legend(scene, chart, room);
+    }
+    let Some((x, y)) = scales(chart) else {
+        let plot = frame(scene, chart, room, &[]);
+        axis_labels(scene, chart, plot, room);
+        return no_data(scene, plot);
+    };
+    let rows = y.ticks(((room.height() - 50.0) / 34.0) as usize);
+    let plot = frame(scene, chart, room, &rows);
+    let columns = fitting_ticks(&x, plot);
+    grid_lines(scene, plot, &columns, &rows);
+    tick_labels(scene, plot, outer, &columns, &rows);
+    axis_labels(scene, chart, plot, room);
+    curves(scene, chart, plot, (&x, &y), &dense);
+}
+
+/// Draws all curves, the faint points of dense ones lowest.
+fn curves(scene: &mut Scene, chart: &Chart, plot: Rect, (x, y): (&Scale, &Scale), dense: &[bool]) {
+    let places = |series: &Series| -> Vec<Option<Point>> {
+        let place = |(px, py): (f64, f64)| {
+            let (across, up) = (x.place(px)?, y.place(py)?);
+            Some((plot.left + across * plot.width(), plot.bottom - up * plot.height()))
+        };
+        series.points.iter().map(|point| place(*point)).collect()
+    };
+    let all: Vec<_> = chart.series.iter().map(places).collect();
+    for (index, places) in all.iter().enumerate().filter(|(index, _)| dense[*index]) {
+        for run in runs(places) {
+            scene.line(&extremes(&run), 1.0, tint(look(index).colour));
+        }
+    }
+    for (index, series) in chart.series.iter().enumerate() {
+        let runs: Vec<_> = runs(&all[index]).map(|run| if dense[index] { medians(&run) } else { run }).collect();
+        curve(scene, &runs, look(index), series.dashed, plot.width(), all.len());
+    }
+}
+
+/// Draws a title over the room and returns where the room under it begins.
+pub(crate) fn heading(scene: &mut Scene, title: &str, room: Rect, size: f64) -> f64 {
+    let most = if room.height() < 300.0 { 1 } else { 3 };
+    let lines = lines(title, size, Weight::Bold, room.width(), most);
+    for (index, line) in lines.iter().enumerate() {
+        let baseline = room.top + size * (ASCENT + LEADING * index as f64);
+        scene.texts.push(Text {
+            weight: Weight::Bold,
+            anchor: Anchor::Middle,
+            ..Text::new(line, (room.centre().0, baseline), size)
+        });
+    }
+    room.top + if lines.is_empty() { 0.0 } else { size * LEADING * lines.len() as f64 + 6.0 }
+}
+
+/// Draws a legend across the bottom of the room and returns the room that is left.
+pub(crate) fn legend_below(scene: &mut Scene, chart: &Chart, room: Rect) -> Rect {
+    let entries = entries(chart);
+    let widest = entries.iter().map(Entry::width).fold(0.0, f64::max).min(room.width());
+    let columns = ((room.width() / (widest + 18.0)) as usize).clamp(1, entries.len().max(1));
+    let most = (room.height() * 0.5).min(room.height() - 110.0) / ENTRY;
+    let rows = entries.len().div_ceil(columns).min(most as usize).max(1);
+    let top = room.bottom - rows as f64 * ENTRY;
+    let left = room.centre().0 - (columns as f64 * (widest + 18.0) - 18.0).min(room.width()) / 2.0;
+    let at = |index: usize| (left + (index % columns) as f64 * (widest + 18.0), top + (index / columns) as f64 * ENTRY);
+    list(scene, &entries, rows * columns, widest, at);
+    Rect { bottom: top - 8.0, ..room }
+}
+
+/// The height that a legend with room for all entries takes below a chart of some width; 0 when it stands beside.
+pub(crate) fn legend_height(chart: &Chart, width: f64, beside: bool) -> f64 {
+    let entries = entries(chart);
+    if beside && is_beside(&entries, width, 400.0) {
+        return 0.0;
+    }
+    let widest = entries.iter().map(Entry::width).fold(0.0, f64::max).min(width);
+    let columns = ((width / (widest + 18.0)) as usize).max(1);
+    entries.len().div_ceil(columns) as f64 * ENTRY + 8.0
+}
+
+/// Says in the middle of a room that there is nothing to draw.
+pub(crate) fn no_data(scene: &mut Scene, room: Rect) {
+    let (x, y) = room.centre();
+    let text = Text::new("no data", (x, y + 5.0), TITLE);
+    scene.texts.push(Text { anchor: Anchor::Middle, colour: GREY, ..text });
+}
+
+fn notes(scene: &mut Scene, notes: &[String], room: Rect) -> f64 {
+    let most = ((room.height() * 0.2 / (NOTE * LEADING)) as usize).max(1);
+    let lines = lines(&notes.join("\n"), NOTE, Weight::Regular, room.width(), most);
+    let height = NOTE * LEADING * lines.len() as f64;
+    for (index, line) in lines.iter().enumerate() {
+        let baseline = room.bottom - height + NOTE * (LEADING * index as f64 + 1.0);
+        scene.texts.push(Text { colour: GREY, ..Text::new(line, (room.left, baseline), NOTE) });
+    }
+    room.bottom - if lines.is_empty() { 0.0 } else { height + 6.0 }
+}
+
+/// The lines of a text, the last one shortened when there are more than `most`.
+fn lines(words: &str, size: f64, weight: Weight, limit: f64, most: usize) -> Vec<String> {
+    let mut lines = text::wrap(words, size, weight, limit);
+    if lines.len() > most {
+        let rest = lines.split_off(most - 1).join(" ");
+        lines.push(text::shorten(&rest, size, weight, limit));
+    }
+    lines
+}
+
+// --- legend ---
+
+/// A legend's line: the series that it shows and the words beside it.
+struct Entry {
+    look: Look,
+    dashed: bool,
+    words: String,
+}
+
+impl Entry {
+    fn width(&self) -> f64 {
+        KEY + 6.0 + text::width(&self.words, TICK, Weight::Regular)
+    }
+}
+
+/// The legend beside the plot when that leaves room enough for it, else below.
+fn legend(scene: &mut Scene, chart: &Chart, room: Rect) -> Rect {
+    let entries = entries(chart);
+    let widest = entries.iter().map(Entry::width).fold(0.0, f64::max);
+    if entries.is_empty() {
+        return room;
+    }
+    if !is_beside(&entries, room.width(), room.height()) {
+        return legend_below(scene, chart, room);
+    }
+    let left = room.right - widest;
+    list(scene, &entries, entries.len(), widest, |index| (left, room.top + 4.0 + index as f64 * ENTRY));
+    Rect { right: left - 2.0, ..room }
+}
+
+fn is_beside(entries: &[Entry], width: f64, height: f64) -> bool {
+    entries.iter().all(|entry| entry.width() <= width * 0.3) && entries.len() as f64 * ENTRY <= height - 60.0
+}
+
+fn entries(chart: &Chart) -> Vec<Entry> {
+    let single = chart.series.len() == 1;
+    let plain = |series: &Series| series.name.is_empty() || (single && series.name == chart.y.label);
+    let shown = |point: &(f64, f64)| drawable(&chart.x, point.0) && drawable(&chart.y, point.1);
+    let named = chart.series.iter().enumerate().filter(|(_, series)| !plain(series));
+    named
+        .map(|(index, series)| Entry {
+            look: look(index),
+            dashed: series.dashed,
+            words: if series.points.iter().any(shown) {
+                series.name.clone()
+            } else {
+                format!("{} (no data)", series.name)
+            },
+        })
+        .collect()
+}
+
+/// Draws the entries for which there is room, and how many there was none for.
+fn list(scene: &mut Scene, entries: &[Entry], most: usize, width: f64, at: impl Fn(usize) -> Point) {
+    let shown = if entries.len() > most { most - 1 } else { entries.len() };
+    for (index, entry) in entries[..shown].iter().enumerate() {
+        let (left, top) = at(index);
+        let middle = top + ENTRY / 2.0;
+        stroke(scene, &[(left, middle), (left + KEY, middle)], entry.dashed, 2.0, entry.look.colour);
+        marker(scene, (left + KEY / 2.0, middle), entry.look);
+        let words = text::shorten(&entry.words, TICK, Weight::Regular, width - KEY - 6.0);
+        scene.texts.push(Text::new(&words, (left + KEY + 6.0, middle + TICK * 0.36), TICK));
+    }
+    if shown < entries.len() {
+        let (left, top) = at(shown);
+        let words = format!("… and {} more", entries.len() - shown);
+        scene.texts.push(Text::new(&words, (left, top + ENTRY / 2.0 + TICK * 0.36), TICK));
+    }
+}
+
+// --- axes ---
+
+/// Both scales, or none when no point can be drawn.
+fn scales(chart: &Chart) -> Option<(Scale, Scale)> {
+    let points = chart.series.iter().flat_map(|series| series.points.iter());
+    let shown = points.filter(|point| drawable(&chart.x, point.0) && drawable(&chart.y, point.1));
+    let x = Scale::fit(&chart.x, shown.clone().map(|point| point.0), 0.02)?;
+    let y = Scale::fit(&chart.y, shown.map(|point| point.1), 0.05)?;
+    Some((x, y))
+}
+
+/// The plot's rectangle: the room less what labels need; draws its two lines.
+fn frame(scene: &mut Scene, chart: &Chart, room: Rect, rows: &[Tick]) -> Rect {
+    let bottom = room.bottom - label_below(chart, room).len() as f64 * LABEL * LEADING - TICK * 1.25 - 8.0;
+    let widest = rows.iter().map(|tick| text::width(&tick.label, TICK, Weight::Regular)).fold(0.0, f64::max);
+    let (top, bottom) = (room.top + 8.0, bottom.max(room.top + 38.0));
+    let beside = lines(&chart.y.label, LABEL, Weight::Regular, bottom - top, 2).len() as f64 * LABEL * LEADING;
+    let left = (room.left + beside + widest + 12.0).floor() + 0.5;
+    let plot = Rect { left, top, right: (room.right - 14.0).max(left + 40.0), bottom: bottom.floor() + 0.5 };
+    scene.line(&[(plot.left, plot.top), (plot.left, plot.bottom), (plot.right, plot.bottom)], 1.0, BLACK);
+    plot
+}
+
+fn label_below(chart: &Chart, room: Rect) -> Vec<String> {
+    let most = if room.height() < 200.0 { 1 } else { 2 };
+    lines(&chart.x.label, LABEL, Weight::Regular, room.width() * 0.75, most)
+}
+
+/// As many ticks along the bottom as have room for their labels.
+fn fitting_ticks(scale: &Scale, plot: Rect) -> Vec<Tick> {
+    let apart = |ticks: &[Tick]| {
+        let mut boxes: Vec<_> = ticks
+            .iter()
+            .filter(|tick| !tick.label.is_empty())
+            .map(|tick| (tick.at * plot.width(), text::width(&tick.label, TICK, Weight::Regular) / 2.0))
+            .collect();
+        boxes.sort_by(|a, b| a.0.total_cmp(&b.0));
+        boxes.windows(2).all(|pair| pair[0].0 + pair[0].1 + 10.0 < pair[1].0 - pair[1].1)
+    };
+    let most = (plot.width() / 50.0).clamp(2.0, 14.0) as usize;
+    let mut tries = (2..=most).rev().map(|most| scale.ticks(most));
+    tries.find(|ticks| apart(ticks)).unwrap_or_else(|| {
+        // Even two labels are too wide: one has to do.
+        let mut ticks = scale.ticks(2);
+        ticks.iter_mut().filter(|tick| !tick.label.is_empty()).skip(1).for_each(|tick| tick.label.clear());
+        ticks
+    })
+}
+
+fn grid_lines(scene: &mut Scene, plot: Rect, columns: &[Tick], rows: &[Tick]) {
+    let colour = |tick: &Tick| if tick.label.is_empty() { FAINTER } else { FAINT };
+    let mut lines = Vec::new();
+    for tick in columns {
+        let x = (plot.left + tick.at * plot.width()).floor() + 0.5;
+        lines.push(Mark::Line { points: vec![(x, plot.top), (x, plot.bottom)], width: 1.0, colour: colour(tick) });
+    }
+    for tick in rows {
+        let y = (plot.bottom - tick.at * plot.height()).floor() + 0.5;
+        lines.push(Mark::Line { points: vec![(plot.left, y), (plot.right, y)], width: 1.0, colour: colour(tick) });
+    }
+    // Faint ones lowest, and all of them under the frame, which is the mark drawn last so far.
+    lines.sort_by_key(|line| matches!(line, Mark::Line { colour, .. } if *colour == FAINT));
+    let frame = scene.marks.pop();
+    scene.marks.extend(lines.into_iter().chain(frame));
+}
+
+fn tick_labels(scene: &mut Scene, plot: Rect, outer: Rect, columns: &[Tick], rows: &[Tick]) {
+    for tick in columns.iter().filter(|tick| !tick.label.is_empty()) {
+        let x = plot.left + tick.at * plot.width();
+        scene.line(&[(x.floor() + 0.5, plot.bottom), (x.floor() + 0.5, plot.bottom + 4.0)], 1.0, BLACK);
+        let text = Text::new(&tick.label, (x, plot.bottom + 7.0 + TICK * ASCENT), TICK);
+        let half = text.width() / 2.0;
+        if x - half >= outer.left + 2.0 && x + half <= outer.right - 2.0 {
+            scene.texts.push(Text { anchor: Anchor::Middle, ..text });
+        }
+    }
+    for tick in rows.iter().filter(|tick| !tick.label.is_empty()) {
+        let y = plot.bottom - tick.at * plot.height();
+        scene.line(&[(plot.left - 4.0, y.floor() + 0.5), (plot.left, y.floor() + 0.5)], 1.0, BLACK);
+        let text = Text::new(&tick.label, (plot.left - 7.0, y + TICK * 0.36), TICK);
+        scene.texts.push(Text { anchor: Anchor::End, ..text });
+    }
+}
+
+fn axis_labels(scene: &mut Scene, chart: &Chart, plot: Rect, room: Rect) {
+    let below = label_below(chart, room);
+    for (index, line) in below.iter().enumerate() {
+        let baseline = plot.bottom + TICK * 1.25 + 8.0 + LABEL * (ASCENT + LEADING * index as f64);
+        let half = text::width(line, LABEL, Weight::Regular) / 2.0;
+        let x = plot.centre().0.min(room.right + 12.0 - half).max(room.left + half);
+        scene.texts.push(Text { anchor: Anchor::Middle, ..Text::new(line, (x, baseline), LABEL) });
+    }
+    let beside = lines(&chart.y.label, LABEL, Weight::Regular, plot.height(), 2);
+    for (index, line) in beside.iter().enumerate() {
+        let x = room.left + LABEL * (ASCENT + LEADING * index as f64);
+        let text = Text::new(line, (x, plot.centre().1), LABEL);
+        scene.texts.push(Text { anchor: Anchor::Middle, upwards: true, ..text });
+    }
+}
+
+// --- curves ---
+
+/// What tells a series from the others: colours from Okabe and Ito (2008), and shapes for those who see none.
+#[derive(Clone, Copy)]
+struct Look {
+    colour: Colour,
+    shape: Shape,
+}
+
+#[derive(Clone, Copy)]
+enum Shape {
+    Circle,
+    Square,
+    Triangle,
+    Diamond,
+    Cross,
+    Wedge,
+}
+
+/// The look of the series at an index; 42 of them differ. Okabe and Ito's yellow is left out: white hides it.
+fn look(index: usize) -> Look {
+    const COLOURS: [Colour; 7] = [
+        [0x00, 0x72, 0xb2], // blue
+        [0xd5, 0x5e, 0x00], // vermilion
+        [0x00, 0x9e, 0x73], // bluish green
+        [0xcc, 0x79, 0xa7], // reddish purple
+        [0xe6, 0x9f, 0x00], // orange
+        [0x56, 0xb4, 0xe9], // sky blue
+        [0x00, 0x00, 0x00],
+    ];
+    use Shape::*;
+    const SHAPES: [Shape; 6] = [Circle, Square, Triangle, Diamond, Cross, Wedge];
+    Look { colour: COLOURS[index % COLOURS.len()], shape: SHAPES[index % SHAPES.len()] }
+}
+
+/// What a chart says of curves with far more points than pixels.
+const DENSE: &str = "Faint: every point. Line: the median of the points in every 4 pixels.";
+
+/// Whether a series has far more points than pixels, in the order of x.
+fn is_dense(chart: &Chart, series: &Series, outer: Rect) -> bool {
+    let shown = |point: &&(f64, f64)| drawable(&chart.x, point.0) && drawable(&chart.y, point.1);
+    let across: Vec<f64> = series.points.iter().filter(shown).map(|point| point.0).collect();
+    across.len() as f64 > 3.0 * outer.width() && across.is_sorted()
+}
+
+/// The stretches of a curve between its gaps.
+fn runs(places: &[Option<Point>]) -> impl Iterator<Item = Vec<Point>> {
+    let stretches = places.split(Option::is_none).filter(|run| !run.is_empty());
+    stretches.map(|run| run.iter().flatten().copied().collect())
+}
+
+/// A run as it looks, in fewer points: the first, lowest, highest and last of every half pixel.
+fn extremes(run: &[Point]) -> Vec<Point> {
+    let column = |point: &Point| (point.0 * 2.0).floor();
+    let ends = |points: &[Point]| {
+        let order = |a: &Point, b: &Point| a.1.total_cmp(&b.1);
+        let (low, high) = (points.iter().copied().min_by(order), points.iter().copied().max_by(order));
+        [points.first().copied(), low, high, points.last().copied()].into_iter().flatten().collect::<Vec<_>>()
+    };
+    run.chunk_by(|a, b| column(a) == column(b)).flat_map(ends).collect()
+}
+
+/// The middle of every four pixels of a run; a median is one on a log axis too.
+fn medians(run: &[Point]) -> Vec<Point> {
+    let column = |point: &Point| (point.0 / 4.0).floor();
+    let median = |points: &[Point]| {
+        let mut heights: Vec<f64> = points.iter().map(|point| point.1).collect();
+        heights.sort_by(f64::total_cmp);
+        ((points[0].0 + points[points.len() - 1].0) / 2.0, heights[heights.len() / 2])
+    };
+    run.chunk_by(|a, b| column(a) == column(b)).map(median).collect()
+}
+
+fn tint(colour: Colour) -> Colour {
+    colour.map(|part| 255 - (255 - part) / 3)
+}
+
+/// Draws a curve through its runs, with markers on all points if few, else on some.
+fn curve(scene: &mut Scene, runs: &[Vec<Point>], look: Look, dashed: bool, room: f64, of: usize) {
+    for run in runs {
+        match run[..] {
+            [] => {}
+            [alone] => marker(scene, alone, look),
+            _ => stroke(scene, run, dashed, 2.0, look.colour),
+        }
+    }
+    let drawn = runs.concat();
+    let few = drawn.len() <= 40 && drawn.len() as f64 * 10.0 <= room;
+    if few {
+        drawn.iter().for_each(|point| marker(scene, *point, look));
+    } else if of > 1 {
+        let stride = drawn.len() as f64 / 8.0;
+        let phase = (f64::from(look.colour[0]) + 2.0 * f64::from(look.colour[1])) / 100.0 % 1.0; // curves differ in it
+        let some = (0..8).filter_map(|index| drawn.get((stride * (f64::from(index) + phase)) as usize));
+        some.for_each(|point| marker(scene, *point, look));
+    }
+}
+
+fn stroke(scene: &mut Scene, points: &[Point], dashed: bool, width: f64, colour: Colour) {
+    if !dashed {
+        return scene.line(points, width, colour);
+    }
+    for dash in dashes(points, 7.0, 4.0) {
+        scene.line(&dash, width, colour);
+    }
+}
+
+/// Pieces of a line, `on` long with `off` between them, counted along the line.
+fn dashes(points: &[Point], on: f64, off: f64) -> Vec<Vec<Point>> {
+    let mut pieces = Vec::new();
+    let mut piece = vec![points[0]];
+    let (mut drawing, mut left) = (true, on);
+    for pair in points.windows(2) {
+        let ((x0, y0), (x1, y1)) = (pair[0], pair[1]);
+        let length = (x1 - x0).hypot(y1 - y0);
+        let mut gone = 0.0;
+        while length - gone > left {
+            gone += left;
+            let at = (x0 + (x1 - x0) * gone / length, y0 + (y1 - y0) * gone / length);
+            piece.push(at);
+            if drawing {
+                pieces.push(std::mem::take(&mut piece));
+            }
+            drawing = !drawing;
+            left = if drawing { on } else { off };
+            piece = vec![at];
+        }
+        left -= length - gone;
+        piece.push((x1, y1));
+    }
+    if drawing {
+        pieces.push(piece);
+    }
+    pieces
+}
+
+fn marker(scene: &mut Scene, (x, y): Point, look: Look) {
+    let colour = look.colour;
+    let around = |corners: &[Point]| -> Vec<Point> { corners.iter().map(|(dx, dy)| (x + dx, y + dy)).collect() };
+    let mark = match look.shape {
+        Shape::Circle => Mark::Disc { centre: (x, y), radius: 3.5, colour },
+        Shape::Square => Mark::Area { points: around(&[(-3.2, -3.2), (3.2, -3.2), (3.2, 3.2), (-3.2, 3.2)]), colour },
+        Shape::Triangle => Mark::Area { points: around(&[(0.0, -4.6), (4.3, 3.0), (-4.3, 3.0)]), colour },
+        Shape::Wedge => Mark::Area { points: around(&[(0.0, 4.6), (4.3, -3.0), (-4.3, -3.0)]), colour },
+        Shape::Diamond => Mark::Area { points: around(&[(0.0, -4.8), (4.8, 0.0), (0.0, 4.8), (-4.8, 0.0)]), colour },
+        Shape::Cross => {
+            scene.line(&around(&[(-3.6, -3.6), (3.6, 3.6)]), 2.0, colour);
+            Mark::Line { points: around(&[(-3.6, 3.6), (3.6, -3.6)]), width: 2.0, colour }
+        }
+    };
+    scene.marks.push(mark);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Axis;
+
+    fn series(count: usize, name: &str) -> Vec<Series> {
+        let points = |i: usize| (0..50).map(|x| (f64::from(x), (i as f64 + 1.0) * 0.9f64.powi(x))).collect();
+        (0..count).map(|i| Series::new(format!("{name} {i}"), points(i))).collect()
+    }
+
+    fn charts() -> Vec<Chart> {
+        let long = "a label that goes on and on, for far longer than there is any room for it in a chart of this width";
+        let mut charts = Vec::new();
+        for (count, name) in [(0, ""), (1, "s"), (3, "karras"), (12, "guidance"), (60, "seed"), (4, long)] {
+            for log in [false, true] {
+                for words in ["", "step", long] {
+                    let axis = |reversed| Axis { label: words.into(), log, reversed };
+                    let notes = vec![words.to_owned(); 2];
+                    charts.push(Chart {
+                        title: words.into(),
+                        x: axis(true),
+                        y: axis(false),
+                        series: series(count, name),
+                        notes,
+                    });
+                }
+            }
+        }
+        charts
+    }
+
+    #[test]
+    fn no_two_texts_overlap_and_none_is_clipped() {
+        for (width, height) in [(820, 480), (470, 330), (320, 260), (1600, 900)] {
+            for drawn in charts() {
+                let mut scene = Scene::new(width, height);
+                let frame = scene.frame();
+                chart(&mut scene, &drawn, frame, true);
+                let bounds: Vec<_> = scene.texts.iter().map(|text| (&text.words, text.bounds())).collect();
+                for (index, (words, a)) in bounds.iter().enumerate() {
+                    let inside = a.left >= 0.0 && a.top >= 0.0 && a.right <= frame.right && a.bottom <= frame.bottom;
+                    assert!(inside, "{words:?} at {a:?} in {width} x {height}");
+                    for (others, b) in &bounds[index + 1..] {
+                        let apart = a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
+                        assert!(apart, "{words:?} {a:?} and {others:?} {b:?} in {width} x {height}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_dense_curve_is_drawn_in_few_points_with_its_extremes_and_says_so() {
+        let wave = |i: u32| if i == 50_000 { 9.0 } else { f64::from(i % 7) / 7.0 };
+        let points = (0..100_000).map(|i| (f64::from(i), wave(i))).collect();
+        let drawn = Chart { series: vec![Series::new("loss", points)], ..Chart::default() };
+        let mut scene = Scene::new(820, 480);
+        let frame = scene.frame();
+        chart(&mut scene, &drawn, frame, true);
+        let count = |mark: &Mark| if let Mark::Line { points, .. } = mark { points.len() } else { 0 };
+        assert!(scene.marks.iter().map(count).sum::<usize>() < 10 * 820);
+        let highest = |mark: &Mark| match mark {
+            Mark::Line { points, colour, .. } if *colour == tint(look(0).colour) => {
+                points.iter().map(|point| point.1).fold(f64::INFINITY, f64::min)
+            }
+            _ => f64::INFINITY,
+        };
+        assert!(scene.marks.iter().map(highest).fold(f64::INFINITY, f64::min) < 60.0, "the one spike is there");
+        assert!(scene.texts.iter().any(|text| text.words == DENSE));
+    }
+
+    #[test]
+    fn dashes_have_their_lengths_and_cover_their_share() {
+        let points = [(0.0, 0.0), (30.0, 40.0), (30.0, 100.0)]; // 50 + 60 long
+        let length = |piece: &[Point]| piece.windows(2).map(|p| (p[1].0 - p[0].0).hypot(p[1].1 - p[0].1)).sum::<f64>();
+        let pieces = dashes(&points, 7.0, 4.0);
+        assert_eq!(pieces.len(), 10);
+        assert!(pieces.iter().all(|piece| (length(piece) - 7.0).abs() < 1e-9));
+    }
+
+    #[test]
+    fn looks_repeat_only_after_all_pairs() {
+        let seen: std::collections::HashSet<_> = (0..42).map(|i| (look(i).colour, look(i).shape as u8)).collect();
+        assert_eq!(seen.len(), 42);
+    }
+}

@@ -1,0 +1,137 @@
+//! Several charts in one figure.
+
+use image::RgbImage;
+
+use crate::scene::{Rect, Scene};
+use crate::{Chart, Figure, csv, layout, paint};
+
+/// Several charts in one figure, row by row. When all have the same series, one legend serves them.
+#[derive(Clone, Debug, Default)]
+pub struct Panels {
+    /// What the figure shows.
+    pub title: String,
+    /// The charts.
+    pub charts: Vec<Chart>,
+    /// How many charts stand side by side; 0 counts as 1.
+    pub columns: usize,
+}
+
+impl Panels {
+    /// The figure as a self-contained SVG document.
+    pub fn svg(&self, width: u32, height: u32) -> String {
+        Figure::svg(self, width, height)
+    }
+
+    /// The figure as exactly `width` x `height` pixels (at least 240 x 180).
+    pub fn png(&self, width: u32, height: u32) -> RgbImage {
+        Figure::png(self, width, height)
+    }
+
+    /// The numbers, as lines of `chart, series, x, y`.
+    pub fn csv(&self) -> String {
+        let mut text = csv::line(["chart", "series", "x", "y"]);
+        for chart in &self.charts {
+            for series in &chart.series {
+                for (x, y) in &series.points {
+                    text += &csv::line([chart.title.as_str(), &series.name, &csv::number(*x), &csv::number(*y)]);
+                }
+            }
+        }
+        text
+    }
+
+    fn scene(&self, width: u32, height: u32) -> Scene {
+        let mut scene = Scene::new(width, height);
+        let mut room = scene.frame();
+        room.top = layout::heading(&mut scene, &self.title, room.inset(12.0), 17.0);
+        let shared = self.shares_series();
+        if shared {
+            let legend = Rect { bottom: room.bottom - 10.0, ..room.inset(12.0) };
+            room.bottom = layout::legend_below(&mut scene, &self.charts[0], legend).bottom;
+        }
+        let (columns, rows) = self.shape();
+        let (across, down) = (room.width() / columns as f64, room.height() / rows as f64);
+        for (index, chart) in self.charts.iter().enumerate() {
+            let (left, top) =
+                (room.left + (index % columns) as f64 * across, room.top + (index / columns) as f64 * down);
+            layout::chart(&mut scene, chart, Rect { left, top, right: left + across, bottom: top + down }, !shared);
+        }
+        if self.charts.is_empty() {
+            layout::no_data(&mut scene, room);
+        }
+        scene
+    }
+
+    fn shape(&self) -> (usize, usize) {
+        let columns = self.columns.clamp(1, self.charts.len().max(1));
+        (columns, self.charts.len().div_ceil(columns).max(1))
+    }
+
+    fn shares_series(&self) -> bool {
+        let names = |chart: &Chart| chart.series.iter().map(|s| (s.name.clone(), s.dashed)).collect::<Vec<_>>();
+        self.charts.len() > 1
+            && !self.charts[0].series.is_empty()
+            && self.charts.windows(2).all(|pair| names(&pair[0]) == names(&pair[1]))
+    }
+}
+
+impl Figure for Panels {
+    fn size(&self) -> (u32, u32) {
+        let (columns, rows) = self.shape();
+        let width = columns as u32 * 470 + 24;
+        let shared = self.shares_series();
+        let legend = if shared { layout::legend_height(&self.charts[0], f64::from(width) - 24.0, false) } else { 0.0 };
+        (width, rows as u32 * 330 + 60 + legend as u32)
+    }
+
+    fn svg(&self, width: u32, height: u32) -> String {
+        paint::svg(&self.scene(width, height))
+    }
+
+    fn pixels(&self, width: u32, height: u32, ratio: u32) -> RgbImage {
+        paint::pixels(&self.scene(width, height), ratio.max(1))
+    }
+
+    fn csv(&self) -> String {
+        Panels::csv(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Series;
+
+    fn chart(title: &str, names: &[&str]) -> Chart {
+        let series = names.iter().map(|name| Series::new(*name, vec![(0.0, 1.0), (1.0, 3.0)])).collect();
+        Chart { title: title.into(), series, ..Chart::default() }
+    }
+
+    #[test]
+    fn charts_with_the_same_series_share_one_legend() {
+        let count = |charts: Vec<Chart>| {
+            let panels = Panels { charts, columns: 2, ..Panels::default() };
+            let (width, height) = panels.size();
+            panels.svg(width, height).matches("karras").count()
+        };
+        assert_eq!(count(vec![chart("a", &["karras", "ddim"]), chart("b", &["karras", "ddim"])]), 1);
+        assert_eq!(count(vec![chart("a", &["karras", "ddim"]), chart("b", &["karras"])]), 2);
+    }
+
+    #[test]
+    fn every_number_is_in_the_csv() {
+        let panels = Panels { charts: vec![chart("a, b", &["s"]), chart("c", &["t"])], ..Panels::default() };
+        assert_eq!(panels.csv(), "chart,series,x,y\n\"a, b\",s,0,1\n\"a, b\",s,1,3\nc,t,0,1\nc,t,1,3\n");
+    }
+
+    #[test]
+    fn any_number_of_charts_and_columns_draws() {
+        for count in 0..5 {
+            for columns in [0, 1, 3, 9] {
+                let charts = (0..count).map(|_| chart("one", &["s"])).collect();
+                let panels = Panels { title: "all".into(), charts, columns };
+                assert_eq!(panels.png(300, 200).dimensions(), (300, 200));
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! A figure as a list of marks in plain numbers: what layout makes and what painting reads.
+
+use crate::text::{self, Weight};
+
+/// A picture before it has pixels. The first mark lies lowest; text lies above everything.
+pub(crate) struct Scene {
+    pub width: u32,
+    pub height: u32,
+    pub marks: Vec<Mark>,
+    pub texts: Vec<Text>,
+}
+
+/// Across from the left, down from the top.
+pub(crate) type Point = (f64, f64);
+
+/// Red, green, blue.
+pub(crate) type Colour = [u8; 3];
+
+pub(crate) const BLACK: Colour = [0x1a; 3];
+pub(crate) const GREY: Colour = [0x59; 3];
+pub(crate) const FAINT: Colour = [0xdd; 3];
+pub(crate) const FAINTER: Colour = [0xee; 3];
+
+/// One shape.
+pub(crate) enum Mark {
+    /// An open line through the points.
+    Line { points: Vec<Point>, width: f64, colour: Colour },
+    /// The polygon between the points.
+    Area { points: Vec<Point>, colour: Colour },
+    /// A filled circle.
+    Disc { centre: Point, radius: f64, colour: Colour },
+}
+
+/// One line of text, standing on its baseline.
+#[derive(Clone, Debug)]
+pub(crate) struct Text {
+    pub words: String,
+    pub at: Point,
+    pub size: f64,
+    pub weight: Weight,
+    pub colour: Colour,
+    pub anchor: Anchor,
+    /// Reads upwards, as the label of a vertical axis does.
+    pub upwards: bool,
+}
+
+/// Which part of a text stands at its point.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+/// An upright rectangle.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rect {
+    pub left: f64,
+    pub top: f64,
+    pub right: f64,
+    pub bottom: f64,
+}
+
+impl Scene {
+    pub fn new(width: u32, height: u32) -> Scene {
+        Scene { width: width.max(240), height: height.max(180), marks: Vec::new(), texts: Vec::new() }
+    }
+
+    pub fn frame(&self) -> Rect {
+        Rect { left: 0.0, top: 0.0, right: self.width.into(), bottom: self.height.into() }
+    }
+
+    pub fn line(&mut self, points: &[Point], width: f64, colour: Colour) {
+        self.marks.push(Mark::Line { points: points.to_vec(), width, colour });
+    }
+}
+
+impl Text {
+    /// Plain text that starts at a point; the other properties are set by name.
+    pub fn new(words: &str, at: Point, size: f64) -> Text {
+        let words = words.chars().map(|letter| if unprintable(letter) { ' ' } else { letter }).collect();
+        Text { words, at, size, weight: Weight::Regular, colour: BLACK, anchor: Anchor::Start, upwards: false }
+    }
+
+    pub fn width(&self) -> f64 {
+        text::width(&self.words, self.size, self.weight)
+    }
+
+    /// How far its start lies before its point, along the reading direction.
+    pub fn lead(&self) -> f64 {
+        match self.anchor {
+            Anchor::Start => 0.0,
+            Anchor::Middle => self.width() / 2.0,
+            Anchor::End => self.width(),
+        }
+    }
+
+    /// The box from the top of the tallest letter to the bottom of the deepest.
+    #[cfg(test)]
+    pub fn bounds(&self) -> Rect {
+        let (along, before) = (self.width(), self.lead());
+        let (up, down) = (text::ASCENT * self.size, text::DESCENT * self.size);
+        let (x, y) = self.at;
+        match self.upwards {
+            false => Rect { left: x - before, right: x - before + along, top: y - up, bottom: y + down },
+            true => Rect { left: x - up, right: x + down, top: y + before - along, bottom: y + before },
+        }
+    }
+}
+
+impl Rect {
+    pub fn width(&self) -> f64 {
+        self.right - self.left
+    }
+
+    pub fn height(&self) -> f64 {
+        self.bottom - self.top
+    }
+
+    pub fn centre(&self) -> Point {
+        ((self.left + self.right) / 2.0, (self.top + self.bottom) / 2.0)
+    }
+
+    pub fn inset(&self, by: f64) -> Rect {
+        Rect { left: self.left + by, top: self.top + by, right: self.right - by, bottom: self.bottom - by }
+    }
+}
+
+/// Letters that neither a picture nor an XML file may hold.
+fn unprintable(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}')
+}

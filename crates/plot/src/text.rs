@@ -1,0 +1,211 @@
+//! Words in the bundled font: how wide they are, where their lines break, and their pixels.
+
+use std::sync::LazyLock;
+
+use ab_glyph::{Font, FontRef, GlyphId, PxScale, ScaleFont, point};
+use image::RgbImage;
+
+use crate::scene::{Point, Text};
+
+/// From the baseline to the top of the tallest letter, in font sizes; accents on capitals reach higher.
+pub(crate) const ASCENT: f64 = 0.76;
+/// From the baseline to the bottom of the deepest letter, in font sizes.
+#[cfg(test)]
+pub(crate) const DESCENT: f64 = 0.24;
+/// From one baseline to the next, in font sizes.
+pub(crate) const LEADING: f64 = 1.25;
+
+/// The two faces that are bundled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Weight {
+    Regular,
+    Bold,
+}
+
+/// How wide a line of text is when drawn with a font size of `size` pixels.
+pub(crate) fn width(words: &str, size: f64, weight: Weight) -> f64 {
+    pen(words, size, weight).last().map_or(0.0, |step| step.after)
+}
+
+/// The lines of a text, none wider than `limit` unless a single letter is. Line feeds break; long words are cut.
+pub(crate) fn wrap(words: &str, size: f64, weight: Weight, limit: f64) -> Vec<String> {
+    let fits = |line: &str| width(line, size, weight) <= limit;
+    let mut lines = Vec::new();
+    for paragraph in words.trim_end().lines() {
+        let mut line = String::new();
+        for word in paragraph.split_whitespace() {
+            let longer = if line.is_empty() { word.to_owned() } else { format!("{line} {word}") };
+            if fits(&longer) {
+                line = longer;
+                continue;
+            }
+            if !line.is_empty() {
+                lines.push(std::mem::take(&mut line));
+            }
+            for letter in word.chars() {
+                if !line.is_empty() && !fits(&format!("{line}{letter}")) {
+                    lines.push(std::mem::take(&mut line));
+                }
+                line.push(letter);
+            }
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+/// The text, or as much of its start as fits with an ellipsis after it.
+pub(crate) fn shorten(words: &str, size: f64, weight: Weight, limit: f64) -> String {
+    if width(words, size, weight) <= limit {
+        return words.to_owned();
+    }
+    let room = limit - width("…", size, weight);
+    let kept = pen(words, size, weight).take_while(|step| step.after <= room).count();
+    let start: String = words.chars().take(kept).collect();
+    format!("{}…", start.trim_end())
+}
+
+/// Blends a text into a picture that has `ratio` pixels to one of the text's own unit.
+pub(crate) fn draw(image: &mut RgbImage, text: &Text, ratio: f64) {
+    let font = face(text.weight);
+    let scale = pixels(font, text.size * ratio);
+    for step in pen(&text.words, text.size * ratio, text.weight) {
+        // Rasterised as if at the origin, then moved, so that turned text is as sharp as straight text.
+        let along = step.before - text.lead() * ratio;
+        let (x, y) = match text.upwards {
+            false => (text.at.0 * ratio + along, text.at.1 * ratio),
+            true => (text.at.0 * ratio, text.at.1 * ratio - along),
+        };
+        let (left, top) = (x.floor(), y.floor());
+        let shift = match text.upwards {
+            false => (x - left, y - top),
+            true => (1.0 - (y - top), x - left),
+        };
+        let glyph = step.glyph.with_scale_and_position(scale, point(shift.0 as f32, shift.1 as f32));
+        let Some(outline) = font.outline_glyph(glyph) else { continue };
+        let corner = outline.px_bounds().min;
+        outline.draw(|column, row, coverage| {
+            let (across, down) = (f64::from(corner.x) + f64::from(column), f64::from(corner.y) + f64::from(row));
+            let at = match text.upwards {
+                false => (left + across, top + down),
+                true => (left + down, top - across),
+            };
+            blend(image, at, text.colour, coverage);
+        });
+    }
+}
+
+fn blend(image: &mut RgbImage, at: Point, colour: [u8; 3], coverage: f32) {
+    if at.0 < 0.0 || at.1 < 0.0 || at.0 >= image.width().into() || at.1 >= image.height().into() {
+        return;
+    }
+    let coverage = coverage.clamp(0.0, 1.0);
+    let pixel = image.get_pixel_mut(at.0 as u32, at.1 as u32);
+    for (under, over) in pixel.0.iter_mut().zip(colour) {
+        *under = (f32::from(*under) * (1.0 - coverage) + f32::from(over) * coverage).round() as u8;
+    }
+}
+
+/// A letter, and the pen's place before and after it.
+struct Step {
+    glyph: GlyphId,
+    before: f64,
+    after: f64,
+}
+
+fn pen(words: &str, size: f64, weight: Weight) -> impl Iterator<Item = Step> {
+    let font = face(weight);
+    let scaled = font.as_scaled(pixels(font, size));
+    let mut place = 0.0;
+    let mut last = None;
+    words.chars().map(move |letter| {
+        let glyph = scaled.glyph_id(letter);
+        let before = place + last.map_or(0.0, |last| f64::from(scaled.kern(last, glyph)));
+        place = before + f64::from(scaled.h_advance(glyph));
+        last = Some(glyph);
+        Step { glyph, before, after: place }
+    })
+}
+
+/// ab_glyph measures a font from its highest to its lowest line; a font size is one em.
+fn pixels(font: &FontRef, size: f64) -> PxScale {
+    PxScale::from(size as f32 * font.height_unscaled() / font.units_per_em().expect("the bundled font has an em"))
+}
+
+fn face(weight: Weight) -> &'static FontRef<'static> {
+    static REGULAR: LazyLock<FontRef> = LazyLock::new(|| parse(include_bytes!("../fonts/DejaVuSans.ttf")));
+    static BOLD: LazyLock<FontRef> = LazyLock::new(|| parse(include_bytes!("../fonts/DejaVuSans-Bold.ttf")));
+    match weight {
+        Weight::Regular => &REGULAR,
+        Weight::Bold => &BOLD,
+    }
+}
+
+fn parse(bytes: &'static [u8]) -> FontRef<'static> {
+    FontRef::try_from_slice(bytes).expect("the bundled font is whole")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Rgb;
+
+    #[test]
+    fn the_font_has_the_letters_that_figures_use() {
+        for weight in [Weight::Regular, Weight::Bold] {
+            for letter in "AzÄéß αβσεΔΩ ж ×−±≤≥≈∞∑√ ⁰¹²³⁴⁵⁶⁷⁸⁹⁻ →←↑↓ …–—“”".chars()
+            {
+                assert_ne!(face(weight).glyph_id(letter), GlyphId(0), "{letter:?} in {weight:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_em_is_an_em() {
+        let advance = f64::from(face(Weight::Regular).h_advance_unscaled(face(Weight::Regular).glyph_id('n')));
+        assert!((width("n", 2048.0, Weight::Regular) - advance).abs() < 0.5); // 2048 units to the em
+    }
+
+    #[test]
+    fn wrapped_lines_fit_and_lose_no_letter() {
+        let words = "a very long prompt, with supercalifragilisticexpialidocious words\nand a second paragraph 赤い円";
+        for limit in [30.0, 64.0, 100.0, 400.0] {
+            let lines = wrap(words, 13.0, Weight::Regular, limit);
+            assert!(lines.iter().all(|line| width(line, 13.0, Weight::Regular) <= limit), "{lines:?} in {limit}");
+            let letters = |text: &str| text.split_whitespace().collect::<String>();
+            assert_eq!(letters(&lines.concat()), letters(words));
+        }
+        assert_eq!(wrap("one two", 13.0, Weight::Regular, 1e6), ["one two"]);
+        assert!(wrap("", 13.0, Weight::Regular, 100.0).is_empty());
+    }
+
+    #[test]
+    fn shortened_text_fits() {
+        let words = "a name that is far too long for its legend";
+        for limit in [20.0, 50.0, 120.0] {
+            let short = shorten(words, 12.0, Weight::Bold, limit);
+            assert!(width(&short, 12.0, Weight::Bold) <= limit && short.ends_with('…'), "{short}");
+        }
+        assert_eq!(shorten(words, 12.0, Weight::Bold, 1e6), words);
+    }
+
+    #[test]
+    fn ink_stays_in_its_box_straight_and_turned() {
+        for upwards in [false, true] {
+            let mut text = Text::new("Agypt jQ 0.5", (60.3, 60.7), 15.0);
+            text.upwards = upwards;
+            let mut image = RgbImage::from_pixel(200, 200, Rgb([255; 3]));
+            draw(&mut image, &text, 1.0);
+            let bounds = text.bounds();
+            let mut ink = 0;
+            for (x, y, pixel) in image.enumerate_pixels().filter(|(.., pixel)| pixel.0[0] < 200) {
+                ink += 1;
+                let (x, y) = (f64::from(x) + 0.5, f64::from(y) + 0.5);
+                let inside =
+                    x > bounds.left - 1.0 && x < bounds.right + 1.0 && y > bounds.top - 1.0 && y < bounds.bottom + 1.0;
+                assert!(inside, "{x}, {y} {pixel:?} outside {bounds:?}");
+            }
+            assert!(ink > 150, "{ink} dark pixels");
+        }
+    }
+}

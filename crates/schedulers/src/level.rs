@@ -1,0 +1,69 @@
+//! A noise level, and what a network's output means there.
+
+use serde::{Deserialize, Serialize};
+
+/// A noise level: a sample there is `x = x₀ + sigma·noise`, and the network is told the time `t`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Level {
+    /// The time that the network is told, in training steps; fractional between two of them.
+    pub t: f64,
+    /// The standard deviation of the noise where the clean sample has its own scale.
+    pub sigma: f64,
+}
+
+impl Level {
+    /// No noise at all.
+    pub const CLEAN: Level = Level { t: 0.0, sigma: 0.0 };
+
+    /// What stands for the infinite sigma at which no signal is left (zero terminal
+    /// signal-to-noise ratio).
+    ///
+    /// A sample there is noise to one part in 2²⁴, which is what `f32` can tell apart.
+    pub const PURE_NOISE: f64 = 16_777_216.0;
+
+    /// Half the log signal-to-noise ratio; infinite at [`Level::CLEAN`].
+    pub fn lambda(self) -> f64 {
+        -self.sigma.ln()
+    }
+
+    /// The factor that brings a sample at this level to the unit variance that the network
+    /// expects: `√ᾱ`.
+    pub fn input_scale(self) -> f64 {
+        1.0 / self.sigma.hypot(1.0)
+    }
+}
+
+/// What the network was trained to put out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prediction {
+    /// The noise (arXiv 2006.11239, section 3.2).
+    Epsilon,
+    /// `√ᾱ·noise − √(1−ᾱ)·x₀` (arXiv 2202.00512, appendix D).
+    Velocity,
+    /// The clean sample.
+    Sample,
+}
+
+impl Prediction {
+    /// `(p, q)` such that the denoised sample is `p·x + q·output`, for `x = x₀ + sigma·noise`.
+    pub fn denoising(self, sigma: f64) -> (f64, f64) {
+        let scale = 1.0 / sigma.hypot(1.0);
+        match self {
+            Prediction::Epsilon => (1.0, -sigma),
+            Prediction::Velocity => (scale * scale, -sigma * scale),
+            Prediction::Sample => (0.0, 1.0),
+        }
+    }
+
+    /// `(a, b)` such that the noise is `a·x + b·output`, for `x = x₀ + sigma·noise` and `sigma`
+    /// above zero.
+    pub fn epsilon(self, sigma: f64) -> (f64, f64) {
+        let scale = 1.0 / sigma.hypot(1.0);
+        match self {
+            Prediction::Epsilon => (0.0, 1.0),
+            Prediction::Velocity => (sigma * scale * scale, scale),
+            Prediction::Sample => (1.0 / sigma, -1.0 / sigma),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A sampler unrolled: a straight-line program of network calls, noise draws and linear
+//! combinations.
+
+use crate::{Form, Level, Val};
+use ndarray::Array2;
+use std::fmt;
+
+/// A sampler unrolled over its noise levels; the n-th op makes [`Val`]`(n)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub(crate) ops: Vec<Op>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) result: Val,
+}
+
+/// One instruction of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// The image's latents, where the plan starts from an image.
+    Given,
+    /// A fresh standard normal draw.
+    Noise,
+    /// The network's output for `input` at time `t`.
+    Eval {
+        /// What the network sees, at the unit variance it was trained on.
+        input: Form,
+        /// The time it is told.
+        t: f64,
+    },
+    /// A linear combination of earlier values.
+    Sum(Form),
+    /// A denoised estimate held within a limit: the one op that is not linear.
+    Clip {
+        /// The estimate.
+        of: Val,
+        /// The limit.
+        limit: Limit,
+    },
+}
+
+/// How far a denoised estimate may reach.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// Every element is held within `±range`.
+    Clamp {
+        /// The largest magnitude kept.
+        range: f64,
+    },
+    /// Dynamic thresholding (arXiv 2205.11487, section 2.3), for each image by itself: `s` is the
+    /// `ratio` quantile of the magnitudes (interpolated linearly between ranks), held within
+    /// `1..=max`; every element is held within `±s` and divided by `s`.
+    Dynamic {
+        /// The quantile, in `0..=1`.
+        ratio: f64,
+        /// The largest `s`.
+        max: f64,
+    },
+}
+
+/// One network call as a record or a probe sees it. Samples are in `x = x₀ + sigma·noise`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// The time told to the network, and the noise that the sample really has.
+    pub level: Level,
+    /// The sample.
+    pub sample: Val,
+    /// The network's output.
+    pub output: Val,
+    /// The clean estimate, after any clipping. DDPM, LMS and the exact PNDM go on from it; PNDM as
+    /// diffusers has it goes on from `output`.
+    pub denoised: Val,
+    /// The sample that the next call sees, or the last sample.
+    pub next: Val,
+}
+
+impl Plan {
+    /// The program.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// One entry for each network call, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// The final latents, as they go to the image decoder.
+    pub fn result(&self) -> Val {
+        self.result
+    }
+
+    /// How many network calls the program makes.
+    pub fn calls(&self) -> usize {
+        self.ops.iter().filter(|op| matches!(op, Op::Eval { .. })).count()
+    }
+
+    /// How many noise draws the program makes, the starting noise included.
+    pub fn draws(&self) -> usize {
+        self.ops.iter().filter(|op| matches!(op, Op::Noise)).count()
+    }
+
+    /// Each network input in call order, then the result, over what is not a sum: the image, the
+    /// draws, the network's outputs and the clipped estimates.
+    pub fn rows(&self) -> Vec<Form> {
+        let inputs = self.ops.iter().filter_map(|op| match op {
+            Op::Eval { input, .. } => Some(self.opened(input)),
+            _ => None,
+        });
+        inputs.chain([self.row(self.result)]).collect()
+    }
+
+    /// One value over what is not a sum.
+    pub fn row(&self, of: Val) -> Form {
+        self.opened(&of.into())
+    }
+
+    /// [`Plan::rows`] as a dense matrix, with a column for each op that is not a sum.
+    pub fn matrix(&self) -> Array2<f64> {
+        let is_sum = |op: &Op| matches!(op, Op::Sum(_));
+        let columns: Vec<Val> =
+            (0..).zip(&self.ops).filter(|(_, op)| !is_sum(op)).map(|(index, _)| Val(index)).collect();
+        let rows = self.rows();
+        Array2::from_shape_fn((rows.len(), columns.len()), |(row, column)| rows[row].coefficient(columns[column]))
+    }
+
+    /// The values that nothing needs after each op. A value named in [`Plan::steps`] counts as
+    /// needed until its step's `next` is made; the result is needed for ever.
+    pub fn last_uses(&self) -> Vec<Vec<Val>> {
+        let mut last: Vec<usize> = (0..self.ops.len()).collect();
+        for (index, op) in self.ops.iter().enumerate() {
+            match op {
+                Op::Given | Op::Noise => (),
+                Op::Eval { input: form, .. } | Op::Sum(form) => {
+                    form.terms().for_each(|(val, _)| last[val.0 as usize] = index)
+                }
+                Op::Clip { of, .. } => last[of.0 as usize] = index,
+            }
+        }
+        for step in &self.steps {
+            for val in [step.sample, step.output, step.denoised] {
+                let use_of = &mut last[val.0 as usize];
+                *use_of = step.next.0.max(*use_of as u32) as usize;
+            }
+        }
+        let mut uses = vec![Vec::new(); self.ops.len()];
+        for (val, index) in (0..).map(Val).zip(last).filter(|(val, _)| *val != self.result) {
+            uses[index].push(val);
+        }
+        uses
+    }
+
+    /// A form with its sums replaced by what they sum, found by one walk back over the program.
+    fn opened(&self, form: &Form) -> Form {
+        let mut weights = vec![0.0; self.ops.len()];
+        let add = |weights: &mut Vec<f64>, form: &Form, scale: f64| {
+            form.terms().for_each(|(val, coefficient)| weights[val.0 as usize] += scale * coefficient);
+        };
+        add(&mut weights, form, 1.0);
+        for (index, op) in self.ops.iter().enumerate().rev() {
+            if let Op::Sum(sum) = op {
+                let weight = std::mem::take(&mut weights[index]);
+                if weight != 0.0 {
+                    add(&mut weights, sum, weight);
+                }
+            }
+        }
+        (0..).map(Val).zip(weights).filter(|(_, weight)| *weight != 0.0).collect()
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, op) in self.ops.iter().enumerate() {
+            write!(f, "{:<4} ", Val(index as u32).to_string())?;
+            match op {
+                Op::Given => writeln!(f, "image")?,
+                Op::Noise => writeln!(f, "noise")?,
+                Op::Eval { input, t } => writeln!(f, "network at {} of {input}", (t * 1000.0).round() / 1000.0)?,
+                Op::Sum(form) => writeln!(f, "{form}")?,
+                Op::Clip { of, limit: Limit::Clamp { range } } => writeln!(f, "{of} within ±{range}")?,
+                Op::Clip { of, limit: Limit::Dynamic { ratio, max } } => {
+                    writeln!(f, "{of} within its {ratio} quantile, at most {max}")?;
+                }
+            }
+        }
+        write!(f, "result {}", self.result)
+    }
+}

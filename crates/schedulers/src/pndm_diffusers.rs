@@ -1,0 +1,100 @@
+//! PNDM with the bookkeeping of diffusers, whose times and noise levels part where its list is not
+//! even.
+
+use crate::pndm::weighted;
+use crate::tape::Tape;
+use crate::{Error, Form, Level, Schedule, Val};
+
+/// A list of times and the stride that diffusers takes whatever the list says.
+pub(crate) struct Times {
+    /// One time for each network call, descending.
+    pub(crate) calls: Vec<i64>,
+    /// The training times in a step.
+    stride: i64,
+    /// How many calls belong to the Runge-Kutta start.
+    warm_up: usize,
+}
+
+/// A sample and the level it was brought to.
+type Held = (Val, Level);
+
+impl Times {
+    /// The calls of `times`: without `warm_up` the second time is called twice, with it the first
+    /// three steps take four.
+    pub(crate) fn new(times: &[f64], len: usize, warm_up: bool) -> Result<Times, Error> {
+        let stride = (len / times.len()) as i64;
+        let times: Vec<i64> = times.iter().map(|&t| t as i64).collect();
+        if let Some(&time) = times.iter().find(|&&t| t >= len as i64) {
+            return Err(Error::Time { time, len });
+        }
+        let (calls, warm_up) = match (times.as_slice(), warm_up) {
+            ([first, second, rest @ ..], false) => ([&[*first, *second, *second], rest].concat(), 0),
+            (_, false) => (times, 0),
+            ([a, b, c, d, ..], true) => {
+                let half = stride / 2;
+                let start = [*a, b + half, b + half, *b, *b, c + half, c + half, *c, *c, d + half, d + half, *d];
+                ([&start, &times[3..]].concat(), start.len())
+            }
+            (_, true) => return Err(Error::WarmUp { steps: times.len() }),
+        };
+        Ok(Times { calls, stride, warm_up })
+    }
+}
+
+/// Walks the calls from `begin` down from `x`; times below zero mean `end`. Ends on the sample and
+/// its level.
+///
+/// Averages raw outputs and converts the average (arXiv 2202.09778, eq. 9, 12 and 13), so `v`
+/// outputs of different levels mix; and takes each sample to be at the call's own time, wherever
+/// the last step left it.
+pub(crate) fn pndm(
+    tape: &mut Tape,
+    x: Val,
+    times: &Times,
+    begin: usize,
+    schedule: &Schedule,
+    end: Level,
+) -> Result<Held, Error> {
+    let at = |t: i64| match t {
+        ..0 => Ok(end),
+        _ if t < schedule.len() as i64 => Ok(schedule.level(t as f64)),
+        _ => Err(Error::Time { time: t, len: schedule.len() }),
+    };
+    let mut held: Held = (x, at(times.calls[begin])?);
+    let mut base = held;
+    let mut outputs: Vec<Form> = Vec::new();
+    let mut sum = Form::default();
+    for (counter, &t) in times.calls[begin..].iter().enumerate() {
+        let call = tape.call(held.0, Level { t: t as f64, sigma: held.1.sigma });
+        let output = Form::from(call.output);
+        let (from, to, slope) = if counter < times.warm_up {
+            let stage = counter % 4;
+            if stage == 0 {
+                (base, sum) = (held, Form::default());
+                outputs.insert(0, output.clone());
+            }
+            sum = sum + output.clone() * [1.0 / 6.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0][stage];
+            let to = if stage % 2 == 0 { t - times.stride / 2 } else { t };
+            (times.calls[counter / 4 * 4], to, if stage == 3 { sum.clone() } else { output })
+        } else if counter == 1 {
+            (t + times.stride, t, (output + outputs[0].clone()) * 0.5)
+        } else {
+            base = held;
+            outputs.insert(0, output);
+            outputs.truncate(4);
+            (t, t - times.stride, weighted(&outputs))
+        };
+        let to = at(to)?;
+        held = (tape.step(call, moved(tape, base, at(from)?, to, slope)), to);
+    }
+    Ok(held)
+}
+
+/// `base` moved along a combination of raw outputs from one level to another, eq. 9 as `x' = x +
+/// (sigma' − sigma)·noise`, after the same latents are taken for a sample at `from`.
+fn moved(tape: &Tape, base: Held, from: Level, to: Level, outputs: Form) -> Form {
+    let x = base.0 * (base.1.input_scale() / from.input_scale());
+    let (a, b) = tape.prediction.epsilon(from.sigma);
+    let noise = x.clone() * a + outputs * b;
+    x + noise * (to.sigma - from.sigma)
+}

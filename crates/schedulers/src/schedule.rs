@@ -1,0 +1,162 @@
+//! The training noise schedule: how much noise there is at each time.
+
+use crate::{Error, Level, Reading};
+use ndarray::Array1;
+use std::f64::consts::FRAC_PI_2;
+
+/// The training noise schedule, a number for each integer time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    betas: Array1<f64>,
+    alphas_cumprod: Array1<f64>,
+    sigmas: Array1<f64>,
+    reading: Reading,
+}
+
+/// How betas are made.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Betas {
+    /// Evenly spaced (arXiv 2006.11239, section 4).
+    Linear { start: f64, end: f64 },
+    /// Evenly spaced square roots, as latent diffusion has them.
+    ScaledLinear { start: f64, end: f64 },
+    /// The logistic curve over -6..6 between the ends.
+    Sigmoid { start: f64, end: f64 },
+    /// From the signal `cos²` (arXiv 2102.09672, eq. 17).
+    SquaredCosine,
+    /// From the signal whose log ratio to the noise is Laplace distributed (arXiv 2407.03297).
+    Laplace,
+    /// One by one.
+    Trained(Vec<f64>),
+}
+
+impl Schedule {
+    /// The schedule of `len` times; with `zero_snr` stretched until its last time holds no signal
+    /// (arXiv 2305.08891, algorithm 1).
+    pub(crate) fn new(betas: &Betas, len: usize, zero_snr: bool, reading: Reading) -> Result<Schedule, Error> {
+        let mut betas = betas.values(len, reading);
+        if let Some(time) = betas.iter().position(|beta| !(*beta > 0.0 && *beta < 1.0)) {
+            return Err(Error::Beta { time, beta: betas[time], reason: "expected a number above 0 and below 1" });
+        }
+        let mut alphas_cumprod = signals(&betas, reading);
+        if zero_snr {
+            betas = stretched(&alphas_cumprod, reading);
+            alphas_cumprod = signals(&betas, reading);
+        }
+        let mut sigmas = alphas_cumprod.mapv(|signal| reading.round(reading.round((1.0 - signal) / signal).sqrt()));
+        if zero_snr {
+            sigmas[len - 1] = Level::PURE_NOISE;
+        }
+        match sigmas.iter().position(|sigma| !(*sigma > 0.0 && sigma.is_finite())) {
+            Some(time) => {
+                let reason = "there is no noise, or no signal left, that single precision could hold";
+                Err(Error::Beta { time, beta: betas[time], reason })
+            }
+            None => Ok(Schedule { betas, alphas_cumprod, sigmas, reading }),
+        }
+    }
+
+    /// The variance that each time adds, `β` (arXiv 2006.11239, eq. 2).
+    pub fn betas(&self) -> &Array1<f64> {
+        &self.betas
+    }
+
+    /// The share of the signal in a sample's variance at each time, `ᾱ` (arXiv 2006.11239, eq. 4).
+    pub fn alphas_cumprod(&self) -> &Array1<f64> {
+        &self.alphas_cumprod
+    }
+
+    /// `√((1−ᾱ)/ᾱ)` at each time; [`Level::PURE_NOISE`] where `ᾱ` is zero.
+    pub fn sigmas(&self) -> &Array1<f64> {
+        &self.sigmas
+    }
+
+    /// The number of times.
+    #[expect(clippy::len_without_is_empty, reason = "a schedule has two times at least")]
+    pub fn len(&self) -> usize {
+        self.sigmas.len()
+    }
+
+    /// The level at a time, linear in sigma between integer times and constant outside the
+    /// schedule.
+    pub fn level(&self, t: f64) -> Level {
+        let inside = t.clamp(0.0, (self.len() - 1) as f64);
+        let (low, fraction) = (inside.floor() as usize, inside.fract());
+        let high = (low + 1).min(self.len() - 1);
+        let slope = self.sigmas[high] - self.sigmas[low];
+        Level { t, sigma: self.reading.round(self.sigmas[low] + slope * fraction) }
+    }
+
+    /// The time at a sigma, linear in its logarithm between integer times and held within the
+    /// schedule.
+    pub fn time(&self, sigma: f64) -> f64 {
+        let above = self.sigmas.iter().take_while(|known| **known <= sigma).count();
+        let low = above.saturating_sub(1).min(self.len() - 2);
+        let (from, to) = (self.sigmas[low].ln(), self.sigmas[low + 1].ln());
+        let fraction = (sigma.ln() - from) / (to - from);
+        self.reading.round(low as f64 + fraction.clamp(0.0, 1.0))
+    }
+}
+
+impl Betas {
+    fn values(&self, len: usize, reading: Reading) -> Array1<f64> {
+        let round = |x| reading.round(x);
+        match self {
+            Betas::Linear { start, end } => linspace(*start, *end, len, reading),
+            Betas::ScaledLinear { start, end } => {
+                linspace(start.sqrt(), end.sqrt(), len, reading).mapv(|root| round(root * root))
+            }
+            Betas::Sigmoid { start, end } => linspace(-6.0, 6.0, len, reading)
+                .mapv(|x| round(round(1.0 / (1.0 + (-x).exp())) * round(end - start)) + start)
+                .mapv(round),
+            Betas::SquaredCosine => from_signal(len, |t| ((t + 0.008) / 1.008 * FRAC_PI_2).cos().powi(2)).mapv(round),
+            Betas::Laplace => from_signal(len, laplace_signal).mapv(round),
+            Betas::Trained(betas) => betas.iter().copied().map(round).collect(),
+        }
+    }
+}
+
+/// Evenly spaced numbers, each measured from the nearer end as torch does.
+fn linspace(start: f64, end: f64, len: usize, reading: Reading) -> Array1<f64> {
+    let round = |x| reading.round(x);
+    let (start, end) = (round(start), round(end));
+    let step = round(round(end - start) / (len - 1) as f64);
+    Array1::from_shape_fn(len, |index| match index < len / 2 {
+        true => round(start + round(step * index as f64)),
+        false => round(end - round(step * (len - 1 - index) as f64)),
+    })
+}
+
+/// Betas that leave the signal `signal(t)` for `t` in `0..1`, none above 0.999.
+fn from_signal(len: usize, signal: impl Fn(f64) -> f64) -> Array1<f64> {
+    let at = |index: usize| signal(index as f64 / len as f64);
+    Array1::from_shape_fn(len, |index| (1.0 - at(index + 1) / at(index)).min(0.999))
+}
+
+fn laplace_signal(t: f64) -> f64 {
+    let log_ratio = -0.5 * (0.5 - t).signum() * (1.0 - 2.0 * (0.5 - t).abs() + 1e-6).ln();
+    let ratio = log_ratio.exp();
+    (ratio / (1.0 + ratio)).sqrt()
+}
+
+/// The running product of `1 − β`, taken in double precision under both readings.
+fn signals(betas: &Array1<f64>, reading: Reading) -> Array1<f64> {
+    let mut signal = 1.0;
+    betas.mapv(|beta| {
+        signal *= reading.round(1.0 - beta);
+        reading.round(signal)
+    })
+}
+
+/// The betas of a schedule shifted and scaled so that `√ᾱ` ends at zero and starts where it did.
+fn stretched(alphas_cumprod: &Array1<f64>, reading: Reading) -> Array1<f64> {
+    let round = |x| reading.round(x);
+    let roots = alphas_cumprod.mapv(|signal| round(signal.sqrt()));
+    let (first, last) = (roots[0], roots[roots.len() - 1]);
+    let scale = round(first / round(first - last));
+    let signals = roots.mapv(|root| round(round(round(root - last) * scale).powi(2)));
+    Array1::from_shape_fn(signals.len(), |index| match index {
+        0 => round(1.0 - signals[0]),
+        _ => round(1.0 - round(signals[index] / signals[index - 1])),
+    })
+}

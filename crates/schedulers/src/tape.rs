@@ -1,0 +1,90 @@
+//! Records a plan as a sampler runs on it.
+
+use crate::plan::{Limit, Op, Plan, Step};
+use crate::{Error, Form, Level, Prediction, Val};
+
+/// The program so far.
+pub(crate) struct Tape {
+    ops: Vec<Op>,
+    steps: Vec<Step>,
+    pub(crate) prediction: Prediction,
+    limit: Option<Limit>,
+}
+
+/// A network call whose step is not yet made.
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    pub(crate) level: Level,
+    pub(crate) sample: Val,
+    pub(crate) output: Val,
+    pub(crate) denoised: Val,
+}
+
+impl Call {
+    /// The noise in the sample, which is the slope of the probability-flow ODE in sigma (arXiv
+    /// 2206.00364, eq. 3).
+    pub(crate) fn slope(&self) -> Form {
+        (self.sample - self.denoised) * (1.0 / self.level.sigma)
+    }
+}
+
+impl Tape {
+    pub(crate) fn new(prediction: Prediction, limit: Option<Limit>) -> Tape {
+        Tape { ops: Vec::new(), steps: Vec::new(), prediction, limit }
+    }
+
+    pub(crate) fn given(&mut self) -> Val {
+        self.push(Op::Given)
+    }
+
+    pub(crate) fn noise(&mut self) -> Val {
+        self.push(Op::Noise)
+    }
+
+    pub(crate) fn sum(&mut self, form: impl Into<Form>) -> Val {
+        self.push(Op::Sum(form.into()))
+    }
+
+    /// Calls the network on `sample`.
+    pub(crate) fn call(&mut self, sample: Val, level: Level) -> Call {
+        let output = self.push(Op::Eval { input: sample * level.input_scale(), t: level.t });
+        let (p, q) = self.prediction.denoising(level.sigma);
+        let estimate = self.sum(sample * p + output * q);
+        let denoised = self.limit.map_or(estimate, |limit| self.push(Op::Clip { of: estimate, limit }));
+        Call { level, sample, output, denoised }
+    }
+
+    /// Ends a call's step on the sample that the next call sees.
+    pub(crate) fn step(&mut self, call: Call, next: Form) -> Val {
+        let Call { level, sample, output, denoised } = call;
+        let next = self.sum(next);
+        self.steps.push(Step { level, sample, output, denoised, next });
+        next
+    }
+
+    /// Ends the plan on `x` at a level, brought to unit variance.
+    pub(crate) fn finish(mut self, x: Val, at: Level) -> Result<Plan, Error> {
+        let result = self.sum(x * at.input_scale());
+        let plan = Plan { ops: self.ops, steps: self.steps, result };
+        if plan.steps.iter().any(|step| step.level.sigma == Level::PURE_NOISE) && self.prediction == Prediction::Epsilon
+        {
+            return Err(Error::PureNoise);
+        }
+        let broken = plan.ops.iter().position(|op| match op {
+            Op::Eval { input: form, .. } | Op::Sum(form) => !form.is_finite(),
+            _ => false,
+        });
+        match broken {
+            Some(index) => {
+                let done = plan.steps.iter().filter(|step| (step.next.0 as usize) < index).count();
+                Err(Error::NotFinite { step: done, steps: plan.steps.len() })
+            }
+            None => Ok(plan),
+        }
+    }
+
+    fn push(&mut self, op: Op) -> Val {
+        self.ops.push(op);
+        Val(self.ops.len() as u32 - 1)
+    }
+}

@@ -1,0 +1,300 @@
+//! Reading configs: origins, the trap of absent keys, messages, and any text at all.
+
+use latentrace_schedulers::{Class, Config, Error, Op, Origin, Reading, class_of};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const STABLE_DIFFUSION: &str = r#"{"_class_name": "PNDMScheduler", "_diffusers_version": "0.7.0.dev0", "beta_end": 0.012,
+    "beta_schedule": "scaled_linear", "beta_start": 0.00085, "num_train_timesteps": 1000, "set_alpha_to_one": false,
+    "skip_prk_steps": true, "steps_offset": 1, "trained_betas": null, "clip_sample": false}"#;
+
+fn times(config: &Config, steps: usize) -> Vec<f64> {
+    config.plan(steps, Reading::Diffusers).unwrap().steps().iter().map(|step| step.level.t).collect()
+}
+
+#[test]
+fn stable_diffusion_takes_51_calls_and_the_class_defaults_59() {
+    let shipped = times(&Config::from_json(STABLE_DIFFUSION).unwrap(), 50);
+    assert_eq!(
+        (shipped.len(), &shipped[..4], &shipped[49..]),
+        (51, &[981.0, 961.0, 961.0, 941.0][..], &[21.0, 1.0][..])
+    );
+    let default = times(&Config::from_json_as("{}", "pndm").unwrap(), 50);
+    assert_eq!((default.len(), &default[..5]), (59, &[980.0, 970.0, 970.0, 960.0, 960.0][..]));
+}
+
+/// The weight of the first noise in the first sample.
+fn start(config: &Config) -> f64 {
+    let plan = config.plan(50, Reading::Diffusers).unwrap();
+    plan.row(plan.steps()[0].sample).terms().next().unwrap().1
+}
+
+#[test]
+fn an_absent_key_takes_the_default_of_the_class_that_reads() {
+    let pndm = Config::from_json(STABLE_DIFFUSION).unwrap();
+    let lms = pndm.with_class("lms").unwrap();
+    let origin = |config: &Config, key: &str| config.values().find(|(name, ..)| *name == key).unwrap();
+    assert_eq!(origin(&pndm, "timestep_spacing"), ("timestep_spacing", json!("leading"), Origin::Default));
+    assert_eq!(origin(&lms, "timestep_spacing"), ("timestep_spacing", json!("linspace"), Origin::Default));
+    assert_eq!(origin(&lms, "steps_offset"), ("steps_offset", json!(1), Origin::File));
+    let held = lms.with("timestep_spacing", "leading").unwrap();
+    assert_eq!(origin(&held, "timestep_spacing"), ("timestep_spacing", json!("leading"), Origin::Override));
+    // diffusers prints these with six digits.
+    assert!((start(&lms) - 14.6146).abs() < 5e-5 && (start(&held) - 13.1585).abs() < 5e-5);
+
+    // The same file after a save that writes every value.
+    let saved = STABLE_DIFFUSION.replacen('{', r#"{"timestep_spacing": "leading", "#, 1);
+    let saved = Config::from_json(&saved).unwrap().with_class("LMSDiscreteScheduler").unwrap();
+    assert_eq!(origin(&saved, "timestep_spacing").2, Origin::File);
+    assert_eq!(start(&saved), start(&held));
+    // And with the list that tells diffusers which of them nobody chose.
+    let listed = STABLE_DIFFUSION.replacen(
+        '{',
+        r#"{"timestep_spacing": "leading", "_use_default_values": ["timestep_spacing"], "#,
+        1,
+    );
+    assert_eq!(start(&Config::from_json(&listed).unwrap().with_class("lms").unwrap()), start(&lms));
+
+    assert_eq!(lms.ignored().collect::<Vec<_>>(), ["clip_sample", "set_alpha_to_one", "skip_prk_steps"]);
+    assert_eq!(
+        held.to_string().lines().nth(7).unwrap().split_whitespace().collect::<Vec<_>>(),
+        ["timestep_spacing", "\"leading\"", "override"]
+    );
+}
+
+#[test]
+fn a_class_has_a_short_name_and_a_long_one() {
+    for (name, class) in [("ddpm", Class::Ddpm), ("pndm", Class::Pndm), ("lms", Class::Lms)] {
+        assert_eq!((class_of(name), class_of(&class.to_string()), class.name()), (Ok(class), Ok(class), name));
+    }
+}
+
+#[test]
+fn a_wrong_config_is_told_in_one_line() {
+    let check = |class: &str, text: &str, want: &str| {
+        let found = Config::from_json_as(text, class).map(|_| ()).unwrap_err().to_string();
+        assert_eq!(found, want, "{text}");
+    };
+    check("ddpm", "[1]", "scheduler config: expected a JSON object, found [1]");
+    check(
+        "euler",
+        "{}",
+        "scheduler class: expected ddpm (DDPMScheduler), pndm (PNDMScheduler) or lms (LMSDiscreteScheduler), found euler",
+    );
+    check(
+        "LMSDiscreteSchedular",
+        "{}",
+        "scheduler class: expected ddpm (DDPMScheduler), pndm (PNDMScheduler) or lms (LMSDiscreteScheduler), found LMSDiscreteSchedular (nearest: LMSDiscreteScheduler)",
+    );
+    check(
+        "pndm",
+        r#"{"prediction_type": "sample"}"#,
+        r#"prediction_type: expected epsilon, v_prediction, found "sample""#,
+    );
+    check(
+        "lms",
+        r#"{"timestep_spacing": "linspaced"}"#,
+        r#"timestep_spacing: expected leading, linspace, trailing, found "linspaced" (nearest: linspace)"#,
+    );
+    check(
+        "lms",
+        r#"{"beta_schedule": 3}"#,
+        "beta_schedule: expected linear, scaled_linear, squaredcos_cap_v2, found 3",
+    );
+    check("lms", r#"{"beta_start": 1.5}"#, "beta_start: expected a number above 0 and below 1, found 1.5");
+    check(
+        "lms",
+        r#"{"num_train_timesteps": 1}"#,
+        "num_train_timesteps: expected a whole number in 2..=100000, found 1",
+    );
+    check("lms", r#"{"order": 5}"#, "order: expected a whole number in 1..=4, found 5");
+    check(
+        "lms",
+        r#"{"use_karras_sigmas": true, "use_beta_sigmas": true}"#,
+        "use_karras_sigmas, use_beta_sigmas: expected one of them at most, found both",
+    );
+    check(
+        "lms",
+        r#"{"trained_betas": [0.1]}"#,
+        "trained_betas: expected 1000 numbers, as num_train_timesteps says, found 1 numbers",
+    );
+    check(
+        "lms",
+        r#"{"trained_betas": [0.1, 1.0], "num_train_timesteps": 2}"#,
+        "betas: 1 at time 1: expected a number above 0 and below 1",
+    );
+    check(
+        "lms",
+        r#"{"beta_start": 1e-9}"#,
+        "betas: 0.000000001 at time 0: there is no noise, or no signal left, that single precision could hold",
+    );
+    check("ddpm", r#"{"clip_sample": "yes"}"#, r#"clip_sample: expected true or false, found "yes""#);
+    check(
+        "ddpm",
+        r#"{"variance_type": "learned_range"}"#,
+        "variance_type: learned_range needs a network that puts out its own variance, and latent diffusion networks do not",
+    );
+    check(
+        "ddpm",
+        r#"{"timesteps": [5, 7]}"#,
+        "timesteps: expected null or a falling list of whole numbers in 0..=999, found [5,7]",
+    );
+
+    let named = |text: &str| Config::from_json(text).unwrap_err().to_string();
+    assert!(named("{}").ends_with("found no _class_name"));
+    assert!(named(r#"{"_class_name": "DDIMScheduler"}"#).ends_with("found DDIMScheduler (nearest: DDPMScheduler)"));
+}
+
+#[test]
+fn what_cannot_be_done_is_told_in_one_line() {
+    let config = |class: &str| Config::from_json(STABLE_DIFFUSION).unwrap().with_class(class).unwrap();
+    let check = |found: Result<latentrace_schedulers::Plan, Error>, want: &str| {
+        assert_eq!(found.map(|_| ()).unwrap_err().to_string(), want)
+    };
+    let both = [Reading::Diffusers, Reading::Exact];
+    for reading in both {
+        check(config("pndm").plan(0, reading), "steps: expected 1 to 1000, the training times, found 0");
+        check(config("lms").plan(1001, reading), "steps: expected 1 to 1000, the training times, found 1001");
+        check(config("ddpm").plan(1000, reading), "timesteps: 1000 is outside the training times 0 to 999");
+        check(
+            config("pndm").plan_from_image(5, 0.1, reading),
+            "strength: expected a number that leaves 1 to 5 steps of 5, found 0.1",
+        );
+        let black =
+            config("ddpm").with("rescale_betas_zero_snr", true).unwrap().with("timestep_spacing", "trailing").unwrap();
+        check(
+            black.plan(4, reading),
+            "prediction_type: epsilon says nothing at zero signal (rescale_betas_zero_snr), where sigma is infinite",
+        );
+        assert!(black.with("prediction_type", "v_prediction").unwrap().plan(4, reading).is_ok());
+        let timed = config("ddpm").with("timesteps", vec![900, 400]).unwrap();
+        check(timed.plan(3, reading), "steps: expected 2, the length of timesteps, found 3");
+    }
+    check(
+        config("lms").with("timestep_spacing", "leading").unwrap().plan(1000, Reading::Diffusers),
+        "step 1 of 1000: a coefficient is not finite, because two noise levels are equal",
+    );
+    check(
+        config("pndm").with("skip_prk_steps", false).unwrap().plan(3, Reading::Diffusers),
+        "steps: expected 4 or more while skip_prk_steps is false, found 3",
+    );
+    check(
+        config("lms").with("timestep_spacing", "trailing").unwrap().plan(61, Reading::Diffusers),
+        "steps: 61 with trailing spacing makes diffusers call the network once more, at time -1; the exact reading does not",
+    );
+    let large = config("ddpm").with("variance_type", "fixed_large_log").unwrap();
+    check(
+        large.plan(4, Reading::Diffusers),
+        "variance_type: fixed_large_log is the square root of a negative number in diffusers; the exact reading takes it as fixed_large",
+    );
+    assert_eq!(
+        config("lms").with("ordre", 2).unwrap_err().to_string(),
+        "ordre: LMSDiscreteScheduler reads no such option (nearest: order)"
+    );
+}
+
+#[test]
+fn the_exact_reading_mends_what_it_says() {
+    let pndm = Config::from_json(STABLE_DIFFUSION).unwrap();
+    let result = |plan: &latentrace_schedulers::Plan| plan.row(plan.result());
+    // Ends clean: the weight of the last output is −sigma, not sigma(0) − sigma.
+    let plans = [Reading::Diffusers, Reading::Exact].map(|reading| pndm.plan(1, reading).unwrap());
+    let outputs = plans.each_ref().map(|plan| result(plan).coefficient(plan.steps()[0].output));
+    let sigma = plans[1].steps()[0].level.sigma;
+    assert!((outputs[1] + sigma).abs() < 1e-15 && (outputs[0] + sigma).abs() > 0.02);
+    // One step of linspace starts in the noise.
+    let lms = pndm.with_class("lms").unwrap();
+    assert_eq!(
+        [Reading::Diffusers, Reading::Exact].map(|reading| lms.plan(1, reading).unwrap().steps()[0].level.t),
+        [0.0, 999.0]
+    );
+    // Four steps of Runge-Kutta start where diffusers needs them, fewer where it fails.
+    let warm = pndm.with("skip_prk_steps", false).unwrap();
+    assert_eq!([1, 2, 3, 4, 10].map(|steps| warm.plan(steps, Reading::Exact).unwrap().calls()), [1, 5, 9, 13, 19]);
+    // Both calls of the first step from an image.
+    assert_eq!(pndm.plan_from_image(10, 0.5, Reading::Exact).unwrap().calls(), 6);
+    // No last draw that is not used: offset 1 ends on time 1.
+    let ddpm = pndm.with_class("ddpm").unwrap();
+    assert_eq!([Reading::Diffusers, Reading::Exact].map(|reading| ddpm.plan(7, reading).unwrap().draws()), [8, 7]);
+    // An image's noise is drawn first under both.
+    for reading in [Reading::Diffusers, Reading::Exact] {
+        assert_eq!(ddpm.plan_from_image(7, 0.5, reading).unwrap().ops()[..2], [Op::Given, Op::Noise]);
+    }
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (0u64..2000).prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        (0.0..1.0f64).prop_map(Value::from),
+        prop::sample::select(vec![
+            "linear",
+            "sigmoid",
+            "laplace",
+            "sample",
+            "v_prediction",
+            "trailing",
+            "linspace",
+            "fixed_large",
+            "LMSDiscreteScheduler",
+            "DDPMScheduler",
+            "é"
+        ])
+        .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(2, 8, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::hash_map("[a-z_]{1,4}", inner, 0..3).prop_map(|map| map.into_iter().collect::<Value>()),
+        ]
+    })
+}
+
+fn exercise(config: &Config, steps: usize) {
+    for class in Class::ALL {
+        let Ok(config) = config.with_class(class.name()) else { continue };
+        for reading in [Reading::Diffusers, Reading::Exact] {
+            for plan in [config.plan(steps, reading), config.plan_from_image(steps, 0.6, reading)].into_iter().flatten()
+            {
+                assert!(plan.rows().iter().all(latentrace_schedulers::Form::is_finite), "{config}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_value_is_read_or_refused(changes in prop::collection::vec((any::<prop::sample::Index>(), any_json()), 1..4), steps in 1usize..20) {
+        let mut file: Value = serde_json::from_str(STABLE_DIFFUSION).unwrap();
+        let keys = ["_class_name", "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
+            "timestep_spacing", "steps_offset", "variance_type", "clip_sample", "clip_sample_range", "thresholding",
+            "dynamic_thresholding_ratio", "sample_max_value", "rescale_betas_zero_snr", "timesteps", "skip_prk_steps",
+            "set_alpha_to_one", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "order", "_use_default_values"];
+        for (key, value) in changes {
+            file[*key.get(&keys)] = value;
+        }
+        match Config::from_json(&file.to_string()) {
+            Ok(config) => exercise(&config, steps),
+            Err(error) => prop_assert!(!error.to_string().contains('\n') && error.to_string().len() < 400, "{error}"),
+        }
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 1..6)) {
+        let mut text = STABLE_DIFFUSION.as_bytes().to_vec();
+        for (place, byte, kind) in edits {
+            let place = place.index(text.len());
+            match kind {
+                0 => text[place] = byte,
+                1 => text.insert(place, byte),
+                _ => { text.remove(place); }
+            }
+        }
+        if let Ok(config) = Config::from_json(&String::from_utf8_lossy(&text)) {
+            exercise(&config, 5);
+        }
+    }
+}

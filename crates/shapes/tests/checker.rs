@@ -1,0 +1,177 @@
+//! The checker is right about pictures that it can be right about, and says so when a picture is wrong.
+
+use latentrace_shapes::{
+    Adherence, Asked, AskedThing, Colour, Detail, Jitter, Picture, Position, Scene, Seen, SeenThing, Shape, Size,
+    Stream, Tally, Thing, adherence, look, parse,
+};
+
+const COUNT: u64 = 2000;
+
+/// What the checker makes of random pictures, each asked for by the full caption of its own scene.
+fn measure(seed: u64, damage: impl Fn(Picture, &mut Stream) -> Picture) -> Adherence {
+    let mut sum = Adherence::default();
+    for index in 0..COUNT {
+        let mut stream = Stream::numbered(seed, index);
+        let scene = Scene::random(&mut stream);
+        let picture = damage(scene.draw(&mut Jitter::from(stream.clone())), &mut stream);
+        let asked = parse(&scene.caption(Detail::FULL)).expect("a caption of this world");
+        sum += adherence(&asked, &look(&picture));
+    }
+    sum
+}
+
+fn assert_rates(score: &Adherence, least: f64) {
+    for (name, tally) in score.attributes() {
+        assert!(tally.rate().expect("everything is asked") >= least, "{name}\n{score}");
+    }
+    assert!(score.extra as f64 <= (1.0 - least) * COUNT as f64, "{score}");
+}
+
+#[test]
+fn a_true_picture_is_read_right() {
+    assert_rates(&measure(11, |picture, _| picture), 0.995);
+}
+
+#[test]
+fn a_blurred_and_noisy_picture_is_read_right() {
+    assert_rates(&measure(12, |picture, stream| noisy(&blurred(&picture), 8.0, stream)), 0.98);
+}
+
+/// A generated picture is soft in patches and off in colour.
+#[test]
+fn a_twice_blurred_and_tinted_picture_is_read_right() {
+    let damage = |picture: Picture, stream: &mut Stream| {
+        let tint: [f64; 3] = std::array::from_fn(|_| 15.0 * stream.signed());
+        let mut picture = noisy(&blurred(&blurred(&picture)), 4.0, stream);
+        for (place, value) in picture.pixels.iter_mut().enumerate() {
+            *value = (f64::from(*value) + tint[place % 3]).round().clamp(0.0, 255.0) as u8;
+        }
+        picture
+    };
+    assert_rates(&measure(13, damage), 0.98);
+}
+
+#[test]
+fn captions_of_other_pictures_score_by_chance() {
+    let mut sum = Adherence::default();
+    for index in 0..COUNT {
+        let mut stream = Stream::numbered(14, index);
+        let picture = Scene::random(&mut stream).draw(&mut Jitter::from(stream));
+        let other = Scene::random(&mut Stream::numbered(15, index));
+        sum += adherence(&other.asked(Detail::FULL), &look(&picture));
+    }
+    assert!(sum.colour.rate().expect("asked") < 0.35, "{sum}");
+    assert!(sum.background.rate().expect("asked") < 0.2, "{sum}");
+    assert!(sum.shape.rate().expect("asked") < 0.45, "{sum}");
+    assert!(sum.whole.rate().expect("asked") < 0.02, "{sum}");
+}
+
+#[test]
+fn an_empty_picture_holds_nothing() {
+    let pixels = Colour::Purple.rgb().repeat(64 * 64);
+    let seen = look(&Picture { width: 64, height: 64, pixels });
+    assert_eq!(seen, Seen { background: Colour::Purple, things: vec![] });
+}
+
+#[test]
+fn noise_alone_is_read_without_a_panic() {
+    let mut stream = Stream::new(16);
+    for (width, height) in [(1, 1), (3, 7), (64, 64), (128, 128), (96, 40)] {
+        let pixels = (0..width * height * 3).map(|_| (stream.bits() >> 56) as u8).collect();
+        look(&Picture { width, height, pixels });
+    }
+}
+
+#[test]
+fn a_larger_picture_is_read_alike() {
+    for index in 0..100 {
+        let mut stream = Stream::numbered(17, index);
+        let scene = Scene::random(&mut stream);
+        let small = scene.draw(&mut Jitter::from(stream));
+        let pixels = (0..128 * 128).flat_map(|place| small.pixel(place % 128 / 2, place / 128 / 2)).collect();
+        let seen = look(&Picture { width: 128, height: 128, pixels });
+        let things: Vec<Thing> = seen.things.iter().map(|seen| seen.thing).collect();
+        assert_eq!((seen.background, things), (scene.background, scene.things));
+    }
+}
+
+const RED_CIRCLE: Thing =
+    Thing { shape: Shape::Circle, colour: Colour::Red, size: Size::Small, position: Position::Left };
+const BLUE_CROSS: Thing =
+    Thing { shape: Shape::Cross, colour: Colour::Blue, size: Size::Small, position: Position::Right };
+
+fn seen(things: &[Thing]) -> Seen {
+    let seen = |&thing: &Thing| SeenThing { thing, iou: 1.0, margin: 0.1, centre: (0.0, 0.0), radius: 8.0 };
+    Seen { background: Colour::White, things: things.iter().map(seen).collect() }
+}
+
+fn score(caption: &str, things: &[Thing]) -> Adherence {
+    adherence(&parse(caption).expect("a caption of this world"), &seen(things))
+}
+
+fn tally(right: usize, asked: usize) -> Tally {
+    Tally { right, asked }
+}
+
+#[test]
+fn things_are_paired_for_the_best() {
+    let both = score("a blue cross and a red circle", &[RED_CIRCLE, BLUE_CROSS]);
+    assert_eq!((both.colour, both.shape, both.whole), (tally(2, 2), tally(2, 2), tally(1, 1)));
+    let swapped = score("a red cross and a blue circle", &[RED_CIRCLE, BLUE_CROSS]);
+    assert_eq!(swapped.colour.right + swapped.shape.right, 2);
+    assert_eq!(swapped.whole, tally(0, 1));
+}
+
+#[test]
+fn what_is_missing_counts_as_wrong_and_what_is_extra_apart() {
+    let missing = score("a red circle and a blue cross, black background", &[BLUE_CROSS]);
+    assert_eq!((missing.colour, missing.missing, missing.extra), (tally(1, 2), 1, 0));
+    assert_eq!(missing.background, tally(0, 1));
+    let extra = score("a red circle", &[BLUE_CROSS, RED_CIRCLE]);
+    assert_eq!((extra.colour, extra.missing, extra.extra, extra.whole), (tally(1, 1), 0, 1, tally(0, 1)));
+    assert_eq!(extra.size, tally(0, 0));
+}
+
+#[test]
+fn nothing_asked_is_nothing_counted() {
+    assert_eq!(adherence(&Asked::default(), &seen(&[RED_CIRCLE])), Adherence::default());
+    let background = score("white background", &[RED_CIRCLE]);
+    assert_eq!((background.background, background.extra, background.whole), (tally(1, 1), 0, tally(1, 1)));
+    let anything = Asked { things: vec![AskedThing::default()], background: None };
+    assert_eq!(adherence(&anything, &seen(&[])).missing, 1);
+}
+
+/// Values from the table of Newcombe, Statistics in Medicine 17, 1998 (method 3, without continuity correction).
+#[test]
+fn wilson_intervals_are_those_of_the_literature() {
+    for (right, asked, low, high) in
+        [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)]
+    {
+        let found = tally(right, asked).interval();
+        assert!((found.0 - low).abs() < 6e-5 && (found.1 - high).abs() < 6e-5, "{right} of {asked}: {found:?}");
+    }
+}
+
+/// The mean of each pixel and the eight about it, the edge repeated.
+fn blurred(picture: &Picture) -> Picture {
+    let (width, height) = (picture.width, picture.height);
+    let mut pixels = Vec::with_capacity(picture.pixels.len());
+    for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
+        let mut sum = [0_u32; 3];
+        for (right, down) in (0..3).flat_map(|down| (0..3).map(move |right| (right, down))) {
+            let near = picture.pixel((x + right).clamp(1, width) - 1, (y + down).clamp(1, height) - 1);
+            for (sum, value) in sum.iter_mut().zip(near) {
+                *sum += u32::from(value);
+            }
+        }
+        pixels.extend(sum.map(|sum| ((sum + 4) / 9) as u8));
+    }
+    Picture { width, height, pixels }
+}
+
+/// Gaussian noise on every value (Box and Muller).
+fn noisy(picture: &Picture, deviation: f64, stream: &mut Stream) -> Picture {
+    let mut normal = || (-2.0 * (1.0 - stream.unit()).ln()).sqrt() * (std::f64::consts::TAU * stream.unit()).cos();
+    let pixels = picture.pixels.iter().map(|&value| (f64::from(value) + deviation * normal()).round());
+    Picture { pixels: pixels.map(|value| value.clamp(0.0, 255.0) as u8).collect(), ..*picture }
+}

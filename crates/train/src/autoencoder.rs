@@ -1,0 +1,85 @@
+//! Training of the VAE.
+
+use crate::checkpoint::VAE;
+use crate::error::{Error, Result};
+use crate::optimizer::Optimizer;
+use crate::{Pictures, Recipe, Report};
+use latentrace_nn::tch::{Device, Kind, Tensor};
+use latentrace_nn::{Config, Pass, Weights, seeded};
+use latentrace_vae::{Vae, VaeConfig};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+/// A trained autoencoder.
+pub struct Autoencoder {
+    /// The network.
+    pub vae: Vae,
+    /// Its weights, by `vae/name`.
+    pub weights: BTreeMap<String, Tensor>,
+}
+
+const PHASE: &str = "autoencoder";
+/// Steps between two reports, and between two saved states.
+pub(crate) const REPORT: u64 = 25;
+pub(crate) const SAVE: u64 = 500;
+
+/// Trains the VAE on pictures: the mean absolute and squared errors of the picture that comes back, and the
+/// Kullback-Leibler divergence of the latents from a standard normal (Kingma and Welling 2013, equation 10). Goes on
+/// from `folder` where a run was stopped.
+///
+/// # Errors
+/// The state cannot be read or written, or the loss is not a number any more.
+pub fn autoencoder(
+    recipe: &Recipe,
+    pictures: &Pictures,
+    folder: &Path,
+    device: Device,
+    mut report: impl FnMut(Report),
+) -> Result<Autoencoder> {
+    let phase = &recipe.autoencoder;
+    let config = VaeConfig::read(&Config::parse("vae/config.json", &VAE.to_string())?)?;
+    let (weights, variables) = Weights::trainable("vae", recipe.seed, device);
+    let vae = Vae::load(&weights, &config)?;
+    let mut optimizer = Optimizer::new(&[("vae", &variables)]);
+    let state = folder.join("autoencoder.safetensors");
+    optimizer.resume(&state)?;
+    let (began, mut sum) = (Instant::now(), 0.0);
+    while optimizer.step < phase.steps {
+        let step = optimizer.step;
+        let loss = loss(recipe, &vae, pictures, step, device);
+        optimizer.descend(&loss, phase);
+        sum += loss.double_value(&[]);
+        if optimizer.step.is_multiple_of(REPORT) || optimizer.step == phase.steps {
+            let loss = sum / ((optimizer.step - 1) % REPORT + 1) as f64;
+            if !loss.is_finite() {
+                return Err(Error::Diverged { phase: PHASE, step, loss });
+            }
+            let (step, steps, elapsed) = (optimizer.step, phase.steps, began.elapsed());
+            report(Report { phase: PHASE, step, steps, loss, elapsed });
+            sum = 0.0;
+        }
+        if optimizer.step.is_multiple_of(SAVE) || optimizer.step == phase.steps {
+            optimizer.save(&state)?;
+        }
+    }
+    optimizer.settle();
+    Ok(Autoencoder { vae, weights: optimizer.averages() })
+}
+
+fn loss(recipe: &Recipe, vae: &Vae, pictures: &Pictures, step: u64, device: Device) -> Tensor {
+    let batch = recipe.autoencoder.batch as i64;
+    let options = (Kind::Float, Device::Cpu);
+    let (numbers, noise) = seeded(recipe.seed ^ (step << 20), || {
+        let numbers = Tensor::randint(pictures.scenes.len() as i64, [batch], (Kind::Int64, Device::Cpu));
+        (numbers, Tensor::randn([batch, 4, 8, 8], options).to_device(device))
+    });
+    let picture = pictures.batch(&numbers, device);
+    let posterior = vae.encode(&mut Pass::silent(), &picture);
+    let back = vae.decode(&mut Pass::silent(), &posterior.sample(&noise));
+    let difference = back - picture;
+    let reconstruction = difference.abs().mean(Kind::Float) + difference.square().mean(Kind::Float);
+    let (mean, log_variance) = (&posterior.mean, &posterior.log_variance);
+    let divergence = (mean.square() + log_variance.exp() - 1.0 - log_variance).mean(Kind::Float) * 0.5;
+    reconstruction + divergence * recipe.divergence
+}

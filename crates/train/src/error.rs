@@ -1,0 +1,42 @@
+//! What can go wrong in training.
+
+use std::path::Path;
+
+/// An error of training, one line.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file that cannot be read or written.
+    #[error("{file}: {cause}")]
+    File {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        cause: String,
+    },
+    /// A network that cannot be built.
+    #[error(transparent)]
+    Network(#[from] latentrace_nn::Error),
+    /// The tokenizer cannot be made or read.
+    #[error(transparent)]
+    Text(#[from] latentrace_text::Error),
+    /// The noise schedule cannot be read.
+    #[error(transparent)]
+    Schedule(#[from] latentrace_schedulers::Error),
+    /// The loss is not a number any more.
+    #[error("{phase}: loss {loss} at step {step}\nhint: a smaller --learning-rate, or another --seed")]
+    Diverged {
+        /// Which training.
+        phase: &'static str,
+        /// The step.
+        step: u64,
+        /// The loss.
+        loss: f64,
+    },
+}
+
+/// A result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+pub(crate) fn file(path: &Path, cause: impl ToString) -> Error {
+    Error::File { file: path.display().to_string(), cause: cause.to_string() }
+}

@@ -1,0 +1,218 @@
+//! AdamW and a moving average of the weights, over all variables at once.
+
+use crate::error::{Result, file};
+use crate::recipe::Phase;
+use latentrace_nn::Variables;
+use latentrace_nn::tch::{Kind, Tensor, no_grad};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::Path;
+
+/// AdamW (Loshchilov and Hutter 2019) with gradient clipping and an exponential moving average. Every variable is a
+/// view of one flat tensor, so a step is a dozen operations however many variables there are.
+pub(crate) struct Optimizer {
+    variables: Vec<Variable>,
+    weights: Tensor,
+    first: Tensor,
+    second: Tensor,
+    average: Tensor,
+    /// Steps done.
+    pub(crate) step: u64,
+}
+
+struct Variable {
+    name: String,
+    tensor: Tensor,
+    start: i64,
+}
+
+const BETAS: (f64, f64) = (0.9, 0.99);
+const DECAY: f64 = 0.01;
+const EPS: f64 = 1e-8;
+const CLIP: f64 = 1.0;
+/// Every variable begins at a multiple of 64 bytes, as libtorch's kernels like it.
+const ALIGNMENT: i64 = 16;
+
+impl Optimizer {
+    pub(crate) fn new(parts: &[(&str, &Variables)]) -> Optimizer {
+        let mut variables = Vec::new();
+        let mut start = 0;
+        for (part, named) in parts {
+            for (name, tensor) in named.named() {
+                let size = tensor.numel() as i64;
+                variables.push(Variable { name: format!("{part}/{name}"), tensor, start });
+                start += (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+            }
+        }
+        let device = variables[0].tensor.device();
+        let mut optimizer = Optimizer {
+            weights: Tensor::zeros([start], (Kind::Float, device)),
+            first: Tensor::zeros([start], (Kind::Float, device)),
+            second: Tensor::zeros([start], (Kind::Float, device)),
+            average: Tensor::zeros([start], (Kind::Float, device)),
+            variables,
+            step: 0,
+        };
+        no_grad(|| {
+            for variable in &mut optimizer.variables {
+                let mut place = view(&optimizer.weights, variable);
+                place.copy_(&variable.tensor);
+                variable.tensor.set_data(&place);
+            }
+            optimizer.average.copy_(&optimizer.weights);
+        });
+        optimizer
+    }
+
+    /// One step against `loss`, at the learning rate and averaging of `phase`.
+    pub(crate) fn descend(&mut self, loss: &Tensor, phase: &Phase) {
+        let inputs: Vec<&Tensor> = self.variables.iter().map(|variable| &variable.tensor).collect();
+        let gradients = Tensor::run_backward(&[loss], &inputs, false, false);
+        no_grad(|| {
+            let gradient = self.flat(&gradients);
+            let norm = gradient.norm();
+            let gradient = gradient * (norm.clamp_min(CLIP).reciprocal() * CLIP);
+            let rate = phase.learning_rate_at(self.step);
+            self.step += 1;
+            let corrections = [BETAS.0, BETAS.1].map(|beta| 1.0 - beta.powi(self.step.min(1 << 20) as i32));
+            let _ = self.first.lerp_(&gradient, 1.0 - BETAS.0);
+            let _ = self.second.lerp_(&gradient.square(), 1.0 - BETAS.1);
+            let scale = (&self.second / corrections[1]).sqrt_() + EPS;
+            self.weights *= 1.0 - rate * DECAY;
+            self.weights -= &self.first / scale * (rate / corrections[0]);
+            let _ = self.average.lerp_(&self.weights, 1.0 - phase.average_at(self.step));
+        });
+    }
+
+    /// The moving average of each variable, by `part/name`.
+    pub(crate) fn averages(&self) -> BTreeMap<String, Tensor> {
+        let view = |variable: &Variable| (variable.name.clone(), view(&self.average, variable));
+        self.variables.iter().map(view).collect()
+    }
+
+    /// Puts the moving average in the place of the weights, for good.
+    pub(crate) fn settle(&mut self) {
+        no_grad(|| self.weights.copy_(&self.average));
+    }
+
+    /// Writes the whole state, under a temporary name first, and to the disk before it takes its place.
+    pub(crate) fn save(&self, path: &Path) -> Result<()> {
+        let parts = [("weights", &self.weights), ("first", &self.first), ("second", &self.second), ("average", &self.average)];
+        let bytes: Vec<(&str, Vec<u8>)> = parts.iter().map(|(name, tensor)| (*name, bytes_of(tensor))).collect();
+        let views = bytes.iter().map(|(name, bytes)| {
+            TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes).map(|view| (*name, view))
+        });
+        let views: Vec<_> = views.collect::<std::result::Result<_, _>>().map_err(|error| file(path, error))?;
+        let about = HashMap::from([("step".to_string(), self.step.to_string())]);
+        let whole = serialize(views, Some(about)).map_err(|error| file(path, error))?;
+        replace(path, &whole)
+    }
+
+    /// Goes on from a state that was saved, if there is one.
+    pub(crate) fn resume(&mut self, path: &Path) -> Result<()> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(file(path, error)),
+        };
+        let (_, about) = SafeTensors::read_metadata(&bytes).map_err(|error| file(path, error))?;
+        let step = about.metadata().as_ref().and_then(|about| about.get("step")?.parse().ok());
+        let saved = SafeTensors::deserialize(&bytes).map_err(|error| file(path, error))?;
+        let targets =
+            [("weights", &mut self.weights), ("first", &mut self.first), ("second", &mut self.second), ("average", &mut self.average)];
+        for (name, target) in targets {
+            let view = saved.tensor(name).map_err(|error| file(path, error))?;
+            let size = target.size();
+            if view.shape() != [size[0] as usize] {
+                let cause = format!("{name}: expected {size:?} numbers, found {:?}\nhint: the recipe has changed; train into another folder", view.shape());
+                return Err(file(path, cause));
+            }
+            no_grad(|| target.copy_(&Tensor::from_data_size(view.data(), &size, Kind::Float)));
+        }
+        self.step = step.ok_or_else(|| file(path, "no step number"))?;
+        Ok(())
+    }
+
+    /// All gradients in the order and alignment of the weights.
+    fn flat(&self, gradients: &[Tensor]) -> Tensor {
+        let flat = self.weights.zeros_like();
+        for (variable, gradient) in self.variables.iter().zip(gradients) {
+            view(&flat, variable).copy_(gradient);
+        }
+        flat
+    }
+}
+
+fn view(flat: &Tensor, variable: &Variable) -> Tensor {
+    flat.narrow(0, variable.start, variable.tensor.numel() as i64).view(variable.tensor.size().as_slice())
+}
+
+/// The bytes of a tensor, row by row.
+pub(crate) fn bytes_of(tensor: &Tensor) -> Vec<u8> {
+    let tensor = tensor.contiguous();
+    let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+    tensor.copy_data_u8(&mut bytes, tensor.numel());
+    bytes
+}
+
+/// Writes a file whole or not at all.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(|error| file(path, error))?;
+    temporary.write_all(bytes).and_then(|()| temporary.as_file().sync_all()).map_err(|error| file(path, error))?;
+    temporary.persist(path).map_err(|error| file(path, error.error))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use latentrace_nn::tch::Device;
+    use latentrace_nn::{Init, Weights};
+
+    fn bowl() -> (Optimizer, Tensor) {
+        let (weights, variables) = Weights::trainable("test", 3, Device::Cpu);
+        let x = weights.tensor("x", &[3], Init::Normal(1.0)).unwrap();
+        (Optimizer::new(&[("test", &variables)]), x)
+    }
+
+    fn phase() -> Phase {
+        Phase { steps: 400, batch: 1, learning_rate: 0.05, warm_up: 1, average: 0.9 }
+    }
+
+    fn loss(x: &Tensor) -> Tensor {
+        (x - Tensor::from_slice(&[1.0f32, -2.0, 0.5])).square().sum(Kind::Float)
+    }
+
+    #[test]
+    fn finds_the_bottom_of_a_bowl() {
+        let (mut optimizer, x) = bowl();
+        for _ in 0..400 {
+            optimizer.descend(&loss(&x), &phase());
+        }
+        // Weight decay pulls each number to zero by about rate * DECAY of itself a step, against steps of about rate.
+        assert!(loss(&x).double_value(&[]) < 1e-3, "{x}");
+        let average = &optimizer.averages()["test/x"];
+        assert!((average - &x).abs().max().double_value(&[]) < 1e-2);
+    }
+
+    #[test]
+    fn a_resumed_run_is_the_same_run() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let (mut whole, x) = bowl();
+        for step in 0..20 {
+            if step == 10 {
+                whole.save(&path).unwrap();
+            }
+            whole.descend(&loss(&x), &phase());
+        }
+        let (mut resumed, y) = bowl();
+        resumed.resume(&path).unwrap();
+        assert_eq!(resumed.step, 10);
+        for _ in 10..20 {
+            resumed.descend(&loss(&y), &phase());
+        }
+        assert!(x.equal(&y) && resumed.averages()["test/x"].equal(&whole.averages()["test/x"]));
+    }
+}

@@ -1,0 +1,93 @@
+//! What a training is made of, and what it says on the way.
+
+use std::time::Duration;
+
+/// Everything that decides the trained numbers.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Recipe {
+    /// The seed of weights, pictures and noise.
+    pub seed: u64,
+    /// How many pictures are drawn to train on.
+    pub pictures: usize,
+    /// The VAE's training.
+    pub autoencoder: Phase,
+    /// The training of UNet and text encoder.
+    pub denoiser: Phase,
+    /// The weight of the VAE's Kullback-Leibler term, against a mean over pixels.
+    pub divergence: f64,
+}
+
+/// One of the two trainings.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Phase {
+    /// Steps in all.
+    pub steps: u64,
+    /// Pictures or latents in a step.
+    pub batch: usize,
+    /// The highest learning rate: reached after [`Phase::warm_up`] steps, then falling along a cosine to a hundredth.
+    pub learning_rate: f64,
+    /// Steps of linear warm-up.
+    pub warm_up: u64,
+    /// The most that the moving average of the weights keeps of itself in a step.
+    pub average: f64,
+}
+
+impl Phase {
+    /// The learning rate of a step.
+    pub fn learning_rate_at(&self, step: u64) -> f64 {
+        if step < self.warm_up {
+            return self.learning_rate * (step + 1) as f64 / self.warm_up as f64;
+        }
+        let left = (self.steps - self.warm_up).max(1) as f64;
+        let done = ((step - self.warm_up) as f64 / left).min(1.0);
+        self.learning_rate * (0.01 + 0.99 * (1.0 + (std::f64::consts::PI * done).cos()) / 2.0)
+    }
+
+    /// How much the moving average keeps of itself at a step: less at first, so that it forgets the beginning.
+    pub fn average_at(&self, step: u64) -> f64 {
+        self.average.min((1.0 + step as f64) / (10.0 + step as f64))
+    }
+}
+
+impl Default for Recipe {
+    fn default() -> Recipe {
+        Recipe {
+            seed: 193,
+            pictures: 24_000,
+            autoencoder: Phase { steps: 2_200, batch: 16, learning_rate: 2e-3, warm_up: 100, average: 0.999 },
+            denoiser: Phase { steps: 12_000, batch: 64, learning_rate: 1e-3, warm_up: 300, average: 0.999 },
+            divergence: 1e-3,
+        }
+    }
+}
+
+/// What a training reports after a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// Which training.
+    pub phase: &'static str,
+    /// Steps done.
+    pub step: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// The loss, averaged since the last report.
+    pub loss: f64,
+    /// Time since this process began the phase.
+    pub elapsed: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_learning_rate_rises_then_falls_to_a_hundredth() {
+        let phase = Recipe::default().denoiser;
+        let rates: Vec<f64> = (0..phase.steps).map(|step| phase.learning_rate_at(step)).collect();
+        let top = phase.warm_up as usize;
+        assert!(rates[..top].windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(rates[top..].windows(2).all(|pair| pair[0] > pair[1]));
+        assert!((rates[top] - phase.learning_rate).abs() < 1e-12);
+        assert!((rates[rates.len() - 1] / phase.learning_rate - 0.01).abs() < 1e-4);
+    }
+}

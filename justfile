@@ -1,0 +1,65 @@
+# Everyday commands. `./just RECIPE` also installs what is missing first; `just RECIPE` does once that is there.
+
+set positional-arguments
+
+# Everything uses the release profile, so that the dependencies, and above all torch-sys, are compiled once.
+latentrace := "cargo run --release -p latentrace-experiments --bin latentrace --"
+
+# Doctests run from a temporary folder, out of reach of the rpath in .cargo/config.toml.
+with-libtorch := 'env LD_LIBRARY_PATH="$PWD/.libtorch/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"'
+
+[private]
+default:
+    @'{{ just_executable() }}' --justfile '{{ justfile() }}' --list --unsorted
+
+# Find or fetch libtorch and say which one it is
+setup:
+    @tools/setup --report
+
+# Make pictures of a prompt: ./just generate "a red circle" --seed 193 --images 9
+generate prompt *args:
+    {{ latentrace }} generate "$@"
+
+# Make variations of a picture: ./just vary photo.png "a blue square" --strength 0.8
+vary picture prompt *args:
+    {{ latentrace }} vary "$@"
+
+# Sweep the guidance weight; goes on where it stopped: ./just sweep-guidance --set prompt="a red circle"
+sweep-guidance *args:
+    {{ latentrace }} run experiments/specs/sweep-guidance.toml "$@"
+
+# Say what the program found on this machine, and what to do about what it did not
+doctor *args:
+    {{ latentrace }} doctor "$@"
+
+# Build everything
+build:
+    cargo build --release --workspace
+
+# Formatting and lints
+check:
+    tools/timed "check: format" cargo fmt --all --check
+    tools/timed "check: lints" cargo clippy --release --workspace --all-targets -- -D warnings
+
+# Everything that has to pass: check, tests, doctests, documentation
+test: check
+    {{ with-libtorch }} tools/timed "test: tests" cargo test --release --workspace --lib --bins --tests --examples
+    {{ with-libtorch }} tools/timed "test: doctests" cargo test --release --workspace --doc
+    RUSTDOCFLAGS="-D warnings" tools/timed "test: documentation" cargo doc --release --workspace --no-deps
+
+# Criterion benches, or those whose name contains a word: ./just bench attention
+bench *args:
+    cargo bench --workspace --bench '*' -- "$@"
+
+# Train the bundled checkpoint again
+train-shapes *args:
+    {{ latentrace }} train "$@"
+
+# Compare with diffusers, side by side (needs Python and about 6 GB for its torch)
+parity *args:
+    tools/python-env
+    tools/parity.sh "$@"
+
+# Make the fixtures again with diffusers: all, or some: ./just golden schedulers runs
+golden *parts:
+    tools/golden "$@"
