@@ -51,9 +51,9 @@ test: check
 bench *args:
     cargo bench --workspace --bench '*' -- "$@"
 
-# Train the bundled checkpoint again
+# Train the bundled checkpoint again, into runs/train-shapes; goes on where it stopped
 train-shapes *args:
-    {{ latentrace }} train "$@"
+    {{ latentrace }} train shapes "$@"
 
 # Compare with diffusers, side by side (needs Python and about 6 GB for its torch)
 parity *args:

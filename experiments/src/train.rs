@@ -1,11 +1,11 @@
 //! `latentrace train`: the bundled model, from nothing.
 
 use anyhow::{Context, Result};
+use latentrace_pipeline::nn::tch::Device;
 use latentrace_train::{Pictures, Recipe, Report, Vocabulary, autoencoder, checkpoint, denoiser};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use tch::Device;
 
 /// Train a model of a small world of shapes, and write it as a diffusers checkpoint
 #[derive(clap::Args)]
@@ -49,21 +49,13 @@ impl Train {
         let device = Device::cuda_if_available();
         let vocabulary = Vocabulary::learn(recipe.seed, 4000)?;
         let tokenizer_folder = state.join("tokenizer");
-        vocabulary.write(&tokenizer_folder)?;
-        let tokenizer = latentrace_text::Tokenizer::open(&tokenizer_folder, usize::MAX)?;
+        let tokenizer = vocabulary.tokenizer(&tokenizer_folder)?;
         let pictures = Pictures::draw(recipe.seed, recipe.pictures);
         let log = state.join("loss.csv");
         let vae = autoencoder(&recipe, &pictures, &state, device, |report| note(&log, &report))?;
-        let trained = denoiser(
-            &recipe,
-            &pictures,
-            &vae,
-            &tokenizer,
-            vocabulary.len(),
-            &state,
-            device,
-            |report| note(&log, &report),
-        )?;
+        let trained = denoiser(&recipe, &pictures, &vae, &tokenizer, vocabulary.len(), &state, device, |report| {
+            note(&log, &report)
+        })?;
         checkpoint::write(&self.output, &recipe, &vocabulary, &vae, &trained)?;
         println!("wrote {}", self.output.display());
         Ok(())

@@ -39,9 +39,10 @@ impl Config {
         let Some(value) = self.value(key) else {
             return default.ok_or_else(|| self.unsupported(key, "a whole number above 0"));
         };
-        value.as_i64().filter(|&size| 0 < size && size < 1 << 24).ok_or_else(|| {
-            self.unsupported(key, "a whole number from 1 to 16777215")
-        })
+        value
+            .as_i64()
+            .filter(|&size| 0 < size && size < 1 << 24)
+            .ok_or_else(|| self.unsupported(key, "a whole number from 1 to 16777215"))
     }
 
     /// A finite number.
@@ -78,7 +79,8 @@ impl Config {
     pub fn sizes(&self, key: &str) -> Result<Vec<i64>> {
         let size = |value: &Value| value.as_i64().filter(|&size| 0 < size && size < 1 << 24);
         let list = self.value(key).and_then(Value::as_array);
-        let sizes: Option<Vec<i64>> = list.filter(|list| !list.is_empty()).and_then(|list| list.iter().map(size).collect());
+        let sizes: Option<Vec<i64>> =
+            list.filter(|list| !list.is_empty()).and_then(|list| list.iter().map(size).collect());
         sizes.ok_or_else(|| self.unsupported(key, "a list of whole numbers above 0"))
     }
 
@@ -99,7 +101,9 @@ impl Config {
     pub fn per_block(&self, key: &str, count: usize, default: Option<i64>) -> Result<Vec<i64>> {
         match self.value(key) {
             Some(Value::Array(list)) if list.len() == count => self.sizes(key),
-            Some(Value::Array(_)) => Err(self.unsupported(key, &format!("a number, or a list of {count}, one a block"))),
+            Some(Value::Array(_)) => {
+                Err(self.unsupported(key, &format!("a number, or a list of {count}, one a block")))
+            }
             _ => Ok(vec![self.size(key, default)?; count]),
         }
     }

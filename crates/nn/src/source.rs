@@ -108,7 +108,8 @@ impl Files {
         for axis in (1..strides.len()).rev() {
             strides[axis - 1] = strides[axis] * place.shape[axis];
         }
-        #[allow(unsafe_code)] // Safety: the bytes are never unmapped, cover the shape, and weights are never written to.
+        #[allow(unsafe_code)]
+        // Safety: the bytes are never unmapped, cover the shape, and weights are never written to.
         unsafe {
             Tensor::from_blob(bytes.as_ptr(), &place.shape, &strides, kind, Device::Cpu)
         }

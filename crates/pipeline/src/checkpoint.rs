@@ -114,7 +114,9 @@ impl Model {
         let scheduler = scheduler(&folder.join("scheduler/scheduler_config.json"))?;
         let length = usize::try_from(text_config.max_position_embeddings).unwrap_or(usize::MAX);
         let tokenizer = Tokenizer::open(&folder.join("tokenizer"), length)?;
-        let open = |part: &str, stem: &str| Weights::open(part, &weight_files(folder, part, stem)?, kind, device).map_err(Error::from);
+        let open = |part: &str, stem: &str| {
+            Weights::open(part, &weight_files(folder, part, stem)?, kind, device).map_err(Error::from)
+        };
         let text = open("text_encoder", "model")?;
         let unet = open("unet", "diffusion_pytorch_model")?;
         let vae = open("vae", "diffusion_pytorch_model")?;
@@ -143,7 +145,8 @@ impl Model {
     /// # Errors
     /// A weight file is missing.
     pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-        let mut files: Vec<PathBuf> = ["text_encoder", "unet", "vae"].map(|part| folder.join(part).join("config.json")).into();
+        let mut files: Vec<PathBuf> =
+            ["text_encoder", "unet", "vae"].map(|part| folder.join(part).join("config.json")).into();
         files.push(folder.join("scheduler/scheduler_config.json"));
         for name in ["vocab.json", "merges.txt", "tokenizer.json", "special_tokens_map.json", "tokenizer_config.json"] {
             files.extend(Some(folder.join("tokenizer").join(name)).filter(|path| path.is_file()));

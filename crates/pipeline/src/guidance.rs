@@ -1,8 +1,8 @@
 //! Classifier-free guidance.
 
 use crate::tripwire;
-use latentrace_nn::tch::{Kind, Tensor};
 use latentrace_nn::Pass;
+use latentrace_nn::tch::{Kind, Tensor};
 use latentrace_unet::Unet;
 
 /// The network under guidance: `u + w (c - u)` of its outputs without and with the prompt (Ho and Salimans 2022,

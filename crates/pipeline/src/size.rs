@@ -46,7 +46,10 @@ mod tests {
         let latents = |height, width| Size { height, width }.latents(8).map_err(|error| error.to_string());
         assert_eq!(latents(512, 768), Ok([64, 96]));
         let error = latents(512, 500).unwrap_err();
-        assert_eq!(error, "width: 500 pixels cannot be made\nhint: 496 and 504 are the nearest that work, multiples of 8");
+        assert_eq!(
+            error,
+            "width: 500 pixels cannot be made\nhint: 496 and 504 are the nearest that work, multiples of 8"
+        );
         for bad in [0, -8, 3, 1 << 40] {
             assert!(latents(bad, 512).unwrap_err().starts_with(&format!("height: {bad} ")));
         }

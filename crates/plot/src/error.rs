@@ -47,6 +47,14 @@ pub enum Error {
         /// What the decoder said.
         source: png::DecodingError,
     },
+    /// A file is not a picture in a format that is read.
+    #[error("{}: not a readable picture: {source}\nhint: PNG and JPEG are read", path.display())]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder said.
+        source: image::ImageError,
+    },
 }
 
 impl Error {

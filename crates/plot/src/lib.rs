@@ -39,7 +39,7 @@ pub use error::Error;
 pub use figure::{Figure, write};
 pub use grid::{Cell, Grid, strip};
 pub use panels::Panels;
-pub use picture::{read_png_text, save_png};
+pub use picture::{open_image, read_png_text, save_png};
 
 /// The pixels that every picture of this crate is made of, from the `image` crate that it was built with.
 pub use image::RgbImage;

@@ -19,6 +19,18 @@ pub fn save_png(path: &Path, image: &RgbImage, text: &[(String, String)]) -> Res
     replace(path, |file| encode(path, file, image, text))
 }
 
+/// Opens a PNG or JPEG file, told apart by its content.
+///
+/// # Errors
+/// When the file cannot be read, is neither, or would need more than half a gigabyte.
+pub fn open_image(path: &Path) -> Result<RgbImage, Error> {
+    let file = File::open(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let reading = |source| Error::Read { path: path.to_owned(), source };
+    let reader = image::ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(reading)?;
+    let picture = reader.decode().map_err(|source| Error::Picture { path: path.to_owned(), source })?;
+    Ok(picture.to_rgb8())
+}
+
 /// The texts in a PNG file: its `tEXt` chunks, then `zTXt`, then `iTXt`, each kind in the order of the file.
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 //! number stands for, so that a heat map can be labelled and a cut prompt reported.
 
 mod encoder;
+mod specials;
 mod tokenizer;
 
 pub use encoder::{TextConfig, TextEncoder};

@@ -1,12 +1,13 @@
 //! CLIP's byte-pair tokenizer.
 
+use crate::specials::Specials;
 use serde_json::Value;
 use std::path::Path;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{AddedToken, SplitDelimiterBehavior, pre_tokenizers};
+use tokenizers::{SplitDelimiterBehavior, pre_tokenizers};
 
 /// CLIP's tokenizer: lower case, words and signs apart, each word's bytes merged pair by pair.
 pub struct Tokenizer {
@@ -41,11 +42,8 @@ pub enum Error {
     },
 }
 
-const START: &str = "<|startoftext|>";
-const END: &str = "<|endoftext|>";
-
 impl Tokenizer {
-    /// Reads a `tokenizer/` folder: `vocab.json` and `merges.txt`, or else `tokenizer.json`; the padding token and the
+    /// Reads a `tokenizer/` folder: `vocab.json` and `merges.txt`, or else `tokenizer.json`; the special tokens and the
     /// length from `special_tokens_map.json` and `tokenizer_config.json`. `length` is what the text encoder takes.
     ///
     /// # Errors
@@ -53,39 +51,51 @@ impl Tokenizer {
     pub fn open(folder: &Path, length: usize) -> Result<Tokenizer, Error> {
         let (vocab, merges, whole) =
             (folder.join("vocab.json"), folder.join("merges.txt"), folder.join("tokenizer.json"));
+        let config = json(&folder.join("tokenizer_config.json"))?;
+        let specials = Specials::read(&config, &json(&folder.join("special_tokens_map.json"))?);
+        let stated = config["model_max_length"].as_u64().and_then(|stated| usize::try_from(stated).ok());
+        let length = stated.map_or(length, |stated| stated.min(length));
         if !vocab.exists() && whole.exists() {
             let inner = tokenizers::Tokenizer::from_file(&whole).map_err(|error| failure(&whole, error))?;
-            return Tokenizer::finish(inner, folder, length);
+            return Tokenizer::finish(inner, specials, &whole, length);
         }
         for path in [&vocab, &merges] {
             std::fs::metadata(path).map_err(|error| failure(path, error))?;
         }
         let text = |path: &Path| path.to_str().map(str::to_string).ok_or_else(|| failure(path, "not a Unicode path"));
         let bpe = BPE::from_file(&text(&vocab)?, &text(&merges)?)
-            .unk_token(END.into())
+            .unk_token(specials.unknown.content.clone())
             .end_of_word_suffix("</w>".into())
             .build()
             .map_err(|error| failure(&vocab, error))?;
-        Tokenizer::finish(clip(bpe).map_err(|error| failure(&vocab, error))?, folder, length)
+        Tokenizer::finish(clip(bpe).map_err(|error| failure(&vocab, error))?, specials, &vocab, length)
     }
 
-    fn finish(mut inner: tokenizers::Tokenizer, folder: &Path, length: usize) -> Result<Tokenizer, Error> {
-        let specials = [START, END].map(|token| AddedToken::from(token, true));
-        inner.add_special_tokens(specials).map_err(|error| failure(folder, error))?;
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(|error| failure(folder, error))?;
-        let id = |token: &str| {
-            inner.token_to_id(token).ok_or_else(|| failure(folder, format!("no token {token} in the vocabulary")))
-        };
-        let (start, end, padding) = (id(START)?, id(END)?, id(&padding_token(folder)?)?);
-        let stated = json(&folder.join("tokenizer_config.json"))?
-            .and_then(|config| config["model_max_length"].as_u64())
-            .and_then(|stated| usize::try_from(stated).ok());
-        let length = stated.map_or(length, |stated| stated.min(length));
+    /// Holds that `file` has every special token, and marks those that it does not mark itself.
+    fn finish(
+        mut inner: tokenizers::Tokenizer,
+        specials: Specials,
+        file: &Path,
+        length: usize,
+    ) -> Result<Tokenizer, Error> {
         if length < 2 {
-            return Err(failure(folder, format!("model_max_length: {length} leaves no room for start and end")));
+            return Err(failure(file, format!("model_max_length: {length} leaves no room for start and end")));
         }
-        Ok(Tokenizer { inner, start, end, padding, length })
+        let id = |inner: &tokenizers::Tokenizer, token: &str| {
+            inner.token_to_id(token).ok_or_else(|| failure(file, format!("no token {token} in the vocabulary")))
+        };
+        let marked = inner.get_added_tokens_decoder();
+        for special in specials.in_order() {
+            id(&inner, &special.content)?;
+            if marked.values().all(|known| known.content != special.content) {
+                inner.add_special_tokens([special.clone()]).map_err(|error| failure(file, error))?;
+            }
+        }
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|error| failure(file, error))?;
+        let ids = [&specials.start, &specials.end, &specials.padding].map(|token| id(&inner, &token.content));
+        let [start, end, padding] = ids;
+        Ok(Tokenizer { start: start?, end: end?, padding: padding?, inner, length })
     }
 
     /// The number of tokens that every prompt is padded or cut to.
@@ -115,11 +125,11 @@ impl Tokenizer {
 
 /// What surrounds CLIP's merges: normal form and case, then words, single digits and runs of signs, then bytes.
 fn clip(bpe: BPE) -> tokenizers::Result<tokenizers::Tokenizer> {
-    const WORDS: &str =
-        r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+    const WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
     let spaces = Replace::new(tokenizers::normalizers::replace::ReplacePattern::Regex(r"\s+".into()), " ")?;
     let split = Split::new(SplitPattern::Regex(WORDS.into()), SplitDelimiterBehavior::Removed, true)?;
-    let bytes = ByteLevel::new(false, true, true).use_regex(false);
+    // Splits each word once more, by GPT-2's pattern, which only shows where a special token is spelled out.
+    let bytes = ByteLevel::new(false, true, true);
     let mut tokenizer = tokenizers::Tokenizer::new(bpe);
     tokenizer.with_normalizer(Some(Sequence::new(vec![NFC.into(), spaces.into(), Lowercase.into()])))?;
     tokenizer.with_pre_tokenizer(Some(pre_tokenizers::sequence::Sequence::new(vec![split.into(), bytes.into()])));
@@ -127,22 +137,11 @@ fn clip(bpe: BPE) -> tokenizers::Result<tokenizers::Tokenizer> {
     Ok(tokenizer)
 }
 
-/// The padding token: `special_tokens_map.json` wins over `tokenizer_config.json`, as SD 2.x needs, where they differ.
-fn padding_token(folder: &Path) -> Result<String, Error> {
-    for file in ["special_tokens_map.json", "tokenizer_config.json"] {
-        let Some(values) = json(&folder.join(file))? else { continue };
-        let token = &values["pad_token"];
-        if let Some(token) = token.as_str().or_else(|| token["content"].as_str()) {
-            return Ok(token.into());
-        }
-    }
-    Ok(END.into())
-}
-
-fn json(path: &Path) -> Result<Option<Value>, Error> {
+/// The values of a JSON file; null where there is no such file.
+fn json(path: &Path) -> Result<Value, Error> {
     match std::fs::read_to_string(path) {
-        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| failure(path, error)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Ok(text) => serde_json::from_str(&text).map_err(|error| failure(path, error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
         Err(error) => Err(failure(path, error)),
     }
 }

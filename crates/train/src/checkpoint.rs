@@ -107,8 +107,10 @@ fn halves(path: &Path, part: &str, weights: &BTreeMap<String, Tensor>) -> Result
             (name, shape, bytes_of(&tensor.to_kind(Kind::Half)))
         })
         .collect();
-    let views = bytes.iter().map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F16, shape.clone(), bytes)?)));
-    let views: Vec<_> = views.collect::<std::result::Result<_, safetensors::SafeTensorError>>().map_err(|error| file(path, error))?;
+    let views =
+        bytes.iter().map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F16, shape.clone(), bytes)?)));
+    let views: Vec<_> =
+        views.collect::<std::result::Result<_, safetensors::SafeTensorError>>().map_err(|error| file(path, error))?;
     let about = [("format".to_string(), "pt".to_string())].into();
     replace(path, &serialize(views, Some(about)).map_err(|error| file(path, error))?)
 }

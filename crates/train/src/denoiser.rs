@@ -55,7 +55,8 @@ pub fn denoiser(
     optimizer.resume(&state)?;
     let latents = encode(pictures, autoencoder, device);
     let scaling_factor = 1.0 / latents.std(false).double_value(&[]);
-    let mut data = Data { latents: latents * scaling_factor, pictures, tokenizer, known: HashMap::new(), signal: signal()? };
+    let mut data =
+        Data { latents: latents * scaling_factor, pictures, tokenizer, known: HashMap::new(), signal: signal()? };
     let (began, mut sum) = (Instant::now(), 0.0);
     while optimizer.step < phase.steps {
         let step = optimizer.step;

@@ -98,11 +98,12 @@ impl Optimizer {
 
     /// Writes the whole state, under a temporary name first, and to the disk before it takes its place.
     pub(crate) fn save(&self, path: &Path) -> Result<()> {
-        let parts = [("weights", &self.weights), ("first", &self.first), ("second", &self.second), ("average", &self.average)];
+        let parts =
+            [("weights", &self.weights), ("first", &self.first), ("second", &self.second), ("average", &self.average)];
         let bytes: Vec<(&str, Vec<u8>)> = parts.iter().map(|(name, tensor)| (*name, bytes_of(tensor))).collect();
-        let views = bytes.iter().map(|(name, bytes)| {
-            TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes).map(|view| (*name, view))
-        });
+        let views = bytes
+            .iter()
+            .map(|(name, bytes)| TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes).map(|view| (*name, view)));
         let views: Vec<_> = views.collect::<std::result::Result<_, _>>().map_err(|error| file(path, error))?;
         let about = HashMap::from([("step".to_string(), self.step.to_string())]);
         let whole = serialize(views, Some(about)).map_err(|error| file(path, error))?;
@@ -119,13 +120,20 @@ impl Optimizer {
         let (_, about) = SafeTensors::read_metadata(&bytes).map_err(|error| file(path, error))?;
         let step = about.metadata().as_ref().and_then(|about| about.get("step")?.parse().ok());
         let saved = SafeTensors::deserialize(&bytes).map_err(|error| file(path, error))?;
-        let targets =
-            [("weights", &mut self.weights), ("first", &mut self.first), ("second", &mut self.second), ("average", &mut self.average)];
+        let targets = [
+            ("weights", &mut self.weights),
+            ("first", &mut self.first),
+            ("second", &mut self.second),
+            ("average", &mut self.average),
+        ];
         for (name, target) in targets {
             let view = saved.tensor(name).map_err(|error| file(path, error))?;
             let size = target.size();
             if view.shape() != [size[0] as usize] {
-                let cause = format!("{name}: expected {size:?} numbers, found {:?}\nhint: the recipe has changed; train into another folder", view.shape());
+                let cause = format!(
+                    "{name}: expected {size:?} numbers, found {:?}\nhint: the recipe has changed; train into another folder",
+                    view.shape()
+                );
                 return Err(file(path, cause));
             }
             no_grad(|| target.copy_(&Tensor::from_data_size(view.data(), &size, Kind::Float)));

@@ -3,12 +3,13 @@
 use crate::error::{Result, file};
 use crate::optimizer::replace;
 use latentrace_shapes::{Detail, Scene, Stream};
+use latentrace_text::Tokenizer;
 use serde_json::json;
 use std::collections::HashMap;
 use std::path::Path;
+use tokenizers::Trainer;
 use tokenizers::models::bpe::BpeTrainer;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::Trainer;
 
 /// Merges learnt from the captions of the world, over all 256 bytes, so that any text has tokens.
 pub struct Vocabulary {
@@ -43,7 +44,8 @@ impl Vocabulary {
         tokenizers::Model::save(&model, folder.path(), None).map_err(fail)?;
         let path = folder.path().join("merges.txt");
         let text = std::fs::read_to_string(&path).map_err(|error| file(&path, error))?;
-        let merges: Vec<String> = text.lines().filter(|line| !line.starts_with("#version")).map(str::to_string).collect();
+        let merges: Vec<String> =
+            text.lines().filter(|line| !line.starts_with("#version")).map(str::to_string).collect();
         Ok(Vocabulary::of(merges))
     }
 
@@ -69,13 +71,23 @@ impl Vocabulary {
         self.tokens.is_empty()
     }
 
+    /// Writes the files to a folder and reads them back as a tokenizer.
+    ///
+    /// # Errors
+    /// A file cannot be written or read.
+    pub fn tokenizer(&self, folder: &Path) -> Result<Tokenizer> {
+        self.write(folder)?;
+        Ok(Tokenizer::open(folder, LENGTH)?)
+    }
+
     /// Writes the four files of a `tokenizer/` folder.
     ///
     /// # Errors
     /// A file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|error| file(folder, error))?;
-        let numbered: HashMap<&str, usize> = self.tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id)).collect();
+        let numbered: HashMap<&str, usize> =
+            self.tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id)).collect();
         let ordered: std::collections::BTreeMap<_, _> = numbered.into_iter().collect();
         let merges = format!("#version: 0.2\n{}\n", self.merges.join("\n"));
         let special = |token: &str| json!({ "content": token, "lstrip": false, "normalized": true, "rstrip": false, "single_word": false });
@@ -102,9 +114,10 @@ mod tests {
     #[test]
     fn every_word_of_the_world_is_one_token_and_any_text_has_some() {
         let folder = tempfile::tempdir().unwrap();
-        Vocabulary::learn(1, 3000).unwrap().write(folder.path()).unwrap();
-        let tokenizer = latentrace_text::Tokenizer::open(folder.path(), LENGTH).unwrap();
-        let tokens = tokenizer.encode("a small red circle on the left and a large blue square on the right, white background").unwrap();
+        let tokenizer = Vocabulary::learn(1, 3000).unwrap().tokenizer(folder.path()).unwrap();
+        let tokens = tokenizer
+            .encode("a small red circle on the left and a large blue square on the right, white background")
+            .unwrap();
         assert_eq!(tokens.pieces.len(), 18);
         assert_eq!(tokens.pieces[2], "red");
         assert!(tokens.lost.is_empty());

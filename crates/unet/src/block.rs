@@ -3,9 +3,7 @@
 use crate::UnetConfig;
 use crate::transformer::Transformer;
 use latentrace_nn::tch::Tensor;
-use latentrace_nn::{
-    Downsample, Padding, Pass, ResnetBlock, ResnetShape, Result, Tap, Upsample, Weights,
-};
+use latentrace_nn::{Downsample, Padding, Pass, ResnetBlock, ResnetShape, Result, Tap, Upsample, Weights};
 
 /// What every block of a pass listens to.
 pub(crate) struct Conditions {
@@ -52,7 +50,10 @@ impl Layer {
 
 fn resnet(weights: &Weights, config: &UnetConfig, inputs: i64, outputs: i64) -> Result<ResnetBlock> {
     let time = Some(4 * config.block_out_channels[0]);
-    ResnetBlock::load(weights, ResnetShape { inputs, outputs, time, groups: config.norm_num_groups, eps: config.norm_eps })
+    ResnetBlock::load(
+        weights,
+        ResnetShape { inputs, outputs, time, groups: config.norm_num_groups, eps: config.norm_eps },
+    )
 }
 
 /// `DownBlock2D` and `CrossAttnDownBlock2D`.
@@ -85,7 +86,13 @@ impl DownBlock {
     }
 
     /// Puts the output of every layer on `skips`; the last of them is the block's own output.
-    pub(crate) fn forward(&self, pass: &mut Pass, x: Tensor, conditions: &Conditions, skips: &mut Vec<Tensor>) -> Tensor {
+    pub(crate) fn forward(
+        &self,
+        pass: &mut Pass,
+        x: Tensor,
+        conditions: &Conditions,
+        skips: &mut Vec<Tensor>,
+    ) -> Tensor {
         let mut x = x;
         for layer in &self.layers {
             x = layer.forward(pass, &x, conditions);
@@ -157,7 +164,13 @@ impl UpBlock {
     }
 
     /// Takes a tensor off `skips` for every layer, and enlarges to the size of the next one that is left there.
-    pub(crate) fn forward(&self, pass: &mut Pass, x: Tensor, conditions: &Conditions, skips: &mut Vec<Tensor>) -> Tensor {
+    pub(crate) fn forward(
+        &self,
+        pass: &mut Pass,
+        x: Tensor,
+        conditions: &Conditions,
+        skips: &mut Vec<Tensor>,
+    ) -> Tensor {
         let mut x = x;
         for layer in &self.layers {
             if let Some(skip) = skips.pop() {

@@ -46,7 +46,8 @@ impl UnetConfig {
         config.check(READ, OTHERS)?;
         let block_out_channels = config.sizes("block_out_channels")?;
         let blocks = block_out_channels.len();
-        let heads_key = if config.value("num_attention_heads").is_some() { "num_attention_heads" } else { "attention_head_dim" };
+        let heads_key =
+            if config.value("num_attention_heads").is_some() { "num_attention_heads" } else { "attention_head_dim" };
         let read = UnetConfig {
             in_channels: config.size("in_channels", Some(4))?,
             out_channels: config.size("out_channels", Some(4))?,

@@ -11,6 +11,7 @@ pub(crate) struct TimeEmbedding {
     linear_1: Linear,
     linear_2: Linear,
     kind: Kind,
+    waves: Tap,
     out: Tap,
 }
 
@@ -23,6 +24,7 @@ impl TimeEmbedding {
             linear_1: Linear::load(&weights.at("linear_1"), width, 4 * width, true)?,
             linear_2: Linear::load(&weights.at("linear_2"), 4 * width, 4 * width, true)?,
             kind: weights.kind(),
+            waves: weights.tap("waves"),
             out: weights.tap("out"),
         })
     }
@@ -30,8 +32,9 @@ impl TimeEmbedding {
     /// Times `[batch or 1]` to `[batch or 1, 4 * width]`.
     pub(crate) fn forward(&self, pass: &mut Pass, times: &Tensor) -> Tensor {
         let angles = times.to_kind(Kind::Float).unsqueeze(1) * &self.frequencies; // [batch or 1, width / 2]
-        let (first, second) = if self.cosines_first { (angles.cos(), angles.sin()) } else { (angles.sin(), angles.cos()) };
-        let waves = Tensor::cat(&[first, second], 1).to_kind(self.kind);
+        let (first, second) =
+            if self.cosines_first { (angles.cos(), angles.sin()) } else { (angles.sin(), angles.cos()) };
+        let waves = pass.tap(&self.waves, Tensor::cat(&[first, second], 1).to_kind(self.kind));
         pass.tap(&self.out, self.linear_2.forward(&self.linear_1.forward(&waves).silu()))
     }
 }

@@ -2,9 +2,7 @@
 
 use crate::UnetConfig;
 use latentrace_nn::tch::Tensor;
-use latentrace_nn::{
-    Attention, AttentionShape, Conv2d, GroupNorm, LayerNorm, Linear, Pass, Result, Tap, Weights,
-};
+use latentrace_nn::{Attention, AttentionShape, Conv2d, GroupNorm, LayerNorm, Linear, Pass, Result, Tap, Weights};
 
 /// A norm, a projection, one transformer block over the pixels, a projection, and a residual connection around all.
 pub(crate) struct Transformer {

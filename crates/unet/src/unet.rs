@@ -22,6 +22,8 @@ pub struct Unet {
 
 struct Taps {
     sample: Tap,
+    conv_in: Tap,
+    conv_norm_out: Tap,
     out: Tap,
 }
 
@@ -52,7 +54,12 @@ impl Unet {
                 config.norm_eps,
             )?,
             conv_out: Conv2d::load(&weights.at("conv_out"), finest, config.out_channels, 3)?,
-            taps: Taps { sample: weights.tap("sample"), out: weights.tap("out") },
+            taps: Taps {
+                sample: weights.tap("sample"),
+                conv_in: weights.tap("conv_in"),
+                conv_norm_out: weights.tap("conv_norm_out"),
+                out: weights.tap("out"),
+            },
             kind: weights.kind(),
             device: weights.device(),
         })
@@ -65,7 +72,7 @@ impl Unet {
         let sample = pass.tap(&self.taps.sample, sample.shallow_clone());
         let time = self.time_embedding.forward(pass, times).silu();
         let conditions = Conditions { time, text: text.shallow_clone() };
-        let mut x = self.conv_in.forward(&sample);
+        let mut x = pass.tap(&self.taps.conv_in, self.conv_in.forward(&sample));
         let mut skips = vec![x.shallow_clone()];
         for block in &self.down_blocks {
             x = block.forward(pass, x, &conditions, &mut skips);
@@ -74,8 +81,8 @@ impl Unet {
         for block in &self.up_blocks {
             x = block.forward(pass, x, &conditions, &mut skips);
         }
-        let out = self.conv_out.forward(&self.conv_norm_out.forward(&x).silu());
-        pass.tap(&self.taps.out, out)
+        let normed = pass.tap(&self.taps.conv_norm_out, self.conv_norm_out.forward(&x));
+        pass.tap(&self.taps.out, self.conv_out.forward(&normed.silu()))
     }
 
     /// The number format that the network runs in.

@@ -3,7 +3,8 @@
 use crate::VaeConfig;
 use latentrace_nn::tch::Tensor;
 use latentrace_nn::{
-    Attention, AttentionShape, Downsample, GroupNorm, Padding, Pass, ResnetBlock, ResnetShape, Result, Upsample, Weights,
+    Attention, AttentionShape, Downsample, GroupNorm, Padding, Pass, ResnetBlock, ResnetShape, Result, Tap, Upsample,
+    Weights,
 };
 
 /// The epsilon of every norm in the VAE.
@@ -76,6 +77,7 @@ pub(crate) struct MidBlock {
     first: ResnetBlock,
     attention: Option<PixelAttention>,
     second: ResnetBlock,
+    out: Tap,
 }
 
 impl MidBlock {
@@ -87,6 +89,7 @@ impl MidBlock {
                 .then(|| PixelAttention::load(&weights.at("attentions.0"), channels, config.norm_num_groups))
                 .transpose()?,
             second: resnet(&weights.at("resnets.1"), config, channels, channels)?,
+            out: weights.tap("out"),
         })
     }
 
@@ -95,7 +98,8 @@ impl MidBlock {
         if let Some(attention) = &self.attention {
             x = attention.forward(pass, x);
         }
-        self.second.forward(pass, &x, None)
+        let x = self.second.forward(pass, &x, None);
+        pass.tap(&self.out, x)
     }
 }
 
@@ -103,6 +107,7 @@ impl MidBlock {
 struct PixelAttention {
     group_norm: GroupNorm,
     attention: Attention,
+    sum: Tap,
 }
 
 impl PixelAttention {
@@ -119,6 +124,7 @@ impl PixelAttention {
         Ok(PixelAttention {
             group_norm: GroupNorm::load(&weights.at("group_norm"), channels, groups, EPS)?,
             attention: Attention::load(weights, shape)?,
+            sum: weights.tap("sum"),
         })
     }
 
@@ -126,6 +132,6 @@ impl PixelAttention {
         let size = x.size();
         let pixels = self.group_norm.forward(&x).flatten(2, 3).transpose(1, 2); // [batch, pixels, channels]
         let out = self.attention.forward(pass, &pixels, &pixels);
-        x + out.transpose(1, 2).reshape(size)
+        pass.tap(&self.sum, x + out.transpose(1, 2).reshape(size))
     }
 }

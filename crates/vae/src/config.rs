@@ -50,7 +50,9 @@ impl VaeConfig {
         for (key, kind) in [("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")] {
             let types = config.words(key)?;
             if types.len() != blocks || types.iter().any(|name| name != kind) {
-                return Err(config.unsupported(key, &format!("{blocks} times {kind}, one for each of block_out_channels")));
+                return Err(
+                    config.unsupported(key, &format!("{blocks} times {kind}, one for each of block_out_channels"))
+                );
             }
         }
         if read.block_out_channels.iter().any(|channels| channels % read.norm_num_groups != 0) {

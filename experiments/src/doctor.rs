@@ -1,0 +1,72 @@
+//! `latentrace doctor`: what the program found on this machine.
+
+use crate::cuda::{self, Cuda};
+use crate::models::{self, ModelArguments};
+use anyhow::Result;
+use latentrace_pipeline::nn::tch;
+
+/// Say what was found on this machine, and what to do about what was not
+#[derive(clap::Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    model: ModelArguments,
+}
+
+impl Doctor {
+    /// Prints one line for each thing; fails if the model does not open.
+    pub fn run(self) -> Result<()> {
+        println!("latentrace  {}", env!("CARGO_PKG_VERSION"));
+        println!("libtorch    {}", libtorch());
+        println!("processor   {} threads, {}", tch::get_num_threads(), features());
+        println!("cuda        {}", cuda());
+        let folder = self.model.folder()?;
+        let model = models::open(&folder, self.model.options())?;
+        let size = model.request("", 0).size;
+        println!("model       {}", folder.display());
+        println!(
+            "            {} x {} pixels, {}, on {:?}",
+            size.height,
+            size.width,
+            model.scheduler.class(),
+            model.device
+        );
+        println!("            {} taps in its networks", model.taps.len());
+        Ok(())
+    }
+}
+
+fn libtorch() -> String {
+    let version = models::home().and_then(|home| std::fs::read_to_string(home.join(".libtorch/version.py")).ok());
+    let stated = version.as_deref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("__version__ = ")));
+    stated.map_or("2.11.0".into(), |version| version.trim_matches('\'').to_string())
+}
+
+fn features() -> String {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let known = [
+            ("avx2", is_x86_feature_detected!("avx2")),
+            ("fma", is_x86_feature_detected!("fma")),
+            ("avx512f", is_x86_feature_detected!("avx512f")),
+            ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
+        ];
+        let found: Vec<&str> = known.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
+        found.join(" ")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    std::env::consts::ARCH.to_string()
+}
+
+fn cuda() -> String {
+    let driver = std::path::Path::new("/proc/driver/nvidia/version").exists();
+    match (cuda::open(), tch::Cuda::is_available()) {
+        (Cuda::Open(path), true) => format!("{} devices, {}", tch::Cuda::device_count(), path.display()),
+        (Cuda::Open(path), false) => format!("no device answers; opened {}", path.display()),
+        (Cuda::Broken(path), _) => format!("{} does not open\nhint: run ./just setup again", path.display()),
+        (Cuda::Absent, _) if driver => {
+            "a driver is here, and no libtorch_cuda.so\nhint: remove .libtorch and run ./just setup, which fetches it"
+                .into()
+        }
+        (Cuda::Absent, _) => "none; everything runs on the processor".into(),
+    }
+}

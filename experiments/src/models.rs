@@ -1,0 +1,90 @@
+//! Which model a command runs.
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use latentrace_pipeline::{Device, Dtype, Model, Options};
+use std::path::{Path, PathBuf};
+
+/// The model and how it is loaded, as every command that runs one takes them.
+#[derive(Args, Clone, Debug)]
+pub struct ModelArguments {
+    /// Checkpoint folder in the diffusers layout; without it, the bundled model of shapes
+    #[arg(long, value_name = "FOLDER")]
+    pub model: Option<PathBuf>,
+    /// Number format to run in, whatever the files hold
+    #[arg(long, value_enum, default_value_t)]
+    pub dtype: DtypeName,
+    /// Where to run
+    #[arg(long, value_enum, default_value_t)]
+    pub device: DeviceName,
+}
+
+/// [`Dtype`] by name.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum DtypeName {
+    #[default]
+    F32,
+    F16,
+    Bf16,
+}
+
+/// [`Device`] by name.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum DeviceName {
+    #[default]
+    Auto,
+    Cpu,
+    Cuda,
+}
+
+impl ModelArguments {
+    /// The checkpoint folder.
+    pub fn folder(&self) -> Result<PathBuf> {
+        self.model.clone().map_or_else(bundled, Ok)
+    }
+
+    /// How it is loaded.
+    pub fn options(&self) -> Options {
+        let dtype = match self.dtype {
+            DtypeName::F32 => Dtype::F32,
+            DtypeName::F16 => Dtype::F16,
+            DtypeName::Bf16 => Dtype::Bf16,
+        };
+        let device = match self.device {
+            DeviceName::Auto => Device::Auto,
+            DeviceName::Cpu => Device::Cpu,
+            DeviceName::Cuda => Device::Cuda,
+        };
+        Options { dtype, device }
+    }
+
+    /// Opens the model, and says on stderr which tensors of its files nothing read.
+    pub fn open(&self) -> Result<Model> {
+        open(&self.folder()?, self.options())
+    }
+}
+
+/// Opens a model, and says on stderr which tensors of its files nothing read.
+pub fn open(folder: &Path, options: Options) -> Result<Model> {
+    let model = Model::open(folder, options)?;
+    if let Some(first) = model.unread.first() {
+        eprintln!("warning: {} tensors of the checkpoint were never read, such as {first}", model.unread.len());
+    }
+    Ok(model)
+}
+
+/// The bundled checkpoint, from whatever folder the program is called.
+pub fn bundled() -> Result<PathBuf> {
+    let found = home().map(|home| home.join("data/models/shapes")).filter(|folder| folder.is_dir());
+    found.ok_or_else(|| {
+        anyhow::anyhow!("data/models/shapes: the bundled model is not beside the program\nhint: name a checkpoint folder with --model")
+    })
+}
+
+/// The checkout that the program belongs to: the one it lies in, or else the one it was built in.
+pub fn home() -> Option<PathBuf> {
+    let is_home = |folder: &&Path| folder.join("data/models").is_dir() && folder.join("experiments").is_dir();
+    let program = std::env::current_exe().ok();
+    let around = program.as_deref().and_then(|program| program.ancestors().find(is_home).map(Path::to_path_buf));
+    around.or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).parent().filter(is_home).map(Path::to_path_buf))
+}

@@ -1,0 +1,136 @@
+//! `latentrace run`: an experiment from its spec.
+
+use crate::cell::Cell;
+use crate::figures::{self, Done};
+use crate::models;
+use crate::record::{bar, record};
+use crate::spec::Spec;
+use crate::store::Store;
+use anyhow::{Context, Result};
+use latentrace_pipeline::Model;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Run an experiment from its spec; what is done already is not done again
+#[derive(clap::Args)]
+pub struct Run {
+    /// The spec, a TOML file such as experiments/specs/sweep-guidance.toml
+    spec: PathBuf,
+    /// Replace a field: --set prompt="a red circle", or let it vary: --set "seed=[1, 2, 3]"
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Folder of the results [default: runs/ and the name of the experiment]
+    #[arg(long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+    /// Say what would be run, and run nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Run {
+    /// Runs what is missing, then draws everything.
+    pub fn run(self) -> Result<()> {
+        let spec = Spec::open(&self.spec, &self.set)?;
+        let cells = spec.cells().with_context(|| self.spec.display().to_string())?;
+        let root = self.output.clone().unwrap_or_else(|| PathBuf::from("runs").join(&spec.name));
+        let mut loaded = Loaded::default();
+        let mut calls = Vec::new();
+        for cell in &cells {
+            let model = loaded.get(cell)?;
+            let request = cell.request(model)?;
+            calls.push(model.check(&request)?.calls());
+        }
+        if self.dry_run {
+            let total: usize = calls.iter().sum();
+            println!(
+                "{}: {} pictures, {total} network calls of two passes each, into {}",
+                spec.name,
+                cells.len(),
+                root.display()
+            );
+            return Ok(());
+        }
+        let began = Instant::now();
+        let mut store = Store::open(&root)?;
+        let keys: Vec<String> = cells.iter().map(|cell| store.key(cell)).collect::<Result<_>>()?;
+        let missing = keys.iter().filter(|key| store.done(key).is_none()).count();
+        if missing < cells.len() {
+            println!("{} of {} pictures are there already", cells.len() - missing, cells.len());
+        }
+        let left = calls.iter().zip(&keys).filter(|(_, key)| store.done(key).is_none()).map(|(calls, _)| calls).sum();
+        let bar = bar(left);
+        let mut done = Vec::new();
+        for (cell, key) in cells.iter().zip(&keys) {
+            let label = label(&spec, cell);
+            let folder = match store.done(key) {
+                Some(folder) => folder,
+                None => {
+                    bar.set_message(label.clone());
+                    let model = loaded.get(cell)?;
+                    let recorded = record(model, &cell.request(model)?, &bar)?;
+                    let folder = store.put(cell, key, &label, model, &recorded)?;
+                    let line = format!(
+                        "{label}: {:.1} s, {}",
+                        recorded.elapsed.as_secs_f64(),
+                        folder.join("image.png").display()
+                    );
+                    if bar.is_hidden() {
+                        println!("{line}")
+                    } else {
+                        bar.println(line)
+                    }
+                    folder
+                }
+            };
+            let values = spec.axes().iter().map(|axis| cell.value(axis)).collect();
+            done.push(Done { label, values, folder });
+        }
+        bar.finish_and_clear();
+        let title = title(&spec, &cells);
+        let grid = figures::grid(&root, &spec, &title, &done)?;
+        let curves = figures::curves(&root, &title, &done)?;
+        println!("{} pictures, {missing} of them new, in {:.1} s", cells.len(), began.elapsed().as_secs_f64());
+        for path in [grid].into_iter().chain(curves) {
+            println!("  {}", path.display());
+        }
+        Ok(())
+    }
+}
+
+/// The model in use; a cell with another one has it replaced.
+#[derive(Default)]
+struct Loaded(Option<(Cell, Model)>);
+
+impl Loaded {
+    fn get(&mut self, cell: &Cell) -> Result<&Model> {
+        let same = |held: &Cell| held.model == cell.model && held.options() == cell.options();
+        let (held, model) = match self.0.take() {
+            Some((held, model)) if same(&held) => (held, model),
+            _ => (cell.clone(), models::open(&cell.folder()?, cell.options())?),
+        };
+        Ok(&self.0.insert((held, model)).1)
+    }
+}
+
+/// What varies, for a legend: `guidance 4`.
+fn label(spec: &Spec, cell: &Cell) -> String {
+    let parts: Vec<String> = spec.axes().iter().map(|axis| format!("{axis} {}", cell.value(axis))).collect();
+    if parts.is_empty() { format!("seed {}", cell.seed) } else { parts.join(", ") }
+}
+
+/// What is the same everywhere, for a title.
+fn title(spec: &Spec, cells: &[Cell]) -> String {
+    let Some(cell) = cells.first() else { return spec.name.clone() };
+    let axes = spec.axes();
+    let same = |field: &str| !axes.contains(&field);
+    let mut parts = Vec::new();
+    if same("prompt") {
+        parts.push(format!("“{}”", cell.prompt));
+    }
+    for field in ["seed", "steps", "guidance"] {
+        if same(field) {
+            parts.push(format!("{field} {}", cell.value(field)));
+        }
+    }
+    parts.join(", ")
+}

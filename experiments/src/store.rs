@@ -1,0 +1,133 @@
+//! Where the pictures of an experiment are kept.
+
+use crate::cell::Cell;
+use crate::record::{Recorded, pixels};
+use anyhow::{Context, Result};
+use latentrace_pipeline::Model;
+use latentrace_plot::{RgbImage, save_png, strip};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// The folder of one experiment: a folder for each cell, named for what varies and for the hash of all that can change
+/// its pixels. A cell's folder is written under a temporary name and renamed when it is whole, so what is there is done.
+pub struct Store {
+    root: PathBuf,
+    hashes: HashMap<PathBuf, String>,
+}
+
+impl Store {
+    /// Opens or makes the folder, and clears away what a stopped run left unfinished.
+    pub fn open(root: &Path) -> Result<Store> {
+        let cells = root.join("cells");
+        std::fs::create_dir_all(&cells).with_context(|| format!("{}: cannot create", cells.display()))?;
+        for entry in std::fs::read_dir(&cells).with_context(|| cells.display().to_string())?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                std::fs::remove_dir_all(entry.path()).ok(); // another process may be at work in it, or have cleared it
+            }
+        }
+        Ok(Store { root: root.to_path_buf(), hashes: HashMap::new() })
+    }
+
+    /// The hash of everything that can change a cell's pixels: the cell, the model's files, libtorch.
+    pub fn key(&mut self, cell: &Cell) -> Result<String> {
+        let folder = cell.folder()?;
+        let model = match self.hashes.get(&folder) {
+            Some(hash) => hash.clone(),
+            None => {
+                let hash = hash(&folder)?;
+                self.hashes.insert(folder, hash.clone());
+                hash
+            }
+        };
+        let mut about = serde_json::to_value(cell)?;
+        about["model"] = json!(model);
+        about["libtorch"] = json!("2.11.0");
+        about["format"] = json!(1);
+        Ok(blake3::hash(about.to_string().as_bytes()).to_hex()[..16].into())
+    }
+
+    /// The folder of a cell that is done.
+    pub fn done(&self, key: &str) -> Option<PathBuf> {
+        let entries = std::fs::read_dir(self.root.join("cells")).ok()?.flatten();
+        let ours = |name: &str| !name.starts_with(UNFINISHED) && name.rsplit('-').next() == Some(key);
+        entries
+            .map(|entry| entry.path())
+            .find(|path| path.file_name().is_some_and(|name| ours(&name.to_string_lossy())))
+    }
+
+    /// Keeps a cell: its picture, its previews, its latents of every call, its numbers, and all its settings.
+    pub fn put(&self, cell: &Cell, key: &str, label: &str, model: &Model, recorded: &Recorded) -> Result<PathBuf> {
+        let cells = self.root.join("cells");
+        let folder = tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .tempdir_in(&cells)
+            .with_context(|| cells.display().to_string())?;
+        let at = |name: &str| folder.path().join(name);
+        let about = provenance(cell, key, recorded);
+        let text = [("Description".to_string(), cell.prompt.clone()), ("Latentrace".to_string(), about.to_string())];
+        save_png(&at("image.png"), &pixels(&recorded.outcome.picture), &text)?;
+        let (images, captions) = recorded.previews(model);
+        save_png(&at("previews.png"), &strip(&images, &captions, enlargement(&images)), &text)?;
+        latentrace_trace::write(&at("latents.safetensors"), &recorded.recorder.captures)?;
+        std::fs::write(at("steps.csv"), recorded.csv()).with_context(|| at("steps.csv").display().to_string())?;
+        let settings = format!("{about:#}\n");
+        std::fs::write(at("cell.json"), settings).with_context(|| at("cell.json").display().to_string())?;
+        let place = cells.join(format!("{}{key}", slug(label)));
+        match std::fs::rename(folder.path(), &place) {
+            Ok(()) => _ = folder.keep(),   // it has another name now, and is not to be cleared away
+            Err(_) if place.is_dir() => {} // another process was first with the same pixels
+            Err(error) => return Err(error).with_context(|| place.display().to_string()),
+        }
+        open_to_others(&place);
+        Ok(place)
+    }
+}
+
+const UNFINISHED: &str = ".unfinished-";
+
+/// Temporary folders are their maker's alone; a finished one is as open as its neighbours.
+fn open_to_others(place: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let like = place.parent().and_then(|parent| std::fs::metadata(parent).ok());
+    if let Some(like) = like {
+        let mode = std::fs::Permissions::from_mode(like.permissions().mode());
+        std::fs::set_permissions(place, mode).ok(); // only a convenience
+    }
+}
+
+/// Everything a reader needs to make the picture again.
+pub fn provenance(cell: &Cell, key: &str, recorded: &Recorded) -> Value {
+    let [prompt, negative] = &recorded.outcome.tokens;
+    json!({
+        "cell": cell, "key": key, "calls": recorded.outcome.plan.calls(),
+        "seconds": recorded.elapsed.as_secs_f64(), "latentrace": env!("CARGO_PKG_VERSION"), "libtorch": "2.11.0",
+        "words_lost": { "prompt": prompt.lost, "negative": negative.lost },
+    })
+}
+
+/// How much small pictures are enlarged in strips and grids.
+pub fn enlargement(images: &[RgbImage]) -> u32 {
+    images.first().map_or(1, |image| (160 / image.width().max(1)).max(1))
+}
+
+/// What a file name can hold of a label.
+pub fn slug(label: &str) -> String {
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' };
+    let text: String = label.to_lowercase().chars().map(plain).collect();
+    let words: Vec<&str> = text.split('-').filter(|word| !word.is_empty()).collect();
+    let mut slug: String = words.join("-").chars().take(60).collect();
+    if !slug.is_empty() {
+        slug.push('-');
+    }
+    slug
+}
+
+/// The hash of the files that decide what a checkpoint computes.
+fn hash(folder: &Path) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for path in Model::files(folder)? {
+        hasher.update_mmap(&path).with_context(|| path.display().to_string())?;
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}

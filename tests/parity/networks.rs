@@ -1,0 +1,123 @@
+//! Each network by itself, and some of what is inside.
+
+use crate::fixture::{Fixture, Table, Watch, list, open, relative, root, word};
+use latentrace::nn::Pass;
+use latentrace::nn::tch::{Kind, Tensor, no_grad};
+use latentrace::pipeline::Model;
+use serde_json::Value;
+
+/// Relative to a tensor's largest magnitude. Both sides run f32 on the same kernels, and part where sums are taken in
+/// another order: a few units in the last place (6e-8) for each of the hundred layers that a number went through.
+const TOLERANCE: f64 = 1e-5;
+
+#[test]
+fn the_networks_of_sd1_compute_what_diffusers_computes() {
+    tiny("sd1");
+}
+
+#[test]
+fn the_networks_of_sd2_compute_what_diffusers_computes() {
+    tiny("sd2");
+}
+
+fn tiny(name: &str) {
+    let folder = root("data/golden/networks").join(name);
+    let model = open(&folder);
+    assert_eq!(model.unread, Vec::<String>::new(), "every tensor of the files is read");
+    let mut table = Table::new(format!("{name}: largest difference / largest magnitude"));
+    compare(&model, &Fixture::read(&folder.join("expected")), &mut table);
+    table.finish();
+}
+
+/// Compares every case of the three networks.
+pub fn compare(model: &Model, fixture: &Fixture, table: &mut Table) {
+    no_grad(|| {
+        list(&fixture.cases, "text_encoder").iter().for_each(|case| text_encoder(model, fixture, case, table));
+        list(&fixture.cases, "unet").iter().for_each(|case| unet(model, fixture, case, table));
+        list(&fixture.cases, "vae").iter().for_each(|case| vae(model, fixture, case, table));
+    });
+}
+
+fn text_encoder(model: &Model, fixture: &Fixture, case: &Value, table: &mut Table) {
+    let ids = fixture.of(case, "ids");
+    for (row, prompt) in (0..).zip(list(case, "prompts")) {
+        let tokens = model.tokenizer.encode(prompt.as_str().unwrap()).unwrap();
+        assert_eq!(tokens.ids, Vec::<i64>::try_from(ids.get(row)).unwrap(), "{prompt}");
+    }
+    let expected = fixture.of(case, "last_hidden_state");
+    let silent = model.text_encoder.forward(&mut Pass::silent(), ids);
+    table.add("text encoder", "last_hidden_state", relative(&silent, expected), TOLERANCE);
+    watched("text encoder", "text_encoder", fixture, case, table, |pass| {
+        let output = model.text_encoder.forward(pass, ids);
+        ("last_hidden_state, watched".into(), relative(&output, expected))
+    });
+}
+
+fn unet(model: &Model, fixture: &Fixture, case: &Value, table: &mut Table) {
+    let (sample, text) = (fixture.of(case, "sample"), fixture.of(case, "encoder_hidden_states"));
+    let (name, expected) = (word(case, "name"), fixture.of(case, "output"));
+    let times = Tensor::from_slice(&[case["timestep"].as_f64().unwrap() as f32]);
+    let output = model.unet.forward(&mut Pass::silent(), sample, &times, text);
+    table.add("unet", name, relative(&output, expected), TOLERANCE);
+    // Watched attention forms its probabilities and goes on from them: another kernel, and the same numbers.
+    watched("unet", "unet", fixture, case, table, |pass| {
+        let output = model.unet.forward(pass, sample, &times, text);
+        (format!("{name}, watched"), relative(&output, expected))
+    });
+}
+
+fn vae(model: &Model, fixture: &Fixture, case: &Value, table: &mut Table) {
+    let name = word(case, "name");
+    let group = if name.starts_with("encode") { "vae encoder" } else { "vae decoder" };
+    watched(group, "vae", fixture, case, table, |pass| match case.get("latent") {
+        Some(_) => {
+            let image = model.vae.decode(pass, fixture.of(case, "latent"));
+            (format!("{name} image"), relative(&image, fixture.of(case, "image")))
+        }
+        None => {
+            let posterior = model.vae.encode(pass, fixture.of(case, "image"));
+            let mean = relative(&posterior.mean, fixture.of(case, "mean"));
+            let variance = relative(&posterior.log_variance, fixture.of(case, "logvar"));
+            (format!("{name} mean and logvar"), mean.max(variance))
+        }
+    });
+}
+
+/// Runs a network once with every tap of the case watched, and notes its output's error and theirs.
+fn watched(
+    group: &str,
+    part: &str,
+    fixture: &Fixture,
+    case: &Value,
+    table: &mut Table,
+    run: impl FnOnce(&mut Pass) -> (String, f64),
+) {
+    let prefix = format!("{part}/taps/");
+    let theirs: Vec<&str> = list(case, "taps").iter().map(|tap| tap.as_str().unwrap()).collect();
+    let ours = |tap: &str| format!("{part}.{}", our_name(tap.strip_prefix(&prefix).unwrap()));
+    let mut watch = Watch::new(theirs.iter().map(|tap| ours(tap)));
+    let (what, error) = run(&mut Pass::watched(&mut watch));
+    table.add(group, &what, error, TOLERANCE);
+    for tap in theirs {
+        let expected = fixture.tensor(tap);
+        let error = relative(watch.only(&ours(tap)), expected);
+        table.add(group, tap.strip_prefix(&prefix).unwrap(), error, TOLERANCE);
+        if tap.ends_with(".probs") {
+            let sums = watch.only(&ours(tap)).sum_dim_intlist(-1, false, Kind::Double);
+            // 77 or so numbers of f32, each off by half a unit in the last place.
+            assert!(f64::try_from((sums - 1.0).abs().max()).unwrap() < 1e-5, "{tap}: probabilities add up to one");
+        }
+    }
+}
+
+/// What the output of one of diffusers' modules is called here.
+fn our_name(module: &str) -> String {
+    match module {
+        "time_proj" => "time_embedding.waves".into(), // it has no weights, so no path of its own
+        "conv_in" | "conv_norm_out" => module.into(), // a layer's output, named like those in a residual block
+        // There the attention layer is the residual connection around it too.
+        "encoder.mid_block.attentions.0" | "decoder.mid_block.attentions.0" => format!("{module}.sum"),
+        _ if module.ends_with(".probs") => module.into(),
+        _ => format!("{module}.out"),
+    }
+}
