@@ -5,8 +5,9 @@ set positional-arguments
 # Everything uses the release profile, so that the dependencies, and above all torch-sys, are compiled once.
 latentrace := "cargo run --release -p latentrace-experiments --bin latentrace --"
 
-# Doctests run from a temporary folder, out of reach of the rpath in .cargo/config.toml.
-with-libtorch := 'env LD_LIBRARY_PATH="$PWD/.libtorch/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"'
+# Doctests run from a temporary folder, out of reach of the rpath in .cargo/config.toml. Tests run side by side, so each
+# has one thread: the waiting threads of OpenMP would otherwise keep each other from working.
+with-libtorch := 'env OMP_NUM_THREADS=1 LD_LIBRARY_PATH="$PWD/.libtorch/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"'
 
 [private]
 default:

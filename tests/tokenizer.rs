@@ -100,7 +100,7 @@ fn a_tokenizer_json_does_where_vocabulary_and_merges_are_not() {
 fn tokens_say_what_they_stand_for_and_what_was_lost() {
     let tokenizer = open(&tiny("sd1"));
     let tokens = tokenizer.encode("A Large  red\ncircle").unwrap();
-    assert_eq!(tokens.pieces.join("|"), "A|Lar|ge|red|circle");
+    assert_eq!(tokens.pieces.join("|"), "A|Large|re|d|circle");
     assert_eq!(tokens.lost, "");
     assert_eq!(tokens.ids[6], 663, "the end token comes after five of the prompt's own");
 
@@ -108,15 +108,15 @@ fn tokens_say_what_they_stand_for_and_what_was_lost() {
     assert_eq!(tokenizer.encode(&full).unwrap().lost, "");
     let over = tokenizer.encode(&format!("{full}Red circle, left")).unwrap();
     assert_eq!((over.pieces.len(), over.lost.as_str()), (75, "Red circle, left"));
-    let halved = tokenizer.encode(&format!("{}large red circle", "a ".repeat(74))).unwrap();
-    assert_eq!((halved.pieces[74].as_str(), halved.lost.as_str()), ("lar", "ge red circle"));
+    let halved = tokenizer.encode(&format!("{}red circle", "a ".repeat(74))).unwrap();
+    assert_eq!((halved.pieces[74].as_str(), halved.lost.as_str()), ("re", "d circle"));
 }
 
 #[test]
 fn a_shorter_text_encoder_or_model_max_length_cuts_sooner() {
     let tokens = Tokenizer::open(&tiny("sd1"), 5).unwrap().encode("a red circle on the left").unwrap();
-    assert_eq!(tokens.ids, [662, 320, 323, 639, 663]);
-    assert_eq!(tokens.lost, "on the left");
+    assert_eq!(tokens.ids, [662, 320, 521, 323, 663]);
+    assert_eq!(tokens.lost, "circle on the left");
     let longer = Tokenizer::open(&tiny("sd1"), 1000).unwrap();
     assert_eq!(longer.length(), LENGTH, "as tokenizer_config.json says");
 }
@@ -168,9 +168,8 @@ fn layouts() -> Option<PathBuf> {
 #[test]
 fn published_tokenizers_give_the_known_ids() {
     let Some(layouts) = layouts() else {
-        // Not println, which the test harness swallows.
-        writeln!(std::io::stderr(), "skipped: no published tokenizers; LATENTRACE_LAYOUTS can name their folder")
-            .unwrap();
+        let mut terminal = std::io::stderr().lock(); // println goes to the test harness, which swallows it
+        writeln!(terminal, "skipped: no published tokenizers; LATENTRACE_LAYOUTS can name their folder").unwrap();
         return;
     };
     // By CLIPTokenizer of transformers 5.23.

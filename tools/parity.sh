@@ -19,7 +19,8 @@ main() {
         tools/timed "parity: diffusers on $CHECKPOINT" "$python" tools/parity.py shapes "$SHAPES" "$CHECKPOINT"
         export LATENTRACE_PARITY_SHAPES=$PWD/$SHAPES
     fi
-    tools/timed "parity: comparison" cargo test --release --test parity -- --nocapture "$@"
+    # One test at a time, so that the memory it tells is that of the full size, and no table cuts another in two.
+    tools/timed "parity: comparison" cargo test --release --test parity -- --nocapture --test-threads 1 "$@"
 }
 
 main "$@"

@@ -50,6 +50,9 @@ impl Run {
             );
             return Ok(());
         }
+        if !spec.about.is_empty() {
+            println!("{}", spec.about);
+        }
         let began = Instant::now();
         let mut store = Store::open(&root)?;
         let keys: Vec<String> = cells.iter().map(|cell| store.key(cell)).collect::<Result<_>>()?;

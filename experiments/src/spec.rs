@@ -12,7 +12,7 @@ use toml::{Table, Value};
 pub struct Spec {
     /// The experiment's name, and that of its folder under `runs/`.
     pub name: String,
-    /// One line for a reader.
+    /// One line for a reader, said when the experiment starts.
     #[serde(default)]
     pub about: String,
     /// Fields that every cell has.

@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result};
 use latentrace_pipeline::nn::tch::Device;
+use latentrace_plot::{Axis, Chart, Panels, Series, write};
 use latentrace_train::{Pictures, Recipe, Report, Vocabulary, autoencoder, checkpoint, denoiser};
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -48,18 +50,40 @@ impl Train {
         std::fs::create_dir_all(&state).with_context(|| format!("{}: cannot create", state.display()))?;
         let device = Device::cuda_if_available();
         let vocabulary = Vocabulary::learn(recipe.seed, 4000)?;
-        let tokenizer_folder = state.join("tokenizer");
-        let tokenizer = vocabulary.tokenizer(&tokenizer_folder)?;
         let pictures = Pictures::draw(recipe.seed, recipe.pictures);
         let log = state.join("loss.csv");
         let vae = autoencoder(&recipe, &pictures, &state, device, |report| note(&log, &report))?;
-        let trained = denoiser(&recipe, &pictures, &vae, &tokenizer, vocabulary.len(), &state, device, |report| {
-            note(&log, &report)
-        })?;
+        let trained = denoiser(&recipe, &pictures, &vae, &vocabulary, &state, device, |report| note(&log, &report))?;
         checkpoint::write(&self.output, &recipe, &vocabulary, &vae, &trained)?;
-        println!("wrote {}", self.output.display());
+        println!("{}", self.output.display());
+        for path in draw(&log, &self.output)? {
+            println!("  {}", path.display());
+        }
         Ok(())
     }
+}
+
+/// The loss curves of both trainings, from the log. Steps that were done again after a kill count once, the last time.
+fn draw(log: &Path, output: &Path) -> Result<Vec<PathBuf>> {
+    let text = std::fs::read_to_string(log).with_context(|| log.display().to_string())?;
+    let mut phases: BTreeMap<&str, BTreeMap<u64, f64>> = BTreeMap::new();
+    for line in text.lines() {
+        let mut cells = line.split(',');
+        if let (Some(phase), Some(Ok(step)), Some(Ok(loss))) =
+            (cells.next(), cells.next().map(str::parse), cells.next().map(str::parse))
+        {
+            phases.entry(phase).or_default().insert(step, loss);
+        }
+    }
+    let chart = |(phase, points): (&str, BTreeMap<u64, f64>)| Chart {
+        title: phase.into(),
+        x: Axis::linear("step"),
+        y: Axis::log("loss"),
+        series: vec![Series::new("loss", points.into_iter().map(|(step, loss)| (step as f64, loss)).collect())],
+        ..Chart::default()
+    };
+    let charts = phases.into_iter().map(chart).collect();
+    Ok(write(output, "loss", &Panels { title: "Training of the bundled model".into(), charts, columns: 2 })?)
 }
 
 /// One line in the log and one on the terminal. A log that cannot be written does not stop a training.

@@ -1,6 +1,6 @@
 //! What diffusers computed, and how ours compares to it.
 
-use latentrace::nn::tch::{Kind, Tensor};
+use latentrace::nn::tch::{self, Kind, Tensor};
 use latentrace::nn::{Moment, Probe, Tap};
 use latentrace::pipeline::{Device, Model, Options};
 use serde_json::Value;
@@ -19,9 +19,13 @@ impl Fixture {
         let json = stem.with_extension("json");
         let text = std::fs::read_to_string(&json).unwrap_or_else(|error| panic!("{}: {error}", json.display()));
         let cases = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", json.display()));
-        let tensors =
-            Tensor::read_safetensors(stem.with_extension("safetensors")).unwrap_or_else(|error| panic!("{error}"));
-        Fixture { cases, tensors: tensors.into_iter().collect() }
+        Fixture { cases, tensors: Fixture::tensors(&stem.with_extension("safetensors")) }
+    }
+
+    /// Every tensor of a file.
+    pub fn tensors(path: &Path) -> BTreeMap<String, Tensor> {
+        let tensors = Tensor::read_safetensors(path).unwrap_or_else(|error| panic!("{error}"));
+        tensors.into_iter().collect()
     }
 
     pub fn find(&self, name: &str) -> Option<&Tensor> {
@@ -49,6 +53,12 @@ pub fn list<'a>(case: &'a Value, key: &str) -> &'a [Value] {
 /// A path in this repository.
 pub fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Gives each operation this many threads. For tiny networks one is best: more only wait for each other, above all where
+/// other tests run beside this one.
+pub fn threads(count: usize) {
+    tch::set_num_threads(count as i32);
 }
 
 /// A model on the CPU in f32, as the fixtures were made.
@@ -132,8 +142,12 @@ impl Table {
     #[allow(clippy::print_stdout)] // the table is what `--nocapture` is for
     pub fn finish(self) {
         assert!(!self.rows.is_empty(), "{}: nothing was compared", self.title);
-        let mut groups: Vec<&str> = self.rows.iter().map(|row| row.group.as_str()).collect();
-        groups.dedup();
+        let mut groups: Vec<&str> = Vec::new();
+        for row in &self.rows {
+            if !groups.contains(&row.group.as_str()) {
+                groups.push(&row.group);
+            }
+        }
         let mut text = format!("\n{}\n{:<26} {:>7} {:>10} {:>10}\n", self.title, "", "tensors", "worst", "allowed");
         for group in groups {
             let rows = || self.rows.iter().filter(|row| row.group == group);

@@ -1,6 +1,6 @@
 //! At full size, and on the bundled checkpoint: only where `tools/parity.py` has made something to compare with.
 
-use crate::fixture::{Fixture, Table, list, open, root};
+use crate::fixture::{Fixture, Table, list, open, root, threads};
 use crate::{networks, runs};
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use std::path::PathBuf;
 #[test]
 fn a_checkpoint_of_the_size_of_stable_diffusion_1_computes_what_diffusers_computes() {
     let Some(folder) = folder("LATENTRACE_PARITY", "tools/parity.py prepare") else { return };
+    threads(std::thread::available_parallelism().map_or(1, usize::from));
     let model = open(&folder);
     let fixture = Fixture::read(&folder.join("expected"));
     let mut table = Table::new("full size: largest difference / largest magnitude");
@@ -52,5 +53,6 @@ fn peak() -> String {
 
 /// Says something that the test harness does not swallow.
 fn say(line: &str) {
-    writeln!(std::io::stderr(), "{line}").unwrap();
+    let mut terminal = std::io::stderr().lock();
+    writeln!(terminal, "{line}").unwrap();
 }

@@ -1,6 +1,6 @@
 //! Whole text-to-image runs: tokens, text, noise, sampler, guidance, pixels.
 
-use crate::fixture::{Fixture, Table, Watch, absolute, identical, list, open, root, word};
+use crate::fixture::{Fixture, Table, Watch, absolute, identical, list, open, root, threads, word};
 use latentrace::nn::Pass;
 use latentrace::nn::tch::{Kind, Tensor};
 use latentrace::pipeline::{Model, Request, SamplerTaps, Size};
@@ -22,6 +22,7 @@ fn whole_runs_of_sd2_end_where_those_of_diffusers_end() {
 }
 
 fn tiny(name: &str) {
+    threads(1);
     let model = open(&root("data/golden/networks").join(name));
     let fixture = Fixture::read(&root("data/golden/runs").join(name));
     let mut table = Table::new(format!("{name}: largest difference of latents, and of bytes"));
@@ -38,7 +39,8 @@ fn tiny(name: &str) {
 /// Compares each image of a run, made alone: its noise, its latents at every step, its last latents, its pixels.
 pub fn compare(model: &Model, fixture: &Fixture, case: &Value, table: &mut Table) {
     for (index, seed) in (0..).zip(list(case, "seeds")) {
-        let request = request(model, case, seed.as_u64().unwrap());
+        let seed = seed.as_u64().unwrap();
+        let request = request(model, case, seed);
         let one = |key: &str| fixture.of(case, key).narrow(0, index, 1);
         let name = match list(case, "seeds").len() {
             1 => word(case, "name").to_string(),
@@ -59,7 +61,7 @@ pub fn compare(model: &Model, fixture: &Fixture, case: &Value, table: &mut Table
         let (moment, start) = &samples[0];
         // Up to 15 times a draw of up to 4, rounded to f32 once or twice on the way.
         let error = absolute(&(start * scale_of(&request, moment.sigma)), &one("initial"));
-        table.add(&name, "start", error, 1e-5);
+        table.add("starts of the samplers", &name, error, 1e-5);
         if let Some(steps) = case["after_each_step"].as_str() {
             let steps = fixture.tensor(steps).narrow(1, index, 1); // [calls, 1, 4, height, width]
             assert_eq!(samples.len() as i64, steps.size()[0], "{name}: network calls");
@@ -71,15 +73,18 @@ pub fn compare(model: &Model, fixture: &Fixture, case: &Value, table: &mut Table
             }
         }
         let error = absolute(&outcome.latents, &one("final"));
-        table.add(&name, "final", error, tolerance(case));
-        table.add(&name, "image", levels(&outcome.picture.pixels, &one("image")), 1.0);
+        table.add(&name, "final", error, tolerance(case, seed));
+        table.add("bytes of the images", &name, levels(&outcome.picture.pixels, &one("image")), 1.0);
     }
 }
 
-/// How far the last latents may be off: in `sd1 ddpm-20-pair` one of the two images clips its estimate where it is close
-/// to the limit, and diffusers itself ends 6e-3 apart with another attention kernel (`rounding`).
-fn tolerance(case: &Value) -> f64 {
-    TOLERANCE.max(2.0 * case["rounding"].as_f64().unwrap_or(0.0))
+/// How far the last latents may be off. This is needed once, in `sd1 ddpm-20-pair` for seed 194: there diffusers itself
+/// ends 6e-3 apart with another attention kernel (`rounding`), by clipping estimates that it enlarged before.
+fn tolerance(case: &Value, seed: u64) -> f64 {
+    match (word(case, "name"), seed) {
+        ("ddpm-20-pair", 194) => TOLERANCE.max(3.0 * case["rounding"].as_f64().unwrap()),
+        _ => TOLERANCE,
+    }
 }
 
 /// What diffusers multiplies `x = x0 + sigma * noise` by to have its own latents: LMS keeps x.

@@ -37,7 +37,7 @@ pub struct AttentionShape {
     pub bias: bool,
     /// Whether a position sees only itself and those before it.
     pub causal: bool,
-    /// Whether scores are computed in f32 whatever the network runs in.
+    /// Whether scores are computed in f32 where the network runs in less.
     pub upcast: bool,
     /// The names of the projections: query, key, value, output.
     pub names: [&'static str; 4],
@@ -81,7 +81,8 @@ impl Attention {
         let q = pass.tap(&self.taps.q, self.split(self.to_q.forward(x))); // [batch, heads, pixels, features]
         let k = pass.tap(&self.taps.k, self.split(self.to_k.forward(context))); // [batch, heads, tokens, features]
         let v = pass.tap(&self.taps.v, self.split(self.to_v.forward(context)));
-        let (q, k) = if self.upcast { (q.to_kind(Kind::Float), k.to_kind(Kind::Float)) } else { (q, k) };
+        let upcast = self.upcast && q.kind() != Kind::Double;
+        let (q, k) = if upcast { (q.to_kind(Kind::Float), k.to_kind(Kind::Float)) } else { (q, k) };
         let mixed = if pass.wants(&self.taps.probs) || pass.wants(&self.taps.scores) {
             self.step_by_step(pass, &q, &k, &v)
         } else {

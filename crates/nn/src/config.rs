@@ -115,10 +115,11 @@ impl Config {
     /// The first value that is not supported.
     pub fn check(&self, read: &[&str], supported: &[Supported]) -> Result<()> {
         for (key, value) in &self.values {
+            let text = value.to_string();
             let known = supported.iter().find(|(name, _)| name == key);
             let harmless = value.is_null() || key.starts_with('_') || read.contains(&key.as_str());
             match known {
-                Some((_, values)) if values.is_empty() || values.iter().any(|text| *text == value.to_string()) => {}
+                Some((_, values)) if values.is_empty() || values.contains(&text.as_str()) => {}
                 Some((_, values)) if !value.is_null() => return Err(self.unsupported(key, &values.join(", "))),
                 None if !harmless => return Err(self.unsupported(key, "this key is not known; null, or no such key")),
                 _ => {}

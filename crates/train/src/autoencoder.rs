@@ -1,7 +1,8 @@
 //! Training of the VAE.
 
 use crate::checkpoint::VAE;
-use crate::error::{Error, Result};
+use crate::descent::descend;
+use crate::error::Result;
 use crate::optimizer::Optimizer;
 use crate::{Pictures, Recipe, Report};
 use latentrace_nn::tch::{Device, Kind, Tensor};
@@ -9,7 +10,6 @@ use latentrace_nn::{Config, Pass, Weights, seeded};
 use latentrace_vae::{Vae, VaeConfig};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
 
 /// A trained autoencoder.
 pub struct Autoencoder {
@@ -20,9 +20,6 @@ pub struct Autoencoder {
 }
 
 const PHASE: &str = "autoencoder";
-/// Steps between two reports, and between two saved states.
-pub(crate) const REPORT: u64 = 25;
-pub(crate) const SAVE: u64 = 500;
 
 /// Trains the VAE on pictures: the mean absolute and squared errors of the picture that comes back, and the
 /// Kullback-Leibler divergence of the latents from a standard normal (Kingma and Welling 2013, equation 10). Goes on
@@ -35,7 +32,7 @@ pub fn autoencoder(
     pictures: &Pictures,
     folder: &Path,
     device: Device,
-    mut report: impl FnMut(Report),
+    report: impl FnMut(Report),
 ) -> Result<Autoencoder> {
     let phase = &recipe.autoencoder;
     let config = VaeConfig::read(&Config::parse("vae/config.json", &VAE.to_string())?)?;
@@ -43,26 +40,7 @@ pub fn autoencoder(
     let vae = Vae::load(&weights, &config)?;
     let mut optimizer = Optimizer::new(&[("vae", &variables)]);
     let state = folder.join("autoencoder.safetensors");
-    optimizer.resume(&state)?;
-    let (began, mut sum) = (Instant::now(), 0.0);
-    while optimizer.step < phase.steps {
-        let step = optimizer.step;
-        let loss = loss(recipe, &vae, pictures, step, device);
-        optimizer.descend(&loss, phase);
-        sum += loss.double_value(&[]);
-        if optimizer.step.is_multiple_of(REPORT) || optimizer.step == phase.steps {
-            let loss = sum / ((optimizer.step - 1) % REPORT + 1) as f64;
-            if !loss.is_finite() {
-                return Err(Error::Diverged { phase: PHASE, step, loss });
-            }
-            let (step, steps, elapsed) = (optimizer.step, phase.steps, began.elapsed());
-            report(Report { phase: PHASE, step, steps, loss, elapsed });
-            sum = 0.0;
-        }
-        if optimizer.step.is_multiple_of(SAVE) || optimizer.step == phase.steps {
-            optimizer.save(&state)?;
-        }
-    }
+    descend(PHASE, phase, &mut optimizer, &state, report, |step| Ok(loss(recipe, &vae, pictures, step, device)))?;
     optimizer.settle();
     Ok(Autoencoder { vae, weights: optimizer.averages() })
 }

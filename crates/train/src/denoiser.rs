@@ -1,10 +1,11 @@
 //! Training of the UNet, and of the text encoder with it.
 
-use crate::autoencoder::{Autoencoder, REPORT, SAVE};
+use crate::autoencoder::Autoencoder;
 use crate::checkpoint::{SCHEDULER, UNET, text_config};
-use crate::error::{Error, Result};
+use crate::descent::descend;
+use crate::error::Result;
 use crate::optimizer::Optimizer;
-use crate::{Pictures, Recipe, Report};
+use crate::{Pictures, Recipe, Report, Vocabulary};
 use latentrace_nn::tch::{Device, Kind, Tensor, no_grad};
 use latentrace_nn::{Config, Pass, Weights, seeded};
 use latentrace_shapes::{Detail, Stream};
@@ -12,7 +13,6 @@ use latentrace_text::{TextConfig, TextEncoder, Tokenizer};
 use latentrace_unet::{Unet, UnetConfig};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::time::Instant;
 
 /// A trained denoiser.
 pub struct Denoiser {
@@ -35,47 +35,40 @@ pub fn denoiser(
     recipe: &Recipe,
     pictures: &Pictures,
     autoencoder: &Autoencoder,
-    tokenizer: &Tokenizer,
-    vocabulary: usize,
+    vocabulary: &Vocabulary,
     folder: &Path,
     device: Device,
-    mut report: impl FnMut(Report),
+    report: impl FnMut(Report),
 ) -> Result<Denoiser> {
     let phase = &recipe.denoiser;
     let (unet_weights, unet_variables) = Weights::trainable("unet", recipe.seed, device);
     let (text_weights, text_variables) = Weights::trainable("text_encoder", recipe.seed, device);
     let unet_config = UnetConfig::read(&Config::parse("unet/config.json", &UNET.to_string())?)?;
-    let text = Config::parse("text_encoder/config.json", &text_config(vocabulary).to_string())?;
+    let text = Config::parse("text_encoder/config.json", &text_config(vocabulary.len()).to_string())?;
     let networks = Networks {
         unet: Unet::load(&unet_weights, &unet_config)?,
         text: TextEncoder::load(&text_weights, &TextConfig::read(&text)?)?,
     };
     let mut optimizer = Optimizer::new(&[("unet", &unet_variables), ("text_encoder", &text_variables)]);
     let state = folder.join("denoiser.safetensors");
-    optimizer.resume(&state)?;
+    let tokenizer = vocabulary.tokenizer(&folder.join("tokenizer"))?;
     let latents = encode(pictures, autoencoder, device);
     let scaling_factor = 1.0 / latents.std(false).double_value(&[]);
-    let mut data =
-        Data { latents: latents * scaling_factor, pictures, tokenizer, known: HashMap::new(), signal: signal()? };
-    let (began, mut sum) = (Instant::now(), 0.0);
-    while optimizer.step < phase.steps {
-        let step = optimizer.step;
-        let loss = networks.loss(&data.batch(recipe, step, device)?);
-        optimizer.descend(&loss, phase);
-        sum += loss.double_value(&[]);
-        if optimizer.step.is_multiple_of(REPORT) || optimizer.step == phase.steps {
-            let loss = sum / ((optimizer.step - 1) % REPORT + 1) as f64;
-            if !loss.is_finite() {
-                return Err(Error::Diverged { phase: PHASE, step, loss });
-            }
-            let (step, steps, elapsed) = (optimizer.step, phase.steps, began.elapsed());
-            report(Report { phase: PHASE, step, steps, loss, elapsed });
-            sum = 0.0;
-        }
-        if optimizer.step.is_multiple_of(SAVE) || optimizer.step == phase.steps {
-            optimizer.save(&state)?;
-        }
-    }
+    let mut data = Data {
+        latents: latents * scaling_factor,
+        pictures,
+        tokenizer: &tokenizer,
+        known: HashMap::new(),
+        signal: signal()?,
+    };
+    descend(
+        PHASE,
+        phase,
+        &mut optimizer,
+        &state,
+        report,
+        |step| Ok(networks.loss(&data.batch(recipe, step, device)?)),
+    )?;
     Ok(Denoiser { weights: optimizer.averages(), scaling_factor })
 }
 

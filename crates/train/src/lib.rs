@@ -11,6 +11,7 @@
 mod autoencoder;
 pub mod checkpoint;
 mod denoiser;
+mod descent;
 mod error;
 mod optimizer;
 mod pictures;

@@ -8,6 +8,7 @@ writes beside this file, for NAME = sd1 and sd2,
                                 text_encoder/, unet/, vae/), which StableDiffusionPipeline.from_pretrained opens
     NAME/expected.json          versions, and the cases: each names its tensors in expected.safetensors
     NAME/expected.safetensors   inputs and outputs of the text encoder, the U-Net and the VAE, and some activations inside
+    NAME/double.safetensors     the outputs among these once more, under the same names, computed in f64
 
 `sd1` has the shape of Stable Diffusion v1: four levels, two layers each, one number of heads (under the misleading name
 attention_head_dim), 1x1 convolutions around the transformers, quick_gelu, VAE attention under its names of 2022 and a stray
@@ -131,7 +132,9 @@ def write_expected(folder, factor):
         taps=VAE_TAPS,
         kept=kept,
     )
+    double = record.record_double(folder, cases, kept)
     save_file({name: value.contiguous() for name, value in kept.items()}, folder / "expected.safetensors")
+    save_file({name: value.contiguous() for name, value in double.items()}, folder / "double.safetensors")
     files.write_json(folder / "expected.json", cases)
     return kept
 

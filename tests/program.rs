@@ -1,0 +1,238 @@
+//! The whole program, as its users call it.
+
+use assert_cmd::Command;
+use predicates::prelude::*;
+use predicates::str::{contains, starts_with};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+fn home() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// The program, on the tiny random checkpoint from diffusers unless a test says otherwise.
+fn latentrace(arguments: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("latentrace").unwrap();
+    command.args(arguments).env("OMP_NUM_THREADS", "1");
+    command
+}
+
+fn tiny() -> String {
+    home().join("data/golden/networks/sd1").display().to_string()
+}
+
+fn output(folder: &tempfile::TempDir) -> String {
+    folder.path().join("out").display().to_string()
+}
+
+fn spec(folder: &tempfile::TempDir, guidance: &str) -> String {
+    let path = folder.path().join("spec.toml");
+    let text = format!(
+        "name = \"small\"\ncolumns = 2\n[fixed]\nprompt = \"a cat\"\nsteps = 3\nseed = 5\nmodel = {:?}\n[vary]\nguidance = {guidance}\n",
+        tiny()
+    );
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn generates_pictures_with_their_settings_inside() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = output(&folder);
+    let asked = [
+        "generate",
+        "A Cat, <b>",
+        "--model",
+        &tiny(),
+        "--steps",
+        "3",
+        "--images",
+        "2",
+        "--seed",
+        "7",
+        "--output",
+        &out,
+    ];
+    latentrace(&asked).assert().success().stdout(contains("a-cat-b-7.png"));
+    let text = latentrace_plot::read_png_text(&Path::new(&out).join("a-cat-b-8.png")).unwrap();
+    let settings: serde_json::Value = serde_json::from_str(&text[1].1).unwrap();
+    assert_eq!(text[0], ("Description".to_string(), "A Cat, <b>".to_string()));
+    assert_eq!((settings["cell"]["seed"].as_u64(), settings["calls"].as_u64()), (Some(8), Some(4)));
+    // One picture has one seed: alone it is the same, byte for byte.
+    let alone = folder.path().join("alone").display().to_string();
+    latentrace(&["generate", "A Cat, <b>", "--model", &tiny(), "--steps", "3", "--seed", "8", "--output", &alone])
+        .assert()
+        .success();
+    let pixels = |folder: &str| latentrace_plot::open_image(&Path::new(folder).join("a-cat-b-8.png")).unwrap();
+    assert_eq!(pixels(&alone), pixels(&out));
+    let previews = latentrace_plot::open_image(&Path::new(&out).join("a-cat-b-7-previews.png")).unwrap();
+    assert!(previews.width() > 3 * 128, "one preview for each of the four calls");
+}
+
+#[test]
+fn a_sweep_keeps_everything_and_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = output(&folder);
+    let half = spec(&folder, "[0, 1]");
+    latentrace(&["run", &half, "--output", &out]).assert().success().stdout(contains("2 pictures, 2 of them new"));
+    let cells = || {
+        let mut cells: Vec<(PathBuf, SystemTime)> = std::fs::read_dir(Path::new(&out).join("cells"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.clone(), std::fs::metadata(path.join("image.png")).unwrap().modified().unwrap()))
+            .collect();
+        cells.sort();
+        cells
+    };
+    let before = cells();
+    // What a killed run leaves is cleared away and done again.
+    std::fs::create_dir(Path::new(&out).join("cells/.unfinished-x")).unwrap();
+    let whole = spec(&folder, "[0, 1, -2.5]");
+    latentrace(&["run", &whole, "--output", &out]).assert().success().stdout(contains("3 pictures, 1 of them new"));
+    let after = cells();
+    assert_eq!(after.len(), 3);
+    assert!(before.iter().all(|cell| after.contains(cell)), "finished pictures are not made again");
+    let cell = &after[0].0;
+    let csv = std::fs::read_to_string(cell.join("steps.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 1 + 4, "three steps of PNDM are four calls");
+    let bytes = std::fs::read(cell.join("latents.safetensors")).unwrap();
+    let header =
+        String::from_utf8_lossy(&bytes[8..8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize]).to_string();
+    for name in ["sampler.sample/003", "sampler.epsilon.unconditional/000", "sampler.denoised/003", "sampler.noise/000"]
+    {
+        assert!(header.contains(&format!("\"{name}\"")), "{name}");
+    }
+    for name in ["grid.png", "curves.svg", "curves.png", "curves.csv"] {
+        assert!(Path::new(&out).join(name).is_file(), "{name}");
+    }
+}
+
+#[test]
+fn another_model_or_setting_is_another_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, spec) = (output(&folder), spec(&folder, "[2]"));
+    let run = |set: &str| latentrace(&["run", &spec, "--output", &out, "--set", set]).assert().success();
+    run("seed=1").stdout(contains("1 of them new"));
+    run("seed=1").stdout(contains("0 of them new"));
+    run("seed=2").stdout(contains("1 of them new"));
+    run("sampler=lms").stdout(contains("1 of them new"));
+    run("reading=exact").stdout(contains("1 of them new"));
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_run_and_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, spec) = (output(&folder), spec(&folder, "[0, 1, 2]"));
+    latentrace(&["run", &spec, "--output", &out, "--dry-run"])
+        .assert()
+        .success()
+        .stdout(contains("3 pictures, 12 network calls"));
+    assert!(!Path::new(&out).exists());
+}
+
+#[test]
+fn bad_input_is_one_clear_error_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, model) = (output(&folder), tiny());
+    let generate = |more: &[&str]| {
+        let mut arguments = vec!["generate", "a cat", "--output", &out];
+        arguments.extend_from_slice(more);
+        latentrace(&arguments).assert().stderr(contains("panicked").not())
+    };
+    let on_tiny = |more: &[&str]| generate(&[&["--model", &model], more].concat());
+    on_tiny(&["--steps", "0"]).code(1).stderr(contains("steps: expected 1 to 1000").and(contains("found 0")));
+    on_tiny(&["--steps", "1001"]).code(1).stderr(contains("found 1001"));
+    on_tiny(&["--steps", "-3"]).code(2);
+    on_tiny(&["--height", "70"]).code(1).stderr(contains("64 and 72"));
+    on_tiny(&["--width", "-8"]).code(1).stderr(contains("width: -8"));
+    on_tiny(&["--guidance", "nan"]).code(1).stderr(contains("guidance: expected a finite number"));
+    on_tiny(&["--seed", "-1"]).code(2);
+    on_tiny(&["--seed", "18446744073709551615"]).code(2);
+    on_tiny(&["--seed", "9223372036854775807", "--images", "2"]).code(1).stderr(contains("seed"));
+    on_tiny(&["--sampler", "plsm"]).code(1).stderr(contains("ddpm").and(contains("pndm")).and(contains("lms")));
+    generate(&["--model", "/no/such/folder"]).code(1).stderr(starts_with("error: /no/such/folder: no such folder"));
+    let empty = folder.path().display().to_string();
+    generate(&["--model", &empty]).code(1).stderr(contains("no model_index.json"));
+    assert!(!Path::new(&out).exists(), "nothing was written");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let below = file.join("out").display().to_string();
+    latentrace(&["generate", "a", "--model", &model, "--steps", "1", "--output", &below])
+        .assert()
+        .code(1)
+        .stderr(contains("cannot create"));
+}
+
+#[test]
+fn a_damaged_checkpoint_is_one_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    let copy = || {
+        for part in ["unet", "vae", "text_encoder", "tokenizer", "scheduler", ""] {
+            std::fs::create_dir_all(model.join(part)).unwrap();
+            for entry in std::fs::read_dir(Path::new(&tiny()).join(part)).unwrap().flatten() {
+                if entry.path().is_file() {
+                    std::fs::copy(entry.path(), model.join(part).join(entry.file_name())).unwrap();
+                }
+            }
+        }
+    };
+    let expect = |text: &str| {
+        let model = model.display().to_string();
+        let run = latentrace(&["doctor", "--model", &model]).assert().code(1);
+        run.stderr(contains(text).and(contains("panicked").not()));
+    };
+    let weights = model.join("unet/diffusion_pytorch_model.safetensors");
+    copy();
+    let whole = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &whole[..whole.len() - 1]).unwrap();
+    expect("not a whole safetensors file");
+    std::fs::remove_file(&weights).unwrap();
+    expect("diffusion_pytorch_model.safetensors: no such file");
+    copy();
+    for (part, from, to, message) in [
+        ("unet", "\"in_channels\": 4", "\"in_channels\": 9", "9 is an inpainting model"),
+        ("unet", "\"act_fn\": \"silu\"", "\"act_fn\": \"mish\"", "act_fn: unsupported value \"mish\""),
+        ("vae", "\"layers_per_block\": 1", "\"layers_per_block\": 2", "no such tensor"),
+        (
+            "text_encoder",
+            "\"intermediate_size\": 48",
+            "\"intermediate_size\": 64",
+            "expected shape [64, 24], found [48, 24]",
+        ),
+    ] {
+        let path = model.join(part).join("config.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{part}: {from}");
+        std::fs::write(&path, text.replace(from, to)).unwrap();
+        expect(message);
+        std::fs::write(&path, text).unwrap();
+    }
+    let scheduler = model.join("scheduler/scheduler_config.json");
+    std::fs::write(&scheduler, r#"{"_class_name": "PNDNScheduler"}"#).unwrap();
+    expect("nearest: PNDMScheduler");
+    std::fs::write(&scheduler, "{").unwrap();
+    expect("scheduler_config.json");
+}
+
+#[test]
+fn empty_and_endless_prompts_are_run_and_the_loss_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, model) = (output(&folder), tiny());
+    let run = |prompt: &str| {
+        latentrace(&["generate", prompt, "--model", &model, "--steps", "1", "--output", &out]).assert().success()
+    };
+    run("").stderr(contains("warning").not());
+    let endless = "many words ".repeat(910);
+    run(&endless).stderr(contains("warning: prompt: 75 tokens fit; lost from here on:"));
+}
+
+#[test]
+fn doctor_and_help_read_well() {
+    latentrace(&["doctor", "--model", &tiny()]).assert().success().stdout(contains("libtorch").and(contains("taps")));
+    latentrace(&["--help"]).assert().success().stdout(contains("research bench for latent diffusion"));
+    for command in ["generate", "run", "adherence", "train", "doctor"] {
+        latentrace(&[command, "--help"]).assert().success().stdout(contains("Usage: latentrace"));
+    }
+    latentrace(&["generat"]).assert().code(2);
+}
