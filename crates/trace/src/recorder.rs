@@ -86,9 +86,9 @@ mod tests {
             let address = tensor.data_ptr();
             assert_eq!(pass.tap(&a, tensor).data_ptr(), address);
             if call != 1 {
-                pass.tap(&b, Tensor::full([2], -3.0, (Kind::Float, Device::Cpu)));
+                let _ = pass.tap(&b, Tensor::full([2], -3.0, (Kind::Float, Device::Cpu)));
             }
-            pass.tap(&c, Tensor::new());
+            let _ = pass.tap(&c, Tensor::new());
         }
         assert_eq!(recorder.captures.len(), 5);
         let together = recorder.together(["x.b", "x.a"]);
