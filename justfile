@@ -21,10 +21,6 @@ setup:
 generate prompt *args:
     {{ latentrace }} generate "$@"
 
-# Make variations of a picture: ./just vary photo.png "a blue square" --strength 0.8
-vary picture prompt *args:
-    {{ latentrace }} vary "$@"
-
 # Sweep the guidance weight; goes on where it stopped: ./just sweep-guidance --set prompt="a red circle"
 sweep-guidance *args:
     {{ latentrace }} run experiments/specs/sweep-guidance.toml "$@"
@@ -59,7 +55,7 @@ train-shapes *args:
 # Compare with diffusers, side by side (needs Python and about 6 GB for its torch)
 parity *args:
     tools/python-env
-    tools/parity.sh "$@"
+    tools/parity.sh .parity/venv/bin/python "$@"
 
 # Make the fixtures again with diffusers: all, or some: ./just golden schedulers runs
 golden *parts:

@@ -86,9 +86,11 @@ fn a_sweep_keeps_everything_and_goes_on_where_it_stopped() {
     };
     let before = cells();
     // What a killed run leaves is cleared away and done again.
-    std::fs::create_dir(Path::new(&out).join("cells/.unfinished-x")).unwrap();
+    let left = Path::new(&out).join("cells/.unfinished-4294967295-x");
+    std::fs::create_dir(&left).unwrap();
     let whole = spec(&folder, "[0, 1, -2.5]");
     latentrace(&["run", &whole, "--output", &out]).assert().success().stdout(contains("3 pictures, 1 of them new"));
+    assert!(!left.exists());
     let after = cells();
     assert_eq!(after.len(), 3);
     assert!(before.iter().all(|cell| after.contains(cell)), "finished pictures are not made again");

@@ -3,10 +3,9 @@
 use crate::models::ModelArguments;
 use crate::record::bar;
 use anyhow::{Context, Result};
-use latentrace_pipeline::nn::Pass;
+use latentrace_pipeline::nn::{Pass, replace};
 use latentrace_pipeline::{Request, SamplerTaps};
 use latentrace_shapes::{Adherence, Detail, Picture, Scene, Stream, adherence, look, parse};
-use std::io::Write;
 use std::path::PathBuf;
 
 /// Measure how often a model of shapes shows what held-out captions ask for
@@ -21,7 +20,7 @@ pub struct Measure {
     #[arg(long, value_delimiter = ',', default_value = "0,1,2,4,8", allow_negative_numbers = true)]
     guidance: Vec<f64>,
     /// Sampling steps
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 50)]
     steps: usize,
     /// Seed of the captions and of the pictures
     #[arg(long, default_value_t = 193)]
@@ -67,11 +66,7 @@ impl Measure {
         }
         bar.finish_and_clear();
         if let Some(path) = &self.csv {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(".".as_ref()))
-                .with_context(|| path.display().to_string())?;
-            file.write_all(csv.as_bytes()).with_context(|| path.display().to_string())?;
-            file.persist(path).with_context(|| path.display().to_string())?;
+            replace(path, csv.as_bytes())?;
         }
         Ok(())
     }

@@ -105,7 +105,8 @@ impl Cell {
         match value {
             Some(serde_json::Value::String(text)) => text,
             Some(serde_json::Value::Number(number)) => {
-                number.as_f64().map_or(number.to_string(), |number| number.to_string())
+                let float = number.as_f64().filter(|_| number.is_f64()); // 4.0 is shown as 4, and a long seed in full
+                float.map_or_else(|| number.to_string(), |float| float.to_string())
             }
             Some(other) => other.to_string(),
             None => "the model's own".into(),

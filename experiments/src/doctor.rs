@@ -3,7 +3,7 @@
 use crate::cuda::{self, Cuda};
 use crate::models::{self, ModelArguments};
 use anyhow::Result;
-use latentrace_pipeline::nn::tch;
+use latentrace_pipeline::nn::{LIBTORCH, tch};
 
 /// Say what was found on this machine, and what to do about what was not
 #[derive(clap::Args)]
@@ -38,7 +38,7 @@ impl Doctor {
 fn libtorch() -> String {
     let version = models::home().and_then(|home| std::fs::read_to_string(home.join(".libtorch/version.py")).ok());
     let stated = version.as_deref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("__version__ = ")));
-    stated.map_or("2.11.0".into(), |version| version.trim_matches('\'').to_string())
+    stated.map_or(LIBTORCH.into(), |version| version.trim_matches('\'').to_string())
 }
 
 fn features() -> String {

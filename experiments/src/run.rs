@@ -128,7 +128,11 @@ fn title(spec: &Spec, cells: &[Cell]) -> String {
     let same = |field: &str| !axes.contains(&field);
     let mut parts = Vec::new();
     if same("prompt") {
-        parts.push(format!("“{}”", cell.prompt));
+        let mut prompt: String = cell.prompt.chars().take(120).collect();
+        if prompt.len() < cell.prompt.len() {
+            prompt.push('…');
+        }
+        parts.push(format!("“{prompt}”"));
     }
     for field in ["seed", "steps", "guidance"] {
         if same(field) {

@@ -4,6 +4,7 @@ use crate::cell::Cell;
 use crate::record::{Recorded, pixels};
 use anyhow::{Context, Result};
 use latentrace_pipeline::Model;
+use latentrace_pipeline::nn::LIBTORCH;
 use latentrace_plot::{RgbImage, save_png, strip};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -22,8 +23,8 @@ impl Store {
         let cells = root.join("cells");
         std::fs::create_dir_all(&cells).with_context(|| format!("{}: cannot create", cells.display()))?;
         for entry in std::fs::read_dir(&cells).with_context(|| cells.display().to_string())?.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-                std::fs::remove_dir_all(entry.path()).ok(); // another process may be at work in it, or have cleared it
+            if is_left_over(&entry.file_name().to_string_lossy()) {
+                std::fs::remove_dir_all(entry.path()).ok(); // another process may have cleared it
             }
         }
         Ok(Store { root: root.to_path_buf(), hashes: HashMap::new() })
@@ -42,7 +43,7 @@ impl Store {
         };
         let mut about = serde_json::to_value(cell)?;
         about["model"] = json!(model);
-        about["libtorch"] = json!("2.11.0");
+        about["libtorch"] = json!(LIBTORCH);
         about["format"] = json!(1);
         Ok(blake3::hash(about.to_string().as_bytes()).to_hex()[..16].into())
     }
@@ -84,7 +85,14 @@ impl Store {
     }
 }
 
+/// Begins the name of a folder that is being written; the process that writes it comes next.
 const UNFINISHED: &str = ".unfinished-";
+
+/// Whether a folder was left by a process that is no more.
+fn is_left_over(name: &str) -> bool {
+    let Some(writer) = name.strip_prefix(UNFINISHED).and_then(|rest| rest.split('-').next()) else { return false };
+    !Path::new("/proc").join(writer).exists()
+}
 
 /// Temporary folders are their maker's alone; a finished one is as open as its neighbours.
 fn open_to_others(place: &Path) {
@@ -101,7 +109,7 @@ pub fn provenance(cell: &Cell, key: &str, recorded: &Recorded) -> Value {
     let [prompt, negative] = &recorded.outcome.tokens;
     json!({
         "cell": cell, "key": key, "calls": recorded.outcome.plan.calls(),
-        "seconds": recorded.elapsed.as_secs_f64(), "latentrace": env!("CARGO_PKG_VERSION"), "libtorch": "2.11.0",
+        "seconds": recorded.elapsed.as_secs_f64(), "latentrace": env!("CARGO_PKG_VERSION"), "libtorch": LIBTORCH,
         "words_lost": { "prompt": prompt.lost, "negative": negative.lost },
     })
 }

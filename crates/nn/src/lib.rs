@@ -25,8 +25,12 @@ mod random;
 mod resample;
 mod resnet;
 mod source;
+mod store;
 mod tap;
 mod weights;
+
+/// The version of libtorch that the workspace is built on.
+pub const LIBTORCH: &str = "2.11.0";
 
 pub use attention::{Attention, AttentionShape};
 pub use config::{Config, Supported};
@@ -36,6 +40,7 @@ pub use random::seeded;
 pub use resample::{Downsample, Padding, Upsample};
 pub use resnet::{ResnetBlock, ResnetShape};
 pub use source::{Init, Source};
+pub use store::{replace, write_safetensors};
 pub use tap::{Moment, Pass, Probe, Tap};
 pub use tch;
 pub use weights::{Variables, Weights};

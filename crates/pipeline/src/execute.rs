@@ -175,3 +175,24 @@ fn value(values: &[Option<Tensor>], val: Val) -> Result<&Tensor> {
 fn missing() -> Error {
     Error::Range { field: "plan", expected: "values made before they are used".into(), found: "none".into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clipping_holds_each_image_within_its_own_limit() {
+        let x = Tensor::from_slice(&[-4f32, -1.0, 0.0, 1.0, 2.0, 0.1, 0.2, 0.3, 0.4, 0.5]).view([2, 1, 1, 5]);
+        let clipped = |limit| Vec::<f32>::try_from(clip(&x, limit).flatten(0, -1)).unwrap();
+        let clamp = clipped(Limit::Clamp { range: 1.5 });
+        assert_eq!(clamp, [-1.5, -1.0, 0.0, 1.0, 1.5, 0.1, 0.2, 0.3, 0.4, 0.5]);
+        // The largest magnitude of the first image is 4; the second never exceeds 1, so it is left alone.
+        let dynamic = clipped(Limit::Dynamic { ratio: 1.0, max: 10.0 });
+        assert_eq!(dynamic, [-1.0, -0.25, 0.0, 0.25, 0.5, 0.1, 0.2, 0.3, 0.4, 0.5]);
+        let capped = clipped(Limit::Dynamic { ratio: 1.0, max: 2.0 });
+        assert_eq!(capped[..5], [-1.0, -0.5, 0.0, 0.5, 1.0]);
+        // The median of 0, 1, 1, 2, 4 is 1.
+        let median = clipped(Limit::Dynamic { ratio: 0.5, max: 10.0 });
+        assert_eq!(median[..5], [-1.0, -1.0, 0.0, 1.0, 1.0]);
+    }
+}

@@ -111,6 +111,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_no_picture_is_an_error_with_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes.png");
+        std::fs::write(&path, "a red circle").unwrap();
+        let error = open_image(&path).unwrap_err().to_string();
+        assert!(error.contains("notes.png: not a readable picture"), "{error}");
+        assert!(open_image(&folder.path().join("none.png")).unwrap_err().to_string().contains("none.png"));
+    }
+
+    #[test]
     fn texts_and_pixels_come_back() {
         let folder = tempfile::tempdir().unwrap();
         for given in [

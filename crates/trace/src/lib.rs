@@ -8,11 +8,9 @@
 //! here writes into a tensor that has passed a tap, so keeping costs one reference.
 
 mod both;
-mod error;
 mod recorder;
 mod safetensors;
 
 pub use both::Both;
-pub use error::{Error, Result};
 pub use recorder::{Capture, Recorder, rms};
 pub use safetensors::write;

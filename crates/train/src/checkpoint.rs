@@ -3,13 +3,12 @@
 use crate::autoencoder::Autoencoder;
 use crate::denoiser::Denoiser;
 use crate::error::{Result, file};
-use crate::optimizer::{bytes_of, replace};
 use crate::vocabulary::LENGTH;
 use crate::{Recipe, Vocabulary};
 use latentrace_nn::tch::{Kind, Tensor};
-use safetensors::tensor::{Dtype, TensorView, serialize};
+use latentrace_nn::{replace, write_safetensors};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -40,7 +39,7 @@ pub(crate) static UNET: LazyLock<Value> = LazyLock::new(|| {
 pub(crate) static SCHEDULER: LazyLock<Value> = LazyLock::new(|| {
     json!({
         "_class_name": "PNDMScheduler", "_diffusers_version": "0.42.1", "beta_start": 0.00085, "beta_end": 0.012,
-        "beta_schedule": "scaled_linear", "num_train_timesteps": 1000, "prediction_type": "v_prediction",
+        "beta_schedule": "scaled_linear", "clip_sample": false, "num_train_timesteps": 1000, "prediction_type": "v_prediction",
         "set_alpha_to_one": false, "skip_prk_steps": true, "steps_offset": 1, "timestep_spacing": "leading",
         "trained_betas": null,
     })
@@ -101,16 +100,7 @@ pub fn write(
 /// Writes the tensors of one part as f16.
 fn halves(path: &Path, part: &str, weights: &BTreeMap<String, Tensor>) -> Result<()> {
     let of_part = weights.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(part)?, tensor)));
-    let bytes: Vec<(&str, Vec<usize>, Vec<u8>)> = of_part
-        .map(|(name, tensor)| {
-            let shape = tensor.size().iter().map(|&size| size as usize).collect();
-            (name, shape, bytes_of(&tensor.to_kind(Kind::Half)))
-        })
-        .collect();
-    let views =
-        bytes.iter().map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F16, shape.clone(), bytes)?)));
-    let views: Vec<_> =
-        views.collect::<std::result::Result<_, safetensors::SafeTensorError>>().map_err(|error| file(path, error))?;
-    let about = [("format".to_string(), "pt".to_string())].into();
-    replace(path, &serialize(views, Some(about)).map_err(|error| file(path, error))?)
+    let halves: Vec<(String, Tensor)> =
+        of_part.map(|(name, tensor)| (name.to_string(), tensor.to_kind(Kind::Half))).collect();
+    Ok(write_safetensors(path, &halves, HashMap::from([("format".to_string(), "pt".to_string())]))?)
 }

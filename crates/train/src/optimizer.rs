@@ -2,11 +2,11 @@
 
 use crate::error::{Result, file};
 use crate::recipe::Phase;
-use latentrace_nn::Variables;
+
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+use latentrace_nn::{Variables, write_safetensors};
+use safetensors::SafeTensors;
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
 use std::path::Path;
 
 /// AdamW (Loshchilov and Hutter 2019) with gradient clipping and an exponential moving average. Every variable is a
@@ -100,14 +100,9 @@ impl Optimizer {
     pub(crate) fn save(&self, path: &Path) -> Result<()> {
         let parts =
             [("weights", &self.weights), ("first", &self.first), ("second", &self.second), ("average", &self.average)];
-        let bytes: Vec<(&str, Vec<u8>)> = parts.iter().map(|(name, tensor)| (*name, bytes_of(tensor))).collect();
-        let views = bytes
-            .iter()
-            .map(|(name, bytes)| TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes).map(|view| (*name, view)));
-        let views: Vec<_> = views.collect::<std::result::Result<_, _>>().map_err(|error| file(path, error))?;
+        let named = parts.map(|(name, tensor)| (name.to_string(), tensor.shallow_clone()));
         let about = HashMap::from([("step".to_string(), self.step.to_string())]);
-        let whole = serialize(views, Some(about)).map_err(|error| file(path, error))?;
-        replace(path, &whole)
+        Ok(write_safetensors(path, &named, about)?)
     }
 
     /// Goes on from a state that was saved, if there is one.
@@ -154,23 +149,6 @@ impl Optimizer {
 
 fn view(flat: &Tensor, variable: &Variable) -> Tensor {
     flat.narrow(0, variable.start, variable.tensor.numel() as i64).view(variable.tensor.size().as_slice())
-}
-
-/// The bytes of a tensor, row by row.
-pub(crate) fn bytes_of(tensor: &Tensor) -> Vec<u8> {
-    let tensor = tensor.contiguous();
-    let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
-    tensor.copy_data_u8(&mut bytes, tensor.numel());
-    bytes
-}
-
-/// Writes a file whole or not at all.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(|error| file(path, error))?;
-    temporary.write_all(bytes).and_then(|()| temporary.as_file().sync_all()).map_err(|error| file(path, error))?;
-    temporary.persist(path).map_err(|error| file(path, error.error))?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The byte-pair vocabulary of the captions, in CLIP's format.
 
 use crate::error::{Result, file};
-use crate::optimizer::replace;
+use latentrace_nn::replace;
 use latentrace_shapes::{Detail, Scene, Stream};
 use latentrace_text::Tokenizer;
 use serde_json::json;
@@ -103,7 +103,7 @@ impl Vocabulary {
         replace(&folder.join("vocab.json"), json!(ordered).to_string().as_bytes())?;
         replace(&folder.join("merges.txt"), merges.as_bytes())?;
         replace(&folder.join("special_tokens_map.json"), format!("{map:#}\n").as_bytes())?;
-        replace(&folder.join("tokenizer_config.json"), format!("{config:#}\n").as_bytes())
+        Ok(replace(&folder.join("tokenizer_config.json"), format!("{config:#}\n").as_bytes())?)
     }
 }
 

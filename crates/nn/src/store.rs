@@ -1,0 +1,95 @@
+//! Named tensors to a safetensors file, whole or not at all.
+
+use crate::{Error, Result};
+use safetensors::tensor::{Dtype, TensorView, serialize};
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+use tch::{Kind, Tensor};
+
+/// Writes tensors and a few words about them into one safetensors file. The file appears whole or not at all, and is on
+/// the disk when this returns.
+///
+/// # Errors
+/// The file cannot be written, or a tensor is of a kind that safetensors does not hold.
+pub fn write_safetensors(path: &Path, tensors: &[(String, Tensor)], about: HashMap<String, String>) -> Result<()> {
+    let fail = |cause: String| Error::File { file: path.display().to_string(), cause };
+    let stored: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, tensor)| {
+            let dtype =
+                dtype(tensor.kind()).ok_or_else(|| fail(format!("{name}: no format for {:?}", tensor.kind())))?;
+            let shape = tensor.size().iter().map(|&size| size as usize).collect();
+            Ok((name.as_str(), dtype, shape, bytes(tensor)))
+        })
+        .collect::<Result<_>>()?;
+    let views =
+        stored.iter().map(|(name, dtype, shape, bytes)| Ok((*name, TensorView::new(*dtype, shape.clone(), bytes)?)));
+    let whole = views.collect::<std::result::Result<Vec<_>, _>>().and_then(|views| serialize(views, Some(about)));
+    replace(path, &whole.map_err(|error: safetensors::SafeTensorError| fail(error.to_string()))?)
+}
+
+/// Writes a file under a temporary name beside it, brings it to the disk, and gives it its name.
+///
+/// # Errors
+/// The file cannot be written; whatever stood under its name before still stands there.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)); // not its maker's alone
+        let mut file = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().map_err(|error: std::io::Error| Error::File { file: path.display().to_string(), cause: error.to_string() })
+}
+
+fn dtype(kind: Kind) -> Option<Dtype> {
+    Some(match kind {
+        Kind::Float => Dtype::F32,
+        Kind::Half => Dtype::F16,
+        Kind::BFloat16 => Dtype::BF16,
+        Kind::Double => Dtype::F64,
+        Kind::Int64 => Dtype::I64,
+        _ => return None,
+    })
+}
+
+/// The bytes of a tensor, row by row.
+fn bytes(tensor: &Tensor) -> Vec<u8> {
+    let tensor = tensor.contiguous();
+    let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+    tensor.copy_data_u8(&mut bytes, tensor.numel());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Init, Weights};
+    use tch::Device;
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let tensor = Tensor::from_slice(&[0.5f32, -3.0, f32::MIN_POSITIVE, 7e30]).view([2, 2]);
+        let halves = tensor.transpose(0, 1).to_kind(Kind::Half);
+        let named = [("x".to_string(), tensor.shallow_clone()), ("h".to_string(), halves.shallow_clone())];
+        write_safetensors(&path, &named, HashMap::from([("step".into(), "3".into())])).unwrap();
+        let weights = Weights::open("test", &[&path], Kind::Float, Device::Cpu).unwrap();
+        assert!(weights.tensor("x", &[2, 2], Init::Zeros).unwrap().equal(&tensor));
+        assert!(weights.tensor("h", &[2, 2], Init::Zeros).unwrap().equal(&halves.to_kind(Kind::Float)));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_error_with_the_file() {
+        let error = replace(Path::new("/nowhere/x"), b"").unwrap_err().to_string();
+        assert!(error.starts_with("/nowhere/x: "), "{error}");
+    }
+}

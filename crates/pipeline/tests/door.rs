@@ -1,0 +1,164 @@
+//! The sampler's values at their doors: looking changes nothing, editing changes what follows, NaN is named.
+
+use latentrace_pipeline::nn::tch::{self, Kind, Tensor};
+use latentrace_pipeline::nn::{Moment, Pass, Probe, Tap};
+use latentrace_pipeline::schedulers::Reading;
+use latentrace_pipeline::{Device, Error, Model, Options, Request, SamplerTaps};
+use std::path::{Path, PathBuf};
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/golden/networks").join(name)
+}
+
+fn tiny(name: &str) -> Model {
+    tch::set_num_threads(1); // more threads than one only wait for each other on networks this small
+    Model::open(&golden(name), Options { device: Device::Cpu, ..Options::default() }).unwrap()
+}
+
+fn request(model: &Model) -> Request {
+    Request { steps: 4, guidance: 3.0, ..model.request("a cat", 5) }
+}
+
+/// A probe of every tap whose name a predicate picks, made of a function.
+struct Each<W, F>(W, F);
+
+impl<W: Fn(&str) -> bool, F: FnMut(&str, Moment, Tensor) -> Tensor> Probe for Each<W, F> {
+    fn wants(&self, tap: &Tap) -> bool {
+        (self.0)(tap.name())
+    }
+    fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
+        (self.1)(tap.name(), moment, tensor)
+    }
+}
+
+fn latents(model: &Model, request: &Request, probe: &mut dyn Probe) -> Tensor {
+    model.run(request, &SamplerTaps::new(), &mut Pass::watched(probe)).unwrap().latents
+}
+
+#[test]
+fn watching_every_tap_of_the_fused_path_changes_no_bit() {
+    for name in ["sd1", "sd2"] {
+        let model = tiny(name);
+        for sampler in ["ddpm", "pndm", "lms"] {
+            let request = request(&model);
+            let scheduler = request.scheduler.with_class(sampler).unwrap();
+            let request = Request { scheduler, ..request };
+            let silent = model.run(&request, &SamplerTaps::new(), &mut Pass::silent()).unwrap();
+            let mut seen = 0;
+            let fused = |name: &str| !name.ends_with(".probs") && !name.ends_with(".scores");
+            let watched = latents(
+                &model,
+                &request,
+                &mut Each(fused, |_: &str, _, tensor| {
+                    seen += 1;
+                    tensor
+                }),
+            );
+            assert!(silent.latents.equal(&watched), "{name} {sampler}");
+            assert!(seen > 4 * 100, "{seen} tensors passed");
+        }
+    }
+}
+
+#[test]
+fn the_record_holds_together() {
+    for (name, reading) in [("sd1", Reading::Diffusers), ("sd2", Reading::Exact)] {
+        let model = tiny(name);
+        let request = Request { reading, ..request(&model) };
+        let mut calls: Vec<(Moment, Vec<(String, Tensor)>)> = Vec::new();
+        let keep = |name: &str, moment: Moment, tensor: Tensor| {
+            if calls.last().is_none_or(|(last, _)| last.call != moment.call) {
+                calls.push((moment, Vec::new()));
+            }
+            calls.last_mut().unwrap().1.push((name.to_string(), tensor.shallow_clone()));
+            tensor
+        };
+        let _ = latents(&model, &request, &mut Each(|name: &str| name.starts_with("sampler."), keep));
+        assert_eq!(calls.len(), 5, "four steps of PNDM are five calls");
+        for (moment, tensors) in &calls {
+            let find = |name: &str| &tensors.iter().find(|(tap, _)| tap == name).unwrap().1;
+            let [x, u, c, e, d] =
+                ["sample", "epsilon.unconditional", "epsilon.conditional", "epsilon.guided", "denoised"]
+                    .map(|word| find(&format!("sampler.{word}")));
+            // Each side is a handful of f32 operations on numbers of the size of x.
+            let close = |a: Tensor, b: &Tensor| {
+                let size = x.abs().max().double_value(&[]);
+                assert!((a - b).abs().max().double_value(&[]) < 1e-5 * size, "{name}, call {}", moment.call);
+            };
+            close(u + (c - u) * 3.0, e);
+            close(x - e * moment.sigma, d);
+        }
+    }
+}
+
+#[test]
+fn an_edit_at_a_door_is_what_the_run_goes_on_with() {
+    let model = tiny("sd1");
+    let request = request(&model);
+    let plain = model.run(&request, &SamplerTaps::new(), &mut Pass::silent()).unwrap().latents;
+    // Without guidance the output is the conditional one, so replacing the unconditional changes nothing; with it, all.
+    let zero = |guidance| {
+        let request = Request { guidance, ..request.clone() };
+        let untouched = model.run(&request, &SamplerTaps::new(), &mut Pass::silent()).unwrap().latents;
+        let is = |name: &str| name == "sampler.epsilon.unconditional";
+        let edited = latents(&model, &request, &mut Each(is, |_: &str, _, tensor: Tensor| tensor.zeros_like()));
+        (untouched - edited).abs().max().double_value(&[]) / plain.abs().max().double_value(&[])
+    };
+    assert!(zero(1.0) < 1e-6, "u + 1 (c - u) is c up to rounding");
+    assert!(zero(3.0) > 1e-4);
+    // A sample that is replaced at the last call decides the result.
+    let last = model.check(&request).unwrap().calls() - 1;
+    let replace = |name: &str, moment: Moment, tensor: Tensor| match (name, moment.call == last) {
+        ("sampler.sample", true) => tensor.ones_like() * 7.0,
+        (_, true) => tensor.zeros_like(),
+        _ => tensor,
+    };
+    let is = |name: &str| name == "sampler.sample" || name == "sampler.epsilon.guided";
+    let edited = latents(&model, &request, &mut Each(is, replace));
+    assert!((&edited - &plain).abs().min().double_value(&[]) > 0.0);
+}
+
+#[test]
+fn nan_stops_the_run_with_the_name_of_the_first_tap_that_showed_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["", "unet", "vae", "text_encoder", "tokenizer", "scheduler"] {
+        std::fs::create_dir_all(folder.path().join(part)).unwrap();
+        for entry in
+            std::fs::read_dir(golden("sd1").join(part)).unwrap().flatten().filter(|entry| entry.path().is_file())
+        {
+            std::fs::copy(entry.path(), folder.path().join(part).join(entry.file_name())).unwrap();
+        }
+    }
+    let path = folder.path().join("unet/diffusion_pytorch_model.safetensors");
+    let poison = |(name, tensor): (String, Tensor)| match name.as_str() {
+        "mid_block.resnets.1.conv1.bias" => (name, tensor * f64::NAN),
+        _ => (name, tensor),
+    };
+    let tensors: Vec<(String, Tensor)> = Tensor::read_safetensors(&path).unwrap().into_iter().map(poison).collect();
+    Tensor::write_safetensors(&tensors, &path).unwrap();
+    let model = Model::open(folder.path(), Options { device: Device::Cpu, ..Options::default() }).unwrap();
+    let failed = model.run(&request(&model), &SamplerTaps::new(), &mut Pass::silent()).err().expect("NaN");
+    let Error::NotFinite { tap, call, .. } = &failed else { panic!("{failed}") };
+    assert_eq!((tap.as_str(), *call), ("unet.mid_block.resnets.1.conv1", 0));
+}
+
+#[test]
+fn a_half_precision_network_keeps_its_sampler_in_f32() {
+    let options = Options { device: Device::Cpu, dtype: latentrace_pipeline::Dtype::Bf16 };
+    let model = Model::open(&golden("sd1"), options).unwrap();
+    let full = tiny("sd1");
+    let both = [&model, &full].map(|model| {
+        let mut kinds = Vec::new();
+        let keep = |_: &str, _, tensor: Tensor| {
+            kinds.push(tensor.kind());
+            tensor
+        };
+        let latents = latents(model, &request(model), &mut Each(|name: &str| name.starts_with("sampler."), keep));
+        assert!(kinds.iter().all(|kind| *kind == Kind::Float));
+        latents
+    });
+    let size = both[1].abs().max().double_value(&[]);
+    let error = (&both[0] - &both[1]).abs().max().double_value(&[]) / size;
+    // bf16 keeps 8 bits: a network is off by a few thousandths, and guidance 3 triples that.
+    assert!(error > 0.0 && error < 0.1, "{error}");
+}
