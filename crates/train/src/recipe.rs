@@ -55,7 +55,7 @@ impl Default for Recipe {
             seed: 193,
             pictures: 24_000,
             autoencoder: Phase { steps: 2_200, batch: 16, learning_rate: 2e-3, warm_up: 100, average: 0.999 },
-            denoiser: Phase { steps: 12_000, batch: 64, learning_rate: 1e-3, warm_up: 300, average: 0.999 },
+            denoiser: Phase { steps: 9_500, batch: 32, learning_rate: 1e-3, warm_up: 300, average: 0.999 },
             divergence: 1e-3,
         }
     }

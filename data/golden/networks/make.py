@@ -118,8 +118,8 @@ def write_expected(folder, factor):
     cases["text_encoder"] = record.record_text(folder, PROMPTS, TEXT_TAPS, kept)
     cases["unet"] = record.record_unet(
         folder,
-        sizes={"square": (8, 8), "wide": (8, 16)},
-        timesteps={"square": [999, 500, 1, 37.25], "wide": [500]},
+        sizes={"square": (8, 8), "wide": (8, 16), "odd": (9, 13)},
+        timesteps={"square": [999, 500, 1, 37.25], "wide": [500], "odd": [250]},
         tap_case="square-t500",
         taps=UNET_TAPS,
         attentions=UNET_ATTENTIONS,
