@@ -1,7 +1,7 @@
 //! Records of a run: what went through its taps, step by step.
 //!
 //! Two types, in order of use: a [`Recorder`] is a probe that keeps the tensors of the taps it is told to keep, each
-//! with its [`Moment`](latentrace_nn::Moment); what it kept is a list of [`Capture`]s, which [`write`] puts into one
+//! with its [`Moment`](latentrace_nn::Moment); what it kept is a list of [`Capture`]s, which [`write()`] puts into one
 //! safetensors file that stock Python opens, with the moments in its header.
 //!
 //! One decision: the recorder keeps the tensor itself, not a copy. libtorch's tensors share storage, and no network
