@@ -72,7 +72,9 @@ impl Store {
         save_png(&at("previews.png"), &strip(&images, &captions, enlargement(&images)), &text)?;
         latentrace_trace::write(&at("latents.safetensors"), &recorded.recorder.captures)?;
         std::fs::write(at("steps.csv"), recorded.csv()).with_context(|| at("steps.csv").display().to_string())?;
-        let settings = format!("{about:#}\n");
+        let mut settings = about;
+        settings["seconds"] = json!(recorded.elapsed.as_secs_f64());
+        let settings = format!("{settings:#}\n");
         std::fs::write(at("cell.json"), settings).with_context(|| at("cell.json").display().to_string())?;
         let place = cells.join(format!("{}{key}", slug(label)));
         match std::fs::rename(folder.path(), &place) {
@@ -104,12 +106,12 @@ fn open_to_others(place: &Path) {
     }
 }
 
-/// Everything a reader needs to make the picture again.
+/// Everything a reader needs to make the picture again, and nothing that differs when it is made again.
 pub fn provenance(cell: &Cell, key: &str, recorded: &Recorded) -> Value {
     let [prompt, negative] = &recorded.outcome.tokens;
     json!({
         "cell": cell, "key": key, "calls": recorded.outcome.plan.calls(),
-        "seconds": recorded.elapsed.as_secs_f64(), "latentrace": env!("CARGO_PKG_VERSION"), "libtorch": LIBTORCH,
+        "latentrace": env!("CARGO_PKG_VERSION"), "libtorch": LIBTORCH,
         "words_lost": { "prompt": prompt.lost, "negative": negative.lost },
     })
 }

@@ -2,22 +2,26 @@
 
 use crate::Capture;
 use latentrace_nn::{Result, write_safetensors};
-use std::collections::HashMap;
+use serde_json::json;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-/// Writes captures into one file: each tensor as `name/call` (`sampler.sample/007`), and in the header's metadata, under
-/// the same key, its time and noise level. The file appears whole or not at all, and is on the disk when this returns.
+/// Writes captures into one file: each tensor as `name/call` (`sampler.sample/007`), and in the header's metadata, as
+/// JSON under `moments`, the time and noise level of each. The same captures give the same bytes. The file appears whole
+/// or not at all, and is on the disk when this returns.
 ///
 /// # Errors
 /// The file cannot be written, or a tensor is of a kind that safetensors does not hold.
 pub fn write(path: &Path, captures: &[Capture]) -> Result<()> {
-    let mut about = HashMap::from([("format".to_string(), "pt".to_string())]);
+    let mut moments = BTreeMap::new();
     let mut tensors = Vec::new();
     for Capture { name, moment, tensor } in captures {
         let key = format!("{name}/{:03}", moment.call);
-        about.insert(key.clone(), format!("t={} sigma={}", moment.t, moment.sigma));
+        moments.insert(key.clone(), json!({ "t": moment.t, "sigma": moment.sigma }));
         tensors.push((key, tensor.shallow_clone()));
     }
+    // One entry only: safetensors writes its metadata in no order.
+    let about = HashMap::from([("moments".to_string(), json!(moments).to_string())]);
     write_safetensors(path, &tensors, about)
 }
 
@@ -28,6 +32,23 @@ mod tests {
     use latentrace_nn::tch::Tensor;
     use proptest::prelude::*;
     use safetensors::SafeTensors;
+
+    #[test]
+    fn the_same_captures_give_the_same_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let captures: Vec<Capture> = (0..20)
+                .map(|call| Capture {
+                    name: "sampler.sample".into(),
+                    moment: Moment { call, t: 0.5, sigma: 1.0 },
+                    tensor: Tensor::from_slice(&[call as f32]),
+                })
+                .collect();
+            write(&folder.path().join(name), &captures).unwrap();
+            std::fs::read(folder.path().join(name)).unwrap()
+        };
+        assert_eq!(file("a"), file("b"));
+    }
 
     proptest! {
         #[test]
@@ -44,7 +65,8 @@ mod tests {
             let expected: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
             prop_assert_eq!(view.data(), expected);
             let (_, header) = SafeTensors::read_metadata(&file).unwrap();
-            prop_assert_eq!(&header.metadata().as_ref().unwrap()[&key], "t=981 sigma=13.5");
+            let moments: serde_json::Value = serde_json::from_str(&header.metadata().as_ref().unwrap()["moments"]).unwrap();
+            prop_assert_eq!(&moments[&key], &json!({ "t": 981.0, "sigma": 13.5 }));
             prop_assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
         }
     }
