@@ -258,3 +258,19 @@ fn the_bundled_model_shows_what_is_asked_and_the_more_the_more_it_listens() {
     }
     assert!(rate("4", "whole") > rate("0", "whole"), "{text}");
 }
+
+#[test]
+fn a_reader_that_leaves_is_no_panic() {
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("latentrace"))
+        .args(["doctor", "--model", &tiny()])
+        .env("OMP_NUM_THREADS", "1")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    child.wait().unwrap();
+    assert!(!said.contains("panicked"), "{said}");
+}

@@ -28,7 +28,18 @@ enum Command {
     Doctor(doctor::Doctor),
 }
 
+/// Lets a closed pipe end the program quietly (`latentrace run .. | head`), as other commands do; what is half-written is
+/// under a temporary name.
+fn end_with_the_pipe() {
+    #[allow(unsafe_code)] // Safety: the handler is the system's own, set before there is a second thread.
+    #[cfg(unix)]
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
 fn main() -> ExitCode {
+    end_with_the_pipe();
     cuda::open();
     let done = match Command::parse() {
         Command::Generate(command) => command.run(),
