@@ -48,8 +48,9 @@ impl Layout {
     fn of(spec: &Spec, cells: &[Done]) -> Layout {
         let axes = spec.axes();
         let fastest = axes.last().and_then(|axis| spec.vary[*axis].as_array()).map_or(1, Vec::len);
-        let columns = spec.columns.unwrap_or(fastest).min(cells.len().max(1));
-        if axes.len() == 2 && columns == fastest {
+        let stated = spec.columns.filter(|_| axes.len() != 2);
+        let columns = stated.unwrap_or(fastest).min(cells.len().max(1));
+        if axes.len() == 2 {
             let side = |axis: usize, cell: &Done| format!("{} {}", axes[axis], cell.values[axis]);
             return Layout {
                 columns,

@@ -21,7 +21,7 @@ pub struct Spec {
     /// Fields that vary, each with its list of values, the last varying fastest.
     #[serde(default)]
     pub vary: Table,
-    /// Columns of the grid; without it, one for each value of the last field that varies.
+    /// Columns of the grid, unless two fields vary: then, and without it, one for each value of the last of them.
     pub columns: Option<usize>,
 }
 
