@@ -1,15 +1,13 @@
 //! What a run is made of, timed: `./just bench`.
 
 #![allow(clippy::print_stdout, missing_docs)] // a bench prints, and its macros make public items
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
 use latentrace::nn::tch::{Device, Kind, Tensor, no_grad};
 use latentrace::nn::{Pass, seeded};
-use latentrace::pipeline::{Model, Options, Request, SamplerTaps};
+use latentrace::pipeline::{Model, Options, Request};
 use latentrace::schedulers::{Config, Reading};
-use latentrace::trace::Recorder;
 use std::hint::black_box;
 use std::path::Path;
-use std::time::Instant;
 
 /// Stable Diffusion 1.4's scheduler.
 const PNDM: &str = r#"{"_class_name": "PNDMScheduler", "beta_schedule": "scaled_linear", "beta_start": 0.00085,
@@ -48,46 +46,17 @@ fn networks(criterion: &mut Criterion) {
     criterion.bench_function("vae: decode", |bench| bench.iter(|| model.decode(&latents, &mut Pass::silent())));
 }
 
-/// A whole run, watched by nobody and by the recorder of every sampler value; and, because a difference of a percent
-/// drowns between two benches, the ratio of the two from runs in turn.
-fn tracing(criterion: &mut Criterion) {
+fn runs(criterion: &mut Criterion) {
     let model = bundled();
     let request = Request { steps: 10, ..model.request("a large red circle on the left, white background", 193) };
-    let taps = SamplerTaps::new();
-    let untraced = || model.run(&request, &taps, &mut Pass::silent()).expect("a run");
-    let recorder = || {
-        Recorder::of([
-            "sampler.sample",
-            "sampler.epsilon.unconditional",
-            "sampler.epsilon.conditional",
-            "sampler.epsilon.guided",
-            "sampler.denoised",
-            "sampler.noise",
-        ])
-    };
-    let traced = |recorder: &mut Recorder| model.run(&request, &taps, &mut Pass::watched(recorder)).expect("a run");
-    criterion.bench_function("run: 10 steps, untraced", |bench| bench.iter(untraced));
-    criterion.bench_function("run: 10 steps, recorded", |bench| {
-        bench.iter_batched(recorder, |mut recorder| traced(&mut recorder), BatchSize::PerIteration);
+    criterion.bench_function("run: 10 steps", |bench| {
+        bench.iter(|| model.run(&request, &mut Pass::silent()).expect("a run"));
     });
-    let mut ratios: Vec<f64> = (0..40)
-        .map(|_| {
-            let began = Instant::now();
-            untraced();
-            let off = began.elapsed();
-            let mut recorder = recorder();
-            let began = Instant::now();
-            traced(&mut recorder);
-            began.elapsed().as_secs_f64() / off.as_secs_f64()
-        })
-        .collect();
-    ratios.sort_by(f64::total_cmp);
-    println!("run: recorded against untraced, 40 pairs in turn: median ratio {:.3}", ratios[20]);
 }
 
 criterion_group! {
     name = speed;
     config = Criterion::default().sample_size(20);
-    targets = plans, networks, tracing
+    targets = plans, networks, runs
 }
 criterion_main!(speed);

@@ -3,7 +3,8 @@
 //! This crate only gathers the libraries under one name; the program is `latentrace`. In the order in which a run goes
 //! through them: [`text`] turns a prompt into tensors, [`unet`] removes noise from latents, [`schedulers`] says how
 //! much at which step, [`vae`] makes pixels of them, and [`pipeline`] runs the whole from a checkpoint folder; [`nn`]
-//! is what the networks are made of, [`trace`] records a run, [`plot`] draws, and [`shapes`] is a small world of
+//! is what the networks are made of, [`trace`] records a run, [`measures`] says what its
+//! tensors mean, [`plot`] draws, and [`shapes`] is a small world of
 //! pictures to measure on.
 //!
 //! One decision: a tensor passes a door. Networks and samplers name the places that their tensors go through, and
@@ -12,13 +13,13 @@
 //! ```no_run
 //! use latentrace::nn::tch::{Kind, Tensor};
 //! use latentrace::nn::{Moment, Pass, Probe, Tap};
-//! use latentrace::pipeline::{Model, Options, SamplerTaps};
+//! use latentrace::pipeline::{Model, Options};
 //!
 //! /// Writes the size of every clean estimate.
 //! struct Estimates;
 //!
 //! impl Probe for Estimates {
-//!     fn wants(&self, tap: &Tap) -> bool {
+//!     fn wants(&self, tap: &Tap, _: &Moment) -> bool {
 //!         tap.name() == "sampler.denoised"
 //!     }
 //!     fn visit(&mut self, _: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
@@ -29,11 +30,12 @@
 //!
 //! let model = Model::open("data/models/shapes".as_ref(), Options::default())?;
 //! let request = model.request("a large red circle on the left, white background", 193);
-//! let outcome = model.run(&request, &SamplerTaps::new(), &mut Pass::watched(&mut Estimates))?;
+//! let outcome = model.run(&request, &mut Pass::watched(&mut Estimates))?;
 //! println!("{} by {} pixels", outcome.picture.width, outcome.picture.height);
 //! # Ok::<(), latentrace::pipeline::Error>(())
 //! ```
 
+pub use latentrace_measures as measures;
 pub use latentrace_nn as nn;
 pub use latentrace_pipeline as pipeline;
 pub use latentrace_plot as plot;

@@ -14,9 +14,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("unet", &["nn"]),
     ("vae", &["nn"]),
     ("trace", &["nn"]),
+    ("measures", &["nn"]),
     ("pipeline", &["nn", "text", "unet", "vae", "schedulers"]),
     ("train", &["nn", "text", "unet", "vae", "schedulers", "shapes"]),
-    ("experiments", &["pipeline", "trace", "plot", "schedulers", "shapes", "train"]),
+    ("experiments", &["pipeline", "trace", "measures", "plot", "schedulers", "shapes", "train"]),
 ];
 
 /// The dependencies of every crate of the workspace without those of its tests and benches; our own names are short.

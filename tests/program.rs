@@ -95,14 +95,15 @@ fn a_sweep_keeps_everything_and_goes_on_where_it_stopped() {
     assert_eq!(after.len(), 3);
     assert!(before.iter().all(|cell| after.contains(cell)), "finished pictures are not made again");
     let cell = &after[0].0;
-    let csv = std::fs::read_to_string(cell.join("steps.csv")).unwrap();
+    let csv = std::fs::read_to_string(cell.join("trace/scalars.csv")).unwrap();
     assert_eq!(csv.lines().count(), 1 + 4, "three steps of PNDM are four calls");
-    let bytes = std::fs::read(cell.join("latents.safetensors")).unwrap();
-    let header =
-        String::from_utf8_lossy(&bytes[8..8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize]).to_string();
-    for name in ["sampler.sample/003", "sampler.epsilon.unconditional/000", "sampler.denoised/003", "sampler.noise/000"]
+    let trace = latentrace_trace::Trace::open(&cell.join("trace")).unwrap();
+    assert!(trace.problems().is_empty() && trace.end().is_some());
+    assert_eq!(trace.complete(), 4);
+    for (tap, calls) in
+        [("sampler.sample", 4), ("sampler.epsilon.unconditional", 4), ("sampler.noise", 1), ("sampler.latents", 1)]
     {
-        assert!(header.contains(&format!("\"{name}\"")), "{name}");
+        assert_eq!(trace.of_tap(tap).count(), calls, "{tap}");
     }
     for name in ["grid.png", "curves.svg", "curves.png", "curves.csv"] {
         assert!(Path::new(&out).join(name).is_file(), "{name}");

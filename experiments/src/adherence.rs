@@ -3,8 +3,8 @@
 use crate::models::ModelArguments;
 use crate::record::bar;
 use anyhow::{Context, Result};
+use latentrace_pipeline::Request;
 use latentrace_pipeline::nn::{Pass, replace};
-use latentrace_pipeline::{Request, SamplerTaps};
 use latentrace_shapes::{Adherence, Detail, Picture, Scene, Stream, adherence, look, parse};
 use std::path::PathBuf;
 
@@ -44,11 +44,7 @@ impl Measure {
             for (number, scene) in scenes.iter().enumerate() {
                 let caption = scene.caption(Detail::FULL);
                 let own = model.request(&caption, self.seed + number as u64);
-                let outcome = model.run(
-                    &Request { steps: self.steps, guidance, ..own },
-                    &SamplerTaps::new(),
-                    &mut Pass::silent(),
-                )?;
+                let outcome = model.run(&Request { steps: self.steps, guidance, ..own }, &mut Pass::silent())?;
                 let picture = outcome.picture;
                 let seen = look(&Picture { width: picture.width, height: picture.height, pixels: picture.pixels });
                 total += adherence(&parse(&caption).context("a caption of this world")?, &seen);

@@ -37,6 +37,9 @@ pub struct Cell {
     /// Whether diffusers' quirks are reproduced.
     #[serde(default = "reading")]
     pub reading: Reading,
+    /// Interventions, such as `unet.mid_block.out @step[10:20] => scale(0.5)`, made in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<String>,
     /// A checkpoint folder; the bundled model without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<PathBuf>,
@@ -61,9 +64,9 @@ fn reading() -> Reading {
 }
 
 /// The names of a cell's fields.
-pub const FIELDS: [&str; 12] = [
-    "prompt", "negative", "seed", "steps", "guidance", "sampler", "height", "width", "reading", "model", "dtype",
-    "device",
+pub const FIELDS: [&str; 13] = [
+    "prompt", "negative", "seed", "steps", "guidance", "sampler", "height", "width", "reading", "edits", "model",
+    "dtype", "device",
 ];
 
 impl Cell {
@@ -120,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_list_of_fields_is_the_fields() {
-        let full = r#"{"sampler":"lms","height":64,"width":64,"model":"x"}"#;
+        let full = r#"{"sampler":"lms","height":64,"width":64,"edits":["** => zero"],"model":"x"}"#;
         let cell: Cell = serde_json::from_str(full).unwrap();
         let value = serde_json::to_value(&cell).unwrap();
         let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();

@@ -1,8 +1,8 @@
 //! The pictures of an experiment: the grid, and the curves of its steps.
 
-use crate::record::COLUMNS;
+use crate::scalars::COLUMNS;
 use crate::spec::Spec;
-use crate::store::enlargement;
+use crate::store::{enlargement, trace_of};
 use anyhow::{Context, Result};
 use latentrace_plot::{Axis, Cell, Chart, Grid, Panels, RgbImage, Series, save_png, write};
 use std::path::{Path, PathBuf};
@@ -81,7 +81,7 @@ fn image(path: &Path) -> Result<RgbImage> {
 pub fn curves(root: &Path, title: &str, cells: &[Done]) -> Result<Vec<PathBuf>> {
     let tables: Vec<(String, Vec<Vec<f64>>)> = cells
         .iter()
-        .map(|cell| Ok((cell.label.clone(), table(&cell.folder.join("steps.csv"))?)))
+        .map(|cell| Ok((cell.label.clone(), table(&trace_of(&cell.folder).join("scalars.csv"))?)))
         .collect::<Result<_>>()?;
     let chart = |heading: &str, column: usize, y: Axis| Chart {
         title: heading.into(),

@@ -1,13 +1,19 @@
 //! `latentrace generate`: pictures of a prompt.
 
+use crate::capture::CaptureArguments;
 use crate::cell::Cell;
 use crate::models::ModelArguments;
-use crate::record::{bar, pixels, record};
+use crate::record::{Job, bar, pixels, previews};
+use crate::scalars::Scalars;
 use crate::store::{enlargement, provenance, slug};
 use anyhow::{Context, Result, ensure};
-use latentrace_plot::{Cell as Picture, Grid, save_png, strip};
+use indicatif::ProgressBar;
+use latentrace_pipeline::Model;
+use latentrace_pipeline::nn::replace;
+use latentrace_plot::{Cell as Picture, Grid, RgbImage, save_png, strip};
 use latentrace_schedulers::Reading;
-use std::path::PathBuf;
+use latentrace_trace::{Layout, Trace};
+use std::path::{Path, PathBuf};
 
 /// Make pictures of a prompt
 #[derive(clap::Args)]
@@ -16,6 +22,8 @@ pub struct Generate {
     prompt: String,
     #[command(flatten)]
     model: ModelArguments,
+    #[command(flatten)]
+    capture: CaptureArguments,
     /// What guidance leads away from
     #[arg(long, default_value = "")]
     negative: String,
@@ -54,36 +62,18 @@ impl Generate {
         let last = self.seed.checked_add(self.images - 1).filter(|last| *last <= i64::MAX as u64);
         ensure!(last.is_some(), "seed: {} and {} more go beyond {}", self.seed, self.images - 1, i64::MAX);
         let model = self.model.open()?;
-        let first = self.cell(self.seed);
-        let calls = model.check(&first.request(&model)?)?.calls();
+        let first = self.job(&model, self.seed)?;
+        first.check()?;
+        if self.capture.dry_run {
+            return self.capture.estimate(&model, &first, self.images);
+        }
+        let calls = first.calls();
         std::fs::create_dir_all(&self.output).with_context(|| format!("{}: cannot create", self.output.display()))?;
         let bar = bar(calls * self.images as usize);
         let mut grid = Vec::new();
         for seed in self.seed..self.seed + self.images {
             bar.set_message(format!("seed {seed}"));
-            let cell = self.cell(seed);
-            let recorded = record(&model, &cell.request(&model)?, &bar)?;
-            if seed == self.seed {
-                for (name, tokens) in ["prompt", "negative"].iter().zip(&recorded.outcome.tokens) {
-                    if !tokens.lost.is_empty() {
-                        let shown: String = tokens.lost.chars().take(80).collect();
-                        bar.suspend(|| {
-                            eprintln!("warning: {name}: {} tokens fit; lost from here on: {shown}", tokens.pieces.len())
-                        });
-                    }
-                }
-            }
-            let image = pixels(&recorded.outcome.picture);
-            let about = provenance(&cell, "", &recorded);
-            let text =
-                [("Description".to_string(), cell.prompt.clone()), ("Latentrace".to_string(), about.to_string())];
-            let stem = format!("{}{seed}", slug(&self.prompt));
-            let path = self.output.join(format!("{stem}.png"));
-            save_png(&path, &image, &text)?;
-            let (images, captions) = recorded.previews(&model);
-            let previews = self.output.join(format!("{stem}-previews.png"));
-            save_png(&previews, &strip(&images, &captions, enlargement(&images)), &text)?;
-            bar.suspend(|| println!("{} ({:.1} s)", path.display(), recorded.elapsed.as_secs_f64()));
+            let image = self.picture(&model, seed, &bar)?;
             grid.push(Picture::new(image, format!("seed {seed}")));
         }
         bar.finish_and_clear();
@@ -91,6 +81,47 @@ impl Generate {
             self.grid(grid)?;
         }
         Ok(())
+    }
+
+    /// Makes, records and keeps one picture.
+    fn picture(&self, model: &Model, seed: u64, bar: &ProgressBar) -> Result<RgbImage> {
+        let job = self.job(model, seed)?;
+        if seed == self.seed {
+            for (name, text) in [("prompt", &job.description().prompt), ("negative", &job.description().negative)] {
+                if !text.lost.is_empty() {
+                    let shown: String = text.lost.chars().take(80).collect();
+                    bar.suspend(|| {
+                        eprintln!("warning: {name}: {} tokens fit; lost from here on: {shown}", text.tokens.len())
+                    });
+                }
+            }
+        }
+        let stem = free(&self.output, &format!("{}{seed}", slug(&self.prompt)));
+        let folder = self.output.join(format!("{stem}.trace"));
+        let recorded = job.record(&folder, Layout::EVERY_CALL, bar)?;
+        let scalars = Scalars::of(&recorded.trace, &recorded.description)?.csv();
+        replace(&folder.join("scalars.csv"), scalars.as_bytes())?;
+        let image = pixels(&recorded.outcome.picture);
+        let cell = &recorded.description.cell;
+        let about = provenance(cell, "", &recorded);
+        let text = [("Description".to_string(), cell.prompt.clone()), ("Latentrace".to_string(), about.to_string())];
+        let path = self.output.join(format!("{stem}.png"));
+        save_png(&path, &image, &text)?;
+        let (images, captions) = previews(&recorded.trace, model)?;
+        let strip = strip(&images, &captions, enlargement(&images));
+        save_png(&self.output.join(format!("{stem}-previews.png")), &strip, &text)?;
+        let seconds = recorded.elapsed.as_secs_f64();
+        bar.suspend(|| {
+            println!("{} ({seconds:.1} s), recorded in {}", path.display(), folder.display());
+            if recorded.beyond_budget > 0 {
+                eprintln!("warning: {} tensors were beyond the budget and not kept", recorded.beyond_budget);
+            }
+        });
+        Ok(image)
+    }
+
+    fn job<'a>(&self, model: &'a Model, seed: u64) -> Result<Job<'a>> {
+        Ok(Job::new(model, &self.cell(seed))?.capturing(&self.capture.capture, self.capture.budget))
     }
 
     fn grid(&self, cells: Vec<Picture>) -> Result<()> {
@@ -116,9 +147,27 @@ impl Generate {
             height: self.height,
             width: self.width,
             reading: if self.exact { Reading::Exact } else { Reading::Diffusers },
+            edits: self.capture.edit.clone(),
             model: self.model.model.clone(),
             dtype: self.model.options().dtype,
             device: self.model.options().device,
         }
     }
+}
+
+/// A name that no earlier picture or record has: `stem`, `stem-2`, `stem-3`, .. Says which records were cut off.
+fn free(folder: &Path, stem: &str) -> String {
+    let taken =
+        |name: &str| folder.join(format!("{name}.png")).exists() || folder.join(format!("{name}.trace")).exists();
+    let numbered = (2..).map(|number| format!("{stem}-{number}"));
+    for name in std::iter::once(stem.to_string()).chain(numbered) {
+        if !taken(&name) {
+            return name;
+        }
+        let trace = folder.join(format!("{name}.trace"));
+        if Trace::open(&trace).is_ok_and(|trace| trace.end().is_none()) {
+            eprintln!("note: {} was cut off\nhint: latentrace resume {0} goes on with it", trace.display());
+        }
+    }
+    stem.into()
 }

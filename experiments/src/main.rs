@@ -2,17 +2,27 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // printing is this crate's affair
 
 mod adherence;
+mod capture;
+mod causal;
 mod cell;
+mod compare;
 mod cuda;
+mod description;
 mod doctor;
 mod figures;
+mod fork;
 mod generate;
+mod look;
 mod models;
 mod record;
 mod run;
+mod scalars;
 mod spec;
 mod store;
+mod taps;
 mod train;
+mod verify;
+mod views;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -23,6 +33,13 @@ use std::process::ExitCode;
 enum Command {
     Generate(generate::Generate),
     Run(run::Run),
+    Taps(taps::Taps),
+    Trace(look::Look),
+    Verify(verify::Verify),
+    Resume(fork::Resume),
+    Fork(fork::ForkRun),
+    Compare(compare::Compare),
+    Causal(causal::Causal),
     Adherence(adherence::Measure),
     Train(train::Train),
     Doctor(doctor::Doctor),
@@ -44,6 +61,13 @@ fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Generate(command) => command.run(),
         Command::Run(command) => command.run(),
+        Command::Taps(command) => command.run(),
+        Command::Trace(command) => command.run(),
+        Command::Verify(command) => command.run(),
+        Command::Resume(command) => command.run(),
+        Command::Fork(command) => command.run(),
+        Command::Compare(command) => command.run(),
+        Command::Causal(command) => command.run(),
         Command::Adherence(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::Doctor(command) => command.run(),

@@ -1,51 +1,235 @@
-//! One picture, with the record of its steps.
+//! One run, recorded.
 
-use anyhow::Result;
+use crate::cell::Cell;
+use crate::description::{Description, Fork};
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use latentrace_pipeline::nn::tch::Tensor;
-use latentrace_pipeline::nn::{Moment, Pass, Probe, Tap};
-use latentrace_pipeline::{Model, Outcome, Picture, Request, SamplerTaps};
+use latentrace_pipeline::nn::{Both, Moment, Pass, Probe, Tap};
+use latentrace_pipeline::{Model, Outcome, Outputs, Picture, Request, Start};
 use latentrace_plot::RgbImage;
-use latentrace_trace::{Both, Recorder, rms};
-use std::fmt::Write;
+use latentrace_trace::{Capture, Edits, Layout, Playback, Recorder, Rule, Scene, Trace, Writer};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A run and what was kept of it.
+/// The sampler's values by the names of their taps.
+pub mod tap {
+    pub const SAMPLE: &str = "sampler.sample";
+    pub const UNCONDITIONAL: &str = "sampler.epsilon.unconditional";
+    pub const CONDITIONAL: &str = "sampler.epsilon.conditional";
+    pub const GUIDED: &str = "sampler.epsilon.guided";
+    pub const OUTPUT_UNCONDITIONAL: &str = "sampler.output.unconditional";
+    pub const OUTPUT_CONDITIONAL: &str = "sampler.output.conditional";
+    pub const OUTPUT_GUIDED: &str = "sampler.output.guided";
+    pub const DENOISED: &str = "sampler.denoised";
+    pub const LATENTS: &str = "sampler.latents";
+}
+
+/// A run to be made and recorded.
+pub struct Job<'a> {
+    model: &'a Model,
+    request: Request,
+    start: Start,
+    /// A record, and how many of its calls are taken over.
+    past: Option<(&'a Trace, usize)>,
+    description: Description,
+}
+
+/// A run and its record.
 pub struct Recorded {
     /// What came of it.
     pub outcome: Outcome,
-    /// The sampler's values of every call.
-    pub recorder: Recorder,
+    /// The record.
+    pub trace: Trace,
+    /// What it was.
+    pub description: Description,
     /// How long it took.
     pub elapsed: Duration,
+    /// How many tensors the byte budget kept out.
+    pub beyond_budget: u64,
 }
 
-const SAMPLE: &str = "sampler.sample";
-const UNCONDITIONAL: &str = "sampler.epsilon.unconditional";
-const CONDITIONAL: &str = "sampler.epsilon.conditional";
-const GUIDED: &str = "sampler.epsilon.guided";
-const DENOISED: &str = "sampler.denoised";
-const NOISE: &str = "sampler.noise";
+impl<'a> Job<'a> {
+    /// A run from noise.
+    pub fn new(model: &'a Model, cell: &Cell) -> Result<Job<'a>> {
+        let request = cell.request(model)?;
+        let start = Start::Noise;
+        let description = Description::new(model, cell, &request, &start)?;
+        Ok(Job { model, request, start, past: None, description })
+    }
 
-/// Runs a request and keeps the sampler's values; `bar` ticks once for every network call.
-pub fn record(model: &Model, request: &Request, bar: &ProgressBar) -> Result<Recorded> {
-    let recorder = Recorder::of([SAMPLE, UNCONDITIONAL, CONDITIONAL, GUIDED, DENOISED, NOISE]);
-    let mut probe = Both(recorder, Tick(bar));
-    let began = Instant::now();
-    let outcome = model.run(request, &SamplerTaps::new(), &mut Pass::watched(&mut probe))?;
-    Ok(Recorded { outcome, recorder: probe.0, elapsed: began.elapsed() })
+    /// A run that goes on from a call of another, with another cell.
+    pub fn fork(model: &'a Model, cell: &Cell, trace: &'a Trace, call: usize) -> Result<Job<'a>> {
+        let before = Description::of(trace)?;
+        let same =
+            |new: &Cell, old: &Cell| (&new.sampler, new.steps, new.reading) == (&old.sampler, old.steps, old.reading);
+        let request = cell.request(model)?;
+        let folder = std::path::absolute(trace.folder())?;
+        let mut fork = Fork { trace: folder, call, level: None };
+        let (start, past) = if same(cell, &before.cell) {
+            (start(trace, &before)?, Some((trace, call)))
+        } else {
+            let own = start(trace, &before)?.plan(&before.request()?)?;
+            let level = own.steps()[call].level;
+            fork.level = Some(level);
+            let sample = trace.get(tap::SAMPLE, call, None)?.to_device(model.device);
+            (Start::Sample { level, sample }, None)
+        };
+        if let (Some(_), Some(of)) = (&past, &before.fork) {
+            fork.level = of.level; // its own beginning is a sample of an earlier run
+        }
+        let mut description = Description::new(model, cell, &request, &start)?;
+        description.fork = Some(fork);
+        Ok(Job { model, request, start, past, description })
+    }
+
+    /// The rest of a run that was cut off.
+    pub fn resume(model: &'a Model, trace: &'a Trace) -> Result<Job<'a>> {
+        let description = Description::of(trace)?;
+        let request = description.cell.request(model)?;
+        let start = start(trace, &description)?;
+        Ok(Job { model, request, start, past: Some((trace, trace.complete())), description })
+    }
+
+    /// What is kept besides the sampler's values.
+    pub fn capturing(mut self, rules: &[String], budget: Option<u64>) -> Job<'a> {
+        self.description.capture = rules.to_vec();
+        self.description.budget = budget;
+        self
+    }
+
+    /// What the run is.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// How many calls of the network are left to make.
+    pub fn calls(&self) -> usize {
+        self.description.calls - self.past.map_or(0, |(_, calls)| calls)
+    }
+
+    /// Holds that rules and edits fit the model, before anything is computed or written.
+    pub fn check(&self) -> Result<()> {
+        self.rules()?;
+        self.edits()?;
+        Ok(())
+    }
+
+    /// Makes the run, recording it into a new folder; `bar` ticks once for every network call.
+    pub fn record(self, folder: &Path, layout: Layout, bar: &ProgressBar) -> Result<Recorded> {
+        self.check()?;
+        let run = serde_json::to_value(&self.description)?;
+        let writer = Writer::create(folder, &run, layout)?;
+        self.into_writer(folder, writer, bar)
+    }
+
+    /// Makes the rest of a run into its own folder.
+    pub fn record_on(self, trace: &Trace, bar: &ProgressBar) -> Result<Recorded> {
+        self.check()?;
+        let writer = Writer::append(trace, Layout::EVERY_CALL)?;
+        self.into_writer(trace.folder(), writer, bar)
+    }
+
+    fn into_writer(self, folder: &Path, writer: Writer, bar: &ProgressBar) -> Result<Recorded> {
+        let (model, calls) = (self.model, self.past.map_or(0, |(_, calls)| calls));
+        let began = Instant::now();
+        let recorder = Recorder::new(&self.rules()?, &model.taps, self.scene(), self.request.steps, writer)?;
+        let outputs = match self.past {
+            Some((trace, calls)) => outputs(trace, calls, model)?,
+            None => Vec::new(),
+        };
+        let playback = self.past.map(|(trace, calls)| Playback::new(trace, calls));
+        let mut edits = Both(Maybe(playback), self.edits()?.beginning_at(calls));
+        let mut probe = Both(&mut edits, Both(recorder, Tick { bar, from: calls }));
+        let run = model.go_on(&self.request, &self.start, &outputs, &mut Pass::watched(&mut probe));
+        let Both(recorder, _) = probe.1;
+        let failed = edits.1.outcome().and(edits.0.0.as_mut().map_or(Ok(()), Playback::outcome)).err();
+        let outcome = failed.map_or(run.map_err(anyhow::Error::from), |error| Err(error.into()));
+        let error = outcome.as_ref().err().map(|error| error.to_string());
+        let ended = recorder.end(error);
+        let outcome = outcome.with_context(|| format!("{}: stopped, its record is kept", folder.display()))?;
+        let beyond_budget = ended?;
+        let trace = Trace::open(folder)?;
+        Ok(Recorded { outcome, trace, description: self.description, elapsed: began.elapsed(), beyond_budget })
+    }
+
+    fn rules(&self) -> Result<Capture> {
+        let rules: Vec<Rule> =
+            self.description.capture.iter().map(|text| Rule::parse(text)).collect::<Result<_, _>>()?;
+        for rule in &rules {
+            rule.check(self.model.taps.iter(), &self.scene())?;
+        }
+        Ok(Capture { rules, budget: self.description.budget })
+    }
+
+    fn edits(&self) -> Result<Edits> {
+        Ok(Edits::new(&self.description.cell.edits, &self.model.taps, self.description.words(), self.request.steps)?)
+    }
+
+    fn scene(&self) -> Scene {
+        let [_, height, width] = self.description.latents;
+        Scene { words: self.description.words(), latents: [height, width] }
+    }
+}
+
+/// What a recorded run began with.
+pub fn start(trace: &Trace, description: &Description) -> Result<Start> {
+    Ok(match description.fork.as_ref().and_then(|fork| fork.level) {
+        Some(level) => Start::Sample { level, sample: trace.get(tap::SAMPLE, 0, None)? },
+        None => Start::Noise,
+    })
+}
+
+/// The network's outputs of the first calls of a record.
+pub fn recorded_outputs(trace: &Trace, calls: usize) -> Result<Vec<Outputs>> {
+    let of = |tap: &str, call| trace.get(tap, call, None);
+    let both = |call| {
+        let (unconditional, conditional) = (of(tap::OUTPUT_UNCONDITIONAL, call)?, of(tap::OUTPUT_CONDITIONAL, call)?);
+        Ok(Outputs { unconditional, conditional })
+    };
+    (0..calls).map(both).collect()
+}
+
+fn outputs(trace: &Trace, calls: usize, model: &Model) -> Result<Vec<Outputs>> {
+    let to = |tensor: Tensor| tensor.to_device(model.device);
+    let recorded = recorded_outputs(trace, calls)?.into_iter();
+    Ok(recorded
+        .map(|Outputs { unconditional, conditional }| Outputs {
+            unconditional: to(unconditional),
+            conditional: to(conditional),
+        })
+        .collect())
+}
+
+/// A probe that may not be there.
+struct Maybe<P>(Option<P>);
+
+impl<P: Probe> Probe for Maybe<P> {
+    fn wants(&self, tap: &Tap, moment: &Moment) -> bool {
+        self.0.as_ref().is_some_and(|probe| probe.wants(tap, moment))
+    }
+
+    fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
+        match &mut self.0 {
+            Some(probe) => probe.visit(tap, moment, tensor),
+            None => tensor,
+        }
+    }
 }
 
 /// A probe that moves a progress bar.
-struct Tick<'a>(&'a ProgressBar);
+struct Tick<'a> {
+    bar: &'a ProgressBar,
+    from: usize,
+}
 
 impl Probe for Tick<'_> {
-    fn wants(&self, tap: &Tap) -> bool {
-        tap.name() == GUIDED
+    fn wants(&self, tap: &Tap, moment: &Moment) -> bool {
+        moment.call >= self.from && tap.name() == tap::OUTPUT_GUIDED
     }
 
     fn visit(&mut self, _: &Tap, _: Moment, tensor: Tensor) -> Tensor {
-        self.0.inc(1);
+        self.bar.inc(1);
         tensor
     }
 }
@@ -57,44 +241,17 @@ pub fn bar(calls: usize) -> ProgressBar {
     style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))
 }
 
-/// The columns of [`Recorded::table`].
-pub const COLUMNS: [&str; 7] = ["call", "t", "sigma", "rms_x", "rms_epsilon", "rms_epsilon_difference", "rms_denoised"];
-
-impl Recorded {
-    /// One row for each network call: its time and noise level, and the root mean squares of the sample
-    /// (`x0 + sigma * noise`), of the guided noise, of the difference that the prompt makes, and of the clean estimate.
-    pub fn table(&self) -> Vec<[f64; 7]> {
-        let calls = self.recorder.together([SAMPLE, UNCONDITIONAL, CONDITIONAL, GUIDED, DENOISED]);
-        let row = |(moment, [sample, unconditional, conditional, guided, denoised]): (Moment, [&Tensor; 5])| {
-            let difference = rms(&(conditional - unconditional));
-            [moment.call as f64, moment.t, moment.sigma, rms(sample), rms(guided), difference, rms(denoised)]
-        };
-        calls.into_iter().map(row).collect()
-    }
-
-    /// [`Recorded::table`] as CSV.
-    pub fn csv(&self) -> String {
-        let mut csv = COLUMNS.join(",") + "\n";
-        for row in self.table() {
-            let cells = row.map(|number| number.to_string());
-            let _ = writeln!(csv, "{}", cells.join(",")); // writing to a String does not fail
-        }
-        csv
-    }
-
-    /// About eight decoded clean estimates from the first call to the last, each with what it is.
-    pub fn previews(&self, model: &Model) -> (Vec<RgbImage>, Vec<String>) {
-        let estimates: Vec<_> = self.recorder.of_tap(DENOISED).collect();
-        let stride = estimates.len().div_ceil(8).max(1);
-        let last = estimates.len().saturating_sub(1);
-        let chosen = estimates.iter().enumerate().filter(|(index, _)| index % stride == 0 || *index == last);
-        chosen
-            .map(|(_, capture)| {
-                let picture = model.decode(&capture.tensor, &mut Pass::silent());
-                (pixels(&picture), format!("t = {:.0}", capture.moment.t))
-            })
-            .unzip()
-    }
+/// About eight decoded clean estimates from the first call to the last, each with what it is.
+pub fn previews(trace: &Trace, model: &Model) -> Result<(Vec<RgbImage>, Vec<String>)> {
+    let estimates: Vec<_> = trace.of_tap(tap::DENOISED).collect();
+    let stride = estimates.len().div_ceil(8).max(1);
+    let last = estimates.len().saturating_sub(1);
+    let chosen = estimates.iter().enumerate().filter(|(index, _)| index % stride == 0 || *index == last);
+    let decoded = chosen.map(|(_, entry)| {
+        let latents = trace.tensor(entry)?.to_device(model.device);
+        Ok((pixels(&model.decode(&latents, &mut Pass::silent())), format!("t = {:.0}", entry.t)))
+    });
+    Ok(decoded.collect::<Result<Vec<_>>>()?.into_iter().unzip())
 }
 
 /// A picture for the plotting crate.

@@ -3,11 +3,12 @@
 use crate::cell::Cell;
 use crate::figures::{self, Done};
 use crate::models;
-use crate::record::{bar, record};
+use crate::record::{Job, bar};
 use crate::spec::Spec;
-use crate::store::Store;
+use crate::store::{Store, trace_of};
 use anyhow::{Context, Result};
 use latentrace_pipeline::Model;
+use latentrace_trace::Layout;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -37,8 +38,9 @@ impl Run {
         let mut calls = Vec::new();
         for cell in &cells {
             let model = loaded.get(cell)?;
-            let request = cell.request(model)?;
-            calls.push(model.check(&request)?.calls());
+            let job = Job::new(model, cell)?.capturing(&spec.capture, spec.budget);
+            job.check()?;
+            calls.push(job.calls());
         }
         if self.dry_run {
             let total: usize = calls.iter().sum();
@@ -54,7 +56,7 @@ impl Run {
             println!("{}", spec.about);
         }
         let began = Instant::now();
-        let mut store = Store::open(&root)?;
+        let store = Store::open(&root)?;
         let keys: Vec<String> = cells.iter().map(|cell| store.key(cell)).collect::<Result<_>>()?;
         let missing = keys.iter().filter(|key| store.done(key).is_none()).count();
         if missing < cells.len() {
@@ -70,8 +72,10 @@ impl Run {
                 None => {
                     bar.set_message(label.clone());
                     let model = loaded.get(cell)?;
-                    let recorded = record(model, &cell.request(model)?, &bar)?;
-                    let folder = store.put(cell, key, &label, model, &recorded)?;
+                    let folder = store.begin()?;
+                    let job = Job::new(model, cell)?.capturing(&spec.capture, spec.budget);
+                    let recorded = job.record(&trace_of(folder.path()), Layout::WHOLE, &bar)?;
+                    let folder = store.put(folder, cell, key, &label, model, &recorded)?;
                     let line = format!(
                         "{label}: {:.1} s, {}",
                         recorded.elapsed.as_secs_f64(),

@@ -21,6 +21,11 @@ pub struct Spec {
     /// Fields that vary, each with its list of values, the last varying fastest.
     #[serde(default)]
     pub vary: Table,
+    /// What is kept of every run besides the sampler's values: `unet.**.attn2.probs | head_mean`.
+    #[serde(default)]
+    pub capture: Vec<String>,
+    /// How many bytes of it at most, for each run.
+    pub budget: Option<u64>,
     /// Columns of the grid, unless two fields vary: then, and without it, one for each value of the last of them.
     pub columns: Option<usize>,
 }

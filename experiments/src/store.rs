@@ -1,20 +1,22 @@
 //! Where the pictures of an experiment are kept.
 
 use crate::cell::Cell;
-use crate::record::{Recorded, pixels};
+use crate::record::{Recorded, pixels, previews};
+use crate::scalars::Scalars;
 use anyhow::{Context, Result};
 use latentrace_pipeline::Model;
-use latentrace_pipeline::nn::LIBTORCH;
+use latentrace_pipeline::nn::{LIBTORCH, replace};
 use latentrace_plot::{RgbImage, save_png, strip};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use tempfile::TempDir;
 
 /// The folder of one experiment: a folder for each cell, named for what varies and for the hash of all that can change
 /// its pixels. A cell's folder is written under a temporary name and renamed when it is whole, so what is there is done.
 pub struct Store {
     root: PathBuf,
-    hashes: HashMap<PathBuf, String>,
 }
 
 impl Store {
@@ -27,24 +29,15 @@ impl Store {
                 std::fs::remove_dir_all(entry.path()).ok(); // another process may have cleared it
             }
         }
-        Ok(Store { root: root.to_path_buf(), hashes: HashMap::new() })
+        Ok(Store { root: root.to_path_buf() })
     }
 
     /// The hash of everything that can change a cell's pixels: the cell, the model's files, libtorch.
-    pub fn key(&mut self, cell: &Cell) -> Result<String> {
-        let folder = cell.folder()?;
-        let model = match self.hashes.get(&folder) {
-            Some(hash) => hash.clone(),
-            None => {
-                let hash = hash(&folder)?;
-                self.hashes.insert(folder, hash.clone());
-                hash
-            }
-        };
+    pub fn key(&self, cell: &Cell) -> Result<String> {
         let mut about = serde_json::to_value(cell)?;
-        about["model"] = json!(model);
+        about["model"] = json!(hash(&cell.folder()?)?);
         about["libtorch"] = json!(LIBTORCH);
-        about["format"] = json!(1);
+        about["format"] = json!(2);
         Ok(blake3::hash(about.to_string().as_bytes()).to_hex()[..16].into())
     }
 
@@ -57,21 +50,31 @@ impl Store {
             .find(|path| path.file_name().is_some_and(|name| ours(&name.to_string_lossy())))
     }
 
-    /// Keeps a cell: its picture, its previews, its latents of every call, its numbers, and all its settings.
-    pub fn put(&self, cell: &Cell, key: &str, label: &str, model: &Model, recorded: &Recorded) -> Result<PathBuf> {
+    /// A folder for a cell that is about to be made; its record goes into [`trace_of`] it.
+    pub fn begin(&self) -> Result<TempDir> {
         let cells = self.root.join("cells");
-        let folder = tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            .tempdir_in(&cells)
-            .with_context(|| cells.display().to_string())?;
+        tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(&cells).with_context(|| cells.display().to_string())
+    }
+
+    /// Keeps a cell: beside its record its picture, its previews, its numbers, and all its settings.
+    pub fn put(
+        &self,
+        folder: TempDir,
+        cell: &Cell,
+        key: &str,
+        label: &str,
+        model: &Model,
+        recorded: &Recorded,
+    ) -> Result<PathBuf> {
+        let cells = self.root.join("cells");
         let at = |name: &str| folder.path().join(name);
         let about = provenance(cell, key, recorded);
         let text = [("Description".to_string(), cell.prompt.clone()), ("Latentrace".to_string(), about.to_string())];
         save_png(&at("image.png"), &pixels(&recorded.outcome.picture), &text)?;
-        let (images, captions) = recorded.previews(model);
+        let (images, captions) = previews(&recorded.trace, model)?;
         save_png(&at("previews.png"), &strip(&images, &captions, enlargement(&images)), &text)?;
-        latentrace_trace::write(&at("latents.safetensors"), &recorded.recorder.captures)?;
-        std::fs::write(at("steps.csv"), recorded.csv()).with_context(|| at("steps.csv").display().to_string())?;
+        let scalars = Scalars::of(&recorded.trace, &recorded.description)?.csv();
+        replace(&trace_of(folder.path()).join("scalars.csv"), scalars.as_bytes())?;
         let mut settings = about;
         settings["seconds"] = json!(recorded.elapsed.as_secs_f64());
         let settings = format!("{settings:#}\n");
@@ -133,11 +136,24 @@ pub fn slug(label: &str) -> String {
     slug
 }
 
-/// The hash of the files that decide what a checkpoint computes.
-fn hash(folder: &Path) -> Result<String> {
+/// The record of a cell.
+pub fn trace_of(cell: &Path) -> PathBuf {
+    cell.join("trace")
+}
+
+/// The hash of the files that decide what a checkpoint computes, made once for each folder.
+pub fn hash(folder: &Path) -> Result<String> {
+    static KNOWN: Mutex<Option<HashMap<PathBuf, String>>> = Mutex::new(None);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = known.get_or_insert_default();
+    if let Some(hash) = known.get(folder) {
+        return Ok(hash.clone());
+    }
     let mut hasher = blake3::Hasher::new();
     for path in Model::files(folder)? {
-        hasher.update_mmap(&path).with_context(|| path.display().to_string())?;
+        hasher.update_mmap_rayon(&path).with_context(|| path.display().to_string())?;
     }
-    Ok(hasher.finalize().to_hex().to_string())
+    let hash = hasher.finalize().to_hex().to_string();
+    known.insert(folder.into(), hash.clone());
+    Ok(hash)
 }

@@ -105,7 +105,7 @@ impl Watch {
 }
 
 impl Probe for Watch {
-    fn wants(&self, tap: &Tap) -> bool {
+    fn wants(&self, tap: &Tap, _: &Moment) -> bool {
         self.names.contains(tap.name())
     }
 

@@ -3,7 +3,7 @@
 use crate::fixture::{Fixture, Table, Watch, absolute, identical, list, open, root, threads, word};
 use latentrace::nn::Pass;
 use latentrace::nn::tch::{Kind, Tensor};
-use latentrace::pipeline::{Model, Request, SamplerTaps, Size};
+use latentrace::pipeline::{Model, Request, Size};
 use latentrace::schedulers::{Class, class_of};
 use serde_json::Value;
 
@@ -46,11 +46,10 @@ pub fn compare(model: &Model, fixture: &Fixture, case: &Value, table: &mut Table
             1 => word(case, "name").to_string(),
             _ => format!("{} seed {seed}", word(case, "name")),
         };
-        let taps = SamplerTaps::new();
+        let taps = &model.sampler;
         let mut watch = Watch::new([taps.sample.name().into(), taps.noise.name().into()]);
-        let outcome = model
-            .run(&request, &taps, &mut Pass::watched(&mut watch))
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let outcome =
+            model.run(&request, &mut Pass::watched(&mut watch)).unwrap_or_else(|error| panic!("{name}: {error}"));
         let (samples, noise) = (&watch.seen[taps.sample.name()], &watch.seen[taps.noise.name()]);
 
         let scale = case["scheduler"]["init_noise_sigma"].as_f64().unwrap();

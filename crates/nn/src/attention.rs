@@ -1,5 +1,6 @@
 //! Multi-head attention, fused unless somebody asks for its probabilities.
 
+use crate::shapes::is_shape_only;
 use crate::{Linear, Pass, Result, Tap, Weights};
 use tch::{Kind, Tensor};
 
@@ -71,7 +72,7 @@ impl Attention {
                 v: weights.tap("v"),
                 scores: weights.tap("scores"),
                 probs: weights.tap("probs"),
-                out: weights.tap("out"),
+                out: weights.residual_tap("out"),
             },
         })
     }
@@ -83,14 +84,17 @@ impl Attention {
         let v = pass.tap(&self.taps.v, self.split(self.to_v.forward(context)));
         let upcast = self.upcast && q.kind() != Kind::Double;
         let (q, k) = if upcast { (q.to_kind(Kind::Float), k.to_kind(Kind::Float)) } else { (q, k) };
-        let mixed = if pass.wants(&self.taps.probs) || pass.wants(&self.taps.scores) {
+        // The fused kernel has no form without numbers.
+        let by_steps = pass.wants(&self.taps.probs) || pass.wants(&self.taps.scores) || is_shape_only(&q);
+        let mixed = if by_steps {
             self.step_by_step(pass, &q, &k, &v)
         } else {
             let v = v.to_kind(q.kind());
             Tensor::scaled_dot_product_attention::<Tensor>(&q, &k, &v, None, 0.0, self.causal, None, false)
         };
         let joined = mixed.to_kind(x.kind()).transpose(1, 2).flatten(2, 3); // [batch, pixels, width]
-        pass.tap(&self.taps.out, self.to_out.forward(&joined))
+        let out = self.to_out.forward(&joined);
+        pass.tap_residual(&self.taps.out, out, || x.zeros_like())
     }
 
     /// The same as the fused kernel, by way of scores and probabilities that a probe can see and change.
@@ -98,8 +102,7 @@ impl Attention {
         let features = q.size()[3] as f64;
         let mut scores = q.matmul(&k.transpose(2, 3)) / features.sqrt(); // [batch, heads, pixels, tokens]
         if self.causal {
-            let (rows, columns) = (scores.size()[2], scores.size()[3]);
-            let later = Tensor::ones([rows, columns], (Kind::Bool, scores.device())).triu(1);
+            let later = scores.get(0).get(0).ones_like().triu(1).to_kind(Kind::Bool); // [pixels, tokens]
             scores = scores.masked_fill(&later, f64::NEG_INFINITY);
         }
         let scores = pass.tap(&self.taps.scores, scores);
@@ -121,7 +124,7 @@ mod tests {
 
     struct Watch(Vec<Tensor>);
     impl Probe for Watch {
-        fn wants(&self, tap: &Tap) -> bool {
+        fn wants(&self, tap: &Tap, _: &Moment) -> bool {
             tap.name().ends_with("probs")
         }
         fn visit(&mut self, _: &Tap, _: Moment, tensor: Tensor) -> Tensor {

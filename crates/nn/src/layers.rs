@@ -1,5 +1,9 @@
-//! The plain layers: linear, convolution, the two norms, and activations.
+//! The plain layers: linear, convolution, the two norms, a table, and activations.
+//!
+//! libtorch has no form of the convolution, the norms and the table for tensors without numbers, so these say their
+//! shape themselves, see [`shape_only`].
 
+use crate::shapes::{is_shape_only, shape_only};
 use crate::{Config, Init, Result, Weights};
 use tch::Tensor;
 
@@ -58,7 +62,19 @@ impl Conv2d {
 
     /// `[batch, inputs, height, width]` to `[batch, outputs, ..]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
+        if is_shape_only(x) {
+            return self.shape(x);
+        }
         x.conv2d(&self.weight, Some(&self.bias), [self.stride; 2], [self.padding; 2], [1, 1], 1)
+    }
+}
+
+impl Conv2d {
+    /// The output's shape.
+    fn shape(&self, x: &Tensor) -> Tensor {
+        let (size, kernel) = (x.size(), self.weight.size());
+        let side = |axis: usize| (size[axis] + 2 * self.padding - kernel[axis]) / self.stride + 1;
+        shape_only(&[size[0], kernel[0], side(2), side(3)], x.kind())
     }
 }
 
@@ -86,6 +102,9 @@ impl GroupNorm {
 
     /// `[batch, channels, ..]`, shape kept.
     pub fn forward(&self, x: &Tensor) -> Tensor {
+        if is_shape_only(x) {
+            return x.empty_like();
+        }
         x.group_norm(self.groups, Some(&self.weight), Some(&self.bias), self.eps, true)
     }
 }
@@ -112,7 +131,44 @@ impl LayerNorm {
 
     /// `[.., width]`, shape kept.
     pub fn forward(&self, x: &Tensor) -> Tensor {
+        if is_shape_only(x) {
+            return x.empty_like();
+        }
         x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), self.eps, true)
+    }
+}
+
+/// Rows of a table, by their numbers.
+pub struct Embedding {
+    weight: Tensor,
+}
+
+impl Embedding {
+    /// Reads a table of `rows` rows.
+    ///
+    /// # Errors
+    /// The tensor is missing or has another shape.
+    pub fn load(weights: &Weights, rows: i64, width: i64) -> Result<Embedding> {
+        Ok(Embedding { weight: weights.tensor("weight", &[rows, width], Init::Normal(0.02))? })
+    }
+
+    /// Numbers `[batch, tokens]` to `[batch, tokens, width]`.
+    pub fn forward(&self, numbers: &Tensor) -> Tensor {
+        if is_shape_only(numbers) {
+            let shape = [numbers.size(), self.weight.size()[1..].to_vec()].concat();
+            return shape_only(&shape, self.weight.kind()); // libtorch looks nothing up without numbers
+        }
+        Tensor::embedding(&self.weight, numbers, -1, false, false)
+    }
+
+    /// The first rows, `[rows, width]`.
+    pub fn first(&self, rows: i64) -> Tensor {
+        self.weight.slice(0, 0, rows, 1)
+    }
+
+    /// The whole table, `[rows, width]`.
+    pub fn table(&self) -> &Tensor {
+        &self.weight
     }
 }
 

@@ -17,6 +17,7 @@ pub struct ResnetBlock {
 struct Taps {
     norm1: Tap,
     conv1: Tap,
+    time_emb_proj: Option<Tap>,
     norm2: Tap,
     conv2: Tap,
     out: Tap,
@@ -59,9 +60,10 @@ impl ResnetBlock {
             taps: Taps {
                 norm1: weights.tap("norm1"),
                 conv1: weights.tap("conv1"),
+                time_emb_proj: time.map(|_| weights.tap("time_emb_proj")),
                 norm2: weights.tap("norm2"),
                 conv2: weights.tap("conv2"),
-                out: weights.tap("out"),
+                out: weights.residual_tap("out"),
             },
         })
     }
@@ -69,16 +71,20 @@ impl ResnetBlock {
     /// `x` `[batch, inputs, height, width]` and the activated time embedding `[batch or 1, time]`.
     pub fn forward(&self, pass: &mut Pass, x: &Tensor, time: Option<&Tensor>) -> Tensor {
         let h = pass.tap(&self.taps.norm1, self.norm1.forward(x)).silu();
-        let mut h = pass.tap(&self.taps.conv1, self.conv1.forward(&h));
-        if let (Some(projection), Some(time)) = (&self.time_emb_proj, time) {
-            h += projection.forward(time).unsqueeze(-1).unsqueeze(-1); // [batch or 1, outputs, 1, 1]
-        }
+        let h = self.with_time(pass, self.conv1.forward(&h), time);
         let h = pass.tap(&self.taps.norm2, self.norm2.forward(&h)).silu();
         let h = pass.tap(&self.taps.conv2, self.conv2.forward(&h));
-        let out = match &self.conv_shortcut {
-            Some(shortcut) => shortcut.forward(x) + h,
-            None => x + h,
+        let shortcut = self.conv_shortcut.as_ref().map_or_else(|| x.shallow_clone(), |conv| conv.forward(x));
+        pass.tap_residual(&self.taps.out, &shortcut + h, || shortcut.shallow_clone())
+    }
+
+    /// The first convolution's output, with the time embedding added.
+    fn with_time(&self, pass: &mut Pass, h: Tensor, time: Option<&Tensor>) -> Tensor {
+        let h = pass.tap(&self.taps.conv1, h);
+        let (Some(projection), Some(tap), Some(time)) = (&self.time_emb_proj, &self.taps.time_emb_proj, time) else {
+            return h;
         };
-        pass.tap(&self.taps.out, out)
+        let time = pass.tap(tap, projection.forward(time)); // [batch or 1, outputs]
+        h + time.unsqueeze(-1).unsqueeze(-1)
     }
 }

@@ -17,6 +17,10 @@ pub trait Source {
     fn has(&self, name: &str) -> bool;
     /// The names that were never read.
     fn unread(&self) -> Vec<String>;
+    /// Brings a tensor that was not read from here to where the others are.
+    fn place(&self, tensor: Tensor, device: Device) -> Tensor {
+        tensor.to_device(device)
+    }
 }
 
 /// How a tensor begins when it is not read from a file.

@@ -1,5 +1,6 @@
 //! Taps: named places in a forward pass, and the probes that watch or edit what goes through them.
 
+use crate::{Moment, Rows};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tch::Tensor;
@@ -27,6 +28,11 @@ impl<'a> Pass<'a> {
         self.moment = moment;
     }
 
+    /// Says what the rows of the tensors that follow stand for.
+    pub fn set_rows(&mut self, rows: Rows) {
+        self.moment.rows = rows;
+    }
+
     /// Where in a run this pass stands.
     pub fn moment(&self) -> Moment {
         self.moment
@@ -36,40 +42,120 @@ impl<'a> Pass<'a> {
     /// only when somebody looks.
     #[inline]
     pub fn wants(&self, tap: &Tap) -> bool {
-        self.probe.as_ref().is_some_and(|probe| probe.wants(tap))
+        self.probe.as_ref().is_some_and(|probe| probe.wants(tap, &self.moment))
     }
 
     /// Moves a tensor through a tap: what comes back is what the network goes on with.
     #[inline]
     pub fn tap(&mut self, tap: &Tap, tensor: Tensor) -> Tensor {
         match &mut self.probe {
-            Some(probe) if probe.wants(tap) => probe.visit(tap, self.moment, tensor),
+            Some(probe) if probe.wants(tap, &self.moment) => probe.visit(tap, self.moment, tensor),
             _ => tensor,
+        }
+    }
+
+    /// Moves a module's output through its tap, where `without` is what would be there if the module added nothing: a
+    /// probe may have the module left out.
+    #[inline]
+    pub fn tap_residual(&mut self, tap: &Tap, tensor: Tensor, without: impl Fn() -> Tensor) -> Tensor {
+        match &mut self.probe {
+            Some(probe) if probe.wants(tap, &self.moment) => {
+                let tensor = probe.leave_out(tap, self.moment, tensor, &without);
+                probe.visit(tap, self.moment, tensor)
+            }
+            _ => tensor,
+        }
+    }
+
+    /// Runs `work` with a second probe behind this pass's own, which sees what the first returns.
+    pub fn with<T>(&mut self, probe: &mut dyn Probe, work: impl FnOnce(&mut Pass) -> T) -> T {
+        let moment = self.moment;
+        match &mut self.probe {
+            Some(first) => {
+                let mut both = Both(&mut **first, probe);
+                work(&mut Pass { probe: Some(&mut both), moment })
+            }
+            None => work(&mut Pass { probe: Some(probe), moment }),
         }
     }
 }
 
 /// Watches or edits the tensors of a forward pass.
 pub trait Probe {
-    /// Whether this probe asks for the tensors of `tap`. Called for every tap of every pass: keep it cheap.
-    fn wants(&self, tap: &Tap) -> bool;
+    /// Whether this probe asks for the tensors of `tap` at this moment. Called for every tap of every pass: keep it
+    /// cheap.
+    fn wants(&self, tap: &Tap, moment: &Moment) -> bool;
     /// Receives a tensor and returns what the network goes on with: the same one, to watch; another, to intervene.
     fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor;
+    /// Receives the output of a module that it wants, before [`Probe::visit`], with what would be there `without` the
+    /// module (see [`Tap::is_residual`]), and returns one of the two or a mixture.
+    fn leave_out(&mut self, _: &Tap, _: Moment, tensor: Tensor, _without: &dyn Fn() -> Tensor) -> Tensor {
+        tensor
+    }
 }
 
-/// A named place in a forward pass. Its name is the checkpoint's path plus one word, such as
-/// `unet.mid_block.attentions.0.transformer_blocks.0.attn2.probs`.
+/// Two probes in turn: the second sees what the first returns.
+pub struct Both<A, B>(pub A, pub B);
+
+impl<A: Probe, B: Probe> Probe for Both<A, B> {
+    fn wants(&self, tap: &Tap, moment: &Moment) -> bool {
+        self.0.wants(tap, moment) || self.1.wants(tap, moment)
+    }
+
+    fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
+        let tensor = if self.0.wants(tap, &moment) { self.0.visit(tap, moment, tensor) } else { tensor };
+        if self.1.wants(tap, &moment) { self.1.visit(tap, moment, tensor) } else { tensor }
+    }
+
+    fn leave_out(&mut self, tap: &Tap, moment: Moment, tensor: Tensor, without: &dyn Fn() -> Tensor) -> Tensor {
+        let leave_out = |probe: &mut dyn Probe, tensor| match probe.wants(tap, &moment) {
+            true => probe.leave_out(tap, moment, tensor, without),
+            false => tensor,
+        };
+        let tensor = leave_out(&mut self.0, tensor);
+        leave_out(&mut self.1, tensor)
+    }
+}
+
+impl<P: Probe + ?Sized> Probe for &mut P {
+    fn wants(&self, tap: &Tap, moment: &Moment) -> bool {
+        (**self).wants(tap, moment)
+    }
+
+    fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
+        (**self).visit(tap, moment, tensor)
+    }
+
+    fn leave_out(&mut self, tap: &Tap, moment: Moment, tensor: Tensor, without: &dyn Fn() -> Tensor) -> Tensor {
+        (**self).leave_out(tap, moment, tensor, without)
+    }
+}
+
+/// A named place in a forward pass. Its name is the checkpoint's path of a layer, or that of a module plus one word, such
+/// as `unet.mid_block.attentions.0.transformer_blocks.0.attn2.probs`.
 #[derive(Clone, Debug)]
 pub struct Tap {
     id: u32,
     name: Arc<str>,
+    residual: bool,
 }
 
 impl Tap {
     /// A tap with a name of its own, for values that belong to no module (`sampler.denoised`).
     pub fn named(name: impl Into<Arc<str>>) -> Tap {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        Tap { id: NEXT.fetch_add(1, Ordering::Relaxed), name: name.into() }
+        Tap { id: NEXT.fetch_add(1, Ordering::Relaxed), name: name.into(), residual: false }
+    }
+
+    /// The same tap, of a module that may be left out.
+    pub(crate) fn residual(self) -> Tap {
+        Tap { residual: true, ..self }
+    }
+
+    /// Whether this is the output of a module that adds to a stream: without its addition the stream goes on, so the
+    /// module may be left out.
+    pub fn is_residual(&self) -> bool {
+        self.residual
     }
 
     /// The full name.
@@ -83,17 +169,6 @@ impl Tap {
     }
 }
 
-/// Where in a run a tensor belongs.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Moment {
-    /// The network call, counted from 0.
-    pub call: usize,
-    /// The network's time.
-    pub t: f64,
-    /// The noise level, in `x = x0 + sigma * noise`.
-    pub sigma: f64,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,7 +176,7 @@ mod tests {
 
     struct Double;
     impl Probe for Double {
-        fn wants(&self, tap: &Tap) -> bool {
+        fn wants(&self, tap: &Tap, _: &Moment) -> bool {
             tap.name().ends_with("out")
         }
         fn visit(&mut self, _: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
@@ -120,6 +195,36 @@ mod tests {
         assert_eq!(pass.tap(&probs, one()).double_value(&[0]), 1.0);
         assert!(pass.wants(&out) && !pass.wants(&probs));
         assert!(out.id() != probs.id());
+    }
+
+    struct Without;
+    impl Probe for Without {
+        fn wants(&self, _: &Tap, moment: &Moment) -> bool {
+            moment.call == 1
+        }
+        fn visit(&mut self, _: &Tap, _: Moment, tensor: Tensor) -> Tensor {
+            tensor + 1.0
+        }
+        fn leave_out(&mut self, _: &Tap, _: Moment, _: Tensor, without: &dyn Fn() -> Tensor) -> Tensor {
+            without()
+        }
+    }
+
+    #[test]
+    fn a_module_is_left_out_when_a_probe_says_so_and_probes_go_in_turn() {
+        let out = Tap::named("a.out").residual();
+        let one = || Tensor::ones([1], (Kind::Float, Device::Cpu));
+        let (mut first, mut second) = (Without, Double);
+        let mut both = Both(&mut first, &mut second);
+        let mut pass = Pass::watched(&mut both);
+        let mut at = |call| {
+            pass.set_moment(Moment { call, ..Moment::default() });
+            pass.tap_residual(&out, one() * 8.0, || one() * 2.0).double_value(&[])
+        };
+        assert_eq!(at(1), 3.0, "left out, one added, times one");
+        assert_eq!(at(3), 24.0, "only the second looks");
+        let alone = Pass::silent().with(&mut Double, |pass| pass.tap(&out, one()).double_value(&[]));
+        assert_eq!(alone, 0.0, "at call 0");
     }
 
     #[test]

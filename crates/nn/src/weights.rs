@@ -1,5 +1,6 @@
 //! A place in a checkpoint, from which a module reads its tensors.
 
+use crate::shapes::Shapes;
 use crate::source::{Files, Fresh};
 use crate::{Init, Result, Source, Tap};
 use std::cell::RefCell;
@@ -40,6 +41,12 @@ impl Weights {
         Weights::from_source(part, Rc::new(fresh), kind, device)
     }
 
+    /// Weights that have only shapes: a forward pass through them computes nothing and takes no memory, and still every
+    /// tap sees the shape of its tensor. What goes in must be [`shape_only`](crate::shape_only) as well.
+    pub fn shapes(part: &str, kind: Kind) -> Weights {
+        Weights::from_source(part, Rc::new(Shapes), kind, Device::Cpu)
+    }
+
     /// Weights to train, begun from a seed, with the list of what the modules made of them.
     pub fn trainable(part: &str, seed: u64, device: Device) -> (Weights, Variables) {
         let fresh = Rc::new(Fresh { seed, trainable: true, made: RefCell::default() });
@@ -74,6 +81,18 @@ impl Weights {
         let tap = Tap::named(format!("{}.{}", self.root.part, self.name(word)));
         self.root.taps.borrow_mut().push(tap.clone());
         tap
+    }
+
+    /// The same, for the output of a module that may be left out, see [`Tap::is_residual`].
+    pub fn residual_tap(&self, word: &str) -> Tap {
+        let tap = Tap::named(format!("{}.{}", self.root.part, self.name(word))).residual();
+        self.root.taps.borrow_mut().push(tap.clone());
+        tap
+    }
+
+    /// A tensor that a module computes for itself, brought to where its weights are.
+    pub fn place(&self, tensor: Tensor) -> Tensor {
+        self.root.source.place(tensor, self.root.device)
     }
 
     /// Every tap made so far, in the order of loading.

@@ -1,5 +1,6 @@
 //! A checkpoint folder in the diffusers layout, read into its networks.
 
+use crate::SamplerTaps;
 use crate::error::{Error, Result, file};
 use latentrace_nn::tch::{self, Kind};
 use latentrace_nn::{Config, Tap, Weights};
@@ -27,7 +28,9 @@ pub struct Model {
     pub vae_config: VaeConfig,
     /// The scheduler configuration of the folder.
     pub scheduler: schedulers::Config,
-    /// Every tap of the three networks, in the order of loading.
+    /// The doors of the sampler's values.
+    pub sampler: SamplerTaps,
+    /// Every tap: of the three networks in the order of loading, then the sampler's.
     pub taps: Vec<Tap>,
     /// Tensors in the folder's files that no network read, as `part: name`.
     pub unread: Vec<String>,
@@ -71,7 +74,7 @@ pub enum Device {
 }
 
 impl Dtype {
-    fn kind(self) -> Kind {
+    pub(crate) fn kind(self) -> Kind {
         match self {
             Dtype::F32 => Kind::Float,
             Dtype::F16 => Kind::Half,
@@ -100,17 +103,8 @@ impl Model {
     /// A file is missing, garbled or of another shape than its configuration says; or a configuration value is not
     /// supported.
     pub fn open(folder: &Path, options: Options) -> Result<Model> {
-        let index = folder.join("model_index.json");
-        if !index.is_file() {
-            let hint = "hint: a checkpoint is a folder in the diffusers layout, with unet, vae, text_encoder, tokenizer and scheduler";
-            let what = if folder.is_dir() { "no model_index.json in this folder" } else { "no such folder" };
-            return Err(file(folder, format!("{what}\n{hint}")));
-        }
+        let Parts { text: text_config, unet: unet_config, vae: vae_config } = Parts::read(folder)?;
         let (kind, device) = (options.dtype.kind(), options.device.find()?);
-        let text_config = TextConfig::read(&config(folder, "text_encoder")?)?;
-        let unet_config = UnetConfig::read(&config(folder, "unet")?)?;
-        let vae_config = VaeConfig::read(&config(folder, "vae")?)?;
-        agree(folder, &text_config, &unet_config, &vae_config)?;
         let scheduler = scheduler(&folder.join("scheduler/scheduler_config.json"))?;
         let length = usize::try_from(text_config.max_position_embeddings).unwrap_or(usize::MAX);
         let tokenizer = Tokenizer::open(&folder.join("tokenizer"), length)?;
@@ -129,6 +123,7 @@ impl Model {
             unet_config,
             vae_config,
             scheduler,
+            sampler: SamplerTaps::new(),
             taps: Vec::new(),
             unread: Vec::new(),
             device,
@@ -137,6 +132,7 @@ impl Model {
             model.taps.extend(weights.taps());
             model.unread.extend(weights.unread().into_iter().map(|name| format!("{part}: {name}")));
         }
+        model.taps.extend(model.sampler.all().into_iter().cloned());
         Ok(model)
     }
 
@@ -155,6 +151,28 @@ impl Model {
         files.extend(weight_files(folder, "unet", "diffusion_pytorch_model")?);
         files.extend(weight_files(folder, "vae", "diffusion_pytorch_model")?);
         Ok(files)
+    }
+}
+
+/// The configurations of a checkpoint's networks, which fit each other.
+pub(crate) struct Parts {
+    pub(crate) text: TextConfig,
+    pub(crate) unet: UnetConfig,
+    pub(crate) vae: VaeConfig,
+}
+
+impl Parts {
+    pub(crate) fn read(folder: &Path) -> Result<Parts> {
+        if !folder.join("model_index.json").is_file() {
+            let hint = "hint: a checkpoint is a folder in the diffusers layout, with unet, vae, text_encoder, tokenizer and scheduler";
+            let what = if folder.is_dir() { "no model_index.json in this folder" } else { "no such folder" };
+            return Err(file(folder, format!("{what}\n{hint}")));
+        }
+        let text = TextConfig::read(&config(folder, "text_encoder")?)?;
+        let unet = UnetConfig::read(&config(folder, "unet")?)?;
+        let vae = VaeConfig::read(&config(folder, "vae")?)?;
+        agree(folder, &text, &unet, &vae)?;
+        Ok(Parts { text, unet, vae })
     }
 }
 

@@ -1,121 +1,88 @@
 //! The one executor: it runs any plan on tensors, and moves the sampler's values through their taps.
 
+use crate::SamplerTaps;
 use crate::error::{Error, Result};
-use crate::guidance::{Guided, Outputs};
+use crate::guidance::{Network, Outputs};
 use crate::noise::Draws;
-use crate::tripwire::fault;
-use latentrace_nn::tch::{Kind, Tensor};
+use crate::tripwire::{FirstFault, fault};
+use latentrace_nn::tch::Tensor;
 use latentrace_nn::{Moment, Pass, Tap};
-use latentrace_schedulers::{Form, Limit, Op, Plan, Prediction, Step, Val};
-
-/// The taps of the sampler's own values, each `[1, 4, height, width]` in f32. Samples are in
-/// `x = x0 + sigma * noise`.
-pub struct SamplerTaps {
-    /// The sample that a call is about. An edit changes what the sampler goes on with.
-    pub sample: Tap,
-    /// The network's predicted noise without the prompt. An edit changes the network's output.
-    pub unconditional: Tap,
-    /// The network's predicted noise with the prompt. An edit changes the network's output.
-    pub conditional: Tap,
-    /// The predicted noise after guidance. An edit changes the output that the sampler goes on with.
-    pub guided: Tap,
-    /// The clean estimate, after any clipping. An edit changes it for samplers that go on from it.
-    pub denoised: Tap,
-    /// The normal numbers that were drawn; the first are the start.
-    pub noise: Tap,
-}
-
-impl SamplerTaps {
-    /// Makes the taps of one run.
-    pub fn new() -> SamplerTaps {
-        SamplerTaps {
-            sample: Tap::named("sampler.sample"),
-            unconditional: Tap::named("sampler.epsilon.unconditional"),
-            conditional: Tap::named("sampler.epsilon.conditional"),
-            guided: Tap::named("sampler.epsilon.guided"),
-            denoised: Tap::named("sampler.denoised"),
-            noise: Tap::named("sampler.noise"),
-        }
-    }
-}
-
-impl Default for SamplerTaps {
-    fn default() -> SamplerTaps {
-        SamplerTaps::new()
-    }
-}
+use latentrace_schedulers::{Form, Level, Limit, Op, Plan, Prediction, Val};
 
 /// A plan being run.
 pub(crate) struct Execution<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) prediction: Prediction,
-    pub(crate) network: &'a Guided<'a>,
+    pub(crate) guidance: f64,
     pub(crate) taps: &'a SamplerTaps,
-    /// The image's latents for [`Op::Given`].
-    pub(crate) given: Option<Tensor>,
+    /// What [`Op::Given`] stands for.
+    pub(crate) given: Option<&'a Tensor>,
 }
 
 impl Execution<'_> {
-    /// Runs the plan; a value is dropped after its last use. Sums are f32 whatever the network runs in.
-    pub(crate) fn run(&self, draws: &mut Draws, pass: &mut Pass) -> Result<Tensor> {
+    /// Runs the plan; a value is dropped after its last use. Sums are f32 whatever the network runs in. Ends early, with
+    /// `None`, where the network has no more outputs.
+    pub(crate) fn run(&self, network: &mut dyn Network, draws: &mut Draws, pass: &mut Pass) -> Result<Option<Tensor>> {
         let ops = self.plan.ops();
         let mut values: Vec<Option<Tensor>> = Vec::with_capacity(ops.len());
         let mut call = 0;
         for (index, (op, done)) in ops.iter().zip(self.plan.last_uses()).enumerate() {
             pass.set_moment(self.moment(call));
-            let this = Val(index as u32);
             let value = match op {
-                Op::Given => self.given.as_ref().map(Tensor::shallow_clone).ok_or_else(missing)?,
+                Op::Given => self.given.map(Tensor::shallow_clone).ok_or_else(missing)?,
                 Op::Noise => pass.tap(&self.taps.noise, draws.next().ok_or_else(missing)?),
-                Op::Eval { input, t } => {
-                    let step = &self.plan.steps()[call];
-                    let output = self.call(pass, &sum(input, &values)?, *t, step, &values, call)?;
+                Op::Eval { input, .. } => {
+                    let input = sum(input, &values)?;
+                    let sample = value(&values, self.plan.steps()[call].sample)?;
+                    let Some(output) = self.call(network, pass, call, &input, sample)? else { return Ok(None) };
                     call += 1;
                     output
                 }
                 Op::Sum(form) => sum(form, &values)?,
                 Op::Clip { of, limit } => clip(value(&values, *of)?, *limit),
             };
-            values.push(Some(self.seen(pass, this, value, call)));
+            values.push(Some(self.seen(pass, Val(index as u32), value, call)));
             done.into_iter().for_each(|val| values[val.0 as usize] = None);
         }
-        values.swap_remove(self.plan.result().0 as usize).ok_or_else(missing)
+        let latents = values.swap_remove(self.plan.result().0 as usize).ok_or_else(missing)?;
+        Ok(Some(pass.tap(&self.taps.latents, latents)))
     }
 
-    /// One network call: both outputs, guided, through the taps of the predicted noise.
+    /// One network call: both outputs, guided, through their taps.
     fn call(
         &self,
+        network: &mut dyn Network,
         pass: &mut Pass,
-        input: &Tensor,
-        t: f64,
-        step: &Step,
-        values: &[Option<Tensor>],
         call: usize,
-    ) -> Result<Tensor> {
-        let sample = value(values, step.sample)?;
-        let outputs = self.network.outputs(pass, input, t);
+        input: &Tensor,
+        sample: &Tensor,
+    ) -> Result<Option<Tensor>> {
+        let level = self.plan.steps()[call].level;
+        let Some(outputs) = network.outputs(pass, call, input, level.t) else { return Ok(None) };
+        let taps = self.taps;
+        let mut door = |noise: &Tap, output: &Tap, tensor| {
+            let tensor = self.as_noise(pass, noise, tensor, sample, level.sigma);
+            pass.tap(output, tensor)
+        };
         let outputs = Outputs {
-            unconditional: self.as_noise(pass, &self.taps.unconditional, outputs.unconditional, sample, step),
-            conditional: self.as_noise(pass, &self.taps.conditional, outputs.conditional, sample, step),
+            unconditional: door(&taps.unconditional, &taps.output_unconditional, outputs.unconditional),
+            conditional: door(&taps.conditional, &taps.output_conditional, outputs.conditional),
         };
-        let guided = self.as_noise(pass, &self.taps.guided, self.network.guide(&outputs), sample, step);
-        let Some(found) = fault(&guided) else { return Ok(guided) };
-        let (tap, found) =
-            self.network.first_fault(input, t).unwrap_or_else(|| (self.taps.guided.name().to_string(), found));
-        let hint = match self.network.unet.kind() {
-            Kind::Half => "f16 holds nothing above 65504; try --dtype f32 or bf16",
-            _ => "the checkpoint's weights, or the guidance, are too large",
-        };
-        Err(Error::NotFinite { tap, found, call, t, hint })
+        let guided = door(&taps.guided, &taps.output, outputs.guide(self.guidance));
+        let Some(found) = fault(&guided) else { return Ok(Some(guided)) };
+        let mut first = FirstFault::default();
+        pass.with(&mut first, |pass| network.outputs(pass, call, input, level.t));
+        let (tap, found) = first.found.unwrap_or_else(|| (taps.output.name().to_string(), found));
+        Err(Error::NotFinite { tap, found, call, t: level.t, hint: network.hint() })
     }
 
     /// Moves a network output through a tap as the noise it predicts. The conversion `eps = a x + b output` is made only
     /// for a probe that looks, and undone only for one that edits, so that looking changes no bit.
-    fn as_noise(&self, pass: &mut Pass, tap: &Tap, output: Tensor, sample: &Tensor, step: &Step) -> Tensor {
+    fn as_noise(&self, pass: &mut Pass, tap: &Tap, output: Tensor, sample: &Tensor, sigma: f64) -> Tensor {
         if !pass.wants(tap) {
             return output;
         }
-        let (a, b) = self.prediction.epsilon(step.level.sigma);
+        let (a, b) = self.prediction.epsilon(sigma);
         let noise = if (a, b) == (0.0, 1.0) { output.shallow_clone() } else { sample * a + &output * b };
         let address = noise.data_ptr();
         let after = pass.tap(tap, noise);
@@ -136,10 +103,16 @@ impl Execution<'_> {
     }
 
     fn moment(&self, call: usize) -> Moment {
-        let steps = self.plan.steps();
-        let level = steps[call.min(steps.len() - 1)].level;
-        Moment { call, t: level.t, sigma: level.sigma }
+        moment(self.plan, call)
     }
+}
+
+/// Where the values of a call belong.
+pub fn moment(plan: &Plan, call: usize) -> Moment {
+    let call = call.min(plan.steps().len() - 1);
+    let step = plan.steps()[call];
+    let Level { t, sigma } = step.level;
+    Moment { call, step: step.index, evaluation: step.evaluation, t, sigma, ..Moment::default() }
 }
 
 fn sum(form: &Form, values: &[Option<Tensor>]) -> Result<Tensor> {
@@ -172,7 +145,7 @@ fn value(values: &[Option<Tensor>], val: Val) -> Result<&Tensor> {
 }
 
 /// A plan that uses a value which it has not made, or has dropped.
-fn missing() -> Error {
+pub(crate) fn missing() -> Error {
     Error::Range { field: "plan", expected: "values made before they are used".into(), found: "none".into() }
 }
 

@@ -1,47 +1,82 @@
-//! Classifier-free guidance.
+//! Classifier-free guidance, and where the outputs it mixes come from.
 
-use crate::tripwire;
-use latentrace_nn::Pass;
 use latentrace_nn::tch::{Kind, Tensor};
+use latentrace_nn::{Pass, Rows};
 use latentrace_unet::Unet;
 
-/// The network under guidance: `u + w (c - u)` of its outputs without and with the prompt (Ho and Salimans 2022,
-/// equation 6, in the scale that papers on latent diffusion use: 1 is no guidance, and every real number is run).
+/// The network's two outputs for one sample, `[1, 4, height, width]` each, in f32.
+#[derive(Debug)]
+pub struct Outputs {
+    /// Without the prompt.
+    pub unconditional: Tensor,
+    /// With the prompt.
+    pub conditional: Tensor,
+}
+
+impl Outputs {
+    /// What the sampler goes on with: `u + w (c - u)` (Ho and Salimans 2022, equation 6, in the scale that papers on latent
+    /// diffusion use: 1 is no guidance, and every real number is run).
+    pub fn guide(&self, guidance: f64) -> Tensor {
+        &self.unconditional + (&self.conditional - &self.unconditional) * guidance
+    }
+}
+
+/// What a plan calls.
+pub(crate) trait Network {
+    /// Both outputs for the input `[1, 4, height, width]` of a call at time `t`, or `None` where there are no more.
+    fn outputs(&mut self, pass: &mut Pass, call: usize, input: &Tensor, t: f64) -> Option<Outputs>;
+
+    /// What to try when an output is not finite.
+    fn hint(&self) -> &'static str;
+}
+
+/// The UNet, between two texts.
 pub(crate) struct Guided<'a> {
     pub(crate) unet: &'a Unet,
     /// `[1, tokens, features]`
     pub(crate) unconditional: Tensor,
     /// `[1, tokens, features]`
     pub(crate) conditional: Tensor,
-    pub(crate) guidance: f64,
 }
 
-/// The network's two outputs, `[1, 4, height, width]` each, in f32.
-pub(crate) struct Outputs {
-    pub(crate) unconditional: Tensor,
-    pub(crate) conditional: Tensor,
-}
-
-impl Guided<'_> {
-    /// Both outputs for one sample `[1, 4, height, width]`, in one batch.
-    pub(crate) fn outputs(&self, pass: &mut Pass, sample: &Tensor, t: f64) -> Outputs {
+impl Network for Guided<'_> {
+    /// Both outputs in one batch.
+    fn outputs(&mut self, pass: &mut Pass, _: usize, input: &Tensor, t: f64) -> Option<Outputs> {
         let both = |tensor: &Tensor| Tensor::cat(&[tensor, tensor], 0).to_kind(self.unet.kind());
         let text = Tensor::cat(&[&self.unconditional, &self.conditional], 0);
         let times = Tensor::from_slice(&[t as f32]).to_device(self.unet.device());
-        let outputs = self.unet.forward(pass, &both(sample), &times, &text).to_kind(Kind::Float);
-        Outputs { unconditional: outputs.narrow(0, 0, 1), conditional: outputs.narrow(0, 1, 1) }
+        pass.set_rows(Rows::Branches);
+        let outputs = self.unet.forward(pass, &both(input), &times, &text).to_kind(Kind::Float);
+        pass.set_rows(Rows::Images);
+        Some(Outputs { unconditional: outputs.narrow(0, 0, 1), conditional: outputs.narrow(0, 1, 1) })
     }
 
-    /// The output that the sampler goes on with.
-    pub(crate) fn guide(&self, outputs: &Outputs) -> Tensor {
-        let Outputs { unconditional, conditional } = outputs;
-        unconditional + (conditional - unconditional) * self.guidance
+    fn hint(&self) -> &'static str {
+        match self.unet.kind() {
+            Kind::Half => "f16 holds nothing above 65504; try --dtype f32 or bf16",
+            _ => "the checkpoint's weights, the guidance or an edit are too large",
+        }
+    }
+}
+
+/// Outputs that are known, and after them those of another network.
+pub(crate) struct Past<'a> {
+    pub(crate) outputs: &'a [Outputs],
+    pub(crate) then: Option<&'a mut dyn Network>,
+}
+
+impl Network for Past<'_> {
+    fn outputs(&mut self, pass: &mut Pass, call: usize, input: &Tensor, t: f64) -> Option<Outputs> {
+        match (self.outputs.get(call), &mut self.then) {
+            (Some(Outputs { unconditional, conditional }), _) => {
+                Some(Outputs { unconditional: unconditional.shallow_clone(), conditional: conditional.shallow_clone() })
+            }
+            (None, Some(network)) => network.outputs(pass, call, input, t),
+            (None, None) => None,
+        }
     }
 
-    /// The first tap of a call that shows NaN or infinity.
-    pub(crate) fn first_fault(&self, sample: &Tensor, t: f64) -> Option<(String, String)> {
-        let mut probe = tripwire::FirstFault::default();
-        self.outputs(&mut Pass::watched(&mut probe), sample, t);
-        probe.found
+    fn hint(&self) -> &'static str {
+        self.then.as_ref().map_or("the record holds such numbers", |network| network.hint())
     }
 }

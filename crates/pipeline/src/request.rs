@@ -1,13 +1,13 @@
 //! One picture asked of a model, and what came of it.
 
 use crate::error::{Error, Result};
-use crate::execute::Execution;
-use crate::guidance::Guided;
+use crate::execute::{Execution, missing, moment};
+use crate::guidance::{Guided, Outputs, Past};
 use crate::noise::Draws;
-use crate::{Model, Picture, SamplerTaps, Size};
-use latentrace_nn::Pass;
+use crate::{Model, Picture, Size};
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
-use latentrace_schedulers::{Config, Plan, Reading};
+use latentrace_nn::{Branch, Pass, Rows};
+use latentrace_schedulers::{Config, Level, Plan, Reading};
 use latentrace_text::Tokens;
 
 /// One picture asked of a model.
@@ -29,6 +29,41 @@ pub struct Request {
     pub scheduler: Config,
     /// Whether diffusers' quirks are reproduced.
     pub reading: Reading,
+}
+
+/// What a run begins with.
+#[derive(Debug, Default)]
+pub enum Start {
+    /// Noise, from the seed.
+    #[default]
+    Noise,
+    /// A sample of another run, `x0 + sigma * noise` at its level, and the levels of the scheduler that lie below.
+    Sample {
+        /// Time and noise level.
+        level: Level,
+        /// `[1, 4, height, width]`, f32.
+        sample: Tensor,
+    },
+}
+
+impl Start {
+    /// The program from here to the final latents.
+    ///
+    /// # Errors
+    /// A number of steps that the scheduler cannot sample.
+    pub fn plan(&self, request: &Request) -> Result<Plan> {
+        Ok(match self {
+            Start::Noise => request.scheduler.plan(request.steps, request.reading)?,
+            Start::Sample { level, .. } => request.scheduler.plan_from_sample(request.steps, *level)?,
+        })
+    }
+
+    pub(crate) fn given(&self) -> Option<&Tensor> {
+        match self {
+            Start::Noise => None,
+            Start::Sample { sample, .. } => Some(sample),
+        }
+    }
 }
 
 /// What a run left.
@@ -76,20 +111,50 @@ impl Model {
     ///
     /// # Errors
     /// The request cannot be run, or a tensor was not finite.
-    pub fn run(&self, request: &Request, taps: &SamplerTaps, pass: &mut Pass) -> Result<Outcome> {
-        let plan = self.check(request)?;
+    pub fn run(&self, request: &Request, pass: &mut Pass) -> Result<Outcome> {
+        self.go_on(request, &Start::Noise, &[], pass)
+    }
+
+    /// Runs a request whose first calls are known: `past` holds their outputs, and the network is called from there on.
+    /// The sampler's history is made again from them, so that nothing distinguishes the rest from an unbroken run.
+    ///
+    /// # Errors
+    /// The request cannot be run, or a tensor was not finite.
+    pub fn go_on(&self, request: &Request, start: &Start, past: &[Outputs], pass: &mut Pass) -> Result<Outcome> {
+        let plan = start.plan(request)?;
+        let latents = self.denoise(request, start, past, pass)?;
+        let picture = self.decode(&latents, pass);
+        let tokens = [self.tokenizer.encode(&request.prompt)?, self.tokenizer.encode(&request.negative)?];
+        Ok(Outcome { latents, picture, tokens, plan })
+    }
+
+    /// [`Model::go_on`] without the picture: the final latents, `[1, 4, height / 8, width / 8]`.
+    ///
+    /// # Errors
+    /// The request cannot be run, or a tensor was not finite.
+    pub fn denoise(&self, request: &Request, start: &Start, past: &[Outputs], pass: &mut Pass) -> Result<Tensor> {
+        self.check(request)?;
+        let plan = start.plan(request)?;
         let [height, width] = request.size.latents(self.vae_config.factor())?;
         no_grad(|| {
-            let (tokens, conditional) = self.encode(&request.prompt, pass)?;
-            let (negative, unconditional) = self.encode(&request.negative, pass)?;
-            let network = Guided { unet: &self.unet, unconditional, conditional, guidance: request.guidance };
+            pass.set_moment(moment(&plan, 0));
+            pass.set_rows(Rows::Branch(Branch::Conditional));
+            let (_, conditional) = self.encode(&request.prompt, pass)?;
+            pass.set_rows(Rows::Branch(Branch::Unconditional));
+            let (_, unconditional) = self.encode(&request.negative, pass)?;
+            pass.set_rows(Rows::Images);
             let shape = [1, self.unet_config.in_channels, height, width];
             let mut draws = Draws::new(request.seed, plan.draws(), shape, self.device);
-            let prediction = request.scheduler.prediction();
-            let execution = Execution { plan: &plan, prediction, network: &network, taps, given: None };
-            let latents = execution.run(&mut draws, pass)?;
-            let picture = self.decode(&latents, pass);
-            Ok(Outcome { latents, picture, tokens: [tokens, negative], plan })
+            let mut network = Guided { unet: &self.unet, unconditional, conditional };
+            let mut network = Past { outputs: past, then: Some(&mut network) };
+            let execution = Execution {
+                plan: &plan,
+                prediction: request.scheduler.prediction(),
+                guidance: request.guidance,
+                taps: &self.sampler,
+                given: start.given(),
+            };
+            execution.run(&mut network, &mut draws, pass)?.ok_or_else(missing)
         })
     }
 

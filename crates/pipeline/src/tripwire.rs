@@ -11,7 +11,7 @@ pub(crate) struct FirstFault {
 }
 
 impl Probe for FirstFault {
-    fn wants(&self, tap: &Tap) -> bool {
+    fn wants(&self, tap: &Tap, _: &Moment) -> bool {
         // A causal mask puts infinities into scores on purpose.
         self.found.is_none() && !tap.name().ends_with(".scores")
     }

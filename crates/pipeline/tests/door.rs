@@ -3,7 +3,7 @@
 use latentrace_pipeline::nn::tch::{self, Kind, Tensor};
 use latentrace_pipeline::nn::{Moment, Pass, Probe, Tap};
 use latentrace_pipeline::schedulers::Reading;
-use latentrace_pipeline::{Device, Error, Model, Options, Request, SamplerTaps};
+use latentrace_pipeline::{Device, Error, Model, Options, Request};
 use std::path::{Path, PathBuf};
 
 fn golden(name: &str) -> PathBuf {
@@ -23,7 +23,7 @@ fn request(model: &Model) -> Request {
 struct Each<W, F>(W, F);
 
 impl<W: Fn(&str) -> bool, F: FnMut(&str, Moment, Tensor) -> Tensor> Probe for Each<W, F> {
-    fn wants(&self, tap: &Tap) -> bool {
+    fn wants(&self, tap: &Tap, _: &Moment) -> bool {
         (self.0)(tap.name())
     }
     fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
@@ -32,7 +32,7 @@ impl<W: Fn(&str) -> bool, F: FnMut(&str, Moment, Tensor) -> Tensor> Probe for Ea
 }
 
 fn latents(model: &Model, request: &Request, probe: &mut dyn Probe) -> Tensor {
-    model.run(request, &SamplerTaps::new(), &mut Pass::watched(probe)).unwrap().latents
+    model.run(request, &mut Pass::watched(probe)).unwrap().latents
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn watching_every_tap_of_the_fused_path_changes_no_bit() {
             let request = request(&model);
             let scheduler = request.scheduler.with_class(sampler).unwrap();
             let request = Request { scheduler, ..request };
-            let silent = model.run(&request, &SamplerTaps::new(), &mut Pass::silent()).unwrap();
+            let silent = model.run(&request, &mut Pass::silent()).unwrap();
             let mut seen = 0;
             let fused = |name: &str| !name.ends_with(".probs") && !name.ends_with(".scores");
             let watched = latents(
@@ -95,11 +95,11 @@ fn the_record_holds_together() {
 fn an_edit_at_a_door_is_what_the_run_goes_on_with() {
     let model = tiny("sd1");
     let request = request(&model);
-    let plain = model.run(&request, &SamplerTaps::new(), &mut Pass::silent()).unwrap().latents;
+    let plain = model.run(&request, &mut Pass::silent()).unwrap().latents;
     // Without guidance the output is the conditional one, so replacing the unconditional changes nothing; with it, all.
     let zero = |guidance| {
         let request = Request { guidance, ..request.clone() };
-        let untouched = model.run(&request, &SamplerTaps::new(), &mut Pass::silent()).unwrap().latents;
+        let untouched = model.run(&request, &mut Pass::silent()).unwrap().latents;
         let is = |name: &str| name == "sampler.epsilon.unconditional";
         let edited = latents(&model, &request, &mut Each(is, |_: &str, _, tensor: Tensor| tensor.zeros_like()));
         (untouched - edited).abs().max().double_value(&[]) / plain.abs().max().double_value(&[])
@@ -137,7 +137,7 @@ fn nan_stops_the_run_with_the_name_of_the_first_tap_that_showed_it() {
     let tensors: Vec<(String, Tensor)> = Tensor::read_safetensors(&path).unwrap().into_iter().map(poison).collect();
     Tensor::write_safetensors(&tensors, &path).unwrap();
     let model = Model::open(folder.path(), Options { device: Device::Cpu, ..Options::default() }).unwrap();
-    let failed = model.run(&request(&model), &SamplerTaps::new(), &mut Pass::silent()).err().expect("NaN");
+    let failed = model.run(&request(&model), &mut Pass::silent()).err().expect("NaN");
     let Error::NotFinite { tap, call, .. } = &failed else { panic!("{failed}") };
     assert_eq!((tap.as_str(), *call), ("unet.mid_block.resnets.1.conv1", 0));
 }

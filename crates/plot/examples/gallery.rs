@@ -4,11 +4,15 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use image::{Rgb, RgbImage};
-use latentrace_plot::{Axis, Cell, Chart, Grid, Panels, Series, save_png, strip, write};
+use latentrace_plot::{
+    Axis, Cell, Chart, Colours, Grid, HeatMap, Panels, Series, ValueScale, colourise, overlay, save_png, strip, write,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: gallery FOLDER")?;
     charts(&folder)?;
+    heat_maps(&folder)?;
+    overlays(&folder)?;
     grids(&folder)
 }
 
@@ -17,6 +21,7 @@ fn charts(folder: &Path) -> Result<(), Box<dyn Error>> {
     write(folder, "guidance", &guidance())?;
     write(folder, "loss", &loss())?;
     write(folder, "many", &many())?;
+    write(folder, "paths", &paths())?;
     write(folder, "empty", &Chart { title: "Nothing was recorded".into(), ..loss_frame() })?;
     let narrow = Chart { notes: vec![], ..guidance() };
     let charts =
@@ -44,6 +49,7 @@ fn noise_levels() -> Chart {
             Series::new("diffusers' reading <b>&", karras(5.0)).dashed(),
         ],
         notes: vec!["The last level of each schedule is zero, which a log axis cannot show".into()],
+        ..Chart::default()
     }
 }
 
@@ -60,6 +66,7 @@ fn guidance() -> Chart {
             Series::new("euler", line(0.05)).dashed(),
         ],
         notes: vec!["nine seeds a point; the negative prompt is empty".into(), "model: shapes".into()],
+        ..Chart::default()
     }
 }
 
@@ -92,7 +99,7 @@ fn many() -> Chart {
         x: Axis::linear("t").reversed(),
         y: Axis::linear("value"),
         series: (0..30).map(|i| Series::new(format!("down_blocks.{i}.attentions.0"), curve(i))).collect(),
-        notes: vec![],
+        ..Chart::default()
     }
 }
 
@@ -103,8 +110,128 @@ fn tiny_values() -> Chart {
         x: Axis::log("tolerance"),
         y: Axis::linear("error"),
         series: vec![Series::new("error", points)],
-        notes: vec![],
+        ..Chart::default()
     }
+}
+
+fn paths() -> Chart {
+    let path = |turn: f64, steps: u32| -> Vec<(f64, f64)> {
+        let at =
+            |t: f64| (40.0 * (1.0 - t) + 12.0 * t * (turn * t).cos(), 9.0 * (1.0 - t) + 25.0 * t * (turn * t).sin());
+        (0..=steps).map(|step| at(f64::from(step) / f64::from(steps))).collect()
+    };
+    Chart {
+        title: "Four runs from one noise, in the plane of their first two components".into(),
+        x: Axis::linear("first component"),
+        y: Axis::linear("second component"),
+        series: vec![
+            Series::new("a red circle", path(1.0, 20)).marked(),
+            Series::new("a blue circle", path(2.5, 20)).marked(),
+            Series::new("a blue square", path(4.0, 50)).marked(),
+            Series::new("the same, w = 1", path(-1.5, 8)).marked().dashed(),
+        ],
+        equal: true,
+        ..Chart::default()
+    }
+}
+
+fn heat_maps(folder: &Path) -> Result<(), Box<dyn Error>> {
+    write(folder, "heat-layers", &layers(16))?;
+    write(folder, "heat-many-layers", &layers(200))?;
+    write(folder, "heat-words", &words())?;
+    write(folder, "heat-signed", &signed())?;
+    write(folder, "heat-small", &HeatMap { low: Some(-1.0), high: Some(1.0), notes: vec![], ..signed() })?;
+    write(folder, "heat-empty", &HeatMap { title: "Nothing was recorded".into(), ..HeatMap::default() })?;
+    save_png(&folder.join("heat-narrow.png"), &layers(30).png(470, 330), &[])?;
+    save_png(&folder.join("heat-least.png"), &layers(30).png(240, 180), &[])?;
+    save_png(&folder.join("heat-signed-narrow.png"), &signed().png(320, 260), &[])?;
+    Ok(())
+}
+
+fn layers(count: u32) -> HeatMap {
+    let name = |i: u32| {
+        let (block, attention) = (i / 4 % 4, i / 2 % 2);
+        format!("down_blocks.{block}.attentions.{attention}.transformer_blocks.{}.attn{}.out", i / 16, 1 + i % 2)
+    };
+    let value = |row: u32, step: u32| match (row, step) {
+        (3, 10..15) => f64::NAN,
+        (5, 20) => f64::INFINITY,
+        (7, 0..3) => 0.0,
+        _ => 10f64.powf(-3.0 + 2.5 * f64::from(row) / f64::from(count) - (f64::from(step) / 9.0 - 3.0).powi(2) / 8.0),
+    };
+    HeatMap {
+        title: "How far two prompts drive each layer apart".into(),
+        rows: (0..count).map(name).collect(),
+        columns: (0..50).map(|step| step.to_string()).collect(),
+        values: (0..count).map(|row| (0..50).map(|step| value(row, step)).collect()).collect(),
+        x_label: "step".into(),
+        value_label: "relative rms difference".into(),
+        scale: ValueScale::Log,
+        notes: vec!["\"a red circle\" and \"a blue circle\", seed 193, 50 steps of pndm".into()],
+        ..HeatMap::default()
+    }
+}
+
+fn words() -> HeatMap {
+    let words =
+        ["<|startoftext|>", "an", "oil", "painting", "of", "a", "lighthouse", "in", "a", "storm", "<|endoftext|>"];
+    let value = |row: u32, column: u32| f64::from((row * 7 + column * 5) % 11) / 11.0;
+    HeatMap {
+        title: "Attention per word and head".into(),
+        rows: (0..8).map(|head| head.to_string()).collect(),
+        columns: words.map(String::from).to_vec(),
+        values: (0..8).map(|row| (0..11).map(|column| value(row, column)).collect()).collect(),
+        x_label: "token".into(),
+        y_label: "head".into(),
+        value_label: "mean probability".into(),
+        low: Some(0.0),
+        ..HeatMap::default()
+    }
+}
+
+fn signed() -> HeatMap {
+    let value = |row: u32, column: u32| match (row, column) {
+        (2, 3) => f64::NEG_INFINITY,
+        (4, 1) => f64::INFINITY,
+        (1, 6) => f64::NAN,
+        _ => (f64::from(row) - 2.5) * (f64::from(column) - 3.0) / 3.0,
+    };
+    HeatMap {
+        title: "Change of the score against w = 7.5".into(),
+        rows: ["ddpm", "ddim", "euler", "heun", "pndm", "unipc"].map(String::from).to_vec(),
+        columns: [1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0].map(|w| format!("w = {w}")).to_vec(),
+        values: (0..6).map(|row| (0..7).map(|column| value(row, column)).collect()).collect(),
+        y_label: "scheduler".into(),
+        value_label: "Δ CLIP score in points, mean over nine seeds".into(),
+        colours: Colours::Diverging,
+        notes: vec!["blue: worse, red: better".into()],
+        ..HeatMap::default()
+    }
+}
+
+fn overlays(folder: &Path) -> Result<(), Box<dyn Error>> {
+    let bump = |cx: f64, cy: f64| -> Vec<Vec<f64>> {
+        let at = |x: i32, y: i32| (-((f64::from(x) - cx).powi(2) + (f64::from(y) - cy).powi(2)) / 12.0).exp();
+        (0..16).map(|y| (0..16).map(|x| at(x, y)).collect()).collect()
+    };
+    let (map, image) = (bump(6.0, 8.0), picture(256, 3));
+    let mut gaps = map.clone();
+    gaps[4][3..9].fill(f64::NAN);
+    let signed: Vec<Vec<f64>> = map.iter().map(|row| row.iter().map(|value| value - 0.3).collect()).collect();
+    let over = |strength| overlay(&image, &map, (0.0, 1.0), Colours::Sequential, strength);
+    let cells = vec![
+        Cell::new(image.clone(), "the picture"),
+        Cell::new(over(0.3), "circle, 0.3"),
+        Cell::new(over(0.7), "circle, 0.7"),
+        Cell::new(over(1.0), "circle, 1"),
+        Cell::new(overlay(&image, &signed, (-0.7, 0.7), Colours::Diverging, 0.7), "signed, 0.7"),
+        Cell::new(overlay(&image, &gaps, (0.0, 1.0), Colours::Sequential, 0.7), "with a gap"),
+        Cell::new(colourise(&map, (256, 256), (0.0, 1.0), Colours::Sequential), "the map alone"),
+        Cell::new(colourise(&gaps, (256, 256), (0.0, 1.0), Colours::Sequential), "the map with a gap"),
+    ];
+    let grid = Grid { title: Some("where a word looks".into()), columns: 4, cells, scale: 1, ..Grid::default() };
+    save_png(&folder.join("overlay.png"), &grid.render(), &[])?;
+    Ok(())
 }
 
 fn grids(folder: &Path) -> Result<(), Box<dyn Error>> {

@@ -2,6 +2,7 @@
 
 use image::RgbImage;
 
+use crate::csv::or;
 use crate::scene::Scene;
 use crate::{Figure, csv, layout, paint};
 
@@ -20,6 +21,8 @@ pub struct Chart {
     pub y: Axis,
     /// The curves, first one lowest.
     pub series: Vec<Series>,
+    /// One unit is as long across as upwards, as on a map. Has no effect when one axis alone is logarithmic.
+    pub equal: bool,
     /// Remarks, in small letters under the chart.
     pub notes: Vec<String>,
 }
@@ -44,6 +47,8 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
     /// Whether the line is dashed.
     pub dashed: bool,
+    /// Whether it is a path: every point has a dot, the first a ring, the last the curve's own mark.
+    pub marked: bool,
 }
 
 impl Axis {
@@ -66,12 +71,17 @@ impl Axis {
 impl Series {
     /// A curve with a solid line.
     pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Series {
-        Series { name: name.into(), points, dashed: false }
+        Series { name: name.into(), points, ..Series::default() }
     }
 
     /// The same curve with a dashed line.
     pub fn dashed(self) -> Series {
         Series { dashed: true, ..self }
+    }
+
+    /// The same curve as a path from a ring over dots to a mark.
+    pub fn marked(self) -> Series {
+        Series { marked: true, ..self }
     }
 }
 
@@ -131,7 +141,7 @@ impl Chart {
 
 impl Figure for Chart {
     fn size(&self) -> (u32, u32) {
-        (820, 480.max(layout::legend_height(self, 796.0, true) as u32 * 2 + 190))
+        (820, (if self.equal { 620 } else { 480 }).max(layout::legend_height(self, 796.0, true) as u32 * 2 + 190))
     }
 
     fn svg(&self, width: u32, height: u32) -> String {
@@ -145,10 +155,6 @@ impl Figure for Chart {
     fn csv(&self) -> String {
         Chart::csv(self)
     }
-}
-
-fn or<'a>(name: &'a str, otherwise: &'a str) -> &'a str {
-    if name.is_empty() { otherwise } else { name }
 }
 
 #[cfg(test)]

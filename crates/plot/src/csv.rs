@@ -12,6 +12,11 @@ pub(crate) fn number(value: f64) -> String {
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }
 
+/// The name of a column, or what to call it when it has none.
+pub(crate) fn or<'a>(name: &'a str, otherwise: &'a str) -> &'a str {
+    if name.is_empty() { otherwise } else { name }
+}
+
 fn quoted(field: &str) -> String {
     let plain = !field.contains([',', '"', '\n', '\r']) && field.trim() == field;
     if plain { field.to_owned() } else { format!("\"{}\"", field.replace('"', "\"\"")) }

@@ -216,13 +216,18 @@ fn enlarge(onto: &mut RgbImage, image: &RgbImage, place: Rect, scale: u32) {
 }
 
 fn hatch(onto: &mut RgbImage, place: Rect) {
-    const GROUND: Colour = [0xf6; 3];
-    const LINES: Colour = [0xe4; 3];
     for y in place.top as u32..place.bottom as u32 {
         for x in place.left as u32..place.right as u32 {
-            onto.put_pixel(x, y, Rgb(if (x + y) % 12 < 2 { LINES } else { GROUND }));
+            onto.put_pixel(x, y, Rgb(hatched(x, y)));
         }
     }
+}
+
+/// The colour of a pixel where there is nothing to show.
+pub(crate) fn hatched(x: u32, y: u32) -> Colour {
+    const GROUND: Colour = [0xf6; 3];
+    const LINES: Colour = [0xe4; 3];
+    if (x + y) % 12 < 2 { LINES } else { GROUND }
 }
 
 #[cfg(test)]

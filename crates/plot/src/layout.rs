@@ -1,16 +1,17 @@
 //! Where everything in a chart stands: title, notes and legend take their room first, the plot has what is left.
 
 use crate::scale::{Scale, Tick, drawable};
-use crate::scene::{Anchor, BLACK, Colour, FAINT, FAINTER, GREY, Mark, Point, Rect, Scene, Text};
+use crate::scene::{Anchor, BLACK, Colour, FAINT, FAINTER, GREY, Mark, Point, Rect, Scene, Text, WHITE};
 use crate::text::{self, ASCENT, LEADING, Weight};
 use crate::{Chart, Series};
 
-const NOTE: f64 = 11.0; // font sizes
-const TICK: f64 = 12.0;
-const LABEL: f64 = 13.0;
-const TITLE: f64 = 15.0;
+pub(crate) const NOTE: f64 = 11.0; // font sizes
+pub(crate) const TICK: f64 = 12.0;
+pub(crate) const LABEL: f64 = 13.0;
+pub(crate) const TITLE: f64 = 15.0;
 const KEY: f64 = 30.0; // width of a legend's piece of line
-const ENTRY: f64 = 19.0; // height of a legend's line
+pub(crate) const ENTRY: f64 = 19.0; // height of a legend's line
+const TICKS: f64 = TICK * 1.25 + 8.0; // from the plot to the label below its ticks
 
 /// Draws a chart into a part of a scene.
 pub(crate) fn chart(scene: &mut Scene, chart: &Chart, outer: Rect, with_legend: bool) {
@@ -22,17 +23,30 @@ pub(crate) fn chart(scene: &mut Scene, chart: &Chart, outer: Rect, with_legend: 
     if with_legend {
         room = legend(scene, chart, room);
     }
-    let Some((x, y)) = scales(chart) else {
-        let plot = frame(scene, chart, room, &[]);
-        axis_labels(scene, chart, plot, room);
+    let labels = (chart.x.label.as_str(), chart.y.label.as_str());
+    let Some((mut x, mut y)) = scales(chart) else {
+        let plot = plot_area(labels, room, &[]);
+        frame(scene, plot);
+        axis_labels(scene, labels, plot, room, TICKS);
         return no_data(scene, plot);
     };
-    let rows = y.ticks(((room.height() - 50.0) / 34.0) as usize);
-    let plot = frame(scene, chart, room, &rows);
+    let most = ((room.height() - 50.0) / 34.0) as usize;
+    let mut rows = y.ticks(most);
+    let mut plot = plot_area(labels, room, &rows);
+    while let Some(wider) = Scale::equal(&x, &y, (plot.width(), plot.height())).filter(|_| chart.equal) {
+        rows = wider.1.ticks(most);
+        let narrower = plot_area(labels, room, &rows);
+        if narrower.left <= plot.left {
+            (x, y) = wider;
+            break;
+        }
+        plot = narrower; // for wider labels; it never grows again
+    }
+    frame(scene, plot);
     let columns = fitting_ticks(&x, plot);
     grid_lines(scene, plot, &columns, &rows);
     tick_labels(scene, plot, outer, &columns, &rows);
-    axis_labels(scene, chart, plot, room);
+    axis_labels(scene, labels, plot, room, TICKS);
     curves(scene, chart, plot, (&x, &y), &dense);
 }
 
@@ -53,7 +67,7 @@ fn curves(scene: &mut Scene, chart: &Chart, plot: Rect, (x, y): (&Scale, &Scale)
     }
     for (index, series) in chart.series.iter().enumerate() {
         let runs: Vec<_> = runs(&all[index]).map(|run| if dense[index] { medians(&run) } else { run }).collect();
-        curve(scene, &runs, look(index), series.dashed, plot.width(), all.len());
+        curve(scene, &runs, look(index), series, plot.width(), all.len());
     }
 }
 
@@ -104,7 +118,8 @@ pub(crate) fn no_data(scene: &mut Scene, room: Rect) {
     scene.texts.push(Text { anchor: Anchor::Middle, colour: GREY, ..text });
 }
 
-fn notes(scene: &mut Scene, notes: &[String], room: Rect) -> f64 {
+/// Draws remarks across the bottom of the room and returns where the room above them ends.
+pub(crate) fn notes(scene: &mut Scene, notes: &[String], room: Rect) -> f64 {
     let most = ((room.height() * 0.2 / (NOTE * LEADING)) as usize).max(1);
     let lines = lines(&notes.join("\n"), NOTE, Weight::Regular, room.width(), most);
     let height = NOTE * LEADING * lines.len() as f64;
@@ -116,7 +131,7 @@ fn notes(scene: &mut Scene, notes: &[String], room: Rect) -> f64 {
 }
 
 /// The lines of a text, the last one shortened when there are more than `most`.
-fn lines(words: &str, size: f64, weight: Weight, limit: f64, most: usize) -> Vec<String> {
+pub(crate) fn lines(words: &str, size: f64, weight: Weight, limit: f64, most: usize) -> Vec<String> {
     let mut lines = text::wrap(words, size, weight, limit);
     if lines.len() > most {
         let rest = lines.split_off(most - 1).join(" ");
@@ -131,6 +146,7 @@ fn lines(words: &str, size: f64, weight: Weight, limit: f64, most: usize) -> Vec
 struct Entry {
     look: Look,
     dashed: bool,
+    marked: bool,
     words: String,
 }
 
@@ -168,6 +184,7 @@ fn entries(chart: &Chart) -> Vec<Entry> {
         .map(|(index, series)| Entry {
             look: look(index),
             dashed: series.dashed,
+            marked: series.marked,
             words: if series.points.iter().any(shown) {
                 series.name.clone()
             } else {
@@ -184,7 +201,12 @@ fn list(scene: &mut Scene, entries: &[Entry], most: usize, width: f64, at: impl 
         let (left, top) = at(index);
         let middle = top + ENTRY / 2.0;
         stroke(scene, &[(left, middle), (left + KEY, middle)], entry.dashed, 2.0, entry.look.colour);
-        marker(scene, (left + KEY / 2.0, middle), entry.look);
+        match entry.marked {
+            false => marker(scene, (left + KEY / 2.0, middle), entry.look),
+            true => {
+                path(scene, &[(left + 4.0, middle), (left + KEY / 2.0, middle), (left + KEY - 3.0, middle)], entry.look)
+            }
+        }
         let words = text::shorten(&entry.words, TICK, Weight::Regular, width - KEY - 6.0);
         scene.texts.push(Text::new(&words, (left + KEY + 6.0, middle + TICK * 0.36), TICK));
     }
@@ -206,21 +228,25 @@ fn scales(chart: &Chart) -> Option<(Scale, Scale)> {
     Some((x, y))
 }
 
-/// The plot's rectangle: the room less what labels need; draws its two lines.
-fn frame(scene: &mut Scene, chart: &Chart, room: Rect, rows: &[Tick]) -> Rect {
-    let bottom = room.bottom - label_below(chart, room).len() as f64 * LABEL * LEADING - TICK * 1.25 - 8.0;
+/// The plot's rectangle: the room less what labels need.
+fn plot_area((below, beside): (&str, &str), room: Rect, rows: &[Tick]) -> Rect {
+    let bottom = room.bottom - label_below(below, room).len() as f64 * LABEL * LEADING - TICKS;
     let widest = rows.iter().map(|tick| text::width(&tick.label, TICK, Weight::Regular)).fold(0.0, f64::max);
     let (top, bottom) = (room.top + 8.0, bottom.max(room.top + 38.0));
-    let beside = lines(&chart.y.label, LABEL, Weight::Regular, bottom - top, 2).len() as f64 * LABEL * LEADING;
+    let beside = lines(beside, LABEL, Weight::Regular, bottom - top, 2).len() as f64 * LABEL * LEADING;
     let left = (room.left + beside + widest + 12.0).floor() + 0.5;
-    let plot = Rect { left, top, right: (room.right - 14.0).max(left + 40.0), bottom: bottom.floor() + 0.5 };
-    scene.line(&[(plot.left, plot.top), (plot.left, plot.bottom), (plot.right, plot.bottom)], 1.0, BLACK);
-    plot
+    Rect { left, top, right: (room.right - 14.0).max(left + 40.0), bottom: bottom.floor() + 0.5 }
 }
 
-fn label_below(chart: &Chart, room: Rect) -> Vec<String> {
+/// Draws the plot's two lines.
+fn frame(scene: &mut Scene, plot: Rect) {
+    scene.line(&[(plot.left, plot.top), (plot.left, plot.bottom), (plot.right, plot.bottom)], 1.0, BLACK);
+}
+
+/// The lines of the label below a plot.
+pub(crate) fn label_below(label: &str, room: Rect) -> Vec<String> {
     let most = if room.height() < 200.0 { 1 } else { 2 };
-    lines(&chart.x.label, LABEL, Weight::Regular, room.width() * 0.75, most)
+    lines(label, LABEL, Weight::Regular, room.width() * 0.75, most)
 }
 
 /// As many ticks along the bottom as have room for their labels.
@@ -279,18 +305,23 @@ fn tick_labels(scene: &mut Scene, plot: Rect, outer: Rect, columns: &[Tick], row
     }
 }
 
-fn axis_labels(scene: &mut Scene, chart: &Chart, plot: Rect, room: Rect) {
-    let below = label_below(chart, room);
+/// Draws the label below a plot, `depth` under it, and the label on the left edge of the room.
+pub(crate) fn axis_labels(scene: &mut Scene, (below, beside): (&str, &str), plot: Rect, room: Rect, depth: f64) {
+    let below = label_below(below, room);
     for (index, line) in below.iter().enumerate() {
-        let baseline = plot.bottom + TICK * 1.25 + 8.0 + LABEL * (ASCENT + LEADING * index as f64);
+        let baseline = plot.bottom + depth + LABEL * (ASCENT + LEADING * index as f64);
         let half = text::width(line, LABEL, Weight::Regular) / 2.0;
         let x = plot.centre().0.min(room.right + 12.0 - half).max(room.left + half);
         scene.texts.push(Text { anchor: Anchor::Middle, ..Text::new(line, (x, baseline), LABEL) });
     }
-    let beside = lines(&chart.y.label, LABEL, Weight::Regular, plot.height(), 2);
-    for (index, line) in beside.iter().enumerate() {
-        let x = room.left + LABEL * (ASCENT + LEADING * index as f64);
-        let text = Text::new(line, (x, plot.centre().1), LABEL);
+    label_upwards(scene, &lines(beside, LABEL, Weight::Regular, plot.height(), 2), (room.left, plot.centre().1));
+}
+
+/// Draws lines that read upwards, from the left on, their middle at a height.
+pub(crate) fn label_upwards(scene: &mut Scene, lines: &[String], (left, middle): Point) {
+    for (index, line) in lines.iter().enumerate() {
+        let x = left + LABEL * (ASCENT + LEADING * index as f64);
+        let text = Text::new(line, (x, middle), LABEL);
         scene.texts.push(Text { anchor: Anchor::Middle, upwards: true, ..text });
     }
 }
@@ -373,15 +404,18 @@ fn tint(colour: Colour) -> Colour {
 }
 
 /// Draws a curve through its runs, with markers on all points if few, else on some.
-fn curve(scene: &mut Scene, runs: &[Vec<Point>], look: Look, dashed: bool, room: f64, of: usize) {
+fn curve(scene: &mut Scene, runs: &[Vec<Point>], look: Look, series: &Series, room: f64, of: usize) {
     for run in runs {
         match run[..] {
             [] => {}
             [alone] => marker(scene, alone, look),
-            _ => stroke(scene, run, dashed, 2.0, look.colour),
+            _ => stroke(scene, run, series.dashed, 2.0, look.colour),
         }
     }
     let drawn = runs.concat();
+    if series.marked {
+        return path(scene, &drawn, look);
+    }
     let few = drawn.len() <= 40 && drawn.len() as f64 * 10.0 <= room;
     if few {
         drawn.iter().for_each(|point| marker(scene, *point, look));
@@ -390,6 +424,17 @@ fn curve(scene: &mut Scene, runs: &[Vec<Point>], look: Look, dashed: bool, room:
         let phase = (f64::from(look.colour[0]) + 2.0 * f64::from(look.colour[1])) / 100.0 % 1.0; // curves differ in it
         let some = (0..8).filter_map(|index| drawn.get((stride * (f64::from(index) + phase)) as usize));
         some.for_each(|point| marker(scene, *point, look));
+    }
+}
+
+/// Draws the marks of a path: dots, a ring where it starts, the look's own mark where it ends.
+fn path(scene: &mut Scene, points: &[Point], look: Look) {
+    let mut disc = |centre, radius, colour| scene.marks.push(Mark::Disc { centre, radius, colour });
+    points.iter().for_each(|point| disc(*point, 2.3, look.colour));
+    if let [first, .., last] = points {
+        disc(*first, 4.8, look.colour);
+        disc(*first, 3.0, WHITE);
+        marker(scene, *last, look);
     }
 }
 
@@ -472,6 +517,7 @@ mod tests {
                         y: axis(false),
                         series: series(count, name),
                         notes,
+                        equal: count == 3,
                     });
                 }
             }
@@ -517,6 +563,50 @@ mod tests {
         };
         assert!(scene.marks.iter().map(highest).fold(f64::INFINITY, f64::min) < 60.0, "the one spike is there");
         assert!(scene.texts.iter().any(|text| text.words == DENSE));
+    }
+
+    #[test]
+    fn on_equal_axes_a_circle_is_round() {
+        let circle = |i: i32| (100.0 + f64::from(i).cos(), 3.0 * f64::from(i).sin());
+        for (width, height) in [(820, 480), (320, 260), (400, 900)] {
+            for log in [false, true] {
+                let axis = Axis { log, ..Axis::default() };
+                let points = (0..100).map(circle).map(|(x, y)| if log { (x.exp(), y.exp()) } else { (x, y) }).collect();
+                let series = vec![Series::new("", points)];
+                let drawn = Chart { series, x: axis.clone(), y: axis, equal: true, ..Chart::default() };
+                let mut scene = Scene::new(width, height);
+                let frame = scene.frame();
+                chart(&mut scene, &drawn, frame, true);
+                let curve = scene.marks.iter().find_map(|mark| match mark {
+                    Mark::Line { points, .. } if points.len() == 100 => Some(points),
+                    _ => None,
+                });
+                let extent = |of: fn(&Point) -> f64| {
+                    let places = curve.unwrap().iter().map(of);
+                    places.clone().fold(f64::MIN, f64::max) - places.fold(f64::MAX, f64::min)
+                };
+                let ratio = extent(|point| point.1) / extent(|point| point.0);
+                assert!((ratio - 3.0).abs() < 0.02, "{ratio} in {width} x {height}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_has_a_ring_where_it_starts_and_a_dot_at_every_point() {
+        let points = [(0.0, 0.0), (1.0, 2.0), (3.0, 1.0)];
+        let drawn = Chart { series: vec![Series::new("", points.to_vec()).marked()], ..Chart::default() };
+        let mut scene = Scene::new(820, 480);
+        let frame = scene.frame();
+        chart(&mut scene, &drawn, frame, true);
+        let discs = scene.marks.iter().filter_map(|mark| match mark {
+            Mark::Disc { centre, radius, colour } => Some((*centre, *radius, *colour)),
+            _ => None,
+        });
+        let discs: Vec<_> = discs.collect();
+        assert_eq!(discs.len(), 3 + 2 + 1);
+        let white: Vec<_> = discs.iter().filter(|disc| disc.2 == WHITE).collect();
+        assert_eq!((white.len(), white[0].0), (1, discs[0].0), "hollow at the first point alone");
+        assert_eq!(discs[5].0, discs[2].0, "the look's own mark at the last");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Pictures from data: [`Grid`] sets pictures in labelled rows and columns, [`Chart`] draws curves, and [`write()`] puts a
-//! figure on disk as SVG, PNG and CSV under one name. [`Panels`] is several charts in one figure, [`strip`] a film strip,
-//! and [`save_png`] keeps what made a picture (prompt, seed, ...) inside the picture's own file.
+//! figure on disk as SVG, PNG and CSV under one name. [`Panels`] is several charts in one figure, [`HeatMap`] a table as
+//! coloured cells, [`overlay()`] a map laid over a picture, [`strip`] a film strip, and [`save_png`] keeps what made a picture (prompt, seed, ...) inside the picture's own file.
 //!
 //! One decision: a chart is first laid out as a list of marks in plain numbers, and only then painted, as SVG or as
 //! pixels, from the same list. So both outputs agree, and the tests can ask whether two labels overlap. The font is
@@ -15,6 +15,7 @@
 //!     y: Axis::log("sigma"),
 //!     series: vec![Series::new("Karras", vec![(0.0, 14.6), (1.0, 1.7), (2.0, 0.03), (3.0, 0.0)])],
 //!     notes: vec!["the last level, zero, is a gap on this axis".into()],
+//!     ..Chart::default()
 //! };
 //! assert_eq!(chart.csv(), "step,Karras\n0,14.6\n1,1.7\n2,0.03\n3,0\n");
 //! assert!(chart.svg(640, 400).contains("Karras"));
@@ -22,11 +23,14 @@
 //! ```
 
 mod chart;
+mod colours;
 mod csv;
 mod error;
 mod figure;
 mod grid;
+mod heatmap;
 mod layout;
+mod overlay;
 mod paint;
 mod panels;
 mod picture;
@@ -35,9 +39,12 @@ mod scene;
 mod text;
 
 pub use chart::{Axis, Chart, Series};
+pub use colours::Colours;
 pub use error::Error;
 pub use figure::{Figure, write};
 pub use grid::{Cell, Grid, strip};
+pub use heatmap::{HeatMap, ValueScale};
+pub use overlay::{colourise, overlay};
 pub use panels::Panels;
 pub use picture::{open_image, read_png_text, save_png};
 

@@ -68,7 +68,8 @@ impl Panels {
     }
 
     fn shares_series(&self) -> bool {
-        let names = |chart: &Chart| chart.series.iter().map(|s| (s.name.clone(), s.dashed)).collect::<Vec<_>>();
+        let names =
+            |chart: &Chart| chart.series.iter().map(|s| (s.name.clone(), s.dashed, s.marked)).collect::<Vec<_>>();
         self.charts.len() > 1
             && !self.charts[0].series.is_empty()
             && self.charts.windows(2).all(|pair| names(&pair[0]) == names(&pair[1]))

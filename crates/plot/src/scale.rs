@@ -52,6 +52,18 @@ impl Scale {
         }
     }
 
+    /// Both scales, one of them with more room at both ends, so that a unit is as long on one as on the other when they
+    /// are drawn `width` and `height` long; none when only one of them is logarithmic.
+    pub fn equal(x: &Scale, y: &Scale, (width, height): (f64, f64)) -> Option<(Scale, Scale)> {
+        let unit = ((x.high - x.low) / width).max((y.high - y.low) / height);
+        (x.log == y.log).then(|| (x.spanning(unit * width), y.spanning(unit * height)))
+    }
+
+    fn spanning(&self, span: f64) -> Scale {
+        let pad = ((span - (self.high - self.low)) / 2.0).max(0.0);
+        Scale { low: self.low - pad, high: self.high + pad, ..*self }
+    }
+
     fn fraction(&self, place: f64) -> f64 {
         let fraction = (place - self.low) / (self.high - self.low);
         if self.reversed { 1.0 - fraction } else { fraction }

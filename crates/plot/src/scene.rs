@@ -17,6 +17,7 @@ pub(crate) type Point = (f64, f64);
 pub(crate) type Colour = [u8; 3];
 
 pub(crate) const BLACK: Colour = [0x1a; 3];
+pub(crate) const WHITE: Colour = [0xff; 3];
 pub(crate) const GREY: Colour = [0x59; 3];
 pub(crate) const FAINT: Colour = [0xdd; 3];
 pub(crate) const FAINTER: Colour = [0xee; 3];
@@ -73,6 +74,10 @@ impl Scene {
     pub fn line(&mut self, points: &[Point], width: f64, colour: Colour) {
         self.marks.push(Mark::Line { points: points.to_vec(), width, colour });
     }
+
+    pub fn area(&mut self, points: &[Point], colour: Colour) {
+        self.marks.push(Mark::Area { points: points.to_vec(), colour });
+    }
 }
 
 impl Text {
@@ -119,6 +124,11 @@ impl Rect {
 
     pub fn centre(&self) -> Point {
         ((self.left + self.right) / 2.0, (self.top + self.bottom) / 2.0)
+    }
+
+    /// Its four corners, round from the upper left.
+    pub fn corners(&self) -> [Point; 4] {
+        [(self.left, self.top), (self.right, self.top), (self.right, self.bottom), (self.left, self.bottom)]
     }
 
     pub fn inset(&self, by: f64) -> Rect {

@@ -65,6 +65,20 @@ pub(crate) fn shorten(words: &str, size: f64, weight: Weight, limit: f64) -> Str
     format!("{}…", start.trim_end())
 }
 
+/// The text, or as much of both its ends as fits with an ellipsis between, for names that differ at the end.
+pub(crate) fn shorten_middle(words: &str, size: f64, weight: Weight, limit: f64) -> String {
+    if width(words, size, weight) <= limit {
+        return words.to_owned();
+    }
+    let letters: Vec<char> = words.chars().collect();
+    let keeping = |count: usize| {
+        let (start, end) = (&letters[..count / 2], &letters[letters.len() - count.div_ceil(2)..]);
+        format!("{}…{}", start.iter().collect::<String>(), end.iter().collect::<String>())
+    };
+    let counts = (0..letters.len()).rev();
+    counts.map(keeping).find(|kept| width(kept, size, weight) <= limit).unwrap_or_default()
+}
+
 /// Blends a text into a picture that has `ratio` pixels to one of the text's own unit.
 pub(crate) fn draw(image: &mut RgbImage, text: &Text, ratio: f64) {
     let font = face(text.weight);
@@ -185,7 +199,11 @@ mod tests {
         for limit in [20.0, 50.0, 120.0] {
             let short = shorten(words, 12.0, Weight::Bold, limit);
             assert!(width(&short, 12.0, Weight::Bold) <= limit && short.ends_with('…'), "{short}");
+            let short = shorten_middle(words, 12.0, Weight::Bold, limit);
+            assert!(width(&short, 12.0, Weight::Bold) <= limit && short.contains('…'), "{short}");
+            assert!(limit < 50.0 || short.starts_with("a ") && short.ends_with("end"), "{short}");
         }
+        assert_eq!(shorten_middle(words, 12.0, Weight::Bold, 1.0), "");
         assert_eq!(shorten(words, 12.0, Weight::Bold, 1e6), words);
     }
 

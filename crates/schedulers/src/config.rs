@@ -125,14 +125,39 @@ impl Config {
         }
     }
 
+    /// The plan from a sample `x = x₀ + sigma·noise` at some level, [`Op::Given`](crate::Op::Given), through those
+    /// levels of so many steps that lie below it. Multistep samplers begin without a history. There
+    /// is nothing like it in diffusers, so this is always [`Reading::Exact`].
+    pub fn plan_from_sample(&self, steps: usize, from: Level) -> Result<Plan, Error> {
+        let below = self.levels(steps)?.into_iter().filter(|level| level.sigma < from.sigma);
+        let levels: Vec<Level> = std::iter::once(from).chain(below).collect();
+        let mut tape = self.tape();
+        let sample = tape.given();
+        let last = self.walk(&mut tape, sample, &levels, 0, Reading::Exact);
+        tape.finish(last, Level::CLEAN)
+    }
+
+    fn tape(&self) -> Tape {
+        let limit = if let Sampler::Ddpm { limit, .. } = self.options.sampler { limit } else { None };
+        Tape::new(self.options.prediction, limit)
+    }
+
+    /// Walks `levels[begin..]` down from `x`.
+    fn walk(&self, tape: &mut Tape, x: Val, levels: &[Level], begin: usize, reading: Reading) -> Val {
+        match self.options.sampler {
+            Sampler::Pndm { warm_up, .. } => pndm::pndm(tape, x, &levels[begin..], &self.schedule, warm_up),
+            Sampler::Ddpm { variance, .. } => ddpm::ddpm(tape, x, &levels[begin..], variance, reading),
+            Sampler::Lms { order, .. } => lms::lms(tape, x, levels, begin, order, reading),
+        }
+    }
+
     /// `taken` is the number of steps from an image, 0 for all of them from noise.
     fn build_plan(&self, steps: usize, taken: usize, reading: Reading) -> Result<Plan, Error> {
         self.options.sampler.check(reading)?;
         let schedule = self.options.schedule(reading)?;
         let levels = self.levels_on(&schedule, steps, reading)?;
         let begin = if taken == 0 { 0 } else { steps - taken };
-        let limit = if let Sampler::Ddpm { limit, .. } = self.options.sampler { limit } else { None };
-        let mut tape = Tape::new(self.options.prediction, limit);
+        let mut tape = self.tape();
         let start = |tape: &mut Tape, level| self.start(tape, level, taken > 0, reading);
         let (last, end) = match self.options.sampler {
             Sampler::Pndm { warm_up, to_clean } if reading == Reading::Diffusers => {
@@ -142,17 +167,9 @@ impl Config {
                 let x = start(&mut tape, schedule.level(times.calls[begin] as f64));
                 pndm_diffusers::pndm(&mut tape, x, &times, begin, &schedule, end)?
             }
-            Sampler::Pndm { warm_up, .. } => {
+            _ => {
                 let x = start(&mut tape, levels[begin]);
-                (pndm::pndm(&mut tape, x, &levels[begin..], &schedule, warm_up), Level::CLEAN)
-            }
-            Sampler::Ddpm { variance, .. } => {
-                let x = start(&mut tape, levels[begin]);
-                (ddpm::ddpm(&mut tape, x, &levels[begin..], variance, reading), Level::CLEAN)
-            }
-            Sampler::Lms { order, .. } => {
-                let x = start(&mut tape, levels[begin]);
-                (lms::lms(&mut tape, x, &levels, begin, order, reading), Level::CLEAN)
+                (self.walk(&mut tape, x, &levels, begin, reading), Level::CLEAN)
             }
         };
         tape.finish(last, end)

@@ -33,6 +33,7 @@ impl Variance {
 /// noise.
 pub(crate) fn ddpm(tape: &mut Tape, mut x: Val, levels: &[Level], variance: Variance, reading: Reading) -> Val {
     for (&now, &next) in levels.iter().zip(&levels[1..]) {
+        tape.begin_step();
         let call = tape.call(x, now);
         let kept = (next.sigma / now.sigma).powi(2);
         let mean = call.denoised * (1.0 - kept) + x * kept;

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 pub(crate) fn lms(tape: &mut Tape, mut x: Val, levels: &[Level], begin: usize, order: usize, reading: Reading) -> Val {
     let mut slopes: VecDeque<Form> = VecDeque::new();
     for index in begin..levels.len() - 1 {
+        tape.begin_step();
         let call = tape.call(x, levels[index]);
         slopes.push_front(call.slope());
         slopes.truncate(order);

@@ -60,6 +60,10 @@ pub enum Limit {
 /// One network call as a record or a probe sees it. Samples are in `x = x₀ + sigma·noise`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
+    /// Which of the sampler's steps the call belongs to, counted from 0.
+    pub index: usize,
+    /// Which call of that step it is, counted from 0: the Runge-Kutta start of PNDM makes four.
+    pub evaluation: usize,
     /// The time told to the network, and the noise that the sample really has.
     pub level: Level,
     /// The sample.

@@ -19,6 +19,7 @@ pub(crate) const WEIGHTS: [&[f64]; 4] = [
 pub(crate) fn pndm(tape: &mut Tape, mut x: Val, levels: &[Level], schedule: &Schedule, warm_up: bool) -> Val {
     let mut slopes: Vec<Form> = Vec::new();
     for (index, (&now, &next)) in levels.iter().zip(&levels[1..]).enumerate() {
+        tape.begin_step();
         let distance = next.sigma - now.sigma;
         let mut call = tape.call(x, now);
         let first = call.slope();

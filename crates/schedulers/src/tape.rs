@@ -9,11 +9,16 @@ pub(crate) struct Tape {
     steps: Vec<Step>,
     pub(crate) prediction: Prediction,
     limit: Option<Limit>,
+    /// How many of the sampler's steps have begun, and how many calls the present one has made.
+    begun: usize,
+    calls: usize,
 }
 
 /// A network call whose step is not yet made.
 #[derive(Clone, Copy)]
 pub(crate) struct Call {
+    index: usize,
+    evaluation: usize,
     pub(crate) level: Level,
     pub(crate) sample: Val,
     pub(crate) output: Val,
@@ -30,7 +35,12 @@ impl Call {
 
 impl Tape {
     pub(crate) fn new(prediction: Prediction, limit: Option<Limit>) -> Tape {
-        Tape { ops: Vec::new(), steps: Vec::new(), prediction, limit }
+        Tape { ops: Vec::new(), steps: Vec::new(), prediction, limit, begun: 0, calls: 0 }
+    }
+
+    /// Begins a step of the sampler: the calls that follow belong to it.
+    pub(crate) fn begin_step(&mut self) {
+        (self.begun, self.calls) = (self.begun + 1, 0);
     }
 
     pub(crate) fn given(&mut self) -> Val {
@@ -51,14 +61,15 @@ impl Tape {
         let (p, q) = self.prediction.denoising(level.sigma);
         let estimate = self.sum(sample * p + output * q);
         let denoised = self.limit.map_or(estimate, |limit| self.push(Op::Clip { of: estimate, limit }));
-        Call { level, sample, output, denoised }
+        self.calls += 1;
+        Call { index: self.begun.saturating_sub(1), evaluation: self.calls - 1, level, sample, output, denoised }
     }
 
     /// Ends a call's step on the sample that the next call sees.
     pub(crate) fn step(&mut self, call: Call, next: Form) -> Val {
-        let Call { level, sample, output, denoised } = call;
+        let Call { index, evaluation, level, sample, output, denoised } = call;
         let next = self.sum(next);
-        self.steps.push(Step { level, sample, output, denoised, next });
+        self.steps.push(Step { index, evaluation, level, sample, output, denoised, next });
         next
     }
 

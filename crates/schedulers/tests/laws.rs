@@ -354,3 +354,41 @@ fn the_readings_agree_where_nothing_is_at_fault() {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn calls_are_counted_by_step(config in any_config(), steps in 4usize..40, reading in any_reading()) {
+        let Ok(plan) = config.plan(steps, reading) else { return Ok(()) };
+        let mut before = None;
+        for step in plan.steps() {
+            let place = (step.index, step.evaluation);
+            let follows = match before {
+                None => place == (0, 0),
+                Some((index, evaluation)) => place == (index, evaluation + 1) || place == (index + 1, 0),
+            };
+            prop_assert!(follows, "{place:?} after {before:?}");
+            before = Some(place);
+        }
+        prop_assert_eq!(before.map(|(index, _)| index + 1), Some(steps));
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_plan_from_a_sample_is_the_rest_of_a_plan(config in any_config(), steps in 3usize..30, at in 0usize..1000, x in -3.0..3.0f64) {
+        let (Ok(whole), Ok(levels)) = (config.plan(steps, Reading::Exact), config.levels(steps)) else { return Ok(()) };
+        let from = levels[at % steps];
+        let Ok(rest) = config.plan_from_sample(steps, from) else { return Ok(()) };
+        prop_assert_eq!(rest.steps()[0].level, from);
+        prop_assert_eq!(rest.steps().last().unwrap().level, whole.steps().last().unwrap().level);
+        // A network that knows the image leads any sample to it, as in the law above.
+        let clean = 0.25;
+        let draws = vec![vec![0.6]; rest.draws()];
+        let values = run(&rest, &[x * from.sigma], &draws, |call, _, input| {
+            let sigma = rest.steps()[call].level.sigma;
+            vec![exact_output(config.prediction(), sigma, clean, (input[0] * sigma.hypot(1.0) - clean) / sigma)]
+        });
+        let reached = values[rest.result().0 as usize][0];
+        prop_assert!((reached - clean).abs() < 1e-8, "{reached}");
+    }
+}

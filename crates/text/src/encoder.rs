@@ -2,13 +2,13 @@
 
 use latentrace_nn::tch::{Kind, Tensor};
 use latentrace_nn::{
-    Activation, Attention, AttentionShape, Config, Init, LayerNorm, Linear, Pass, Result, Supported, Tap, Weights,
+    Activation, Attention, AttentionShape, Config, Embedding, LayerNorm, Linear, Pass, Result, Supported, Tap, Weights,
 };
 
 /// A pre-norm transformer over token and position embeddings, each position seeing only those before it.
 pub struct TextEncoder {
-    token_embedding: Tensor,
-    position_embedding: Tensor,
+    token_embedding: Embedding,
+    position_embedding: Embedding,
     layers: Vec<Layer>,
     final_layer_norm: LayerNorm,
     taps: Taps,
@@ -116,7 +116,7 @@ impl TextEncoder {
             _ => weights.clone(),
         };
         let (width, embeddings) = (config.hidden_size, root.at("embeddings"));
-        let table = |name: &str, rows| embeddings.at(name).tensor("weight", &[rows, width], Init::Normal(0.02));
+        let table = |name: &str, rows| Embedding::load(&embeddings.at(name), rows, width);
         let layers = root.at("encoder.layers");
         Ok(TextEncoder {
             token_embedding: table("token_embedding", config.vocab_size)?,
@@ -132,8 +132,7 @@ impl TextEncoder {
     /// Token numbers `[batch, tokens]` to `[batch, tokens, hidden_size]`.
     pub fn forward(&self, pass: &mut Pass, ids: &Tensor) -> Tensor {
         let length = ids.size()[1];
-        let tokens = Tensor::embedding(&self.token_embedding, ids, -1, false, false);
-        let embedded = tokens + self.position_embedding.slice(0, 0, length, 1);
+        let embedded = self.token_embedding.forward(ids) + self.position_embedding.first(length);
         let mut x = pass.tap(&self.taps.embeddings, embedded); // [batch, tokens, hidden_size]
         for layer in &self.layers {
             x = layer.forward(pass, x);
@@ -143,12 +142,12 @@ impl TextEncoder {
 
     /// The device that the encoder is on.
     pub fn device(&self) -> latentrace_nn::tch::Device {
-        self.token_embedding.device()
+        self.token_embedding.table().device()
     }
 
     /// The number format that the encoder runs in.
     pub fn kind(&self) -> Kind {
-        self.token_embedding.kind()
+        self.token_embedding.table().kind()
     }
 }
 
@@ -159,6 +158,13 @@ struct Layer {
     fc1: Linear,
     activation: Activation,
     fc2: Linear,
+    taps: LayerTaps,
+}
+
+struct LayerTaps {
+    layer_norm1: Tap,
+    layer_norm2: Tap,
+    fc1: Tap,
     mlp: Tap,
     out: Tap,
 }
@@ -182,16 +188,23 @@ impl Layer {
             fc1: Linear::load(&weights.at("mlp.fc1"), width, inner, true)?,
             activation: config.hidden_act,
             fc2: Linear::load(&weights.at("mlp.fc2"), inner, width, true)?,
-            mlp: weights.at("mlp").tap("out"),
-            out: weights.tap("out"),
+            taps: LayerTaps {
+                layer_norm1: weights.tap("layer_norm1"),
+                layer_norm2: weights.tap("layer_norm2"),
+                fc1: weights.tap("mlp.fc1"),
+                mlp: weights.residual_tap("mlp.out"),
+                out: weights.residual_tap("out"),
+            },
         })
     }
 
     fn forward(&self, pass: &mut Pass, x: Tensor) -> Tensor {
-        let h = self.layer_norm1.forward(&x);
-        let x = x + self.self_attn.forward(pass, &h, &h);
-        let h = self.fc1.forward(&self.layer_norm2.forward(&x));
-        let x = x + pass.tap(&self.mlp, self.fc2.forward(&self.activation.forward(&h)));
-        pass.tap(&self.out, x)
+        let h = pass.tap(&self.taps.layer_norm1, self.layer_norm1.forward(&x));
+        let y = &x + self.self_attn.forward(pass, &h, &h);
+        let h = pass.tap(&self.taps.layer_norm2, self.layer_norm2.forward(&y));
+        let h = pass.tap(&self.taps.fc1, self.fc1.forward(&h)); // [batch, tokens, intermediate_size]
+        let added = self.fc2.forward(&self.activation.forward(&h));
+        let y = &y + pass.tap_residual(&self.taps.mlp, added, || y.zeros_like());
+        pass.tap_residual(&self.taps.out, y, || x.shallow_clone())
     }
 }

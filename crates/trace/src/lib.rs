@@ -1,16 +1,30 @@
-//! Records of a run: what went through its taps, step by step.
-//!
-//! Two types, in order of use: a [`Recorder`] is a probe that keeps the tensors of the taps it is told to keep, each
-//! with its [`Moment`](latentrace_nn::Moment); what it kept is a list of [`Capture`]s, which [`write()`] puts into one
-//! safetensors file that stock Python opens, with the moments in its header.
-//!
-//! One decision: the recorder keeps the tensor itself, not a copy. libtorch's tensors share storage, and no network
-//! here writes into a tensor that has passed a tap, so keeping costs one reference.
-
-mod both;
+//! Records of a run: what went through its taps, call by call.
+mod call;
+mod compare;
+mod edit;
+mod entry;
+mod error;
+mod numbers;
+mod playback;
 mod recorder;
-mod safetensors;
+mod reduction;
+mod rule;
+mod selector;
+mod statistics;
+mod trace;
+mod words;
+mod writer;
 
-pub use both::Both;
-pub use recorder::{Capture, Recorder, rms};
-pub use safetensors::write;
+pub use compare::{Comparison, Difference, compare};
+pub use edit::{Edit, Edits};
+pub use entry::{End, Entry, FORMAT, Key, Stored};
+pub use error::{Error, Result};
+pub use playback::{Against, Check, Playback};
+pub use recorder::{Capture, FLIGHT_RECORDER, Recorder, bytes};
+pub use reduction::{Reduction, Scene, Storage};
+pub use rule::Rule;
+pub use selector::Selector;
+pub use statistics::Statistics;
+pub use trace::Trace;
+pub use words::Words;
+pub use writer::{Layout, Writer};

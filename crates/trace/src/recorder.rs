@@ -1,100 +1,146 @@
 //! The probe that keeps.
 
-use latentrace_nn::tch::{Kind, Tensor};
-use latentrace_nn::{Moment, Probe, Tap};
+use crate::entry::{End, Key};
+use crate::error::Result;
+use crate::reduction::Storage;
+use crate::rule::Rule;
+use crate::writer::{Item, Writer};
+use crate::{Reduction, Scene};
+use latentrace_nn::tch::Tensor;
+use latentrace_nn::{Moment, Probe, Row, Tap};
 use std::collections::HashMap;
 
-/// A probe that keeps every tensor of the taps whose names it was told.
-#[derive(Debug, Default)]
-pub struct Recorder {
-    names: Vec<String>,
-    /// What was kept, in the order in which it passed.
-    pub captures: Vec<Capture>,
+/// What a recorder keeps, besides the sampler's own values.
+#[derive(Clone, Debug, Default)]
+pub struct Capture {
+    /// Which tensors.
+    pub rules: Vec<Rule>,
+    /// How many bytes of them; the sampler's values do not count. What comes after is not kept, and is counted.
+    pub budget: Option<u64>,
 }
 
-/// A tensor that passed a tap.
-#[derive(Debug)]
-pub struct Capture {
-    /// The tap's name.
-    pub name: String,
-    /// When it passed.
-    pub moment: Moment,
-    /// The tensor.
-    pub tensor: Tensor,
+/// What the flight recorder keeps of every run: every value of the sampler, from which each step can be computed again.
+pub const FLIGHT_RECORDER: &str = "sampler.**";
+
+/// A probe that keeps what its rules select, with the moment it belongs to.
+pub struct Recorder {
+    rules: Vec<Rule>,
+    /// The rules that select each tap, by [`Tap::id`].
+    selected: HashMap<u32, Vec<usize>>,
+    scene: Scene,
+    steps: usize,
+    writer: Writer,
+    /// The call whose tensors are coming in.
+    call: usize,
+    left: Option<u64>,
+    beyond_budget: u64,
 }
 
 impl Recorder {
-    /// A recorder of the taps of these names.
-    pub fn of<const N: usize>(names: [&str; N]) -> Recorder {
-        Recorder { names: names.map(str::to_string).into(), captures: Vec::new() }
+    /// A recorder of a run of `steps` steps on a model of these taps.
+    ///
+    /// # Errors
+    /// A rule selects nothing, or a reduction does not fit what it selects.
+    pub fn new(capture: &Capture, taps: &[Tap], scene: Scene, steps: usize, writer: Writer) -> Result<Recorder> {
+        let mut rules = vec![Rule::parse(FLIGHT_RECORDER)?];
+        rules.extend(capture.rules.iter().cloned());
+        for rule in &capture.rules {
+            rule.check(taps.iter(), &scene)?;
+        }
+        let of = |tap: &Tap| {
+            let rules = rules.iter().enumerate().filter(|(_, rule)| rule.selector.names(tap));
+            rules.map(|(index, _)| index).collect::<Vec<_>>()
+        };
+        let selected = taps.iter().map(|tap| (tap.id(), of(tap))).filter(|(_, rules)| !rules.is_empty()).collect();
+        Ok(Recorder { rules, selected, scene, steps, writer, call: 0, left: capture.budget, beyond_budget: 0 })
     }
 
-    /// The tensors of one tap by their call, in order.
-    pub fn of_tap<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Capture> {
-        self.captures.iter().filter(move |capture| capture.name == name)
+    /// Ends the record; `error` says why the run stopped before its end, if it did. Gives how many tensors the byte budget
+    /// kept out.
+    ///
+    /// # Errors
+    /// Something could not be written.
+    pub fn end(self, error: Option<String>) -> Result<u64> {
+        let beyond_budget = self.beyond_budget;
+        if error.is_none() {
+            self.writer.complete(self.call);
+        }
+        self.writer.end(End { error, beyond_budget })?;
+        Ok(beyond_budget)
     }
 
-    /// The tensors of several taps that passed in the same call, for every call in which all of them did.
-    pub fn together<const N: usize>(&self, names: [&str; N]) -> Vec<(Moment, [&Tensor; N])> {
-        let mut calls: HashMap<usize, (Moment, [Option<&Tensor>; N])> = HashMap::new();
-        for capture in &self.captures {
-            if let Some(place) = names.iter().position(|name| *name == capture.name) {
-                let entry = calls.entry(capture.moment.call).or_insert((capture.moment, [None; N]));
-                entry.1[place] = Some(&capture.tensor);
-            }
+    fn admitted(&self, tap: &Tap, moment: &Moment) -> impl Iterator<Item = usize> {
+        let rules = self.selected.get(&tap.id()).map(Vec::as_slice).unwrap_or_default();
+        rules.iter().copied().filter(|&rule| self.rules[rule].selector.admits(moment, self.steps))
+    }
+
+    /// Keeps a row as a rule says.
+    fn keep(&mut self, rule: usize, tap: &Tap, moment: Moment, row: Row, tensor: &Tensor) {
+        let Rule { selector, reductions, storage, suffix } = &self.rules[rule];
+        if !selector.admits_row(&row) {
+            return;
         }
-        let mut all: Vec<(Moment, [&Tensor; N])> = Vec::new();
-        for (moment, tensors) in calls.into_values() {
-            let found: Vec<&Tensor> = tensors.into_iter().flatten().collect();
-            all.extend(found.try_into().ok().map(|tensors| (moment, tensors)));
+        let whole = tensor.narrow(0, row.index, 1);
+        let reduced = reductions
+            .iter()
+            .try_fold(whole.shallow_clone(), |tensor, reduction| reduction.apply(tap, row.branch, tensor, &self.scene));
+        let Some(reduced) = reduced else { return };
+        let budgeted = rule > 0;
+        if budgeted && !spend(&mut self.left, bytes(&reduced, *storage)) {
+            self.beyond_budget += 1;
+            return;
         }
-        all.sort_by_key(|(moment, _)| moment.call);
-        all
+        let histogram = matches!(reductions.last(), Some(Reduction::Histogram(_)));
+        let Row { branch, image, .. } = row;
+        let key = Key { call: moment.call, tap: tap.name().into(), branch, image, kept: suffix.clone() };
+        let histogram_of = histogram.then_some(whole);
+        self.writer.put(Item { key, moment, tensor: reduced, storage: *storage, histogram_of });
     }
 }
 
 impl Probe for Recorder {
-    fn wants(&self, tap: &Tap) -> bool {
-        self.names.iter().any(|name| name == tap.name())
+    fn wants(&self, tap: &Tap, moment: &Moment) -> bool {
+        self.admitted(tap, moment).next().is_some()
     }
 
     fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
-        self.captures.push(Capture { name: tap.name().into(), moment, tensor: tensor.shallow_clone() });
+        if moment.call > self.call {
+            self.writer.complete(self.call);
+            self.call = moment.call;
+        }
+        let count = tensor.size().first().copied().unwrap_or(0);
+        let rules: Vec<usize> = self.admitted(tap, &moment).collect();
+        for rule in rules {
+            for row in moment.rows(count) {
+                self.keep(rule, tap, moment, row, &tensor);
+            }
+        }
         tensor
     }
 }
 
-/// The root of the mean square of a tensor's numbers, summed in double precision.
-pub fn rms(tensor: &Tensor) -> f64 {
-    tensor.to_kind(Kind::Double).square().mean(Kind::Double).sqrt().double_value(&[])
+/// How many bytes a tensor takes once it is stored.
+pub fn bytes(tensor: &Tensor, storage: Storage) -> u64 {
+    let each = match storage {
+        Storage::Full => tensor.kind().elt_size_in_bytes() as u64,
+        Storage::F16 => 2,
+        Storage::Q8 => 1,
+        Storage::Stats => 0,
+    };
+    tensor.numel() as u64 * each
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use latentrace_nn::Pass;
-    use latentrace_nn::tch::Device;
-
-    #[test]
-    fn keeps_what_it_was_told_with_its_moment_and_changes_nothing() {
-        let [a, b, c] = ["x.a", "x.b", "x.c"].map(Tap::named);
-        let mut recorder = Recorder::of(["x.a", "x.b"]);
-        let mut pass = Pass::watched(&mut recorder);
-        for call in 0..3 {
-            pass.set_moment(Moment { call, t: 999.0 - call as f64, sigma: 1.0 });
-            let tensor = Tensor::full([2], call as f64, (Kind::Float, Device::Cpu));
-            let address = tensor.data_ptr();
-            assert_eq!(pass.tap(&a, tensor).data_ptr(), address);
-            if call != 1 {
-                let _ = pass.tap(&b, Tensor::full([2], -3.0, (Kind::Float, Device::Cpu)));
-            }
-            let _ = pass.tap(&c, Tensor::new());
+/// Takes bytes off what is left, or says that there are not so many.
+fn spend(left: &mut Option<u64>, bytes: u64) -> bool {
+    match left {
+        None => true,
+        Some(left) if *left >= bytes => {
+            *left -= bytes;
+            true
         }
-        assert_eq!(recorder.captures.len(), 5);
-        let together = recorder.together(["x.b", "x.a"]);
-        assert_eq!(together.iter().map(|(moment, _)| moment.call).collect::<Vec<_>>(), [0, 2]);
-        assert_eq!(rms(together[1].1[0]), 3.0);
-        assert_eq!(rms(together[1].1[1]), 2.0);
-        assert_eq!(recorder.of_tap("x.a").count(), 3);
+        Some(left) => {
+            *left = 0; // the first that does not fit ends it, so that what is kept is a beginning and not a choice
+            false
+        }
     }
 }

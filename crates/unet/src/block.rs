@@ -60,6 +60,7 @@ fn resnet(weights: &Weights, config: &UnetConfig, inputs: i64, outputs: i64) -> 
 pub(crate) struct DownBlock {
     layers: Vec<Layer>,
     downsampler: Option<Downsample>,
+    out: Tap,
 }
 
 impl DownBlock {
@@ -76,6 +77,7 @@ impl DownBlock {
             downsampler: halves
                 .then(|| Downsample::load(&weights.at("downsamplers.0"), outputs, Padding::Around))
                 .transpose()?,
+            out: weights.tap("out"),
         })
     }
 
@@ -102,7 +104,7 @@ impl DownBlock {
             x = downsampler.forward(pass, &x);
             skips.push(x.shallow_clone());
         }
-        x
+        pass.tap(&self.out, x)
     }
 }
 
@@ -122,15 +124,15 @@ impl MidBlock {
             first: resnet(&weights.at("resnets.0"), config, channels, channels)?,
             attention: Transformer::load(&weights.at("attentions.0"), config, channels, config.heads[last])?,
             second: resnet(&weights.at("resnets.1"), config, channels, channels)?,
-            out: weights.tap("out"),
+            out: weights.residual_tap("out"),
         })
     }
 
     pub(crate) fn forward(&self, pass: &mut Pass, x: &Tensor, conditions: &Conditions) -> Tensor {
-        let x = self.first.forward(pass, x, Some(&conditions.time));
-        let x = self.attention.forward(pass, &x, &conditions.text);
-        let x = self.second.forward(pass, &x, Some(&conditions.time));
-        pass.tap(&self.out, x)
+        let h = self.first.forward(pass, x, Some(&conditions.time));
+        let h = self.attention.forward(pass, &h, &conditions.text);
+        let h = self.second.forward(pass, &h, Some(&conditions.time));
+        pass.tap_residual(&self.out, h, || x.shallow_clone())
     }
 }
 
@@ -138,7 +140,9 @@ impl MidBlock {
 pub(crate) struct UpBlock {
     layers: Vec<Layer>,
     upsampler: Option<Upsample>,
-    skip: Tap,
+    /// What each layer takes from the way down.
+    skips: Vec<Tap>,
+    out: Tap,
 }
 
 impl UpBlock {
@@ -157,9 +161,10 @@ impl UpBlock {
         }
         let doubles = index + 1 < blocks;
         Ok(UpBlock {
+            skips: (0..layers.len()).map(|layer| weights.at("resnets").at(layer).tap("skip")).collect(),
             layers,
             upsampler: doubles.then(|| Upsample::load(&weights.at("upsamplers.0"), outputs)).transpose()?,
-            skip: weights.tap("skip"),
+            out: weights.tap("out"),
         })
     }
 
@@ -172,16 +177,17 @@ impl UpBlock {
         skips: &mut Vec<Tensor>,
     ) -> Tensor {
         let mut x = x;
-        for layer in &self.layers {
+        for (layer, tap) in self.layers.iter().zip(&self.skips) {
             if let Some(skip) = skips.pop() {
-                let skip = pass.tap(&self.skip, skip);
+                let skip = pass.tap(tap, skip);
                 x = Tensor::cat(&[x, skip], 1); // [batch, inputs + skip, height, width]
             }
             x = layer.forward(pass, &x, conditions);
         }
-        match (&self.upsampler, skips.last().map(Tensor::size).as_deref()) {
+        let x = match (&self.upsampler, skips.last().map(Tensor::size).as_deref()) {
             (Some(upsampler), Some(&[_, _, height, width])) => upsampler.forward(pass, &x, height, width),
             _ => x,
-        }
+        };
+        pass.tap(&self.out, x)
     }
 }

@@ -19,7 +19,7 @@ impl TimeEmbedding {
     pub(crate) fn load(weights: &Weights, config: &UnetConfig) -> Result<TimeEmbedding> {
         let width = config.block_out_channels[0];
         Ok(TimeEmbedding {
-            frequencies: frequencies(width / 2, config.freq_shift, weights.device()),
+            frequencies: weights.place(frequencies(width / 2, config.freq_shift)),
             cosines_first: config.flip_sin_to_cos,
             linear_1: Linear::load(&weights.at("linear_1"), width, 4 * width, true)?,
             linear_2: Linear::load(&weights.at("linear_2"), 4 * width, 4 * width, true)?,
@@ -41,7 +41,7 @@ impl TimeEmbedding {
 
 /// `10000^(-i / (count - shift))` for `i` in `0..count` (Vaswani et al. 2017, section 3.5), in f32 as the networks
 /// were trained.
-fn frequencies(count: i64, shift: f64, device: Device) -> Tensor {
+fn frequencies(count: i64, shift: f64) -> Tensor {
     let exponents = Tensor::arange(count, (Kind::Float, Device::Cpu)) * -(10000f64.ln());
-    (exponents / (count as f64 - shift)).exp().to_device(device)
+    (exponents / (count as f64 - shift)).exp()
 }

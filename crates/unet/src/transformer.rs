@@ -10,6 +10,13 @@ pub(crate) struct Transformer {
     proj_in: Projection,
     block: TransformerBlock,
     proj_out: Projection,
+    taps: OuterTaps,
+}
+
+struct OuterTaps {
+    norm: Tap,
+    proj_in: Tap,
+    proj_out: Tap,
     out: Tap,
 }
 
@@ -21,17 +28,23 @@ impl Transformer {
             proj_in: projection("proj_in")?,
             block: TransformerBlock::load(&weights.at("transformer_blocks.0"), config, channels, heads)?,
             proj_out: projection("proj_out")?,
-            out: weights.tap("out"),
+            taps: OuterTaps {
+                norm: weights.tap("norm"),
+                proj_in: weights.tap("proj_in"),
+                proj_out: weights.tap("proj_out"),
+                out: weights.residual_tap("out"),
+            },
         })
     }
 
     /// `x` `[batch, channels, height, width]` and text `[batch, tokens, features]`.
     pub(crate) fn forward(&self, pass: &mut Pass, x: &Tensor, text: &Tensor) -> Tensor {
         let size = x.size();
-        let h = self.proj_in.forward(&pixels(&self.norm.forward(x)), &size);
-        let h = self.block.forward(pass, h, text); // [batch, pixels, channels]
-        let h = self.proj_out.forward(&h, &size);
-        pass.tap(&self.out, x + h.transpose(1, 2).reshape(&size))
+        let normed = pass.tap(&self.taps.norm, self.norm.forward(x));
+        let h = pass.tap(&self.taps.proj_in, self.proj_in.forward(&pixels(&normed), &size)); // [batch, pixels, channels]
+        let h = self.block.forward(pass, h, text);
+        let h = pass.tap(&self.taps.proj_out, self.proj_out.forward(&h, &size));
+        pass.tap_residual(&self.taps.out, x + h.transpose(1, 2).reshape(&size), || x.shallow_clone())
     }
 }
 
@@ -71,6 +84,13 @@ struct TransformerBlock {
     attn2: Attention,
     norm3: LayerNorm,
     ff: FeedForward,
+    taps: InnerTaps,
+}
+
+struct InnerTaps {
+    norm1: Tap,
+    norm2: Tap,
+    norm3: Tap,
     out: Tap,
 }
 
@@ -96,16 +116,23 @@ impl TransformerBlock {
             attn2: attention("attn2", config.cross_attention_dim)?,
             norm3: norm("norm3")?,
             ff: FeedForward::load(&weights.at("ff"), width)?,
-            out: weights.tap("out"),
+            taps: InnerTaps {
+                norm1: weights.tap("norm1"),
+                norm2: weights.tap("norm2"),
+                norm3: weights.tap("norm3"),
+                out: weights.residual_tap("out"),
+            },
         })
     }
 
     fn forward(&self, pass: &mut Pass, x: Tensor, text: &Tensor) -> Tensor {
-        let h = self.norm1.forward(&x);
-        let x = x + self.attn1.forward(pass, &h, &h);
-        let x = &x + self.attn2.forward(pass, &self.norm2.forward(&x), text);
-        let x = &x + self.ff.forward(pass, &self.norm3.forward(&x));
-        pass.tap(&self.out, x)
+        let h = pass.tap(&self.taps.norm1, self.norm1.forward(&x));
+        let y = &x + self.attn1.forward(pass, &h, &h);
+        let h = pass.tap(&self.taps.norm2, self.norm2.forward(&y));
+        let y = y + self.attn2.forward(pass, &h, text);
+        let h = pass.tap(&self.taps.norm3, self.norm3.forward(&y));
+        let y = y + self.ff.forward(pass, &h);
+        pass.tap_residual(&self.taps.out, y, || x.shallow_clone())
     }
 }
 
@@ -113,6 +140,7 @@ impl TransformerBlock {
 struct FeedForward {
     proj: Linear,
     linear: Linear,
+    gated: Tap,
     out: Tap,
 }
 
@@ -122,12 +150,14 @@ impl FeedForward {
         Ok(FeedForward {
             proj: Linear::load(&weights.at("net.0.proj"), width, 2 * inner, true)?,
             linear: Linear::load(&weights.at("net.2"), inner, width, true)?,
-            out: weights.tap("out"),
+            gated: weights.tap("net.0"),
+            out: weights.residual_tap("out"),
         })
     }
 
     fn forward(&self, pass: &mut Pass, x: &Tensor) -> Tensor {
         let halves = self.proj.forward(x).chunk(2, -1);
-        pass.tap(&self.out, self.linear.forward(&(&halves[0] * halves[1].gelu("none"))))
+        let gated = pass.tap(&self.gated, &halves[0] * halves[1].gelu("none")); // [batch, pixels, 4 * width]
+        pass.tap_residual(&self.out, self.linear.forward(&gated), || x.zeros_like())
     }
 }

@@ -25,6 +25,7 @@ fn resnets(weights: &Weights, config: &VaeConfig, inputs: i64, outputs: i64, cou
 pub(crate) struct DownBlock {
     resnets: Vec<ResnetBlock>,
     downsampler: Option<Downsample>,
+    out: Tap,
 }
 
 impl DownBlock {
@@ -37,12 +38,15 @@ impl DownBlock {
             downsampler: halves
                 .then(|| Downsample::load(&weights.at("downsamplers.0"), outputs, Padding::After))
                 .transpose()?,
+            out: weights.tap("out"),
         })
     }
 
     pub(crate) fn forward(&self, pass: &mut Pass, x: Tensor) -> Tensor {
         let x = self.resnets.iter().fold(x, |x, resnet| resnet.forward(pass, &x, None));
-        self.downsampler.as_ref().map_or_else(|| x.shallow_clone(), |downsampler| downsampler.forward(pass, &x))
+        let x =
+            self.downsampler.as_ref().map_or_else(|| x.shallow_clone(), |downsampler| downsampler.forward(pass, &x));
+        pass.tap(&self.out, x)
     }
 }
 
@@ -50,6 +54,7 @@ impl DownBlock {
 pub(crate) struct UpBlock {
     resnets: Vec<ResnetBlock>,
     upsampler: Option<Upsample>,
+    out: Tap,
 }
 
 impl UpBlock {
@@ -60,15 +65,17 @@ impl UpBlock {
         Ok(UpBlock {
             resnets: resnets(weights, config, inputs, outputs, config.layers_per_block + 1)?,
             upsampler: doubles.then(|| Upsample::load(&weights.at("upsamplers.0"), outputs)).transpose()?,
+            out: weights.tap("out"),
         })
     }
 
     pub(crate) fn forward(&self, pass: &mut Pass, x: Tensor) -> Tensor {
         let x = self.resnets.iter().fold(x, |x, resnet| resnet.forward(pass, &x, None));
-        match (&self.upsampler, x.size().as_slice()) {
+        let x = match (&self.upsampler, x.size().as_slice()) {
             (Some(upsampler), &[_, _, height, width]) => upsampler.forward(pass, &x, 2 * height, 2 * width),
             _ => x,
-        }
+        };
+        pass.tap(&self.out, x)
     }
 }
 
@@ -107,6 +114,7 @@ impl MidBlock {
 struct PixelAttention {
     group_norm: GroupNorm,
     attention: Attention,
+    norm: Tap,
     sum: Tap,
 }
 
@@ -124,14 +132,16 @@ impl PixelAttention {
         Ok(PixelAttention {
             group_norm: GroupNorm::load(&weights.at("group_norm"), channels, groups, EPS)?,
             attention: Attention::load(weights, shape)?,
-            sum: weights.tap("sum"),
+            norm: weights.tap("group_norm"),
+            sum: weights.residual_tap("sum"),
         })
     }
 
     fn forward(&self, pass: &mut Pass, x: Tensor) -> Tensor {
         let size = x.size();
-        let pixels = self.group_norm.forward(&x).flatten(2, 3).transpose(1, 2); // [batch, pixels, channels]
+        let normed = pass.tap(&self.norm, self.group_norm.forward(&x));
+        let pixels = normed.flatten(2, 3).transpose(1, 2); // [batch, pixels, channels]
         let out = self.attention.forward(pass, &pixels, &pixels);
-        pass.tap(&self.sum, x + out.transpose(1, 2).reshape(size))
+        pass.tap_residual(&self.sum, &x + out.transpose(1, 2).reshape(size), || x.shallow_clone())
     }
 }

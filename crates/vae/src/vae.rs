@@ -71,6 +71,20 @@ struct Encoder {
     mid_block: MidBlock,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
+    taps: Taps,
+}
+
+/// What encoder and decoder have in common.
+struct Taps {
+    conv_in: Tap,
+    conv_norm_out: Tap,
+    out: Tap,
+}
+
+impl Taps {
+    fn of(weights: &Weights) -> Taps {
+        Taps { conv_in: weights.tap("conv_in"), conv_norm_out: weights.tap("conv_norm_out"), out: weights.tap("out") }
+    }
 }
 
 impl Encoder {
@@ -85,14 +99,16 @@ impl Encoder {
             mid_block: MidBlock::load(&weights.at("mid_block"), config, coarsest)?,
             conv_norm_out: GroupNorm::load(&weights.at("conv_norm_out"), coarsest, config.norm_num_groups, EPS)?,
             conv_out: Conv2d::load(&weights.at("conv_out"), coarsest, 2 * config.latent_channels, 3)?,
+            taps: Taps::of(weights),
         })
     }
 
     fn forward(&self, pass: &mut Pass, picture: &Tensor) -> Tensor {
-        let x = self.conv_in.forward(picture);
+        let x = pass.tap(&self.taps.conv_in, self.conv_in.forward(picture));
         let x = self.down_blocks.iter().fold(x, |x, block| block.forward(pass, x));
         let x = self.mid_block.forward(pass, x);
-        self.conv_out.forward(&self.conv_norm_out.forward(&x).silu())
+        let normed = pass.tap(&self.taps.conv_norm_out, self.conv_norm_out.forward(&x));
+        pass.tap(&self.taps.out, self.conv_out.forward(&normed.silu()))
     }
 }
 
@@ -102,7 +118,7 @@ struct Decoder {
     up_blocks: Vec<UpBlock>,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
-    out: Tap,
+    taps: Taps,
 }
 
 impl Decoder {
@@ -117,14 +133,15 @@ impl Decoder {
                 .collect::<Result<_>>()?,
             conv_norm_out: GroupNorm::load(&weights.at("conv_norm_out"), finest, config.norm_num_groups, EPS)?,
             conv_out: Conv2d::load(&weights.at("conv_out"), finest, config.out_channels, 3)?,
-            out: weights.tap("out"),
+            taps: Taps::of(weights),
         })
     }
 
     fn forward(&self, pass: &mut Pass, latents: Tensor) -> Tensor {
-        let x = self.conv_in.forward(&latents);
+        let x = pass.tap(&self.taps.conv_in, self.conv_in.forward(&latents));
         let x = self.mid_block.forward(pass, x);
         let x = self.up_blocks.iter().fold(x, |x, block| block.forward(pass, x));
-        pass.tap(&self.out, self.conv_out.forward(&self.conv_norm_out.forward(&x).silu()))
+        let normed = pass.tap(&self.taps.conv_norm_out, self.conv_norm_out.forward(&x));
+        pass.tap(&self.taps.out, self.conv_out.forward(&normed.silu()))
     }
 }

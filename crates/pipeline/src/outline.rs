@@ -1,0 +1,118 @@
+//! What passes every tap of a model, known before any weight is read.
+
+use crate::checkpoint::Parts;
+use crate::error::Result;
+use crate::{Options, SamplerTaps, Size};
+use latentrace_nn::tch::{Kind, Tensor, no_grad};
+use latentrace_nn::{Branch, Moment, Pass, Probe, Rows, Tap, Weights, shape_only};
+use latentrace_text::TextEncoder;
+use latentrace_unet::Unet;
+use latentrace_vae::Vae;
+use std::path::Path;
+
+/// A tensor that passes a tap.
+#[derive(Clone, Debug)]
+pub struct Outlined {
+    /// The tap. Its [`Tap::id`] is not that of the same tap in an opened model.
+    pub tap: Tap,
+    /// Axes; the first is of `rows`.
+    pub shape: Vec<i64>,
+    /// The number format.
+    pub kind: Kind,
+    /// What the first axis stands for.
+    pub rows: Rows,
+    /// When it passes.
+    pub when: When,
+}
+
+/// When in a run a tensor passes its tap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Once for each text, before the first call.
+    Text,
+    /// At every network call.
+    Call,
+    /// With every draw of noise, of which the start is one.
+    Draw,
+    /// Once, after the last call.
+    Pixels,
+    /// Only where a run starts from a picture.
+    Picture,
+}
+
+impl Outlined {
+    /// The bytes of the tensor.
+    pub fn bytes(&self) -> u64 {
+        self.shape.iter().product::<i64>() as u64 * self.kind.elt_size_in_bytes() as u64
+    }
+}
+
+/// Every tensor of a text-to-image run at a size (without one, the model's own) with its shape, in the order in which
+/// they pass. Reads the checkpoint's configuration files and no weights, and computes nothing.
+///
+/// # Errors
+/// A configuration is missing or not supported, or the size cannot be made.
+pub fn outline(folder: &Path, options: Options, size: Option<Size>) -> Result<Vec<Outlined>> {
+    let parts = Parts::read(folder)?;
+    let kind = options.dtype.kind();
+    let side = parts.unet.sample_size * parts.vae.factor();
+    let [height, width] = size.unwrap_or(Size { height: side, width: side }).latents(parts.vae.factor())?;
+    let factor = parts.vae.factor();
+    let weights = |part: &str| Weights::shapes(part, kind);
+    let mut seen = Seen { list: Vec::new(), when: When::Text };
+    no_grad(|| {
+        let ids = shape_only(&[1, parts.text.max_position_embeddings], Kind::Int64);
+        let encoder = TextEncoder::load(&weights("text_encoder"), &parts.text)?;
+        for branch in [Branch::Conditional, Branch::Unconditional] {
+            let _ = encoder.forward(&mut seen.pass(When::Text, Rows::Branch(branch)), &ids);
+        }
+        let latents = |rows| shape_only(&[rows, parts.unet.in_channels, height, width], kind);
+        let text = shape_only(&[2, parts.text.max_position_embeddings, parts.text.hidden_size], kind);
+        let unet = Unet::load(&weights("unet"), &parts.unet)?;
+        let times = shape_only(&[1], Kind::Float);
+        let _ = unet.forward(&mut seen.pass(When::Call, Rows::Branches), &latents(2), &times, &text);
+        let value = shape_only(&[1, parts.unet.in_channels, height, width], Kind::Float);
+        let taps = SamplerTaps::new();
+        for tap in taps.all() {
+            let when = match tap.id() {
+                id if id == taps.noise.id() => When::Draw,
+                id if id == taps.latents.id() => When::Pixels,
+                _ => When::Call,
+            };
+            let mut pass = seen.pass(when, Rows::Images);
+            let _ = pass.tap(tap, value.shallow_clone());
+        }
+        let vae = Vae::load(&weights("vae"), &parts.vae)?;
+        let _ = vae.decode(&mut seen.pass(When::Pixels, Rows::Images), &latents(1));
+        let picture = shape_only(&[1, 3, height * factor, width * factor], kind);
+        vae.encode(&mut seen.pass(When::Picture, Rows::Images), &picture);
+        Ok(seen.list)
+    })
+}
+
+/// A probe that notes shapes.
+struct Seen {
+    list: Vec<Outlined>,
+    when: When,
+}
+
+impl Seen {
+    fn pass(&mut self, when: When, rows: Rows) -> Pass<'_> {
+        self.when = when;
+        let mut pass = Pass::watched(self);
+        pass.set_rows(rows);
+        pass
+    }
+}
+
+impl Probe for Seen {
+    fn wants(&self, _: &Tap, _: &Moment) -> bool {
+        true
+    }
+
+    fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
+        let (shape, kind) = (tensor.size(), tensor.kind());
+        self.list.push(Outlined { tap: tap.clone(), shape, kind, rows: moment.rows, when: self.when });
+        tensor
+    }
+}

@@ -1,0 +1,35 @@
+//! A run computed again from its record, without the model.
+
+use crate::error::Result;
+use crate::execute::Execution;
+use crate::guidance::{Outputs, Past};
+use crate::noise::Draws;
+use crate::{Request, SamplerTaps, Start};
+use latentrace_nn::Pass;
+use latentrace_nn::tch::{Device, Tensor, no_grad};
+
+/// Computes everything between the network's outputs again: noise, guidance, samples, clean estimates, the final latents.
+/// Each passes its tap, so that a probe can hold it against the record. `shape` is `[1, 4, height, width]`. Gives the final
+/// latents, or `None` where `outputs` end before the run does.
+///
+/// # Errors
+/// The scheduler cannot sample so many steps, or a recorded number is not finite.
+pub fn replay(
+    request: &Request,
+    start: &Start,
+    outputs: &[Outputs],
+    shape: [i64; 4],
+    taps: &SamplerTaps,
+    pass: &mut Pass,
+) -> Result<Option<Tensor>> {
+    let plan = start.plan(request)?;
+    let mut draws = Draws::new(request.seed, plan.draws(), shape, Device::Cpu);
+    let execution = Execution {
+        plan: &plan,
+        prediction: request.scheduler.prediction(),
+        guidance: request.guidance,
+        taps,
+        given: start.given(),
+    };
+    no_grad(|| execution.run(&mut Past { outputs, then: None }, &mut draws, pass))
+}

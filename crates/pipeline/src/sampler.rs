@@ -1,0 +1,69 @@
+//! The doors of the sampler's own values.
+
+use latentrace_nn::Tap;
+
+/// The taps of the sampler's own values, each `[images, 4, height, width]` in f32. Samples are in
+/// `x = x0 + sigma * noise`.
+pub struct SamplerTaps {
+    /// The sample that a call is about. An edit changes what the sampler goes on with.
+    pub sample: Tap,
+    /// The noise that the network predicts without the prompt. An edit changes the network's output.
+    pub unconditional: Tap,
+    /// The noise that the network predicts with the prompt. An edit changes the network's output.
+    pub conditional: Tap,
+    /// The predicted noise after guidance. An edit changes the output that the sampler goes on with.
+    pub guided: Tap,
+    /// The network's output without the prompt, in the terms it was trained in (noise, velocity or sample).
+    pub output_unconditional: Tap,
+    /// The network's output with the prompt.
+    pub output_conditional: Tap,
+    /// The output after guidance, which the sampler goes on with.
+    pub output: Tap,
+    /// The clean estimate, after any clipping. An edit changes it for samplers that go on from it.
+    pub denoised: Tap,
+    /// The normal numbers that went into a call's sample; those of call 0 are the start.
+    pub noise: Tap,
+    /// The final latents, at unit variance, as they go to the decoder.
+    pub latents: Tap,
+}
+
+impl SamplerTaps {
+    /// Makes the taps.
+    pub fn new() -> SamplerTaps {
+        let tap = |word: &str| Tap::named(format!("sampler.{word}"));
+        SamplerTaps {
+            sample: tap("sample"),
+            unconditional: tap("epsilon.unconditional"),
+            conditional: tap("epsilon.conditional"),
+            guided: tap("epsilon.guided"),
+            output_unconditional: tap("output.unconditional"),
+            output_conditional: tap("output.conditional"),
+            output: tap("output.guided"),
+            denoised: tap("denoised"),
+            noise: tap("noise"),
+            latents: tap("latents"),
+        }
+    }
+
+    /// All of them, in the order in which a call passes them.
+    pub fn all(&self) -> [&Tap; 10] {
+        [
+            &self.noise,
+            &self.sample,
+            &self.unconditional,
+            &self.output_unconditional,
+            &self.conditional,
+            &self.output_conditional,
+            &self.guided,
+            &self.output,
+            &self.denoised,
+            &self.latents,
+        ]
+    }
+}
+
+impl Default for SamplerTaps {
+    fn default() -> SamplerTaps {
+        SamplerTaps::new()
+    }
+}

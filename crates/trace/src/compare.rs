@@ -1,0 +1,96 @@
+//! Two recorded runs, tensor by tensor.
+
+use crate::error::Result;
+use crate::{Entry, Key, Trace};
+use latentrace_nn::tch::{Kind, Tensor};
+
+/// What became of two traces held against each other.
+#[derive(Debug, Default)]
+pub struct Comparison {
+    /// Every tensor that both hold, in the order of the first.
+    pub differences: Vec<Difference>,
+    /// How many tensors only the first trace holds.
+    pub only_first: usize,
+    /// How many tensors only the second trace holds.
+    pub only_second: usize,
+}
+
+/// How far a tensor of one trace is from that of another.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// Which.
+    pub key: Key,
+    /// The sampler's step.
+    pub step: usize,
+    /// The largest difference of two numbers; infinite where the shapes differ or only one of two numbers is finite.
+    pub absolute: f64,
+    /// The same over the largest magnitude in the first trace.
+    pub relative: f64,
+}
+
+impl Comparison {
+    /// The first tensor whose relative difference is above a tolerance, in the order in which they passed.
+    pub fn first_beyond(&self, tolerance: f64) -> Option<&Difference> {
+        self.differences.iter().find(|difference| difference.relative > tolerance)
+    }
+
+    /// The largest relative difference.
+    pub fn worst(&self) -> Option<&Difference> {
+        self.differences.iter().max_by(|a, b| a.relative.total_cmp(&b.relative))
+    }
+}
+
+/// Holds two traces against each other, whatever their number formats, devices and batch sizes: a tensor is found by call,
+/// tap, branch and image. Statistics without numbers are left out.
+///
+/// # Errors
+/// A tensor of either is damaged.
+pub fn compare(first: &Trace, second: &Trace) -> Result<Comparison> {
+    let held = |entry: &&Entry| entry.stored.is_some();
+    let mut result = Comparison::default();
+    for entry in first.entries().iter().filter(held) {
+        let key = entry.key();
+        match second.find(&key).filter(held) {
+            None => result.only_first += 1,
+            Some(other) => {
+                let (absolute, relative) = distance(&first.tensor(entry)?, &second.tensor(other)?);
+                result.differences.push(Difference { key, step: entry.step, absolute, relative });
+            }
+        }
+    }
+    result.only_second =
+        second.entries().iter().filter(held).filter(|entry| first.find(&entry.key()).is_none()).count();
+    Ok(result)
+}
+
+/// `max |a - b|`, and that over `max |a| + 1e-12`; numbers that are the same infinity, or both NaN, do not differ.
+pub(crate) fn distance(a: &Tensor, b: &Tensor) -> (f64, f64) {
+    if a.size() != b.size() {
+        return (f64::INFINITY, f64::INFINITY);
+    }
+    if a.numel() == 0 {
+        return (0.0, 0.0);
+    }
+    let (a, b) = (a.to_kind(Kind::Double), b.to_kind(Kind::Double));
+    let same = a.eq_tensor(&b).logical_or(&a.isnan().logical_and(&b.isnan()));
+    let gap = (&a - &b).abs().nan_to_num(f64::INFINITY, f64::INFINITY, f64::INFINITY).masked_fill(&same, 0.0);
+    let absolute = gap.max().double_value(&[]);
+    let size = a.abs().nan_to_num(0.0, 0.0, 0.0).max().double_value(&[]);
+    (absolute, absolute / (size + 1e-12))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distance_is_the_largest_and_is_infinite_where_numbers_cannot_be_compared() {
+        let of = |numbers: &[f32]| Tensor::from_slice(numbers);
+        let (absolute, relative) = distance(&of(&[4.0, -8.0]), &of(&[4.5, -6.0]).to_kind(Kind::Half));
+        assert_eq!((absolute, relative), (2.0, 2.0 / (8.0 + 1e-12)));
+        let odd = [f32::NAN, f32::INFINITY, 1.0];
+        assert_eq!(distance(&of(&odd), &of(&odd)).0, 0.0);
+        assert_eq!(distance(&of(&[1.0, 2.0]), &of(&[1.0, f32::NAN])).0, f64::INFINITY);
+        assert_eq!(distance(&of(&[1.0]), &of(&[1.0, 2.0])).1, f64::INFINITY);
+    }
+}

@@ -1,0 +1,324 @@
+//! Interventions: `unet.mid_block.out @step[10:20] @branch{cond} => scale(0.5)`.
+
+use crate::call::Call;
+use crate::error::{Error, Result, rule};
+use crate::reduction::attends_to_text;
+use crate::{Key, Selector, Trace, Words};
+use latentrace_nn::tch::{Device, Kind, Tensor};
+use latentrace_nn::{Moment, Probe, Row, Tap, seeded};
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// What is done to a tensor, one row at a time.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Edit {
+    /// `zero`: every number 0.
+    Zero,
+    /// `mean`: every channel replaced by its mean over the pixels (for attention, every feature by its mean over the
+    /// pixels).
+    Mean,
+    /// `scale(f)`: times a number.
+    Scale(f64),
+    /// `add(x)`: plus a number.
+    Add(f64),
+    /// `add(TRACE, f)`: plus `f` times the tensor that another run had at this address.
+    AddFrom(PathBuf, f64),
+    /// `noise(s)` or `noise(s, seed)`: plus normal noise of `s` times the tensor's own standard deviation.
+    Noise(f64, u64),
+    /// `replace(TRACE)`: the tensor that another run had at this address.
+    Replace(PathBuf),
+    /// `skip`: the module is left out, and what it would add to is passed on. For the outputs of residual modules.
+    Skip,
+    /// `mask(a, b)`: no pixel attends to these words. For `attn2.scores`.
+    Mask(Vec<String>),
+    /// `reweight(a, f)`: attention to a word times a number (Hertz et al. 2022, section 3.2). For `attn2.probs`.
+    Reweight(String, f64),
+}
+
+/// What edits look like, for a hint.
+const KNOWN: &str =
+    "zero, mean, scale(0.5), add(0.1), add(TRACE, 0.5), noise(0.1), replace(TRACE), skip, mask(red), reweight(red, 2)";
+
+/// A selector and what is done to what it selects.
+#[derive(Clone, Debug)]
+struct Rule {
+    text: String,
+    selector: Selector,
+    edit: Edit,
+}
+
+impl Rule {
+    fn parse(text: &str) -> Result<Rule> {
+        let (selector, edit) = text.split_once("=>").ok_or_else(|| {
+            rule(text, "no => between what is selected and what is done to it", format!("edits are {KNOWN}"))
+        })?;
+        let unknown = || rule(text, format!("{} is no edit", edit.trim()), format!("edits are {KNOWN}"));
+        let edit = Edit::parse(edit).ok_or_else(unknown)?;
+        Ok(Rule { text: text.into(), selector: Selector::parse(selector)?, edit })
+    }
+}
+
+impl Edit {
+    fn parse(text: &str) -> Option<Edit> {
+        // A path may hold any letter, and so is read before the plain form.
+        let inside = |name: &str| text.trim().strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')').map(str::trim);
+        if let Some(path) = inside("replace").filter(|path| !path.is_empty()) {
+            return Some(Edit::Replace(path.into()));
+        }
+        if let Some((path, scale)) = inside("add").and_then(|both| both.rsplit_once(',')) {
+            return Some(Edit::AddFrom(path.trim().into(), finite(scale)?));
+        }
+        let call = Call::parse(text)?;
+        match (call.name, call.arguments.as_slice()) {
+            ("zero", []) => Some(Edit::Zero),
+            ("mean", []) => Some(Edit::Mean),
+            ("skip", []) => Some(Edit::Skip),
+            ("scale", [factor]) => Some(Edit::Scale(finite(factor)?)),
+            ("add", [number]) => Some(Edit::Add(finite(number)?)),
+            ("noise", [deviation]) => Some(Edit::Noise(finite(deviation)?, 0)),
+            ("noise", [deviation, seed]) => Some(Edit::Noise(finite(deviation)?, seed.parse().ok()?)),
+            ("mask", [_, ..]) => Some(Edit::Mask(call.arguments.iter().map(|word| word.to_string()).collect())),
+            ("reweight", [word, factor]) => Some(Edit::Reweight(word.to_string(), finite(factor)?)),
+            _ => None,
+        }
+    }
+
+    /// Holds that the edit can be made at a tap.
+    fn check(&self, text: &str, tap: &Tap, words: &Words) -> Result<()> {
+        let name = tap.name();
+        let to_text = |word: &str| attends_to_text(tap) && name.ends_with(word);
+        match self {
+            Edit::Skip if !tap.is_residual() => {
+                let hint = "residual modules can be left out: the `out` of a resnet, an attention, a feed-forward or a transformer";
+                Err(rule(text, format!("{name} cannot be skipped"), hint))
+            }
+            Edit::Mask(_) if !to_text(".scores") => {
+                Err(rule(text, format!("{name} holds no scores of words"), "mask is for unet.**.attn2.scores"))
+            }
+            Edit::Reweight(..) if !to_text(".probs") => Err(rule(
+                text,
+                format!("{name} holds no probabilities of words"),
+                "reweight is for unet.**.attn2.probs",
+            )),
+            Edit::Mask(of) => words.check(of, text),
+            Edit::Reweight(of, _) => words.check(std::slice::from_ref(of), text),
+            _ => Ok(()),
+        }
+    }
+
+    fn trace(&self) -> Option<&PathBuf> {
+        match self {
+            Edit::Replace(path) | Edit::AddFrom(path, _) => Some(path),
+            _ => None,
+        }
+    }
+}
+
+fn finite(text: &str) -> Option<f64> {
+    text.trim().parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+/// A probe that edits what its rules select, in the order of the rules.
+pub struct Edits {
+    rules: Vec<Rule>,
+    /// The rules that select each tap, by [`Tap::id`].
+    selected: HashMap<u32, Vec<usize>>,
+    traces: HashMap<PathBuf, Trace>,
+    words: Words,
+    steps: usize,
+    /// The first call that is edited.
+    begin: usize,
+    failed: Option<Error>,
+}
+
+impl Edits {
+    /// The edits of a run of `steps` steps on a model of these taps.
+    ///
+    /// # Errors
+    /// A rule cannot be read, selects nothing, does not fit what it selects, or its trace cannot be opened or holds
+    /// nothing of it.
+    pub fn new(rules: &[String], taps: &[Tap], words: Words, steps: usize) -> Result<Edits> {
+        let rules: Vec<Rule> = rules.iter().map(|text| Rule::parse(text)).collect::<Result<_>>()?;
+        let mut selected: HashMap<u32, Vec<usize>> = HashMap::new();
+        let mut traces = HashMap::new();
+        for (index, rule) in rules.iter().enumerate() {
+            let of_rule: Vec<&Tap> = taps.iter().filter(|tap| rule.selector.names(tap)).collect();
+            if of_rule.is_empty() {
+                return Err(rule.selector.fits_nothing(taps.iter().map(Tap::name)));
+            }
+            for tap in &of_rule {
+                rule.edit.check(&rule.text, tap, &words)?;
+                selected.entry(tap.id()).or_default().push(index);
+            }
+            if let Some(path) = rule.edit.trace().filter(|path| !traces.contains_key(*path)) {
+                traces.insert(path.clone(), Trace::open(path)?);
+            }
+            if let Some(path) = rule.edit.trace() {
+                holds_all(&traces[path], &rule.text, &of_rule)?;
+            }
+        }
+        Ok(Edits { rules, selected, traces, words, steps, begin: 0, failed: None })
+    }
+
+    /// The same edits, from a call on: what comes before it is known, edits and all.
+    pub fn beginning_at(self, call: usize) -> Edits {
+        Edits { begin: call, ..self }
+    }
+
+    /// Says what went wrong in the middle of the run, where an edit can only let its tensor pass.
+    ///
+    /// # Errors
+    /// A tensor of another run was asked for that its trace does not hold, or holds in another shape.
+    pub fn outcome(&mut self) -> Result<()> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    fn admitted(&self, tap: &Tap, moment: &Moment) -> impl Iterator<Item = usize> {
+        let known = moment.call < self.begin;
+        let rules = self.selected.get(&tap.id()).filter(|_| !known).map(Vec::as_slice).unwrap_or_default();
+        rules.iter().copied().filter(|&rule| self.rules[rule].selector.admits(moment, self.steps))
+    }
+
+    /// Edits the rows that a rule selects; the others are what they were.
+    fn rows(
+        &self,
+        rule: &Rule,
+        moment: &Moment,
+        tensor: Tensor,
+        mut edit: impl FnMut(Row, Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let rows = moment.rows(tensor.size().first().copied().unwrap_or(0));
+        let each = rows.into_iter().map(|row| {
+            let part = tensor.narrow(0, row.index, 1);
+            if rule.selector.admits_row(&row) { edit(row, part) } else { Ok(part) }
+        });
+        Ok(Tensor::cat(&each.collect::<Result<Vec<_>>>()?, 0))
+    }
+
+    fn apply(&self, index: usize, tap: &Tap, moment: Moment, tensor: Tensor) -> Result<Tensor> {
+        let rule = &self.rules[index];
+        self.rows(rule, &moment, tensor, |row, part| {
+            let other = |path: &PathBuf| self.other(path, tap, &moment, row, &part);
+            Ok(match &rule.edit {
+                Edit::Zero => part.zeros_like(),
+                Edit::Mean => mean(&part),
+                Edit::Scale(factor) => part * *factor,
+                Edit::Add(number) => part + *number,
+                Edit::AddFrom(path, factor) => &part + other(path)? * *factor,
+                Edit::Noise(deviation, seed) => noised(&part, *deviation, stream(*seed, &rule.text, tap, &moment, row)),
+                Edit::Replace(path) => other(path)?,
+                Edit::Skip => part, // done before, see `leave_out`
+                Edit::Mask(of) => columns(&part, &self.words.all_places(of, row.branch), f64::NEG_INFINITY, 1.0),
+                Edit::Reweight(word, factor) => columns(&part, &self.words.places(word, row.branch), 0.0, *factor),
+            })
+        })
+    }
+
+    /// The tensor that another run had at this address, in this one's format and place.
+    fn other(&self, path: &PathBuf, tap: &Tap, moment: &Moment, row: Row, like: &Tensor) -> Result<Tensor> {
+        let key = Key {
+            call: moment.call,
+            tap: tap.name().into(),
+            branch: row.branch,
+            image: row.image,
+            kept: String::new(),
+        };
+        let absent = |hint: String| Error::Absent { name: key.name(), folder: path.display().to_string(), hint };
+        let trace = &self.traces[path];
+        let entry = trace.find(&key).ok_or_else(|| absent("that run had fewer calls, or did not keep it".into()))?;
+        let tensor = trace.tensor(entry)?;
+        match tensor.size() == like.size() {
+            true => Ok(tensor.to_kind(like.kind()).to_device(like.device())),
+            false => {
+                Err(absent(format!("it is there in shape {:?}, and {:?} is called for", tensor.size(), like.size())))
+            }
+        }
+    }
+}
+
+impl Probe for Edits {
+    fn wants(&self, tap: &Tap, moment: &Moment) -> bool {
+        self.admitted(tap, moment).next().is_some()
+    }
+
+    fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
+        let mut tensor = tensor;
+        for index in self.admitted(tap, &moment).collect::<Vec<_>>() {
+            if self.rules[index].edit == Edit::Skip {
+                continue;
+            }
+            match self.apply(index, tap, moment, tensor.shallow_clone()) {
+                Ok(edited) => tensor = edited,
+                Err(error) => _ = self.failed.get_or_insert(error),
+            }
+        }
+        tensor
+    }
+
+    fn leave_out(&mut self, tap: &Tap, moment: Moment, tensor: Tensor, without: &dyn Fn() -> Tensor) -> Tensor {
+        let mut tensor = tensor;
+        for index in self.admitted(tap, &moment).collect::<Vec<_>>() {
+            let rule = &self.rules[index];
+            if rule.edit == Edit::Skip {
+                let without = without();
+                let left_out = |row: Row, _| Ok(without.narrow(0, row.index, 1));
+                match self.rows(rule, &moment, tensor.shallow_clone(), left_out) {
+                    Ok(edited) => tensor = edited,
+                    Err(error) => _ = self.failed.get_or_insert(error),
+                }
+            }
+        }
+        tensor
+    }
+}
+
+/// Holds that a trace has something whole of every tap.
+fn holds_all(trace: &Trace, text: &str, taps: &[&Tap]) -> Result<()> {
+    let whole = |tap: &Tap| trace.of_tap(tap.name()).any(|entry| entry.kept.is_empty() && entry.stored.is_some());
+    match taps.iter().find(|tap| !whole(tap)) {
+        None => Ok(()),
+        Some(tap) => Err(Error::Absent {
+            name: format!("{text}: {}", tap.name()),
+            folder: trace.folder().display().to_string(),
+            hint: format!("record that run with --capture {}", tap.name()),
+        }),
+    }
+}
+
+/// Every channel or feature by its mean over the pixels.
+fn mean(part: &Tensor) -> Tensor {
+    let axes: &[i64] = match part.dim() {
+        4 => &[2, 3],
+        3 => &[1],
+        _ => &[-1],
+    };
+    part.mean_dim(axes, true, None::<Kind>).expand_as(part).contiguous()
+}
+
+/// Plus normal noise of so many of the tensor's own standard deviations.
+fn noised(part: &Tensor, deviation: f64, seed: u64) -> Tensor {
+    let noise = seeded(seed, || Tensor::randn(part.size(), (Kind::Float, Device::Cpu))).to_device(part.device());
+    let size = part.to_kind(Kind::Float).std(false);
+    (part.to_kind(Kind::Float) + noise * size * deviation).to_kind(part.kind())
+}
+
+/// A seed of its own for every place of a run, so that no edit's noise depends on another's.
+fn stream(seed: u64, rule: &str, tap: &Tap, moment: &Moment, row: Row) -> u64 {
+    let words = format!("{seed} {rule} {} {} {} {:?}", tap.name(), moment.call, row.image, row.branch);
+    let hash = words
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    hash >> 1
+}
+
+/// The last axis's columns at some places times `factor`, plus `shift`.
+fn columns(part: &Tensor, places: &[i64], shift: f64, factor: f64) -> Tensor {
+    let count = part.size()[part.dim() - 1];
+    let options = (part.kind(), part.device());
+    let (factors, shifts) = (Tensor::ones([count], options), Tensor::zeros([count], options));
+    for &place in places.iter().filter(|place| (0..count).contains(*place)) {
+        let _ = factors.get(place).fill_(factor);
+        let _ = shifts.get(place).fill_(shift);
+    }
+    part * factors + shifts
+}

@@ -1,0 +1,192 @@
+//! What a tensor's numbers are like, in one walk over them.
+
+use latentrace_nn::tch::{Kind, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// What a tensor's numbers are like. Numbers that are not finite are counted and otherwise left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// The mean.
+    pub mean: f64,
+    /// The root of the mean square.
+    pub rms: f64,
+    /// The least number.
+    pub min: f64,
+    /// The greatest number.
+    pub max: f64,
+    /// How many are not a number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub nan: u64,
+    /// How many are infinite.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub inf: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Statistics {
+    /// Of a tensor on the CPU; of any number format.
+    pub fn of(tensor: &Tensor) -> Statistics {
+        match tensor.kind() {
+            Kind::Float => floats(tensor, Statistics::of_slice),
+            _ => floats(&tensor.to_kind(Kind::Float), Statistics::of_slice),
+        }
+    }
+
+    /// Of plain numbers.
+    pub fn of_slice(numbers: &[f32]) -> Statistics {
+        let total = numbers.chunks(BLOCK).map(Block::of).fold(Block::default(), Block::and);
+        // The fast walk takes every number for finite; a sum that is not says otherwise.
+        if !total.squares.is_finite() {
+            return Statistics::of_unclean(numbers);
+        }
+        total.over(numbers.len() as f64)
+    }
+
+    fn of_unclean(numbers: &[f32]) -> Statistics {
+        let finite: Vec<f32> = numbers.iter().copied().filter(|number| number.is_finite()).collect();
+        let nan = numbers.iter().filter(|number| number.is_nan()).count() as u64;
+        let inf = (numbers.len() - finite.len()) as u64 - nan;
+        let total = finite.chunks(BLOCK).map(Block::of_large).fold(Block::default(), Block::and);
+        Statistics { nan, inf, ..total.over(finite.len() as f64) }
+    }
+
+    /// The standard deviation, over all numbers.
+    pub fn std(&self) -> f64 {
+        (self.rms * self.rms - self.mean * self.mean).max(0.0).sqrt()
+    }
+
+    /// The largest magnitude.
+    pub fn absmax(&self) -> f64 {
+        self.max.abs().max(self.min.abs())
+    }
+
+    /// Whether every number was finite.
+    pub fn is_finite(&self) -> bool {
+        self.nan == 0 && self.inf == 0
+    }
+}
+
+/// The numbers of a contiguous f32 tensor on the CPU.
+fn floats<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> T {
+    let tensor = tensor.contiguous();
+    let count = tensor.numel();
+    if count == 0 {
+        return read(&[]);
+    }
+    #[allow(unsafe_code)] // Safety: contiguous, f32, on the CPU, and held until `read` returns.
+    read(unsafe { std::slice::from_raw_parts(tensor.data_ptr() as *const f32, count) })
+}
+
+/// How many numbers are summed in f32 lanes before the sums go to f64: 16 lanes of 64, so that a lane's rounding error
+/// stays below 64 units of 2^-24.
+const BLOCK: usize = 1024;
+const LANES: usize = 16;
+
+/// Sums over some numbers.
+#[derive(Clone, Copy)]
+struct Block {
+    sum: f64,
+    squares: f64,
+    min: f32,
+    max: f32,
+}
+
+impl Default for Block {
+    fn default() -> Block {
+        Block { sum: 0.0, squares: 0.0, min: f32::INFINITY, max: f32::NEG_INFINITY }
+    }
+}
+
+impl Block {
+    /// In lanes, which the compiler keeps in vector registers.
+    fn of(numbers: &[f32]) -> Block {
+        let (mut sum, mut squares) = ([0f32; LANES], [0f32; LANES]);
+        let (mut min, mut max) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+        let lanes = numbers.chunks_exact(LANES);
+        let rest = lanes.remainder();
+        for lane in lanes {
+            for i in 0..LANES {
+                let x = lane[i];
+                sum[i] += x;
+                squares[i] += x * x;
+                min[i] = if x < min[i] { x } else { min[i] };
+                max[i] = if x > max[i] { x } else { max[i] };
+            }
+        }
+        let total = |lanes: [f32; LANES]| lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>();
+        let lanes = Block {
+            sum: total(sum),
+            squares: total(squares),
+            min: min.iter().copied().fold(f32::INFINITY, f32::min),
+            max: max.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+        };
+        lanes.and(Block::of_large(rest))
+    }
+
+    /// One by one in f64, where squares of f32 do not overflow.
+    fn of_large(numbers: &[f32]) -> Block {
+        numbers.iter().fold(Block::default(), |total, &x| Block {
+            sum: total.sum + f64::from(x),
+            squares: total.squares + f64::from(x).powi(2),
+            min: total.min.min(x),
+            max: total.max.max(x),
+        })
+    }
+
+    fn and(self, other: Block) -> Block {
+        Block {
+            sum: self.sum + other.sum,
+            squares: self.squares + other.squares,
+            min: self.min.min(other.min),
+            max: self.max.max(other.max),
+        }
+    }
+
+    fn over(self, count: f64) -> Statistics {
+        if count == 0.0 {
+            return Statistics::default();
+        }
+        let (mean, rms) = (self.sum / count, (self.squares / count).sqrt());
+        Statistics { mean, rms, min: self.min.into(), max: self.max.into(), nan: 0, inf: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_fast_walk_is_the_plain_one(numbers in prop::collection::vec(-1e3f32..1e3, 0..3000)) {
+            let fast = Statistics::of_slice(&numbers);
+            let count = numbers.len().max(1) as f64;
+            let sum: f64 = numbers.iter().map(|&x| f64::from(x)).sum();
+            let squares: f64 = numbers.iter().map(|&x| f64::from(x).powi(2)).sum();
+            // A lane sums 64 f32 numbers at most: half a unit of 2^-24 for each addition.
+            prop_assert!((fast.mean - sum / count).abs() <= 4e-6 * 1e3);
+            prop_assert!((fast.rms - (squares / count).sqrt()).abs() <= 4e-6 * 1e3);
+            if let Some(least) = numbers.iter().copied().reduce(f32::min) {
+                prop_assert_eq!((fast.min, fast.max), (f64::from(least), f64::from(numbers.iter().copied().fold(least, f32::max))));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_counted_and_left_out() {
+        let numbers = [1.0, f32::NAN, -3.0, f32::INFINITY, f32::NEG_INFINITY, 2.0];
+        let found = Statistics::of_slice(&numbers);
+        assert_eq!((found.nan, found.inf, found.mean, found.min, found.max), (1, 2, 0.0, -3.0, 2.0));
+        assert!(!found.is_finite());
+        // Squares that f32 cannot hold are no infinity.
+        let large = Statistics::of_slice(&[3e30; 40]);
+        assert!(large.is_finite() && (large.rms / 3e30 - 1.0).abs() < 1e-6);
+        assert_eq!(Statistics::of_slice(&[]), Statistics::default());
+        let halves = Tensor::from_slice(&[1f32, -2.0]).to_kind(Kind::BFloat16);
+        let found = Statistics::of(&halves);
+        assert!(found.absmax() == 2.0 && (found.std() - 1.5).abs() < 1e-12, "{found:?}");
+    }
+}

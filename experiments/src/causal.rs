@@ -1,0 +1,163 @@
+//! `latentrace causal`: which tensor, at which steps, carries what one run has and another has not.
+
+use crate::description::Description;
+use crate::models;
+use crate::record::{bar, recorded_outputs, start, tap};
+use anyhow::{Context, Result, ensure};
+use latentrace_pipeline::Model;
+use latentrace_pipeline::nn::tch::{Kind, Tensor};
+use latentrace_pipeline::nn::{Both, Pass};
+use latentrace_plot::{Colours, HeatMap, write};
+use latentrace_trace::{Edits, Playback, Selector, Trace};
+use std::path::PathBuf;
+
+/// Put tensors of one run into another, site by site and block by block of steps, and draw what each does
+#[derive(clap::Args)]
+pub struct Causal {
+    /// The run that is changed
+    base: PathBuf,
+    /// The run that the tensors come from; it must hold the sites whole
+    #[arg(long, value_name = "TRACE")]
+    from: PathBuf,
+    /// The sites
+    #[arg(long, default_value = "unet.{down_blocks.*,mid_block,up_blocks.*}.out", value_name = "SELECTOR")]
+    sites: String,
+    /// Blocks of steps
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    blocks: u64,
+    /// Folder of the map: causal.svg, .png and .csv [default: causal, beside the base]
+    #[arg(long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+}
+
+impl Causal {
+    /// Runs the base once for every site and block.
+    pub fn run(self) -> Result<()> {
+        let (base, source) = (Trace::open(&self.base)?, Trace::open(&self.from)?);
+        let description = Description::of(&base)?;
+        ensure!(base.complete() == description.calls, "{}: not a whole run", self.base.display());
+        let model = models::open(&description.model.folder, description.cell.options())?;
+        let steps = description.cell.steps;
+        let sites = self.sites(&model, &source)?;
+        let blocks = blocks(steps, self.blocks as usize);
+        let end = |trace: &Trace| -> Result<Tensor> {
+            let entry = trace.of_tap(tap::LATENTS).next().context("a run without its end")?;
+            Ok(trace.tensor(entry)?)
+        };
+        let (from, to) = (end(&base)?, end(&source)?);
+        let apart = distance(&from, &to);
+        ensure!(apart > 0.0, "the two runs end in the same latents");
+        let first_call =
+            |step: usize| base.entries().iter().find(|entry| entry.step == step).map_or(0, |entry| entry.call);
+        let left: usize = blocks.iter().map(|(first, _)| description.calls - first_call(*first)).sum();
+        println!(
+            "{} sites, {} blocks of steps: {} network calls of two passes each",
+            sites.len(),
+            blocks.len(),
+            left * sites.len()
+        );
+        let bar = bar(left * sites.len());
+        let mut values = Vec::new();
+        for site in &sites {
+            bar.set_message(site.clone());
+            let mut row = Vec::new();
+            for (first, last) in &blocks {
+                let call = first_call(*first);
+                let rule = format!("{site} @step[{first}:{last}] => replace({})", self.from.display());
+                let patched = patched(&model, &base, &description, &rule, call)?;
+                row.push(1.0 - distance(&patched, &to) / apart);
+                bar.inc((description.calls - call) as u64);
+            }
+            values.push(row);
+        }
+        bar.finish_and_clear();
+        self.draw(&description, &source, sites, &blocks, values)
+    }
+
+    fn sites(&self, model: &Model, source: &Trace) -> Result<Vec<String>> {
+        let selector = Selector::parse(&self.sites)?;
+        let sites: Vec<String> =
+            model.taps.iter().filter(|tap| selector.names(tap)).map(|tap| tap.name().to_string()).collect();
+        ensure!(!sites.is_empty(), selector.fits_nothing(model.taps.iter().map(|tap| tap.name())));
+        let whole = |site: &str| source.of_tap(site).any(|entry| entry.kept.is_empty() && entry.stored.is_some());
+        if let Some(site) = sites.iter().find(|site| !whole(site)) {
+            anyhow::bail!(
+                "{}: {site} was not kept whole\nhint: record it with --capture \"{}\"",
+                self.from.display(),
+                self.sites
+            );
+        }
+        Ok(sites)
+    }
+
+    fn draw(
+        &self,
+        base: &Description,
+        source: &Trace,
+        sites: Vec<String>,
+        blocks: &[(usize, usize)],
+        values: Vec<Vec<f64>>,
+    ) -> Result<()> {
+        let to = Description::of(source)
+            .map_or_else(|_| "the other run".into(), |source| format!("“{}”", source.cell.prompt));
+        let figure = HeatMap {
+            title: "how far each site leads one run to another".into(),
+            rows: sites,
+            columns: blocks.iter().map(|(first, last)| format!("{first}–{}", last - 1)).collect(),
+            values,
+            x_label: "steps in which the site is taken from the other run".into(),
+            value_label: "part of the way".into(),
+            notes: vec![
+                format!("the run: “{}”", base.cell.prompt),
+                format!("led to: {to}"),
+                "1 is the other run, 0 the run itself".into(),
+            ],
+            colours: Colours::Diverging,
+            low: Some(-1.0),
+            high: Some(1.0),
+            ..HeatMap::default()
+        };
+        let folder = self.output.clone().unwrap_or_else(|| self.base.with_extension("causal"));
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        for path in write(&folder, "causal", &figure)? {
+            println!("  {}", path.display());
+        }
+        Ok(())
+    }
+}
+
+/// The steps in blocks as even as they can be: first, and one after the last.
+fn blocks(steps: usize, count: usize) -> Vec<(usize, usize)> {
+    let count = count.min(steps).max(1);
+    (0..count).map(|block| (block * steps / count, (block + 1) * steps / count)).collect()
+}
+
+/// The final latents of the base run with one more edit, from the first call that it touches.
+fn patched(model: &Model, base: &Trace, description: &Description, rule: &str, call: usize) -> Result<Tensor> {
+    let request = description.cell.request(model)?;
+    let mut rules = description.cell.edits.clone();
+    rules.push(rule.into());
+    let edits = Edits::new(&rules, &model.taps, description.words(), request.steps)?.beginning_at(call);
+    let outputs = recorded_outputs(base, call)?;
+    let mut probe = Both(Playback::new(base, call), edits);
+    let latents = model.denoise(&request, &start(base, description)?, &outputs, &mut Pass::watched(&mut probe))?;
+    probe.0.outcome()?;
+    probe.1.outcome()?;
+    Ok(latents.to_device(latentrace_pipeline::nn::tch::Device::Cpu))
+}
+
+fn distance(a: &Tensor, b: &Tensor) -> f64 {
+    (a - b).to_kind(Kind::Double).square().mean(Kind::Double).sqrt().double_value(&[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_all_steps_once() {
+        assert_eq!(blocks(50, 5), [(0, 10), (10, 20), (20, 30), (30, 40), (40, 50)]);
+        assert_eq!(blocks(3, 2), [(0, 1), (1, 3)]);
+        assert_eq!(blocks(2, 9), [(0, 1), (1, 2)]);
+    }
+}

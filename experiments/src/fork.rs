@@ -1,0 +1,187 @@
+//! `latentrace resume` and `latentrace fork`: a recorded run goes on.
+
+use crate::capture::CaptureArguments;
+use crate::cell::Cell;
+use crate::description::Description;
+use crate::models;
+use crate::record::{Job, Recorded, bar, pixels};
+use crate::scalars::Scalars;
+use crate::store::provenance;
+use anyhow::{Context, Result, bail, ensure};
+use latentrace_pipeline::Model;
+use latentrace_pipeline::nn::replace;
+use latentrace_plot::save_png;
+use latentrace_trace::{Layout, Trace};
+use std::path::{Path, PathBuf};
+
+/// Go on with a recorded run that was cut off
+#[derive(clap::Args)]
+pub struct Resume {
+    /// The trace
+    trace: PathBuf,
+}
+
+impl Resume {
+    /// Makes the calls that are missing, into the same trace.
+    pub fn run(self) -> Result<()> {
+        let trace = Trace::open(&self.trace)?;
+        if trace.end().is_some_and(|end| end.error.is_none()) {
+            println!("{}: all {} calls are there", self.trace.display(), trace.complete());
+            return Ok(());
+        }
+        let description = Description::of(&trace)?;
+        let model = open(&description)?;
+        let job = Job::resume(&model, &trace)?;
+        let bar = bar(job.calls());
+        println!("{} of {} calls are there", trace.complete(), description.calls);
+        let recorded = job.record_on(&trace, &bar)?;
+        bar.finish_and_clear();
+        keep(&recorded, &beside(&self.trace))
+    }
+}
+
+/// Go on from a step of a recorded run with another prompt, guidance, sampler or edit
+#[derive(clap::Args)]
+pub struct ForkRun {
+    /// The trace
+    trace: PathBuf,
+    /// The first step that is made anew, counted from 0
+    #[arg(long, value_name = "STEP")]
+    at: usize,
+    /// What to show from there on
+    #[arg(long)]
+    prompt: Option<String>,
+    /// What guidance leads away from
+    #[arg(long)]
+    negative: Option<String>,
+    /// w in u + w (c - u)
+    #[arg(long, allow_negative_numbers = true)]
+    guidance: Option<f64>,
+    /// Seed of the noise that is drawn from there on
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Another scheduler: ddpm, pndm or lms. It begins at the sample of that step, without a history
+    #[arg(long)]
+    sampler: Option<String>,
+    /// Another number of steps, of which those below that step's noise are made
+    #[arg(long)]
+    steps: Option<usize>,
+    #[command(flatten)]
+    capture: CaptureArguments,
+    /// The new trace [default: beside the old one, named for what changed]
+    #[arg(long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+}
+
+impl ForkRun {
+    /// Makes the rest of the run, and records all of it.
+    pub fn run(self) -> Result<()> {
+        let trace = Trace::open(&self.trace)?;
+        let description = Description::of(&trace)?;
+        let model = open(&description)?;
+        let call = self.call(&trace, &description)?;
+        let cell = self.cell(&description.cell);
+        let rules = if self.capture.capture.is_empty() { &description.capture } else { &self.capture.capture };
+        let job = Job::fork(&model, &cell, &trace, call)?.capturing(rules, self.capture.budget.or(description.budget));
+        job.check()?;
+        if self.capture.dry_run {
+            println!("{} calls of the network", job.calls());
+            return Ok(());
+        }
+        let folder = self.output.clone().unwrap_or_else(|| self.named());
+        let bar = bar(job.calls());
+        let recorded = job.record(&folder, Layout::EVERY_CALL, &bar)?;
+        bar.finish_and_clear();
+        keep(&recorded, &beside(&folder))
+    }
+
+    /// The call that begins the step.
+    fn call(&self, trace: &Trace, description: &Description) -> Result<usize> {
+        let first = trace.entries().iter().find(|entry| entry.step == self.at && entry.evaluation == 0);
+        let call = first.map(|entry| entry.call).filter(|call| *call < description.calls);
+        let whole = |call: &usize| *call <= trace.complete();
+        match call.filter(whole) {
+            Some(call) => Ok(call),
+            None => bail!(
+                "step {}: the record holds {} whole calls of {}, of {} steps",
+                self.at,
+                trace.complete(),
+                description.calls,
+                description.cell.steps
+            ),
+        }
+    }
+
+    fn cell(&self, before: &Cell) -> Cell {
+        let mut cell = before.clone();
+        let set = |to: &mut String, from: &Option<String>| from.iter().for_each(|text| to.clone_from(text));
+        set(&mut cell.prompt, &self.prompt);
+        set(&mut cell.negative, &self.negative);
+        cell.guidance = self.guidance.unwrap_or(cell.guidance);
+        cell.seed = self.seed.unwrap_or(cell.seed);
+        cell.steps = self.steps.unwrap_or(cell.steps);
+        if self.sampler.is_some() {
+            cell.sampler.clone_from(&self.sampler);
+        }
+        cell.edits.extend(self.capture.edit.iter().cloned());
+        cell
+    }
+
+    /// `a-cat-7.trace` becomes `a-cat-7-at-25-guidance-3.trace`.
+    fn named(&self) -> PathBuf {
+        let mut name = self.trace.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        name += &format!("-at-{}", self.at);
+        let changes = [
+            self.guidance.map(|guidance| format!("guidance {guidance}")),
+            self.prompt.clone(),
+            self.negative.as_ref().map(|negative| format!("not {negative}")),
+            self.seed.map(|seed| format!("seed {seed}")),
+            self.sampler.clone(),
+            self.steps.map(|steps| format!("{steps} steps")),
+            self.capture.edit.first().cloned(),
+        ];
+        let words: Vec<String> = changes.into_iter().flatten().collect();
+        name += "-";
+        name += &crate::store::slug(&words.join(" "));
+        let name = name.trim_end_matches('-').to_string();
+        let folder = self.trace.parent().unwrap_or(Path::new("."));
+        let free = |name: &String| !folder.join(format!("{name}.trace")).exists();
+        let numbered = (2..1000).map(|number| format!("{name}-{number}"));
+        let name = std::iter::once(name.clone()).chain(numbered).find(free).unwrap_or(name);
+        folder.join(format!("{name}.trace"))
+    }
+}
+
+/// Opens the model of a run, and holds that it is the same.
+fn open(description: &Description) -> Result<Model> {
+    let folder = &description.model.folder;
+    let model = models::open(folder, description.cell.options())
+        .with_context(|| format!("the model of this run, {}", folder.display()))?;
+    let found = crate::store::hash(folder)?;
+    ensure!(
+        found == description.model.blake3,
+        "{}: its files are not those that the run was made with\nhint: put them back, or run anew",
+        folder.display()
+    );
+    Ok(model)
+}
+
+/// `x.trace` goes with `x.png`.
+fn beside(trace: &Path) -> PathBuf {
+    trace.with_extension("png")
+}
+
+/// Writes the numbers and the picture of a run.
+fn keep(recorded: &Recorded, picture: &Path) -> Result<()> {
+    let folder = recorded.trace.folder();
+    let scalars = Scalars::of(&recorded.trace, &recorded.description)?.csv();
+    replace(&folder.join("scalars.csv"), scalars.as_bytes())?;
+    let about = provenance(&recorded.description.cell, "", recorded);
+    let text = [
+        ("Description".to_string(), recorded.description.cell.prompt.clone()),
+        ("Latentrace".to_string(), about.to_string()),
+    ];
+    save_png(picture, &pixels(&recorded.outcome.picture), &text)?;
+    println!("{} ({:.1} s), recorded in {}", picture.display(), recorded.elapsed.as_secs_f64(), folder.display());
+    Ok(())
+}

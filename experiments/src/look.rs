@@ -1,0 +1,119 @@
+//! `latentrace trace`: what is in a record, and pictures of it.
+
+use crate::capture::human;
+use crate::description::Description;
+use crate::scalars::Scalars;
+use crate::views;
+use anyhow::{Context, Result};
+use latentrace_pipeline::nn::replace;
+use latentrace_trace::Trace;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Say what is in a recorded run, and draw it
+#[derive(clap::Args)]
+pub struct Look {
+    /// The trace; others are drawn into the same plane of the trajectory
+    #[arg(required = true)]
+    traces: Vec<PathBuf>,
+    /// Draw into this folder [default: figures, in the trace]
+    #[arg(long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+    /// Only say what is there
+    #[arg(long)]
+    no_figures: bool,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Look {
+    /// Prints what is there, then draws every view that the record holds enough for.
+    pub fn run(self) -> Result<()> {
+        let traces: Vec<Trace> = self.traces.iter().map(|path| Trace::open(path)).collect::<Result<_, _>>()?;
+        let trace = &traces[0];
+        let described = Description::of(trace);
+        if self.json {
+            println!("{}", about(trace));
+        } else {
+            report(trace, described.as_ref().ok());
+        }
+        if self.no_figures {
+            return Ok(());
+        }
+        let description = described?;
+        let folder = self.output.clone().unwrap_or_else(|| trace.folder().join("figures"));
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let scalars = Scalars::of(trace, &description)?;
+        replace(&folder.join("scalars.csv"), scalars.csv().as_bytes())?;
+        let mut made = vec![folder.join("scalars.csv")];
+        made.extend(views::curves(&folder, &scalars, &description)?);
+        made.extend(views::commitment(&folder, trace, &description)?);
+        made.extend(views::spectrum(&folder, trace, &description)?);
+        made.extend(views::trajectory(&folder, &traces)?);
+        made.extend(views::words(&folder, trace, &description)?);
+        made.extend(views::health(&folder, trace)?);
+        if !self.json {
+            made.iter().for_each(|path| println!("  {}", path.display()));
+        }
+        Ok(())
+    }
+}
+
+fn report(trace: &Trace, description: Option<&Description>) {
+    if let Some(Description { cell, calls, model, program, fork, .. }) = description {
+        println!("“{}”, seed {}, {} steps, guidance {}", cell.prompt, cell.seed, cell.steps, cell.guidance);
+        let commit = program.commit.as_deref().unwrap_or("no commit");
+        println!("{}, on {}, by latentrace {} ({commit})", model.folder.display(), program.device, program.latentrace);
+        for edit in &cell.edits {
+            println!("edited: {edit}");
+        }
+        if let Some(fork) = fork {
+            println!("from call {} of {}", fork.call, fork.trace.display());
+        }
+        println!("{} of {calls} calls", trace.complete());
+    }
+    match trace.end() {
+        None => println!("cut off; `latentrace resume {}` goes on", trace.folder().display()),
+        Some(end) => {
+            end.error.iter().for_each(|error| println!("stopped: {error}"));
+            if end.beyond_budget > 0 {
+                println!("{} tensors were beyond the budget", end.beyond_budget);
+            }
+        }
+    }
+    for problem in trace.problems() {
+        println!("problem: {problem}");
+    }
+    println!("{:>9} {:>9}  taps", "tensors", "bytes");
+    for (group, (count, bytes)) in groups(trace) {
+        println!("{count:>9} {:>9}  {group}", human(bytes));
+    }
+}
+
+fn about(trace: &Trace) -> serde_json::Value {
+    let groups: Vec<_> = groups(trace)
+        .into_iter()
+        .map(|(group, (count, bytes))| json!({ "taps": group, "tensors": count, "bytes": bytes }))
+        .collect();
+    json!({ "run": trace.run(), "complete": trace.complete(), "end": trace.end(), "problems": trace.problems(), "kept": groups })
+}
+
+/// Tensors and bytes by the first parts of the taps' names.
+fn groups(trace: &Trace) -> BTreeMap<String, (usize, u64)> {
+    let mut groups: BTreeMap<String, (usize, u64)> = BTreeMap::new();
+    for entry in trace.entries() {
+        let parts: Vec<&str> = entry.tap.split('.').take(3).collect();
+        let kept = if entry.kept.is_empty() { String::new() } else { format!(" | {}", entry.kept) };
+        let place = groups.entry(parts.join(".") + &kept).or_default();
+        let width = entry.stored.as_ref().map_or(0, |stored| match stored.dtype.as_str() {
+            "F64" | "I64" => 8,
+            "F32" => 4,
+            "U8" => 1,
+            _ => 2,
+        });
+        *place = (place.0 + 1, place.1 + entry.shape.iter().product::<usize>() as u64 * width);
+    }
+    groups
+}

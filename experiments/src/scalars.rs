@@ -1,0 +1,120 @@
+//! The numbers of a recorded run, a row for each network call: `scalars.csv`.
+
+use crate::description::Description;
+use crate::record::tap;
+use anyhow::Result;
+use latentrace_measures::{Commitment, Guidance, KAPPA, Moments, channel_means, clipped_share};
+use latentrace_pipeline::nn::tch::{Kind, Tensor};
+use latentrace_pipeline::schedulers::Prediction;
+use latentrace_trace::{Entry, Trace};
+use std::fmt::Write;
+
+/// The columns before the means of the clean estimate's channels, which are `mean_0`, `mean_1`, ..
+pub const COLUMNS: [&str; 19] = [
+    "call",
+    "step",
+    "evaluation",
+    "t",
+    "sigma",
+    "rms_x",
+    "rms_epsilon",
+    "std_epsilon",
+    "kurtosis_epsilon",
+    "autocorrelation_epsilon",
+    "rms_epsilon_difference",
+    "guidance_cosine",
+    "guidance_parallel",
+    "guidance_orthogonal",
+    "guidance_rescale",
+    "guidance_projection",
+    "rms_denoised",
+    "denoised_beyond_3",
+    "commitment",
+];
+
+/// A table of numbers with named columns.
+pub struct Scalars {
+    /// The names.
+    pub columns: Vec<String>,
+    /// A row for each call.
+    pub rows: Vec<Vec<f64>>,
+}
+
+impl Scalars {
+    /// Measures every call that a trace holds whole.
+    pub fn of(trace: &Trace, description: &Description) -> Result<Scalars> {
+        let prediction = description.request()?.scheduler.prediction();
+        let samples: Vec<&Entry> = trace.of_tap(tap::SAMPLE).filter(|entry| entry.call < trace.complete()).collect();
+        let mut rows = Vec::new();
+        let mut estimates = Vec::new();
+        for entry in samples {
+            let (row, denoised) = row(trace, entry, prediction)?;
+            rows.push(row);
+            estimates.push(denoised);
+        }
+        let end = trace.of_tap(tap::LATENTS).next().map(|entry| trace.tensor(entry)).transpose()?;
+        let curve = end.as_ref().and_then(|end| Commitment::of(&estimates, end, KAPPA)).map(|found| found.curve);
+        let channels = estimates.first().map_or(0, |first| first.size()[1]);
+        for (index, (row, denoised)) in rows.iter_mut().zip(&estimates).enumerate() {
+            row.push(curve.as_ref().map_or(f64::NAN, |curve| curve[index]));
+            row.extend(channel_means(denoised));
+        }
+        let means = (0..channels).map(|channel| format!("mean_{channel}"));
+        Ok(Scalars { columns: COLUMNS.iter().map(|name| name.to_string()).chain(means).collect(), rows })
+    }
+
+    /// The table as text; a number that is not defined is an empty cell.
+    pub fn csv(&self) -> String {
+        let mut csv = self.columns.join(",") + "\n";
+        for row in &self.rows {
+            let cell = |number: &f64| if number.is_finite() { number.to_string() } else { String::new() };
+            let cells: Vec<String> = row.iter().map(cell).collect();
+            let _ = writeln!(csv, "{}", cells.join(",")); // writing to a String does not fail
+        }
+        csv
+    }
+}
+
+/// The numbers of a call, but for those that need the end of the run; and its clean estimate.
+fn row(trace: &Trace, entry: &Entry, prediction: Prediction) -> Result<(Vec<f64>, Tensor)> {
+    let of = |tap: &str| trace.get(tap, entry.call, None);
+    let (sample, denoised) = (of(tap::SAMPLE)?, of(tap::DENOISED)?);
+    let (unconditional, conditional, guided) = (of(tap::UNCONDITIONAL)?, of(tap::CONDITIONAL)?, of(tap::GUIDED)?);
+    let (p, q) = prediction.denoising(entry.sigma);
+    let conditionally = &sample * p + of(tap::OUTPUT_CONDITIONAL)? * q;
+    let nan = Guidance {
+        difference: f64::NAN,
+        cosine: f64::NAN,
+        parallel: f64::NAN,
+        orthogonal: f64::NAN,
+        rescale: f64::NAN,
+        projection: f64::NAN,
+    };
+    let guidance = Guidance::of(&unconditional, &conditional, &guided, &conditionally).unwrap_or(nan);
+    let epsilon = Moments::of(&guided);
+    let row = vec![
+        entry.call as f64,
+        entry.step as f64,
+        entry.evaluation as f64,
+        entry.t,
+        entry.sigma,
+        rms(&sample),
+        epsilon.rms,
+        epsilon.std,
+        epsilon.kurtosis,
+        epsilon.autocorrelation,
+        guidance.difference,
+        guidance.cosine,
+        guidance.parallel,
+        guidance.orthogonal,
+        guidance.rescale,
+        guidance.projection,
+        rms(&denoised),
+        clipped_share(&denoised, 3.0),
+    ];
+    Ok((row, denoised))
+}
+
+fn rms(tensor: &Tensor) -> f64 {
+    tensor.to_kind(Kind::Double).square().mean(Kind::Double).sqrt().double_value(&[])
+}

@@ -1,0 +1,220 @@
+//! Pictures of one recorded run, each with its numbers as CSV.
+
+mod attention;
+mod health;
+
+pub use attention::words;
+pub use health::health;
+
+use crate::description::Description;
+use crate::record::tap;
+use crate::scalars::Scalars;
+use crate::store::enlargement;
+use anyhow::{Context, Result};
+use latentrace_measures::{Commitment, KAPPA, Pca, Trajectory, spectrum as power};
+use latentrace_pipeline::nn::tch::Tensor;
+use latentrace_plot::{
+    Axis, Cell, Chart, Colours, Grid, HeatMap, Panels, RgbImage, Series, ValueScale, open_image, overlay, save_png,
+    write,
+};
+use latentrace_trace::{Entry, Trace};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// The curves of [`Scalars`]: noise and size, guidance taken apart, the network's calibration, what is decided when.
+pub fn curves(folder: &Path, scalars: &Scalars, description: &Description) -> Result<Vec<PathBuf>> {
+    let series = |name: &str, column: &str| {
+        let place = scalars.columns.iter().position(|known| known == column).unwrap_or_default();
+        Series::new(name, scalars.rows.iter().map(|row| (row[0], row[place])).collect())
+    };
+    let chart = |title: &str, y: Axis, series: Vec<Series>| Chart {
+        title: title.into(),
+        x: Axis::linear("network call"),
+        y,
+        series,
+        ..Chart::default()
+    };
+    let means: Vec<Series> = (0..description.latents[0])
+        .map(|channel| series(&format!("channel {channel}"), &format!("mean_{channel}")))
+        .collect();
+    let panels = Panels {
+        title: title(description),
+        columns: 2,
+        charts: vec![
+            chart(
+                "size",
+                Axis::log("root mean square"),
+                vec![
+                    series("sigma", "sigma"),
+                    series("sample x", "rms_x"),
+                    series("predicted noise", "rms_epsilon"),
+                    series("clean estimate", "rms_denoised"),
+                ],
+            ),
+            chart(
+                "what the prompt changes: ε_c − ε_u",
+                Axis::log("root mean square"),
+                vec![
+                    series("all", "rms_epsilon_difference"),
+                    series("along the clean estimate", "guidance_parallel"),
+                    series("across it", "guidance_orthogonal"),
+                ],
+            ),
+            chart(
+                "guidance",
+                Axis::linear("ratio"),
+                vec![
+                    series("cos(ε_c, ε_u)", "guidance_cosine"),
+                    series("std ε_c / std ε_guided", "guidance_rescale"),
+                    series("ε_c · ε_u / |ε_u|²", "guidance_projection"),
+                ],
+            ),
+            chart(
+                "is the predicted noise noise?",
+                Axis::linear("0 for white normal noise"),
+                vec![
+                    series("excess kurtosis", "kurtosis_epsilon"),
+                    series("lag-1 autocorrelation", "autocorrelation_epsilon"),
+                ],
+            ),
+            chart(
+                "how much is undecided",
+                Axis::linear("distance to the result, first = 1"),
+                vec![series("clean estimate", "commitment")],
+            ),
+            chart("mean of the clean estimate", Axis::linear("mean"), means),
+        ],
+    };
+    Ok(write(folder, "curves", &panels)?)
+}
+
+/// When each place of the picture was decided: the call from which on its clean estimate stays within a tenth of its
+/// first distance to the result.
+pub fn commitment(folder: &Path, trace: &Trace, description: &Description) -> Result<Vec<PathBuf>> {
+    let estimates = tensors(trace, trace.of_tap(tap::DENOISED))?;
+    let Some(result) = trace.of_tap(tap::LATENTS).next() else { return Ok(Vec::new()) };
+    let Some(found) = Commitment::of(&estimates, &trace.tensor(result)?, KAPPA) else { return Ok(Vec::new()) };
+    let map: Vec<Vec<f64>> = found.step.outer_iter().map(|row| row.iter().map(|&step| step as f64).collect()).collect();
+    let figure = HeatMap {
+        title: format!("decided at which call: {}", title(description)),
+        rows: (0..map.len()).map(|row| row.to_string()).collect(),
+        columns: (0..map[0].len()).map(|column| column.to_string()).collect(),
+        values: map.clone(),
+        x_label: "latent column".into(),
+        y_label: "latent row".into(),
+        value_label: format!("first call within {KAPPA} of the first distance"),
+        low: Some(0.0),
+        high: Some(estimates.len() as f64),
+        ..HeatMap::default()
+    };
+    let mut made = write(folder, "commitment", &figure)?;
+    if let Some(picture) = picture(trace) {
+        let laid = overlay(&picture, &map, (0.0, estimates.len() as f64), Colours::Sequential, 0.6);
+        let cells = vec![Cell::new(picture, "the picture"), Cell::new(laid, "dark: decided early, bright: late")];
+        made.push(grid(folder, "commitment-on-picture.png", &title(description), cells, 2)?);
+    }
+    Ok(made)
+}
+
+/// The power of the clean estimate at every spatial frequency and call.
+pub fn spectrum(folder: &Path, trace: &Trace, description: &Description) -> Result<Vec<PathBuf>> {
+    let mut made = Vec::new();
+    for (stem, tap, what) in
+        [("spectrum-denoised", tap::DENOISED, "clean estimate"), ("spectrum-sample", tap::SAMPLE, "sample")]
+    {
+        let entries: Vec<&Entry> = trace.of_tap(tap).collect();
+        let columns: Vec<Vec<f64>> = tensors(trace, entries.iter().copied())?.iter().map(power).collect();
+        let Some(rings) = columns.first().map(Vec::len) else { continue };
+        let figure = HeatMap {
+            title: format!("spectrum of the {what}: {}", title(description)),
+            rows: (0..rings).map(|ring| ring.to_string()).collect(),
+            columns: entries.iter().map(|entry| entry.call.to_string()).collect(),
+            values: (0..rings).map(|ring| columns.iter().map(|column| column[ring]).collect()).collect(),
+            x_label: "network call".into(),
+            y_label: "cycles per picture".into(),
+            value_label: "power".into(),
+            scale: ValueScale::Log,
+            ..HeatMap::default()
+        };
+        made.extend(write(folder, stem, &figure)?);
+    }
+    Ok(made)
+}
+
+/// The samples of one or several runs in the plane of their two largest principal components, and how straight each is.
+pub fn trajectory(folder: &Path, traces: &[Trace]) -> Result<Vec<PathBuf>> {
+    let mut runs: Vec<Vec<Tensor>> = Vec::new();
+    let mut straightness = String::from("run,point,sigma,deviation_from_chord,turning_angle\n");
+    for (number, trace) in traces.iter().enumerate() {
+        let entries: Vec<&Entry> = trace.of_tap(tap::SAMPLE).collect();
+        let mut points = tensors(trace, entries.iter().copied())?;
+        let mut levels: Vec<f64> = entries.iter().map(|entry| entry.sigma).collect();
+        if let Some(end) = trace.of_tap(tap::LATENTS).next() {
+            points.push(trace.tensor(end)?);
+            levels.push(0.0);
+        }
+        if let Some(path) = Trajectory::of(&points, &levels) {
+            for (index, deviation) in path.relative_deviation().iter().enumerate() {
+                let turning = index.checked_sub(1).and_then(|before| path.turning.get(before));
+                let turning = turning.filter(|angle| angle.is_finite()).map_or(String::new(), f64::to_string);
+                let _ = writeln!(straightness, "{number},{index},{},{deviation},{turning}", levels[index]);
+            }
+        }
+        runs.push(points);
+    }
+    let Some(found) = Pca::of(&runs, 2).filter(|found| found.explained.len() == 2) else { return Ok(Vec::new()) };
+    let name = |trace: &Trace| match Description::of(trace) {
+        Ok(Description { cell, .. }) if traces.len() > 1 => {
+            format!("“{}”, seed {}, w {}", short(&cell.prompt, 30), cell.seed, cell.guidance)
+        }
+        _ => trace.folder().file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+    };
+    let series = traces.iter().zip(&found.runs).map(|(trace, points)| {
+        Series::new(name(trace), points.iter().map(|point| (point[0], point[1])).collect()).marked()
+    });
+    let axis = |number: usize| {
+        Axis::linear(format!("component {}: {:.1} % of the variance", number + 1, 100.0 * found.explained[number]))
+    };
+    let chart = Chart {
+        title: "the sample on its way, x = x0 + sigma · noise".into(),
+        x: axis(0),
+        y: axis(1),
+        series: series.collect(),
+        equal: false,
+        notes: vec!["a ring is the start, the last mark the end".into()],
+    };
+    let mut made = write(folder, "trajectory", &chart)?;
+    let path = folder.join("trajectory-geometry.csv");
+    latentrace_pipeline::nn::replace(&path, straightness.as_bytes())?;
+    made.push(path);
+    Ok(made)
+}
+
+/// The picture that a trace lies beside.
+fn picture(trace: &Trace) -> Option<RgbImage> {
+    let beside = trace.folder().with_extension("png");
+    let of_cell = trace.folder().parent().map(|cell| cell.join("image.png"));
+    [Some(beside), of_cell].into_iter().flatten().filter(|path| path.is_file()).find_map(|path| open_image(&path).ok())
+}
+
+fn tensors<'a>(trace: &Trace, entries: impl Iterator<Item = &'a Entry>) -> Result<Vec<Tensor>> {
+    entries.map(|entry| Ok(trace.tensor(entry)?)).collect()
+}
+
+fn grid(folder: &Path, name: &str, title: &str, cells: Vec<Cell>, columns: usize) -> Result<PathBuf> {
+    let images: Vec<RgbImage> = cells.iter().take(1).map(|cell| cell.image.clone()).collect();
+    let scale = if cells.len() > 2 { enlargement(&images) } else { 2 * enlargement(&images) };
+    let grid = Grid { title: Some(title.into()), columns, scale, cells, ..Grid::default() };
+    let path = folder.join(name);
+    save_png(&path, &grid.render(), &[("Description".into(), title.into())]).context("a grid")?;
+    Ok(path)
+}
+
+fn title(description: &Description) -> String {
+    let cell = &description.cell;
+    format!("“{}”, seed {}, {} steps, guidance {}", short(&cell.prompt, 80), cell.seed, cell.steps, cell.guidance)
+}
+
+fn short(text: &str, most: usize) -> String {
+    if text.chars().count() <= most { text.into() } else { text.chars().take(most).chain(['…']).collect() }
+}
