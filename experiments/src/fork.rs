@@ -90,7 +90,7 @@ impl ForkRun {
         }
         let folder = self.output.clone().unwrap_or_else(|| self.named());
         let bar = bar(job.calls());
-        let recorded = job.record(&folder, Layout::EVERY_CALL, &bar)?;
+        let recorded = job.record(&folder, Layout::LIVE, &bar)?;
         bar.finish_and_clear();
         keep(&recorded, &beside(&folder))
     }

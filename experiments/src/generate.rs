@@ -98,7 +98,7 @@ impl Generate {
         }
         let stem = free(&self.output, &format!("{}{seed}", slug(&self.prompt)));
         let folder = self.output.join(format!("{stem}.trace"));
-        let recorded = job.record(&folder, Layout::EVERY_CALL, bar)?;
+        let recorded = job.record(&folder, Layout::LIVE, bar)?;
         let scalars = Scalars::of(&recorded.trace, &recorded.description)?.csv();
         replace(&folder.join("scalars.csv"), scalars.as_bytes())?;
         let image = pixels(&recorded.outcome.picture);

@@ -126,7 +126,7 @@ impl<'a> Job<'a> {
     /// Makes the rest of a run into its own folder.
     pub fn record_on(self, trace: &Trace, bar: &ProgressBar) -> Result<Recorded> {
         self.check()?;
-        let writer = Writer::append(trace, Layout::EVERY_CALL)?;
+        let writer = Writer::append(trace, Layout::LIVE)?;
         self.into_writer(trace.folder(), writer, bar)
     }
 

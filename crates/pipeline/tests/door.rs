@@ -3,7 +3,7 @@
 use latentrace_pipeline::nn::tch::{self, Kind, Tensor};
 use latentrace_pipeline::nn::{Moment, Pass, Probe, Tap};
 use latentrace_pipeline::schedulers::Reading;
-use latentrace_pipeline::{Device, Error, Model, Options, Request};
+use latentrace_pipeline::{Device, Error, Model, Options, Outputs, Request, Start, replay};
 use std::path::{Path, PathBuf};
 
 fn golden(name: &str) -> PathBuf {
@@ -161,4 +161,110 @@ fn a_half_precision_network_keeps_its_sampler_in_f32() {
     let error = (&both[0] - &both[1]).abs().max().double_value(&[]) / size;
     // bf16 keeps 8 bits: a network is off by a few thousandths, and guidance 3 triples that.
     assert!(error > 0.0 && error < 0.1, "{error}");
+}
+
+#[test]
+fn no_network_writes_into_a_tensor_that_has_passed() {
+    let model = tiny("sd1");
+    let mut kept: Vec<(String, Tensor, Tensor)> = Vec::new();
+    let keep = |name: &str, _, tensor: Tensor| {
+        kept.push((name.to_string(), tensor.shallow_clone(), tensor.copy()));
+        tensor
+    };
+    let _ = latents(&model, &Request { steps: 1, ..request(&model) }, &mut Each(|_: &str| true, keep));
+    let changed: Vec<&String> =
+        kept.iter().filter(|(_, tensor, copy)| !tensor.equal(copy)).map(|(name, ..)| name).collect();
+    assert!(changed.is_empty(), "{changed:?}");
+}
+
+#[test]
+fn probabilities_by_steps_give_what_the_fused_kernel_gives() {
+    for name in ["sd1", "sd2"] {
+        let model = tiny(name);
+        let request = Request { steps: 1, guidance: 1.0, ..request(&model) };
+        let outputs = |asks: fn(&str) -> bool| {
+            let mut found = None;
+            let keep = |name: &str, _, tensor: Tensor| {
+                if name == "unet.out" {
+                    found = Some(tensor.shallow_clone());
+                }
+                tensor
+            };
+            let _ = latents(&model, &request, &mut Each(asks, keep));
+            found.unwrap()
+        };
+        let fused = outputs(|name| name == "unet.out");
+        let by_steps = outputs(|name| name == "unet.out" || name.ends_with(".probs"));
+        let size = fused.abs().max().double_value(&[]);
+        let apart = (&fused - &by_steps).abs().max().double_value(&[]) / size;
+        // Both sum the same products in f32, in another order.
+        assert!(apart < 1e-5, "{name}: {apart:.1e}");
+    }
+}
+
+#[test]
+fn a_run_goes_on_from_its_own_outputs_bit_by_bit() {
+    for (name, sampler) in [("sd1", "pndm"), ("sd1", "ddpm"), ("sd2", "lms")] {
+        let model = tiny(name);
+        let request = request(&model);
+        let request = Request { scheduler: request.scheduler.with_class(sampler).unwrap(), ..request };
+        let mut outputs: Vec<Outputs> = Vec::new();
+        let keep = |name: &str, _, tensor: Tensor| {
+            match name {
+                "sampler.output.unconditional" => {
+                    outputs.push(Outputs { unconditional: tensor.shallow_clone(), conditional: Tensor::new() })
+                }
+                _ => outputs.last_mut().unwrap().conditional = tensor.shallow_clone(),
+            }
+            tensor
+        };
+        let is = |name: &str| name.starts_with("sampler.output.") && name.ends_with("conditional");
+        let whole = latents(&model, &request, &mut Each(is, keep));
+        for known in [0, 1, 3, outputs.len()] {
+            let rest = model.denoise(&request, &Start::Noise, &outputs[..known], &mut Pass::silent()).unwrap();
+            assert!(rest.equal(&whole), "{sampler} from call {known}");
+        }
+        let shape = whole.size().try_into().unwrap();
+        let again = replay(&request, &Start::Noise, &outputs, shape, &model.sampler, &mut Pass::silent()).unwrap();
+        assert!(again.unwrap().equal(&whole), "without the network");
+        let cut = replay(&request, &Start::Noise, &outputs[..2], shape, &model.sampler, &mut Pass::silent()).unwrap();
+        assert!(cut.is_none(), "the record ends first");
+    }
+}
+
+/// Leaves out what it wants.
+struct LeaveOut(&'static str, usize);
+
+impl Probe for LeaveOut {
+    fn wants(&self, tap: &Tap, _: &Moment) -> bool {
+        tap.name() == self.0
+    }
+    fn visit(&mut self, _: &Tap, _: Moment, tensor: Tensor) -> Tensor {
+        tensor
+    }
+    fn leave_out(&mut self, _: &Tap, _: Moment, tensor: Tensor, without: &dyn Fn() -> Tensor) -> Tensor {
+        self.1 += 1;
+        let without = without();
+        assert_eq!((tensor.size(), tensor.kind()), (without.size(), without.kind()), "{}", self.0);
+        without
+    }
+}
+
+#[test]
+fn every_residual_module_can_be_left_out_and_changes_the_result() {
+    let model = tiny("sd1");
+    let request = Request { steps: 2, ..request(&model) };
+    let whole = model.run(&request, &mut Pass::silent()).unwrap();
+    let residual: Vec<&Tap> = model.taps.iter().filter(|tap| tap.is_residual()).collect();
+    assert!(residual.len() > 20, "{}", residual.len());
+    for tap in residual {
+        if tap.name().starts_with("vae.encoder") {
+            continue; // no picture is encoded here
+        }
+        let mut probe = LeaveOut(Box::leak(tap.name().to_string().into_boxed_str()), 0);
+        let without = model.run(&request, &mut Pass::watched(&mut probe)).unwrap();
+        assert!(probe.1 > 0, "{} was not asked", tap.name());
+        let same = without.latents.equal(&whole.latents) && without.picture == whole.picture;
+        assert!(!same, "{} changes nothing", tap.name());
+    }
 }

@@ -3,6 +3,7 @@
 use crate::Statistics;
 use latentrace_nn::Branch;
 use serde::{Deserialize, Serialize};
+use std::fmt::Write;
 
 /// The version of the format that this crate writes, and the last that it reads.
 pub const FORMAT: u64 = 1;
@@ -127,10 +128,11 @@ pub struct End {
 
 impl Line {
     /// The line, with its own checksum at its end.
-    pub(crate) fn write(&self) -> String {
+    pub(crate) fn write(&self, lines: &mut String) {
         let json = serde_json::to_string(self).unwrap_or_default(); // plain structs of plain values
         let body = json.strip_suffix('}').unwrap_or(&json);
-        format!("{body}{CHECK}{:08x}\"}}\n", crc32fast::hash(body.as_bytes()))
+        lines.push_str(body);
+        let _ = writeln!(lines, "{CHECK}{:08x}\"}}", crc32fast::hash(body.as_bytes())); // to a String, which does not fail
     }
 
     /// Reads a line without its newline. A line without a checksum is a foreign one, and is read.
@@ -146,7 +148,8 @@ impl Line {
     }
 }
 
-const CHECK: &str = ",\"check\":\"";
+/// What comes before a line's checksum.
+pub(crate) const CHECK: &str = ",\"check\":\"";
 
 mod branch {
     use super::Branch;
@@ -204,7 +207,8 @@ mod tests {
             Line::Complete { complete: 3 },
             Line::End { end: End { error: Some("NaN, \"x\"".into()), beyond_budget: 2 } },
         ] {
-            let text = line.write();
+            let mut text = String::new();
+            line.write(&mut text);
             let text = text.strip_suffix('\n').unwrap();
             assert_eq!(Line::read(text).unwrap(), line);
             for bit in 0..8 * text.len() {

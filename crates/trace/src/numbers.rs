@@ -7,43 +7,97 @@ use latentrace_nn::tch::{Kind, Tensor};
 use safetensors::tensor::{Dtype, View, serialize_to_file};
 use std::borrow::Cow;
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 
-/// A contiguous tensor on the CPU, seen as bytes.
+/// One row of a contiguous tensor on the CPU, seen as bytes.
 pub(crate) struct Numbers {
     tensor: Tensor,
+    /// The row's bytes in the tensor's.
+    bytes: Range<usize>,
     shape: Vec<usize>,
     dtype: Dtype,
 }
 
 impl Numbers {
-    /// The numbers of a contiguous tensor on the CPU, in the format that `storage` asks for.
-    pub(crate) fn of(tensor: &Tensor, storage: Storage, statistics: &Statistics) -> Result<Numbers> {
-        let tensor = match storage {
-            Storage::F16 => tensor.to_kind(Kind::Half),
-            Storage::Q8 => levels(tensor, statistics),
-            _ => tensor.shallow_clone(),
-        };
+    /// A row of a contiguous tensor on the CPU, as a tensor whose first axis is 1.
+    pub(crate) fn row(tensor: &Tensor, index: i64) -> Result<Numbers> {
         let unsupported = || file(Path::new("trace"), format!("no safetensors format for {:?}", tensor.kind()));
         let dtype = dtype(tensor.kind()).ok_or_else(unsupported)?;
+        let mut shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
+        let rows = shape.first().copied().unwrap_or(1).max(1);
+        let each = tensor.numel() * tensor.kind().elt_size_in_bytes() / rows;
+        let start = index as usize * each;
+        if let Some(first) = shape.first_mut() {
+            *first = 1;
+        }
+        Ok(Numbers { tensor: tensor.shallow_clone(), bytes: start..start + each, shape, dtype })
+    }
+
+    /// All of a contiguous tensor on the CPU.
+    fn whole(tensor: Tensor) -> Result<Numbers> {
+        let row = Numbers::row(&tensor, 0)?;
+        let bytes = 0..tensor.numel() * tensor.kind().elt_size_in_bytes();
         let shape = tensor.size().iter().map(|&size| size as usize).collect();
-        Ok(Numbers { tensor, shape, dtype })
+        Ok(Numbers { bytes, shape, ..row })
+    }
+
+    /// The numbers in the format that `storage` asks for.
+    pub(crate) fn stored(&self, storage: Storage, statistics: &Statistics) -> Result<Numbers> {
+        match storage {
+            Storage::F16 => Numbers::whole(self.tensor().to_kind(Kind::Half)),
+            Storage::Q8 => Numbers::whole(levels(&self.tensor(), statistics)),
+            _ => Ok(self.clone()),
+        }
+    }
+
+    /// What the numbers are like.
+    pub(crate) fn statistics(&self) -> Statistics {
+        match self.floats() {
+            Some(floats) => Statistics::of_slice(floats),
+            None => Statistics::of(&self.tensor()),
+        }
+    }
+
+    /// A copy of the row.
+    fn tensor(&self) -> Tensor {
+        let shape: Vec<i64> = self.shape.iter().map(|&size| size as i64).collect();
+        Tensor::from_data_size(self.bytes(), &shape, self.tensor.kind())
+    }
+
+    /// The row's numbers, where they are f32.
+    fn floats(&self) -> Option<&[f32]> {
+        let bytes = self.bytes();
+        #[allow(unsafe_code)] // Safety: the tensor is of f32, and a row begins at one of its numbers.
+        let floats = || unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<f32>(), bytes.len() / 4) };
+        (self.dtype == Dtype::F32 && !bytes.is_empty()).then(floats)
     }
 
     /// The bytes, row by row.
     pub(crate) fn bytes(&self) -> &[u8] {
-        let count = self.tensor.numel() * self.tensor.kind().elt_size_in_bytes();
-        if count == 0 {
+        if self.bytes.is_empty() {
             return &[];
         }
-        #[allow(unsafe_code)] // Safety: contiguous, on the CPU, and held as long as this.
+        #[allow(unsafe_code)] // Safety: contiguous, on the CPU, held as long as this, and the range lies in it.
         unsafe {
-            std::slice::from_raw_parts(self.tensor.data_ptr() as *const u8, count)
+            std::slice::from_raw_parts((self.tensor.data_ptr() as *const u8).add(self.bytes.start), self.bytes.len())
         }
+    }
+
+    /// The axes; the first is 1.
+    pub(crate) fn shape(&self) -> &[usize] {
+        &self.shape
     }
 
     pub(crate) fn dtype_name(&self) -> &'static str {
         name(self.tensor.kind()).unwrap_or_default()
+    }
+}
+
+impl Clone for Numbers {
+    fn clone(&self) -> Numbers {
+        let Numbers { tensor, bytes, shape, dtype } = self;
+        Numbers { tensor: tensor.shallow_clone(), bytes: bytes.clone(), shape: shape.clone(), dtype: *dtype }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The probe that keeps.
 
-use crate::entry::{End, Key};
+use crate::entry::End;
 use crate::error::Result;
 use crate::reduction::Storage;
 use crate::rule::Rule;
@@ -30,6 +30,9 @@ pub struct Recorder {
     scene: Scene,
     steps: usize,
     writer: Writer,
+    /// What the writer was not yet given: it is woken once for each call, not for each tensor.
+    waiting: Vec<Item>,
+    waiting_bytes: u64,
     /// The call whose tensors are coming in.
     call: usize,
     left: Option<u64>,
@@ -52,7 +55,18 @@ impl Recorder {
             rules.map(|(index, _)| index).collect::<Vec<_>>()
         };
         let selected = taps.iter().map(|tap| (tap.id(), of(tap))).filter(|(_, rules)| !rules.is_empty()).collect();
-        Ok(Recorder { rules, selected, scene, steps, writer, call: 0, left: capture.budget, beyond_budget: 0 })
+        Ok(Recorder {
+            rules,
+            selected,
+            scene,
+            steps,
+            writer,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            call: 0,
+            left: capture.budget,
+            beyond_budget: 0,
+        })
     }
 
     /// Ends the record; `error` says why the run stopped before its end, if it did. Gives how many tensors the byte budget
@@ -60,7 +74,8 @@ impl Recorder {
     ///
     /// # Errors
     /// Something could not be written.
-    pub fn end(self, error: Option<String>) -> Result<u64> {
+    pub fn end(mut self, error: Option<String>) -> Result<u64> {
+        self.give();
         let beyond_budget = self.beyond_budget;
         if error.is_none() {
             self.writer.complete(self.call);
@@ -74,29 +89,75 @@ impl Recorder {
         rules.iter().copied().filter(|&rule| self.rules[rule].selector.admits(moment, self.steps))
     }
 
-    /// Keeps a row as a rule says.
-    fn keep(&mut self, rule: usize, tap: &Tap, moment: Moment, row: Row, tensor: &Tensor) {
-        let Rule { selector, reductions, storage, suffix } = &self.rules[rule];
-        if !selector.admits_row(&row) {
-            return;
+    /// Keeps the rows of a tensor that a rule admits.
+    fn keep(&mut self, rule: usize, tap: &Tap, moment: Moment, tensor: &Tensor) {
+        let rows = moment.rows(tensor.size().first().copied().unwrap_or(0));
+        let admitted = rows.into_iter().filter(|row| self.rules[rule].selector.admits_row(row));
+        if !self.rules[rule].reductions.is_empty() {
+            return admitted
+                .collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|row| self.keep_reduced(rule, tap, moment, row, tensor));
         }
+        let rows: Vec<(i64, Row)> = admitted.map(|row| (row.index, row)).collect();
+        let each =
+            bytes(tensor, self.rules[rule].storage) / tensor.size().first().map_or(1, |&rows| rows.max(1) as u64);
+        let affordable = rows.iter().take_while(|_| rule == 0 || spend(&mut self.left, each)).count();
+        self.beyond_budget += (rows.len() - affordable) as u64;
+        let rows = rows[..affordable].to_vec();
+        if !rows.is_empty() {
+            self.push(rule, tap, moment, tensor.shallow_clone(), rows, None);
+        }
+    }
+
+    /// Keeps what a rule's reductions leave of a row.
+    fn keep_reduced(&mut self, rule: usize, tap: &Tap, moment: Moment, row: Row, tensor: &Tensor) {
+        let Rule { reductions, storage, .. } = &self.rules[rule];
         let whole = tensor.narrow(0, row.index, 1);
         let reduced = reductions
             .iter()
             .try_fold(whole.shallow_clone(), |tensor, reduction| reduction.apply(tap, row.branch, tensor, &self.scene));
         let Some(reduced) = reduced else { return };
-        let budgeted = rule > 0;
-        if budgeted && !spend(&mut self.left, bytes(&reduced, *storage)) {
+        if !spend(&mut self.left, bytes(&reduced, *storage)) {
             self.beyond_budget += 1;
             return;
         }
+        // Some reductions leave no axis of rows: what is left is one row.
+        let reduced = if reduced.size().first() == Some(&1) { reduced } else { reduced.unsqueeze(0) };
         let histogram = matches!(reductions.last(), Some(Reduction::Histogram(_)));
-        let Row { branch, image, .. } = row;
-        let key = Key { call: moment.call, tap: tap.name().into(), branch, image, kept: suffix.clone() };
-        let histogram_of = histogram.then_some(whole);
-        self.writer.put(Item { key, moment, tensor: reduced, storage: *storage, histogram_of });
+        self.push(rule, tap, moment, reduced, vec![(0, row)], histogram.then_some(whole));
+    }
+
+    fn push(
+        &mut self,
+        rule: usize,
+        tap: &Tap,
+        moment: Moment,
+        tensor: Tensor,
+        rows: Vec<(i64, Row)>,
+        histogram_of: Option<Tensor>,
+    ) {
+        let Rule { storage, suffix, .. } = &self.rules[rule];
+        let item =
+            Item { tap: tap.clone(), kept: suffix.clone(), moment, tensor, rows, storage: *storage, histogram_of };
+        self.waiting_bytes += item.bytes();
+        self.waiting.push(item);
+        if self.waiting_bytes >= AT_ONCE {
+            self.give();
+        }
+    }
+
+    /// Gives the writer what waits.
+    fn give(&mut self) {
+        self.waiting_bytes = 0;
+        if !self.waiting.is_empty() {
+            self.writer.put(std::mem::take(&mut self.waiting));
+        }
     }
 }
+
+/// The writer is woken in the middle of a call where so many bytes wait for it.
+const AT_ONCE: u64 = 16 << 20;
 
 impl Probe for Recorder {
     fn wants(&self, tap: &Tap, moment: &Moment) -> bool {
@@ -105,15 +166,13 @@ impl Probe for Recorder {
 
     fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
         if moment.call > self.call {
+            self.give();
             self.writer.complete(self.call);
             self.call = moment.call;
         }
-        let count = tensor.size().first().copied().unwrap_or(0);
         let rules: Vec<usize> = self.admitted(tap, &moment).collect();
         for rule in rules {
-            for row in moment.rows(count) {
-                self.keep(rule, tap, moment, row, &tensor);
-            }
+            self.keep(rule, tap, moment, &tensor);
         }
         tensor
     }

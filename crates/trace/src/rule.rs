@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::reduction::{self, Reduction, Storage};
 use crate::{Scene, Selector};
 use latentrace_nn::Tap;
+use std::sync::Arc;
 
 /// Which tensors to keep, and what of them.
 #[derive(Clone, Debug)]
@@ -15,7 +16,7 @@ pub struct Rule {
     /// How it is stored.
     pub storage: Storage,
     /// The reductions as written, without those that change nothing.
-    pub(crate) suffix: String,
+    pub(crate) suffix: Arc<str>,
 }
 
 impl Rule {
@@ -29,7 +30,7 @@ impl Rule {
         let parts: Vec<&str> = parts.map(str::trim).collect();
         let (reductions, storage) = reduction::parse(text, &parts)?;
         let written: Vec<&str> = parts.into_iter().filter(|part| *part != "full").collect();
-        Ok(Rule { selector, reductions, storage, suffix: written.join(" | ") })
+        Ok(Rule { selector, reductions, storage, suffix: written.join(" | ").into() })
     }
 
     /// Holds that the rule selects something of `taps`, and that its reductions fit what it selects.

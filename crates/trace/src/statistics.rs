@@ -101,8 +101,25 @@ impl Default for Block {
 }
 
 impl Block {
-    /// In lanes, which the compiler keeps in vector registers.
     fn of(numbers: &[f32]) -> Block {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            #[allow(unsafe_code)] // Safety: the processor has it.
+            return unsafe { Block::of_avx2(numbers) };
+        }
+        Block::in_lanes(numbers)
+    }
+
+    /// The same walk, compiled for wider registers.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn of_avx2(numbers: &[f32]) -> Block {
+        Block::in_lanes(numbers)
+    }
+
+    /// In lanes, which the compiler keeps in vector registers.
+    #[inline(always)]
+    fn in_lanes(numbers: &[f32]) -> Block {
         let (mut sum, mut squares) = ([0f32; LANES], [0f32; LANES]);
         let (mut min, mut max) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
         let lanes = numbers.chunks_exact(LANES);

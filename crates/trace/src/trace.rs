@@ -223,9 +223,10 @@ impl Trace {
     /// Clears away what is not whole, and gives the number of the next shard.
     pub(crate) fn prune(&self) -> Result<usize> {
         let path = self.folder.join("index.jsonl");
-        let mut lines: String = self.entries.iter().map(|entry| Line::Entry(Box::new(entry.clone())).write()).collect();
+        let mut lines = String::new();
+        self.entries.iter().for_each(|entry| Line::Entry(Box::new(entry.clone())).write(&mut lines));
         if let Some(last) = self.complete.checked_sub(1) {
-            lines += &Line::Complete { complete: last }.write();
+            Line::Complete { complete: last }.write(&mut lines);
         }
         latentrace_nn::replace(&path, lines.as_bytes())?;
         let used = |name: &str| self.entries.iter().flat_map(|entry| &entry.stored).any(|stored| stored.shard == name);

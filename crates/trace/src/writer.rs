@@ -1,12 +1,13 @@
 //! The thread that brings a record to the disk.
 
-use crate::entry::{End, Entry, FORMAT, Key, Line, Stored};
+use crate::entry::{End, FORMAT, Key, Line, Stored};
 use crate::error::{Result, file};
+use crate::lines::Lines;
 use crate::numbers::{self, Numbers};
 use crate::reduction::Storage;
 use crate::{Statistics, Trace};
-use latentrace_nn::Moment;
 use latentrace_nn::tch::{Device, Tensor};
+use latentrace_nn::{Moment, Row, Tap};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -15,22 +16,24 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// How a record is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
-    /// A shard is closed at the end of the call that brings it to so many bytes: with 0 every call has its own, and a kill
-    /// loses the calls that were not finished.
-    pub shard: u64,
+    /// A shard is closed at the end of the first call after so many seconds: a kill loses no more than these.
+    pub seconds: f64,
     /// How many bytes may wait for the disk before the run waits.
     pub queue: u64,
 }
 
 impl Layout {
-    /// A shard for every call.
-    pub const EVERY_CALL: Layout = Layout { shard: 0, queue: 1 << 28 };
+    /// A shard for every call: nothing that was computed is lost.
+    pub const EVERY_CALL: Layout = Layout { seconds: 0.0, queue: 1 << 28 };
+    /// A quarter of a second may be lost: a run of short calls does not wait for the disk at each.
+    pub const LIVE: Layout = Layout { seconds: 0.25, queue: 1 << 28 };
     /// As few shards as possible, for records that are worth nothing unless they are whole.
-    pub const WHOLE: Layout = Layout { shard: MOST, queue: 1 << 28 };
+    pub const WHOLE: Layout = Layout { seconds: f64::INFINITY, queue: 1 << 28 };
 }
 
 /// No shard becomes much larger.
@@ -49,16 +52,21 @@ pub struct Writer {
 
 /// A tensor on its way to the disk.
 pub(crate) struct Item {
-    pub(crate) key: Key,
+    pub(crate) tap: Tap,
+    /// What is kept of it, as the rule says.
+    pub(crate) kept: Arc<str>,
     pub(crate) moment: Moment,
+    /// The first axis, one by one.
     pub(crate) tensor: Tensor,
+    /// Which of them are kept: an index into the tensor, and what the row is.
+    pub(crate) rows: Vec<(i64, Row)>,
     pub(crate) storage: Storage,
     /// Where it is a histogram, of which tensor.
     pub(crate) histogram_of: Option<Tensor>,
 }
 
 enum Message {
-    Item(Box<Item>),
+    Items(Vec<Item>),
     Complete(usize),
     End(End),
 }
@@ -102,10 +110,10 @@ impl Writer {
         Ok(Writer { to: Some(to), waiting, thread: Some(handle), most: layout.queue })
     }
 
-    /// Gives a tensor to the thread; waits where too much is waiting already.
-    pub(crate) fn put(&self, item: Item) {
-        self.waiting.add(item.bytes(), self.most);
-        self.send(Message::Item(Box::new(item)));
+    /// Gives tensors to the thread; waits where too much is waiting already.
+    pub(crate) fn put(&self, items: Vec<Item>) {
+        self.waiting.add(items.iter().map(Item::bytes).sum(), self.most);
+        self.send(Message::Items(items));
     }
 
     /// Says that everything of a call has been given.
@@ -147,7 +155,7 @@ impl Drop for Writer {
 }
 
 impl Item {
-    fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         (self.tensor.numel() * self.tensor.kind().elt_size_in_bytes()) as u64
     }
 }
@@ -183,13 +191,14 @@ struct Thread {
     waiting: Arc<Waiting>,
     /// The number of the next shard.
     shard: usize,
-    /// The names of everything that is or will be in the index.
+    /// The names of everything that was in the index when a record that was cut off is gone on with.
     known: HashSet<String>,
-    /// Entries whose shard is open.
-    entries: Vec<Entry>,
+    /// The index lines of entries whose shard is open.
+    lines: Lines,
     /// The tensors of the open shard, and what waits for the disk with them.
     open: Vec<(String, Numbers)>,
     bytes: u64,
+    since: Instant,
     /// Where the numbers with some checksum are in the open shard.
     same: HashMap<u32, usize>,
     complete: Option<usize>,
@@ -206,9 +215,10 @@ impl Thread {
             waiting: Arc::default(),
             shard,
             known,
-            entries: Vec::new(),
+            lines: Lines::default(),
             open: Vec::new(),
             bytes: 0,
+            since: Instant::now(),
             same: HashMap::new(),
             complete: None,
         })
@@ -218,67 +228,67 @@ impl Thread {
         let mut failed = None;
         while let Ok(message) = from.recv() {
             let done = match (&failed, message) {
-                (None, Message::Item(item)) => self.item(*item),
+                (None, Message::Items(items)) => self.items(items),
                 (None, Message::Complete(call)) => self.complete(call),
                 (None, Message::End(end)) => self.end(end),
-                (Some(_), Message::Item(item)) => {
-                    self.waiting.take(item.bytes()); // nobody may wait for a disk that is full
+                (Some(_), Message::Items(items)) => {
+                    self.waiting.take(items.iter().map(Item::bytes).sum()); // nobody may wait for a disk that is full
                     Ok(())
                 }
                 (Some(_), _) => Ok(()),
             };
             if let Err(error) = done {
-                self.waiting.take(self.bytes);
+                self.waiting.take(u64::MAX);
                 failed = Some(error);
             }
         }
         failed.map_or(Ok(()), Err)
     }
 
+    fn items(&mut self, items: Vec<Item>) -> Result<()> {
+        for item in items {
+            self.item(item)?;
+        }
+        Ok(())
+    }
+
     fn item(&mut self, item: Item) -> Result<()> {
         let bytes = item.bytes();
-        let Item { key, moment, tensor, storage, histogram_of } = item;
-        if !self.known.insert(key.name()) {
-            self.waiting.take(bytes);
-            return Ok(());
+        let tensor = item.tensor.to_device(Device::Cpu).contiguous();
+        let held = item.storage != Storage::Stats;
+        for (index, row) in &item.rows {
+            self.row(&item, &tensor, *index, *row)?;
         }
-        let tensor = tensor.to_device(Device::Cpu).contiguous();
-        let whole = histogram_of.map(|whole| Statistics::of(&whole.to_device(Device::Cpu)));
-        let statistics = Statistics::of(&tensor);
-        let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
-        let dtype = numbers::name(tensor.kind()).unwrap_or_default().to_string();
-        let range = |of: &Statistics| Some([of.min, of.max]);
-        let stored = match storage {
-            Storage::Stats => None,
-            _ => {
-                let range = if storage == Storage::Q8 { range(&statistics) } else { whole.as_ref().and_then(range) };
-                Some(self.store(key.name(), Numbers::of(&tensor, storage, &statistics)?, range))
-            }
-        };
-        if stored.is_some() {
+        if held {
             self.bytes += bytes;
         } else {
             self.waiting.take(bytes);
         }
-        let Moment { call, step, evaluation, t, sigma, .. } = moment;
-        let Key { tap, branch, image, kept, .. } = key;
-        let statistics = whole.unwrap_or(statistics);
-        self.entries.push(Entry {
-            call,
-            step,
-            evaluation,
-            t,
-            sigma,
-            tap,
-            branch,
-            image,
-            kept,
-            shape,
-            dtype,
-            statistics,
-            stored,
-        });
         if self.bytes >= MOST { self.close() } else { Ok(()) }
+    }
+
+    fn row(&mut self, item: &Item, tensor: &Tensor, index: i64, row: Row) -> Result<()> {
+        let Item { tap, kept, moment, storage, histogram_of, .. } = item;
+        let name = || {
+            let Row { branch, image, .. } = row;
+            Key { call: moment.call, tap: tap.name().into(), branch, image, kept: kept.to_string() }.name()
+        };
+        if !self.known.is_empty() && self.known.contains(&name()) {
+            return Ok(());
+        }
+        let numbers = Numbers::row(tensor, index)?;
+        let own = numbers.statistics();
+        let whole = histogram_of.as_ref().map(|whole| Statistics::of(&whole.to_device(Device::Cpu)));
+        let range = match storage {
+            Storage::Q8 => Some([own.min, own.max]),
+            _ => whole.as_ref().map(|whole| [whole.min, whole.max]),
+        };
+        let stored = match storage {
+            Storage::Stats => None,
+            _ => Some(self.store(name(), numbers.stored(*storage, &own)?, range)),
+        };
+        self.lines.entry(moment, tap, row, kept, &numbers, &whole.unwrap_or(own), stored.as_ref());
+        Ok(())
     }
 
     /// Puts numbers into the open shard, unless the same are there already under another name.
@@ -299,12 +309,14 @@ impl Thread {
 
     fn complete(&mut self, call: usize) -> Result<()> {
         self.complete = Some(call);
-        if self.bytes >= self.layout.shard { self.close() } else { Ok(()) }
+        if self.since.elapsed().as_secs_f64() >= self.layout.seconds { self.close() } else { Ok(()) }
     }
 
     fn end(&mut self, end: End) -> Result<()> {
         self.close()?;
-        self.append(&Line::End { end }.write())
+        self.lines.line(&Line::End { end });
+        let line = self.lines.take();
+        self.append(&line)
     }
 
     /// Brings the open shard to the disk, then the lines that speak of it.
@@ -316,16 +328,17 @@ impl Thread {
             self.same.clear();
         }
         self.waiting.take(std::mem::take(&mut self.bytes));
-        let mut lines: String = self.entries.drain(..).map(|entry| Line::Entry(Box::new(entry)).write()).collect();
         if let Some(complete) = self.complete.take() {
-            lines += &Line::Complete { complete }.write();
+            self.lines.line(&Line::Complete { complete });
         }
+        let lines = self.lines.take();
+        self.since = Instant::now();
         if lines.is_empty() { Ok(()) } else { self.append(&lines) }
     }
 
-    fn append(&mut self, lines: &str) -> Result<()> {
+    fn append(&mut self, lines: &[u8]) -> Result<()> {
         let write = |index: &mut File| {
-            index.write_all(lines.as_bytes())?;
+            index.write_all(lines)?;
             index.sync_data()
         };
         write(&mut self.index).map_err(|error| file(&self.folder.join("index.jsonl"), error))
