@@ -101,7 +101,7 @@ fn a_sweep_keeps_everything_and_goes_on_where_it_stopped() {
     assert!(trace.problems().is_empty() && trace.end().is_some());
     assert_eq!(trace.complete(), 4);
     for (tap, calls) in
-        [("sampler.sample", 4), ("sampler.epsilon.unconditional", 4), ("sampler.noise", 1), ("sampler.latents", 1)]
+        [("sampler.sample", 4), ("sampler.epsilon.unconditional", 4), ("sampler.start", 1), ("sampler.latents", 1)]
     {
         assert_eq!(trace.of_tap(tap).count(), calls, "{tap}");
     }

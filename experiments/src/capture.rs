@@ -100,9 +100,9 @@ fn costs(rule: &Rule, list: &[Outlined], plan: &Plan, description: &Description)
 fn moments(seen: &Outlined, plan: &Plan) -> Vec<Moment> {
     let at = |call| Moment { rows: seen.rows, ..moment(plan, call) };
     match seen.when {
-        When::Text => vec![at(0)],
+        When::Text | When::Start => vec![at(0)],
         When::Call => (0..plan.calls()).map(at).collect(),
-        When::Draw => (0..plan.draws()).map(at).collect(),
+        When::Draw => (0..plan.draws().saturating_sub(1)).map(at).collect(),
         When::Pixels => vec![at(plan.calls() - 1)],
         When::Picture => Vec::new(),
     }

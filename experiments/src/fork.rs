@@ -25,11 +25,11 @@ impl Resume {
     /// Makes the calls that are missing, into the same trace.
     pub fn run(self) -> Result<()> {
         let trace = Trace::open(&self.trace)?;
+        let description = Description::of(&trace)?;
         if trace.end().is_some_and(|end| end.error.is_none()) {
             println!("{}: all {} calls are there", self.trace.display(), trace.complete());
             return Ok(());
         }
-        let description = Description::of(&trace)?;
         let model = open(&description)?;
         let job = Job::resume(&model, &trace)?;
         let bar = bar(job.calls());

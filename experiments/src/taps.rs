@@ -75,7 +75,8 @@ fn words(when: When) -> &'static str {
     match when {
         When::Text => "for each text",
         When::Call => "every call",
-        When::Draw => "every draw",
+        When::Start => "at the start",
+        When::Draw => "every draw of noise",
         When::Pixels => "at the end",
         When::Picture => "from a picture",
     }

@@ -47,10 +47,10 @@ pub fn compare(model: &Model, fixture: &Fixture, case: &Value, table: &mut Table
             _ => format!("{} seed {seed}", word(case, "name")),
         };
         let taps = &model.sampler;
-        let mut watch = Watch::new([taps.sample.name().into(), taps.noise.name().into()]);
+        let mut watch = Watch::new([taps.sample.name().into(), taps.start.name().into()]);
         let outcome =
             model.run(&request, &mut Pass::watched(&mut watch)).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let (samples, noise) = (&watch.seen[taps.sample.name()], &watch.seen[taps.noise.name()]);
+        let (samples, noise) = (&watch.seen[taps.sample.name()], &watch.seen[taps.start.name()]);
 
         let scale = case["scheduler"]["init_noise_sigma"].as_f64().unwrap();
         let drawn = fixture.find(&format!("noise/{seed}")).map(Tensor::shallow_clone);

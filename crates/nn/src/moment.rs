@@ -18,6 +18,8 @@ pub struct Moment {
     pub image: usize,
     /// What the rows of a tensor stand for.
     pub rows: Rows,
+    /// Whether the call was made before, and is made again to find what was wrong with it.
+    pub again: bool,
 }
 
 /// What the first axis of the tensors that pass stands for.

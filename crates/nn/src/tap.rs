@@ -67,9 +67,9 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Runs `work` with a second probe behind this pass's own, which sees what the first returns.
-    pub fn with<T>(&mut self, probe: &mut dyn Probe, work: impl FnOnce(&mut Pass) -> T) -> T {
-        let moment = self.moment;
+    /// Does `work` again ([`Moment::again`]) with a second probe behind this pass's own, which sees what the first returns.
+    pub fn again<T>(&mut self, probe: &mut dyn Probe, work: impl FnOnce(&mut Pass) -> T) -> T {
+        let moment = Moment { again: true, ..self.moment };
         match &mut self.probe {
             Some(first) => {
                 let mut both = Both(&mut **first, probe);
@@ -223,7 +223,7 @@ mod tests {
         };
         assert_eq!(at(1), 3.0, "left out, one added, times one");
         assert_eq!(at(3), 24.0, "only the second looks");
-        let alone = Pass::silent().with(&mut Double, |pass| pass.tap(&out, one()).double_value(&[]));
+        let alone = Pass::silent().again(&mut Double, |pass| pass.tap(&out, one()).double_value(&[]));
         assert_eq!(alone, 0.0, "at call 0");
     }
 

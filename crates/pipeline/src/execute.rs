@@ -29,8 +29,12 @@ impl Execution<'_> {
         for (index, (op, done)) in ops.iter().zip(self.plan.last_uses()).enumerate() {
             pass.set_moment(self.moment(call));
             let value = match op {
+                Op::Noise if call > 0 => {
+                    pass.set_moment(self.moment(call - 1));
+                    pass.tap(&self.taps.noise, draws.next().ok_or_else(missing)?)
+                }
                 Op::Given => self.given.map(Tensor::shallow_clone).ok_or_else(missing)?,
-                Op::Noise => pass.tap(&self.taps.noise, draws.next().ok_or_else(missing)?),
+                Op::Noise => pass.tap(&self.taps.start, draws.next().ok_or_else(missing)?),
                 Op::Eval { input, .. } => {
                     let input = sum(input, &values)?;
                     let sample = value(&values, self.plan.steps()[call].sample)?;
@@ -71,7 +75,7 @@ impl Execution<'_> {
         let guided = door(&taps.guided, &taps.output, outputs.guide(self.guidance));
         let Some(found) = fault(&guided) else { return Ok(Some(guided)) };
         let mut first = FirstFault::default();
-        pass.with(&mut first, |pass| network.outputs(pass, call, input, level.t));
+        pass.again(&mut first, |pass| network.outputs(pass, call, input, level.t));
         let (tap, found) = first.found.unwrap_or_else(|| (taps.output.name().to_string(), found));
         Err(Error::NotFinite { tap, found, call, t: level.t, hint: network.hint() })
     }

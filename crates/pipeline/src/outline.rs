@@ -32,7 +32,9 @@ pub enum When {
     Text,
     /// At every network call.
     Call,
-    /// With every draw of noise, of which the start is one.
+    /// Once, before the first call.
+    Start,
+    /// At the first calls, as many as there are draws after the start: at all but the last, or at none.
     Draw,
     /// Once, after the last call.
     Pixels,
@@ -75,6 +77,7 @@ pub fn outline(folder: &Path, options: Options, size: Option<Size>) -> Result<Ve
         let taps = SamplerTaps::new();
         for tap in taps.all() {
             let when = match tap.id() {
+                id if id == taps.start.id() => When::Start,
                 id if id == taps.noise.id() => When::Draw,
                 id if id == taps.latents.id() => When::Pixels,
                 _ => When::Call,

@@ -21,7 +21,9 @@ pub struct SamplerTaps {
     pub output: Tap,
     /// The clean estimate, after any clipping. An edit changes it for samplers that go on from it.
     pub denoised: Tap,
-    /// The normal numbers that went into a call's sample; those of call 0 are the start.
+    /// The normal numbers that the run starts from.
+    pub start: Tap,
+    /// The normal numbers that a call's step adds, where the sampler is ancestral.
     pub noise: Tap,
     /// The final latents, at unit variance, as they go to the decoder.
     pub latents: Tap,
@@ -40,15 +42,16 @@ impl SamplerTaps {
             output_conditional: tap("output.conditional"),
             output: tap("output.guided"),
             denoised: tap("denoised"),
+            start: tap("start"),
             noise: tap("noise"),
             latents: tap("latents"),
         }
     }
 
     /// All of them, in the order in which a call passes them.
-    pub fn all(&self) -> [&Tap; 10] {
+    pub fn all(&self) -> [&Tap; 11] {
         [
-            &self.noise,
+            &self.start,
             &self.sample,
             &self.unconditional,
             &self.output_unconditional,
@@ -57,6 +60,7 @@ impl SamplerTaps {
             &self.guided,
             &self.output,
             &self.denoised,
+            &self.noise,
             &self.latents,
         ]
     }

@@ -20,7 +20,7 @@ pub(crate) struct Lines {
     middles: HashMap<Middle, Vec<u8>>,
 }
 
-/// What the middle part of a line says: tap, branch, image, what was kept, and the shape.
+/// What the middle part of a line says: tap, branch, image, what was kept, the shape and the number format.
 #[derive(PartialEq, Eq, Hash)]
 struct Middle {
     tap: u32,
@@ -28,6 +28,7 @@ struct Middle {
     image: usize,
     kept: Arc<str>,
     shape: Vec<usize>,
+    dtype: &'static str,
 }
 
 /// The fields of the first part, in the order of [`Entry`](crate::Entry).
@@ -61,8 +62,9 @@ impl Lines {
             self.bytes.extend_from_slice(first);
         }
         let shape = numbers.shape().to_vec();
-        let middle = Middle { tap: tap.id(), branch: row.branch, image: row.image, kept: kept.clone(), shape };
-        let written = self.middles.entry(middle).or_insert_with_key(|middle| written(tap, middle, numbers));
+        let Row { branch, image, .. } = row;
+        let middle = Middle { tap: tap.id(), branch, image, kept: kept.clone(), shape, dtype: numbers.dtype_name() };
+        let written = self.middles.entry(middle).or_insert_with_key(|middle| written(tap, middle));
         self.bytes.extend_from_slice(written);
         self.bytes.extend_from_slice(b",\"statistics\":");
         self.bytes.extend_from_slice(&json(statistics));
@@ -88,8 +90,8 @@ impl Lines {
 }
 
 /// `,"tap":..` to `"dtype":..`.
-fn written(tap: &Tap, middle: &Middle, numbers: &Numbers) -> Vec<u8> {
-    let Middle { branch, image, kept, shape, .. } = middle;
+fn written(tap: &Tap, middle: &Middle) -> Vec<u8> {
+    let Middle { branch, image, kept, shape, dtype, .. } = middle;
     let mut text = format!(",\"tap\":{}", serde_json::Value::from(tap.name()));
     if let Some(branch) = branch {
         text += &format!(",\"branch\":\"{}\"", branch.name());
@@ -98,7 +100,7 @@ fn written(tap: &Tap, middle: &Middle, numbers: &Numbers) -> Vec<u8> {
     if !kept.is_empty() {
         text += &format!(",\"kept\":{}", serde_json::Value::from(kept.as_ref()));
     }
-    text += &format!(",\"shape\":{},\"dtype\":\"{}\"", serde_json::Value::from(shape.clone()), numbers.dtype_name());
+    text += &format!(",\"shape\":{},\"dtype\":\"{}\"", serde_json::Value::from(shape.clone()), dtype);
     text.into_bytes()
 }
 

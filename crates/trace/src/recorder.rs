@@ -89,10 +89,14 @@ impl Recorder {
         rules.iter().copied().filter(|&rule| self.rules[rule].selector.admits(moment, self.steps))
     }
 
-    /// Keeps the rows of a tensor that a rule admits.
-    fn keep(&mut self, rule: usize, tap: &Tap, moment: Moment, tensor: &Tensor) {
+    /// Keeps the rows of a tensor that a rule admits, and that none of those `before` it keeps in the same way.
+    fn keep(&mut self, before: &[usize], rule: usize, tap: &Tap, moment: Moment, tensor: &Tensor) {
         let rows = moment.rows(tensor.size().first().copied().unwrap_or(0));
-        let admitted = rows.into_iter().filter(|row| self.rules[rule].selector.admits_row(row));
+        let same = |other: &&usize| self.rules[**other].suffix == self.rules[rule].suffix;
+        let before: Vec<usize> = before.iter().filter(same).copied().collect();
+        let admits = |rule: usize, row: &Row| self.rules[rule].selector.admits_row(row);
+        let admitted =
+            rows.into_iter().filter(|row| admits(rule, row) && !before.iter().any(|&other| admits(other, row)));
         if !self.rules[rule].reductions.is_empty() {
             return admitted
                 .collect::<Vec<_>>()
@@ -161,7 +165,7 @@ const AT_ONCE: u64 = 16 << 20;
 
 impl Probe for Recorder {
     fn wants(&self, tap: &Tap, moment: &Moment) -> bool {
-        self.admitted(tap, moment).next().is_some()
+        !moment.again && self.admitted(tap, moment).next().is_some()
     }
 
     fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
@@ -171,8 +175,8 @@ impl Probe for Recorder {
             self.call = moment.call;
         }
         let rules: Vec<usize> = self.admitted(tap, &moment).collect();
-        for rule in rules {
-            self.keep(rule, tap, moment, &tensor);
+        for (place, &rule) in rules.iter().enumerate() {
+            self.keep(&rules[..place], rule, tap, moment, &tensor);
         }
         tensor
     }

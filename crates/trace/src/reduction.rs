@@ -17,7 +17,7 @@ pub enum Reduction {
     Down(i64),
     /// `topk(n)`: the `n` numbers of largest magnitude, `[2, n]` in f64: the numbers, and their places in the flat tensor.
     TopK(i64),
-    /// `histogram(n)`: how many numbers lie in each of `n` bins between the least and the greatest.
+    /// `histogram(n)`: how many numbers lie in each of `n` bins between the least and the greatest that are finite.
     Histogram(i64),
 }
 
@@ -158,7 +158,10 @@ impl Reduction {
                 Tensor::stack(&[numbers.to_kind(Kind::Double), places.to_kind(Kind::Double)], 0)
             }
             Reduction::Histogram(bins) if is_shape_only(&tensor) => shape_only(&[*bins], Kind::Float),
-            Reduction::Histogram(bins) => tensor.to_kind(Kind::Float).flatten(0, -1).histc(*bins),
+            Reduction::Histogram(bins) => {
+                let flat = tensor.to_kind(Kind::Float).flatten(0, -1);
+                flat.masked_select(&flat.isfinite()).histc(*bins) // libtorch counts nothing where one is not finite
+            }
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::entry::{End, Entry, FORMAT, Key, Line};
 use crate::error::{Error, Result, file};
-use crate::numbers::{from_levels, kind};
+use crate::numbers::{from_levels, kind, name};
 use crate::writer::shard_name;
 use latentrace_nn::Branch;
 use latentrace_nn::tch::{Kind, Tensor};
@@ -28,8 +28,13 @@ pub struct Trace {
     complete: usize,
     end: Option<End>,
     problems: Vec<String>,
+    /// How many more problems there are.
+    untold: usize,
     shards: RefCell<HashMap<String, Shard>>,
 }
+
+/// So many problems are told one by one.
+const MOST_PROBLEMS: usize = 100;
 
 /// More than any index or description is, and little enough to be read at once.
 const LARGEST: u64 = 1 << 31;
@@ -49,6 +54,7 @@ impl Trace {
             complete: 0,
             end: None,
             problems: Vec::new(),
+            untold: 0,
             shards: RefCell::default(),
         };
         trace.read_index()?;
@@ -156,9 +162,9 @@ impl Trace {
         let mut damaged = false;
         let lines = text.split_inclusive(|byte| *byte == b'\n').enumerate();
         for (number, line) in lines {
-            let at = format!("{}, line {}", path.display(), number + 1);
+            let at = || format!("{}, line {}", path.display(), number + 1);
             let Some(line) = line.strip_suffix(b"\n") else {
-                self.problems.push(format!("{at}: cut off, as a kill leaves it"));
+                self.problem(format!("{}: cut off, as a kill leaves it", at()));
                 continue;
             };
             match std::str::from_utf8(line).map_err(|error| error.to_string()).and_then(Line::read) {
@@ -172,12 +178,24 @@ impl Trace {
                 Ok(Line::End { end }) => self.end = Some(end).filter(|_| !damaged),
                 Err(cause) => {
                     damaged = true;
-                    self.problems.push(format!("{at}: {cause}"));
+                    self.problem(format!("{}: {cause}", at()));
                 }
             }
         }
-        self.complete = complete.into_iter().max().map_or(0, |call| call + 1);
+        if self.untold > 0 {
+            self.problems.push(format!("{}: {} more of these", path.display(), self.untold));
+        }
+        self.complete = complete.into_iter().max().map_or(0, |call: usize| call.saturating_add(1));
         Ok(())
+    }
+
+    /// Tells a problem in a line of sane length, or counts it where there are many.
+    fn problem(&mut self, problem: String) {
+        match self.problems.len() < MOST_PROBLEMS {
+            true if problem.len() < 1000 => self.problems.push(problem),
+            true => self.problems.push(problem.chars().take(500).chain(" ..".chars()).collect()),
+            false => self.untold += 1,
+        }
     }
 
     /// Takes up an entry if what it speaks of is there.
@@ -185,7 +203,7 @@ impl Trace {
         if let Err(problem) = self.check(&entry) {
             // One line for a shard that cannot be read, however many tensors it held.
             if self.problems.last() != Some(&problem) {
-                self.problems.push(problem);
+                self.problem(problem);
             }
             return false;
         }
@@ -198,8 +216,8 @@ impl Trace {
         let Some(stored) = &entry.stored else { return Ok(()) };
         let path = self.folder.join("shards").join(&stored.shard);
         let problem = |cause: String| format!("{}: {cause}", path.display());
-        let number = stored.shard.strip_suffix(".safetensors").and_then(|number| number.parse().ok());
-        if number.map(shard_name).as_ref() != Some(&stored.shard) {
+        let number = stored.shard.strip_suffix(".safetensors").and_then(|number| number.parse::<u32>().ok());
+        if number.map(|number| shard_name(number as usize)).as_ref() != Some(&stored.shard) {
             return Err(format!(
                 "{}: {:?} is no name of a shard",
                 self.folder.join("index.jsonl").display(),
@@ -216,6 +234,9 @@ impl Trace {
             Some(place) if place.shape != entry.shape => {
                 Err(problem(format!("{}: expected shape {:?}, found {:?}", stored.name, entry.shape, place.shape)))
             }
+            Some(place) if kind(place.dtype).and_then(name) != Some(&stored.dtype) => {
+                Err(problem(format!("{}: expected format {}, found {}", stored.name, stored.dtype, place.dtype)))
+            }
             Some(_) => Ok(()),
         }
     }
@@ -223,6 +244,8 @@ impl Trace {
     /// Clears away what is not whole, and gives the number of the next shard.
     pub(crate) fn prune(&self) -> Result<usize> {
         let path = self.folder.join("index.jsonl");
+        let folder = self.folder.join("shards");
+        no_link(&folder).map_err(|cause| file(&folder, cause))?; // nothing outside may be cleared away
         let mut lines = String::new();
         self.entries.iter().for_each(|entry| Line::Entry(Box::new(entry.clone())).write(&mut lines));
         if let Some(last) = self.complete.checked_sub(1) {
@@ -230,7 +253,6 @@ impl Trace {
         }
         latentrace_nn::replace(&path, lines.as_bytes())?;
         let used = |name: &str| self.entries.iter().flat_map(|entry| &entry.stored).any(|stored| stored.shard == name);
-        let folder = self.folder.join("shards");
         let mut next = 0;
         for found in std::fs::read_dir(&folder).map_err(|error| file(&folder, error))?.flatten() {
             let name = found.file_name().to_string_lossy().into_owned();
@@ -275,6 +297,14 @@ fn plain(path: &Path) -> std::result::Result<std::fs::Metadata, String> {
     if about.is_file() { Ok(about) } else { Err("not a plain file".into()) }
 }
 
+/// Holds that a folder, if it is there, is one itself and no link to one.
+fn no_link(folder: &Path) -> std::result::Result<(), String> {
+    match std::fs::symlink_metadata(folder) {
+        Ok(about) if !about.is_dir() => Err("the folder of the shards is a link".into()),
+        _ => Ok(()),
+    }
+}
+
 /// A shard in memory, its header read.
 struct Shard {
     map: Mmap,
@@ -290,10 +320,7 @@ struct Place {
 
 impl Shard {
     fn open(path: &Path) -> std::result::Result<Shard, String> {
-        let folder = path.parent().unwrap_or(path);
-        if std::fs::symlink_metadata(folder).is_ok_and(|about| !about.is_dir()) {
-            return Err("its folder is a link".into());
-        }
+        no_link(path.parent().unwrap_or(path))?;
         plain(path)?;
         let file = File::open(path).map_err(|error| error.to_string())?;
         #[allow(unsafe_code)] // Safety: shards are never changed once they are named; what is read of them is copied.

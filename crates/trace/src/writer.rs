@@ -195,10 +195,11 @@ struct Thread {
     known: HashSet<String>,
     /// The index lines of entries whose shard is open.
     lines: Lines,
-    /// The tensors of the open shard, and what waits for the disk with them.
+    /// The tensors of the open shard, and their bytes.
     open: Vec<(String, Numbers)>,
     bytes: u64,
     since: Instant,
+    named: HashSet<String>,
     /// Where the numbers with some checksum are in the open shard.
     same: HashMap<u32, usize>,
     complete: Option<usize>,
@@ -219,6 +220,7 @@ impl Thread {
             open: Vec::new(),
             bytes: 0,
             since: Instant::now(),
+            named: HashSet::new(),
             same: HashMap::new(),
             complete: None,
         })
@@ -227,18 +229,19 @@ impl Thread {
     fn run(&mut self, from: &Receiver<Message>) -> Result<()> {
         let mut failed = None;
         while let Ok(message) = from.recv() {
+            let bytes = match &message {
+                Message::Items(items) => items.iter().map(Item::bytes).sum(),
+                _ => 0,
+            };
             let done = match (&failed, message) {
                 (None, Message::Items(items)) => self.items(items),
                 (None, Message::Complete(call)) => self.complete(call),
                 (None, Message::End(end)) => self.end(end),
-                (Some(_), Message::Items(items)) => {
-                    self.waiting.take(items.iter().map(Item::bytes).sum()); // nobody may wait for a disk that is full
-                    Ok(())
-                }
                 (Some(_), _) => Ok(()),
             };
+            // Nobody may wait for a disk that is full, nor for an open shard, which waits for what is still to come.
+            self.waiting.take(bytes);
             if let Err(error) = done {
-                self.waiting.take(u64::MAX);
                 failed = Some(error);
             }
         }
@@ -253,16 +256,12 @@ impl Thread {
     }
 
     fn item(&mut self, item: Item) -> Result<()> {
-        let bytes = item.bytes();
         let tensor = item.tensor.to_device(Device::Cpu).contiguous();
-        let held = item.storage != Storage::Stats;
         for (index, row) in &item.rows {
             self.row(&item, &tensor, *index, *row)?;
         }
-        if held {
-            self.bytes += bytes;
-        } else {
-            self.waiting.take(bytes);
+        if item.storage != Storage::Stats {
+            self.bytes += item.bytes();
         }
         if self.bytes >= MOST { self.close() } else { Ok(()) }
     }
@@ -285,6 +284,8 @@ impl Thread {
         };
         let stored = match storage {
             Storage::Stats => None,
+            // A tap that passes twice in a call has only one name: what passed first is kept.
+            _ if !self.named.insert(name()) => return Ok(()),
             _ => Some(self.store(name(), numbers.stored(*storage, &own)?, range)),
         };
         self.lines.entry(moment, tap, row, kept, &numbers, &whole.unwrap_or(own), stored.as_ref());
@@ -326,8 +327,9 @@ impl Thread {
             numbers::write(&shards, &shard_name(self.shard), std::mem::take(&mut self.open))?;
             self.shard += 1;
             self.same.clear();
+            self.named.clear();
         }
-        self.waiting.take(std::mem::take(&mut self.bytes));
+        self.bytes = 0;
         if let Some(complete) = self.complete.take() {
             self.lines.line(&Line::Complete { complete });
         }
