@@ -25,6 +25,39 @@ generate prompt *args:
 sweep-guidance *args:
     {{ latentrace }} run experiments/specs/sweep-guidance.toml "$@"
 
+# List every tensor of a model with its shape: ./just taps --select "unet.**.attn2.*"
+taps *args:
+    {{ latentrace }} taps "$@"
+
+# Say what is in a recorded run, and draw it: ./just trace runs/generate/a-cat-193.trace
+trace *args:
+    {{ latentrace }} trace "$@"
+
+# Compute a recorded run again from its record alone
+verify *args:
+    {{ latentrace }} verify "$@"
+
+# Go on with a recorded run that was cut off
+resume *args:
+    {{ latentrace }} resume "$@"
+
+# Go on from a step of a recorded run with something changed: ./just fork TRACE --at 25 --guidance 3
+fork *args:
+    {{ latentrace }} fork "$@"
+
+# Put every site of one recorded run into another, and draw what each carries: ./just causal A --from B
+causal *args:
+    {{ latentrace }} causal "$@"
+
+# Hold two recorded runs against each other
+compare *args:
+    {{ latentrace }} compare "$@"
+
+# Record diffusers in the same format, to compare: ./just dump-diffusers CHECKPOINT PROMPT --output theirs.trace
+dump-diffusers *args:
+    tools/python-env
+    .parity/venv/bin/python tools/dump_diffusers.py "$@"
+
 # Say what the program found on this machine, and what to do about what it did not
 doctor *args:
     {{ latentrace }} doctor "$@"

@@ -6,7 +6,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use latentrace::nn::tch::{Device, Kind, Tensor};
 use latentrace::nn::{Moment, Pass, Probe, Tap};
-use latentrace::pipeline::{Model, Options, Request};
+use latentrace::pipeline::{Model, Options, Request, Start};
 use latentrace::trace::{Capture, Layout, Recorder, Rule, Scene, Words, Writer};
 use std::hint::black_box;
 use std::io::Write;
@@ -44,7 +44,7 @@ fn off(criterion: &mut Criterion) {
         tensor = tensor.take().map(|tensor| black_box(&mut pass).tap(black_box(&tap), tensor));
     }
     let each = began.elapsed().as_secs_f64() / f64::from(count);
-    let call = seconds(|| _ = model.run(&request, &mut Pass::silent()))
+    let call = seconds(|| _ = denoise(&model, &request, &mut Pass::silent()))
         / model.check(&request).map_or(1, |plan| plan.calls()) as f64;
     let share = 100.0 * each * model.taps.len() as f64 / call;
     println!("off: {} taps of {:.1} ns in a call of {:.1} ms: {share:.4} %", model.taps.len(), 1e9 * each, 1e3 * call);
@@ -67,9 +67,9 @@ fn on(_: &mut Criterion) {
     let (model, request) = model();
     let pairs = std::env::var("LATENTRACE_BENCH_PAIRS").ok().and_then(|pairs| pairs.parse().ok()).unwrap_or(30);
     let folder = tempfile::tempdir().expect("a folder");
-    let plain = || seconds(|| _ = model.run(&request, &mut Pass::silent()).expect("a run"));
+    let plain = || seconds(|| _ = denoise(&model, &request, &mut Pass::silent()));
     plain();
-    let nobody = || seconds(|| _ = model.run(&request, &mut Pass::watched(&mut Nobody)).expect("a run"));
+    let nobody = || seconds(|| _ = denoise(&model, &request, &mut Pass::watched(&mut Nobody)));
     ratio("a probe that wants nothing", pairs, plain, nobody);
     for (name, rules) in CAPTURES {
         let mut number = 0;
@@ -93,7 +93,7 @@ fn disk(_: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
     let rules: &[&str] = &["unet.**"];
     let calls = model.check(&request).expect("a plan").calls();
-    let plain = seconds(|| _ = model.run(&request, &mut Pass::silent()).expect("a run"));
+    let plain = seconds(|| _ = denoise(&model, &request, &mut Pass::silent()));
     let trace = folder.path().join("trace");
     let traced = seconds(|| record(&model, &request, rules, &trace));
     let bytes = size(&trace) as f64;
@@ -120,8 +120,13 @@ fn record(model: &Model, request: &Request, rules: &[&str], trace: &Path) {
     let scene = Scene { words, latents: [64, 64] };
     let capture = Capture { rules, budget: None };
     let mut recorder = Recorder::new(&capture, &model.taps, scene, request.steps, writer).expect("a recorder");
-    model.run(request, &mut Pass::watched(&mut recorder)).expect("a run");
+    let _ = denoise(model, request, &mut Pass::watched(&mut recorder));
     recorder.end(None).expect("a record");
+}
+
+/// A run without the picture, which no step has a part in.
+fn denoise(model: &Model, request: &Request, pass: &mut Pass) -> Tensor {
+    model.denoise(request, &Start::Noise, &[], pass).expect("a run")
 }
 
 fn model() -> (Model, Request) {

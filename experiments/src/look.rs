@@ -75,7 +75,10 @@ fn report(trace: &Trace, description: Option<&Description>) {
         println!("{} of {calls} calls", trace.complete());
     }
     match trace.end() {
-        None => println!("cut off; `latentrace resume {}` goes on", trace.folder().display()),
+        None if description.is_some() => {
+            println!("cut off; `latentrace resume {}` goes on", trace.folder().display())
+        }
+        None => println!("it has no end: cut off, or not yet written"),
         Some(end) => {
             end.error.iter().for_each(|error| println!("stopped: {error}"));
             if end.beyond_budget > 0 {

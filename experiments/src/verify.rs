@@ -82,16 +82,16 @@ impl Verify {
         }
         if let Some(fork) = description.fork.as_ref().filter(|fork| fork.level.is_none()) {
             println!(
-                "guidance of the calls before {} is that of {}, and was not computed again",
+                "the calls before {} are those of {}, where they can be verified",
                 fork.call,
                 fork.trace.display()
             );
         }
         let worst = checks.iter().map(|check| check.relative).fold(0.0, f64::max);
         println!(
-            "{} tensors of {} of {} calls computed again: worst relative difference {worst:.1e}",
+            "{} tensors of {} calls (of {}) computed again: worst relative difference {worst:.1e}",
             checks.len(),
-            trace.complete(),
+            trace.complete() - taken_over(description),
             description.calls
         );
     }
@@ -103,9 +103,8 @@ fn checks(trace: &Trace, description: &Description) -> Result<Vec<Check>> {
     let taps = SamplerTaps::new();
     let [channels, height, width] = description.latents;
     let outputs = recorded_outputs(trace, trace.complete())?;
-    let taken_over = description.fork.as_ref().filter(|fork| fork.level.is_none()).map_or(0, |fork| fork.call);
-    let guided = [taps.guided.id(), taps.output.id()];
-    let skip = |tap: &Tap, moment: &Moment| moment.call < taken_over && guided.contains(&tap.id());
+    let taken_over = taken_over(description);
+    let skip = |_: &Tap, moment: &Moment| moment.call < taken_over;
     // The outputs are recorded as edited, so edits of what they are made of are not made again.
     let edited: Vec<Tap> = taps.all().into_iter().filter(|tap| !tap.name().ends_with("conditional")).cloned().collect();
     let of_sampler =
@@ -118,4 +117,9 @@ fn checks(trace: &Trace, description: &Description) -> Result<Vec<Check>> {
     probe.1.outcome()?;
     let complete = trace.complete();
     Ok(std::mem::take(&mut probe.1.checks).into_iter().filter(|check| check.call < complete).collect())
+}
+
+/// How many calls are those of the run that this one was forked from.
+fn taken_over(description: &Description) -> usize {
+    description.fork.as_ref().filter(|fork| fork.level.is_none()).map_or(0, |fork| fork.call)
 }

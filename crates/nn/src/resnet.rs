@@ -20,6 +20,7 @@ struct Taps {
     time_emb_proj: Option<Tap>,
     norm2: Tap,
     conv2: Tap,
+    conv_shortcut: Option<Tap>,
     out: Tap,
 }
 
@@ -63,6 +64,7 @@ impl ResnetBlock {
                 time_emb_proj: time.map(|_| weights.tap("time_emb_proj")),
                 norm2: weights.tap("norm2"),
                 conv2: weights.tap("conv2"),
+                conv_shortcut: shortcut.then(|| weights.tap("conv_shortcut")),
                 out: weights.residual_tap("out"),
             },
         })
@@ -74,7 +76,10 @@ impl ResnetBlock {
         let h = self.with_time(pass, self.conv1.forward(&h), time);
         let h = pass.tap(&self.taps.norm2, self.norm2.forward(&h)).silu();
         let h = pass.tap(&self.taps.conv2, self.conv2.forward(&h));
-        let shortcut = self.conv_shortcut.as_ref().map_or_else(|| x.shallow_clone(), |conv| conv.forward(x));
+        let shortcut = match (&self.conv_shortcut, &self.taps.conv_shortcut) {
+            (Some(conv), Some(tap)) => pass.tap(tap, conv.forward(x)),
+            _ => x.shallow_clone(),
+        };
         pass.tap_residual(&self.taps.out, &shortcut + h, || shortcut.shallow_clone())
     }
 

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::{Entry, Key, Trace};
-use latentrace_nn::tch::{Kind, Tensor};
+use latentrace_nn::tch::{Device, Kind, Tensor};
 
 /// What became of two traces held against each other.
 #[derive(Debug, Default)]
@@ -65,18 +65,44 @@ pub fn compare(first: &Trace, second: &Trace) -> Result<Comparison> {
 
 /// `max |a - b|`, and that over `max |a| + 1e-12`; numbers that are the same infinity, or both NaN, do not differ.
 pub(crate) fn distance(a: &Tensor, b: &Tensor) -> (f64, f64) {
+    let (a, b) = (a.to_device(Device::Cpu), b.to_device(Device::Cpu));
     if a.size() != b.size() {
         return (f64::INFINITY, f64::INFINITY);
     }
     if a.numel() == 0 {
         return (0.0, 0.0);
     }
-    let (a, b) = (a.to_kind(Kind::Double), b.to_kind(Kind::Double));
-    let same = a.eq_tensor(&b).logical_or(&a.isnan().logical_and(&b.isnan()));
-    let gap = (&a - &b).abs().nan_to_num(f64::INFINITY, f64::INFINITY, f64::INFINITY).masked_fill(&same, 0.0);
-    let absolute = gap.max().double_value(&[]);
-    let size = a.abs().nan_to_num(0.0, 0.0, 0.0).max().double_value(&[]);
+    let (absolute, size) = match (a.kind(), b.kind()) {
+        // f32 holds halves and bytes exactly, and neither doubles nor long integers.
+        (Kind::Double | Kind::Int64, _) | (_, Kind::Double | Kind::Int64) => {
+            let (a, b) = (a.to_kind(Kind::Double).contiguous(), b.to_kind(Kind::Double).contiguous());
+            walk::<f64>(&a, &b)
+        }
+        _ => {
+            let (a, b) = (a.to_kind(Kind::Float).contiguous(), b.to_kind(Kind::Float).contiguous());
+            walk::<f32>(&a, &b)
+        }
+    };
     (absolute, absolute / (size + 1e-12))
+}
+
+/// The largest difference and the largest finite magnitude of the first, in one walk over two contiguous tensors on the
+/// CPU.
+fn walk<T: Copy + Into<f64>>(a: &Tensor, b: &Tensor) -> (f64, f64) {
+    let count = a.numel();
+    #[allow(unsafe_code)]
+    // Safety: contiguous, of this type by the caller's conversion, as many as there are, and held.
+    let numbers = |tensor: &Tensor| unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast::<T>(), count) };
+    numbers(a).iter().zip(numbers(b)).fold((0.0, 0.0), |(gap, size): (f64, f64), (&x, &y)| {
+        let (x, y): (f64, f64) = (x.into(), y.into());
+        let apart = (x - y).abs();
+        let apart = match apart.is_nan() {
+            true if x.is_nan() && y.is_nan() || x == y => 0.0, // the same infinity
+            true => f64::INFINITY,
+            false => apart,
+        };
+        (gap.max(apart), if x.is_finite() { size.max(x.abs()) } else { size })
+    })
 }
 
 #[cfg(test)]
@@ -92,5 +118,7 @@ mod tests {
         assert_eq!(distance(&of(&odd), &of(&odd)).0, 0.0);
         assert_eq!(distance(&of(&[1.0, 2.0]), &of(&[1.0, f32::NAN])).0, f64::INFINITY);
         assert_eq!(distance(&of(&[1.0]), &of(&[1.0, 2.0])).1, f64::INFINITY);
+        let long = |number: i64| Tensor::from_slice(&[number]);
+        assert_eq!(distance(&long(1 << 40), &long((1 << 40) + 1)).0, 1.0);
     }
 }

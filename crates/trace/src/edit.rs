@@ -2,7 +2,7 @@
 
 use crate::call::Call;
 use crate::error::{Error, Result, rule};
-use crate::reduction::attends_to_text;
+use crate::reduction::{attends_to_text, has_heads};
 use crate::{Key, Selector, Trace, Words};
 use latentrace_nn::tch::{Device, Kind, Tensor};
 use latentrace_nn::{Moment, Probe, Row, Tap, seeded};
@@ -201,7 +201,7 @@ impl Edits {
             let other = |path: &PathBuf| self.other(path, tap, &moment, row, &part);
             Ok(match &rule.edit {
                 Edit::Zero => part.zeros_like(),
-                Edit::Mean => mean(&part),
+                Edit::Mean => mean(tap, &part),
                 Edit::Scale(factor) => part * *factor,
                 Edit::Add(number) => part + *number,
                 Edit::AddFrom(path, factor) => &part + other(path)? * *factor,
@@ -286,8 +286,9 @@ fn holds_all(trace: &Trace, text: &str, taps: &[&Tap]) -> Result<()> {
 }
 
 /// Every channel or feature by its mean over the pixels.
-fn mean(part: &Tensor) -> Tensor {
+fn mean(tap: &Tap, part: &Tensor) -> Tensor {
     let axes: &[i64] = match part.dim() {
+        4 if has_heads(tap) => &[2],
         4 => &[2, 3],
         3 => &[1],
         _ => &[-1],

@@ -43,6 +43,7 @@ struct When {
 
 impl Lines {
     /// Adds the line of a tensor: what [`Line::write`] makes of its entry.
+    #[allow(clippy::too_many_arguments)] // an entry's parts, which are not copied into one
     pub(crate) fn entry(
         &mut self,
         moment: &Moment,

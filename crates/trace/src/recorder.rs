@@ -126,8 +126,6 @@ impl Recorder {
             self.beyond_budget += 1;
             return;
         }
-        // Some reductions leave no axis of rows: what is left is one row.
-        let reduced = if reduced.size().first() == Some(&1) { reduced } else { reduced.unsqueeze(0) };
         let histogram = matches!(reductions.last(), Some(Reduction::Histogram(_)));
         self.push(rule, tap, moment, reduced, vec![(0, row)], histogram.then_some(whole));
     }

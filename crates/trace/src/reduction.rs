@@ -15,9 +15,10 @@ pub enum Reduction {
     Tokens(Vec<String>),
     /// `down(n)`: averaged over pixels to at most `n` by `n`, the shape of the picture kept.
     Down(i64),
-    /// `topk(n)`: the `n` numbers of largest magnitude, `[2, n]` in f64: the numbers, and their places in the flat tensor.
+    /// `topk(n)`: the `n` numbers of largest magnitude, `[1, 2, n]` in f64: the numbers, and their places in the flat tensor.
     TopK(i64),
-    /// `histogram(n)`: how many numbers lie in each of `n` bins between the least and the greatest that are finite.
+    /// `histogram(n)`: how many numbers lie in each of `n` bins between the least and the greatest that are finite,
+    /// `[1, n]`.
     Histogram(i64),
 }
 
@@ -90,16 +91,20 @@ enum Axes {
 
 impl Axes {
     fn of(tap: &Tap, rank: usize) -> Axes {
-        let word = tap.name().rsplit('.').next().unwrap_or_default();
-        let attention = ["q", "k", "v", "scores", "probs"].contains(&word);
         let text = tap.name().starts_with("text_encoder.");
         match rank {
-            4 if attention => Axes::Heads,
+            4 if has_heads(tap) => Axes::Heads,
             4 => Axes::Picture,
             3 if !text => Axes::Pixels,
             _ => Axes::Other,
         }
     }
+}
+
+/// Whether a tap's second axis is the heads of an attention.
+pub(crate) fn has_heads(tap: &Tap) -> bool {
+    let word = tap.name().rsplit('.').next().unwrap_or_default();
+    ["q", "k", "v", "scores", "probs"].contains(&word)
 }
 
 /// Whether a tap is of attention to text, whose last axis is the prompt's tokens.
@@ -112,7 +117,7 @@ impl Reduction {
     pub(crate) fn check(&self, text: &str, tap: &Tap, scene: &Scene) -> Result<()> {
         let word = tap.name().rsplit('.').next().unwrap_or_default();
         match self {
-            Reduction::HeadMean if !["q", "k", "v", "scores", "probs"].contains(&word) => Err(rule(
+            Reduction::HeadMean if !has_heads(tap) => Err(rule(
                 text,
                 format!("{} has no heads", tap.name()),
                 "q, k, v, scores and probs of an attention have",
@@ -131,8 +136,8 @@ impl Reduction {
         }
     }
 
-    /// The reduced tensor; of a tensor that has only a shape, its shape (said here where libtorch does not). `None` where nothing is left: none of the words
-    /// is in the text of this branch.
+    /// The reduced tensor, whose first axis is 1; of a tensor that has only a shape, its shape (said here where libtorch
+    /// does not). `None` where nothing is left: none of the words is in the text of this branch.
     pub fn apply(&self, tap: &Tap, branch: Option<Branch>, tensor: Tensor, scene: &Scene) -> Option<Tensor> {
         Some(match self {
             Reduction::HeadMean => tensor.mean_dim(1, true, None::<Kind>),
@@ -149,18 +154,18 @@ impl Reduction {
             }
             Reduction::Down(most) => down(Axes::of(tap, tensor.dim()), &tensor, *most, scene.latents),
             Reduction::TopK(count) if is_shape_only(&tensor) => {
-                shape_only(&[2, (*count).min(tensor.numel() as i64)], Kind::Double)
+                shape_only(&[1, 2, (*count).min(tensor.numel() as i64)], Kind::Double)
             }
             Reduction::TopK(count) => {
                 let flat = tensor.flatten(0, -1);
                 let (_, places) = flat.abs().topk((*count).min(flat.numel() as i64), 0, true, true);
                 let numbers = flat.gather(0, &places, false);
-                Tensor::stack(&[numbers.to_kind(Kind::Double), places.to_kind(Kind::Double)], 0)
+                Tensor::stack(&[numbers.to_kind(Kind::Double), places.to_kind(Kind::Double)], 0).unsqueeze(0)
             }
-            Reduction::Histogram(bins) if is_shape_only(&tensor) => shape_only(&[*bins], Kind::Float),
+            Reduction::Histogram(bins) if is_shape_only(&tensor) => shape_only(&[1, *bins], Kind::Float),
             Reduction::Histogram(bins) => {
                 let flat = tensor.to_kind(Kind::Float).flatten(0, -1);
-                flat.masked_select(&flat.isfinite()).histc(*bins) // libtorch counts nothing where one is not finite
+                flat.masked_select(&flat.isfinite()).histc(*bins).unsqueeze(0) // libtorch counts nothing where one is not
             }
         })
     }
@@ -242,7 +247,7 @@ mod tests {
         let top = of("topk(2)", Branch::Conditional).unwrap();
         assert_eq!(Vec::<f64>::try_from(top.flatten(0, -1)).unwrap(), [79.0, 78.0, 79.0, 78.0]);
         let bins = of("histogram(4)", Branch::Conditional).unwrap();
-        assert_eq!(Vec::<f32>::try_from(bins).unwrap(), [20.0; 4]);
+        assert_eq!(Vec::<f32>::try_from(bins.flatten(0, -1)).unwrap(), [20.0; 4]);
         let picture = Tensor::ones([1, 3, 4, 8], (Kind::Float, Device::Cpu));
         assert_eq!(reduced("down(4)", "unet.out", Branch::Conditional, picture).unwrap().size(), [1, 3, 2, 4]);
     }

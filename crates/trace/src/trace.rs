@@ -37,7 +37,7 @@ pub struct Trace {
 const MOST_PROBLEMS: usize = 100;
 
 /// More than any index or description is, and little enough to be read at once.
-const LARGEST: u64 = 1 << 31;
+const LARGEST: u64 = 1 << 30;
 
 impl Trace {
     /// Opens a trace folder.

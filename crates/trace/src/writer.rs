@@ -310,6 +310,7 @@ impl Thread {
 
     fn complete(&mut self, call: usize) -> Result<()> {
         self.complete = Some(call);
+        self.named.clear();
         if self.since.elapsed().as_secs_f64() >= self.layout.seconds { self.close() } else { Ok(()) }
     }
 
@@ -327,7 +328,6 @@ impl Thread {
             numbers::write(&shards, &shard_name(self.shard), std::mem::take(&mut self.open))?;
             self.shard += 1;
             self.same.clear();
-            self.named.clear();
         }
         self.bytes = 0;
         if let Some(complete) = self.complete.take() {

@@ -150,7 +150,7 @@ impl FeedForward {
         Ok(FeedForward {
             proj: Linear::load(&weights.at("net.0.proj"), width, 2 * inner, true)?,
             linear: Linear::load(&weights.at("net.2"), inner, width, true)?,
-            gated: weights.tap("net.0"),
+            gated: weights.at("net.0").tap("out"),
             out: weights.residual_tap("out"),
         })
     }

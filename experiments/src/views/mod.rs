@@ -212,7 +212,7 @@ fn grid(folder: &Path, name: &str, title: &str, cells: Vec<Cell>, columns: usize
 
 fn title(description: &Description) -> String {
     let cell = &description.cell;
-    format!("“{}”, seed {}, {} steps, guidance {}", short(&cell.prompt, 80), cell.seed, cell.steps, cell.guidance)
+    format!("“{}”, seed {}, {} steps, guidance {}", short(&cell.prompt, 100), cell.seed, cell.steps, cell.guidance)
 }
 
 fn short(text: &str, most: usize) -> String {
