@@ -1,5 +1,6 @@
 //! Recorded runs, as the program's users make, check, kill, go on with and compare them.
 
+#![allow(clippy::print_stdout)] // a test says what it skipped, and what it counted
 use assert_cmd::Command;
 use latentrace_trace::{Trace, compare};
 use predicates::prelude::*;

@@ -16,19 +16,17 @@ pub(crate) struct Lines {
     bytes: Vec<u8>,
     /// The first part of every line of a moment.
     moment: Option<(Moment, Vec<u8>)>,
-    /// The middle part of every line of a tensor.
-    middles: HashMap<Middle, Vec<u8>>,
+    /// The middle part of every line of a tensor, by tap, branch, image, and where the rule's words for it are.
+    middles: HashMap<(u32, Option<Branch>, usize, usize), Middle>,
 }
 
-/// What the middle part of a line says: tap, branch, image, what was kept, the shape and the number format.
-#[derive(PartialEq, Eq, Hash)]
+/// `,"tap":..` to `"dtype":..`, and what it says that may be otherwise the next time.
 struct Middle {
-    tap: u32,
-    branch: Option<Branch>,
-    image: usize,
-    kept: Arc<str>,
+    text: Vec<u8>,
     shape: Vec<usize>,
     dtype: &'static str,
+    /// Keeps the words where they are.
+    _kept: Arc<str>,
 }
 
 /// The fields of the first part, in the order of [`Entry`](crate::Entry).
@@ -62,13 +60,14 @@ impl Lines {
         if let Some((_, first)) = &self.moment {
             self.bytes.extend_from_slice(first);
         }
-        let shape = numbers.shape().to_vec();
-        let Row { branch, image, .. } = row;
-        let middle = Middle { tap: tap.id(), branch, image, kept: kept.clone(), shape, dtype: numbers.dtype_name() };
-        let written = self.middles.entry(middle).or_insert_with_key(|middle| written(tap, middle));
-        self.bytes.extend_from_slice(written);
+        let key = (tap.id(), row.branch, row.image, kept.as_ptr() as usize);
+        let middle = self.middles.entry(key).or_insert_with(|| Middle::new(tap, row, kept, numbers));
+        if middle.shape != numbers.shape() || middle.dtype != numbers.dtype_name() {
+            *middle = Middle::new(tap, row, kept, numbers);
+        }
+        self.bytes.extend_from_slice(&middle.text);
         self.bytes.extend_from_slice(b",\"statistics\":");
-        self.bytes.extend_from_slice(&json(statistics));
+        let _ = serde_json::to_writer(&mut self.bytes, statistics); // to memory, which does not fail
         if let Some(stored) = stored {
             self.bytes.extend_from_slice(b",\"stored\":");
             self.bytes.extend_from_slice(&json(stored));
@@ -90,19 +89,20 @@ impl Lines {
     }
 }
 
-/// `,"tap":..` to `"dtype":..`.
-fn written(tap: &Tap, middle: &Middle) -> Vec<u8> {
-    let Middle { branch, image, kept, shape, dtype, .. } = middle;
-    let mut text = format!(",\"tap\":{}", serde_json::Value::from(tap.name()));
-    if let Some(branch) = branch {
-        text += &format!(",\"branch\":\"{}\"", branch.name());
+impl Middle {
+    fn new(tap: &Tap, row: Row, kept: &Arc<str>, numbers: &Numbers) -> Middle {
+        let (shape, dtype) = (numbers.shape().to_vec(), numbers.dtype_name());
+        let mut text = format!(",\"tap\":{}", serde_json::Value::from(tap.name()));
+        if let Some(branch) = row.branch {
+            text += &format!(",\"branch\":\"{}\"", branch.name());
+        }
+        text += &format!(",\"image\":{}", row.image);
+        if !kept.is_empty() {
+            text += &format!(",\"kept\":{}", serde_json::Value::from(kept.as_ref()));
+        }
+        text += &format!(",\"shape\":{},\"dtype\":\"{dtype}\"", serde_json::Value::from(shape.clone()));
+        Middle { text: text.into_bytes(), shape, dtype, _kept: kept.clone() }
     }
-    text += &format!(",\"image\":{image}");
-    if !kept.is_empty() {
-        text += &format!(",\"kept\":{}", serde_json::Value::from(kept.as_ref()));
-    }
-    text += &format!(",\"shape\":{},\"dtype\":\"{}\"", serde_json::Value::from(shape.clone()), dtype);
-    text.into_bytes()
 }
 
 /// A plain struct of plain values as JSON.
