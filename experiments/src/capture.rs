@@ -116,7 +116,7 @@ fn memory(rules: &[Rule], list: &[Outlined], plan: &Plan) -> u64 {
         (name.ends_with(".probs") || name.ends_with(".scores")) && rules.iter().any(asked)
     };
     let largest = list.iter().filter(materialised).map(|seen| 2 * seen.shape.iter().product::<i64>() as u64 * 4).max();
-    largest.unwrap_or(0) + if rules.len() > 1 { Layout::LIVE.queue } else { 0 }
+    largest.unwrap_or(0) + if rules.len() > 1 { Layout::LIVE.memory() } else { 0 }
 }
 
 /// A map that keeps its order.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// Everything that decides a run's numbers, and what made it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -157,13 +158,16 @@ impl Program {
     fn this(device: tch::Device) -> Program {
         Program {
             latentrace: env!("CARGO_PKG_VERSION").into(),
-            commit: home().and_then(|home| commit(&home)),
+            commit: COMMIT.get_or_init(|| home().and_then(|home| commit(&home))).clone(),
             libtorch: LIBTORCH.into(),
             device: format!("{device:?}").to_lowercase(),
             threads: tch::get_num_threads(),
         }
     }
 }
+
+/// The commit of this program's checkout, asked for once.
+static COMMIT: OnceLock<Option<String>> = OnceLock::new();
 
 /// The commit of a checkout, with a + where files were changed; `None` where there is no git to ask.
 fn commit(folder: &Path) -> Option<String> {

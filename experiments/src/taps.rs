@@ -3,6 +3,7 @@
 use crate::capture::human;
 use crate::models::ModelArguments;
 use anyhow::{Result, ensure};
+use latentrace_pipeline::nn::tch::Kind;
 use latentrace_pipeline::{Outlined, Size, When, outline};
 use latentrace_trace::Selector;
 use serde_json::json;
@@ -45,7 +46,7 @@ impl Taps {
                 let Outlined { tap, shape, kind, when, .. } = seen;
                 println!(
                     "{}",
-                    json!({ "tap": tap.name(), "shape": shape, "kind": format!("{kind:?}"), "bytes": seen.bytes(),
+                    json!({ "tap": tap.name(), "shape": shape, "dtype": dtype(*kind), "bytes": seen.bytes(),
                     "when": words(*when), "can_be_skipped": tap.is_residual() })
                 );
             }
@@ -58,9 +59,10 @@ impl Taps {
         for seen in &listed {
             let skip = if seen.tap.is_residual() { ", skip" } else { "" };
             println!(
-                "{:names$}  {:shapes$}  {:>9}  {}{skip}",
+                "{:names$}  {:shapes$}  {:4}  {:>9}  {}{skip}",
                 seen.tap.name(),
                 shape(seen),
+                dtype(seen.kind),
                 human(seen.bytes()),
                 words(seen.when)
             );
@@ -68,6 +70,17 @@ impl Taps {
         let per_call: u64 = listed.iter().filter(|seen| seen.when == When::Call).map(|seen| seen.bytes()).sum();
         println!("\n{} taps; {} at every network call", listed.len(), human(per_call));
         Ok(())
+    }
+}
+
+/// A number format as selectors and records write it.
+fn dtype(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Float => "F32",
+        Kind::Half => "F16",
+        Kind::BFloat16 => "BF16",
+        Kind::Double => "F64",
+        _ => "I64",
     }
 }
 

@@ -4,7 +4,7 @@ use crate::entry::End;
 use crate::error::Result;
 use crate::reduction::Storage;
 use crate::rule::Rule;
-use crate::writer::{Item, Writer};
+use crate::writer::{AT_ONCE, Item, Writer};
 use crate::{Reduction, Scene};
 use latentrace_nn::tch::Tensor;
 use latentrace_nn::{Moment, Probe, Row, Tap};
@@ -157,9 +157,6 @@ impl Recorder {
         }
     }
 }
-
-/// The writer is woken in the middle of a call where so many bytes wait for it.
-const AT_ONCE: u64 = 16 << 20;
 
 impl Probe for Recorder {
     fn wants(&self, tap: &Tap, moment: &Moment) -> bool {

@@ -34,10 +34,18 @@ impl Layout {
     pub const LIVE: Layout = Layout { seconds: 0.25, queue: 1 << 28 };
     /// As few shards as possible, for records that are worth nothing unless they are whole.
     pub const WHOLE: Layout = Layout { seconds: f64::INFINITY, queue: 1 << 28 };
+
+    /// How many bytes of a record may be in memory: what is gathered, what waits, and the open shard.
+    pub fn memory(&self) -> u64 {
+        AT_ONCE + self.queue + MOST
+    }
 }
 
 /// No shard becomes much larger.
 const MOST: u64 = 64 << 20;
+
+/// The thread is woken in the middle of a call where so many bytes wait for it.
+pub(crate) const AT_ONCE: u64 = 16 << 20;
 
 /// Writes a trace folder: tensors go in, and a thread brings them to the disk.
 ///
