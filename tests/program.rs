@@ -234,7 +234,20 @@ fn empty_and_endless_prompts_are_run_and_the_loss_is_said() {
 fn doctor_and_help_read_well() {
     latentrace(&["doctor", "--model", &tiny()]).assert().success().stdout(contains("libtorch").and(contains("taps")));
     latentrace(&["--help"]).assert().success().stdout(contains("research bench for latent diffusion"));
-    for command in ["generate", "run", "adherence", "train", "doctor"] {
+    for command in [
+        "generate",
+        "run",
+        "taps",
+        "trace",
+        "verify",
+        "resume",
+        "fork",
+        "compare",
+        "causal",
+        "adherence",
+        "train",
+        "doctor",
+    ] {
         latentrace(&[command, "--help"]).assert().success().stdout(contains("Usage: latentrace"));
     }
     latentrace(&["generat"]).assert().code(2);

@@ -9,6 +9,14 @@ use latentrace_pipeline::{Model, Options, Outlined, Size, When, moment, outline}
 use latentrace_trace::{FLIGHT_RECORDER, Layout, Rule, Scene, bytes};
 use std::collections::HashMap;
 
+/// How rules are written, for the end of a command's help.
+pub const RULES: &str = "\
+Rules name tensors as `latentrace taps` lists them: * stands for a part of a name, ** for any parts, {a,b} for either.
+  windows     @step[10:20] @eval[0] @image[0] @sigma[1:15] @branch{cond}
+  --capture   RULE | full, stats, head_mean, tokens(red, circle), down(32), topk(16), histogram(64), f16, q8
+  --edit      RULE => zero, mean, scale(0.5), add(0.1), add(TRACE, 0.5), noise(0.1), replace(TRACE), skip, mask(red),
+              reweight(red, 2)";
+
 /// What to record and what to change.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct CaptureArguments {

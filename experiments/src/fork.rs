@@ -1,6 +1,6 @@
 //! `latentrace resume` and `latentrace fork`: a recorded run goes on.
 
-use crate::capture::CaptureArguments;
+use crate::capture::{CaptureArguments, RULES};
 use crate::cell::Cell;
 use crate::description::Description;
 use crate::models;
@@ -42,6 +42,7 @@ impl Resume {
 
 /// Go on from a step of a recorded run with another prompt, guidance, sampler or edit
 #[derive(clap::Args)]
+#[command(after_help = RULES)]
 pub struct ForkRun {
     /// The trace
     trace: PathBuf,

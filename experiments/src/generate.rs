@@ -1,6 +1,6 @@
 //! `latentrace generate`: pictures of a prompt.
 
-use crate::capture::CaptureArguments;
+use crate::capture::{CaptureArguments, RULES};
 use crate::cell::Cell;
 use crate::models::ModelArguments;
 use crate::record::{Job, bar, pixels, previews};
@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// Make pictures of a prompt
 #[derive(clap::Args)]
+#[command(after_help = RULES)]
 pub struct Generate {
     /// What to show; the bundled model knows "a large red circle on the left, white background"
     prompt: String,
