@@ -30,15 +30,19 @@ struct Made {
 
 impl Made {
     fn with(more: &[&str]) -> Made {
+        Made::of("a cat", more)
+    }
+
+    fn of(prompt: &str, more: &[&str]) -> Made {
         let folder = tempfile::tempdir().unwrap();
         let (out, model) = (folder.path().display().to_string(), tiny());
-        let mut all = vec!["generate", "a cat", "--model", &model, "--seed", "7", "--guidance", "3", "--output", &out];
+        let mut all = vec!["generate", prompt, "--model", &model, "--seed", "7", "--guidance", "3", "--output", &out];
         if !more.contains(&"--steps") {
             all.extend(["--steps", "6"]);
         }
         all.extend(more);
         latentrace(&all).assert().success();
-        let trace = folder.path().join("a-cat-7.trace");
+        let trace = folder.path().join(format!("{}-7.trace", prompt.replace(' ', "-")));
         Made { folder, trace }
     }
 
@@ -229,44 +233,23 @@ fn rules_that_fit_nothing_are_told_before_anything_runs() {
 #[test]
 fn a_tensor_of_one_run_leads_another_and_the_map_is_drawn() {
     let cat = Made::with(&["--capture", "unet.{mid_block,up_blocks.0}.out"]);
-    let folder = tempfile::tempdir().unwrap();
-    let (out, model) = (folder.path().display().to_string(), tiny());
     let sites = "unet.{mid_block,up_blocks.0}.out";
-    latentrace(&[
-        "generate",
-        "a dog",
-        "--model",
-        &model,
-        "--seed",
-        "7",
-        "--guidance",
-        "3",
-        "--steps",
-        "6",
-        "--output",
-        &out,
-        "--capture",
-        sites,
-        "--capture",
-        "unet.out",
-    ])
-    .assert()
-    .success();
-    let dog = folder.path().join("a-dog-7.trace").display().to_string();
+    let dog = Made::of("a dog", &["--capture", sites, "--capture", "unet.out"]);
+    let dog = dog.path();
     let map = cat.beside("map");
-    latentrace(&["causal", cat.path(), "--from", &dog, "--sites", sites, "--blocks", "2", "--output", &map])
+    latentrace(&["causal", cat.path(), "--from", dog, "--sites", sites, "--blocks", "2", "--output", &map])
         .assert()
         .success();
     let csv = std::fs::read_to_string(Path::new(&map).join("causal.csv")).unwrap();
     assert_eq!(csv.lines().count(), 3, "{csv}");
     // The network's whole output of every step is the other run.
-    latentrace(&["causal", cat.path(), "--from", &dog, "--sites", "unet.out", "--blocks", "1", "--output", &map])
+    latentrace(&["causal", cat.path(), "--from", dog, "--sites", "unet.out", "--blocks", "1", "--output", &map])
         .assert()
         .success();
     let csv = std::fs::read_to_string(Path::new(&map).join("causal.csv")).unwrap();
     let last: f64 = csv.lines().nth(1).unwrap().rsplit(',').next().unwrap().parse().unwrap();
     assert!((last - 1.0).abs() < 1e-6, "{csv}");
-    latentrace(&["causal", &dog, "--from", cat.path(), "--sites", "unet.out"])
+    latentrace(&["causal", dog, "--from", cat.path(), "--sites", "unet.out"])
         .assert()
         .code(1)
         .stderr(contains("record it with --capture"));

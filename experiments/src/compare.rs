@@ -99,8 +99,9 @@ impl Compare {
             calls.dedup();
             calls
         };
-        let row =
-            |of: &BTreeMap<usize, f64>| calls.iter().map(|call| of.get(call).copied().unwrap_or(f64::NAN)).collect();
+        let row = |of: &BTreeMap<usize, f64>| {
+            calls.iter().map(|call| of.get(call).map_or(f64::NAN, |relative| relative.max(NONE))).collect()
+        };
         HeatMap {
             title: "relative difference, tensor by tensor".into(),
             rows: table.iter().map(|(tap, _)| tap.clone()).collect(),
@@ -110,10 +111,14 @@ impl Compare {
             value_label: "max |a − b| / max |a|".into(),
             scale: ValueScale::Log,
             low: Some(1e-8),
+            notes: vec![format!("no difference at all is drawn, and listed, as {NONE:e}")],
             ..HeatMap::default()
         }
     }
 }
+
+/// No difference, on a logarithmic scale.
+const NONE: f64 = 1e-16;
 
 /// The worst relative difference of every tap (and branch) at every call, in the order in which taps pass.
 fn table(found: &Comparison) -> Vec<(String, BTreeMap<usize, f64>)> {

@@ -5,11 +5,9 @@ use crate::cell::Cell;
 use crate::description::Description;
 use crate::models;
 use crate::record::{Job, Recorded, bar, pixels};
-use crate::scalars::Scalars;
-use crate::store::provenance;
+use crate::store::{chunks, keep_scalars, provenance};
 use anyhow::{Context, Result, bail, ensure};
 use latentrace_pipeline::Model;
-use latentrace_pipeline::nn::replace;
 use latentrace_plot::save_png;
 use latentrace_trace::{Layout, Trace};
 use std::path::{Path, PathBuf};
@@ -175,13 +173,9 @@ fn beside(trace: &Path) -> PathBuf {
 /// Writes the numbers and the picture of a run.
 fn keep(recorded: &Recorded, picture: &Path) -> Result<()> {
     let folder = recorded.trace.folder();
-    let scalars = Scalars::of(&recorded.trace, &recorded.description)?.csv();
-    replace(&folder.join("scalars.csv"), scalars.as_bytes())?;
-    let about = provenance(&recorded.description.cell, "", recorded);
-    let text = [
-        ("Description".to_string(), recorded.description.cell.prompt.clone()),
-        ("Latentrace".to_string(), about.to_string()),
-    ];
+    keep_scalars(recorded)?;
+    let cell = &recorded.description.cell;
+    let text = chunks(cell, &provenance(cell, "", recorded));
     save_png(picture, &pixels(&recorded.outcome.picture), &text)?;
     println!("{} ({:.1} s), recorded in {}", picture.display(), recorded.elapsed.as_secs_f64(), folder.display());
     Ok(())

@@ -4,7 +4,7 @@ use crate::description::Description;
 use crate::record::tap;
 use anyhow::Result;
 use latentrace_measures::{Commitment, Guidance, KAPPA, Moments, channel_means, clipped_share};
-use latentrace_pipeline::nn::tch::{Kind, Tensor};
+use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_pipeline::schedulers::Prediction;
 use latentrace_trace::{Entry, Trace};
 use std::fmt::Write;
@@ -98,7 +98,7 @@ fn row(trace: &Trace, entry: &Entry, prediction: Prediction) -> Result<(Vec<f64>
         entry.evaluation as f64,
         entry.t,
         entry.sigma,
-        rms(&sample),
+        Moments::of(&sample).rms,
         epsilon.rms,
         epsilon.std,
         epsilon.kurtosis,
@@ -109,12 +109,8 @@ fn row(trace: &Trace, entry: &Entry, prediction: Prediction) -> Result<(Vec<f64>
         guidance.orthogonal,
         guidance.rescale,
         guidance.projection,
-        rms(&denoised),
+        Moments::of(&denoised).rms,
         clipped_share(&denoised, 3.0),
     ];
     Ok((row, denoised))
-}
-
-fn rms(tensor: &Tensor) -> f64 {
-    tensor.to_kind(Kind::Double).square().mean(Kind::Double).sqrt().double_value(&[])
 }

@@ -69,12 +69,11 @@ impl Store {
         let cells = self.root.join("cells");
         let at = |name: &str| folder.path().join(name);
         let about = provenance(cell, key, recorded);
-        let text = [("Description".to_string(), cell.prompt.clone()), ("Latentrace".to_string(), about.to_string())];
+        let text = chunks(cell, &about);
         save_png(&at("image.png"), &pixels(&recorded.outcome.picture), &text)?;
         let (images, captions) = previews(&recorded.trace, model)?;
         save_png(&at("previews.png"), &strip(&images, &captions, enlargement(&images)), &text)?;
-        let scalars = Scalars::of(&recorded.trace, &recorded.description)?.csv();
-        replace(&trace_of(folder.path()).join("scalars.csv"), scalars.as_bytes())?;
+        keep_scalars(recorded)?;
         let mut settings = about;
         settings["seconds"] = json!(recorded.elapsed.as_secs_f64());
         let settings = format!("{settings:#}\n");
@@ -117,6 +116,17 @@ pub fn provenance(cell: &Cell, key: &str, recorded: &Recorded) -> Value {
         "latentrace": env!("CARGO_PKG_VERSION"), "libtorch": LIBTORCH,
         "words_lost": { "prompt": prompt.lost, "negative": negative.lost },
     })
+}
+
+/// What a picture says of itself inside its own file.
+pub fn chunks(cell: &Cell, about: &Value) -> [(String, String); 2] {
+    [("Description".to_string(), cell.prompt.clone()), ("Latentrace".to_string(), about.to_string())]
+}
+
+/// Writes the numbers of a run beside its record.
+pub fn keep_scalars(recorded: &Recorded) -> Result<()> {
+    let scalars = Scalars::of(&recorded.trace, &recorded.description)?.csv();
+    Ok(replace(&recorded.trace.folder().join("scalars.csv"), scalars.as_bytes())?)
 }
 
 /// How much small pictures are enlarged in strips and grids.

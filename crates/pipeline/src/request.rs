@@ -121,10 +121,8 @@ impl Model {
     /// # Errors
     /// The request cannot be run, or a tensor was not finite.
     pub fn go_on(&self, request: &Request, start: &Start, past: &[Outputs], pass: &mut Pass) -> Result<Outcome> {
-        let plan = start.plan(request)?;
-        let latents = self.denoise(request, start, past, pass)?;
+        let (latents, tokens, plan) = self.sample(request, start, past, pass)?;
         let picture = self.decode(&latents, pass);
-        let tokens = [self.tokenizer.encode(&request.prompt)?, self.tokenizer.encode(&request.negative)?];
         Ok(Outcome { latents, picture, tokens, plan })
     }
 
@@ -133,15 +131,26 @@ impl Model {
     /// # Errors
     /// The request cannot be run, or a tensor was not finite.
     pub fn denoise(&self, request: &Request, start: &Start, past: &[Outputs], pass: &mut Pass) -> Result<Tensor> {
+        Ok(self.sample(request, start, past, pass)?.0)
+    }
+
+    /// The final latents, the prompt's and the negative prompt's tokens, and the program that was run.
+    fn sample(
+        &self,
+        request: &Request,
+        start: &Start,
+        past: &[Outputs],
+        pass: &mut Pass,
+    ) -> Result<(Tensor, [Tokens; 2], Plan)> {
         self.check(request)?;
         let plan = start.plan(request)?;
         let [height, width] = request.size.latents(self.vae_config.factor())?;
         no_grad(|| {
             pass.set_moment(moment(&plan, 0));
             pass.set_rows(Rows::Branch(Branch::Conditional));
-            let (_, conditional) = self.encode(&request.prompt, pass)?;
+            let (tokens, conditional) = self.encode(&request.prompt, pass)?;
             pass.set_rows(Rows::Branch(Branch::Unconditional));
-            let (_, unconditional) = self.encode(&request.negative, pass)?;
+            let (negative, unconditional) = self.encode(&request.negative, pass)?;
             pass.set_rows(Rows::Images);
             let shape = [1, self.unet_config.in_channels, height, width];
             let mut draws = Draws::new(request.seed, plan.draws(), shape, self.device);
@@ -154,7 +163,8 @@ impl Model {
                 taps: &self.sampler,
                 given: start.given(),
             };
-            execution.run(&mut network, &mut draws, pass)?.ok_or_else(missing)
+            let latents = execution.run(&mut network, &mut draws, pass)?.ok_or_else(missing)?;
+            Ok((latents, [tokens, negative], plan))
         })
     }
 

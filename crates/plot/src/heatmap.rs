@@ -453,17 +453,7 @@ mod tests {
     fn no_two_texts_overlap_and_none_is_clipped() {
         for map in maps() {
             for (width, height) in [map.size(), (820, 480), (470, 330), (320, 260), (240, 180)] {
-                let scene = map.scene(width, height);
-                let frame = scene.frame();
-                let bounds: Vec<_> = scene.texts.iter().map(|text| (&text.words, text.bounds())).collect();
-                for (index, (words, a)) in bounds.iter().enumerate() {
-                    let inside = a.left >= 0.0 && a.top >= 0.0 && a.right <= frame.right && a.bottom <= frame.bottom;
-                    assert!(inside, "{words:?} at {a:?} in {width} x {height}");
-                    for (others, b) in &bounds[index + 1..] {
-                        let apart = a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
-                        assert!(apart, "{words:?} {a:?} and {others:?} {b:?} in {width} x {height}");
-                    }
-                }
+                map.scene(width, height).hold_texts_apart();
             }
         }
     }

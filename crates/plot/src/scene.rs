@@ -140,3 +140,20 @@ impl Rect {
 fn unprintable(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}')
 }
+
+#[cfg(test)]
+impl Scene {
+    /// Holds that no two texts overlap and that none leaves the frame.
+    pub fn hold_texts_apart(&self) {
+        let (frame, Scene { width, height, .. }) = (self.frame(), self);
+        let bounds: Vec<_> = self.texts.iter().map(|text| (&text.words, text.bounds())).collect();
+        for (index, (words, a)) in bounds.iter().enumerate() {
+            let inside = a.left >= 0.0 && a.top >= 0.0 && a.right <= frame.right && a.bottom <= frame.bottom;
+            assert!(inside, "{words:?} at {a:?} in {width} x {height}");
+            for (others, b) in &bounds[index + 1..] {
+                let apart = a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
+                assert!(apart, "{words:?} {a:?} and {others:?} {b:?} in {width} x {height}");
+            }
+        }
+    }
+}
