@@ -1,5 +1,6 @@
 //! Which model a command runs.
 
+use crate::cell::Cell;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use latentrace_pipeline::{Device, Dtype, Model, Options};
@@ -71,6 +72,22 @@ pub fn open(folder: &Path, options: Options) -> Result<Model> {
         eprintln!("warning: {} tensors of the checkpoint were never read, such as {first}", model.unread.len());
     }
     Ok(model)
+}
+
+/// The model in use; a cell with another one has it replaced.
+#[derive(Default)]
+pub struct Loaded(Option<(Cell, Model)>);
+
+impl Loaded {
+    /// The model that a cell asks for.
+    pub fn get(&mut self, cell: &Cell) -> Result<&Model> {
+        let same = |held: &Cell| held.model == cell.model && held.options() == cell.options();
+        let (held, model) = match self.0.take() {
+            Some((held, model)) if same(&held) => (held, model),
+            _ => (cell.clone(), open(&cell.folder()?, cell.options())?),
+        };
+        Ok(&self.0.insert((held, model)).1)
+    }
 }
 
 /// The bundled checkpoint, from whatever folder the program is called.

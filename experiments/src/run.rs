@@ -1,13 +1,12 @@
 //! `latentrace run`: an experiment from its spec.
 
 use crate::cell::Cell;
-use crate::figures::{self, Done};
-use crate::models;
+use crate::figures::{self, Done, Finished};
+use crate::models::Loaded;
 use crate::record::{Job, bar};
 use crate::spec::Spec;
 use crate::store::{Store, trace_of};
 use anyhow::{Context, Result};
-use latentrace_pipeline::Model;
 use latentrace_trace::Layout;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -89,33 +88,18 @@ impl Run {
                     folder
                 }
             };
-            let values = spec.axes().iter().map(|axis| cell.value(axis)).collect();
-            done.push(Done { label, values, folder });
+            done.push(Done { cell: cell.clone(), label, folder });
         }
         bar.finish_and_clear();
         let title = title(&spec, &cells);
-        let grid = figures::grid(&root, &spec, &title, &done)?;
-        let curves = figures::curves(&root, &title, &done)?;
+        let finished = Finished { root: &root, spec: &spec, title: &title, cells: &done };
+        let mut made = figures::grid(&finished)?;
+        made.extend(figures::curves(&finished)?);
         println!("{} pictures, {missing} of them new, in {:.1} s", cells.len(), began.elapsed().as_secs_f64());
-        for path in [grid].into_iter().chain(curves) {
+        for path in made {
             println!("  {}", path.display());
         }
         Ok(())
-    }
-}
-
-/// The model in use; a cell with another one has it replaced.
-#[derive(Default)]
-struct Loaded(Option<(Cell, Model)>);
-
-impl Loaded {
-    fn get(&mut self, cell: &Cell) -> Result<&Model> {
-        let same = |held: &Cell| held.model == cell.model && held.options() == cell.options();
-        let (held, model) = match self.0.take() {
-            Some((held, model)) if same(&held) => (held, model),
-            _ => (cell.clone(), models::open(&cell.folder()?, cell.options())?),
-        };
-        Ok(&self.0.insert((held, model)).1)
     }
 }
 
