@@ -389,6 +389,10 @@ proptest! {
             vec![exact_output(config.prediction(), sigma, clean, (input[0] * sigma.hypot(1.0) - clean) / sigma)]
         });
         let reached = values[rest.result().0 as usize][0];
-        prop_assert!((reached - clean).abs() < 1e-8, "{reached}");
+        // Each of Runge-Kutta's three guesses divides the rounding of a large sigma's sample by the small sigma that
+        // it lands at, and carries the quotient over the large distance again.
+        let leap = from.sigma / rest.steps().get(1).map_or(from.sigma, |step| step.level.sigma);
+        let tolerance = 1e-8 + f64::EPSILON * from.sigma * leap.powi(3);
+        prop_assert!((reached - clean).abs() < tolerance, "{reached} within {tolerance}");
     }
 }
