@@ -85,6 +85,10 @@ bench *args:
 train-shapes *args:
     {{ latentrace }} train shapes "$@"
 
+# Diffusion on latents against diffusion on pixels at equal parameter counts: time and adherence; goes on where it stopped
+latent-vs-pixel *args:
+    {{ latentrace }} latent-vs-pixel "$@"
+
 # Compare with diffusers, side by side (needs Python and about 6 GB for its torch)
 parity *args:
     tools/python-env

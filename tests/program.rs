@@ -129,7 +129,7 @@ fn a_dry_run_says_what_would_be_run_and_writes_nothing() {
     latentrace(&["run", &spec, "--output", &out, "--dry-run"])
         .assert()
         .success()
-        .stdout(contains("3 pictures, 12 network calls"));
+        .stdout(contains("3 pictures").and(contains("24 evaluations of the network")));
     assert!(!Path::new(&out).exists());
 }
 
@@ -246,6 +246,7 @@ fn doctor_and_help_read_well() {
         "causal",
         "adherence",
         "train",
+        "latent-vs-pixel",
         "doctor",
     ] {
         latentrace(&[command, "--help"]).assert().success().stdout(contains("Usage: latentrace"));
@@ -271,6 +272,44 @@ fn the_bundled_model_shows_what_is_asked_and_the_more_the_more_it_listens() {
         assert!(rate("4", attribute) >= 0.75, "{attribute}: {text}");
     }
     assert!(rate("4", "whole") > rate("0", "whole"), "{text}");
+}
+
+#[test]
+fn latents_and_pixels_are_trained_in_turns_and_go_on_where_they_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = output(&folder);
+    let run = |seconds: &str, more: &[&str]| {
+        let small = ["--captions", "1", "--steps", "2", "--pictures", "3", "--batch", "1", "--pairs", "1"];
+        let budget = ["latent-vs-pixel", "--seconds-of-training", seconds, "--output", &out];
+        latentrace(&[&budget[..], &small, more].concat()).assert()
+    };
+    let figures = || -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(Path::new(&out).join("latent-vs-pixel.json")).unwrap()).unwrap()
+    };
+    let steps = |figures: &serde_json::Value, space: &str| figures["trained"][space]["steps"].as_u64().unwrap();
+    run("1", &[]).success().stdout(contains("the article says 2.7").and(contains("grid.png")));
+    for name in ["grid.png", "loss.svg", "loss.png", "loss.csv", "latent-vs-pixel.csv"] {
+        assert!(Path::new(&out).join(name).is_file(), "{name}");
+    }
+    let first = figures();
+    assert!(first["trained"]["pixels"]["seconds"].as_f64().unwrap() >= 1.0);
+    // A log that is ahead of the states is what a kill between the two leaves.
+    let log = Path::new(&out).join("state/progress.json");
+    let mut ahead: serde_json::Value = serde_json::from_slice(&std::fs::read(&log).unwrap()).unwrap();
+    let lost = serde_json::json!({ "steps": 1_000_000, "seconds": 1.5, "loss": 1.0 });
+    ahead["pixels"].as_array_mut().unwrap().push(lost);
+    std::fs::write(&log, ahead.to_string()).unwrap();
+    run("2", &[]).success().stdout(contains("timing").not());
+    let second = figures();
+    assert!(steps(&first, "latents") < steps(&second, "latents"));
+    assert!(steps(&second, "pixels") < 1_000_000);
+    // All is there: nothing is computed, and the same is drawn.
+    std::fs::remove_file(Path::new(&out).join("grid.png")).unwrap();
+    run("2", &[]).success().stdout(contains("trained for 2 s each"));
+    assert!(Path::new(&out).join("grid.png").is_file());
+    assert_eq!(figures(), second);
+    run("1", &[]).code(1).stderr(contains("were trained for more than 1 s"));
+    run("2", &["--learning-rate", "0.5"]).code(1).stderr(contains("settings.json: a training with other settings"));
 }
 
 #[test]

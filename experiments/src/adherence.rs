@@ -44,7 +44,8 @@ impl Measure {
             for (number, scene) in scenes.iter().enumerate() {
                 let caption = scene.caption(Detail::FULL);
                 let own = model.request(&caption, self.seed + number as u64);
-                let outcome = model.run(&Request { steps: self.steps, guidance, ..own }, &mut Pass::silent())?;
+                let outcome =
+                    model.run(&Request { steps: self.steps, guidance: guidance.into(), ..own }, &mut Pass::silent())?;
                 let picture = outcome.picture;
                 let seen = look(&Picture { width: picture.width, height: picture.height, pixels: picture.pixels });
                 total += adherence(&parse(&caption).context("a caption of this world")?, &seen);
@@ -69,7 +70,7 @@ impl Measure {
 }
 
 /// Scenes that no training saw.
-fn held_out(seed: u64, count: usize) -> Vec<Scene> {
+pub fn held_out(seed: u64, count: usize) -> Vec<Scene> {
     let scenes = (0..).map(|index| Scene::random(&mut Stream::numbered(seed ^ 0x6865_6c64, index)));
     scenes.filter(Scene::held_out).take(count).collect()
 }

@@ -73,6 +73,24 @@ impl CaptureArguments {
     }
 }
 
+/// Bytes on disk that a run will take, near enough: what it keeps and its pictures.
+pub fn disk(model: &Model, job: &Job) -> Result<u64> {
+    let description = job.description();
+    let (request, start) = job.asked();
+    let plan = start.plan(request)?;
+    let options = Options { dtype: description.cell.dtype, device: description.cell.device };
+    let list = outline(&model.folder, options, Some(request.size))?;
+    let mut rules = vec![Rule::parse(FLIGHT_RECORDER)?];
+    rules.extend(description.capture.iter().map(|text| Rule::parse(text)).collect::<Result<Vec<_>, _>>()?);
+    let sizes =
+        rules.iter().map(|rule| costs(rule, &list, &plan, description).values().map(|(_, size)| size).sum::<u64>());
+    let mut sizes = sizes.collect::<Vec<_>>();
+    let flight = sizes.remove(0);
+    let captured = sizes.iter().sum::<u64>();
+    let pixels = 3 * (request.size.height * request.size.width) as u64;
+    Ok(flight + description.budget.map_or(captured, |budget| captured.min(budget)) + 4 * pixels)
+}
+
 /// How many tensors of each tap a rule keeps, and their bytes, in the order of the taps.
 fn costs(rule: &Rule, list: &[Outlined], plan: &Plan, description: &Description) -> indexed::Indexed {
     let [_, height, width] = description.latents;

@@ -1,7 +1,8 @@
 //! One picture of an experiment, fully said.
 
+use crate::init_image::{self, Fit};
 use anyhow::{Context, Result, ensure};
-use latentrace_pipeline::{Device, Dtype, Model, Options, Request, Size};
+use latentrace_pipeline::{Device, Dtype, Guidance, Model, Options, Picture, Request, Size};
 use latentrace_schedulers::Reading;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -22,12 +23,24 @@ pub struct Cell {
     /// Sampling steps.
     #[serde(default = "steps")]
     pub steps: usize,
-    /// `w` in `u + w (c - u)`.
+    /// `w` in `u + w (c - u)`: a number, or one for each noise level.
     #[serde(default = "guidance")]
-    pub guidance: f64,
+    pub guidance: Guidance,
     /// A scheduler class; the checkpoint's own without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampler: Option<String>,
+    /// How the steps are spread over the training times: leading, trailing or linspace; the checkpoint's own without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spacing: Option<String>,
+    /// A picture to start from, PNG or JPEG.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<PathBuf>,
+    /// How much of the picture is made anew, above 0 and at most 1; [`STRENGTH`] without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strength: Option<f64>,
+    /// How the picture is brought to size.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fit: Fit,
     /// Pixels from top to bottom; the checkpoint's own without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub height: Option<i64>,
@@ -55,18 +68,25 @@ fn steps() -> usize {
     50
 }
 
-fn guidance() -> f64 {
-    7.5
+fn guidance() -> Guidance {
+    Guidance::Constant(7.5)
 }
+
+fn is_default(fit: &Fit) -> bool {
+    *fit == Fit::default()
+}
+
+/// How much of a picture is made anew where nobody says: the reference's default.
+pub const STRENGTH: f64 = 0.8;
 
 fn reading() -> Reading {
     Reading::Diffusers
 }
 
 /// The names of a cell's fields.
-pub const FIELDS: [&str; 13] = [
-    "prompt", "negative", "seed", "steps", "guidance", "sampler", "height", "width", "reading", "edits", "model",
-    "dtype", "device",
+pub const FIELDS: [&str; 17] = [
+    "prompt", "negative", "seed", "steps", "guidance", "sampler", "spacing", "image", "strength", "fit", "height",
+    "width", "reading", "edits", "model", "dtype", "device",
 ];
 
 impl Cell {
@@ -88,11 +108,15 @@ impl Cell {
             Some(name) => own.scheduler.with_class(name).context("sampler")?,
             None => own.scheduler,
         };
+        let scheduler = match &self.spacing {
+            Some(name) => scheduler.with("timestep_spacing", name.as_str()).context("spacing")?,
+            None => scheduler,
+        };
         let size = Size { height: self.height.unwrap_or(own.size.height), width: self.width.unwrap_or(own.size.width) };
         let request = Request {
             negative: self.negative.clone(),
             steps: self.steps,
-            guidance: self.guidance,
+            guidance: self.guidance.clone(),
             reading: self.reading,
             scheduler,
             size,
@@ -102,8 +126,21 @@ impl Cell {
         Ok(request)
     }
 
+    /// How much of the picture that the run starts from is made anew; nothing where it starts from noise.
+    pub fn picture_strength(&self) -> Option<f64> {
+        self.image.as_ref().map(|_| self.strength.unwrap_or(STRENGTH))
+    }
+
+    /// The picture that the run starts from, brought to size.
+    pub fn picture(&self, size: Size) -> Result<Option<Picture>> {
+        self.image.as_ref().map(|path| init_image::open(path, size, self.fit)).transpose()
+    }
+
     /// The value of a field as a label shows it.
     pub fn value(&self, field: &str) -> String {
+        if field == "guidance" {
+            return self.guidance.to_string();
+        }
         let value = serde_json::to_value(self).ok().and_then(|cell| cell.get(field).cloned());
         match value {
             Some(serde_json::Value::String(text)) => text,
@@ -117,13 +154,25 @@ impl Cell {
     }
 }
 
+/// Guidance as a command line has it: `7.5`, or a table as in a spec, `{ weight = 8, sigma = [0.3, 5] }`.
+pub fn parse_guidance(text: &str) -> Result<Guidance> {
+    #[derive(Deserialize)]
+    struct Named {
+        guidance: Guidance,
+    }
+    // "nan" and "inf" are numbers of TOML, and refused where the range is held.
+    let named: Named = toml::from_str(&format!("guidance = {text}"))
+        .map_err(|_| anyhow::anyhow!("expected a number or {{ weight = 8, sigma = [0.3, 5] }}, found {text}"))?;
+    Ok(named.guidance)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_list_of_fields_is_the_fields() {
-        let full = r#"{"sampler":"lms","height":64,"width":64,"edits":["** => zero"],"model":"x"}"#;
+        let full = r#"{"sampler":"lms","spacing":"trailing","image":"x.png","strength":0.5,"fit":"stretch","height":64,"width":64,"edits":["** => zero"],"model":"x"}"#;
         let cell: Cell = serde_json::from_str(full).unwrap();
         let value = serde_json::to_value(&cell).unwrap();
         let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();

@@ -155,7 +155,7 @@ fn resolved(scheduler: &Config) -> Value {
 }
 
 impl Program {
-    fn this(device: tch::Device) -> Program {
+    pub fn this(device: tch::Device) -> Program {
         Program {
             latentrace: env!("CARGO_PKG_VERSION").into(),
             commit: COMMIT.get_or_init(|| home().and_then(|home| commit(&home))).clone(),

@@ -4,10 +4,10 @@ use crate::capture::{CaptureArguments, RULES};
 use crate::cell::Cell;
 use crate::description::Description;
 use crate::models;
-use crate::record::{Job, Recorded, bar, pixels};
+use crate::record::{Job, Recorded, bar, kept, pixels};
 use crate::store::{chunks, keep_scalars, provenance};
 use anyhow::{Context, Result, bail, ensure};
-use latentrace_pipeline::Model;
+use latentrace_pipeline::{Guidance, Model};
 use latentrace_plot::save_png;
 use latentrace_trace::{Layout, Trace};
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ impl Resume {
         let job = Job::resume(&model, &trace)?;
         let bar = bar(job.calls());
         println!("{} of {} calls are there", trace.complete(), description.calls);
-        let recorded = job.record_on(&trace, &bar)?;
+        let recorded = job.record_on(&trace, &bar).with_context(|| kept(&self.trace))?;
         bar.finish_and_clear();
         keep(&recorded, &beside(&self.trace))
     }
@@ -54,8 +54,8 @@ pub struct ForkRun {
     #[arg(long)]
     negative: Option<String>,
     /// w in u + w (c - u)
-    #[arg(long, allow_negative_numbers = true)]
-    guidance: Option<f64>,
+    #[arg(long, allow_negative_numbers = true, value_parser = crate::cell::parse_guidance)]
+    guidance: Option<Guidance>,
     /// Seed of the noise that is drawn from there on
     #[arg(long)]
     seed: Option<u64>,
@@ -89,7 +89,7 @@ impl ForkRun {
         }
         let folder = self.output.clone().unwrap_or_else(|| self.named());
         let bar = bar(job.calls());
-        let recorded = job.record(&folder, Layout::LIVE, &bar)?;
+        let recorded = job.record(&folder, Layout::LIVE, &bar).with_context(|| kept(&folder))?;
         bar.finish_and_clear();
         keep(&recorded, &beside(&folder))
     }
@@ -116,7 +116,9 @@ impl ForkRun {
         let set = |to: &mut String, from: &Option<String>| from.iter().for_each(|text| to.clone_from(text));
         set(&mut cell.prompt, &self.prompt);
         set(&mut cell.negative, &self.negative);
-        cell.guidance = self.guidance.unwrap_or(cell.guidance);
+        if let Some(guidance) = &self.guidance {
+            cell.guidance.clone_from(guidance);
+        }
         cell.seed = self.seed.unwrap_or(cell.seed);
         cell.steps = self.steps.unwrap_or(cell.steps);
         if self.sampler.is_some() {
@@ -131,7 +133,7 @@ impl ForkRun {
         let mut name = self.trace.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         name += &format!("-at-{}", self.at);
         let changes = [
-            self.guidance.map(|guidance| format!("guidance {guidance}")),
+            self.guidance.as_ref().map(|guidance| format!("guidance {guidance}")),
             self.prompt.clone(),
             self.negative.as_ref().map(|negative| format!("not {negative}")),
             self.seed.map(|seed| format!("seed {seed}")),

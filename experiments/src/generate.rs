@@ -2,12 +2,13 @@
 
 use crate::capture::{CaptureArguments, RULES};
 use crate::cell::Cell;
+use crate::init_image::Fit;
 use crate::models::ModelArguments;
-use crate::record::{Job, bar, pixels, previews};
+use crate::record::{Job, bar, kept, pixels, previews};
 use crate::store::{chunks, enlargement, keep_scalars, provenance, slug};
 use anyhow::{Context, Result, ensure};
 use indicatif::ProgressBar;
-use latentrace_pipeline::Model;
+use latentrace_pipeline::{Guidance, Model};
 use latentrace_plot::{Cell as Picture, Grid, RgbImage, save_png, strip};
 use latentrace_schedulers::Reading;
 use latentrace_trace::{Layout, Trace};
@@ -36,8 +37,8 @@ pub struct Generate {
     #[arg(long, default_value_t = 50)]
     steps: usize,
     /// w in u + w (c - u): 0 ignores the prompt, 1 follows it without emphasis
-    #[arg(long, default_value_t = 7.5, allow_negative_numbers = true)]
-    guidance: f64,
+    #[arg(long, default_value = "7.5", allow_negative_numbers = true, value_parser = crate::cell::parse_guidance)]
+    guidance: Guidance,
     /// Scheduler: ddpm, pndm or lms [default: the checkpoint's own]
     #[arg(long)]
     sampler: Option<String>,
@@ -97,7 +98,7 @@ impl Generate {
         }
         let stem = free(&self.output, &format!("{}{seed}", slug(&self.prompt)));
         let folder = self.output.join(format!("{stem}.trace"));
-        let recorded = job.record(&folder, Layout::LIVE, bar)?;
+        let recorded = job.record(&folder, Layout::LIVE, bar).with_context(|| kept(&folder))?;
         keep_scalars(&recorded)?;
         let image = pixels(&recorded.outcome.picture);
         let cell = &recorded.description.cell;
@@ -139,7 +140,11 @@ impl Generate {
             negative: self.negative.clone(),
             seed,
             steps: self.steps,
-            guidance: self.guidance,
+            guidance: self.guidance.clone(),
+            spacing: None,
+            image: None,
+            strength: None,
+            fit: Fit::default(),
             sampler: self.sampler.clone(),
             height: self.height,
             width: self.width,

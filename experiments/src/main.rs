@@ -12,13 +12,20 @@ mod doctor;
 mod figures;
 mod fork;
 mod generate;
+mod init_image;
+mod latent_vs_pixel;
 mod look;
+mod measure;
 mod models;
+mod names;
+mod paths;
 mod record;
+mod results;
 mod run;
 mod scalars;
 mod spec;
 mod store;
+mod sweep;
 mod taps;
 mod train;
 mod verify;
@@ -41,6 +48,7 @@ enum Command {
     Compare(compare::Compare),
     Causal(causal::Causal),
     Adherence(adherence::Measure),
+    LatentVsPixel(latent_vs_pixel::LatentVsPixel),
     Train(train::Train),
     Doctor(doctor::Doctor),
 }
@@ -69,6 +77,7 @@ fn main() -> ExitCode {
         Command::Compare(command) => command.run(),
         Command::Causal(command) => command.run(),
         Command::Adherence(command) => command.run(),
+        Command::LatentVsPixel(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::Doctor(command) => command.run(),
     };

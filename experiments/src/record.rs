@@ -2,14 +2,14 @@
 
 use crate::cell::Cell;
 use crate::description::{Description, Fork};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_pipeline::nn::{Both, Moment, Pass, Probe, Tap};
 use latentrace_pipeline::{Model, Outcome, Outputs, Picture, Request, Start};
 use latentrace_plot::RgbImage;
 use latentrace_trace::{Capture, Edits, Layout, Playback, Recorder, Rule, Scene, Trace, Writer};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The sampler's values by the names of their taps.
@@ -21,6 +21,7 @@ pub mod tap {
     pub const OUTPUT_UNCONDITIONAL: &str = "sampler.output.unconditional";
     pub const OUTPUT_CONDITIONAL: &str = "sampler.output.conditional";
     pub const OUTPUT_GUIDED: &str = "sampler.output.guided";
+    pub const IMAGE: &str = "sampler.image";
     pub const DENOISED: &str = "sampler.denoised";
     pub const LATENTS: &str = "sampler.latents";
 }
@@ -53,7 +54,10 @@ impl<'a> Job<'a> {
     /// A run from noise.
     pub fn new(model: &'a Model, cell: &Cell) -> Result<Job<'a>> {
         let request = cell.request(model)?;
-        let start = Start::Noise;
+        let start = match (cell.picture(request.size)?, cell.picture_strength()) {
+            (Some(picture), Some(strength)) => Start::Picture { strength, picture },
+            _ => Start::Noise,
+        };
         let description = Description::new(model, cell, &request, &start)?;
         Ok(Job { model, request, start, past: None, description })
     }
@@ -147,10 +151,20 @@ impl<'a> Job<'a> {
         let outcome = failed.map_or(run.map_err(anyhow::Error::from), |error| Err(error.into()));
         let error = outcome.as_ref().err().map(|error| error.to_string());
         let ended = recorder.end(error);
-        let outcome = outcome.with_context(|| format!("{}: stopped, its record is kept", folder.display()))?;
+        let outcome = outcome?;
         let beyond_budget = ended?;
         let trace = Trace::open(folder)?;
         Ok(Recorded { outcome, trace, description: self.description, elapsed: began.elapsed(), beyond_budget })
+    }
+
+    /// Whether the run can be made in one batch with others: nothing looks into a network or changes what passes there.
+    pub fn can_share(&self) -> bool {
+        self.past.is_none() && self.description.capture.is_empty() && self.description.cell.edits.is_empty()
+    }
+
+    /// The request and its start, for who counts what it will cost.
+    pub fn asked(&self) -> (&Request, &Start) {
+        (&self.request, &self.start)
     }
 
     fn rules(&self) -> Result<Capture> {
@@ -172,33 +186,76 @@ impl<'a> Job<'a> {
     }
 }
 
+/// Makes runs of one plan and size in one batch, each recorded into its own new folder; gives also how many rows the
+/// network computed.
+pub fn record_together(jobs: Vec<Job>, folders: &[PathBuf], bar: &ProgressBar) -> Result<(Vec<Recorded>, usize)> {
+    let Some(model) = jobs.first().map(|job| job.model) else { return Ok((Vec::new(), 0)) };
+    let began = Instant::now();
+    let mut recorders = Vec::new();
+    for (job, folder) in jobs.iter().zip(folders) {
+        let writer = Writer::create(folder, &serde_json::to_value(&job.description)?, Layout::WHOLE)?;
+        recorders.push(Recorder::new(&job.rules()?, &model.taps, job.scene(), job.request.steps, writer)?);
+    }
+    let mut probe = Both(Fan { recorders }, Tick { bar, from: 0 });
+    let images: Vec<(&Request, &Start)> = jobs.iter().map(Job::asked).collect();
+    let together = model.run_together(&images, &mut Pass::watched(&mut probe))?;
+    let elapsed = began.elapsed().div_f64(jobs.len() as f64); // each has its share
+    let ends = probe.0.recorders.into_iter().map(|recorder| recorder.end(None)).collect::<Result<Vec<_>, _>>()?;
+    let recorded = together.outcomes.into_iter().zip(jobs).zip(ends).zip(folders);
+    let recorded = recorded.map(|(((outcome, job), beyond_budget), folder)| {
+        Ok(Recorded { outcome, trace: Trace::open(folder)?, description: job.description, elapsed, beyond_budget })
+    });
+    Ok((recorded.collect::<Result<_>>()?, together.evaluations))
+}
+
+/// A recorder for each image of a batch.
+struct Fan {
+    recorders: Vec<Recorder>,
+}
+
+impl Probe for Fan {
+    fn wants(&self, tap: &Tap, moment: &Moment) -> bool {
+        let own = Moment { image: 0, ..*moment };
+        self.recorders.get(moment.image).is_some_and(|recorder| recorder.wants(tap, &own))
+    }
+
+    fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
+        match self.recorders.get_mut(moment.image) {
+            Some(recorder) => recorder.visit(tap, Moment { image: 0, ..moment }, tensor),
+            None => tensor,
+        }
+    }
+}
+
 /// What a recorded run began with.
 pub fn start(trace: &Trace, description: &Description) -> Result<Start> {
-    Ok(match description.fork.as_ref().and_then(|fork| fork.level) {
-        Some(level) => Start::Sample { level, sample: trace.get(tap::SAMPLE, 0, None)? },
-        None => Start::Noise,
+    Ok(match (description.fork.as_ref().and_then(|fork| fork.level), description.cell.picture_strength()) {
+        (Some(level), _) => Start::Sample { level, sample: trace.get(tap::SAMPLE, 0, None)? },
+        (None, Some(strength)) => Start::Latents { strength, latents: trace.get(tap::IMAGE, 0, None)? },
+        (None, None) => Start::Noise,
     })
 }
 
 /// The network's outputs of the first calls of a record.
 pub fn recorded_outputs(trace: &Trace, calls: usize) -> Result<Vec<Outputs>> {
+    let has = |tap: &str, call| trace.of_tap(tap).any(|entry| entry.call == call);
     let of = |tap: &str, call| trace.get(tap, call, None);
-    let both = |call| {
-        let (unconditional, conditional) = (of(tap::OUTPUT_UNCONDITIONAL, call)?, of(tap::OUTPUT_CONDITIONAL, call)?);
-        Ok(Outputs { unconditional, conditional })
+    let at = |call| {
+        // A weight of 1 or 0 needs only one of the two, and a run in a batch makes only that one.
+        Ok(match (has(tap::OUTPUT_UNCONDITIONAL, call), has(tap::OUTPUT_CONDITIONAL, call)) {
+            (false, true) => Outputs::Conditional(of(tap::OUTPUT_CONDITIONAL, call)?),
+            (true, false) => Outputs::Unconditional(of(tap::OUTPUT_UNCONDITIONAL, call)?),
+            _ => Outputs::Both {
+                unconditional: of(tap::OUTPUT_UNCONDITIONAL, call)?,
+                conditional: of(tap::OUTPUT_CONDITIONAL, call)?,
+            },
+        })
     };
-    (0..calls).map(both).collect()
+    (0..calls).map(at).collect()
 }
 
 fn outputs(trace: &Trace, calls: usize, model: &Model) -> Result<Vec<Outputs>> {
-    let to = |tensor: Tensor| tensor.to_device(model.device);
-    let recorded = recorded_outputs(trace, calls)?.into_iter();
-    Ok(recorded
-        .map(|Outputs { unconditional, conditional }| Outputs {
-            unconditional: to(unconditional),
-            conditional: to(conditional),
-        })
-        .collect())
+    Ok(recorded_outputs(trace, calls)?.into_iter().map(|outputs| outputs.to_device(model.device)).collect())
 }
 
 /// A probe that may not be there.
@@ -232,6 +289,11 @@ impl Probe for Tick<'_> {
         self.bar.inc(1);
         tensor
     }
+}
+
+/// What to say where a run stopped.
+pub fn kept(folder: &Path) -> String {
+    format!("{}: stopped, its record is kept", folder.display())
 }
 
 /// A progress bar over network calls, drawn only on a terminal.

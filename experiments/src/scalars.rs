@@ -79,9 +79,8 @@ impl Scalars {
 fn row(trace: &Trace, entry: &Entry, prediction: Prediction) -> Result<(Vec<f64>, Tensor)> {
     let of = |tap: &str| trace.get(tap, entry.call, None);
     let (sample, denoised) = (of(tap::SAMPLE)?, of(tap::DENOISED)?);
-    let (unconditional, conditional, guided) = (of(tap::UNCONDITIONAL)?, of(tap::CONDITIONAL)?, of(tap::GUIDED)?);
+    let guided = of(tap::GUIDED)?;
     let (p, q) = prediction.denoising(entry.sigma);
-    let conditionally = &sample * p + of(tap::OUTPUT_CONDITIONAL)? * q;
     let nan = Guidance {
         difference: f64::NAN,
         cosine: f64::NAN,
@@ -90,7 +89,14 @@ fn row(trace: &Trace, entry: &Entry, prediction: Prediction) -> Result<(Vec<f64>
         rescale: f64::NAN,
         projection: f64::NAN,
     };
-    let guidance = Guidance::of(&unconditional, &conditional, &guided, &conditionally).unwrap_or(nan);
+    let has = |tap: &str| trace.of_tap(tap).any(|other| other.call == entry.call);
+    let guidance = match has(tap::UNCONDITIONAL) && has(tap::CONDITIONAL) {
+        true => {
+            let conditionally = &sample * p + of(tap::OUTPUT_CONDITIONAL)? * q;
+            Guidance::of(&of(tap::UNCONDITIONAL)?, &of(tap::CONDITIONAL)?, &guided, &conditionally).unwrap_or(nan)
+        }
+        false => nan, // guidance by 0 or 1 in a batch has only one of them
+    };
     let epsilon = Moments::of(&guided);
     let row = vec![
         entry.call as f64,

@@ -9,21 +9,47 @@ use latentrace_pipeline::nn::{LIBTORCH, replace};
 use latentrace_plot::{RgbImage, save_png, strip};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use tempfile::TempDir;
 
 /// The folder of one experiment: a folder for each cell, named for what varies and for the hash of all that can change
 /// its pixels. A cell's folder is written under a temporary name and renamed when it is whole, so what is there is done.
+/// Beside them `failed/` says what could not be made and why, and `claims/` which cells a process has in hand.
 pub struct Store {
     root: PathBuf,
+}
+
+/// How a cell is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Alone: its bytes are the same in whatever company.
+    Exact,
+    /// In a batch with others, up to the rounding of other batch sizes.
+    Fast,
+}
+
+/// A cell that no other process makes as long as this lives.
+pub struct Claim {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.path).ok(); // the lock is what counts, and ends with the file handle
+    }
 }
 
 impl Store {
     /// Opens or makes the folder, and clears away what a stopped run left unfinished.
     pub fn open(root: &Path) -> Result<Store> {
+        for name in ["cells", "claims", "failed"] {
+            let folder = root.join(name);
+            std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot create", folder.display()))?;
+        }
         let cells = root.join("cells");
-        std::fs::create_dir_all(&cells).with_context(|| format!("{}: cannot create", cells.display()))?;
         for entry in std::fs::read_dir(&cells).with_context(|| cells.display().to_string())?.flatten() {
             if is_left_over(&entry.file_name().to_string_lossy()) {
                 std::fs::remove_dir_all(entry.path()).ok(); // another process may have cleared it
@@ -32,13 +58,53 @@ impl Store {
         Ok(Store { root: root.to_path_buf() })
     }
 
-    /// The hash of everything that can change a cell's pixels: the cell, the model's files, libtorch.
-    pub fn key(&self, cell: &Cell) -> Result<String> {
+    /// The hash of everything that can change a cell's pixels: the cell, the model's files, the picture to start from,
+    /// libtorch, the mode.
+    pub fn key(&self, cell: &Cell, mode: Mode) -> Result<String> {
         let mut about = serde_json::to_value(cell)?;
         about["model"] = json!(hash(&cell.folder()?)?);
+        if let Some(image) = &cell.image {
+            about["image"] = json!(hash_of(image)?);
+        }
         about["libtorch"] = json!(LIBTORCH);
-        about["format"] = json!(2);
+        about["format"] = json!(FORMAT);
+        if mode == Mode::Fast {
+            about["mode"] = json!("fast");
+        }
         Ok(blake3::hash(about.to_string().as_bytes()).to_hex()[..16].into())
+    }
+
+    /// Takes a cell, unless another process has it.
+    pub fn claim(&self, key: &str) -> Result<Option<Claim>> {
+        let path = self.root.join("claims").join(key);
+        let lock = File::create(&path).with_context(|| format!("{}: cannot create", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Claim { path, _lock: lock })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{}: cannot lock", path.display())),
+        }
+    }
+
+    /// Why a cell could not be made, if that was tried.
+    pub fn failure(&self, key: &str) -> Option<String> {
+        let text = std::fs::read_to_string(self.failed(key)).ok()?;
+        let about: Value = serde_json::from_str(&text).ok()?;
+        Some(about["error"].as_str()?.to_string())
+    }
+
+    /// Notes that a cell could not be made.
+    pub fn fail(&self, cell: &Cell, key: &str, label: &str, error: &str) -> Result<()> {
+        let about = json!({ "cell": cell, "key": key, "label": label, "error": error });
+        Ok(replace(&self.failed(key), format!("{about:#}\n").as_bytes())?)
+    }
+
+    /// Forgets that a cell could not be made.
+    pub fn forgive(&self, key: &str) {
+        std::fs::remove_file(self.failed(key)).ok(); // there is mostly none
+    }
+
+    fn failed(&self, key: &str) -> PathBuf {
+        self.root.join("failed").join(format!("{key}.json"))
     }
 
     /// The folder of a cell that is done.
@@ -88,6 +154,9 @@ impl Store {
         Ok(place)
     }
 }
+
+/// Changes when a cell's folder gets another shape, so that old ones are made again.
+const FORMAT: usize = 3;
 
 /// Begins the name of a folder that is being written; the process that writes it comes next.
 const UNFINISHED: &str = ".unfinished-";
@@ -149,6 +218,12 @@ pub fn slug(label: &str) -> String {
 /// The record of a cell.
 pub fn trace_of(cell: &Path) -> PathBuf {
     cell.join("trace")
+}
+
+/// The hash of a file.
+fn hash_of(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    Ok(blake3::hash(&bytes).to_hex().to_string())
 }
 
 /// The hash of the files that decide what a checkpoint computes, made once for each folder.

@@ -105,7 +105,7 @@ fn request(model: &Model, case: &Value, seed: u64) -> Request {
     Request {
         negative: case["negative_prompt"].as_str().unwrap_or("").into(),
         steps: case["steps"].as_u64().unwrap() as usize,
-        guidance: case["guidance"].as_f64().unwrap(),
+        guidance: case["guidance"].as_f64().unwrap().into(),
         size: Size { height: case["height"].as_i64().unwrap(), width: case["width"].as_i64().unwrap() },
         scheduler,
         ..model.request(word(case, "prompt"), seed)

@@ -3,7 +3,8 @@
 //! In the order in which a run brings them: a [`Guidance`] takes one call apart, [`Moments`] and [`spectrum`] one
 //! tensor of it, and [`cosine`] with its fellows compare two. Of a whole run, [`Commitment`] says when each pixel was
 //! decided, [`Trajectory`] and [`Pca`] what way the sample went, and [`TokenMaps`] with its fellows which word looked
-//! where. Names and formulas are those of the papers, cited at each. `eps_u`, `eps_c` and `eps_g` are the
+//! where. [`saturation`] with its fellows looks at the picture that comes of it, and an [`Estimate`] says how sure a number
+//! is that a few runs gave. Names and formulas are those of the papers, cited at each. `eps_u`, `eps_c` and `eps_g` are the
 //! unconditional, conditional and guided noise that a call predicts, and `x̂₀` its estimate of the clean sample.
 //! Nothing here knows a model, a trace or a file.
 //!
@@ -32,9 +33,11 @@
 mod attention;
 mod commitment;
 mod guidance;
+mod intervals;
 mod moments;
 mod numbers;
 mod pca;
+mod pixels;
 mod similarity;
 mod spectrum;
 mod token_maps;
@@ -43,9 +46,11 @@ mod trajectory;
 pub use attention::{Place, entropy, mass, places, token_entropy};
 pub use commitment::{Commitment, KAPPA};
 pub use guidance::Guidance;
+pub use intervals::{CONFIDENCE, Estimate, student_quantile};
 pub use moments::{Moments, channel_means, clipped_share};
 pub use pca::Pca;
-pub use similarity::{cosine, headroom, relative_error, relative_l1};
+pub use pixels::{bits, clipped_pixels, contrast, pixel_distance, saturation};
+pub use similarity::{cosine, headroom, relative_error, relative_l1, relative_l2};
 pub use spectrum::{bands, crossing, ring_sizes, spectrum};
 pub use token_maps::TokenMaps;
 pub use trajectory::Trajectory;

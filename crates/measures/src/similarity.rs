@@ -20,6 +20,15 @@ pub fn relative_l1(a: &Tensor, b: &Tensor) -> f64 {
     sum(&(a - &b)) / sum(&b)
 }
 
+/// `||a - b||₂ / ||b||₂`: the error of `a` against the solution `b`.
+///
+/// NaN if both are zero, infinite if only `b` is; NaN if they differ in shape.
+pub fn relative_l2(a: &Tensor, b: &Tensor) -> f64 {
+    let Some([a, b]) = vectors([a, b]) else { return f64::NAN };
+    let away = a - &b;
+    (dot(&away, &away) / dot(&b, &b)).sqrt()
+}
+
 /// `max|a - b| / (max|a| + 1e-12)`: how far another run's `b` departs from the reference `a`.
 ///
 /// Zero if they are equal, even if both are zero; NaN if they differ in shape, or where one holds NaN.
@@ -46,6 +55,7 @@ mod tests {
         assert!((cosine(&a, &b) - 20.0 / (5.0 * 50f64.sqrt())).abs() < 1e-15);
         assert_eq!(cosine(&a, &(&a * -0.3)), -1.0);
         assert_eq!(relative_l1(&a, &b), 9.0 / 10.0);
+        assert!((relative_l2(&a, &b) - (35.0f64 / 50.0).sqrt()).abs() < 1e-15);
         assert_eq!(relative_error(&a, &b), 5.0 / (4.0 + 1e-12));
         assert_eq!(relative_error(&a.to_kind(Kind::Half), &a), 0.0);
         assert_eq!(headroom(65504.0 / 8.0), 3.0);
@@ -58,7 +68,7 @@ mod tests {
         assert!(cosine(&zero, &one).is_nan() && relative_l1(&zero, &zero).is_nan());
         assert_eq!(relative_l1(&one, &zero), f64::INFINITY);
         assert_eq!(relative_error(&zero, &zero), 0.0);
-        for measure in [cosine, relative_l1, relative_error] {
+        for measure in [cosine, relative_l1, relative_l2, relative_error] {
             assert!(measure(&one, &one.view([3, 1])).is_nan()); // which libtorch would broadcast
             assert!(measure(&one.slice(0, 0, 0, 1), &one.slice(0, 0, 0, 1)).is_nan());
         }

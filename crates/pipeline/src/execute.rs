@@ -1,22 +1,31 @@
 //! The one executor: it runs any plan on tensors, and moves the sampler's values through their taps.
 
-use crate::SamplerTaps;
 use crate::error::{Error, Result};
-use crate::guidance::{Network, Outputs};
+use crate::network::Network;
 use crate::noise::Draws;
 use crate::tripwire::{FirstFault, fault};
+use crate::{Guidance, SamplerTaps};
 use latentrace_nn::tch::Tensor;
-use latentrace_nn::{Moment, Pass, Tap};
+use latentrace_nn::{Branch, Moment, Pass, Tap};
 use latentrace_schedulers::{Form, Level, Limit, Op, Plan, Prediction, Val};
 
 /// A plan being run.
 pub(crate) struct Execution<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) prediction: Prediction,
-    pub(crate) guidance: f64,
+    /// One for each image.
+    pub(crate) guidance: Vec<Guidance>,
     pub(crate) taps: &'a SamplerTaps,
-    /// What [`Op::Given`] stands for.
-    pub(crate) given: Option<&'a Tensor>,
+    pub(crate) given: Given,
+}
+
+/// What [`Op::Given`] stands for, `[images, 4, height, width]`.
+pub(crate) enum Given {
+    Nothing,
+    /// The latents of pictures, which noise is added to.
+    Image(Tensor),
+    /// Samples of other runs.
+    Sample(Tensor),
 }
 
 impl Execution<'_> {
@@ -29,12 +38,15 @@ impl Execution<'_> {
         for (index, (op, done)) in ops.iter().zip(self.plan.last_uses()).enumerate() {
             pass.set_moment(self.moment(call));
             let value = match op {
-                Op::Noise if call > 0 => {
-                    pass.set_moment(self.moment(call - 1));
-                    pass.tap(&self.taps.noise, draws.next().ok_or_else(missing)?)
+                Op::Noise => {
+                    let tap = if call > 0 { &self.taps.noise } else { &self.taps.start };
+                    self.tap(pass, self.moment(call.saturating_sub(1)), tap, draws.next().ok_or_else(missing)?)
                 }
-                Op::Given => self.given.map(Tensor::shallow_clone).ok_or_else(missing)?,
-                Op::Noise => pass.tap(&self.taps.start, draws.next().ok_or_else(missing)?),
+                Op::Given => match &self.given {
+                    Given::Nothing => return Err(missing()),
+                    Given::Image(latents) => self.tap(pass, self.moment(0), &self.taps.image, latents.shallow_clone()),
+                    Given::Sample(sample) => sample.shallow_clone(),
+                },
                 Op::Eval { input, .. } => {
                     let input = sum(input, &values)?;
                     let sample = value(&values, self.plan.steps()[call].sample)?;
@@ -49,10 +61,10 @@ impl Execution<'_> {
             done.into_iter().for_each(|val| values[val.0 as usize] = None);
         }
         let latents = values.swap_remove(self.plan.result().0 as usize).ok_or_else(missing)?;
-        Ok(Some(pass.tap(&self.taps.latents, latents)))
+        Ok(Some(self.tap(pass, self.moment(call), &self.taps.latents, latents)))
     }
 
-    /// One network call: both outputs, guided, through their taps.
+    /// One network call: the outputs of every image, guided, through their taps.
     fn call(
         &self,
         network: &mut dyn Network,
@@ -62,22 +74,54 @@ impl Execution<'_> {
         sample: &Tensor,
     ) -> Result<Option<Tensor>> {
         let level = self.plan.steps()[call].level;
-        let Some(outputs) = network.outputs(pass, call, input, level.t) else { return Ok(None) };
+        let outputs = network.outputs(pass, call, input, level)?;
+        if outputs.len() != self.guidance.len() {
+            return Ok(None); // there are no more
+        }
         let taps = self.taps;
-        let mut door = |noise: &Tap, output: &Tap, tensor| {
-            let tensor = self.as_noise(pass, noise, tensor, sample, level.sigma);
-            pass.tap(output, tensor)
-        };
-        let outputs = Outputs {
-            unconditional: door(&taps.unconditional, &taps.output_unconditional, outputs.unconditional),
-            conditional: door(&taps.conditional, &taps.output_conditional, outputs.conditional),
-        };
-        let guided = door(&taps.guided, &taps.output, outputs.guide(self.guidance));
+        let mut guided = Vec::new();
+        for (image, (outputs, guidance)) in outputs.into_iter().zip(&self.guidance).enumerate() {
+            pass.set_moment(Moment { image, ..self.moment(call) });
+            let sample = row(sample, image);
+            let door = |pass: &mut Pass, noise: &Tap, output: &Tap, tensor| {
+                let tensor = self.as_noise(pass, noise, tensor, &sample, level.sigma);
+                pass.tap(output, tensor)
+            };
+            let outputs = outputs.through(&mut |branch, tensor| match branch {
+                Branch::Unconditional => door(pass, &taps.unconditional, &taps.output_unconditional, tensor),
+                Branch::Conditional => door(pass, &taps.conditional, &taps.output_conditional, tensor),
+            });
+            guided.push(door(pass, &taps.guided, &taps.output, outputs.guide(guidance.at(level.sigma))));
+        }
+        pass.set_moment(self.moment(call));
+        let guided = stack(guided);
         let Some(found) = fault(&guided) else { return Ok(Some(guided)) };
         let mut first = FirstFault::default();
-        pass.again(&mut first, |pass| network.outputs(pass, call, input, level.t));
+        pass.again(&mut first, |pass| network.outputs(pass, call, input, level))?;
         let (tap, found) = first.found.unwrap_or_else(|| (taps.output.name().to_string(), found));
         Err(Error::NotFinite { tap, found, call, t: level.t, hint: network.hint() })
+    }
+
+    /// Moves every image's row of a value through a tap.
+    fn tap(&self, pass: &mut Pass, moment: Moment, tap: &Tap, tensor: Tensor) -> Tensor {
+        let images = self.guidance.len();
+        if images == 1 {
+            pass.set_moment(moment);
+            return pass.tap(tap, tensor);
+        }
+        let mut changed = false;
+        let rows: Vec<Tensor> = (0..images)
+            .map(|image| {
+                pass.set_moment(Moment { image, ..moment });
+                let before = row(&tensor, image);
+                let address = before.data_ptr();
+                let after = pass.tap(tap, before);
+                changed |= after.data_ptr() != address;
+                after
+            })
+            .collect();
+        pass.set_moment(moment);
+        if changed { stack(rows) } else { tensor }
     }
 
     /// Moves a network output through a tap as the noise it predicts. The conversion `eps = a x + b output` is made only
@@ -97,11 +141,10 @@ impl Execution<'_> {
     fn seen(&self, pass: &mut Pass, val: Val, value: Tensor, calls: usize) -> Tensor {
         let steps = self.plan.steps();
         if steps.get(calls).is_some_and(|step| step.sample == val) {
-            return pass.tap(&self.taps.sample, value);
+            return self.tap(pass, self.moment(calls), &self.taps.sample, value);
         }
         if calls > 0 && steps[calls - 1].denoised == val {
-            pass.set_moment(self.moment(calls - 1));
-            return pass.tap(&self.taps.denoised, value);
+            return self.tap(pass, self.moment(calls - 1), &self.taps.denoised, value);
         }
         value
     }
@@ -109,6 +152,16 @@ impl Execution<'_> {
     fn moment(&self, call: usize) -> Moment {
         moment(self.plan, call)
     }
+}
+
+/// The row of an image, `[1, 4, height, width]`.
+fn row(tensor: &Tensor, image: usize) -> Tensor {
+    tensor.narrow(0, image as i64, 1)
+}
+
+/// Rows under each other, `[images, 4, height, width]`.
+fn stack(mut rows: Vec<Tensor>) -> Tensor {
+    if rows.len() == 1 { rows.swap_remove(0) } else { Tensor::cat(&rows, 0) }
 }
 
 /// Where the values of a call belong.

@@ -8,30 +8,39 @@
 //! (`sampler.sample`, `sampler.denoised`, `sampler.epsilon.conditional`, ...), so that a progress bar, a preview, a
 //! recorder and an edit are all probes, and this crate has an option for none of them.
 
+mod bare;
 mod checkpoint;
 mod error;
 mod execute;
 mod guidance;
+mod network;
 mod noise;
 mod outline;
 mod picture;
 mod replay;
 mod request;
 mod sampler;
+mod sharing;
 mod size;
+mod together;
 mod tripwire;
 
+pub use bare::Bare;
 pub use checkpoint::{Device, Dtype, Model, Options};
 pub use error::{Error, Result};
 pub use execute::moment;
-pub use guidance::Outputs;
+pub use guidance::{Curve, Guidance, Window};
 pub use latentrace_nn as nn;
 pub use latentrace_schedulers as schedulers;
 pub use latentrace_text::Tokens;
+pub use latentrace_unet::Unet;
+pub use network::Outputs;
 pub use noise::Draws;
 pub use outline::{Outlined, When, outline};
 pub use picture::Picture;
 pub use replay::replay;
 pub use request::{Outcome, Request, Start};
 pub use sampler::SamplerTaps;
+pub use sharing::evaluations;
 pub use size::Size;
+pub use together::Together;

@@ -1,36 +1,76 @@
-//! Classifier-free guidance, and where the outputs it mixes come from.
+//! The network's two outputs, and where they come from.
 
-use latentrace_nn::tch::{Kind, Tensor};
-use latentrace_nn::{Pass, Rows};
+use crate::error::Result;
+use crate::execute::missing;
+use crate::sharing::{Arm, Sharing};
+use latentrace_nn::tch::{Device, Kind, Tensor};
+use latentrace_nn::{Branch, Pass, Rows};
+use latentrace_schedulers::Level;
 use latentrace_unet::Unet;
 
-/// The network's two outputs for one sample, `[1, 4, height, width]` each, in f32.
+/// The network's outputs for one sample, `[1, 4, height, width]` each, in f32.
 #[derive(Debug)]
-pub struct Outputs {
-    /// Without the prompt.
-    pub unconditional: Tensor,
-    /// With the prompt.
-    pub conditional: Tensor,
+pub enum Outputs {
+    /// With both texts.
+    Both {
+        /// Without the prompt.
+        unconditional: Tensor,
+        /// With the prompt.
+        conditional: Tensor,
+    },
+    /// With the prompt alone: all that a weight of 1 needs.
+    Conditional(Tensor),
+    /// Without the prompt alone: all that a weight of 0 needs.
+    Unconditional(Tensor),
 }
 
 impl Outputs {
-    /// What the sampler goes on with: `u + w (c - u)` (Ho and Salimans 2022, equation 6, in the scale that papers on latent
-    /// diffusion use: 1 is no guidance, and every real number is run).
-    pub fn guide(&self, guidance: f64) -> Tensor {
-        &self.unconditional + (&self.conditional - &self.unconditional) * guidance
+    /// What the sampler goes on with: `u + w (c - u)` for every real `w` (see [`Guidance`](crate::Guidance)).
+    pub fn guide(&self, weight: f64) -> Tensor {
+        match self {
+            Outputs::Both { unconditional, conditional } => unconditional + (conditional - unconditional) * weight,
+            Outputs::Conditional(output) | Outputs::Unconditional(output) => output.shallow_clone(),
+        }
+    }
+
+    /// The same on another device.
+    pub fn to_device(self, device: Device) -> Outputs {
+        self.through(&mut |_, tensor| tensor.to_device(device))
+    }
+
+    /// The same, each half passed through a door.
+    pub(crate) fn through(self, door: &mut dyn FnMut(Branch, Tensor) -> Tensor) -> Outputs {
+        match self {
+            Outputs::Both { unconditional, conditional } => Outputs::Both {
+                unconditional: door(Branch::Unconditional, unconditional),
+                conditional: door(Branch::Conditional, conditional),
+            },
+            Outputs::Conditional(output) => Outputs::Conditional(door(Branch::Conditional, output)),
+            Outputs::Unconditional(output) => Outputs::Unconditional(door(Branch::Unconditional, output)),
+        }
+    }
+
+    fn shallow_clone(&self) -> Outputs {
+        match self {
+            Outputs::Both { unconditional, conditional } => {
+                Outputs::Both { unconditional: unconditional.shallow_clone(), conditional: conditional.shallow_clone() }
+            }
+            Outputs::Conditional(output) => Outputs::Conditional(output.shallow_clone()),
+            Outputs::Unconditional(output) => Outputs::Unconditional(output.shallow_clone()),
+        }
     }
 }
 
 /// What a plan calls.
 pub(crate) trait Network {
-    /// Both outputs for the input `[1, 4, height, width]` of a call at time `t`, or `None` where there are no more.
-    fn outputs(&mut self, pass: &mut Pass, call: usize, input: &Tensor, t: f64) -> Option<Outputs>;
+    /// The outputs of every image for the input `[images, 4, height, width]` of a call, or nothing where there are no more.
+    fn outputs(&mut self, pass: &mut Pass, call: usize, input: &Tensor, level: Level) -> Result<Vec<Outputs>>;
 
     /// What to try when an output is not finite.
     fn hint(&self) -> &'static str;
 }
 
-/// The UNet, between two texts.
+/// The UNet between two texts, for one image: both outputs in one batch, everything on the way through its taps.
 pub(crate) struct Guided<'a> {
     pub(crate) unet: &'a Unet,
     /// `[1, tokens, features]`
@@ -40,39 +80,94 @@ pub(crate) struct Guided<'a> {
 }
 
 impl Network for Guided<'_> {
-    /// Both outputs in one batch.
-    fn outputs(&mut self, pass: &mut Pass, _: usize, input: &Tensor, t: f64) -> Option<Outputs> {
-        let both = |tensor: &Tensor| Tensor::cat(&[tensor, tensor], 0).to_kind(self.unet.kind());
+    fn outputs(&mut self, pass: &mut Pass, _: usize, input: &Tensor, level: Level) -> Result<Vec<Outputs>> {
+        let both = Tensor::cat(&[input, input], 0);
         let text = Tensor::cat(&[&self.unconditional, &self.conditional], 0);
-        let times = Tensor::from_slice(&[t as f32]).to_device(self.unet.device());
         pass.set_rows(Rows::Branches);
-        let outputs = self.unet.forward(pass, &both(input), &times, &text).to_kind(Kind::Float);
+        let outputs = forward(self.unet, pass, &both, level, &text);
         pass.set_rows(Rows::Images);
-        Some(Outputs { unconditional: outputs.narrow(0, 0, 1), conditional: outputs.narrow(0, 1, 1) })
+        let (unconditional, conditional) = (outputs.narrow(0, 0, 1), outputs.narrow(0, 1, 1));
+        Ok(vec![Outputs::Both { unconditional, conditional }])
     }
 
     fn hint(&self) -> &'static str {
-        match self.unet.kind() {
-            Kind::Half => "f16 holds nothing above 65504; try --dtype f32 or bf16",
-            _ => "the checkpoint's weights, the guidance or an edit are too large",
-        }
+        hint(self.unet)
     }
 }
 
-/// Outputs that are known, and after them those of another network.
+/// The UNet between the texts of several images: only what differs is computed, and nothing passes a tap, because a row of
+/// a tensor may belong to several images.
+pub(crate) struct Shared<'a> {
+    pub(crate) unet: &'a Unet,
+    /// Every text once, `[texts, tokens, features]`.
+    pub(crate) texts: Tensor,
+    pub(crate) arms: &'a [Arm<'a>],
+    pub(crate) sharing: Sharing,
+    /// How many rows were computed.
+    pub(crate) evaluations: usize,
+}
+
+impl Network for Shared<'_> {
+    fn outputs(&mut self, pass: &mut Pass, _: usize, input: &Tensor, level: Level) -> Result<Vec<Outputs>> {
+        let again = pass.moment().again;
+        let mut sharing = self.sharing.clone();
+        let needed = sharing.call(self.arms, level.sigma);
+        let pick = |tensor: &Tensor, rows: Vec<i64>| {
+            tensor.index_select(0, &Tensor::from_slice(&rows).to_device(tensor.device()))
+        };
+        let samples = pick(input, needed.rows.iter().map(|row| row.image as i64).collect());
+        let texts = pick(&self.texts, needed.rows.iter().map(|row| row.text as i64).collect());
+        let outputs = match again {
+            true => forward(self.unet, pass, &samples, level, &texts),
+            false => forward(self.unet, &mut Pass::silent(), &samples, level, &texts),
+        };
+        if !again {
+            self.evaluations += needed.rows.len();
+            self.sharing = sharing;
+        }
+        let row = |index: usize| outputs.narrow(0, index as i64, 1);
+        needed
+            .images
+            .iter()
+            .map(|image| match (image.unconditional, image.conditional) {
+                (Some(u), Some(c)) => Ok(Outputs::Both { unconditional: row(u), conditional: row(c) }),
+                (None, Some(c)) => Ok(Outputs::Conditional(row(c))),
+                (Some(u), None) => Ok(Outputs::Unconditional(row(u))),
+                (None, None) => Err(missing()),
+            })
+            .collect()
+    }
+
+    fn hint(&self) -> &'static str {
+        hint(self.unet)
+    }
+}
+
+/// One call of the UNet on `[rows, 4, height, width]` and `[rows, tokens, features]`, in its own format; f32 comes out.
+fn forward(unet: &Unet, pass: &mut Pass, input: &Tensor, level: Level, text: &Tensor) -> Tensor {
+    let times = Tensor::from_slice(&[level.t as f32]).to_device(unet.device());
+    unet.forward(pass, &input.to_kind(unet.kind()), &times, text).to_kind(Kind::Float)
+}
+
+fn hint(unet: &Unet) -> &'static str {
+    match unet.kind() {
+        Kind::Half => "f16 holds nothing above 65504; try --dtype f32 or bf16",
+        _ => "the checkpoint's weights, the guidance or an edit are too large",
+    }
+}
+
+/// Outputs of one image that are known, and after them those of another network.
 pub(crate) struct Past<'a> {
     pub(crate) outputs: &'a [Outputs],
     pub(crate) then: Option<&'a mut dyn Network>,
 }
 
 impl Network for Past<'_> {
-    fn outputs(&mut self, pass: &mut Pass, call: usize, input: &Tensor, t: f64) -> Option<Outputs> {
+    fn outputs(&mut self, pass: &mut Pass, call: usize, input: &Tensor, level: Level) -> Result<Vec<Outputs>> {
         match (self.outputs.get(call), &mut self.then) {
-            (Some(Outputs { unconditional, conditional }), _) => {
-                Some(Outputs { unconditional: unconditional.shallow_clone(), conditional: conditional.shallow_clone() })
-            }
-            (None, Some(network)) => network.outputs(pass, call, input, t),
-            (None, None) => None,
+            (Some(known), _) => Ok(vec![known.shallow_clone()]),
+            (None, Some(network)) => network.outputs(pass, call, input, level),
+            (None, None) => Ok(Vec::new()),
         }
     }
 

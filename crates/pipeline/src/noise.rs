@@ -7,15 +7,28 @@ use latentrace_nn::tch::{Device, Kind, Tensor};
 /// implementation draws: so a seed gives the numbers that PyTorch gives (`torch.Generator("cpu").manual_seed(seed)`),
 /// and an image does not change with its neighbours or its device.
 pub struct Draws {
-    left: std::vec::IntoIter<Tensor>,
+    /// For each image, an iterator over its own.
+    left: Vec<std::vec::IntoIter<Tensor>>,
 }
 
 impl Draws {
     /// `count` draws of `shape`, one image's, from its seed.
     pub fn new(seed: u64, count: usize, shape: [i64; 4], device: Device) -> Draws {
+        Draws::of_images(&[seed], count, shape, device)
+    }
+
+    /// `count` draws for every image, of `shape` each and stacked; images of the same seed share theirs.
+    pub fn of_images(seeds: &[u64], count: usize, shape: [i64; 4], device: Device) -> Draws {
         let draw = || Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_device(device);
-        let drawn: Vec<Tensor> = seeded(seed, || (0..count).map(|_| draw()).collect());
-        Draws { left: drawn.into_iter() }
+        let mut drawn: Vec<Vec<Tensor>> = Vec::new();
+        for (image, seed) in seeds.iter().enumerate() {
+            let row = match seeds[..image].iter().position(|earlier| earlier == seed) {
+                Some(same) => drawn[same].iter().map(Tensor::shallow_clone).collect(),
+                None => seeded(*seed, || (0..count).map(|_| draw()).collect()),
+            };
+            drawn.push(row);
+        }
+        Draws { left: drawn.into_iter().map(Vec::into_iter).collect() }
     }
 }
 
@@ -23,6 +36,11 @@ impl Iterator for Draws {
     type Item = Tensor;
 
     fn next(&mut self) -> Option<Tensor> {
-        self.left.next()
+        let rows: Vec<Tensor> = self.left.iter_mut().map_while(Iterator::next).collect();
+        match rows.len() {
+            count if count < self.left.len() => None,
+            1 => rows.into_iter().next(),
+            _ => Some(Tensor::cat(&rows, 0)),
+        }
     }
 }

@@ -77,6 +77,7 @@ pub fn outline(folder: &Path, options: Options, size: Option<Size>) -> Result<Ve
         let taps = SamplerTaps::new();
         for tap in taps.all() {
             let when = match tap.id() {
+                id if id == taps.image.id() => When::Picture,
                 id if id == taps.start.id() => When::Start,
                 id if id == taps.noise.id() => When::Draw,
                 id if id == taps.latents.id() => When::Pixels,

@@ -1,9 +1,11 @@
-//! Tensors to pixels.
+//! Tensors to pixels, and pixels to tensors.
 
+use crate::Size;
+use crate::error::{Error, Result};
 use latentrace_nn::tch::{Kind, Tensor};
 
 /// A picture of 8-bit red, green and blue, row by row from the top.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Picture {
     /// Pixels from left to right.
     pub width: usize,
@@ -24,6 +26,25 @@ impl Picture {
         rows.copy_data_u8(&mut pixels, 3 * width * height);
         Picture { width, height, pixels }
     }
+
+    /// Holds that the picture has the size that is asked for.
+    ///
+    /// # Errors
+    /// It has another.
+    pub(crate) fn check(&self, Size { height, width }: Size) -> Result<()> {
+        if (self.height as i64, self.width as i64) == (height, width) {
+            return Ok(());
+        }
+        let (expected, found) = (format!("{width}x{height} pixels"), format!("{}x{}", self.width, self.height));
+        Err(Error::Range { field: "picture", expected, found })
+    }
+
+    /// The picture as a tensor `[1, 3, height, width]` in -1..1.
+    pub fn to_tensor(&self) -> Tensor {
+        let (height, width) = (self.height as i64, self.width as i64);
+        let rows = Tensor::from_slice(&self.pixels).view([1, height, width, 3]).permute([0, 3, 1, 2]);
+        rows.contiguous().to_kind(Kind::Float) / 255.0 * 2.0 - 1.0
+    }
 }
 
 #[cfg(test)]
@@ -37,5 +58,9 @@ mod tests {
         let picture = Picture::from_tensor(&tensor);
         assert_eq!((picture.width, picture.height), (2, 1));
         assert_eq!(picture.pixels, [0, 255, 128, 128, 0, 255]);
+        let again = picture.to_tensor();
+        assert_eq!(again.size(), [1, 3, 1, 2]);
+        assert_eq!(Picture::from_tensor(&again), picture);
+        assert_eq!([again.double_value(&[0, 1, 0, 0]), again.double_value(&[0, 0, 0, 0])], [1.0, -1.0]);
     }
 }

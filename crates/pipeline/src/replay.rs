@@ -1,8 +1,8 @@
 //! A run computed again from its record, without the model.
 
 use crate::error::Result;
-use crate::execute::Execution;
-use crate::guidance::{Outputs, Past};
+use crate::execute::{Execution, Given, missing};
+use crate::network::{Outputs, Past};
 use crate::noise::Draws;
 use crate::{Request, SamplerTaps, Start};
 use latentrace_nn::Pass;
@@ -23,13 +23,22 @@ pub fn replay(
     pass: &mut Pass,
 ) -> Result<Option<Tensor>> {
     let plan = start.plan(request)?;
-    let mut draws = Draws::new(request.seed, plan.draws(), shape, Device::Cpu);
+    let mut draws = Draws::new(request.seed, start.draws() + plan.draws(), shape, Device::Cpu);
+    let given = match start {
+        Start::Picture { .. } => return Err(missing()), // its latents are in the record
+        Start::Noise => Given::Nothing,
+        Start::Latents { latents, .. } => {
+            draws.next();
+            Given::Image(latents.shallow_clone())
+        }
+        Start::Sample { sample, .. } => Given::Sample(sample.shallow_clone()),
+    };
     let execution = Execution {
         plan: &plan,
         prediction: request.scheduler.prediction(),
-        guidance: request.guidance,
+        guidance: vec![request.guidance.clone()],
         taps,
-        given: start.given(),
+        given,
     };
     no_grad(|| execution.run(&mut Past { outputs, then: None }, &mut draws, pass))
 }

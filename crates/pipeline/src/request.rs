@@ -1,14 +1,15 @@
 //! One picture asked of a model, and what came of it.
 
-use crate::error::{Error, Result};
-use crate::execute::{Execution, missing, moment};
-use crate::guidance::{Guided, Outputs, Past};
+use crate::error::Result;
+use crate::execute::{Execution, Given, missing, moment};
+use crate::network::{Guided, Network, Outputs, Past};
 use crate::noise::Draws;
-use crate::{Model, Picture, Size};
+use crate::{Guidance, Model, Picture, Size};
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
 use latentrace_nn::{Branch, Pass, Rows};
 use latentrace_schedulers::{Config, Level, Plan, Reading};
 use latentrace_text::Tokens;
+use latentrace_vae::Posterior;
 
 /// One picture asked of a model.
 #[derive(Clone, Debug)]
@@ -21,8 +22,8 @@ pub struct Request {
     pub seed: u64,
     /// Sampling steps.
     pub steps: usize,
-    /// `w` in `u + w (c - u)`, for every real number.
-    pub guidance: f64,
+    /// `w` in `u + w (c - u)`.
+    pub guidance: Guidance,
     /// Height and width in pixels.
     pub size: Size,
     /// The scheduler.
@@ -37,6 +38,20 @@ pub enum Start {
     /// Noise, from the seed.
     #[default]
     Noise,
+    /// A picture, encoded and noised: the run takes the last `strength` of the steps (Meng et al. 2021, arXiv 2108.01073).
+    Picture {
+        /// Above 0, at most 1, which keeps no more of the picture than shows through at the first level.
+        strength: f64,
+        /// The picture, of the size that the request asks for.
+        picture: Picture,
+    },
+    /// A picture that was encoded before.
+    Latents {
+        /// As for a picture.
+        strength: f64,
+        /// `[1, 4, height, width]`, at unit variance.
+        latents: Tensor,
+    },
     /// A sample of another run, `x0 + sigma * noise` at its level, and the levels of the scheduler that lie below.
     Sample {
         /// Time and noise level.
@@ -50,19 +65,21 @@ impl Start {
     /// The program from here to the final latents.
     ///
     /// # Errors
-    /// A number of steps that the scheduler cannot sample.
+    /// A number of steps that the scheduler cannot sample, or a strength that leaves none.
     pub fn plan(&self, request: &Request) -> Result<Plan> {
+        let Request { scheduler, steps, reading, .. } = request;
         Ok(match self {
-            Start::Noise => request.scheduler.plan(request.steps, request.reading)?,
-            Start::Sample { level, .. } => request.scheduler.plan_from_sample(request.steps, *level)?,
+            Start::Noise => scheduler.plan(*steps, *reading)?,
+            Start::Picture { strength, .. } | Start::Latents { strength, .. } => {
+                scheduler.plan_from_image(*steps, *strength, *reading)?
+            }
+            Start::Sample { level, .. } => scheduler.plan_from_sample(*steps, *level)?,
         })
     }
 
-    pub(crate) fn given(&self) -> Option<&Tensor> {
-        match self {
-            Start::Noise => None,
-            Start::Sample { sample, .. } => Some(sample),
-        }
+    /// How many draws of the seed come before those of the plan: the reference draws the encoder's noise first.
+    pub(crate) fn draws(&self) -> usize {
+        usize::from(matches!(self, Start::Picture { .. } | Start::Latents { .. }))
     }
 }
 
@@ -87,7 +104,7 @@ impl Model {
             negative: String::new(),
             seed,
             steps: 50,
-            guidance: 7.5,
+            guidance: Guidance::Constant(7.5),
             size: Size { height: side, width: side },
             scheduler: self.scheduler.clone(),
             reading: Reading::Diffusers,
@@ -100,10 +117,7 @@ impl Model {
     /// A size, guidance or number of steps that does not work.
     pub fn check(&self, request: &Request) -> Result<Plan> {
         request.size.latents(self.vae_config.factor())?;
-        if !request.guidance.is_finite() {
-            let (expected, found) = ("a finite number".into(), request.guidance.to_string());
-            return Err(Error::Range { field: "guidance", expected, found });
-        }
+        request.guidance.check()?;
         Ok(request.scheduler.plan(request.steps, request.reading)?)
     }
 
@@ -144,7 +158,6 @@ impl Model {
     ) -> Result<(Tensor, [Tokens; 2], Plan)> {
         self.check(request)?;
         let plan = start.plan(request)?;
-        let [height, width] = request.size.latents(self.vae_config.factor())?;
         no_grad(|| {
             pass.set_moment(moment(&plan, 0));
             pass.set_rows(Rows::Branch(Branch::Conditional));
@@ -152,20 +165,84 @@ impl Model {
             pass.set_rows(Rows::Branch(Branch::Unconditional));
             let (negative, unconditional) = self.encode(&request.negative, pass)?;
             pass.set_rows(Rows::Images);
-            let shape = [1, self.unet_config.in_channels, height, width];
-            let mut draws = Draws::new(request.seed, plan.draws(), shape, self.device);
             let mut network = Guided { unet: &self.unet, unconditional, conditional };
             let mut network = Past { outputs: past, then: Some(&mut network) };
-            let execution = Execution {
-                plan: &plan,
-                prediction: request.scheduler.prediction(),
-                guidance: request.guidance,
-                taps: &self.sampler,
-                given: start.given(),
-            };
-            let latents = execution.run(&mut network, &mut draws, pass)?.ok_or_else(missing)?;
+            let latents = self.execute(&plan, &[(request, start)], &mut network, pass)?;
             Ok((latents, [tokens, negative], plan))
         })
+    }
+
+    /// Runs a plan for images that share it: the final latents, `[images, 4, height, width]`.
+    pub(crate) fn execute(
+        &self,
+        plan: &Plan,
+        images: &[(&Request, &Start)],
+        network: &mut dyn Network,
+        pass: &mut Pass,
+    ) -> Result<Tensor> {
+        let Some((request, start)) = images.first() else { return Err(missing()) };
+        let [height, width] = request.size.latents(self.vae_config.factor())?;
+        let shape = [1, self.unet_config.in_channels, height, width];
+        let seeds: Vec<u64> = images.iter().map(|(request, _)| request.seed).collect();
+        let mut draws = Draws::of_images(&seeds, start.draws() + plan.draws(), shape, self.device);
+        let execution = Execution {
+            plan,
+            prediction: request.scheduler.prediction(),
+            guidance: images.iter().map(|(request, _)| request.guidance.clone()).collect(),
+            taps: &self.sampler,
+            given: self.given(images, &mut draws, pass)?,
+        };
+        execution.run(network, &mut draws, pass)?.ok_or_else(missing)
+    }
+
+    /// What the plan's given value stands for; pictures are encoded, each once.
+    fn given(&self, images: &[(&Request, &Start)], draws: &mut Draws, pass: &mut Pass) -> Result<Given> {
+        let rows = |of: &dyn Fn(&Start) -> Option<Tensor>| {
+            let rows: Option<Vec<Tensor>> = images.iter().map(|(_, start)| of(start)).collect();
+            rows.filter(|rows| !rows.is_empty()).map(|rows| Tensor::cat(&rows, 0)).ok_or_else(missing)
+        };
+        Ok(match images[0].1 {
+            Start::Noise => Given::Nothing,
+            Start::Sample { .. } => Given::Sample(rows(&|start| match start {
+                Start::Sample { sample, .. } => Some(sample.to_device(self.device)),
+                _ => None,
+            })?),
+            Start::Latents { .. } => {
+                draws.next(); // the encoder's, which these latents have had
+                Given::Image(rows(&|start| match start {
+                    Start::Latents { latents, .. } => Some(latents.to_device(self.device)),
+                    _ => None,
+                })?)
+            }
+            Start::Picture { .. } => {
+                let noise = draws.next().ok_or_else(missing)?;
+                Given::Image(self.encode_pictures(images, &noise, pass)?)
+            }
+        })
+    }
+
+    /// Latents at unit variance of the pictures that images start from, `[images, 4, height, width]`; `noise` of the same
+    /// shape chooses among those that the encoder thinks likely.
+    fn encode_pictures(&self, images: &[(&Request, &Start)], noise: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let mut encoded: Vec<(&Picture, Posterior)> = Vec::new();
+        let mut rows = Vec::new();
+        for (image, (request, start)) in images.iter().enumerate() {
+            let Start::Picture { picture, .. } = start else { return Err(missing()) };
+            picture.check(request.size)?;
+            let place = match encoded.iter().position(|(known, _)| *known == picture) {
+                Some(place) => place,
+                None => {
+                    let pixels = picture.to_tensor().to_device(self.device).to_kind(self.unet.kind());
+                    encoded.push((picture, self.vae.encode(pass, &pixels)));
+                    encoded.len() - 1
+                }
+            };
+            let Posterior { mean, log_variance } = &encoded[place].1;
+            let posterior =
+                Posterior { mean: mean.to_kind(Kind::Float), log_variance: log_variance.to_kind(Kind::Float) };
+            rows.push(posterior.sample(&noise.narrow(0, image as i64, 1)) * self.vae_config.scaling_factor);
+        }
+        Ok(Tensor::cat(&rows, 0))
     }
 
     /// The text features of a prompt, `[1, tokens, features]`.
@@ -181,7 +258,18 @@ impl Model {
 
     /// The picture of latents `[1, 4, height, width]` in the UNet's scale.
     pub fn decode(&self, latents: &Tensor, pass: &mut Pass) -> Picture {
+        Picture::from_tensor(&self.pixels(latents, pass))
+    }
+
+    /// The pictures of latents `[images, 4, height, width]` in the UNet's scale, all at once.
+    pub fn decode_all(&self, latents: &Tensor) -> Vec<Picture> {
+        let pixels = self.pixels(latents, &mut Pass::silent());
+        (0..pixels.size()[0]).map(|image| Picture::from_tensor(&pixels.narrow(0, image, 1))).collect()
+    }
+
+    /// `[images, 3, 8 height, 8 width]`, about -1..1
+    fn pixels(&self, latents: &Tensor, pass: &mut Pass) -> Tensor {
         let scaled = (latents.to_kind(Kind::Float) / self.vae_config.scaling_factor).to_kind(self.unet.kind());
-        Picture::from_tensor(&no_grad(|| self.vae.decode(pass, &scaled)))
+        no_grad(|| self.vae.decode(pass, &scaled))
     }
 }

@@ -23,6 +23,8 @@ pub struct SamplerTaps {
     pub denoised: Tap,
     /// The normal numbers that the run starts from.
     pub start: Tap,
+    /// The latents of the picture that the run starts from, at unit variance.
+    pub image: Tap,
     /// The normal numbers that a call's step adds, where the sampler is ancestral.
     pub noise: Tap,
     /// The final latents, at unit variance, as they go to the decoder.
@@ -43,14 +45,16 @@ impl SamplerTaps {
             output: tap("output.guided"),
             denoised: tap("denoised"),
             start: tap("start"),
+            image: tap("image"),
             noise: tap("noise"),
             latents: tap("latents"),
         }
     }
 
     /// All of them, in the order in which a call passes them.
-    pub fn all(&self) -> [&Tap; 11] {
+    pub fn all(&self) -> [&Tap; 12] {
         [
+            &self.image,
             &self.start,
             &self.sample,
             &self.unconditional,

@@ -16,7 +16,7 @@ fn tiny(name: &str) -> Model {
 }
 
 fn request(model: &Model) -> Request {
-    Request { steps: 4, guidance: 3.0, ..model.request("a cat", 5) }
+    Request { steps: 4, guidance: 3.0.into(), ..model.request("a cat", 5) }
 }
 
 /// A probe of every tap whose name a predicate picks, made of a function.
@@ -97,8 +97,8 @@ fn an_edit_at_a_door_is_what_the_run_goes_on_with() {
     let request = request(&model);
     let plain = model.run(&request, &mut Pass::silent()).unwrap().latents;
     // Without guidance the output is the conditional one, so replacing the unconditional changes nothing; with it, all.
-    let zero = |guidance| {
-        let request = Request { guidance, ..request.clone() };
+    let zero = |guidance: f64| {
+        let request = Request { guidance: guidance.into(), ..request.clone() };
         let untouched = model.run(&request, &mut Pass::silent()).unwrap().latents;
         let is = |name: &str| name == "sampler.epsilon.unconditional";
         let edited = latents(&model, &request, &mut Each(is, |_: &str, _, tensor: Tensor| tensor.zeros_like()));
@@ -181,7 +181,7 @@ fn no_network_writes_into_a_tensor_that_has_passed() {
 fn probabilities_by_steps_give_what_the_fused_kernel_gives() {
     for name in ["sd1", "sd2"] {
         let model = tiny(name);
-        let request = Request { steps: 1, guidance: 1.0, ..request(&model) };
+        let request = Request { steps: 1, guidance: 1.0.into(), ..request(&model) };
         let outputs = |asks: fn(&str) -> bool| {
             let mut found = None;
             let keep = |name: &str, _, tensor: Tensor| {
@@ -208,18 +208,18 @@ fn a_run_goes_on_from_its_own_outputs_bit_by_bit() {
         let model = tiny(name);
         let request = request(&model);
         let request = Request { scheduler: request.scheduler.with_class(sampler).unwrap(), ..request };
-        let mut outputs: Vec<Outputs> = Vec::new();
-        let keep = |name: &str, _, tensor: Tensor| {
-            match name {
-                "sampler.output.unconditional" => {
-                    outputs.push(Outputs { unconditional: tensor.shallow_clone(), conditional: Tensor::new() })
-                }
-                _ => outputs.last_mut().unwrap().conditional = tensor.shallow_clone(),
-            }
+        let mut halves: Vec<Tensor> = Vec::new();
+        let keep = |_: &str, _, tensor: Tensor| {
+            halves.push(tensor.shallow_clone());
             tensor
         };
         let is = |name: &str| name.starts_with("sampler.output.") && name.ends_with("conditional");
         let whole = latents(&model, &request, &mut Each(is, keep));
+        let both = |pair: &[Tensor]| {
+            let [unconditional, conditional] = [&pair[0], &pair[1]].map(Tensor::shallow_clone);
+            Outputs::Both { unconditional, conditional }
+        };
+        let outputs: Vec<Outputs> = halves.chunks(2).map(both).collect();
         for known in [0, 1, 3, outputs.len()] {
             let rest = model.denoise(&request, &Start::Noise, &outputs[..known], &mut Pass::silent()).unwrap();
             assert!(rest.equal(&whole), "{sampler} from call {known}");

@@ -36,6 +36,11 @@ pub struct Axis {
     pub log: bool,
     /// Larger values lie left, or lower.
     pub reversed: bool,
+    /// Names instead of numbers: the first stands at 0, the next at 1, and so on. Such an axis is not logarithmic, and no
+    /// line is drawn over it from one name to the next.
+    pub names: Vec<String>,
+    /// Two values that the axis shows, wherever the points are, so that charts compare.
+    pub reach: Option<(f64, f64)>,
 }
 
 /// A curve.
@@ -49,6 +54,8 @@ pub struct Series {
     pub dashed: bool,
     /// Whether it is a path: every point has a dot, the first a ring, the last the curve's own mark.
     pub marked: bool,
+    /// From where to where each point may lie, in the order of the points; see [`Series::within`].
+    pub intervals: Vec<(f64, f64)>,
 }
 
 impl Axis {
@@ -60,6 +67,16 @@ impl Axis {
     /// An axis on which equal distances are equal ratios.
     pub fn log(label: impl Into<String>) -> Axis {
         Axis { label: label.into(), log: true, ..Axis::default() }
+    }
+
+    /// An axis of names, which stand at 0, 1, 2, ..
+    pub fn names<Name: Into<String>>(label: impl Into<String>, names: impl IntoIterator<Item = Name>) -> Axis {
+        Axis { label: label.into(), names: names.into_iter().map(Into::into).collect(), ..Axis::default() }
+    }
+
+    /// The same axis, on which two values are always to be seen.
+    pub fn showing(self, low: f64, high: f64) -> Axis {
+        Axis { reach: Some((low, high)), ..self }
     }
 
     /// The same axis the other way round.
@@ -83,6 +100,21 @@ impl Series {
     pub fn marked(self) -> Series {
         Series { marked: true, ..self }
     }
+
+    /// The same curve with an interval of y for each point, drawn as a whisker; NaN, or a shorter list, leaves a point
+    /// without one.
+    ///
+    /// A whisker whose end cannot be drawn (infinite, or not positive on a log axis) runs to the plot's edge and has no
+    /// cap there. Where several curves of a chart have intervals, each is moved sideways by a few pixels, so that
+    /// whiskers at one x do not cover each other.
+    pub fn within(self, intervals: Vec<(f64, f64)>) -> Series {
+        Series { intervals, ..self }
+    }
+
+    /// The interval of a point; NaN where it has none.
+    pub(crate) fn interval(&self, point: usize) -> (f64, f64) {
+        self.intervals.get(point).copied().unwrap_or((f64::NAN, f64::NAN))
+    }
 }
 
 impl Chart {
@@ -96,7 +128,8 @@ impl Chart {
         Figure::png(self, width, height)
     }
 
-    /// The numbers: one column of x and one a series when all series have the same x, else lines of `series, x, y`.
+    /// The numbers: one column of x and one a series when all series have the same x, else lines of `series, x, y`. A
+    /// series with intervals has two more columns, `low` and `high`; a value of an axis of names is its name.
     pub fn csv(&self) -> String {
         if self.shares_x() { self.wide() } else { self.long() }
     }
@@ -110,25 +143,47 @@ impl Chart {
     }
 
     fn wide(&self) -> String {
-        let names = self.series.iter().map(|series| or(&series.name, or(&self.y.label, "y")));
-        let mut text = csv::line([or(&self.x.label, "x")].into_iter().chain(names));
+        let mut names = vec![or(&self.x.label, "x").to_owned()];
+        for series in &self.series {
+            let name = or(&series.name, or(&self.y.label, "y"));
+            names.push(name.to_owned());
+            if !series.intervals.is_empty() {
+                names.extend([format!("{name} low"), format!("{name} high")]);
+            }
+        }
+        let mut text = csv::line(names.iter().map(String::as_str));
         let rows = self.series.first().map_or(0, |series| series.points.len());
         for row in 0..rows {
-            let values = self.series.iter().map(|series| csv::number(series.points[row].1));
-            let fields: Vec<_> = [csv::number(self.series[0].points[row].0)].into_iter().chain(values).collect();
+            let mut fields = vec![self.x.value(self.series[0].points[row].0)];
+            for series in &self.series {
+                fields.push(self.y.value(series.points[row].1));
+                fields.extend(bounds(series, row).filter(|_| !series.intervals.is_empty()));
+            }
             text += &csv::line(fields.iter().map(String::as_str));
         }
         text
     }
 
     fn long(&self) -> String {
-        let mut text = csv::line(["series", or(&self.x.label, "x"), or(&self.y.label, "y")]);
-        for series in &self.series {
-            for (x, y) in &series.points {
-                text += &csv::line([series.name.as_str(), &csv::number(*x), &csv::number(*y)]);
-            }
-        }
+        let mut names = vec!["series", or(&self.x.label, "x"), or(&self.y.label, "y")];
+        names.extend(["low", "high"].iter().filter(|_| self.has_intervals()));
+        let mut text = csv::line(names);
+        self.lines(self.has_intervals()).for_each(|fields| text += &csv::line(fields.iter().map(String::as_str)));
         text
+    }
+
+    /// `series, x, y` of every point, and where asked `low, high`.
+    pub(crate) fn lines(&self, intervals: bool) -> impl Iterator<Item = Vec<String>> {
+        let of = move |series: &Series, point: usize| {
+            let (x, y) = series.points[point];
+            let fields = [series.name.clone(), self.x.value(x), self.y.value(y)];
+            fields.into_iter().chain(bounds(series, point).filter(|_| intervals)).collect()
+        };
+        self.series.iter().flat_map(move |series| (0..series.points.len()).map(move |point| of(series, point)))
+    }
+
+    pub(crate) fn has_intervals(&self) -> bool {
+        self.series.iter().any(|series| !series.intervals.is_empty())
     }
 
     fn scene(&self, width: u32, height: u32) -> Scene {
@@ -137,6 +192,20 @@ impl Chart {
         layout::chart(&mut scene, self, frame, true);
         scene
     }
+}
+
+impl Axis {
+    /// A value as text: its name, where values have names.
+    fn value(&self, value: f64) -> String {
+        let place = (value >= 0.0 && value.fract() == 0.0).then_some(value as usize);
+        place.and_then(|place| self.names.get(place)).cloned().unwrap_or_else(|| csv::number(value))
+    }
+}
+
+/// The ends of a point's interval as text.
+fn bounds(series: &Series, point: usize) -> impl Iterator<Item = String> + use<> {
+    let (low, high) = series.interval(point);
+    [low, high].into_iter().map(csv::number)
 }
 
 impl Figure for Chart {
@@ -188,6 +257,26 @@ mod tests {
     }
 
     #[test]
+    fn intervals_are_two_more_columns() {
+        let whole = Series::new("a", vec![(0.0, 1.0), (1.0, 2.0)]).within(vec![(0.5, 1.5), (f64::NAN, f64::NAN)]);
+        let plain = Series::new("b", vec![(0.0, 3.0), (1.0, 4.0)]);
+        let chart = Chart { series: vec![whole.clone(), plain], ..Chart::default() };
+        assert_eq!(chart.csv(), "x,a,a low,a high,b\n0,1,0.5,1.5,3\n1,2,NaN,NaN,4\n");
+        let other = Series::new("c", vec![(9.0, 3.0)]);
+        let chart = Chart { series: vec![whole, other], ..Chart::default() };
+        assert_eq!(chart.csv(), "series,x,y,low,high\na,0,1,0.5,1.5\na,1,2,NaN,NaN\nc,9,3,NaN,NaN\n");
+    }
+
+    #[test]
+    fn names_are_read_below_the_plot_and_in_the_csv() {
+        let x = Axis::names("sampler", ["ddpm", "pndm", "lms"]);
+        let chart = Chart { x, series: vec![Series::new("s", vec![(0.0, 5.0), (2.0, 7.0)])], ..Chart::default() };
+        assert_eq!(chart.csv(), "sampler,s\nddpm,5\nlms,7\n");
+        let svg = chart.svg(500, 300);
+        assert!(["ddpm", "pndm", "lms"].iter().all(|name| svg.contains(name)), "a name without a point too");
+    }
+
+    #[test]
     fn every_series_is_named_in_the_svg_as_text() {
         let names = ["<b>&", "σ \"quoted\"", "plain"];
         let series = names.iter().map(|name| Series::new(*name, vec![(0.0, 1.0), (1.0, 2.0)])).collect();
@@ -224,8 +313,9 @@ mod tests {
         let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 5e-324, f64::MAX, f64::MIN, 1.0, -1.0];
         let points: Vec<_> = odd.iter().flat_map(|x| odd.iter().map(move |y| (*x, *y))).collect();
         for log in [false, true] {
-            let axis = Axis { label: "an axis".into(), log, reversed: log };
-            let series = vec![Series::new("odd", points.clone()).dashed(), Series::new("none", vec![])];
+            let axis = Axis { label: "an axis".into(), log, reversed: log, ..Axis::default() };
+            let odd = Series::new("odd", points.clone()).dashed().within(points.clone());
+            let series = vec![odd, Series::new("none", vec![])];
             let chart = Chart { x: axis.clone(), y: axis, series, ..Chart::default() };
             for (width, height) in [(0, 0), (1, 900), (900, 1), (640, 400)] {
                 assert_eq!(chart.png(width, height).dimensions(), (width.max(240), height.max(180)));

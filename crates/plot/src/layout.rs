@@ -31,10 +31,10 @@ pub(crate) fn chart(scene: &mut Scene, chart: &Chart, outer: Rect, with_legend: 
         return no_data(scene, plot);
     };
     let most = ((room.height() - 50.0) / 34.0) as usize;
-    let mut rows = y.ticks(most);
+    let mut rows = row_ticks(&y, most, room);
     let mut plot = plot_area(labels, room, &rows);
     while let Some(wider) = Scale::equal(&x, &y, (plot.width(), plot.height())).filter(|_| chart.equal) {
-        rows = wider.1.ticks(most);
+        rows = row_ticks(&wider.1, most, room);
         let narrower = plot_area(labels, room, &rows);
         if narrower.left <= plot.left {
             (x, y) = wider;
@@ -50,24 +50,62 @@ pub(crate) fn chart(scene: &mut Scene, chart: &Chart, outer: Rect, with_legend: 
     curves(scene, chart, plot, (&x, &y), &dense);
 }
 
-/// Draws all curves, the faint points of dense ones lowest.
+/// Draws all curves, the faint points of dense ones lowest, and whiskers under every curve.
 fn curves(scene: &mut Scene, chart: &Chart, plot: Rect, (x, y): (&Scale, &Scale), dense: &[bool]) {
-    let places = |series: &Series| -> Vec<Option<Point>> {
+    let sides = sides(chart);
+    let places = |(series, side): (&Series, &f64)| -> Vec<Option<Point>> {
         let place = |(px, py): (f64, f64)| {
             let (across, up) = (x.place(px)?, y.place(py)?);
-            Some((plot.left + across * plot.width(), plot.bottom - up * plot.height()))
+            Some((plot.left + across * plot.width() + side, plot.bottom - up * plot.height()))
         };
         series.points.iter().map(|point| place(*point)).collect()
     };
-    let all: Vec<_> = chart.series.iter().map(places).collect();
+    let all: Vec<_> = chart.series.iter().zip(&sides).map(places).collect();
     for (index, places) in all.iter().enumerate().filter(|(index, _)| dense[*index]) {
         for run in runs(places) {
             scene.line(&extremes(&run), 1.0, tint(look(index).colour));
         }
     }
     for (index, series) in chart.series.iter().enumerate() {
-        let runs: Vec<_> = runs(&all[index]).map(|run| if dense[index] { medians(&run) } else { run }).collect();
+        whiskers(scene, series, &all[index], (plot, y), look(index).colour);
+    }
+    for (index, series) in chart.series.iter().enumerate() {
+        let mut runs: Vec<_> = runs(&all[index]).map(|run| if dense[index] { medians(&run) } else { run }).collect();
+        if !chart.x.names.is_empty() {
+            runs = runs.concat().into_iter().map(|point| vec![point]).collect(); // there is nothing between two names
+        }
         curve(scene, &runs, look(index), series, plot.width(), all.len());
+    }
+}
+
+/// How far each series is moved sideways: not at all, unless several have whiskers.
+fn sides(chart: &Chart) -> Vec<f64> {
+    const APART: f64 = 3.0;
+    let with = |series: &&Series| !series.intervals.is_empty();
+    let count = chart.series.iter().filter(with).count();
+    let mut before = 0;
+    let side = |series: &Series| {
+        let place = before;
+        before += usize::from(with(&series));
+        if with(&series) { APART * (place as f64 - (count as f64 - 1.0) / 2.0) } else { 0.0 }
+    };
+    chart.series.iter().map(side).collect()
+}
+
+/// Draws a series' intervals: a thin line through each point, with a cap at each end that can be drawn.
+fn whiskers(scene: &mut Scene, series: &Series, places: &[Option<Point>], (plot, y): (Rect, &Scale), colour: Colour) {
+    let up = |value: f64| y.place(value).map(|up| plot.bottom - up * plot.height());
+    for (index, place) in places.iter().enumerate() {
+        let (Some((x, _)), (low, high)) = (place, series.interval(index)) else { continue };
+        if low.is_nan() || high.is_nan() {
+            continue;
+        }
+        let ends = [up(low), up(high)];
+        let line = [(*x, ends[0].unwrap_or(plot.bottom)), (*x, ends[1].unwrap_or(plot.top))];
+        scene.line(&line, 1.0, colour);
+        for end in ends.into_iter().flatten() {
+            scene.line(&[(x - 3.0, end), (x + 3.0, end)], 1.0, colour);
+        }
     }
 }
 
@@ -221,10 +259,21 @@ fn list(scene: &mut Scene, entries: &[Entry], most: usize, width: f64, at: impl 
 
 /// Both scales, or none when no point can be drawn.
 fn scales(chart: &Chart) -> Option<(Scale, Scale)> {
-    let points = chart.series.iter().flat_map(|series| series.points.iter());
-    let shown = points.filter(|point| drawable(&chart.x, point.0) && drawable(&chart.y, point.1));
-    let x = Scale::fit(&chart.x, shown.clone().map(|point| point.0), 0.02)?;
-    let y = Scale::fit(&chart.y, shown.map(|point| point.1), 0.05)?;
+    let shown = |point: (f64, f64)| drawable(&chart.x, point.0) && drawable(&chart.y, point.1);
+    let of = |series: &Series| {
+        let ends = |place: usize| [series.interval(place).0, series.interval(place).1];
+        let points = series.points.iter().copied().enumerate().filter(|(_, point)| shown(*point));
+        points.map(|(place, (x, y))| (x, y, ends(place))).collect::<Vec<_>>()
+    };
+    let points: Vec<_> = chart.series.iter().flat_map(of).collect();
+    if points.is_empty() {
+        return None;
+    }
+    let reach = |axis: &crate::Axis| axis.reach.into_iter().flat_map(|(low, high)| [low, high]);
+    let across = 0.02 + sides(chart).into_iter().fold(0.0, f64::max) / 150.0;
+    let x = Scale::fit(&chart.x, points.iter().map(|point| point.0).chain(reach(&chart.x)), across)?;
+    let up = points.iter().flat_map(|(_, y, ends)| ends.iter().copied().chain([*y]));
+    let y = Scale::fit(&chart.y, up.chain(reach(&chart.y)), 0.05)?;
     Some((x, y))
 }
 
@@ -249,8 +298,22 @@ pub(crate) fn label_below(label: &str, room: Rect) -> Vec<String> {
     lines(label, LABEL, Weight::Regular, room.width() * 0.75, most)
 }
 
+/// Ticks along the left; names take no more than a third of the room.
+fn row_ticks(scale: &Scale, most: usize, room: Rect) -> Vec<Tick> {
+    let mut rows = scale.ticks(most.max(if scale.share().is_some() { (room.height() / 22.0) as usize } else { 0 }));
+    if scale.share().is_some() {
+        let short = |label: &str| text::shorten(label, TICK, Weight::Regular, room.width() * 0.35);
+        rows.iter_mut().for_each(|tick| tick.label = short(&tick.label));
+    }
+    rows
+}
+
 /// As many ticks along the bottom as have room for their labels.
 fn fitting_ticks(scale: &Scale, plot: Rect) -> Vec<Tick> {
+    if let Some(room) = scale.share().map(|share| share * plot.width() - 12.0).filter(|room| *room >= 28.0) {
+        let short = |tick: Tick| Tick { label: text::shorten(&tick.label, TICK, Weight::Regular, room), ..tick };
+        return scale.ticks(usize::MAX).into_iter().map(short).collect();
+    }
     let apart = |ticks: &[Tick]| {
         let mut boxes: Vec<_> = ticks
             .iter()
@@ -506,10 +569,14 @@ mod tests {
     fn charts() -> Vec<Chart> {
         let long = "a label that goes on and on, for far longer than there is any room for it in a chart of this width";
         let mut charts = Vec::new();
+        let names = |count: usize| Axis::names("a name", (0..count).map(|i| format!("{long} {i}")));
+        for count in [1, 2, 7, 40] {
+            charts.push(Chart { x: names(count), y: names(count / 2), series: series(2, "s"), ..Chart::default() });
+        }
         for (count, name) in [(0, ""), (1, "s"), (3, "karras"), (12, "guidance"), (60, "seed"), (4, long)] {
             for log in [false, true] {
                 for words in ["", "step", long] {
-                    let axis = |reversed| Axis { label: words.into(), log, reversed };
+                    let axis = |reversed| Axis { label: words.into(), log, reversed, ..Axis::default() };
                     let notes = vec![words.to_owned(); 2];
                     charts.push(Chart {
                         title: words.into(),
@@ -581,6 +648,76 @@ mod tests {
                 assert!((ratio - 3.0).abs() < 0.02, "{ratio} in {width} x {height}");
             }
         }
+    }
+
+    /// The lines of a chart that are not its frame's, grid's or ticks'.
+    fn coloured(drawn: &Chart) -> Vec<Vec<Point>> {
+        let mut scene = Scene::new(820, 480);
+        let frame = scene.frame();
+        chart(&mut scene, drawn, frame, false);
+        let of = |mark: &Mark| match mark {
+            Mark::Line { points, colour, .. } if ![BLACK, FAINT, FAINTER].contains(colour) => Some(points.clone()),
+            _ => None,
+        };
+        scene.marks.iter().filter_map(of).collect()
+    }
+
+    #[test]
+    fn a_whisker_spans_its_interval_and_the_axis_makes_room() {
+        let series = |name: &str| Series::new(name, vec![(0.0, 2.0), (1.0, 4.0)]);
+        let drawn = |log, within: Vec<(f64, f64)>| Chart {
+            y: Axis { log, ..Axis::default() },
+            series: vec![series("").within(within)],
+            ..Chart::default()
+        };
+        for log in [false, true] {
+            // The points are at 2 and 4; the first whisker goes from 1 to 8, the second has no end below.
+            let lines = coloured(&drawn(log, vec![(1.0, 8.0), (f64::NEG_INFINITY, 4.0)]));
+            let [first, caps @ .., curve] = lines.as_slice() else { panic!("{lines:?}") };
+            assert_eq!(caps.len(), 2 + 1 + 1, "caps, the other whisker, and its one cap");
+            let height = |value: f64| if log { value.ln() } else { value };
+            let unit = (curve[0].1 - curve[1].1) / (height(4.0) - height(2.0));
+            assert_eq!(first[0].0, curve[0].0);
+            for (end, value) in [(first[0].1, 1.0), (first[1].1, 8.0)] {
+                assert!((end - (curve[0].1 - unit * (height(value) - height(2.0)))).abs() < 1e-9, "{value}, log {log}");
+                assert!((0.0..480.0).contains(&end));
+            }
+            assert!(lines[3][0].1 > lines[0][0].1, "an end that cannot be drawn is at the plot's edge");
+        }
+        let bare = coloured(&drawn(false, vec![(f64::NAN, f64::NAN)]));
+        assert_eq!(bare.len(), 1, "no interval, no whisker");
+    }
+
+    #[test]
+    fn whiskers_at_one_x_stand_side_by_side() {
+        let with = |y: f64| Series::new("", vec![(1.0, y), (2.0, y)]).within(vec![(0.0, 9.0); 2]);
+        let plain = Series::new("", vec![(1.0, 5.0), (2.0, 5.0)]);
+        let lines = coloured(&Chart { series: vec![with(3.0), plain, with(4.0)], ..Chart::default() });
+        let upright: Vec<f64> = lines.iter().filter(|line| line[0].0 == line[1].0).map(|line| line[0].0).collect();
+        let curves: Vec<f64> = lines[lines.len() - 3..].iter().map(|line| line[0].0).collect();
+        assert_eq!(upright.len(), 4);
+        assert_eq!((curves[2] - curves[0], curves[1] * 2.0), (3.0, curves[0] + curves[2]));
+        assert!(upright.contains(&curves[0]) && upright.contains(&curves[2]));
+    }
+
+    #[test]
+    fn no_line_leads_from_name_to_name() {
+        let points = vec![(0.0, 1.0), (1.0, 2.0), (2.0, 5.0)];
+        let over = |x: Axis| coloured(&Chart { x, series: vec![Series::new("", points.clone())], ..Chart::default() });
+        assert_eq!(over(Axis::linear("")).len(), 1);
+        assert!(over(Axis::names("", ["a", "b", "c"])).is_empty());
+    }
+
+    #[test]
+    fn an_axis_reaches_what_it_is_told_to() {
+        let y = |axis: Axis| Chart {
+            y: axis,
+            series: vec![Series::new("", vec![(0.0, 0.4), (1.0, 0.6)])],
+            ..Chart::default()
+        };
+        let height = |lines: Vec<Vec<Point>>| lines[0][0].1 - lines[0][1].1;
+        let (free, held) = (coloured(&y(Axis::linear(""))), coloured(&y(Axis::linear("").showing(0.0, 1.0))));
+        assert!((height(free) / height(held) - 5.0).abs() < 1e-9, "a fifth of 0 to 1");
     }
 
     #[test]

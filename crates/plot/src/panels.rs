@@ -27,14 +27,14 @@ impl Panels {
         Figure::png(self, width, height)
     }
 
-    /// The numbers, as lines of `chart, series, x, y`.
+    /// The numbers, as lines of `chart, series, x, y`, and where a series has intervals `low, high`.
     pub fn csv(&self) -> String {
-        let mut text = csv::line(["chart", "series", "x", "y"]);
+        let intervals = self.charts.iter().any(Chart::has_intervals);
+        let names = ["chart", "series", "x", "y"].into_iter();
+        let mut text = csv::line(names.chain(["low", "high"].into_iter().filter(|_| intervals)));
         for chart in &self.charts {
-            for series in &chart.series {
-                for (x, y) in &series.points {
-                    text += &csv::line([chart.title.as_str(), &series.name, &csv::number(*x), &csv::number(*y)]);
-                }
+            for fields in chart.lines(intervals) {
+                text += &csv::line([chart.title.as_str()].into_iter().chain(fields.iter().map(String::as_str)));
             }
         }
         text
@@ -123,6 +123,15 @@ mod tests {
     fn every_number_is_in_the_csv() {
         let panels = Panels { charts: vec![chart("a, b", &["s"]), chart("c", &["t"])], ..Panels::default() };
         assert_eq!(panels.csv(), "chart,series,x,y\n\"a, b\",s,0,1\n\"a, b\",s,1,3\nc,t,0,1\nc,t,1,3\n");
+    }
+
+    #[test]
+    fn an_interval_anywhere_is_two_columns_everywhere() {
+        let mut with = chart("a", &["s"]);
+        with.series[0].intervals = vec![(0.5, 1.5), (2.0, 4.0)];
+        let panels = Panels { charts: vec![with, chart("c", &["t"])], ..Panels::default() };
+        let rows = "a,s,0,1,0.5,1.5\na,s,1,3,2,4\nc,t,0,1,NaN,NaN\nc,t,1,3,NaN,NaN\n";
+        assert_eq!(panels.csv(), format!("chart,series,x,y,low,high\n{rows}"));
     }
 
     #[test]

@@ -7,8 +7,9 @@ use crate::Axis;
 pub(crate) struct Scale {
     log: bool,
     reversed: bool,
-    low: f64,  // both as drawn: log10 of the value on a log axis
-    high: f64, // low < high
+    low: f64,           // both as drawn: log10 of the value on a log axis
+    high: f64,          // low < high
+    names: Vec<String>, // of the values 0, 1, 2, ..
 }
 
 /// A value worth a line; `label` is empty for the small ones between.
@@ -21,6 +22,9 @@ pub(crate) struct Tick {
 impl Scale {
     /// The scale that shows all drawable values with a little room at both ends; none when there are none.
     pub fn fit(axis: &Axis, values: impl Iterator<Item = f64>, room: f64) -> Option<Scale> {
+        if !axis.names.is_empty() {
+            return Some(Scale::named(axis));
+        }
         let places = values.filter_map(|value| drawn(axis.log, value));
         let (low, high) =
             places.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), place| (low.min(place), high.max(place)));
@@ -35,7 +39,18 @@ impl Scale {
         } else {
             (high.abs() * 0.05).max(if high.abs() < 1e-280 { 1.0 } else { 0.0 })
         };
-        Some(Scale { log: axis.log, reversed: axis.reversed, low: low - pad, high: high + pad })
+        Some(Scale { log: axis.log, reversed: axis.reversed, low: low - pad, high: high + pad, names: Vec::new() })
+    }
+
+    /// The scale of names, each in the middle of an equal share.
+    fn named(axis: &Axis) -> Scale {
+        let (names, high) = (axis.names.clone(), axis.names.len() as f64 - 0.5);
+        Scale { log: false, reversed: axis.reversed, low: -0.5, high, names }
+    }
+
+    /// The share of the axis that each name has, where it has names.
+    pub fn share(&self) -> Option<f64> {
+        (!self.names.is_empty()).then(|| 1.0 / self.names.len() as f64)
     }
 
     /// Where a value lies, or none where it cannot be drawn: not finite, or not positive on a log axis.
@@ -47,6 +62,7 @@ impl Scale {
     pub fn ticks(&self, most: usize) -> Vec<Tick> {
         let most = most.max(2);
         match self.log {
+            _ if !self.names.is_empty() => self.named_ticks(most),
             true => self.log_ticks(most),
             false => self.linear_ticks(most),
         }
@@ -61,7 +77,7 @@ impl Scale {
 
     fn spanning(&self, span: f64) -> Scale {
         let pad = ((span - (self.high - self.low)) / 2.0).max(0.0);
-        Scale { low: self.low - pad, high: self.high + pad, ..*self }
+        Scale { low: self.low - pad, high: self.high + pad, ..self.clone() }
     }
 
     fn fraction(&self, place: f64) -> f64 {
@@ -71,6 +87,15 @@ impl Scale {
 
     fn tick(&self, place: f64, label: String) -> Tick {
         Tick { at: self.fraction(place), label }
+    }
+
+    /// All names, or where there are too many every n-th.
+    fn named_ticks(&self, most: usize) -> Vec<Tick> {
+        let stride = self.names.len().div_ceil(most);
+        let label = |(place, name): (usize, &String)| {
+            self.tick(place as f64, if place % stride == 0 { name.clone() } else { String::new() })
+        };
+        self.names.iter().enumerate().map(label).collect()
     }
 
     fn linear_ticks(&self, most: usize) -> Vec<Tick> {
@@ -243,7 +268,7 @@ mod tests {
             for reversed in [false, true] {
                 for (first, second) in numbers.iter().flat_map(|a| numbers.iter().map(move |b| (*a, *b))) {
                     for (first, second) in [(first, second), (-first, second)] {
-                        check(&Axis { label: String::new(), log, reversed }, &[first, second]);
+                        check(&Axis { log, reversed, ..Axis::default() }, &[first, second]);
                     }
                 }
             }
@@ -272,8 +297,17 @@ mod tests {
     }
 
     #[test]
+    fn names_stand_in_the_middle_of_equal_shares() {
+        let scale = Scale::fit(&Axis::names("", ["a", "b", "c", "d"]), [9.0].into_iter(), 0.05).unwrap();
+        assert_eq!([0.0, 1.0, 3.0].map(|value| scale.place(value)), [Some(0.125), Some(0.375), Some(0.875)]);
+        let labels = |most| scale.ticks(most).into_iter().map(|tick| tick.label).collect::<Vec<_>>();
+        assert_eq!(labels(4), ["a", "b", "c", "d"]);
+        assert_eq!(labels(3), ["a", "", "c", ""]);
+    }
+
+    #[test]
     fn reversed_is_reversed() {
-        let axis = |reversed| Axis { label: String::new(), log: false, reversed };
+        let axis = |reversed| Axis { reversed, ..Axis::default() };
         let place = |reversed, value| Scale::fit(&axis(reversed), [0.0, 10.0].into_iter(), 0.0).unwrap().place(value);
         assert_eq!(place(false, 2.5), Some(0.25));
         assert_eq!(place(true, 2.5), Some(0.75));

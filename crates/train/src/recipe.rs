@@ -33,6 +33,13 @@ pub struct Phase {
 }
 
 impl Phase {
+    /// A training whose number of steps nobody knows ahead, because it has so many seconds: the learning rate stays where
+    /// a short warm-up leaves it, so a longer training goes on from a shorter one, and one of slow steps is not all
+    /// warm-up.
+    pub fn endless(batch: usize, learning_rate: f64) -> Phase {
+        Phase { steps: u64::MAX, batch, learning_rate, warm_up: 50, ..Recipe::default().denoiser }
+    }
+
     /// The learning rate of a step.
     pub fn learning_rate_at(&self, step: u64) -> f64 {
         if step < self.warm_up {
@@ -89,5 +96,7 @@ mod tests {
         assert!(rates[top..].windows(2).all(|pair| pair[0] > pair[1]));
         assert!((rates[top] - phase.learning_rate).abs() < 1e-12);
         assert!((rates[rates.len() - 1] / phase.learning_rate - 0.01).abs() < 1e-4);
+        let endless = Phase::endless(8, 0.5);
+        assert!((endless.learning_rate_at(1_000_000_000) - 0.5).abs() < 1e-9);
     }
 }

@@ -1,67 +1,64 @@
 //! The pictures of an experiment in labelled rows and columns.
 
 use super::{Done, Finished};
-use crate::spec::Spec;
 use crate::store::enlargement;
 use anyhow::{Context, Result};
 use latentrace_plot::{Cell, Grid, RgbImage, save_png};
 use std::path::{Path, PathBuf};
 
-/// Writes the grid of the cells' pictures, with the title, columns and labels that the spec gives.
+/// Writes the grid of the cells' pictures: the last field that varies goes across, the others down; a single one goes on
+/// over so many columns as the spec says. What is excluded or failed is a hatched place.
 pub fn grid(finished: &Finished) -> Result<Vec<PathBuf>> {
-    let Finished { root, spec, title, cells } = finished;
     let images: Vec<RgbImage> =
-        cells.iter().map(|cell| image(&cell.folder.join("image.png"))).collect::<Result<_>>()?;
-    let layout = Layout::of(spec, cells);
-    let grid = Grid {
-        title: Some(title.to_string()),
-        columns: layout.columns,
-        scale: enlargement(&images),
-        cells: images.into_iter().zip(&layout.captions).map(|(image, caption)| Cell::new(image, caption)).collect(),
-        row_labels: layout.rows,
-        column_labels: layout.heads,
+        finished.cells.iter().map(|cell| image(&cell.folder.join("image.png"))).collect::<Result<_>>()?;
+    let scale = enlargement(&images);
+    let title = finished.title.to_string();
+    let grid = match finished.axes {
+        [] | [_] => Grid { title: Some(title), scale, ..along(finished, images) },
+        _ => Grid { title: Some(title), scale, ..table(finished, images) },
     };
-    let path = root.join("grid.png");
-    save_png(&path, &grid.render(), &[("Description".into(), title.to_string())])?;
+    let path = finished.root.join("grid.png");
+    save_png(&path, &grid.render(), &[("Description".into(), finished.title.into())])?;
     Ok(vec![path])
 }
 
-struct Layout {
-    columns: usize,
-    rows: Vec<String>,
-    heads: Vec<String>,
-    captions: Vec<String>,
+/// One field that varies: each picture has its own caption, and rows say from where to where they go.
+fn along(finished: &Finished, images: Vec<RgbImage>) -> Grid {
+    let cells = finished.cells;
+    let columns = finished.columns.unwrap_or(cells.len()).clamp(1, cells.len().max(1));
+    let value = |done: &Done| done.place.first().map_or("", |index| finished.axes[0].values[*index].as_str());
+    let span = |row: &[Done]| match row {
+        [first, .., last] => format!("{} to {}", value(first), value(last)),
+        _ => String::new(),
+    };
+    let pictures = images.into_iter().zip(cells).map(|(image, done)| Cell::new(image, done.label.as_str()));
+    Grid {
+        columns,
+        cells: pictures.collect(),
+        row_labels: cells.chunks(columns).map(span).collect(),
+        column_labels: (0..columns).map(|column| format!("{} of {columns}", column + 1)).collect(),
+        ..Grid::default()
+    }
 }
 
-impl Layout {
-    /// Two fields that vary give rows and columns; otherwise each picture has its own caption, and rows and columns
-    /// say from where to where they go.
-    fn of(spec: &Spec, cells: &[Done]) -> Layout {
-        let axes = spec.axes();
-        let fastest = axes.last().and_then(|axis| spec.vary[*axis].as_array()).map_or(1, Vec::len);
-        let stated = spec.columns.filter(|_| axes.len() != 2);
-        let columns = stated.unwrap_or(fastest).min(cells.len().max(1));
-        if axes.len() == 2 {
-            let side = |axis: usize, cell: &Done| format!("{} {}", axes[axis], cell.cell.value(axes[axis]));
-            return Layout {
-                columns,
-                rows: cells.iter().step_by(columns).map(|cell| side(0, cell)).collect(),
-                heads: cells.iter().take(columns).map(|cell| side(1, cell)).collect(),
-                captions: vec![String::new(); cells.len()],
-            };
-        }
-        let span = |row: &[Done]| match (axes.as_slice(), row) {
-            ([axis], [first, .., last]) => format!("{} to {}", first.cell.value(axis), last.cell.value(axis)),
-            _ => String::new(),
-        };
-        let number = |column| format!("{} of {columns}", column + 1);
-        Layout {
-            columns,
-            rows: cells.chunks(columns).map(span).collect(),
-            heads: (0..columns).map(number).collect(),
-            captions: cells.iter().map(|cell| cell.label.clone()).collect(),
-        }
+/// Two fields and more: a row for each combination of all but the last.
+fn table(finished: &Finished, images: Vec<RgbImage>) -> Grid {
+    let Some((last, others)) = finished.axes.split_last() else { return Grid::default() };
+    let columns = last.values.len();
+    let rows: usize = others.iter().map(|axis| axis.values.len()).product();
+    let row_of =
+        |place: &[usize]| others.iter().zip(place).fold(0, |row, (axis, index)| row * axis.values.len() + index);
+    let mut cells = vec![Cell::missing(""); rows * columns];
+    let mut row_labels = vec![String::new(); rows];
+    for (image, done) in images.into_iter().zip(finished.cells) {
+        let row = row_of(&done.place);
+        let parts =
+            others.iter().zip(&done.place).map(|(axis, index)| format!("{} {}", axis.name, axis.values[*index]));
+        row_labels[row] = parts.collect::<Vec<_>>().join(", ");
+        cells[row * columns + done.place[others.len()]] = Cell::new(image, "");
     }
+    let column_labels = last.values.iter().map(|value| format!("{} {value}", last.name)).collect();
+    Grid { columns, cells, row_labels, column_labels, ..Grid::default() }
 }
 
 fn image(path: &Path) -> Result<RgbImage> {

@@ -1,141 +1,299 @@
-//! An experiment: what is fixed, what varies.
+//! An experiment: what is fixed, what varies, what is measured and drawn.
+
+mod expand;
+mod lines;
+mod values;
+
+pub use expand::{Axis, Sweep};
 
 use crate::cell::{Cell, FIELDS};
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use crate::figures::Figure;
+use crate::init_image;
+use crate::measure::Measure;
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use expand::{Group, words};
+use latentrace_pipeline::Model;
+use latentrace_trace::Rule;
+use lines::Lines;
 use serde::Deserialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-/// An experiment as its TOML file says it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// An experiment, read and checked.
 pub struct Spec {
     /// The experiment's name, and that of its folder under `runs/`.
     pub name: String,
     /// One line for a reader, said when the experiment starts.
-    #[serde(default)]
     pub about: String,
-    /// Fields that every cell has.
-    #[serde(default)]
-    pub fixed: Table,
-    /// Fields that vary, each with its list of values, the last varying fastest.
-    #[serde(default)]
-    pub vary: Table,
     /// What is kept of every run besides the sampler's values: `unet.**.attn2.probs | head_mean`.
-    #[serde(default)]
     pub capture: Vec<String>,
     /// How many bytes of it at most, for each run.
     pub budget: Option<u64>,
+    /// What is measured of every picture.
+    pub measure: Vec<Measure>,
+    /// What is drawn at the end.
+    pub figures: Vec<Figure>,
     /// Columns of the grid, unless two fields vary: then, and without it, one for each value of the last of them.
     pub columns: Option<usize>,
+    file: PathBuf,
+    lines: Lines,
+    fixed: Table,
+    groups: Vec<Group>,
+    exclude: Vec<Table>,
+    reference: Table,
 }
 
-/// More cells than anyone means.
-const MOST: usize = 100_000;
+/// An experiment as its TOML file says it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: String,
+    #[serde(default)]
+    about: String,
+    /// Fields that every cell has, and words for its texts.
+    #[serde(default)]
+    fixed: Table,
+    /// Fields and words that vary, each with its values; the last varies fastest.
+    #[serde(default)]
+    vary: Table,
+    /// Fields that vary together.
+    #[serde(default)]
+    zip: Vec<Table>,
+    /// Cells to leave out: those that have all these values.
+    #[serde(default)]
+    exclude: Vec<Table>,
+    /// What a fine solution has that the cells are held against, other than they: `steps = 1000`.
+    #[serde(default)]
+    reference: Table,
+    #[serde(default)]
+    measure: Vec<String>,
+    figures: Option<Vec<String>>,
+    #[serde(default)]
+    capture: Vec<String>,
+    budget: Option<u64>,
+    columns: Option<usize>,
+}
 
 impl Spec {
-    /// Reads a spec, with `key=value` overrides of fixed fields.
+    /// Reads a spec, with `key=value` overrides; everything in it is checked that can be without its models.
     pub fn open(path: &Path, overrides: &[String]) -> Result<Spec> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let mut spec: Spec = toml::from_str(&text).with_context(|| path.display().to_string())?;
-        spec.check(path)?;
+        let mut written: Written = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        let beside = path.parent().unwrap_or(Path::new(""));
+        let tables = [&mut written.fixed, &mut written.vary, &mut written.reference];
+        tables.into_iter().chain(&mut written.zip).chain(&mut written.exclude).for_each(|table| resolve(table, beside));
+        let mut lines = Lines::of(&text);
         for assignment in overrides {
-            spec.set(assignment)?;
+            written.set(assignment)?;
+            lines = Lines::default(); // a line of the file may not say it any more
         }
+        let mut spec = Spec {
+            name: written.name,
+            about: written.about,
+            capture: written.capture,
+            budget: written.budget,
+            measure: Vec::new(),
+            figures: vec![Figure::Grid, Figure::Curves],
+            columns: written.columns,
+            file: path.into(),
+            lines,
+            fixed: written.fixed,
+            groups: Vec::new(),
+            exclude: written.exclude,
+            reference: written.reference,
+        };
+        spec.groups = spec.grouped(&written.vary, &written.zip)?;
+        spec.read_names(&written.measure, written.figures.as_deref())?;
+        spec.check()?;
         Ok(spec)
     }
 
-    fn check(&self, path: &Path) -> Result<()> {
-        let file = path.display();
-        let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
-        ensure!(
-            !self.name.is_empty() && self.name.chars().all(plain),
-            "{file}: name: letters, digits and - only, found {:?}",
-            self.name
-        );
-        for (table, keys) in [("fixed", &self.fixed), ("vary", &self.vary)] {
-            for key in keys.keys() {
-                known(key).with_context(|| format!("{file}: {table}"))?;
+    /// An error with its place in the file.
+    fn at(&self, path: &str, error: Error) -> Error {
+        let file = self.file.display();
+        match self.lines.line(path) {
+            Some(line) => error.context(format!("{file}:{line}: {path}")),
+            None => error.context(format!("{file}: {path}")),
+        }
+    }
+
+    fn grouped(&self, vary: &Table, zips: &[Table]) -> Result<Vec<Group>> {
+        let mut groups = Vec::new();
+        let of = |path: &str, key: &str, value: &Value| {
+            values::values(value).map_err(|error| self.at(&format!("{path}.{key}"), error))
+        };
+        for (key, value) in vary {
+            groups.push(Group { fields: vec![(key.clone(), of("vary", key, value)?)], path: "vary".into() });
+        }
+        for (index, zip) in zips.iter().enumerate() {
+            let path = format!("zip.{index}");
+            let fields: Vec<(String, Vec<Value>)> =
+                zip.iter().map(|(key, value)| Ok((key.clone(), of(&path, key, value)?))).collect::<Result<_>>()?;
+            let Some((first, values)) = fields.first() else {
+                return Err(self.at(&path, anyhow!("no field varies")));
+            };
+            if let Some((other, found)) = fields.iter().find(|(_, found)| found.len() != values.len()) {
+                let error = anyhow!("{} values, and {first} has {}", found.len(), values.len());
+                return Err(self.at(&format!("{path}.{other}"), error));
             }
+            groups.push(Group { fields, path });
         }
-        for (key, values) in &self.vary {
-            let list =
-                values.as_array().with_context(|| format!("{file}: vary.{key}: expected a list, found {values}"))?;
-            ensure!(!list.is_empty(), "{file}: vary.{key}: an empty list leaves no cell");
-            ensure!(!self.fixed.contains_key(key), "{file}: {key}: both fixed and varied");
-        }
-        ensure!(self.columns != Some(0), "{file}: columns: expected 1 or more, found 0");
+        Ok(groups)
+    }
+
+    fn read_names(&mut self, measures: &[String], figures: Option<&[String]>) -> Result<()> {
+        let read = |path: String, error: Error| self.at(&path, error);
+        let measure = measures
+            .iter()
+            .enumerate()
+            .map(|(index, name)| name.parse().map_err(|error| read(format!("measure.{index}"), error)))
+            .collect::<Result<_>>()?;
+        let figures = figures.map(|names| {
+            let parsed = names.iter().enumerate();
+            parsed
+                .map(|(index, name)| name.parse().map_err(|error| read(format!("figures.{index}"), error)))
+                .collect::<Result<_>>()
+        });
+        (self.measure, self.figures) = (measure, figures.unwrap_or(Ok(vec![Figure::Grid, Figure::Curves]))?);
         Ok(())
     }
 
-    /// Takes one `key=value`: a fixed field, or with a list a varied one.
+    fn check(&self) -> Result<()> {
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+        if self.name.is_empty() || !self.name.chars().all(plain) {
+            return Err(self.at("name", anyhow!("letters, digits and - only, found {:?}", self.name)));
+        }
+        if self.columns == Some(0) {
+            return Err(self.at("columns", anyhow!("expected 1 or more, found 0")));
+        }
+        let texts = self.texts();
+        let asked: Vec<&str> = texts.iter().flat_map(|text| words(text)).collect();
+        let mut seen: Vec<&str> = Vec::new();
+        for (path, key, values) in self.entries() {
+            let here = |error: Error| self.at(&format!("{path}.{key}"), error);
+            known(key, &asked).map_err(here)?;
+            if seen.contains(&key) && path != "reference" && !path.starts_with("exclude") {
+                return Err(here(anyhow!("given twice: a field is fixed, or varies, or varies together with others")));
+            }
+            seen.push(key);
+            if FIELDS.contains(&key) {
+                for (index, value) in values.iter().enumerate() {
+                    check(key, value).map_err(|error| self.at(&format!("{path}.{key}.{index}"), error))?;
+                }
+            }
+        }
+        for (index, text) in self.capture.iter().enumerate() {
+            Rule::parse(text).map_err(|error| self.at(&format!("capture.{index}"), error.into()))?;
+        }
+        Ok(())
+    }
+
+    /// Every field that is given anywhere: where, its name, its values.
+    fn entries(&self) -> Vec<(String, &str, Vec<&Value>)> {
+        let mut entries = Vec::new();
+        let tables = [("fixed".to_string(), &self.fixed)].into_iter();
+        let excluded = self.exclude.iter().enumerate().map(|(index, table)| (format!("exclude.{index}"), table));
+        let groups = self.groups.iter().flat_map(|group| {
+            group.fields.iter().map(|(key, values)| (group.path.clone(), key.as_str(), values.iter().collect()))
+        });
+        entries.extend(groups);
+        for (path, table) in tables.chain(excluded).chain([("reference".to_string(), &self.reference)]) {
+            entries.extend(table.iter().map(|(key, value)| (path.clone(), key.as_str(), vec![value])));
+        }
+        entries
+    }
+
+    /// Every prompt and negative prompt, words not yet put in.
+    fn texts(&self) -> Vec<String> {
+        let texts = self.entries().into_iter().filter(|(_, key, _)| ["prompt", "negative"].contains(key));
+        texts.flat_map(|(_, _, values)| values.into_iter().filter_map(Value::as_str).map(String::from)).collect()
+    }
+}
+
+impl Written {
+    /// Takes one `key=value`: a fixed field, or with a list or `{ range = .. }` a varied one.
     fn set(&mut self, assignment: &str) -> Result<()> {
         let Some((key, value)) = assignment.split_once('=') else {
             bail!("--set {assignment}: expected key=value");
         };
         let key = key.trim();
-        known(key).context("--set")?;
         let value = parse(key, value.trim());
-        self.fixed.remove(key);
-        match value {
-            Value::Array(_) => _ = self.vary.insert(key.into(), value),
-            _ => {
-                self.vary.remove(key);
-                self.fixed.insert(key.into(), value);
-            }
+        for zip in &mut self.zip {
+            zip.remove(key);
         }
+        self.zip.retain(|zip| !zip.is_empty());
+        let varies = values::values(&value).is_ok() && key != "edits";
+        let (to, from) = if varies { (&mut self.vary, &mut self.fixed) } else { (&mut self.fixed, &mut self.vary) };
+        from.remove(key);
+        to.insert(key.into(), value);
         Ok(())
-    }
-
-    /// Every cell, in order.
-    pub fn cells(&self) -> Result<Vec<Cell>> {
-        let sizes = self.vary.values().map(|values| values.as_array().map_or(0, Vec::len));
-        let count = sizes.fold(1usize, usize::saturating_mul);
-        ensure!(count <= MOST, "{count} cells: more than {MOST} are surely a mistake");
-        let mut tables = vec![self.fixed.clone()];
-        for (key, values) in &self.vary {
-            let values = values.as_array().map(Vec::as_slice).unwrap_or_default();
-            let with = |table: &Table, value: &Value| {
-                let mut table = table.clone();
-                table.insert(key.clone(), value.clone());
-                table
-            };
-            tables = tables.iter().flat_map(|table| values.iter().map(|value| with(table, value))).collect();
-        }
-        tables
-            .into_iter()
-            .map(|table| Cell::deserialize(table).map_err(|error| anyhow!("{}", error.message())))
-            .collect()
-    }
-
-    /// The fields that vary.
-    pub fn axes(&self) -> Vec<&str> {
-        self.vary
-            .iter()
-            .filter(|(_, values)| values.as_array().is_some_and(|list| list.len() > 1))
-            .map(|(key, _)| key.as_str())
-            .collect()
     }
 }
 
-/// Holds that a field is one of a cell's.
-fn known(key: &str) -> Result<()> {
-    if FIELDS.contains(&key) {
+/// Holds that a field is one of a cell's, or a word that a text asks for.
+fn known(key: &str, asked: &[&str]) -> Result<()> {
+    if FIELDS.contains(&key) || asked.contains(&key) {
         return Ok(());
     }
     let near = FIELDS.iter().map(|field| (strsim::jaro_winkler(field, key), field)).max_by(|a, b| a.0.total_cmp(&b.0));
     let hint = match near {
         Some((likeness, field)) if likeness > 0.75 => format!("did you mean {field}?"),
-        _ => format!("the fields are {}", FIELDS.join(", ")),
+        _ => format!("the fields are {}; a word of a prompt stands in it as {{{key}}}", FIELDS.join(", ")),
     };
-    bail!("{key}: unknown field\nhint: {hint}")
+    bail!("unknown field\nhint: {hint}")
+}
+
+/// Holds that a field's value is of its kind and, as far as can be said without the model, in its range.
+fn check(key: &str, value: &Value) -> Result<()> {
+    let table = Table::from_iter([(key.to_string(), value.clone())]);
+    let cell = Cell::deserialize(table).map_err(|error| anyhow!("{}", error.message()))?;
+    cell.guidance.check().map_err(|error| anyhow!("{}", error.to_string().replace("guidance: ", "")))?;
+    ensure!(cell.steps > 0, "expected 1 or more, found 0");
+    ensure!(cell.seed <= i64::MAX as u64, "expected 0 to {}, found {}", i64::MAX, cell.seed);
+    if let Some(strength) = cell.strength {
+        ensure!(
+            strength > 0.0 && strength <= 1.0,
+            "expected a number above 0 and at most 1, found {strength}\nhint: 1 makes everything anew, and little above 0 leaves the picture as it is"
+        );
+    }
+    if let Some(name) = &cell.sampler {
+        latentrace_pipeline::schedulers::class_of(name)?;
+    }
+    if let Some(name) = &cell.spacing {
+        let known = ["leading", "trailing", "linspace"];
+        ensure!(known.contains(&name.as_str()), "expected {}, found {name}", known.join(", "));
+    }
+    if let Some(image) = &cell.image {
+        init_image::check(image)?;
+    }
+    if let Some(model) = &cell.model {
+        Model::files(model)?;
+    }
+    Ok(())
+}
+
+/// Paths in a file are meant from its own folder.
+fn resolve(table: &mut Table, beside: &Path) {
+    fn join(value: &mut Value, beside: &Path) {
+        match value {
+            Value::String(path) => *path = beside.join(&path).display().to_string(),
+            Value::Array(list) => list.iter_mut().for_each(|value| join(value, beside)),
+            _ => (),
+        }
+    }
+    for key in ["image", "model"] {
+        if let Some(value) = table.get_mut(key) {
+            join(value, beside);
+        }
+    }
 }
 
 /// A value of the command line: text fields as they stand, anything else as TOML.
 fn parse(key: &str, text: &str) -> Value {
     let literal =
         || toml::from_str::<Table>(&format!("value = {text}")).ok().and_then(|mut table| table.remove("value"));
-    let is_text = ["prompt", "negative", "sampler", "reading", "model", "dtype", "device"].contains(&key);
+    let is_text = ["prompt", "negative", "sampler", "spacing", "reading", "model", "image", "fit", "dtype", "device"]
+        .contains(&key);
     match literal() {
         Some(value) if !is_text || value.is_array() || value.is_str() => value,
         _ => Value::String(text.into()),
@@ -147,43 +305,78 @@ mod tests {
     use super::*;
 
     fn spec(text: &str) -> Result<Spec> {
+        spec_with(text, &[])
+    }
+
+    fn spec_with(text: &str, overrides: &[&str]) -> Result<Spec> {
         let path = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&path, text).unwrap();
-        Spec::open(path.path(), &[])
+        Spec::open(path.path(), &overrides.iter().map(|set| set.to_string()).collect::<Vec<_>>())
     }
+
+    fn said(text: &str, overrides: &[&str]) -> Vec<String> {
+        let sweep = spec_with(text, overrides).unwrap().expand().unwrap();
+        sweep.points.iter().map(|point| sweep.label(point)).collect()
+    }
+
+    const SMALL: &str = "name='x'\n[fixed]\nprompt='a'\n[vary]\nseed=[1,2]\nguidance=[0.5,4]";
 
     #[test]
     fn expands_with_the_last_field_fastest_and_takes_overrides() {
-        let mut spec = spec("name='x'\n[fixed]\nprompt='a'\n[vary]\nseed=[1,2]\nguidance=[0.5,4]").unwrap();
-        let pairs =
-            |spec: &Spec| spec.cells().unwrap().iter().map(|cell| (cell.seed, cell.guidance)).collect::<Vec<_>>();
-        assert_eq!(pairs(&spec), [(1, 0.5), (1, 4.0), (2, 0.5), (2, 4.0)]);
-        spec.set("seed=7").unwrap();
-        spec.set("prompt=a red circle").unwrap();
-        assert_eq!(pairs(&spec), [(7, 0.5), (7, 4.0)]);
-        assert_eq!(spec.cells().unwrap()[0].prompt, "a red circle");
-        assert_eq!(spec.axes(), ["guidance"]);
-        spec.set("steps=[5, 10]").unwrap();
-        assert_eq!(spec.cells().unwrap().len(), 4);
+        assert_eq!(
+            said(SMALL, &[]),
+            ["seed 1, guidance 0.5", "seed 1, guidance 4", "seed 2, guidance 0.5", "seed 2, guidance 4"]
+        );
+        assert_eq!(said(SMALL, &["seed=7"]), ["guidance 0.5", "guidance 4"]);
+        assert_eq!(said(SMALL, &["seed={ range = [3, 5] }", "guidance=2"]), ["seed 3", "seed 4", "seed 5"]);
+        let cells = spec_with(SMALL, &["prompt=a red circle"]).unwrap().expand().unwrap().points;
+        assert_eq!((cells[0].cell.prompt.as_str(), cells[3].cell.seed), ("a red circle", 2));
+        assert_eq!(cells[1].place, [0, 1]);
     }
 
     #[test]
-    fn a_typo_is_an_error_with_the_near_name_and_the_file() {
-        let error = format!("{:#}", spec("name='x'\n[fixed]\nstpes=3").unwrap_err());
-        assert!(
-            error.contains("fixed") && error.contains("stpes: unknown field") && error.contains("did you mean steps?"),
-            "{error}"
-        );
-        for bad in [
-            "name='../x'",
-            "name='x'\n[vary]\nseed=[]",
-            "name='x'\n[vary]\nseed=3",
-            "name='x'\ncolour=3",
-            "nam='x'",
-            "",
+    fn fields_vary_together_words_are_put_in_and_cells_left_out() {
+        let text = "name='x'\n[fixed]\nprompt='a {size} {colour} circle {{sic}}'\nsize='large'\n[vary]\ncolour=['red','blue']\n[[zip]]\nsteps=[5,10]\nsampler=['lms','pndm']\n[[exclude]]\ncolour='red'\nsteps=10\n[reference]\nsteps=100\nsampler='lms'";
+        let sweep = spec(text).unwrap().expand().unwrap();
+        let cells: Vec<_> = sweep.points.iter().map(|point| (point.cell.prompt.as_str(), point.cell.steps)).collect();
+        let (red, blue) = ("a large red circle {sic}", "a large blue circle {sic}");
+        assert_eq!(cells, [(red, 5), (blue, 5), (blue, 10)]);
+        assert_eq!(sweep.points[2].cell.sampler.as_deref(), Some("pndm"));
+        assert_eq!(sweep.references.len(), 2, "one for each prompt");
+        assert_eq!((sweep.references[0].steps, sweep.references[1].prompt.as_str()), (100, blue));
+        assert_eq!(sweep.axes.iter().map(|axis| axis.name.as_str()).collect::<Vec<_>>(), ["colour", "steps"]);
+    }
+
+    #[test]
+    fn a_typo_is_an_error_with_the_near_name_the_file_and_the_line() {
+        let wrong = |text: &str| format!("{:#}", spec(text).err().expect(text));
+        let error = wrong("name='x'\n[fixed]\nstpes=3");
+        assert!(error.contains(":3: fixed.stpes: unknown field") && error.contains("did you mean steps?"), "{error}");
+        for (text, says) in [
+            ("name='../x'", ":1: name"),
+            ("name='x'\n[vary]\nseed=[]", ":3: vary.seed: an empty list"),
+            ("name='x'\n[vary]\nseed=3", ":3: vary.seed: expected a list"),
+            ("name='x'\n[vary]\nseed=[1,\n'two']", ":4: vary.seed.1: invalid type"),
+            ("name='x'\n[fixed]\nsteps=0", ":3: fixed.steps.0: expected 1 or more"),
+            ("name='x'\n[fixed]\nstrength=0", ":3: fixed.strength"),
+            ("name='x'\n[fixed]\nguidance=nan", ":3: fixed.guidance.0: expected a finite number"),
+            ("name='x'\n[fixed]\nimage='no-such.png'", ":3: fixed.image.0: "),
+            ("name='x'\n[fixed]\nmodel='no-such'", ":3: fixed.model.0: "),
+            ("name='x'\n[fixed]\nsampler='lmx'", ":3: fixed.sampler.0: "),
+            ("name='x'\n[fixed]\nseed=1\n[vary]\nseed=[1,2]", "given twice"),
+            ("name='x'\n[[zip]]\nseed=[1,2]\nsteps=[1,2,3]", ":4: zip.0.steps: 3 values, and seed has 2"),
+            ("name='x'\nmeasure=['adherance']", "did you mean adherence?"),
+            ("name='x'\nfigures=['gird']", "did you mean grid?"),
+            ("name='x'\ncapture=['unet.** | steps']", ":2: capture.0: "),
+            ("name='x'\ncolour=3", "unknown field `colour`"),
+            ("", "missing field `name`"),
         ] {
-            assert!(spec(bad).is_err(), "{bad}");
+            let error = wrong(text);
+            assert!(error.contains(says), "{text}: {error}");
         }
-        assert!(spec("name='x'\n[fixed]\nsteps='many'").unwrap().cells().is_err());
+        let lone = spec("name='x'\n[fixed]\nprompt='a {colour'").unwrap().expand().err().unwrap();
+        assert!(format!("{lone:#}").contains("a lone {"));
+        let idle = spec("name='x'\n[vary]\nseed=[1,2]\n[[exclude]]\nseed=3").unwrap().expand().err().unwrap();
+        assert!(format!("{idle:#}").contains(":4: exclude.0: no cell is like this"), "{idle:#}");
     }
 }

@@ -7,22 +7,22 @@ pub use attention::words;
 pub use health::health;
 
 use crate::description::Description;
+use crate::paths::{Path, geometry, plane};
 use crate::record::tap;
 use crate::scalars::Scalars;
 use crate::store::enlargement;
 use anyhow::{Context, Result};
-use latentrace_measures::{Commitment, KAPPA, Pca, Trajectory, spectrum as power};
+use latentrace_measures::{Commitment, KAPPA, spectrum as power};
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_plot::{
     Axis, Cell, Chart, Colours, Grid, HeatMap, Panels, RgbImage, Series, ValueScale, open_image, overlay, save_png,
     write,
 };
 use latentrace_trace::{Entry, Trace};
-use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::{self, PathBuf};
 
 /// The curves of [`Scalars`]: noise and size, guidance taken apart, the network's calibration, what is decided when.
-pub fn curves(folder: &Path, scalars: &Scalars, description: &Description) -> Result<Vec<PathBuf>> {
+pub fn curves(folder: &path::Path, scalars: &Scalars, description: &Description) -> Result<Vec<PathBuf>> {
     let series = |name: &str, column: &str| {
         let place = scalars.columns.iter().position(|known| known == column).unwrap_or_default();
         Series::new(name, scalars.rows.iter().map(|row| (row[0], row[place])).collect())
@@ -90,7 +90,7 @@ pub fn curves(folder: &Path, scalars: &Scalars, description: &Description) -> Re
 
 /// When each place of the picture was decided: the call from which on its clean estimate stays within a tenth of its
 /// first distance to the result.
-pub fn commitment(folder: &Path, trace: &Trace, description: &Description) -> Result<Vec<PathBuf>> {
+pub fn commitment(folder: &path::Path, trace: &Trace, description: &Description) -> Result<Vec<PathBuf>> {
     let estimates = tensors(trace, trace.of_tap(tap::DENOISED))?;
     let Some(result) = trace.of_tap(tap::LATENTS).next() else { return Ok(Vec::new()) };
     let Some(found) = Commitment::of(&estimates, &trace.tensor(result)?, KAPPA) else { return Ok(Vec::new()) };
@@ -117,7 +117,7 @@ pub fn commitment(folder: &Path, trace: &Trace, description: &Description) -> Re
 }
 
 /// The power of the clean estimate at every spatial frequency and call.
-pub fn spectrum(folder: &Path, trace: &Trace, description: &Description) -> Result<Vec<PathBuf>> {
+pub fn spectrum(folder: &path::Path, trace: &Trace, description: &Description) -> Result<Vec<PathBuf>> {
     let mut made = Vec::new();
     for (stem, tap, what) in
         [("spectrum-denoised", tap::DENOISED, "clean estimate"), ("spectrum-sample", tap::SAMPLE, "sample")]
@@ -142,51 +142,20 @@ pub fn spectrum(folder: &Path, trace: &Trace, description: &Description) -> Resu
 }
 
 /// The samples of one or several runs in the plane of their two largest principal components, and how straight each is.
-pub fn trajectory(folder: &Path, traces: &[Trace]) -> Result<Vec<PathBuf>> {
-    let mut runs: Vec<Vec<Tensor>> = Vec::new();
-    let mut straightness = String::from("run,point,sigma,deviation_from_chord,turning_angle\n");
-    for (number, trace) in traces.iter().enumerate() {
-        let entries: Vec<&Entry> = trace.of_tap(tap::SAMPLE).collect();
-        let mut points = tensors(trace, entries.iter().copied())?;
-        let mut levels: Vec<f64> = entries.iter().map(|entry| entry.sigma).collect();
-        if let Some(end) = trace.of_tap(tap::LATENTS).next() {
-            points.push(trace.tensor(end)?);
-            levels.push(0.0);
-        }
-        if let Some(path) = Trajectory::of(&points, &levels) {
-            for (index, deviation) in path.relative_deviation().iter().enumerate() {
-                let turning = index.checked_sub(1).and_then(|before| path.turning.get(before));
-                let turning = turning.filter(|angle| angle.is_finite()).map_or(String::new(), f64::to_string);
-                let _ = writeln!(straightness, "{number},{index},{},{deviation},{turning}", levels[index]);
-            }
-        }
-        runs.push(points);
-    }
-    let Some(found) = Pca::of(&runs, 2).filter(|found| found.explained.len() == 2) else { return Ok(Vec::new()) };
+pub fn trajectory(folder: &path::Path, traces: &[Trace]) -> Result<Vec<PathBuf>> {
     let name = |trace: &Trace| match Description::of(trace) {
         Ok(Description { cell, .. }) if traces.len() > 1 => {
             format!("“{}”, seed {}, w {}", short(&cell.prompt, 30), cell.seed, cell.guidance)
         }
         _ => trace.folder().file_stem().unwrap_or_default().to_string_lossy().into_owned(),
     };
-    let series = traces.iter().zip(&found.runs).map(|(trace, points)| {
-        Series::new(name(trace), points.iter().map(|point| (point[0], point[1])).collect()).marked()
-    });
-    let axis = |number: usize| {
-        Axis::linear(format!("component {}: {:.1} % of the variance", number + 1, 100.0 * found.explained[number]))
-    };
-    let chart = Chart {
-        title: "the sample on its way, x = x0 + sigma · noise".into(),
-        x: axis(0),
-        y: axis(1),
-        series: series.collect(),
-        equal: false,
-        notes: vec!["a ring is the start, the last mark the end".into()],
-    };
+    let path = |trace: &Trace| Path::of(trace, tap::SAMPLE, name(trace));
+    let paths: Vec<Path> = traces.iter().map(path).collect::<Result<_>>()?;
+    let Some(chart) = plane("the sample on its way, x = x0 + sigma · noise", &paths) else { return Ok(Vec::new()) };
     let mut made = write(folder, "trajectory", &chart)?;
-    let path = folder.join("trajectory-geometry.csv");
-    latentrace_pipeline::nn::replace(&path, straightness.as_bytes())?;
-    made.push(path);
+    let place = folder.join("trajectory-geometry.csv");
+    latentrace_pipeline::nn::replace(&place, geometry(&paths).as_bytes())?;
+    made.push(place);
     Ok(made)
 }
 
@@ -201,7 +170,7 @@ fn tensors<'a>(trace: &Trace, entries: impl Iterator<Item = &'a Entry>) -> Resul
     entries.map(|entry| Ok(trace.tensor(entry)?)).collect()
 }
 
-fn grid(folder: &Path, name: &str, title: &str, cells: Vec<Cell>, columns: usize) -> Result<PathBuf> {
+fn grid(folder: &path::Path, name: &str, title: &str, cells: Vec<Cell>, columns: usize) -> Result<PathBuf> {
     let images: Vec<RgbImage> = cells.iter().take(1).map(|cell| cell.image.clone()).collect();
     let scale = if cells.len() > 2 { enlargement(&images) } else { 2 * enlargement(&images) };
     let grid = Grid { title: Some(title.into()), columns, scale, cells, ..Grid::default() };

@@ -1,0 +1,126 @@
+//! Which rows of the network several images need, where some of them still have the same sample.
+
+use crate::{Picture, Request, Start};
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// An image of a batch, as far as sharing goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Arm<'a> {
+    pub(crate) request: &'a Request,
+    /// The negative prompt and the prompt, as places in the list of texts.
+    pub(crate) texts: [usize; 2],
+}
+
+/// Images with the same number have the same sample. They begin so when their seed and start are the same, and stay so as
+/// long as text and weight are.
+#[derive(Clone, Debug)]
+pub(crate) struct Sharing {
+    classes: Vec<usize>,
+}
+
+/// What a call needs.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Needed {
+    /// The rows of the network, each once.
+    pub(crate) rows: Vec<NeededRow>,
+    /// For each image, its rows.
+    pub(crate) images: Vec<Halves>,
+}
+
+/// One row: the sample of an image, and a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct NeededRow {
+    pub(crate) image: usize,
+    pub(crate) text: usize,
+}
+
+/// Which rows an image's outputs are; a weight of 1 needs no unconditional one, and a weight of 0 no conditional one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Halves {
+    pub(crate) unconditional: Option<usize>,
+    pub(crate) conditional: Option<usize>,
+}
+
+impl Sharing {
+    /// Images that begin alike where their keys are equal.
+    pub(crate) fn new<K: Eq + Hash>(starts: impl IntoIterator<Item = K>) -> Sharing {
+        Sharing { classes: number(starts) }
+    }
+
+    /// What the next call needs, at a noise level; after it, images that were guided alike still have the same sample.
+    pub(crate) fn call(&mut self, arms: &[Arm], sigma: f64) -> Needed {
+        let mut rows = Vec::new();
+        let mut places = HashMap::new();
+        let first: Vec<usize> = (0..arms.len())
+            .map(|image| self.classes.iter().position(|class| *class == self.classes[image]).unwrap_or(image))
+            .collect();
+        let mut row = |image: usize, text: usize| {
+            let row = NeededRow { image: first[image], text };
+            *places.entry(row).or_insert_with(|| {
+                rows.push(row);
+                rows.len() - 1
+            })
+        };
+        let mut images = Vec::new();
+        let mut guided = Vec::new();
+        for (image, arm) in arms.iter().enumerate() {
+            let weight = arm.request.guidance.at(sigma);
+            let [negative, prompt] = arm.texts;
+            let halves = Halves {
+                unconditional: (weight != 1.0).then(|| row(image, negative)),
+                conditional: (weight != 0.0).then(|| row(image, prompt)),
+            };
+            images.push(halves);
+            guided.push((self.classes[image], halves.unconditional, halves.conditional, weight.to_bits()));
+        }
+        self.classes = number(guided);
+        Needed { rows, images }
+    }
+}
+
+/// A number for each item, equal where the items are.
+fn number<K: Eq + Hash>(items: impl IntoIterator<Item = K>) -> Vec<usize> {
+    let mut known = HashMap::new();
+    items
+        .into_iter()
+        .map(|item| {
+            let next = known.len();
+            *known.entry(item).or_insert(next)
+        })
+        .collect()
+}
+
+/// What makes two images of one plan begin alike.
+pub(crate) fn start_key<'a>(request: &Request, start: &'a Start) -> (u64, Option<&'a Picture>) {
+    let picture = if let Start::Picture { picture, .. } = start { Some(picture) } else { None };
+    (request.seed, picture)
+}
+
+/// Every text once, and each image's negative prompt and prompt as places among them.
+pub(crate) fn texts<'a>(images: &[(&'a Request, &Start)]) -> (Vec<&'a str>, Vec<[usize; 2]>) {
+    let all: Vec<&str> =
+        images.iter().flat_map(|(request, _)| [request.negative.as_str(), request.prompt.as_str()]).collect();
+    let places = number(&all);
+    let mut texts: Vec<&str> = Vec::new();
+    for (text, place) in all.iter().zip(&places) {
+        if *place == texts.len() {
+            texts.push(text);
+        }
+    }
+    (texts, places.chunks(2).map(|pair| [pair[0], pair[1]]).collect())
+}
+
+/// How many rows the network computes for images of one plan that are run together: a row is one sample with one text.
+/// Known before anything is run.
+///
+/// # Errors
+/// The scheduler cannot sample the steps asked for.
+pub fn evaluations(images: &[(&Request, &Start)]) -> crate::Result<usize> {
+    let Some((request, start)) = images.first() else { return Ok(0) };
+    let plan = start.plan(request)?;
+    let (_, places) = texts(images);
+    let arms: Vec<Arm> = images.iter().zip(places).map(|((request, _), texts)| Arm { request, texts }).collect();
+    let mut sharing = Sharing::new(images.iter().map(|(request, start)| start_key(request, start)));
+    Ok(plan.steps().iter().map(|step| sharing.call(&arms, step.level.sigma).rows.len()).sum())
+}

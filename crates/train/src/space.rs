@@ -1,0 +1,175 @@
+//! What a denoiser denoises: the latents of a VAE, or the pixels themselves.
+
+use crate::Pictures;
+use crate::checkpoint::UNET;
+use crate::error::Result;
+use latentrace_nn::tch::{Device, Kind, Tensor, no_grad};
+use latentrace_nn::{Config, Pass, Weights};
+use latentrace_shapes::Picture;
+use latentrace_unet::{Unet, UnetConfig};
+use latentrace_vae::{Vae, VaeConfig};
+use serde_json::{Value, json};
+use std::sync::LazyLock;
+
+/// Where a denoiser lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Space {
+    /// The latents of the bundled VAE, an eighth of the picture's height and width.
+    Latents,
+    /// The picture itself, in -1..1.
+    Pixels,
+}
+
+/// `unet/config.json` of the denoiser of pixels. It has as many numbers to train as the one of latents, within 2 %.
+///
+/// Attention, to the text and to the other places of the map, is only where the map has at most 16x16 places: over the
+/// 4096 of a 64x64 map it would cost more than all the rest, and nobody builds that. Hence two more levels than the
+/// UNet of latents, which leave the coarsest map at the same 8x8 that latents begin with, and narrow fine levels, as they
+/// pay for each channel 64 times. Widths and depth are what is left to make the counts agree.
+static PIXEL_UNET: LazyLock<Value> = LazyLock::new(|| {
+    let mut config = UNET.clone();
+    config["block_out_channels"] = json!([32, 48, 64, 80]);
+    config["attention_head_dim"] = json!([2, 3, 4, 5]);
+    config["down_block_types"] = json!(["DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"]);
+    config["up_block_types"] = json!(["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"]);
+    config["in_channels"] = json!(3);
+    config["out_channels"] = json!(3);
+    config["sample_size"] = json!(Picture::SIDE);
+    config
+});
+
+impl Space {
+    /// Both, in the order of every table.
+    pub const BOTH: [Space; 2] = [Space::Latents, Space::Pixels];
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Space::Latents => "latents",
+            Space::Pixels => "pixels",
+        }
+    }
+
+    /// The denoiser's configuration.
+    ///
+    /// # Errors
+    /// None that a test does not find: the configuration is this crate's own.
+    pub fn unet(self) -> Result<UnetConfig> {
+        let config = match self {
+            Space::Latents => &UNET,
+            Space::Pixels => &PIXEL_UNET,
+        };
+        Ok(UnetConfig::read(&Config::parse("unet/config.json", &config.to_string())?)?)
+    }
+
+    /// The axes of one sample: channels, height, width.
+    ///
+    /// # Errors
+    /// As [`Space::unet`].
+    pub fn shape(self) -> Result<[i64; 3]> {
+        let config = self.unet()?;
+        Ok([config.in_channels, config.sample_size, config.sample_size])
+    }
+
+    /// How many numbers of the denoiser are trained.
+    ///
+    /// # Errors
+    /// As [`Space::unet`].
+    pub fn parameters(self) -> Result<usize> {
+        let (weights, variables) = Weights::trainable("unet", 0, Device::Cpu);
+        Unet::load(&weights, &self.unet()?)?;
+        Ok(variables.count())
+    }
+}
+
+/// How many numbers a VAE's decoder has: what a sample of latents passes once to become a picture.
+///
+/// # Errors
+/// The configuration makes no VAE.
+pub fn decoder_parameters(config: &VaeConfig) -> Result<usize> {
+    let (weights, variables) = Weights::trainable("vae", 0, Device::Cpu);
+    Vae::load(&weights, config)?;
+    let decodes = |name: &str| name.starts_with("decoder.") || name.starts_with("post_quant_conv.");
+    Ok(variables.named().iter().filter(|(name, _)| decodes(name)).map(|(_, tensor)| tensor.numel()).sum())
+}
+
+/// The clean samples of every picture.
+pub struct Clean<'a> {
+    pub(crate) pictures: &'a Pictures,
+    /// `[pictures, 4, 8, 8]`; without them the pixels are the samples.
+    latents: Option<Tensor>,
+    device: Device,
+}
+
+impl<'a> Clean<'a> {
+    /// The pixels.
+    pub fn pixels(pictures: &'a Pictures, device: Device) -> Clean<'a> {
+        Clean { pictures, latents: None, device }
+    }
+
+    /// The latents that `vae` gives, times `scale`: all of them at once, for the VAE does not change any more.
+    pub fn latents(pictures: &'a Pictures, vae: &Vae, scale: f64, device: Device) -> Clean<'a> {
+        Clean { pictures, latents: Some(encode(pictures, vae, device) * scale), device }
+    }
+
+    /// The latents brought to unit variance, and the number that they were multiplied by.
+    pub(crate) fn normalised(pictures: &'a Pictures, vae: &Vae, device: Device) -> (Clean<'a>, f64) {
+        let latents = encode(pictures, vae, device);
+        let scale = 1.0 / latents.std(false).double_value(&[]);
+        (Clean { pictures, latents: Some(latents * scale), device }, scale)
+    }
+
+    /// Where the samples live.
+    pub fn space(&self) -> Space {
+        if self.latents.is_some() { Space::Latents } else { Space::Pixels }
+    }
+
+    /// The samples of these numbers, `[batch, channels, height, width]`.
+    pub(crate) fn batch(&self, numbers: &Tensor) -> Tensor {
+        match &self.latents {
+            Some(latents) => latents.index_select(0, &numbers.to_device(self.device)),
+            None => self.pictures.batch(numbers, self.device),
+        }
+    }
+
+    pub(crate) fn device(&self) -> Device {
+        self.device
+    }
+}
+
+/// The latents of every picture: the means, for the spread around them is small.
+fn encode(pictures: &Pictures, vae: &Vae, device: Device) -> Tensor {
+    let count = pictures.scenes.len() as i64;
+    no_grad(|| {
+        let chunks: Vec<Tensor> = (0..count)
+            .step_by(64)
+            .map(|from| {
+                let numbers = Tensor::arange_start(from, (from + 64).min(count), (Kind::Int64, Device::Cpu));
+                vae.encode(&mut Pass::silent(), &pictures.batch(&numbers, device)).mean
+            })
+            .collect();
+        Tensor::cat(&chunks, 0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_denoisers_have_the_same_number_of_parameters_within_two_per_cent() {
+        let [latents, pixels] = Space::BOTH.map(|space| space.parameters().unwrap() as f64);
+        let apart = (pixels - latents).abs() / latents;
+        assert!(apart < 0.02, "{latents} and {pixels}, {:.2} % apart", 100.0 * apart);
+    }
+
+    #[test]
+    fn the_denoiser_of_pixels_attends_only_where_the_map_has_at_most_16_by_16_places() {
+        let config = Space::Pixels.unet().unwrap();
+        for (level, attends) in config.down_attends.iter().enumerate() {
+            assert_eq!(*attends, config.sample_size >> level <= 16, "level {level}");
+        }
+        assert!(config.down_attends.iter().eq(config.up_attends.iter().rev()));
+    }
+}

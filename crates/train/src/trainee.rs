@@ -1,0 +1,190 @@
+//! A UNet in training under a frozen text encoder, a step at a time.
+
+use crate::batches::Batches;
+use crate::error::{Error, Result};
+use crate::optimizer::Optimizer;
+use crate::{Clean, Phase, Space};
+use latentrace_nn::tch::no_grad;
+use latentrace_nn::{Pass, Weights};
+use latentrace_schedulers::Config;
+use latentrace_text::{TextEncoder, Tokenizer};
+use latentrace_unet::Unet;
+use std::path::Path;
+
+/// A UNet in training from random weights, a step at a time, so that two can take turns on one machine. Step `k` depends
+/// on the seed and `k` alone, in whatever slices the steps are made.
+pub struct Trainee<'a> {
+    unet: Unet,
+    frozen: Frozen<'a>,
+    batches: Batches<'a>,
+    optimizer: Optimizer,
+    phase: Phase,
+    seed: u64,
+    space: Space,
+}
+
+/// What a trainee takes from a model and leaves as it is.
+#[derive(Clone, Copy)]
+pub struct Frozen<'a> {
+    /// Captions to tokens.
+    pub tokenizer: &'a Tokenizer,
+    /// Tokens to text features.
+    pub text_encoder: &'a TextEncoder,
+    /// The noise schedule.
+    pub scheduler: &'a Config,
+}
+
+impl<'a> Trainee<'a> {
+    /// The denoiser of the samples' space with random weights of `seed`.
+    ///
+    /// # Errors
+    /// As [`Space::unet`].
+    pub fn new(clean: &'a Clean<'a>, frozen: Frozen<'a>, phase: Phase, seed: u64) -> Result<Trainee<'a>> {
+        let space = clean.space();
+        let (weights, variables) = Weights::trainable("unet", seed, clean.device());
+        Ok(Trainee {
+            unet: Unet::load(&weights, &space.unet()?)?,
+            frozen,
+            batches: Batches::new(clean, frozen.tokenizer, frozen.scheduler),
+            optimizer: Optimizer::new(&[("unet", &variables)]),
+            phase,
+            seed,
+            space,
+        })
+    }
+
+    /// Makes one step and gives the loss before it.
+    ///
+    /// # Errors
+    /// The loss is not a number any more.
+    pub fn step(&mut self) -> Result<f64> {
+        let step = self.optimizer.step;
+        let batch = self.batches.batch(self.seed, step, self.phase.batch)?;
+        let text = no_grad(|| self.frozen.text_encoder.forward(&mut Pass::silent(), &batch.ids));
+        let loss = batch.loss(&self.unet, &text);
+        self.optimizer.descend(&loss, &self.phase);
+        let loss = loss.double_value(&[]);
+        if !loss.is_finite() {
+            return Err(Error::Diverged { phase: self.space.name(), step, loss });
+        }
+        Ok(loss)
+    }
+
+    /// Steps made.
+    pub fn steps(&self) -> u64 {
+        self.optimizer.step
+    }
+
+    /// Writes the whole state, whole or not at all.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        self.optimizer.save(path)
+    }
+
+    /// Goes on from a state that was saved, if there is one.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is of another network.
+    pub fn resume(&mut self, path: &Path) -> Result<()> {
+        self.optimizer.resume(path)
+    }
+
+    /// The network as it is, for a look in the middle of the training.
+    pub fn unet(&self) -> &Unet {
+        &self.unet
+    }
+
+    /// The trained network: the moving average of the weights.
+    pub fn finish(mut self) -> Unet {
+        self.optimizer.settle();
+        self.unet
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{SCHEDULER, VAE, text_config};
+    use crate::{Pictures, Vocabulary};
+    use latentrace_nn::Config as Json;
+    use latentrace_nn::tch::{Device, Kind, Tensor};
+    use latentrace_text::TextConfig;
+    use latentrace_vae::{Vae, VaeConfig};
+
+    /// Random frozen networks, and the pictures.
+    struct World {
+        pictures: Pictures,
+        vae: Vae,
+        tokenizer: Tokenizer,
+        text_encoder: TextEncoder,
+        scheduler: Config,
+    }
+
+    impl World {
+        fn new() -> World {
+            let folder = tempfile::tempdir().unwrap();
+            let vocabulary = Vocabulary::learn(1, 300).unwrap();
+            let weights = |part: &str| Weights::random(part, 3, Kind::Float, Device::Cpu);
+            let vae = VaeConfig::read(&Json::parse("vae", &VAE.to_string()).unwrap()).unwrap();
+            let text = Json::parse("text", &text_config(vocabulary.len()).to_string()).unwrap();
+            World {
+                pictures: Pictures::draw(7, 6),
+                vae: Vae::load(&weights("vae"), &vae).unwrap(),
+                tokenizer: vocabulary.tokenizer(folder.path()).unwrap(),
+                text_encoder: TextEncoder::load(&weights("text"), &TextConfig::read(&text).unwrap()).unwrap(),
+                scheduler: Config::from_json(&SCHEDULER.to_string()).unwrap(),
+            }
+        }
+
+        fn clean(&self, space: Space) -> Clean<'_> {
+            match space {
+                Space::Latents => Clean::latents(&self.pictures, &self.vae, 0.5, Device::Cpu),
+                Space::Pixels => Clean::pixels(&self.pictures, Device::Cpu),
+            }
+        }
+
+        fn trainee<'a>(&'a self, clean: &'a Clean<'a>, seed: u64) -> Trainee<'a> {
+            let World { tokenizer, text_encoder, scheduler, .. } = self;
+            Trainee::new(clean, Frozen { tokenizer, text_encoder, scheduler }, Phase::endless(2, 1e-3), seed).unwrap()
+        }
+    }
+
+    #[test]
+    fn three_steps_in_either_space_are_finite_and_decided_by_the_seed() {
+        let world = World::new();
+        for space in Space::BOTH {
+            let clean = world.clean(space);
+            assert_eq!(clean.space(), space);
+            let run = |seed| {
+                let mut trainee = world.trainee(&clean, seed);
+                let losses: Vec<f64> = (0..3).map(|_| trainee.step().unwrap()).collect();
+                (losses, trainee.steps())
+            };
+            let (first, again, other) = (run(5), run(5), run(6));
+            assert!(first.0.iter().all(|loss| *loss > 0.0) && first.1 == 3, "{first:?}");
+            assert_eq!(first, again, "{}", space.name());
+            assert_ne!(first, other, "{}", space.name());
+        }
+    }
+
+    #[test]
+    fn a_state_goes_on_as_if_never_stopped_and_the_trained_network_is_the_average() {
+        let world = World::new();
+        let (clean, path) = (world.clean(Space::Latents), tempfile::NamedTempFile::new().unwrap().into_temp_path());
+        let mut whole = world.trainee(&clean, 5);
+        whole.step().unwrap();
+        whole.save(&path).unwrap();
+        let mut resumed = world.trainee(&clean, 6);
+        resumed.resume(&path).unwrap();
+        resumed.seed = 5;
+        assert_eq!((resumed.steps(), resumed.step().unwrap()), (1, whole.step().unwrap()));
+        let text = Tensor::zeros([1, 4, 96], (Kind::Float, Device::Cpu));
+        let (x, t) = (Tensor::ones([1, 4, 8, 8], (Kind::Float, Device::Cpu)), Tensor::from_slice(&[9f32]));
+        let look = |unet: &Unet| no_grad(|| unet.forward(&mut Pass::silent(), &x, &t, &text));
+        let before = look(whole.unet());
+        let (one, other) = (look(&whole.finish()), look(&resumed.finish()));
+        assert!(one.equal(&other) && !one.equal(&before));
+    }
+}

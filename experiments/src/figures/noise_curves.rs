@@ -1,0 +1,280 @@
+//! How much noise there is: in training, at the sampler's levels, and in the samples that were recorded.
+
+use super::{Done, Finished};
+use crate::description::Description;
+use crate::measure::axes;
+use crate::record::tap;
+use crate::store::trace_of;
+use anyhow::{Context, Result};
+use latentrace_measures::Moments;
+use latentrace_pipeline::schedulers::{Class, Config, Schedule};
+use latentrace_plot::{Axis, Chart, Panels, Series, write};
+use latentrace_trace::{Entry, Trace};
+use std::path::PathBuf;
+
+const KINDS: [&str; 5] = ["scaled_linear", "linear", "squaredcos_cap_v2", "sigmoid", "laplace"];
+const SPACINGS: [&str; 3] = ["leading", "linspace", "trailing"];
+const SIGMAS: [&str; 3] = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"];
+
+/// Writes `noise-curves`, the training schedules that a checkpoint could have been trained on; `noise-levels`, where each
+/// sampler and spacing has its levels at the cells' number of steps; and `noise-measured`, the recorded samples against
+/// `E|x|²/n = |x₀|²/n + sigma²`.
+pub fn noise_curves(finished: &Finished) -> Result<Vec<PathBuf>> {
+    let Some(first) = finished.cells.first() else { return Ok(Vec::new()) };
+    let config = Description::of(&Trace::open(&trace_of(&first.folder))?)?.request()?.scheduler;
+    let mut made = write(finished.root, "noise-curves", &training(&config)?)?;
+    made.extend(write(finished.root, "noise-levels", &levels(finished, &config)?)?);
+    made.extend(write(finished.root, "noise-measured", &measured(finished)?)?);
+    Ok(made)
+}
+
+/// β, sigma, the signal-to-noise ratio and its logarithm, for each kind of schedule.
+fn training(config: &Config) -> Result<Panels> {
+    let own = config.values().find(|(name, ..)| *name == "beta_schedule").map(|(_, value, _)| value);
+    let as_ddpm = config.with_class(Class::Ddpm.name()).context("noise-curves")?;
+    let (mut schedules, mut notes) = (Vec::new(), Vec::new());
+    for kind in KINDS {
+        let is_own = own.as_ref().and_then(|own| own.as_str()) == Some(kind);
+        let name = if is_own { format!("{kind} (this checkpoint)") } else { kind.to_string() };
+        match as_ddpm.with("beta_schedule", kind) {
+            Ok(other) => schedules.push((name, is_own, other.schedule().clone())),
+            Err(error) => notes.push(format!("{kind}: {error}")),
+        }
+    }
+    let chart = |title: &str, y: Axis, of: &dyn Fn(&Schedule) -> Vec<f64>| Chart {
+        title: title.into(),
+        x: Axis::linear("training time t"),
+        y,
+        series: schedules.iter().map(|(name, is_own, schedule)| curve(name, *is_own, of(schedule))).collect(),
+        ..Chart::default()
+    };
+    let mut charts = vec![
+        chart("variance added, β", Axis::log("β"), &|schedule| schedule.betas().to_vec()),
+        chart("noise level", Axis::log("sigma"), &|schedule| schedule.sigmas().to_vec()),
+        chart("signal-to-noise ratio", Axis::log("SNR = 1 / sigma²"), &|schedule| {
+            schedule.sigmas().iter().map(|sigma| sigma.powi(-2)).collect()
+        }),
+        chart("log signal-to-noise ratio", Axis::linear("ln SNR"), &|schedule| {
+            schedule.sigmas().iter().map(|sigma| -2.0 * sigma.ln()).collect()
+        }),
+    ];
+    let end = |key: &str| as_ddpm.values().find(|(name, ..)| *name == key).map(|(_, value, _)| value.to_string());
+    let ends = (end("beta_start").unwrap_or_default(), end("beta_end").unwrap_or_default());
+    notes.push(format!("all but cosine and laplace from β {} to {}, as the checkpoint has it", ends.0, ends.1));
+    charts[0].notes = notes;
+    Ok(Panels { title: "training schedules".into(), charts, columns: 2 })
+}
+
+fn curve(name: &str, is_own: bool, values: Vec<f64>) -> Series {
+    let points = values.into_iter().enumerate().map(|(t, value)| (t as f64, value)).collect();
+    let series = Series::new(name, points);
+    if is_own { series } else { series.dashed() }
+}
+
+/// A row of dots for each way to lay the levels, those of several samplers together where they are the same.
+fn levels(finished: &Finished, config: &Config) -> Result<Chart> {
+    let steps = finished.cells.iter().map(|done| done.cell.steps).max().unwrap_or(1);
+    let used: Vec<(Class, String)> = finished.cells.iter().map(used).collect::<Result<_>>()?;
+    let mut rows: Vec<Row> = Vec::new();
+    for class in Class::ALL {
+        let of_class = config.with_class(class.name())?;
+        for spacing in SPACINGS {
+            let Ok(levels) = of_class.with("timestep_spacing", spacing).and_then(|spaced| spaced.levels(steps)) else {
+                continue;
+            };
+            add(
+                &mut rows,
+                spacing,
+                class.name(),
+                used.contains(&(class, spacing.into())),
+                levels.iter().map(|level| level.sigma),
+            );
+        }
+        for sigmas in SIGMAS.iter().filter(|_| class == Class::Lms) {
+            let Ok(levels) = of_class.with(sigmas, true).and_then(|spread| spread.levels(steps)) else { continue };
+            let name = sigmas.trim_start_matches("use_").trim_end_matches("_sigmas");
+            add(
+                &mut rows,
+                name,
+                class.name(),
+                used.contains(&(class, (*sigmas).into())),
+                levels.iter().map(|level| level.sigma),
+            );
+        }
+    }
+    let names = rows
+        .iter()
+        .rev()
+        .map(|row| format!("{}: {}{}", row.spacing, row.classes.join(", "), if row.is_used { " (here)" } else { "" }));
+    let series =
+        rows.iter().rev().enumerate().map(|(place, row)| {
+            Series::new("", row.sigmas.iter().map(|sigma| (*sigma, place as f64)).collect()).marked()
+        });
+    Ok(Chart {
+        title: format!("where {steps} steps have their noise levels"),
+        x: Axis::log("sigma").reversed(),
+        y: Axis::names("", names),
+        series: series.collect(),
+        notes: vec![
+            "A ring is the first level; every row ends at sigma 0, which is not on this axis.".into(),
+            "In double precision, without the fourth-order start of PNDM; “here” is what the cells use.".into(),
+        ],
+        ..Chart::default()
+    })
+}
+
+/// One way to lay the levels.
+struct Row {
+    spacing: String,
+    classes: Vec<&'static str>,
+    is_used: bool,
+    sigmas: Vec<f64>,
+}
+
+fn add(rows: &mut Vec<Row>, spacing: &str, class: &'static str, is_used: bool, sigmas: impl Iterator<Item = f64>) {
+    let sigmas: Vec<f64> = sigmas.filter(|sigma| *sigma > 0.0).collect();
+    match rows.iter_mut().find(|row| row.spacing == spacing && row.sigmas == sigmas) {
+        Some(row) => {
+            row.classes.push(class);
+            row.is_used |= is_used;
+        }
+        None => rows.push(Row { spacing: spacing.into(), classes: vec![class], is_used, sigmas }),
+    }
+}
+
+/// The sampler and spacing of a cell.
+fn used(done: &Done) -> Result<(Class, String)> {
+    let config = Description::of(&Trace::open(&trace_of(&done.folder))?)?.request()?.scheduler;
+    let values: Vec<_> = config.values().collect();
+    let spread = values.iter().find(|(name, value, _)| SIGMAS.contains(name) && value.as_bool() == Some(true));
+    let spacing = values.iter().find(|(name, ..)| *name == "timestep_spacing").and_then(|(_, value, _)| value.as_str());
+    Ok((config.class(), spread.map_or_else(|| spacing.unwrap_or_default().into(), |(name, ..)| name.to_string())))
+}
+
+/// The mean square of the recorded samples over what theory says, a curve for each setting, mean over its seeds.
+fn measured(finished: &Finished) -> Result<Chart> {
+    let cells: Vec<_> = finished.cells.iter().map(|done| &done.cell).collect();
+    let mut fields = axes(&cells);
+    fields.retain(|field| *field != "seed" && *field != "prompt");
+    let mut groups: Vec<(String, Vec<Curve>)> = Vec::new();
+    let mut elements = 0;
+    for done in finished.cells {
+        let Some((ratios, count)) = ratios(&Trace::open(&trace_of(&done.folder))?)? else { continue };
+        elements = count;
+        let name: Vec<String> = fields.iter().map(|field| format!("{field} {}", done.cell.value(field))).collect();
+        let name = name.join(", ");
+        match groups.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, runs)) => runs.push(ratios),
+            None => groups.push((name, vec![ratios])),
+        }
+    }
+    let runs = groups.iter().map(|(_, runs)| runs.len()).max().unwrap_or(0);
+    let shown = groups.len().min(MOST_CURVES);
+    let mut series: Vec<Series> =
+        groups.iter().take(shown).map(|(name, runs)| Series::new(name.clone(), mean(runs))).collect();
+    let ends = series
+        .iter()
+        .flat_map(|series| &series.points)
+        .fold((f64::INFINITY, 0.0f64), |(a, b), (x, _)| (a.min(*x), b.max(*x)));
+    let scatter = 2.0 * (2.0 / (elements.max(1) * runs.max(1)) as f64).sqrt();
+    let line = |name: &str, y| Series::new(name, vec![(ends.0, y), (ends.1, y)]).dashed();
+    series.extend([
+        line("theory", 1.0),
+        line("theory + 2 deviations", 1.0 + scatter),
+        line("theory − 2 deviations", 1.0 - scatter),
+    ]);
+    let mut notes = vec![
+        "Theory: |x|²/n = |x0|²/n + sigma², with the final latents as x0 and noise that does not depend on them."
+            .into(),
+        format!(
+            "{runs} run{} a curve; {elements} normal numbers a run: ±{:.0} % in two standard deviations.",
+            plural(runs),
+            100.0 * scatter
+        ),
+    ];
+    if shown < groups.len() {
+        notes.push(format!("the first {shown} of {} settings", groups.len()));
+    }
+    Ok(Chart {
+        title: "the samples' mean square, measured / theory".into(),
+        x: Axis::log("sigma").reversed(),
+        y: Axis::linear("ratio"),
+        series,
+        notes,
+        ..Chart::default()
+    })
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// A ratio at each sigma.
+type Curve = Vec<(f64, f64)>;
+
+/// More curves than these cannot be told apart.
+const MOST_CURVES: usize = 9;
+
+/// `(sigma, measured / theory)` of every call, and how many elements a sample has; `None` for a run without an end.
+fn ratios(trace: &Trace) -> Result<Option<(Curve, usize)>> {
+    let Some(end) = trace.of_tap(tap::LATENTS).next() else { return Ok(None) };
+    let clean = trace.tensor(end)?;
+    let square = Moments::of(&clean).rms.powi(2);
+    let ratio = |entry: &Entry| -> Result<(f64, f64)> {
+        let theory = square + entry.sigma * entry.sigma;
+        Ok((entry.sigma, Moments::of(&trace.tensor(entry)?).rms.powi(2) / theory))
+    };
+    Ok(Some((trace.of_tap(tap::SAMPLE).map(ratio).collect::<Result<_>>()?, clean.numel())))
+}
+
+/// The mean of curves with the same x, point by point.
+fn mean(runs: &[Curve]) -> Curve {
+    let length = runs.iter().map(Vec::len).min().unwrap_or(0);
+    let at = |place: usize| (runs[0][place].0, runs.iter().map(|run| run[place].1).sum::<f64>() / runs.len() as f64);
+    (0..length).map(at).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        let text =
+            r#"{"_class_name":"PNDMScheduler","beta_schedule":"scaled_linear","beta_start":0.00085,"beta_end":0.012}"#;
+        Config::from_json(text).unwrap()
+    }
+
+    #[test]
+    fn every_schedule_is_a_curve_of_its_own_and_the_checkpoints_is_marked() {
+        let panels = training(&config()).unwrap();
+        let names: Vec<&str> = panels.charts[0].series.iter().map(|series| series.name.as_str()).collect();
+        assert_eq!(names[0], "scaled_linear (this checkpoint)");
+        assert_eq!(names.len() + panels.charts[0].notes.len() - 1, KINDS.len(), "a curve, or a reason: {names:?}");
+        // Stable Diffusion's own: β from 0.00085 to 0.012, and sigma up to 14.6146.
+        let own = |chart: usize| &panels.charts[chart].series[0].points;
+        assert!((own(0)[0].1 - 0.00085).abs() < 1e-12 && (own(0)[999].1 - 0.012).abs() < 1e-12);
+        assert!((own(1)[999].1 - 14.6146).abs() < 1e-3);
+        assert!(own(2).iter().zip(own(3)).all(|(snr, log)| (snr.1.ln() - log.1).abs() < 1e-9));
+    }
+
+    #[test]
+    fn samplers_with_the_same_levels_share_a_row() {
+        let mut rows = Vec::new();
+        add(&mut rows, "leading", "ddpm", false, [2.0, 1.0, 0.0].into_iter());
+        add(&mut rows, "leading", "pndm", true, [2.0, 1.0, 0.0].into_iter());
+        add(&mut rows, "leading", "lms", false, [2.0, 1.5, 0.0].into_iter());
+        add(&mut rows, "trailing", "lms", false, [2.0, 1.0, 0.0].into_iter());
+        assert_eq!(rows.len(), 3);
+        assert_eq!(
+            (rows[0].classes.as_slice(), rows[0].is_used, rows[0].sigmas.len()),
+            (["ddpm", "pndm"].as_slice(), true, 2)
+        );
+    }
+
+    #[test]
+    fn curves_are_averaged_point_by_point() {
+        let runs = [vec![(2.0, 1.0), (1.0, 3.0)], vec![(2.0, 3.0), (1.0, 5.0), (0.5, 9.0)]];
+        assert_eq!(mean(&runs), [(2.0, 2.0), (1.0, 4.0)]);
+        assert!(mean(&[]).is_empty());
+    }
+}

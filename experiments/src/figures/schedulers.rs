@@ -1,0 +1,312 @@
+//! How near each sampler comes to the solution for its work.
+
+use super::trajectory::{short, spread};
+use super::{Done, Finished};
+use crate::cell::Cell;
+use crate::description::Description;
+use crate::measure::axes;
+use crate::models::Loaded;
+use crate::record::{pixels, tap};
+use crate::store::{enlargement, trace_of};
+use anyhow::{Context, Result, ensure};
+use latentrace_measures::{Estimate, relative_l2};
+use latentrace_pipeline::nn::Pass;
+use latentrace_pipeline::nn::tch::Tensor;
+use latentrace_pipeline::schedulers::Class;
+use latentrace_plot::{Axis, Cell as Picture, Chart, Grid, Panels, RgbImage, Series, save_png, write};
+use latentrace_trace::{Entry, Trace};
+use std::path::PathBuf;
+
+/// Columns of the pictures at equal noise.
+const COLUMNS: usize = 7;
+
+/// Writes `compare-schedulers`, the error `‖x − x_ref‖ / ‖x_ref‖` of the final latents against network calls and against
+/// time, and `compare-schedulers-sigma.png`, the clean estimates of every sampler at equal noise.
+///
+/// A cell's reference is that of `references` with its prompt, negative prompt, seed, guidance, model and size: a fine
+/// solution of the ordinary differential equation that the samplers solve.
+pub fn schedulers(finished: &Finished, loaded: &mut Loaded) -> Result<Vec<PathBuf>> {
+    let results = results(finished, finished.references)?;
+    let mut made = write(finished.root, "compare-schedulers", &panels(finished, &results))?;
+    made.extend(at_equal_sigma(finished, loaded)?);
+    Ok(made)
+}
+
+/// A cell against its reference.
+struct Outcome {
+    /// The sampler, and what else varies but steps, seeds and prompts.
+    name: String,
+    is_random: bool,
+    steps: usize,
+    calls: f64,
+    seconds: f64,
+    error: f64,
+}
+
+fn results(finished: &Finished, references: &[Done]) -> Result<Vec<Outcome>> {
+    let ends = references.iter().map(latents).collect::<Result<Vec<Tensor>>>()?;
+    let mut outcomes = Vec::new();
+    for done in finished.cells {
+        let Some(place) = references.iter().position(|other| is_same_problem(&other.cell, &done.cell)) else {
+            continue;
+        };
+        let (calls, seconds) = work(done)?;
+        let name = name(finished, done);
+        let is_random = is_random(done)?;
+        let error = relative_l2(&latents(done)?, &ends[place]);
+        outcomes.push(Outcome { name, is_random, steps: done.cell.steps, calls, seconds, error });
+    }
+    ensure!(
+        !outcomes.is_empty(),
+        "{}: no reference has the prompt, seed and guidance of a cell, so there is no error to show\nhint: finish a fine cell with the same first",
+        finished.root.display()
+    );
+    Ok(outcomes)
+}
+
+/// Whether two cells ask for the same picture, whatever sampler looks for it.
+fn is_same_problem(a: &Cell, b: &Cell) -> bool {
+    let plain = |cell: &Cell| Cell { sampler: None, steps: 0, reading: a.reading, ..cell.clone() };
+    plain(a) == plain(b)
+}
+
+fn name(finished: &Finished, done: &Done) -> String {
+    let mut fields = axes(&finished.cells.iter().map(|done| &done.cell).collect::<Vec<_>>());
+    fields.retain(|field| !["steps", "seed", "prompt"].contains(field));
+    let value = |field: &&str| match *field {
+        "sampler" => done.cell.value(field),
+        _ => format!("{field} {}", done.cell.value(field)),
+    };
+    let parts: Vec<String> = fields.iter().map(value).collect();
+    if parts.is_empty() { done.cell.value("sampler") } else { parts.join(", ") }
+}
+
+fn latents(done: &Done) -> Result<Tensor> {
+    let trace = Trace::open(&trace_of(&done.folder))?;
+    let entry = trace.of_tap(tap::LATENTS).next();
+    let entry = entry.with_context(|| format!("{}: its record has no final latents", trace.folder().display()))?;
+    Ok(trace.tensor(entry)?)
+}
+
+/// Whether a cell's sampler draws noise at its steps.
+fn is_random(done: &Done) -> Result<bool> {
+    let description = Description::of(&Trace::open(&trace_of(&done.folder))?)?;
+    Ok(description.request()?.scheduler.class() == Class::Ddpm)
+}
+
+/// Network calls, and the seconds of the recorded run.
+fn work(done: &Done) -> Result<(f64, f64)> {
+    let path = done.folder.join("cell.json");
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let about: serde_json::Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    let number = |key: &str| about.get(key).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
+    Ok((number("calls"), number("seconds")))
+}
+
+/// Outcomes of one name and number of steps: the mean work, and the geometric mean of the errors.
+struct Point {
+    calls: f64,
+    seconds: f64,
+    error: Estimate,
+}
+
+fn points(outcomes: &[&Outcome]) -> Vec<Point> {
+    let mut steps: Vec<usize> = outcomes.iter().map(|outcome| outcome.steps).collect();
+    steps.sort_unstable();
+    steps.dedup();
+    let at = |steps: usize| {
+        let same: Vec<&&Outcome> = outcomes.iter().filter(|outcome| outcome.steps == steps).collect();
+        let of = |number: fn(&Outcome) -> f64| same.iter().map(|outcome| number(outcome)).collect::<Vec<f64>>();
+        let mean = |number| Estimate::mean(&of(number)).value;
+        let Estimate { value, low, high } = Estimate::mean(&of(|outcome| outcome.error.ln()));
+        let error = Estimate { value: value.exp(), low: low.exp(), high: high.exp() };
+        Point { calls: mean(|outcome| outcome.calls), seconds: mean(|outcome| outcome.seconds), error }
+    };
+    steps.into_iter().map(at).collect()
+}
+
+fn panels(finished: &Finished, outcomes: &[Outcome]) -> Panels {
+    let mut names: Vec<(&str, bool)> = Vec::new();
+    for outcome in outcomes {
+        if !names.iter().any(|(name, _)| *name == outcome.name) {
+            names.push((&outcome.name, outcome.is_random));
+        }
+    }
+    let lines: Vec<(&str, bool, Vec<Point>)> = names
+        .into_iter()
+        .map(|(name, is_random)| {
+            let of: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.name == name).collect();
+            (name, is_random, points(&of))
+        })
+        .collect();
+    let chart = |title: &str, x: &str, of: fn(&Point) -> f64| Chart {
+        title: title.into(),
+        x: Axis::log(x),
+        y: Axis::log("|x − x_ref| / |x_ref|"),
+        series: lines.iter().map(|(name, is_random, points)| series(name, *is_random, points, of)).collect(),
+        ..Chart::default()
+    };
+    let mut charts = vec![
+        chart("error against work", "network evaluations", |point| point.calls),
+        chart("error against time", "seconds", |point| point.seconds),
+    ];
+    charts[0].notes = remarks(&lines, outcomes);
+    charts[1].notes = vec![
+        "the whole recorded run, decoding and writing included, as it ran here".into(),
+        "A spacing that leaves out the last training times starts lower with fewer steps: an error of its own.".into(),
+    ];
+    Panels { title: finished.title.into(), charts, columns: 2 }
+}
+
+fn series(name: &str, is_random: bool, points: &[Point], x: fn(&Point) -> f64) -> Series {
+    let series = Series::new(name, points.iter().map(|point| (x(point), point.error.value)).collect());
+    let several = points.iter().any(|point| point.error.low.is_finite());
+    let within = points.iter().map(|point| (point.error.low, point.error.high)).collect();
+    let series = if several { series.within(within) } else { series };
+    if is_random { series.dashed() } else { series }
+}
+
+fn remarks(lines: &[(&str, bool, Vec<Point>)], outcomes: &[Outcome]) -> Vec<String> {
+    let mut notes = Vec::new();
+    let orders: Vec<String> = lines
+        .iter()
+        .filter(|(_, is_random, _)| !is_random)
+        .filter_map(|(name, _, points)| Some(format!("{name} {:.1}", order(points)?)))
+        .collect();
+    if !orders.is_empty() {
+        notes.push(format!("order between the two finest: {}", orders.join(", ")));
+    }
+    if lines.iter().any(|(_, is_random, _)| *is_random) {
+        notes.push("dashed: DDPM draws noise at every step, so its distance to the solution does not vanish".into());
+    }
+    let most = lines.iter().flat_map(|(name, ..)| {
+        let steps = outcomes.iter().filter(move |outcome| outcome.name == *name).map(|outcome| outcome.steps);
+        let count =
+            |steps: usize| outcomes.iter().filter(|outcome| outcome.name == *name && outcome.steps == steps).count();
+        steps.map(count).max()
+    });
+    if let Some(most) = most.max().filter(|most| *most > 1) {
+        notes.push(format!("geometric mean of {most} runs with Student's 95 % interval of its logarithm"));
+    }
+    notes
+}
+
+/// The power of the number of calls with which the error falls between the last two points.
+fn order(points: &[Point]) -> Option<f64> {
+    let [.., before, last] = points else { return None };
+    let order = (before.error.value / last.error.value).ln() / (last.calls / before.calls).ln();
+    order.is_finite().then_some(order)
+}
+
+/// The clean estimates of every sampler at the largest number of steps that all have, at the calls nearest to some levels.
+fn at_equal_sigma(finished: &Finished, loaded: &mut Loaded) -> Result<Vec<PathBuf>> {
+    let Some(chosen) = rows(finished).filter(|rows| !rows.is_empty()) else { return Ok(Vec::new()) };
+    let traces: Vec<Trace> =
+        chosen.iter().map(|(_, done)| Ok(Trace::open(&trace_of(&done.folder))?)).collect::<Result<_>>()?;
+    let levels: Vec<Vec<f64>> =
+        traces.iter().map(|trace| trace.of_tap(tap::DENOISED).map(|entry| entry.sigma).collect()).collect();
+    let Some(wanted) = common(&levels) else { return Ok(Vec::new()) };
+    let mut cells = Vec::new();
+    for ((_, done), trace) in chosen.iter().zip(&traces) {
+        let model = loaded.get(&done.cell)?;
+        for sigma in &wanted {
+            let away = |entry: &&Entry| (entry.sigma / sigma).ln().abs();
+            let Some(entry) = trace.of_tap(tap::DENOISED).min_by(|a, b| away(a).total_cmp(&away(b))) else { continue };
+            let latents = trace.tensor(entry)?.to_device(model.device);
+            let image = pixels(&model.decode(&latents, &mut Pass::silent()));
+            cells.push(Picture::new(image, format!("σ {}", short(entry.sigma))));
+        }
+    }
+    let Cell { steps, seed, prompt, .. } = &chosen[0].1.cell;
+    let title = format!("“{prompt}”, seed {seed}, {steps} steps: the clean estimate at equal noise");
+    let scale = enlargement(&cells.iter().take(1).map(|cell| cell.image.clone()).collect::<Vec<RgbImage>>());
+    let grid = Grid {
+        title: Some(title.clone()),
+        columns: wanted.len(),
+        cells,
+        row_labels: chosen.iter().map(|(name, _)| name.clone()).collect(),
+        column_labels: wanted.iter().map(|sigma| format!("near σ {}", short(*sigma))).collect(),
+        scale,
+    };
+    let path = finished.root.join("compare-schedulers-sigma.png");
+    save_png(&path, &grid.render(), &[("Description".into(), title)])?;
+    Ok(vec![path])
+}
+
+/// The first cell of each name at the largest number of steps that every name has.
+fn rows<'a>(finished: &'a Finished) -> Option<Vec<(String, &'a Done)>> {
+    let mut names: Vec<(String, Vec<&Done>)> = Vec::new();
+    for done in finished.cells {
+        let name = name(finished, done);
+        match names.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, of)) => of.push(done),
+            None => names.push((name, vec![done])),
+        }
+    }
+    let has = |of: &[&'a Done], steps: usize| of.iter().find(|done| done.cell.steps == steps).copied();
+    let (_, first) = names.first()?;
+    let every = |steps: &usize| names.iter().all(|(_, of)| has(of, *steps).is_some());
+    let steps = first.iter().map(|done| done.cell.steps).filter(every).max()?;
+    names.into_iter().map(|(name, of)| Some((name, has(&of, steps)?))).collect()
+}
+
+/// Levels even in their logarithm within what every run passes.
+fn common(levels: &[Vec<f64>]) -> Option<Vec<f64>> {
+    let end = |pick: fn(f64, f64) -> f64| {
+        move |levels: &Vec<f64>| levels.iter().copied().filter(|sigma| *sigma > 0.0).reduce(pick)
+    };
+    let most = levels.iter().map(end(f64::max)).collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::min)?;
+    let least = levels.iter().map(end(f64::min)).collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::max)?;
+    let at = |place: usize| most * (least / most).powf(place as f64 / (COLUMNS - 1) as f64);
+    let even: Vec<f64> = (0..COLUMNS).map(at).collect();
+    Some(spread(&even, COLUMNS).into_iter().map(|place| even[place]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(steps: usize, error: f64) -> Outcome {
+        Outcome { name: "lms".into(), is_random: false, steps, calls: steps as f64, seconds: 0.5, error }
+    }
+
+    #[test]
+    fn a_second_order_method_has_order_two() {
+        let outcomes = [10, 20, 40].map(|steps| outcome(steps, 3.0 / (steps * steps) as f64));
+        let points = points(&outcomes.iter().collect::<Vec<_>>());
+        assert!((order(&points).unwrap() - 2.0).abs() < 1e-12);
+        assert_eq!(order(&points[..1]), None);
+        assert!(points[0].error.low.is_nan() && (points[0].calls - 10.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn several_seeds_give_their_geometric_mean() {
+        let outcomes = [outcome(10, 0.1), outcome(10, 0.4)];
+        let [point] = points(&outcomes.iter().collect::<Vec<_>>()).try_into().ok().unwrap();
+        let Point { error: Estimate { value, low, high }, .. } = point;
+        assert!((value - 0.2).abs() < 1e-12 && (low * high - 0.04).abs() < 1e-9 && high > 0.4);
+    }
+
+    #[test]
+    fn a_reference_is_of_the_same_picture() {
+        let cell = |text: &str| serde_json::from_str::<Cell>(text).unwrap();
+        let coarse = cell(r#"{"prompt":"a","seed":3,"steps":10,"sampler":"pndm"}"#);
+        assert!(is_same_problem(
+            &coarse,
+            &cell(r#"{"prompt":"a","seed":3,"steps":500,"sampler":"lms","reading":"exact"}"#)
+        ));
+        for other in
+            [r#"{"prompt":"b","seed":3}"#, r#"{"prompt":"a","seed":4}"#, r#"{"prompt":"a","seed":3,"guidance":2}"#]
+        {
+            assert!(!is_same_problem(&coarse, &cell(other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn columns_lie_within_what_every_run_passes() {
+        let wanted = common(&[vec![16.0, 4.0, 0.25], vec![8.0, 0.125]]).unwrap();
+        assert_eq!(wanted.len(), COLUMNS);
+        assert!((wanted[0] - 8.0).abs() < 1e-12 && (wanted[COLUMNS - 1] - 0.25).abs() < 1e-12);
+        assert_eq!(common(&[vec![], vec![1.0]]), None);
+    }
+}

@@ -1,0 +1,181 @@
+//! What a run's samples look like on their way, and what way they go.
+
+use super::{Done, Finished};
+use crate::models::Loaded;
+use crate::paths::{Path, geometry, plane};
+use crate::record::{pixels, tap};
+use crate::store::{enlargement, trace_of};
+use anyhow::Result;
+use latentrace_measures::{Moments, Trajectory};
+use latentrace_pipeline::Model;
+use latentrace_pipeline::nn::{Pass, replace};
+use latentrace_plot::{Axis, Cell, Chart, Grid, Panels, RgbImage, Series, save_png, write};
+use latentrace_trace::{Entry, Trace};
+use std::path::PathBuf;
+
+/// Film strips of more cells than these are not looked at together, nor are more curves.
+const MOST_STRIPS: usize = 4;
+const MOST_CURVES: usize = 12;
+/// Pictures in a strip.
+const FRAMES: usize = 9;
+
+/// Writes `trajectory-strips.png`, two rows for each of the first cells: the decoded sample at unit variance,
+/// `x / √(1 + sigma²)`, and the decoded clean estimate; and `trajectory`, the paths of both in the plane of their principal
+/// components, the size of the sample and its distance from a straight line, for up to twelve cells.
+pub fn trajectory(finished: &Finished, loaded: &mut Loaded) -> Result<Vec<PathBuf>> {
+    let mut made = vec![strips(finished, loaded)?];
+    let shown = &finished.cells[..finished.cells.len().min(MOST_CURVES)];
+    let along = |tap: &str| -> Result<Vec<Path>> {
+        let path = |done: &Done| Path::of(&Trace::open(&trace_of(&done.folder))?, tap, done.label.clone());
+        shown.iter().map(path).collect()
+    };
+    let (samples, estimates) = (along(tap::SAMPLE)?, along(tap::DENOISED)?);
+    let planes = [("the sample x on its way", &samples), ("the clean estimate of x0 on its way", &estimates)];
+    let mut charts: Vec<Chart> = planes.into_iter().filter_map(|(title, paths)| plane(title, paths)).collect();
+    charts.extend([size(&samples), bend(&samples)]);
+    if shown.len() < finished.cells.len() {
+        let note = format!("the first {} of {} cells", shown.len(), finished.cells.len());
+        charts.iter_mut().for_each(|chart| chart.notes.push(note.clone()));
+    }
+    made.extend(write(finished.root, "trajectory", &Panels { title: finished.title.into(), charts, columns: 2 })?);
+    let place = finished.root.join("trajectory-geometry.csv");
+    replace(&place, geometry(&samples).as_bytes())?;
+    made.push(place);
+    Ok(made)
+}
+
+/// The size of the sample against its noise level.
+fn size(samples: &[Path]) -> Chart {
+    let rms = |path: &Path| {
+        let points = path.points.iter().zip(&path.levels).map(|(point, sigma)| (*sigma, Moments::of(point).rms));
+        Series::new(path.name.clone(), points.collect()).marked()
+    };
+    Chart {
+        title: "the size of the sample |x| / √n".into(),
+        x: Axis::log("sigma").reversed(),
+        y: Axis::log("root mean square of x"),
+        series: samples.iter().map(rms).collect(),
+        notes: vec!["the final latents, at sigma 0, are not on this axis".into()],
+        ..Chart::default()
+    }
+}
+
+/// How far each path is from the line between its ends, and of the first how much longer than that line.
+fn bend(samples: &[Path]) -> Chart {
+    let deviation = |path: &Path| {
+        let found = Trajectory::of(&path.points, &path.levels);
+        let away = found.map(|found| found.relative_deviation()).unwrap_or_default();
+        let points = path.levels.iter().copied().zip(away).filter(|(sigma, _)| *sigma > 0.0).collect();
+        Series::new(path.name.clone(), points).marked()
+    };
+    let detours: Vec<String> =
+        samples.iter().map(|path| format!("{} {:.3}", path.name, detour(path))).take(MOST_STRIPS).collect();
+    let length = format!("path / chord: {}", detours.join("; "));
+    Chart {
+        title: "how far from a straight line".into(),
+        x: Axis::log("sigma").reversed(),
+        y: Axis::linear("distance from the chord, in chords"),
+        series: samples.iter().map(deviation).collect(),
+        notes: vec![length],
+        ..Chart::default()
+    }
+}
+
+/// The length of a path in units of the distance between its ends.
+fn detour(path: &Path) -> f64 {
+    let apart = |pair: &[_]| -> f64 { Trajectory::of(pair, &[1.0, 0.0]).map_or(f64::NAN, |found| found.chord) };
+    let ends: Vec<_> = path.points.first().into_iter().chain(path.points.last()).collect();
+    let steps: f64 = path.points.windows(2).map(|pair| apart(&[&pair[0], &pair[1]])).sum();
+    if ends.len() < 2 { f64::NAN } else { steps / apart(&ends) }
+}
+
+/// Film strips: for each of the first cells its samples, and under them its clean estimates.
+fn strips(finished: &Finished, loaded: &mut Loaded) -> Result<PathBuf> {
+    let shown = &finished.cells[..finished.cells.len().min(MOST_STRIPS)];
+    let (mut cells, mut row_labels) = (Vec::new(), Vec::new());
+    for done in shown {
+        let trace = Trace::open(&trace_of(&done.folder))?;
+        let model = loaded.get(&done.cell)?;
+        for (tap, what) in [(tap::SAMPLE, "sample"), (tap::DENOISED, "clean estimate")] {
+            let entries: Vec<&Entry> = trace.of_tap(tap).collect();
+            let levels: Vec<f64> = entries.iter().map(|entry| entry.sigma).collect();
+            let frames: Vec<Cell> = spread(&levels, FRAMES)
+                .into_iter()
+                .map(|place| frame(&trace, entries[place], model, tap == tap::SAMPLE))
+                .collect::<Result<_>>()?;
+            cells.push(frames);
+            row_labels.push(format!("{}: {what}", done.label));
+        }
+    }
+    let columns = cells.iter().map(Vec::len).max().unwrap_or(1);
+    let flat: Vec<Cell> = cells
+        .into_iter()
+        .flat_map(|mut row| {
+            row.resize_with(columns, || Cell::missing(""));
+            row
+        })
+        .collect();
+    let scale = enlargement(&flat.iter().take(1).map(|cell| cell.image.clone()).collect::<Vec<RgbImage>>());
+    let title = format!("{}: the sample at unit variance, and the clean estimate in it", finished.title);
+    let grid = Grid { title: Some(title.clone()), columns, cells: flat, row_labels, scale, ..Grid::default() };
+    let path = finished.root.join("trajectory-strips.png");
+    save_png(&path, &grid.render(), &[("Description".into(), title)])?;
+    Ok(path)
+}
+
+/// One decoded tensor; a sample is brought to the unit variance that the decoder was made for.
+fn frame(trace: &Trace, entry: &Entry, model: &Model, is_sample: bool) -> Result<Cell> {
+    let scale = if is_sample { 1.0 / entry.sigma.hypot(1.0) } else { 1.0 };
+    let latents = trace.tensor(entry)?.to_device(model.device) * scale;
+    let image = pixels(&model.decode(&latents, &mut Pass::silent()));
+    Ok(Cell::new(image, format!("σ {}", short(entry.sigma))))
+}
+
+/// A level in three digits.
+pub fn short(sigma: f64) -> String {
+    let digits = if sigma >= 1.0 { 2 - (sigma.log10().floor() as i32).clamp(0, 2) } else { 3 };
+    format!("{sigma:.*}", digits as usize)
+}
+
+/// The places of at most `most` levels spread evenly in their logarithm, the first and last among them, in order.
+pub fn spread(levels: &[f64], most: usize) -> Vec<usize> {
+    let logs: Vec<f64> = levels.iter().map(|sigma| sigma.max(1e-6).ln()).collect();
+    let [first, .., last] = logs.as_slice() else { return (0..levels.len()).collect() };
+    let at = |index: usize| first + (last - first) * index as f64 / (most.max(2) - 1) as f64;
+    let nearest = |wanted: f64| {
+        let far = |place: &usize| (logs[*place] - wanted).abs();
+        (0..logs.len()).min_by(|a, b| far(a).total_cmp(&far(b))).unwrap_or_default()
+    };
+    let mut places: Vec<usize> = (0..most).map(|index| nearest(at(index))).collect();
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use latentrace_pipeline::nn::tch::Tensor;
+
+    #[test]
+    fn frames_are_even_in_the_logarithm() {
+        let levels: Vec<f64> = (0..=12).map(|power| 1000.0 * 0.5f64.powi(power)).collect();
+        assert_eq!(spread(&levels, 4), [0, 4, 8, 12]);
+        assert_eq!(spread(&levels, 99), (0..=12).collect::<Vec<_>>());
+        assert_eq!(spread(&[14.6, 3.0], 9), [0, 1]);
+        assert_eq!((spread(&[14.6], 9), spread(&[], 9)), (vec![0], vec![]));
+    }
+
+    #[test]
+    fn a_detour_is_longer_than_the_line() {
+        let points = [[0.0, 0.0], [3.0, 0.0], [3.0, 4.0]].map(|point: [f64; 2]| Tensor::from_slice(&point));
+        let path = Path { name: String::new(), points: points.into(), levels: vec![2.0, 1.0, 0.0] };
+        assert!((detour(&path) - 7.0 / 5.0).abs() < 1e-12);
+        assert!(detour(&Path { name: String::new(), points: vec![], levels: vec![] }).is_nan());
+    }
+
+    #[test]
+    fn levels_have_three_digits() {
+        assert_eq!([14.61, 1.5, 0.0291, 157.4].map(short), ["14.6", "1.50", "0.029", "157"]);
+    }
+}

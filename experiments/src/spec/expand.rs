@@ -1,0 +1,191 @@
+//! From a spec to its cells.
+
+use super::{Spec, values::number};
+use crate::cell::{Cell, FIELDS};
+use anyhow::{Context, Result, anyhow, ensure};
+use serde::Deserialize;
+use toml::{Table, Value};
+
+/// Every cell of an experiment.
+pub struct Sweep {
+    /// What varies; the last varies fastest.
+    pub axes: Vec<Axis>,
+    /// The cells, in order.
+    pub points: Vec<Point>,
+    /// The fine solutions that cells are held against, each once.
+    pub references: Vec<Cell>,
+}
+
+/// A field that varies, or several that vary together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Axis {
+    /// The field, or the first of them.
+    pub name: String,
+    /// Its values as labels show them.
+    pub values: Vec<String>,
+}
+
+/// A cell and where it stands.
+#[derive(Clone, Debug)]
+pub struct Point {
+    /// Its settings.
+    pub cell: Cell,
+    /// For each axis, which of its values it has.
+    pub place: Vec<usize>,
+}
+
+/// Fields that vary together, with the values of each.
+pub(super) struct Group {
+    pub(super) fields: Vec<(String, Vec<Value>)>,
+    /// Where the file says so: `vary` or `zip.0`.
+    pub(super) path: String,
+}
+
+impl Group {
+    pub(super) fn len(&self) -> usize {
+        self.fields.first().map_or(0, |(_, values)| values.len())
+    }
+}
+
+impl Spec {
+    /// Every cell, in order, but those that are excluded.
+    pub fn expand(&self) -> Result<Sweep> {
+        let groups: Vec<&Group> = self.groups.iter().filter(|group| group.len() > 1).collect();
+        let mut points = Vec::new();
+        let mut references: Vec<Cell> = Vec::new();
+        let mut excluded = vec![0; self.exclude.len()];
+        for index in 0..self.count() {
+            let place = digits(index, &groups);
+            let table = self.table(&groups, &place);
+            if let Some(found) = self.exclude.iter().position(|pattern| matches(pattern, &table)) {
+                excluded[found] += 1;
+                continue;
+            }
+            points.push(Point { cell: self.cell(&table)?, place });
+            if !self.reference.is_empty() {
+                let mut table = table;
+                table.extend(self.reference.clone());
+                let cell = self.cell(&table)?;
+                if !references.contains(&cell) {
+                    references.push(cell);
+                }
+            }
+        }
+        if let Some(idle) = excluded.iter().position(|count| *count == 0) {
+            return Err(self.at(&format!("exclude.{idle}"), anyhow!("no cell is like this, so nothing is excluded")));
+        }
+        ensure!(!points.is_empty(), "{}: every cell is excluded", self.file.display());
+        let axes = groups.iter().map(|group| axis(group)).collect();
+        Ok(Sweep { axes, points, references })
+    }
+
+    /// How many cells there are before any is excluded.
+    pub fn count(&self) -> usize {
+        self.groups.iter().map(Group::len).fold(1, usize::saturating_mul)
+    }
+
+    /// All fields and words of the cell at a place.
+    fn table(&self, groups: &[&Group], place: &[usize]) -> Table {
+        let mut table = self.fixed.clone();
+        let single = self.groups.iter().filter(|group| group.len() == 1).map(|group| (group, &0));
+        for (group, index) in groups.iter().copied().zip(place).chain(single) {
+            for (field, values) in &group.fields {
+                table.insert(field.clone(), values[*index].clone());
+            }
+        }
+        table
+    }
+
+    /// The cell of a table, words put into its texts.
+    fn cell(&self, table: &Table) -> Result<Cell> {
+        let (mut fields, words): (Table, Table) =
+            table.clone().into_iter().partition(|(key, _)| FIELDS.contains(&key.as_str()));
+        for name in ["prompt", "negative"] {
+            if let Some(Value::String(text)) = fields.get_mut(name) {
+                *text = filled(text, &words).with_context(|| format!("{}: {name}", self.file.display()))?;
+            }
+        }
+        Cell::deserialize(fields).map_err(|error| anyhow!("{}: {}", self.file.display(), error.message()))
+    }
+}
+
+impl Sweep {
+    /// What a legend calls a cell: `guidance 4, seed 1`.
+    pub fn label(&self, point: &Point) -> String {
+        let part = |(axis, index): (&Axis, &usize)| format!("{} {}", axis.name, axis.values[*index]);
+        let parts: Vec<String> = self.axes.iter().zip(&point.place).map(part).collect();
+        if parts.is_empty() { format!("seed {}", point.cell.seed) } else { parts.join(", ") }
+    }
+}
+
+fn axis(group: &Group) -> Axis {
+    let shown = |value: &Value| match value {
+        Value::String(text) if text.is_empty() => "none".into(),
+        Value::String(text) => text.clone(),
+        other => number(other).map_or_else(|| said(other), |number| number.to_string()),
+    };
+    let (name, values) = &group.fields[0];
+    Axis { name: name.clone(), values: values.iter().map(shown).collect() }
+}
+
+/// What a label says of a value that is no number and no text.
+fn said(value: &Value) -> String {
+    let guidance = latentrace_pipeline::Guidance::deserialize(value.clone());
+    guidance.map_or_else(|_| value.to_string(), |guidance| guidance.to_string())
+}
+
+/// A number in the mixed base of the groups' sizes, the last digit the fastest.
+fn digits(mut index: usize, groups: &[&Group]) -> Vec<usize> {
+    let mut place: Vec<usize> = groups
+        .iter()
+        .rev()
+        .map(|group| {
+            let digit = index % group.len();
+            index /= group.len();
+            digit
+        })
+        .collect();
+    place.reverse();
+    place
+}
+
+/// Whether a cell has every value of a pattern; 4 is 4.0.
+fn matches(pattern: &Table, table: &Table) -> bool {
+    pattern.iter().all(|(key, value)| match (number(value), table.get(key).and_then(number)) {
+        (Some(a), Some(b)) => a == b,
+        _ => table.get(key) == Some(value),
+    })
+}
+
+/// A text with every `{word}` replaced by its value; `{{` and `}}` stand for the braces themselves.
+fn filled(text: &str, words: &Table) -> Result<String> {
+    let mut filled = String::new();
+    let mut rest = text;
+    while let Some(place) = rest.find(['{', '}']) {
+        filled += &rest[..place];
+        let (brace, after) = rest[place..].split_at(1);
+        if let Some(after) = after.strip_prefix(brace) {
+            filled += brace;
+            rest = after;
+            continue;
+        }
+        let end = (brace == "{").then(|| after.find('}')).flatten();
+        let Some(end) = end else {
+            anyhow::bail!("a lone {brace} in {text:?}\nhint: {brace}{brace} stands for the sign itself")
+        };
+        let word = &after[..end];
+        match words.get(word) {
+            Some(Value::String(value)) => filled += value,
+            Some(value) => filled += &value.to_string(),
+            None => anyhow::bail!("{{{word}}}: no such word\nhint: give it under fixed or vary, as {word} = [..]"),
+        }
+        rest = &after[end + 1..];
+    }
+    Ok(filled + rest)
+}
+
+/// The words that a text asks for.
+pub(super) fn words(text: &str) -> Vec<&str> {
+    let plain = text.split("{{").flat_map(|part| part.split('{').skip(1));
+    plain.filter_map(|part| part.split_once('}').map(|(word, _)| word)).collect()
+}

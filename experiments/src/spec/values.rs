@@ -1,0 +1,117 @@
+//! The values of a field that varies: a list, or what makes one.
+
+use anyhow::{Result, bail, ensure};
+use toml::{Table, Value};
+
+/// More values of one field than anyone means.
+const MOST: usize = 10_000_000;
+
+/// The values that a spec gives: `[1, 2]`, `{ range = [1, 9] }` and `{ range = [0, 1, 0.25] }` with both ends,
+/// `{ linspace = [0, 10, 5] }`, and `{ logspace = [0.25, 16, 7] }`, whose ratios are equal.
+pub fn values(value: &Value) -> Result<Vec<Value>> {
+    let list = match value {
+        Value::Array(list) => list.clone(),
+        Value::Table(table) => made(table)?,
+        other => bail!("expected a list or {{ range = [1, 9] }}, found {other}"),
+    };
+    ensure!(!list.is_empty(), "an empty list leaves no cell");
+    Ok(list)
+}
+
+fn made(table: &Table) -> Result<Vec<Value>> {
+    let (Some((kind, arguments)), 1) = (table.iter().next(), table.len()) else {
+        bail!("expected one of range, linspace and logspace, found {table}");
+    };
+    let numbers: Option<Vec<f64>> =
+        arguments.as_array().and_then(|list| list.iter().map(number).collect::<Option<_>>());
+    let Some(numbers) = numbers.filter(|numbers| numbers.iter().all(|number| number.is_finite())) else {
+        bail!("{kind}: expected a list of numbers, found {arguments}");
+    };
+    let made = match (kind.as_str(), numbers.as_slice()) {
+        ("range", [from, to]) => range(*from, *to, 1.0)?,
+        ("range", [from, to, step]) => range(*from, *to, *step)?,
+        ("linspace", [from, to, count]) => {
+            spaced(*count, |share| from + (to - from) * share).map_err(|error| error.context("linspace"))?
+        }
+        ("logspace", [from, to, count]) => {
+            ensure!(*from > 0.0 && *to > 0.0, "logspace: expected ends above 0, found {from} and {to}");
+            spaced(*count, |share| from * (to / from).powf(share)).map_err(|error| error.context("logspace"))?
+        }
+        ("range", _) => bail!("range: expected [first, last] or [first, last, step], found {arguments}"),
+        ("linspace" | "logspace", _) => bail!("{kind}: expected [first, last, how many], found {arguments}"),
+        _ => bail!("{kind}: expected range, linspace or logspace"),
+    };
+    Ok(made.into_iter().map(shortest).collect())
+}
+
+fn range(from: f64, to: f64, step: f64) -> Result<Vec<f64>> {
+    ensure!(step != 0.0 && (to - from) / step >= 0.0, "range: from {from} steps of {step} never come to {to}");
+    let last = ((to - from) / step + 1e-9).floor(); // 0.1 is no binary fraction, so a last step may fall short
+    ensure!(last < MOST as f64, "range: {last} steps, more than {MOST}");
+    Ok((0..=last as usize).map(|index| from + step * index as f64).collect())
+}
+
+fn spaced(count: f64, value: impl Fn(f64) -> f64) -> Result<Vec<f64>> {
+    ensure!(
+        count.fract() == 0.0 && (1.0..=MOST as f64).contains(&count),
+        "expected a whole number of values from 1 to {MOST}, found {count}"
+    );
+    let last = (count - 1.0).max(1.0);
+    Ok((0..count as usize).map(|index| value(index as f64 / last)).collect())
+}
+
+/// Six digits, so that a label and a folder's name are those a person would write; whole numbers stay whole.
+fn shortest(number: f64) -> Value {
+    let rounded: f64 = format!("{number:.5e}").parse().unwrap_or(number);
+    let rounded = if number.fract() == 0.0 { number } else { rounded };
+    match rounded.fract() == 0.0 && rounded.abs() < 9e15 {
+        true => Value::Integer(rounded as i64),
+        false => Value::Float(rounded),
+    }
+}
+
+/// An integer or a float as a float.
+pub fn number(value: &Value) -> Option<f64> {
+    value.as_float().or_else(|| value.as_integer().map(|integer| integer as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Result<Vec<Value>> {
+        values(&toml::from_str::<Table>(&format!("x = {text}")).unwrap()["x"])
+    }
+
+    #[test]
+    fn lists_are_made() {
+        let numbers = |text: &str| of(text).unwrap().iter().map(|value| number(value).unwrap()).collect::<Vec<_>>();
+        assert_eq!(numbers("{ range = [1, 4] }"), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(numbers("{ range = [0, 1, 0.1] }").len(), 11);
+        assert_eq!(numbers("{ range = [0, 1, 0.1] }")[3], 0.3, "as a person would write it");
+        assert_eq!(numbers("{ range = [5, 1, -2] }"), [5.0, 3.0, 1.0]);
+        assert_eq!(numbers("{ linspace = [0, 10, 5] }"), [0.0, 2.5, 5.0, 7.5, 10.0]);
+        assert_eq!(numbers("{ logspace = [0.25, 16, 7] }"), [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0]);
+        assert!(of("{ range = [1, 2] }").unwrap().iter().all(Value::is_integer));
+    }
+
+    #[test]
+    fn what_makes_no_list_says_so() {
+        for bad in [
+            "[]",
+            "3",
+            "{}",
+            "{ rang = [1, 2] }",
+            "{ range = [1, 5, -1] }",
+            "{ range = [1, 2, 0] }",
+            "{ range = 3 }",
+            "{ range = [0, 1e300] }",
+            "{ linspace = [0, 1, 2.5] }",
+            "{ logspace = [0, 1, 3] }",
+            "{ linspace = [1, 2] }",
+            "{ range = [nan, 2] }",
+        ] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+    }
+}
