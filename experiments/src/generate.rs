@@ -2,9 +2,10 @@
 
 use crate::capture::{CaptureArguments, RULES};
 use crate::cell::Cell;
+use crate::frames::previews;
 use crate::init_image::Fit;
 use crate::models::ModelArguments;
-use crate::record::{Job, bar, kept, pixels, previews};
+use crate::record::{Job, bar, kept, pixels};
 use crate::store::{chunks, enlargement, keep_scalars, provenance, slug};
 use anyhow::{Context, Result, ensure};
 use indicatif::ProgressBar;

@@ -9,8 +9,10 @@ mod compare;
 mod cuda;
 mod description;
 mod doctor;
+mod experiment;
 mod figures;
 mod fork;
+mod frames;
 mod generate;
 mod init_image;
 mod latent_vs_pixel;
@@ -20,6 +22,7 @@ mod models;
 mod names;
 mod paths;
 mod record;
+mod report;
 mod results;
 mod run;
 mod scalars;
@@ -40,6 +43,7 @@ use std::process::ExitCode;
 enum Command {
     Generate(generate::Generate),
     Run(run::Run),
+    Report(report::Report),
     Taps(taps::Taps),
     Trace(look::Look),
     Verify(verify::Verify),
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Generate(command) => command.run(),
         Command::Run(command) => command.run(),
+        Command::Report(command) => command.run(),
         Command::Taps(command) => command.run(),
         Command::Trace(command) => command.run(),
         Command::Verify(command) => command.run(),

@@ -46,6 +46,13 @@ impl FromStr for Measure {
     }
 }
 
+impl Measure {
+    /// Its name in a spec.
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(_, measure)| *measure == self).map_or("", |(name, _)| name)
+    }
+}
+
 /// A finished cell with its picture.
 pub struct Sight<'a> {
     /// The cell.

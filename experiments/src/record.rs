@@ -303,19 +303,6 @@ pub fn bar(calls: usize) -> ProgressBar {
     style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))
 }
 
-/// About eight decoded clean estimates from the first call to the last, each with what it is.
-pub fn previews(trace: &Trace, model: &Model) -> Result<(Vec<RgbImage>, Vec<String>)> {
-    let estimates: Vec<_> = trace.of_tap(tap::DENOISED).collect();
-    let stride = estimates.len().div_ceil(8).max(1);
-    let last = estimates.len().saturating_sub(1);
-    let chosen = estimates.iter().enumerate().filter(|(index, _)| index % stride == 0 || *index == last);
-    let decoded = chosen.map(|(_, entry)| {
-        let latents = trace.tensor(entry)?.to_device(model.device);
-        Ok((pixels(&model.decode(&latents, &mut Pass::silent())), format!("t = {:.0}", entry.t)))
-    });
-    Ok(decoded.collect::<Result<Vec<_>>>()?.into_iter().unzip())
-}
-
 /// A picture for the plotting crate.
 pub fn pixels(picture: &Picture) -> RgbImage {
     RgbImage::from_raw(picture.width as u32, picture.height as u32, picture.pixels.clone()).unwrap_or_default()

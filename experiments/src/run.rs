@@ -1,6 +1,7 @@
 //! `latentrace run`: an experiment from its spec.
 
 use crate::cell::Cell;
+use crate::experiment::Experiment;
 use crate::figures::{Done, Finished};
 use crate::models::{Loaded, home};
 use crate::record::bar;
@@ -94,6 +95,7 @@ impl Run {
         };
         let failed: Vec<Failed> = tasks.iter().enumerate().filter_map(failure).collect();
         let mut files = vec![results::write(&finished, &failed)?];
+        Experiment::write(&finished)?;
         if !cells.is_empty() {
             for figure in &spec.figures {
                 files.extend(figure.draw(&finished, &mut bench.loaded)?);

@@ -2,12 +2,13 @@
 
 use crate::description::Description;
 use crate::record::tap;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use latentrace_measures::{Commitment, Guidance, KAPPA, Moments, channel_means, clipped_share};
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_pipeline::schedulers::Prediction;
 use latentrace_trace::{Entry, Trace};
 use std::fmt::Write;
+use std::path::Path;
 
 /// The columns before the means of the clean estimate's channels, which are `mean_0`, `mean_1`, ..
 pub const COLUMNS: [&str; 19] = [
@@ -31,6 +32,29 @@ pub const COLUMNS: [&str; 19] = [
     "denoised_beyond_3",
     "commitment",
 ];
+
+/// What a column is called where people read it.
+pub fn label(name: &str) -> String {
+    let text = match name {
+        "sigma" => "noise level σ",
+        "rms_x" => "size of the sample x",
+        "rms_epsilon" => "size of the predicted noise ε",
+        "std_epsilon" => "standard deviation of ε",
+        "kurtosis_epsilon" => "kurtosis of ε",
+        "autocorrelation_epsilon" => "autocorrelation of ε",
+        "rms_epsilon_difference" => "what the prompt changes, εc − εu",
+        "guidance_cosine" => "cosine of εc and εu",
+        "guidance_parallel" => "guidance along the clean estimate",
+        "guidance_orthogonal" => "guidance across the clean estimate",
+        "guidance_rescale" => "guidance, rescaling factor",
+        "guidance_projection" => "guidance, projection",
+        "rms_denoised" => "size of the clean estimate x₀",
+        "denoised_beyond_3" => "share of x₀ beyond 3",
+        "commitment" => "how much is decided",
+        _ => return name.replace('_', " "),
+    };
+    text.into()
+}
 
 /// A table of numbers with named columns.
 pub struct Scalars {
@@ -61,6 +85,42 @@ impl Scalars {
         }
         let means = (0..channels).map(|channel| format!("mean_{channel}"));
         Ok(Scalars { columns: COLUMNS.iter().map(|name| name.to_string()).chain(means).collect(), rows })
+    }
+
+    /// The table that was kept in a record's folder, or measured anew where there is none.
+    pub fn kept(trace: &Trace, description: &Description) -> Result<Scalars> {
+        match trace.folder().join("scalars.csv").is_file() {
+            true => Scalars::read(trace.folder()),
+            false => Scalars::of(trace, description),
+        }
+    }
+
+    /// The table that was kept in a record's folder.
+    pub fn read(folder: &Path) -> Result<Scalars> {
+        let path = folder.join("scalars.csv");
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let mut lines = text.lines();
+        let columns = lines.next().unwrap_or_default().split(',').map(str::to_string).collect();
+        let row = |line: &str| line.split(',').map(|cell| cell.parse().unwrap_or(f64::NAN)).collect();
+        Ok(Scalars { columns, rows: lines.map(row).collect() })
+    }
+
+    /// A column by its name; nothing where there is none.
+    pub fn column(&self, name: &str) -> Vec<f64> {
+        match self.columns.iter().position(|known| known == name) {
+            Some(place) => self.rows.iter().filter_map(|row| row.get(place).copied()).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// The rows with these columns alone; NaN where there is none.
+    pub fn only(&self, names: &[String]) -> Vec<Vec<f64>> {
+        let places: Vec<Option<usize>> =
+            names.iter().map(|name| self.columns.iter().position(|known| known == name)).collect();
+        let of = |row: &Vec<f64>| {
+            places.iter().map(|place| place.and_then(|place| row.get(place)).copied().unwrap_or(f64::NAN)).collect()
+        };
+        self.rows.iter().map(of).collect()
     }
 
     /// The table as text; a number that is not defined is an empty cell.

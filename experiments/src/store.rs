@@ -1,7 +1,8 @@
 //! Where the pictures of an experiment are kept.
 
 use crate::cell::Cell;
-use crate::record::{Recorded, pixels, previews};
+use crate::frames::{Frames, about_eight, captions};
+use crate::record::{Recorded, pixels};
 use crate::scalars::Scalars;
 use anyhow::{Context, Result};
 use latentrace_pipeline::Model;
@@ -122,7 +123,7 @@ impl Store {
         tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(&cells).with_context(|| cells.display().to_string())
     }
 
-    /// Keeps a cell: beside its record its picture, its previews, its numbers, and all its settings.
+    /// Keeps a cell: beside its record its picture, what it looked like on its way, its numbers, and all its settings.
     pub fn put(
         &self,
         folder: TempDir,
@@ -137,8 +138,11 @@ impl Store {
         let about = provenance(cell, key, recorded);
         let text = chunks(cell, &about);
         save_png(&at("image.png"), &pixels(&recorded.outcome.picture), &text)?;
-        let (images, captions) = previews(&recorded.trace, model)?;
-        save_png(&at("previews.png"), &strip(&images, &captions, enlargement(&images)), &text)?;
+        let frames = Frames::decode(&recorded.trace, model, &about_eight(recorded.trace.complete()))?;
+        frames.save(&at("frames.png"))?;
+        let captions = captions(&recorded.trace, &frames.calls);
+        let previews = strip(&frames.estimates, &captions, enlargement(&frames.estimates));
+        save_png(&at("previews.png"), &previews, &text)?;
         keep_scalars(recorded)?;
         let mut settings = about;
         settings["seconds"] = json!(recorded.elapsed.as_secs_f64());
@@ -156,7 +160,7 @@ impl Store {
 }
 
 /// Changes when a cell's folder gets another shape, so that old ones are made again.
-const FORMAT: usize = 3;
+const FORMAT: usize = 4;
 
 /// Begins the name of a folder that is being written; the process that writes it comes next.
 const UNFINISHED: &str = ".unfinished-";

@@ -68,12 +68,18 @@ impl Grid {
         image
     }
 
+    /// Width and height of the whole in pixels.
+    pub(crate) fn size(&self) -> (u32, u32) {
+        let layout = self.layout();
+        (layout.width, layout.height)
+    }
+
     fn scale(&self) -> u32 {
         self.scale.max(1)
     }
 
     /// Rows and columns; a labelled table has all its labelled places.
-    fn shape(&self) -> (usize, usize) {
+    pub(crate) fn shape(&self) -> (usize, usize) {
         let columns = self.columns.max(1);
         (self.cells.len().div_ceil(columns).max(self.row_labels.len()), columns)
     }

@@ -31,9 +31,11 @@ mod grid;
 mod heatmap;
 mod layout;
 mod overlay;
+mod pages;
 mod paint;
 mod panels;
 mod picture;
+mod report;
 mod scale;
 mod scene;
 mod text;
@@ -47,6 +49,7 @@ pub use heatmap::{HeatMap, ValueScale};
 pub use overlay::{colourise, overlay};
 pub use panels::Panels;
 pub use picture::{open_image, read_png_text, save_png};
+pub use report::{Report, ReportAxis, ReportCell, ReportFigure, ReportFrame, WordMap};
 
 /// The pixels that every picture of this crate is made of, from the `image` crate that it was built with.
 pub use image::RgbImage;

@@ -6,8 +6,12 @@ use anyhow::{Context, Result};
 use latentrace_plot::{Cell, Grid, RgbImage, save_png};
 use std::path::{Path, PathBuf};
 
+/// A picture of more pixels across or down is hard to look at, and some programs do not open it.
+const LARGEST: u32 = 8000;
+
 /// Writes the grid of the cells' pictures: the last field that varies goes across, the others down; a single one goes on
-/// over so many columns as the spec says. What is excluded or failed is a hatched place.
+/// over so many columns as the spec says. What is excluded or failed is a hatched place. A huge grid is on
+/// several pages.
 pub fn grid(finished: &Finished) -> Result<Vec<PathBuf>> {
     let images: Vec<RgbImage> =
         finished.cells.iter().map(|cell| image(&cell.folder.join("image.png"))).collect::<Result<_>>()?;
@@ -17,9 +21,15 @@ pub fn grid(finished: &Finished) -> Result<Vec<PathBuf>> {
         [] | [_] => Grid { title: Some(title), scale, ..along(finished, images) },
         _ => Grid { title: Some(title), scale, ..table(finished, images) },
     };
-    let path = finished.root.join("grid.png");
-    save_png(&path, &grid.render(), &[("Description".into(), finished.title.into())])?;
-    Ok(vec![path])
+    let pages = grid.pages(LARGEST);
+    let name = |number: usize| if pages.len() > 1 { format!("grid-{}.png", number + 1) } else { "grid.png".into() };
+    let mut made = Vec::new();
+    for (number, page) in pages.iter().enumerate() {
+        let path = finished.root.join(name(number));
+        save_png(&path, &page.render(), &[("Description".into(), finished.title.into())])?;
+        made.push(path);
+    }
+    Ok(made)
 }
 
 /// One field that varies: each picture has its own caption, and rows say from where to where they go.

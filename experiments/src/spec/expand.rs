@@ -3,7 +3,7 @@
 use super::{Spec, values::number};
 use crate::cell::{Cell, FIELDS};
 use anyhow::{Context, Result, anyhow, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 /// Every cell of an experiment.
@@ -17,7 +17,7 @@ pub struct Sweep {
 }
 
 /// A field that varies, or several that vary together.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Axis {
     /// The field, or the first of them.
     pub name: String,

@@ -40,6 +40,12 @@ pub fn words(folder: &Path, trace: &Trace, description: &Description) -> Result<
     Ok(made)
 }
 
+/// The words of the prompt with the maps of where each is looked for, where a record kept attention.
+pub fn word_maps(trace: &Trace, description: &Description) -> Result<Vec<(String, Vec<Vec<f64>>)>> {
+    let words = Attention::of(trace, description)?.map(|found| found.words()).unwrap_or_default();
+    Ok(words.into_iter().map(|word| (word.name, word.map)).collect())
+}
+
 /// What a record holds of the conditional branch's attention to text.
 struct Attention {
     /// What each column of the probabilities is: a token, or `<start>`, `<end>`, `<padding>`.

@@ -3,7 +3,7 @@
 mod attention;
 mod health;
 
-pub use attention::words;
+pub use attention::{word_maps, words};
 pub use health::health;
 
 use crate::description::Description;

@@ -1,0 +1,64 @@
+//! `experiment.json`: what a sweep consisted of when it was last run, for whoever reads its folder.
+
+use crate::figures::{Done, Finished};
+use crate::spec::Axis;
+use anyhow::{Context, Result};
+use latentrace_pipeline::nn::replace;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A sweep that was run.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Experiment {
+    /// What is the same everywhere.
+    pub title: String,
+    /// What varies.
+    pub axes: Vec<Axis>,
+    /// What is measured, by its names in a spec.
+    pub measures: Vec<String>,
+    /// The cells that are done.
+    pub cells: Vec<Member>,
+}
+
+/// A cell of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Member {
+    /// Its folder, from the experiment's.
+    pub folder: PathBuf,
+    /// What the legend calls it.
+    pub label: String,
+    /// For each field that varies, which of its values it has.
+    pub place: Vec<usize>,
+}
+
+const FILE: &str = "experiment.json";
+
+impl Experiment {
+    /// Writes what is done.
+    pub fn write(finished: &Finished) -> Result<()> {
+        let member = |done: &Done| Member {
+            folder: done.folder.strip_prefix(finished.root).unwrap_or(&done.folder).into(),
+            label: done.label.clone(),
+            place: done.place.clone(),
+        };
+        let experiment = Experiment {
+            title: finished.title.into(),
+            axes: finished.axes.to_vec(),
+            measures: finished.measures.iter().map(|measure| measure.name().to_string()).collect(),
+            cells: finished.cells.iter().map(member).collect(),
+        };
+        let path = finished.root.join(FILE);
+        let text = serde_json::to_string_pretty(&experiment)? + "\n";
+        replace(&path, text.as_bytes()).with_context(|| path.display().to_string())
+    }
+
+    /// Reads what a folder says of its last sweep; nothing where there was none.
+    pub fn read(root: &Path) -> Result<Option<Experiment>> {
+        let path = root.join(FILE);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let read = || Ok(serde_json::from_str(&std::fs::read_to_string(&path)?)?);
+        read().map(Some).map_err(|error: anyhow::Error| error.context(path.display().to_string()))
+    }
+}
