@@ -11,7 +11,8 @@ function holds(name, condition, found) {
 async function settle() {
   const pause = () => new Promise((done) => setTimeout(done, 20));
   await pause();
-  for (let round = 0; round < 100 && ![...sheets.values()].every((image) => image.complete); round++) await pause();
+  // The browser's clock runs as fast as it can, and pictures are opened beside it: so many rounds are a second or more.
+  for (let round = 0; round < 20000 && ![...sheets.values()].every((image) => image.complete); round++) await pause();
   await pause();
 }
 

@@ -47,7 +47,7 @@ fn used(page: &Path, folder: &Path, browser: &Path) -> (Vec<Value>, String) {
     std::fs::write(&driven, format!("{before}<script>{driver}</script></body>{after}")).unwrap();
     let output = Command::new(browser)
         .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--enable-logging=stderr"])
-        .args(["--window-size=1400,1200", "--virtual-time-budget=60000", "--dump-dom"])
+        .args(["--window-size=1400,1200", "--virtual-time-budget=10000000", "--dump-dom"])
         .arg(format!("--user-data-dir={}", folder.join("profile").display()))
         .arg(format!("file://{}", driven.display()))
         .timeout(std::time::Duration::from_secs(120))
