@@ -1,15 +1,15 @@
 //! Whole text-to-image runs: tokens, text, noise, sampler, guidance, pixels.
 
 use crate::fixture::{Fixture, Table, Watch, absolute, identical, list, open, root, threads, word};
-use latentrace::nn::Pass;
 use latentrace::nn::tch::{Kind, Tensor};
+use latentrace::nn::{Moment, Pass};
 use latentrace::pipeline::{Model, Request, Size};
 use latentrace::schedulers::{Class, class_of};
 use serde_json::Value;
 
 /// The largest difference of latents, whose own size is about 1 to 15. A random network at guidance 7.5 enlarges a small
 /// difference up to fifty times on the way (`amplification` in the JSON), so 1e-3 at the end is 2e-5 on the way.
-const TOLERANCE: f64 = 1e-3;
+pub const TOLERANCE: f64 = 1e-3;
 
 #[test]
 fn whole_runs_of_sd1_end_where_those_of_diffusers_end() {
@@ -57,23 +57,40 @@ pub fn compare(model: &Model, fixture: &Fixture, case: &Value, table: &mut Table
         if let Some(drawn) = drawn.or_else(|| (scale == 1.0).then(|| one("initial"))) {
             assert!(identical(&noise[0].1, &drawn), "{name}: seed {seed} draws other noise");
         }
-        let (moment, start) = &samples[0];
         // Up to 15 times a draw of up to 4, rounded to f32 once or twice on the way.
-        let error = absolute(&(start * scale_of(&request, moment.sigma)), &one("initial"));
-        table.add("starts of the samplers", &name, error, 1e-5);
-        if let Some(steps) = case["after_each_step"].as_str() {
-            let steps = fixture.tensor(steps).narrow(1, index, 1); // [calls, 1, 4, height, width]
-            assert_eq!(samples.len() as i64, steps.size()[0], "{name}: network calls");
-            for (call, (moment, sample)) in (1..).zip(&samples[1..]) {
-                assert_eq!(moment.call as i64, call, "{name}");
-                let theirs = steps.get(call - 1);
-                let error = absolute(&(sample * scale_of(&request, moment.sigma)), &theirs);
-                table.add(&name, &format!("before call {call}"), error, TOLERANCE);
-            }
-        }
+        let image = Image { fixture, case, index, name: &name, start: 1e-5, rest: TOLERANCE };
+        compare_samples(&request, samples, &image, table);
         let error = absolute(&outcome.latents, &one("final"));
         table.add(&name, "final", error, tolerance(case, seed));
         table.add("bytes of the images", &name, levels(&outcome.picture.pixels, &one("image")), 1.0);
+    }
+}
+
+/// One image of a case.
+pub struct Image<'a> {
+    pub fixture: &'a Fixture,
+    pub case: &'a Value,
+    pub index: i64,
+    pub name: &'a str,
+    /// How far the first sample may be off.
+    pub start: f64,
+    /// How far the others may be off.
+    pub rest: f64,
+}
+
+/// Compares what every network call was about: the first sample, and those that the case keeps of the others.
+pub fn compare_samples(request: &Request, samples: &[(Moment, Tensor)], image: &Image, table: &mut Table) {
+    let Image { fixture, case, index, name, start, rest } = *image;
+    let latents = |(moment, sample): &(Moment, Tensor)| sample * scale_of(request, moment.sigma);
+    let initial = fixture.of(case, "initial").narrow(0, index, 1); // [1, 4, height, width]
+    table.add("starts of the samplers", name, absolute(&latents(&samples[0]), &initial), start);
+    let Some(steps) = case["after_each_step"].as_str() else { return };
+    let steps = fixture.tensor(steps).narrow(1, index, 1); // [calls, 1, 4, height, width]
+    assert_eq!(samples.len() as i64, steps.size()[0], "{name}: network calls");
+    for (call, sample) in (1..).zip(&samples[1..]) {
+        assert_eq!(sample.0.call as i64, call, "{name}");
+        let error = absolute(&latents(sample), &steps.get(call - 1));
+        table.add(name, &format!("before call {call}"), error, rest);
     }
 }
 
@@ -94,7 +111,7 @@ fn scale_of(request: &Request, sigma: f64) -> f64 {
     }
 }
 
-fn request(model: &Model, case: &Value, seed: u64) -> Request {
+pub fn request(model: &Model, case: &Value, seed: u64) -> Request {
     let scheduler = model.scheduler.with_class(word(&case["scheduler"], "class")).unwrap();
     for (name, value, _) in scheduler.values() {
         if let Some(theirs) = case["scheduler"]["config"].get(name) {
@@ -113,7 +130,7 @@ fn request(model: &Model, case: &Value, seed: u64) -> Request {
 }
 
 /// The largest difference of bytes. A number that lies half way between two bytes may be rounded to either.
-fn levels(pixels: &[u8], theirs: &Tensor) -> f64 {
+pub fn levels(pixels: &[u8], theirs: &Tensor) -> f64 {
     let ours = Tensor::from_slice(pixels).view(theirs.size().as_slice());
     absolute(&ours.to_kind(Kind::Int), &theirs.to_kind(Kind::Int))
 }

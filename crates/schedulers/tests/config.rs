@@ -222,6 +222,17 @@ fn the_exact_reading_mends_what_it_says() {
     }
 }
 
+#[test]
+fn a_strength_is_cut_to_whole_steps_as_python_cuts_it() {
+    let ddpm = Config::from_json(STABLE_DIFFUSION).unwrap().with_class("ddpm").unwrap();
+    let calls = |steps, strength| ddpm.plan_from_image(steps, strength, Reading::Diffusers).map(|plan| plan.calls());
+    // 3.6 steps, and twice 28.999999999999996
+    assert_eq!([calls(12, 0.3), calls(50, 0.58), calls(100, 0.29)].map(Result::unwrap), [3, 28, 28]);
+    for strength in [0.0, 0.08, 1.01, -0.5, f64::NAN, f64::INFINITY] {
+        assert!(matches!(calls(12, strength), Err(Error::Strength { .. })), "{strength}");
+    }
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
