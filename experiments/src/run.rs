@@ -94,6 +94,7 @@ impl Run {
             Some(Failed { place: place(index), label: task.label.clone(), error: store.failure(&task.key)? })
         };
         let failed: Vec<Failed> = tasks.iter().enumerate().filter_map(failure).collect();
+        let _figures = store.claim_figures()?;
         let mut files = vec![results::write(&finished, &failed)?];
         Experiment::write(&finished)?;
         if !cells.is_empty() {

@@ -6,13 +6,14 @@ use crate::record::{Recorded, pixels};
 use crate::scalars::Scalars;
 use anyhow::{Context, Result};
 use latentrace_pipeline::Model;
-use latentrace_pipeline::nn::{LIBTORCH, replace};
+use latentrace_pipeline::nn::{LIBTORCH, PARTIAL, replace};
 use latentrace_plot::{RgbImage, save_png, strip};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The folder of one experiment: a folder for each cell, named for what varies and for the hash of all that can change
@@ -50,13 +51,28 @@ impl Store {
             let folder = root.join(name);
             std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot create", folder.display()))?;
         }
-        let cells = root.join("cells");
-        for entry in std::fs::read_dir(&cells).with_context(|| cells.display().to_string())?.flatten() {
-            if is_left_over(&entry.file_name().to_string_lossy()) {
-                std::fs::remove_dir_all(entry.path()).ok(); // another process may have cleared it
+        let store = Store { root: root.to_path_buf() };
+        store.clear_up()?;
+        Ok(store)
+    }
+
+    /// Clears away cells and claims that no process has in hand.
+    fn clear_up(&self) -> Result<()> {
+        let names = |folder: &str| -> Result<Vec<String>> {
+            let folder = self.root.join(folder);
+            let entries = std::fs::read_dir(&folder).with_context(|| folder.display().to_string())?.flatten();
+            Ok(entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+        };
+        for name in names("cells")? {
+            let Some(key) = name.strip_prefix(UNFINISHED).and_then(|rest| rest.split('-').next()) else { continue };
+            if let Some(_claim) = self.claim(key)? {
+                std::fs::remove_dir_all(self.root.join("cells").join(&name)).ok(); // it is only in the way
             }
         }
-        Ok(Store { root: root.to_path_buf() })
+        for key in names("claims")? {
+            drop(self.claim(&key)?); // which removes it
+        }
+        Ok(())
     }
 
     /// The hash of everything that can change a cell's pixels: the cell, the model's files, the picture to start from,
@@ -80,10 +96,29 @@ impl Store {
         let path = self.root.join("claims").join(key);
         let lock = File::create(&path).with_context(|| format!("{}: cannot create", path.display()))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Some(Claim { path, _lock: lock })),
+            // Another process may have ended its claim, and removed the file, between the two.
+            Ok(()) => Ok(is_at(&lock, &path).then_some(Claim { path, _lock: lock })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{}: cannot lock", path.display())),
         }
+    }
+
+    /// Takes the folder's own files, the figures and tables, and clears away what a stopped process left of them. Waits for
+    /// another process that is at it.
+    pub fn claim_figures(&self) -> Result<Claim> {
+        let claim = loop {
+            match self.claim(FIGURES)? {
+                Some(claim) => break claim,
+                None => std::thread::sleep(Duration::from_millis(50)),
+            }
+        };
+        for entry in std::fs::read_dir(&self.root).with_context(|| self.root.display().to_string())?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if [latentrace_plot::PARTIAL, PARTIAL].iter().any(|begin| name.starts_with(begin)) {
+                std::fs::remove_file(entry.path()).ok(); // it is only in the way
+            }
+        }
+        Ok(claim)
     }
 
     /// Why a cell could not be made, if that was tried.
@@ -117,10 +152,13 @@ impl Store {
             .find(|path| path.file_name().is_some_and(|name| ours(&name.to_string_lossy())))
     }
 
-    /// A folder for a cell that is about to be made; its record goes into [`trace_of`] it.
-    pub fn begin(&self) -> Result<TempDir> {
+    /// A folder for a cell that is about to be made and has been claimed; its record goes into [`trace_of`] it.
+    pub fn begin(&self, key: &str) -> Result<TempDir> {
         let cells = self.root.join("cells");
-        tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(&cells).with_context(|| cells.display().to_string())
+        tempfile::Builder::new()
+            .prefix(&format!("{UNFINISHED}{key}-"))
+            .tempdir_in(&cells)
+            .with_context(|| cells.display().to_string())
     }
 
     /// Keeps a cell: beside its record its picture, what it looked like on its way, its numbers, and all its settings.
@@ -162,13 +200,18 @@ impl Store {
 /// Changes when a cell's folder gets another shape, so that old ones are made again.
 const FORMAT: usize = 4;
 
-/// Begins the name of a folder that is being written; the process that writes it comes next.
+/// Stands for the figures among the claims, where all others are cells' keys.
+const FIGURES: &str = "figures";
+
+/// Begins the name of a folder that is being written; the cell's key comes next.
 const UNFINISHED: &str = ".unfinished-";
 
-/// Whether a folder was left by a process that is no more.
-fn is_left_over(name: &str) -> bool {
-    let Some(writer) = name.strip_prefix(UNFINISHED).and_then(|rest| rest.split('-').next()) else { return false };
-    !Path::new("/proc").join(writer).exists()
+/// Whether a file is still the one of this name.
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let number = |about: std::fs::Metadata| (about.dev(), about.ino());
+    let (Ok(own), Ok(there)) = (file.metadata(), std::fs::metadata(path)) else { return false };
+    number(own) == number(there)
 }
 
 /// Temporary folders are their maker's alone; a finished one is as open as its neighbours.

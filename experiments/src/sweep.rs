@@ -160,7 +160,7 @@ impl<'a> Bench<'a> {
         let jobs =
             |tasks: &[&Task]| tasks.iter().map(|task| job(model, task.cell, self.spec)).collect::<Result<Vec<_>>>();
         if self.mode == Mode::Fast && jobs(tasks)?.iter().all(Job::can_share) {
-            let folders: Vec<TempDir> = tasks.iter().map(|_| store.begin()).collect::<Result<_>>()?;
+            let folders: Vec<TempDir> = tasks.iter().map(|task| store.begin(&task.key)).collect::<Result<_>>()?;
             let traces: Vec<PathBuf> = folders.iter().map(|folder| trace_of(folder.path())).collect();
             match record_together(jobs(tasks)?, &traces, &says.bar) {
                 Ok((recorded, evaluations)) => {
@@ -177,7 +177,7 @@ impl<'a> Bench<'a> {
         for task in tasks {
             let job = job(model, task.cell, self.spec)?;
             let evaluations = 2 * job.calls();
-            let folder = store.begin()?;
+            let folder = store.begin(&task.key)?;
             match job.record(&trace_of(folder.path()), Layout::WHOLE, &says.bar) {
                 Ok(recorded) => {
                     made.evaluations += evaluations;

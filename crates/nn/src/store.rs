@@ -29,6 +29,9 @@ pub fn write_safetensors(path: &Path, tensors: &[(String, Tensor)], about: HashM
     replace(path, &whole.map_err(|error: safetensors::SafeTensorError| fail(error.to_string()))?)
 }
 
+/// Begins the name of a file that is not whole yet: of a process that was killed, it may stay.
+pub const PARTIAL: &str = ".partial-";
+
 /// Writes a file under a temporary name beside it, brings it to the disk, and gives it its name.
 ///
 /// # Errors
@@ -37,6 +40,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let mut builder = tempfile::Builder::new();
+        builder.prefix(PARTIAL);
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)); // not its maker's alone
         let mut file = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?;

@@ -48,7 +48,7 @@ pub use grid::{Cell, Grid, strip};
 pub use heatmap::{HeatMap, ValueScale};
 pub use overlay::{colourise, overlay};
 pub use panels::Panels;
-pub use picture::{open_image, read_png_text, save_png};
+pub use picture::{PARTIAL, open_image, read_png_text, save_png};
 pub use report::{Report, ReportAxis, ReportCell, ReportFigure, ReportFrame, WordMap};
 
 /// The pixels that every picture of this crate is made of, from the `image` crate that it was built with.

@@ -78,11 +78,14 @@ pub(crate) fn encode(
     writer.finish().map_err(&encoding)
 }
 
+/// Begins the name of a file that is not whole yet: of a process that was killed, it may stay.
+pub const PARTIAL: &str = ".partial-";
+
 /// Fills a temporary file beside `path` and renames it to `path` when whole; on any error it is gone again.
 pub(crate) fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<(), Error>) -> Result<(), Error> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".partial-");
+    builder.prefix(PARTIAL);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
