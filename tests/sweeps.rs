@@ -71,7 +71,7 @@ fn same(one: &Path, other: &Path) {
 #[test]
 fn a_sweep_that_is_killed_twenty_times_ends_as_one_that_was_not() {
     let folder = tempfile::tempdir().unwrap();
-    let spec = spec(&folder, "guidance = [1, 4]\nseed = { range = [1, 24] }");
+    let spec = spec(&folder, "guidance = [1, 4]\nseed = { range = [1, 12] }");
     let (calm, killed) = (folder.path().join("calm"), folder.path().join("killed"));
     let began = Instant::now();
     asserted(run(&spec, &calm, &[])).success();
@@ -79,8 +79,8 @@ fn a_sweep_that_is_killed_twenty_times_ends_as_one_that_was_not() {
     let mut cut = 0;
     for moment in 0..20 {
         let mut child = quietly(run(&spec, &killed, &[]));
-        // Spread over the first half of a whole run by the golden ratio, so that loading, computing and writing are hit.
-        let share = (f64::from(moment) * 0.618_034).fract() / 2.0;
+        // Spread over the first third of a whole run by the golden ratio, so that loading, computing and writing are hit.
+        let share = (f64::from(moment) * 0.618_034).fract() / 3.0;
         std::thread::sleep(whole.mul_f64(share).max(Duration::from_millis(5)));
         child.kill().unwrap();
         let ended = child.wait().unwrap();
