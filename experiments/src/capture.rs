@@ -39,7 +39,7 @@ impl CaptureArguments {
     pub fn estimate(&self, model: &Model, job: &Job, images: u64) -> Result<()> {
         let description = job.description();
         let request = description.request()?;
-        let plan = request.scheduler.plan(request.steps, request.reading)?;
+        let plan = job.asked().1.plan(&request)?;
         let mut rules = vec![Rule::parse(FLIGHT_RECORDER)?];
         rules.extend(self.capture.iter().map(|text| Rule::parse(text)).collect::<Result<Vec<_>, _>>()?);
         let options = Options { dtype: description.cell.dtype, device: description.cell.device };

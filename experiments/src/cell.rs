@@ -9,67 +9,51 @@ use std::path::PathBuf;
 
 /// Everything that decides a picture's pixels, in the words of a spec.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Cell {
     /// What to show.
-    #[serde(default)]
     pub prompt: String,
     /// What guidance leads away from.
-    #[serde(default)]
     pub negative: String,
     /// The seed of every draw.
-    #[serde(default)]
     pub seed: u64,
     /// Sampling steps.
-    #[serde(default = "steps")]
     pub steps: usize,
     /// `w` in `u + w (c - u)`: a number, or one for each noise level.
-    #[serde(default = "guidance")]
     pub guidance: Guidance,
     /// A scheduler class; the checkpoint's own without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sampler: Option<String>,
     /// How the steps are spread over the training times: leading, trailing or linspace; the checkpoint's own without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub spacing: Option<String>,
     /// A picture to start from, PNG or JPEG.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<PathBuf>,
     /// How much of the picture is made anew, above 0 and at most 1; [`STRENGTH`] without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub strength: Option<f64>,
     /// How the picture is brought to size.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     pub fit: Fit,
     /// Pixels from top to bottom; the checkpoint's own without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub height: Option<i64>,
     /// Pixels from left to right; the checkpoint's own without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<i64>,
     /// Whether diffusers' quirks are reproduced.
-    #[serde(default = "reading")]
     pub reading: Reading,
     /// Interventions, such as `unet.mid_block.out @step[10:20] => scale(0.5)`, made in this order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub edits: Vec<String>,
     /// A checkpoint folder; the bundled model without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<PathBuf>,
     /// The number format to run in.
-    #[serde(default)]
     pub dtype: Dtype,
     /// Where to run.
-    #[serde(default)]
     pub device: Device,
-}
-
-fn steps() -> usize {
-    50
-}
-
-fn guidance() -> Guidance {
-    Guidance::Constant(7.5)
 }
 
 fn is_default(fit: &Fit) -> bool {
@@ -79,15 +63,36 @@ fn is_default(fit: &Fit) -> bool {
 /// How much of a picture is made anew where nobody says: the reference's default.
 pub const STRENGTH: f64 = 0.8;
 
-fn reading() -> Reading {
-    Reading::Diffusers
-}
-
 /// The names of a cell's fields.
 pub const FIELDS: [&str; 17] = [
     "prompt", "negative", "seed", "steps", "guidance", "sampler", "spacing", "image", "strength", "fit", "height",
     "width", "reading", "edits", "model", "dtype", "device",
 ];
+
+impl Default for Cell {
+    /// What a spec means that says nothing.
+    fn default() -> Cell {
+        Cell {
+            prompt: String::new(),
+            negative: String::new(),
+            seed: 0,
+            steps: 50,
+            guidance: Guidance::Constant(7.5),
+            sampler: None,
+            spacing: None,
+            image: None,
+            strength: None,
+            fit: Fit::default(),
+            height: None,
+            width: None,
+            reading: Reading::Diffusers,
+            edits: Vec::new(),
+            model: None,
+            dtype: Dtype::default(),
+            device: Device::default(),
+        }
+    }
+}
 
 impl Cell {
     /// The folder of the cell's model.

@@ -10,17 +10,20 @@ mod cuda;
 mod description;
 mod doctor;
 mod experiment;
+mod experiments;
 mod figures;
 mod fork;
 mod frames;
 mod generate;
 mod init_image;
+mod interrupt;
 mod latent_vs_pixel;
 mod look;
 mod measure;
 mod models;
 mod names;
 mod paths;
+mod pictures;
 mod record;
 mod report;
 mod results;
@@ -31,6 +34,7 @@ mod store;
 mod sweep;
 mod taps;
 mod train;
+mod vary;
 mod verify;
 mod views;
 
@@ -42,6 +46,8 @@ use std::process::ExitCode;
 #[command(name = "latentrace", version, max_term_width = 100)]
 enum Command {
     Generate(generate::Generate),
+    Vary(vary::Vary),
+    Experiments(experiments::Experiments),
     Run(run::Run),
     Report(report::Report),
     Taps(taps::Taps),
@@ -72,6 +78,8 @@ fn main() -> ExitCode {
     cuda::open();
     let done = match Command::parse() {
         Command::Generate(command) => command.run(),
+        Command::Vary(command) => command.run(),
+        Command::Experiments(command) => command.run(),
         Command::Run(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Taps(command) => command.run(),

@@ -102,6 +102,14 @@ impl<'a> Job<'a> {
         self
     }
 
+    /// The picture that the run starts from, brought to size.
+    pub fn picture(&self) -> Option<&Picture> {
+        match &self.start {
+            Start::Picture { picture, .. } => Some(picture),
+            _ => None,
+        }
+    }
+
     /// What the run is.
     pub fn description(&self) -> &Description {
         &self.description

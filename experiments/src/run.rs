@@ -3,6 +3,7 @@
 use crate::cell::Cell;
 use crate::experiment::Experiment;
 use crate::figures::{Done, Finished};
+use crate::interrupt;
 use crate::models::{Loaded, home};
 use crate::record::bar;
 use crate::results::{self, Failed};
@@ -75,6 +76,7 @@ impl Run {
         if !self.json && !spec.about.is_empty() {
             println!("{}", spec.about);
         }
+        interrupt::says("the same command goes on where this one stopped".into());
         let made = bench.run(&store, &tasks, self.retry, &says)?;
         says.clear();
         let done = |range: std::ops::Range<usize>| self.done(&store, &sweep, &tasks, range);
