@@ -25,6 +25,46 @@ generate prompt *args:
 sweep-guidance *args:
     {{ latentrace }} run experiments/specs/sweep-guidance.toml "$@"
 
+# A negative prompt against none, nine seeds each
+sweep-negative *args:
+    {{ latentrace }} run experiments/specs/sweep-negative.toml "$@"
+
+# How often a negative “red” removes red, over a hundred seeds
+negative-red *args:
+    {{ latentrace }} run experiments/specs/negative-red.toml --fast "$@"
+
+# Nine variations of a picture: ./just vary --set image=photo.jpg --set prompt="a red circle"
+vary *args:
+    {{ latentrace }} run experiments/specs/vary.toml "$@"
+
+# The same from hardly changed to made anew
+vary-strength *args:
+    {{ latentrace }} run experiments/specs/vary-strength.toml "$@"
+
+# PNDM, LMS and DDPM side by side: pictures, error to a fine solution, time
+compare-schedulers *args:
+    {{ latentrace }} run experiments/specs/compare-schedulers.toml "$@"
+
+# The way from noise to picture: film strips, paths, sizes
+trajectory *args:
+    {{ latentrace }} run experiments/specs/trajectory.toml "$@"
+
+# Noise schedules, levels, and the noise that runs really had
+noise-curves *args:
+    {{ latentrace }} run experiments/specs/noise-curves.toml "$@"
+
+# How much of what is asked is seen as guidance grows (some minutes)
+adherence-guidance *args:
+    {{ latentrace }} run experiments/specs/adherence-guidance.toml --fast "$@"
+
+# List the experiments that are brought along
+experiments:
+    {{ latentrace }} experiments
+
+# Write one page that shows runs: ./just report runs/sweep-guidance
+report *args:
+    {{ latentrace }} report "$@"
+
 # List every tensor of a model with its shape: ./just taps --select "unet.**.attn2.*"
 taps *args:
     {{ latentrace }} taps "$@"

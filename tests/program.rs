@@ -134,6 +134,63 @@ fn a_dry_run_says_what_would_be_run_and_writes_nothing() {
 }
 
 #[test]
+fn every_experiment_is_listed_has_a_recipe_and_can_be_run() {
+    let listed = latentrace(&["experiments"]).assert().success();
+    let listed = String::from_utf8_lossy(&listed.get_output().stdout).into_owned();
+    let recipes = std::fs::read_to_string(home().join("justfile")).unwrap();
+    let specs = std::fs::read_dir(home().join("experiments/specs")).unwrap();
+    let names: Vec<String> =
+        specs.map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned()).collect();
+    assert!(names.len() >= 9);
+    let folder = tempfile::tempdir().unwrap();
+    for name in names {
+        assert!(listed.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}: not listed");
+        assert!(recipes.contains(&format!("\n{name} *args:\n")), "{name}: no recipe");
+        latentrace(&["run", &name, "--output", &output(&folder), "--dry-run"])
+            .assert()
+            .success()
+            .stdout(starts_with(format!("{name}: ")).and(contains("evaluations of the network")));
+    }
+    assert!(!folder.path().join("out").exists());
+}
+
+#[test]
+fn a_picture_is_varied_and_stands_beside_its_variations() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, model) = (output(&folder), tiny());
+    let photo = folder.path().join("My photo.png");
+    let image = latentrace_plot::RgbImage::from_fn(90, 70, |x, y| [(2 * x) as u8, (3 * y) as u8, 90].into());
+    latentrace_plot::save_png(&photo, &image, &[]).unwrap();
+    let photo = photo.display().to_string();
+    let vary = |photo: &str, more: &[&str]| {
+        let asked = ["vary", photo, "a cat", "--model", &model, "--steps", "4", "--images", "2", "--output", &out];
+        latentrace(&[&asked[..], more].concat()).assert()
+    };
+    let refused = |photo: &str, more: &[&str], says: &str| {
+        vary(photo, more).failure().stderr(contains(says).and(contains("panicked").not()));
+        assert!(!Path::new(&out).exists(), "{says}");
+    };
+    refused(&photo, &["--strength", "0"], "strength: expected a number above 0 and at most 1, found 0");
+    refused(&photo, &["--strength", "0.1"], "strength: expected a number that leaves 1 to 4 steps of 4, found 0.1");
+    refused("nothing.png", &[], "nothing.png");
+    refused(
+        &home().join("README.md").display().to_string(),
+        &[],
+        "not a picture that can be read\nhint: PNG and JPEG can",
+    );
+    vary(&photo, &["--strength", "0.5"]).success().stdout(contains("my-photo-a-cat-193-to-194.png"));
+    let at = |name: &str| Path::new(&out).join(name);
+    for name in ["my-photo-a-cat-193.png", "my-photo-a-cat-194-previews.png", "my-photo-a-cat-194.trace/run.json"] {
+        assert!(at(name).is_file(), "{name}");
+    }
+    latentrace(&["verify", at("my-photo-a-cat-193.trace").to_str().unwrap()]).assert().success();
+    let first = std::fs::read(at("my-photo-a-cat-193.png")).unwrap();
+    vary(&photo, &["--strength", "0.5"]).success();
+    let again = std::fs::read(at("my-photo-a-cat-193-2.png")).unwrap();
+    assert!(first == again, "one seed, one picture");
+}
+
+#[test]
 fn bad_input_is_one_clear_error_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (out, model) = (output(&folder), tiny());

@@ -148,6 +148,7 @@ impl Cell {
         }
         let value = serde_json::to_value(self).ok().and_then(|cell| cell.get(field).cloned());
         match value {
+            Some(serde_json::Value::String(text)) if text.is_empty() => "none".into(),
             Some(serde_json::Value::String(text)) => text,
             Some(serde_json::Value::Number(number)) => {
                 let float = number.as_f64().filter(|_| number.is_f64()); // 4.0 is shown as 4, and a long seed in full

@@ -158,7 +158,10 @@ impl Pictures {
 
     fn grid(&self, cells: Vec<Picture>) -> Result<()> {
         let Cell { prompt, negative, guidance, seed, .. } = &self.cell;
-        let columns = (cells.len() as f64).sqrt().ceil() as usize;
+        let square = (cells.len() as f64).sqrt().ceil() as usize;
+        // Near a square, and as few empty places as may be.
+        let columns =
+            (square..=square + 1).min_by_key(|columns| cells.len().next_multiple_of(*columns)).unwrap_or(square);
         let mut title = format!("“{prompt}”, guidance {guidance}");
         if !negative.is_empty() {
             title += &format!(", not “{negative}”");
