@@ -81,7 +81,7 @@ impl Run {
         says.clear();
         let done = |range: std::ops::Range<usize>| self.done(&store, &sweep, &tasks, range);
         let (cells, references) = (done(0..sweep.points.len()), done(sweep.points.len()..tasks.len()));
-        let title = title(&sweep);
+        let title = title(&spec, &sweep);
         let finished = Finished {
             root: &root,
             title: &title,
@@ -171,18 +171,18 @@ fn found(spec: &Path) -> Result<PathBuf> {
     })
 }
 
-/// What is the same everywhere, for a title.
-fn title(sweep: &Sweep) -> String {
+/// What is the same everywhere, for a title; of prompts that differ in a word or two, what they are made from.
+fn title(spec: &Spec, sweep: &Sweep) -> String {
     let cells: Vec<&Cell> = sweep.points.iter().map(|point| &point.cell).collect();
     let Some(cell) = cells.first() else { return String::new() };
     let same = |field: &str| cells.iter().all(|other| other.value(field) == cell.value(field));
     let mut parts = Vec::new();
-    if same("prompt") {
-        let mut prompt: String = cell.prompt.chars().take(120).collect();
-        if prompt.len() < cell.prompt.len() {
-            prompt.push('…');
+    if let Some(prompt) = if same("prompt") { Some(cell.prompt.as_str()) } else { spec.prompt() } {
+        let mut shown: String = prompt.chars().take(120).collect();
+        if shown.len() < prompt.len() {
+            shown.push('…');
         }
-        parts.push(format!("“{prompt}”"));
+        parts.push(format!("“{shown}”"));
     }
     if same("negative") && !cell.negative.is_empty() {
         parts.push(format!("not “{}”", cell.negative));

@@ -108,6 +108,11 @@ impl Spec {
         Ok(spec)
     }
 
+    /// The prompt as the spec has it, words not yet put in, where it is not itself what varies.
+    pub fn prompt(&self) -> Option<&str> {
+        self.fixed.get("prompt").and_then(Value::as_str)
+    }
+
     /// An error with its place in the file.
     fn at(&self, path: &str, error: Error) -> Error {
         let file = self.file.display();
