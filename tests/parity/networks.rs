@@ -13,6 +13,10 @@ use serde_json::Value;
 /// another order: a few units in the last place (6e-8) for each of the layers that a number went through.
 const TOLERANCE: f64 = 1e-5;
 
+/// The same for the UNet's way up, which starts at its lowest level; see below. Two kinds of processor, whose kernels take
+/// sums in other orders, showed up to 3.2e-6 and 1.04e-5 there.
+const UP_TOLERANCE: f64 = 3e-5;
+
 /// The same for the UNet's last layers. At the lowest level of `sd1` a group norm has six numbers, and enlarges what was
 /// rounded before: diffusers in f32 is itself up to 6e-5 away from diffusers in f64, and 3e-5 from its own next run.
 const UNET_TOLERANCE: f64 = 1e-4;
@@ -166,17 +170,20 @@ fn watched(
     let ours = |tap: &str| format!("{part}.{}", our_name(tap.strip_prefix(&prefix).unwrap()));
     let mut watch = Watch::new(theirs.iter().map(|tap| ours(tap)));
     let (what, error) = run(&mut Pass::watched(&mut watch));
-    // A row of its own, so that what is allowed more does not hide behind what is allowed less.
-    let row =
-        |late: bool| if late && part == "unet" { ("unet, last layers", UNET_TOLERANCE) } else { (group, TOLERANCE) };
-    let (last, tolerance) = row(true);
+    // Rows of their own, so that what is allowed more does not hide behind what is allowed less.
+    let row = |module: &str| match part {
+        "unet" if module == "conv_norm_out" || module.is_empty() => ("unet, last layers", UNET_TOLERANCE),
+        "unet" if module.starts_with("up_blocks.") => ("unet, up", UP_TOLERANCE),
+        _ => (group, TOLERANCE),
+    };
+    let (last, tolerance) = row("");
     table.add(last, &what, error, tolerance);
     for tap in theirs {
         let (expected, module) = (fixture.tensor(tap), tap.strip_prefix(&prefix).unwrap());
         let seen = watch.only(&ours(tap));
         // One time serves the whole batch; diffusers repeats it first.
         let seen = if module.starts_with("time_") { seen.expand_as(expected) } else { seen.shallow_clone() };
-        let (group, tolerance) = row(module == "conv_norm_out");
+        let (group, tolerance) = row(module);
         table.add(group, module, relative(&seen, expected), tolerance);
         if module.ends_with(".probs") {
             let sums = seen.sum_dim_intlist(-1, false, Kind::Double);
