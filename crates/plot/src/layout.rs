@@ -78,16 +78,19 @@ fn curves(scene: &mut Scene, chart: &Chart, plot: Rect, (x, y): (&Scale, &Scale)
     }
 }
 
-/// How far each series is moved sideways: not at all, unless several have whiskers.
+/// How far each series is moved sideways: not at all, unless several have whiskers, and so little that all of them are
+/// seen to belong to one place.
 fn sides(chart: &Chart) -> Vec<f64> {
     const APART: f64 = 3.0;
+    const TOGETHER: f64 = 9.0;
     let with = |series: &&Series| !series.intervals.is_empty();
     let count = chart.series.iter().filter(with).count();
+    let apart = APART.min(TOGETHER / (count as f64 - 1.0).max(1.0));
     let mut before = 0;
     let side = |series: &Series| {
         let place = before;
         before += usize::from(with(&series));
-        if with(&series) { APART * (place as f64 - (count as f64 - 1.0) / 2.0) } else { 0.0 }
+        if with(&series) { apart * (place as f64 - (count as f64 - 1.0) / 2.0) } else { 0.0 }
     };
     chart.series.iter().map(side).collect()
 }
