@@ -59,7 +59,7 @@ pub struct ForkRun {
     /// Seed of the noise that is drawn from there on
     #[arg(long)]
     seed: Option<u64>,
-    /// Another scheduler: ddpm, pndm or lms. It begins at the sample of that step, without a history
+    /// Another scheduler: pndm, lms, euler, dpm++2m, ... (see `latentrace schedule --list`). It begins at the sample of that step, without a history
     #[arg(long)]
     sampler: Option<String>,
     /// Another number of steps, of which those below that step's noise are made

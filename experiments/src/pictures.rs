@@ -31,7 +31,7 @@ pub struct Settings {
     /// Sampling steps
     #[arg(long, default_value_t = 50)]
     steps: usize,
-    /// Scheduler: ddpm, pndm or lms [default: the checkpoint's own]
+    /// Scheduler: pndm, lms, euler, dpm++2m, unipc, ... (see `latentrace schedule --list`) [default: the checkpoint's own]
     #[arg(long)]
     sampler: Option<String>,
     /// Pixels from top to bottom [default: the checkpoint's own]

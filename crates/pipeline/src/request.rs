@@ -7,7 +7,7 @@ use crate::noise::Draws;
 use crate::{Guidance, Model, Picture, Size};
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
 use latentrace_nn::{Branch, Pass, Rows};
-use latentrace_schedulers::{Config, Level, Plan, Reading};
+use latentrace_schedulers::{Config, Level, Op, Plan, Reading};
 use latentrace_text::Tokens;
 use latentrace_vae::Posterior;
 
@@ -69,7 +69,7 @@ impl Start {
     pub fn plan(&self, request: &Request) -> Result<Plan> {
         let Request { scheduler, steps, reading, .. } = request;
         Ok(match self {
-            Start::Noise => scheduler.plan(*steps, *reading)?,
+            Start::Noise => from_noise(scheduler.plan(*steps, *reading)?)?,
             Start::Picture { strength, .. } | Start::Latents { strength, .. } => {
                 scheduler.plan_from_image(*steps, *strength, *reading)?
             }
@@ -81,6 +81,11 @@ impl Start {
     pub(crate) fn draws(&self) -> usize {
         usize::from(matches!(self, Start::Picture { .. } | Start::Latents { .. }))
     }
+}
+
+/// Holds that a plan needs no image.
+fn from_noise(plan: Plan) -> Result<Plan> {
+    if plan.ops().contains(&Op::Given) { Err(latentrace_schedulers::Error::Inverse.into()) } else { Ok(plan) }
 }
 
 /// What a run left.
@@ -118,7 +123,7 @@ impl Model {
     pub fn check(&self, request: &Request) -> Result<Plan> {
         request.size.latents(self.vae_config.factor())?;
         request.guidance.check()?;
-        Ok(request.scheduler.plan(request.steps, request.reading)?)
+        from_noise(request.scheduler.plan(request.steps, request.reading)?)
     }
 
     /// Runs a request; `pass` says who watches.

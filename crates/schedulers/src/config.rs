@@ -1,11 +1,14 @@
 //! A scheduler config as diffusers writes it, with the origin of every value, and the plans it
 //! gives.
 
-use crate::class::class_of;
+use crate::class::{Family, named};
+use crate::defaults::Known;
 use crate::error::{nearest, shown};
-use crate::options::{Options, Sampler};
+use crate::options::Options;
+use crate::samplers::{Path, Sampler, Times, ddim, ddim_inverse, inversion};
+use crate::spacing::Spacing;
 use crate::tape::Tape;
-use crate::{Class, Error, Level, Plan, Prediction, Reading, Schedule, Spacing, Val, ddpm, lms, pndm, pndm_diffusers};
+use crate::{Class, Error, Level, Plan, Prediction, Reading, Schedule, Val};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -43,19 +46,19 @@ impl Config {
     pub fn from_json(text: &str) -> Result<Config, Error> {
         let file = object(text)?;
         match file.get("_class_name") {
-            Some(Value::String(name)) => Config::build(class_of(name)?, file, Map::new()),
+            Some(Value::String(name)) => Config::build_named(&name.clone(), file, Map::new()),
             found => Err(Error::Class { found: found.map_or("no _class_name".into(), shown), nearest: None }),
         }
     }
 
     /// Reads a `scheduler_config.json`, whatever class it names or not, for the class of `name`.
     pub fn from_json_as(text: &str, name: &str) -> Result<Config, Error> {
-        Config::build(class_of(name)?, object(text)?, Map::new())
+        Config::build_named(name, object(text)?, Map::new())
     }
 
     /// The same file and overrides read by another class, as `from_config` does in diffusers.
     pub fn with_class(&self, name: &str) -> Result<Config, Error> {
-        Config::build(class_of(name)?, self.file.clone(), self.overrides.clone())
+        Config::build_named(name, self.file.clone(), self.overrides.clone())
     }
 
     /// The config with one value replaced; `null` takes the class's default for `trained_betas`
@@ -64,7 +67,7 @@ impl Config {
     /// `order` (1 to 4, LMS) and `timesteps` (a falling list, DDPM) are options here, and
     /// arguments in diffusers.
     pub fn with(&self, key: &str, value: impl Into<Value>) -> Result<Config, Error> {
-        let known: Vec<&str> = self.class.defaults().into_iter().map(|(name, _)| name).collect();
+        let known: Vec<&str> = self.class.options().into_iter().map(|known| known.name).collect();
         if !known.contains(&key) {
             let field = key.chars().take(60).collect();
             return Err(Error::Key { field, class: self.class, nearest: nearest(key, known) });
@@ -86,16 +89,17 @@ impl Config {
 
     /// Every option that the class reads, with its value and where that comes from.
     pub fn values(&self) -> impl Iterator<Item = (&'static str, Value, Origin)> + '_ {
-        self.class.defaults().into_iter().map(|(name, default)| {
-            let (value, origin) = value_of(name, &default, &self.file, &self.overrides);
-            (name, value.clone(), origin)
+        self.class.options().into_iter().map(|known| {
+            let (value, origin) = value_of(&known, &self.file, &self.overrides);
+            (known.name, value.clone(), origin)
         })
     }
 
     /// The keys of the file that the class does not read.
     pub fn ignored(&self) -> impl Iterator<Item = &str> {
-        let known = self.class.defaults();
-        let read = move |key: &str| key.starts_with('_') || known.iter().any(|(name, _)| *name == key);
+        let known = self.class.options();
+        let read =
+            move |key: &str| key.starts_with('_') || known.iter().any(|known| known.in_diffusers && known.name == key);
         self.file.keys().map(String::as_str).filter(move |key| !read(key))
     }
 
@@ -106,7 +110,7 @@ impl Config {
 
     /// The levels of so many steps in double precision, then [`Level::CLEAN`].
     pub fn levels(&self, steps: usize) -> Result<Vec<Level>, Error> {
-        self.levels_on(&self.schedule, steps, Reading::Exact)
+        self.options.grid.levels(&self.schedule, steps, Reading::Exact)
     }
 
     /// The plan from noise to latents.
@@ -131,102 +135,119 @@ impl Config {
     pub fn plan_from_sample(&self, steps: usize, from: Level) -> Result<Plan, Error> {
         let below = self.levels(steps)?.into_iter().filter(|level| level.sigma < from.sigma);
         let levels: Vec<Level> = std::iter::once(from).chain(below).collect();
-        let mut tape = self.tape();
+        let mut tape = self.tape(Reading::Exact);
         let sample = tape.given();
-        let last = self.walk(&mut tape, sample, &levels, 0, Reading::Exact);
+        let path = Path { levels: &levels, begin: 0, schedule: &self.schedule, reading: Reading::Exact };
+        let last = self.options.sampler.walk(&mut tape, sample, path);
         tape.finish(last, Level::CLEAN)
     }
 
-    fn tape(&self) -> Tape {
-        let limit = if let Sampler::Ddpm { limit, .. } = self.options.sampler { limit } else { None };
-        Tape::new(self.options.prediction, limit)
-    }
-
-    /// Walks `levels[begin..]` down from `x`.
-    fn walk(&self, tape: &mut Tape, x: Val, levels: &[Level], begin: usize, reading: Reading) -> Val {
-        match self.options.sampler {
-            Sampler::Pndm { warm_up, .. } => pndm::pndm(tape, x, &levels[begin..], &self.schedule, warm_up),
-            Sampler::Ddpm { variance, .. } => ddpm::ddpm(tape, x, &levels[begin..], variance, reading),
-            Sampler::Lms { order, .. } => lms::lms(tape, x, levels, begin, order, reading),
-        }
+    fn tape(&self, reading: Reading) -> Tape {
+        Tape::new(self.options.prediction, self.options.limit(reading))
     }
 
     /// `taken` is the number of steps from an image, 0 for all of them from noise.
     fn build_plan(&self, steps: usize, taken: usize, reading: Reading) -> Result<Plan, Error> {
-        self.options.sampler.check(reading)?;
+        self.check(steps, reading)?;
         let schedule = self.options.schedule(reading)?;
-        let levels = self.levels_on(&schedule, steps, reading)?;
+        let levels = self.options.grid.levels(&schedule, steps, reading)?;
         let begin = if taken == 0 { 0 } else { steps - taken };
-        let mut tape = self.tape();
-        let start = |tape: &mut Tape, level| self.start(tape, level, taken > 0, reading);
+        let path = Path { levels: &levels, begin, schedule: &schedule, reading };
+        let mut tape = self.tape(reading);
+        let start = |tape: &mut Tape, level| self.start(tape, level, &schedule, taken > 0, reading);
+        let of_diffusers = reading == Reading::Diffusers;
+        // The first training time's noise is left in the image, unless asked otherwise.
+        let end = |to_clean: bool| if to_clean { Level::CLEAN } else { schedule.level(0.0) };
+        let stride = (schedule.len() / steps) as f64;
         let (last, end) = match self.options.sampler {
-            Sampler::Pndm { warm_up, to_clean } if reading == Reading::Diffusers => {
-                let end = if to_clean { Level::CLEAN } else { schedule.level(0.0) };
+            Sampler::Pndm { warm_up, to_clean } if of_diffusers => {
                 let list: Vec<f64> = levels[..steps].iter().map(|level| level.t).collect();
-                let times = pndm_diffusers::Times::new(&list, schedule.len(), warm_up)?;
+                let times = Times::new(&list, schedule.len(), warm_up)?;
                 let x = start(&mut tape, schedule.level(times.calls[begin] as f64));
-                pndm_diffusers::pndm(&mut tape, x, &times, begin, &schedule, end)?
+                Sampler::pndm_of_diffusers(&mut tape, x, &times, path, end(to_clean))?
+            }
+            Sampler::Ddim { eta, to_clean } if of_diffusers => {
+                let x = start(&mut tape, levels[begin]);
+                ddim(&mut tape, x, &levels[begin..], eta, stride, &schedule, end(to_clean))?
+            }
+            Sampler::DdimInverse { .. } if taken > 0 => return Err(Error::Inverse),
+            Sampler::DdimInverse { from_clean } => {
+                let image = tape.given();
+                let up: Vec<Level> = levels[..steps].iter().rev().copied().collect();
+                match reading {
+                    Reading::Diffusers => ddim_inverse(&mut tape, image, &up, stride, &schedule, end(from_clean)),
+                    Reading::Exact => {
+                        let up = from_image(up, &schedule);
+                        (inversion(&mut tape, image, &up), up[up.len() - 1])
+                    }
+                }
             }
             _ => {
                 let x = start(&mut tape, levels[begin]);
-                (self.walk(&mut tape, x, &levels, begin, reading), Level::CLEAN)
+                let end = match (reading, self.class.family()) {
+                    (Reading::Diffusers, Family::Whole | Family::Dropped) => levels[steps],
+                    _ => Level::CLEAN,
+                };
+                (self.options.sampler.walk(&mut tape, x, path), end)
             }
         };
         tape.finish(last, end)
     }
 
     /// The first sample: the image with noise added, or noise alone.
-    fn start(&self, tape: &mut Tape, level: Level, from_image: bool, reading: Reading) -> Val {
+    fn start(&self, tape: &mut Tape, level: Level, schedule: &Schedule, from_image: bool, reading: Reading) -> Val {
         if from_image {
             let (image, noise) = (tape.given(), tape.noise());
-            return tape.sum(image + noise * level.sigma);
+            // SASolver adds the noise of the time that the network is told, whatever the level's own is.
+            let is_stale = reading == Reading::Diffusers && matches!(self.options.sampler, Sampler::SaSolver(_));
+            let at = if is_stale { schedule.level(level.t) } else { level };
+            return tape.sum((image + noise * at.sigma) * (at.input_scale() / level.input_scale()));
         }
-        let bare = !matches!(self.options.spacing, Spacing::Leading { .. });
-        let deviation = match self.options.sampler {
-            Sampler::Lms { .. } if reading == Reading::Diffusers && bare => level.sigma,
-            _ => 1.0 / level.input_scale(),
-        };
+        let bare = !matches!(self.options.grid.spacing, Spacing::Leading { .. });
+        let is_bare = reading == Reading::Diffusers && self.class.family() == Family::Fractional && bare;
+        let deviation = if is_bare { level.sigma } else { 1.0 / level.input_scale() };
         let noise = tape.noise();
         tape.sum(noise * deviation)
     }
 
-    fn levels_on(&self, schedule: &Schedule, steps: usize, reading: Reading) -> Result<Vec<Level>, Error> {
-        let Options { len, spacing, sampler, .. } = &self.options;
-        if steps == 0 || steps > *len {
-            return Err(Error::Steps { expected: format!("1 to {len}, the training times"), found: steps });
+    /// Holds that a reading can run what the config says.
+    fn check(&self, steps: usize, reading: Reading) -> Result<(), Error> {
+        self.options.check(self.class, steps, reading)?;
+        if reading == Reading::Exact {
+            return Ok(());
         }
-        let times: Vec<f64> = match sampler {
-            Sampler::Ddpm { timesteps: Some(times), .. } if times.len() != steps => {
-                return Err(Error::Steps {
-                    expected: format!("{}, the length of timesteps", times.len()),
-                    found: steps,
-                });
+        // What is not in diffusers has no reading of diffusers, unless it is left as it is.
+        for known in self.class.options().into_iter().filter(|known| !known.in_diffusers) {
+            let (value, _) = value_of(&known, &self.file, &self.overrides);
+            if *value != known.default {
+                return Err(Error::OnlyExact { field: known.name, found: shown(value), class: self.class });
             }
-            Sampler::Ddpm { timesteps: Some(times), .. } => times.iter().map(|&time| time as f64).collect(),
-            Sampler::Lms { .. } => spacing.times(*len, steps, false, reading)?,
-            _ => spacing.times(*len, steps, true, reading)?,
-        };
-        // LMS in diffusers holds later times at the last level; the others fail.
-        let held = matches!(sampler, Sampler::Lms { .. }) && reading == Reading::Diffusers;
-        if let Some(&time) = times.iter().find(|&&time| time > (len - 1) as f64 && !held) {
-            return Err(Error::Time { time: time as i64, len: *len });
         }
-        let mut levels: Vec<Level> = times.into_iter().map(|t| schedule.level(t)).collect();
-        if let Sampler::Lms { sigmas, .. } = sampler {
-            levels = sigmas.spread(schedule, levels, reading);
+        if self.options.grid.spacing == Spacing::AlignYourSteps {
+            return Err(Error::OnlyExact { field: "timestep_spacing", found: "ays".into(), class: self.class });
         }
-        levels.push(Level::CLEAN);
-        Ok(levels)
+        if let Some(name) = self.options.betas.name().filter(|name| !self.class.takes_betas(name)) {
+            return Err(Error::OnlyExact { field: "beta_schedule", found: name.into(), class: self.class });
+        }
+        if self.options.prediction == Prediction::Sample && !self.class.takes_samples() {
+            return Err(Error::OnlyExact { field: "prediction_type", found: "sample".into(), class: self.class });
+        }
+        Ok(())
+    }
+
+    /// What a short name sets counts as an override, and yields to one.
+    fn build_named(name: &str, file: Map<String, Value>, overrides: Map<String, Value>) -> Result<Config, Error> {
+        let (class, preset) = named(name)?;
+        let mut all: Map<String, Value> = preset.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        all.extend(overrides);
+        Config::build(class, file, all)
     }
 
     fn build(class: Class, file: Map<String, Value>, overrides: Map<String, Value>) -> Result<Config, Error> {
-        let defaults = class.defaults();
-        let value = |name: &str| {
-            let default =
-                defaults.iter().find(|(known, _)| *known == name).map_or(&Value::Null, |(_, default)| default);
-            value_of(name, default, &file, &overrides).0.clone()
-        };
-        let options = Options::read(class, &value)?;
+        let known = class.options();
+        let find = |name: &str| known.iter().find(|known| known.name == name);
+        let value = |name: &str| find(name).map_or(Value::Null, |known| value_of(known, &file, &overrides).0.clone());
+        let options = Options::read(class, &value, &|name| find(name).is_some())?;
         options.schedule(Reading::Diffusers)?;
         let schedule = options.schedule(Reading::Exact)?;
         Ok(Config { class, file, overrides, options, schedule })
@@ -245,25 +266,45 @@ impl fmt::Display for Config {
     }
 }
 
+/// The levels up from the image: from the first training time, which is as clean as a level with a slope can be.
+fn from_image(up: Vec<Level>, schedule: &Schedule) -> Vec<Level> {
+    let least = schedule.level(0.0);
+    let above = up.into_iter().filter(|level| level.sigma > least.sigma);
+    std::iter::once(least).chain(above).collect()
+}
+
+/// Python writes infinities and NaN into JSON, which has none of them. They are read as the strings of those names.
+fn without_infinities(text: &str) -> String {
+    let mut parts: Vec<String> = text.split('"').map(str::to_owned).collect();
+    let outside = parts.iter_mut().step_by(2);
+    for part in outside {
+        for (word, quoted) in [("-Infinity", "\"\u{1}\""), ("Infinity", "\"Infinity\""), ("NaN", "\"NaN\"")] {
+            *part = part.replace(word, quoted);
+        }
+        *part = part.replace('\u{1}', "-Infinity");
+    }
+    parts.join("\"")
+}
+
 fn object(text: &str) -> Result<Map<String, Value>, Error> {
-    match serde_json::from_str(text) {
+    match serde_json::from_str(text).or_else(|_| serde_json::from_str(&without_infinities(text))) {
         Ok(Value::Object(file)) => Ok(file),
         Ok(other) => Err(Error::Json { found: shown(&other) }),
         Err(error) => Err(Error::Json { found: error.to_string() }),
     }
 }
 
-/// A value and its origin. A file may list names under `_use_default_values`; diffusers reads
-/// those as absent.
+/// A value and its origin. A file may list names under `_use_default_values`; diffusers reads those as absent. What
+/// diffusers does not read in a file for this class is not read here either, but it can be overridden.
 fn value_of<'a>(
-    name: &str,
-    default: &'a Value,
+    known: &'a Known,
     file: &'a Map<String, Value>,
     overrides: &'a Map<String, Value>,
 ) -> (&'a Value, Origin) {
+    let Known { name, default, in_diffusers } = known;
     let unset = file.get("_use_default_values").and_then(Value::as_array);
-    let unset = unset.is_some_and(|names| names.iter().any(|unset| unset == name));
-    match (overrides.get(name), file.get(name)) {
+    let unset = unset.is_some_and(|names| names.iter().any(|unset| unset == name)) || !in_diffusers;
+    match (overrides.get(*name), file.get(*name)) {
         (Some(value), _) => (value, Origin::Override),
         (None, Some(value)) if !unset => (value, Origin::File),
         _ => (default, Origin::Default),

@@ -13,7 +13,7 @@ pub enum Error {
         found: String,
     },
     /// A scheduler class that is not built here.
-    #[error("scheduler class: expected {}, found {found}{}", Class::NAMES, hint(nearest))]
+    #[error("scheduler class: expected {}, or diffusers' name of a class, found {found}{}", names(), hint(nearest))]
     Class {
         /// The name.
         found: String,
@@ -70,6 +70,19 @@ pub enum Error {
         /// Why not.
         reason: &'static str,
     },
+    /// A value that diffusers has nothing like.
+    #[error("{field}: {found} is not in diffusers' {class}; the exact reading has it")]
+    OnlyExact {
+        /// The option.
+        field: &'static str,
+        /// The value.
+        found: String,
+        /// The class.
+        class: Class,
+    },
+    /// An inversion that is to start from noise, or from noise added to an image.
+    #[error("scheduler class: ddim_inverse goes up from an image, so it starts from no noise and takes no strength")]
+    Inverse,
     /// A schedule that cannot be sampled.
     #[error("betas: {} at time {time}: {reason}", *beta as f32)]
     Beta {
@@ -122,13 +135,19 @@ pub enum Error {
     #[error("prediction_type: epsilon says nothing at zero signal (rescale_betas_zero_snr), where sigma is infinite")]
     PureNoise,
     /// Coefficients that are not numbers, because two levels coincide.
-    #[error("step {step} of {steps}: a coefficient is not finite, because two noise levels are equal")]
+    #[error(
+        "step {step} of {steps}: a coefficient is not finite: two noise levels are equal, or a step of higher order ends in no noise"
+    )]
     NotFinite {
         /// The step.
         step: usize,
         /// The calls of the plan.
         steps: usize,
     },
+}
+
+fn names() -> String {
+    Class::names().collect::<Vec<_>>().join(", ")
 }
 
 fn hint(nearest: &Option<String>) -> String {

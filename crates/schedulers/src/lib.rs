@@ -6,10 +6,22 @@
 //! printed, plotted, compared and proven, and one executor runs them all.
 //!
 //! Everything is in one coordinate, `x = x₀ + sigma·noise` (arXiv 2206.00364), whatever the paper
-//! of a sampler uses; the network sees `x` at unit variance. There DDPM is a walk towards the
-//! denoised sample with noise added back (arXiv 2006.11239), PNDM is Adams-Bashforth with
-//! even-step weights (arXiv 2202.09778), and LMS is the same with exact weights. A config has two
-//! [`Reading`]s: as diffusers runs it, faults included, and as the mathematics means it.
+//! of a sampler uses; the network sees `x` at unit variance. There the probability-flow ODE is
+//! `dx/dsigma = (x − denoised)/sigma`, and the samplers are few ideas:
+//!
+//! - a step along the slope, then fresh noise: Euler, DDIM, their ancestral kin, DDPM
+//!   (arXiv 2006.11239, 2010.02502);
+//! - two slopes a step: Heun, DPM2 (arXiv 2206.00364);
+//! - a polynomial through the latest slopes: LMS, PNDM and IPNDM with the weights of even steps
+//!   (arXiv 2202.09778), DEIS over log sigma (arXiv 2204.13902);
+//! - a polynomial through the latest clean estimates, the rest of the equation solved exactly:
+//!   DPM-Solver++ (arXiv 2211.01095), UniPC, which corrects itself (arXiv 2302.04867), and
+//!   SA-Solver, which draws noise (arXiv 2309.05019);
+//! - a jump to the end and back: LCM and TCD, for distilled networks.
+//!
+//! [`Class`] lists them, [`named`] knows their short names. A config has two [`Reading`]s: as
+//! diffusers runs it, faults included, and as the mathematics means it. [`truth`] has data whose
+//! exact flow is known, to measure a sampler on; [`run`] runs a plan on plain numbers.
 //!
 //! A schedule with zero terminal signal-to-noise ratio has an infinite sigma at its last time. It
 //! is written as [`Level::PURE_NOISE`], 2²⁴, which single precision cannot tell from infinity; a
@@ -47,26 +59,28 @@
 
 mod class;
 mod config;
-mod ddpm;
+mod defaults;
 mod error;
 mod form;
+mod integrals;
 mod level;
-mod lms;
 mod options;
 mod plan;
-mod pndm;
-mod pndm_diffusers;
+mod reader;
 mod reading;
+mod run;
+mod samplers;
 mod schedule;
 mod spacing;
 mod tape;
+pub mod truth;
 
-pub use class::{Class, class_of};
+pub use class::{Class, Named, class_of, named};
 pub use config::{Config, Origin};
 pub use error::Error;
 pub use form::{Form, Val};
 pub use level::{Level, Prediction};
 pub use plan::{Limit, Op, Plan, Step};
 pub use reading::Reading;
+pub use run::run;
 pub use schedule::Schedule;
-use spacing::{Sigmas, Spacing};

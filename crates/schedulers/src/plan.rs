@@ -113,6 +113,12 @@ impl Plan {
         inputs.chain([self.row(self.result)]).collect()
     }
 
+    /// What the network sees at a call, over what is not a sum.
+    pub fn input_row(&self, call: usize) -> Option<Form> {
+        let inputs = self.ops.iter().filter_map(|op| if let Op::Eval { input, .. } = op { Some(input) } else { None });
+        inputs.into_iter().nth(call).map(|input| self.opened(input))
+    }
+
     /// One value over what is not a sum.
     pub fn row(&self, of: Val) -> Form {
         self.opened(&of.into())

@@ -13,6 +13,15 @@ pub struct Schedule {
     reading: Reading,
 }
 
+/// Whether the schedule is stretched until its last time holds no signal (arXiv 2305.08891, algorithm 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ZeroSnr {
+    No,
+    /// Until it holds as good as none, in diffusers.
+    Nearly,
+    Yes,
+}
+
 /// How betas are made.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Betas {
@@ -24,6 +33,8 @@ pub(crate) enum Betas {
     Sigmoid { start: f64, end: f64 },
     /// From the signal `cos²` (arXiv 2102.09672, eq. 17).
     SquaredCosine,
+    /// From the signal `e^(−12t)`.
+    Exponential,
     /// From the signal whose log ratio to the noise is Laplace distributed (arXiv 2407.03297).
     Laplace,
     /// One by one.
@@ -31,21 +42,29 @@ pub(crate) enum Betas {
 }
 
 impl Schedule {
-    /// The schedule of `len` times; with `zero_snr` stretched until its last time holds no signal
-    /// (arXiv 2305.08891, algorithm 1).
-    pub(crate) fn new(betas: &Betas, len: usize, zero_snr: bool, reading: Reading) -> Result<Schedule, Error> {
+    /// The schedule of `len` times.
+    pub(crate) fn new(betas: &Betas, len: usize, zero_snr: ZeroSnr, reading: Reading) -> Result<Schedule, Error> {
         let mut betas = betas.values(len, reading);
         if let Some(time) = betas.iter().position(|beta| !(*beta > 0.0 && *beta < 1.0)) {
             return Err(Error::Beta { time, beta: betas[time], reason: "expected a number above 0 and below 1" });
         }
         let mut alphas_cumprod = signals(&betas, reading);
-        if zero_snr {
+        if zero_snr != ZeroSnr::No {
             betas = stretched(&alphas_cumprod, reading);
             alphas_cumprod = signals(&betas, reading);
         }
-        let mut sigmas = alphas_cumprod.mapv(|signal| reading.round(reading.round((1.0 - signal) / signal).sqrt()));
-        if zero_snr {
-            sigmas[len - 1] = Level::PURE_NOISE;
+        let mut sigmas = alphas_cumprod.mapv(|signal| {
+            let noise = reading.round(1.0 - signal);
+            reading.round(reading.round(noise / signal).sqrt())
+        });
+        match (zero_snr, reading) {
+            (ZeroSnr::No, _) => (),
+            (ZeroSnr::Nearly, Reading::Diffusers) => {
+                // These classes put 2⁻²⁴ for the last ᾱ, so that their sigmas stay finite.
+                alphas_cumprod[len - 1] = 2f64.powi(-24);
+                sigmas[len - 1] = reading.round(reading.round(2f64.powi(24) - 1.0).sqrt());
+            }
+            _ => sigmas[len - 1] = Level::PURE_NOISE,
         }
         match sigmas.iter().position(|sigma| !(*sigma > 0.0 && sigma.is_finite())) {
             Some(time) => {
@@ -90,15 +109,27 @@ impl Schedule {
     /// The time at a sigma, linear in its logarithm between integer times and held within the
     /// schedule.
     pub fn time(&self, sigma: f64) -> f64 {
-        let above = self.sigmas.iter().take_while(|known| **known <= sigma).count();
+        // diffusers keeps these logarithms in single precision, and cuts some of the times off to whole numbers.
+        let log = |time: usize| self.reading.round(self.sigmas[time].ln());
+        let above = (0..self.len()).take_while(|time| log(*time) <= sigma.ln()).count();
         let low = above.saturating_sub(1).min(self.len() - 2);
-        let (from, to) = (self.sigmas[low].ln(), self.sigmas[low + 1].ln());
+        let (from, to) = (log(low), log(low + 1));
         let fraction = (sigma.ln() - from) / (to - from);
-        self.reading.round(low as f64 + fraction.clamp(0.0, 1.0))
+        low as f64 + fraction.clamp(0.0, 1.0)
     }
 }
 
 impl Betas {
+    /// The name of a kind that few classes of diffusers know.
+    pub(crate) fn name(&self) -> Option<&'static str> {
+        match self {
+            Betas::Sigmoid { .. } => Some("sigmoid"),
+            Betas::Laplace => Some("laplace"),
+            Betas::Exponential => Some("exp"),
+            _ => None,
+        }
+    }
+
     fn values(&self, len: usize, reading: Reading) -> Array1<f64> {
         let round = |x| reading.round(x);
         match self {
@@ -110,6 +141,7 @@ impl Betas {
                 .mapv(|x| round(round(1.0 / (1.0 + (-x).exp())) * round(end - start)) + start)
                 .mapv(round),
             Betas::SquaredCosine => from_signal(len, |t| ((t + 0.008) / 1.008 * FRAC_PI_2).cos().powi(2)).mapv(round),
+            Betas::Exponential => from_signal(len, |t| (-12.0 * t).exp()).mapv(round),
             Betas::Laplace => from_signal(len, laplace_signal).mapv(round),
             Betas::Trained(betas) => betas.iter().copied().map(round).collect(),
         }

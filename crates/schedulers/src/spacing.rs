@@ -1,6 +1,39 @@
 //! Which levels a sampler visits: times of the schedule, or sigmas between its ends.
 
-use crate::{Error, Level, Reading, Schedule};
+use crate::class::Family;
+use crate::options::End;
+use crate::{Class, Error, Level, Reading, Schedule};
+
+/// How a run's levels are laid.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Grid {
+    pub(crate) class: Class,
+    pub(crate) family: Family,
+    pub(crate) spacing: Spacing,
+    pub(crate) sigmas: Sigmas,
+    /// Times or sigmas one by one, in place of all that.
+    pub(crate) given: Option<Given>,
+    pub(crate) end: End,
+    /// No level has a smaller half log signal-to-noise ratio.
+    pub(crate) least_lambda: Option<f64>,
+    /// The smallest and the largest sigma of a spread, in place of the spacing's own.
+    pub(crate) ends: (Option<f64>, Option<f64>),
+    /// Whether a spread goes over all that was trained, as log-linear interpolation leaves it.
+    pub(crate) is_log_linear: bool,
+    /// Whether betas are the squared cosine's, where diffusers rounds no time.
+    pub(crate) is_cosine: bool,
+    /// Whether the network is told a quarter of log sigma in place of the time.
+    pub(crate) tells_log_sigma: bool,
+}
+
+/// Times or sigmas one by one.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Given {
+    /// One for each step.
+    Times(Vec<f64>),
+    /// One for each step, and the last.
+    Sigmas(Vec<f64>),
+}
 
 /// How a number of steps is laid over the training times (arXiv 2305.08891, table 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,9 +47,16 @@ pub(crate) enum Spacing {
     Linspace,
     /// Even strides down from the last time.
     Trailing,
+    /// Some of those that a network was distilled on.
+    Distilled {
+        /// How many there were.
+        original: usize,
+    },
+    /// Those found best for Stable Diffusion 1.5 at ten steps (arXiv 2404.14507), and between them evenly in log sigma.
+    AlignYourSteps,
 }
 
-/// How sigmas are laid between the largest and the smallest that a [`Spacing`] gives.
+/// How sigmas are laid between the largest and the smallest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Sigmas {
     /// Those of the times.
@@ -33,59 +73,227 @@ pub(crate) enum Sigmas {
         /// Both its parameters; 0.6 in the paper.
         shape: f64,
     },
+    /// Even in the logarithm too; diffusers rounds their times (arXiv 2206.00927, section 4.1).
+    Lu,
+    /// Even in the logarithm over all that was trained, with the times of the spacing (Euler's `interpolation_type`).
+    LogLinear,
 }
 
-impl Spacing {
-    /// The times of `steps` steps, descending; whole numbers if `whole`.
-    pub(crate) fn times(self, len: usize, steps: usize, whole: bool, reading: Reading) -> Result<Vec<f64>, Error> {
-        let total = len as f64;
-        let times: Vec<f64> = match self {
-            Spacing::Leading { offset } => (0..steps).rev().map(|i| (i * (len / steps) + offset) as f64).collect(),
-            Spacing::Linspace if steps == 1 && reading == Reading::Diffusers => vec![0.0],
-            Spacing::Linspace if steps == 1 => vec![total - 1.0],
-            Spacing::Linspace => {
-                let stride = (total - 1.0) / (steps - 1) as f64;
-                let even = (0..steps).rev().map(|i| if i == steps - 1 { total - 1.0 } else { i as f64 * stride });
-                even.map(|t| if whole { t.round_ties_even() } else { t }).collect()
+/// The times that were found best for Stable Diffusion 1.5 at ten steps (arXiv 2404.14507, section D).
+const BEST_TIMES: [f64; 10] = [999.0, 850.0, 736.0, 645.0, 545.0, 455.0, 343.0, 233.0, 124.0, 24.0];
+
+impl Grid {
+    /// The levels of so many steps, then the end.
+    pub(crate) fn levels(&self, schedule: &Schedule, steps: usize, reading: Reading) -> Result<Vec<Level>, Error> {
+        let len = schedule.len();
+        if steps == 0 || steps > len {
+            return Err(Error::Steps { expected: format!("1 to {len}, the training times"), found: steps });
+        }
+        if let Some(given) = &self.given {
+            return self.given_levels(given, schedule, steps, reading);
+        }
+        if self.spacing == Spacing::AlignYourSteps {
+            return Ok(self.told(best_levels(schedule, steps)));
+        }
+        let times = self.times(schedule, steps, reading)?;
+        // Where times lie between training times diffusers holds later ones at the last level; elsewhere it fails.
+        let held = self.family == Family::Fractional && reading == Reading::Diffusers;
+        if let Some(&time) = times.iter().find(|&&time| time > (len - 1) as f64 && !held) {
+            return Err(Error::Time { time: time as i64, len });
+        }
+        let levels: Vec<Level> = times.into_iter().map(|t| schedule.level(t)).collect();
+        Ok(self.told(self.spread(schedule, levels, reading)))
+    }
+
+    /// The same levels, the network told what this grid tells it.
+    fn told(&self, mut levels: Vec<Level>) -> Vec<Level> {
+        if self.tells_log_sigma {
+            levels.iter_mut().filter(|level| level.sigma > 0.0).for_each(|level| level.t = 0.25 * level.sigma.ln());
+        }
+        levels
+    }
+
+    fn given_levels(
+        &self,
+        given: &Given,
+        schedule: &Schedule,
+        steps: usize,
+        reading: Reading,
+    ) -> Result<Vec<Level>, Error> {
+        let (name, count) = match given {
+            Given::Times(times) => ("timesteps", times.len()),
+            Given::Sigmas(sigmas) => ("sigmas, less one", sigmas.len() - 1),
+        };
+        if count != steps {
+            return Err(Error::Steps { expected: format!("{count}, the length of {name}"), found: steps });
+        }
+        let level = |sigma: f64| match sigma {
+            0.0 => Level::CLEAN,
+            _ => Level { t: schedule.time(sigma), sigma: reading.round(sigma) },
+        };
+        Ok(self.told(match given {
+            Given::Times(times) => {
+                times.iter().map(|&time| schedule.level(time)).chain([self.end_level(schedule, reading)]).collect()
             }
-            Spacing::Trailing => trailing(len, steps, reading)?,
+            Given::Sigmas(sigmas) => sigmas.iter().map(|&sigma| level(sigma)).collect(),
+        }))
+    }
+
+    fn end_level(&self, schedule: &Schedule, reading: Reading) -> Level {
+        if self.ends_clean(reading) { Level::CLEAN } else { schedule.level(0.0) }
+    }
+
+    /// Whether the run ends without noise. DEIS, SA-Solver and TCD cannot be asked to in diffusers.
+    pub(crate) fn ends_clean(&self, reading: Reading) -> bool {
+        let is_mended = reading == Reading::Exact && matches!(self.class, Class::Deis | Class::SaSolver | Class::Tcd);
+        self.end == End::Clean || is_mended
+    }
+
+    /// The times of `steps` steps, descending.
+    fn times(&self, schedule: &Schedule, steps: usize, reading: Reading) -> Result<Vec<f64>, Error> {
+        let len = schedule.len();
+        let clipped =
+            self.least_lambda.map_or(0, |least| schedule.sigmas().iter().filter(|sigma| -sigma.ln() < least).count());
+        let total = (len - clipped) as f64;
+        let is_dropped = self.family == Family::Dropped;
+        let count = if is_dropped { steps + 1 } else { steps };
+        let times: Vec<f64> = match self.spacing {
+            Spacing::Leading { offset } => {
+                let stride = (len - clipped) / count;
+                (count - steps..count).rev().map(|i| (i * stride + offset) as f64).collect()
+            }
+            Spacing::Linspace if count == 1 && reading == Reading::Diffusers => vec![0.0],
+            Spacing::Linspace if count == 1 => vec![total - 1.0],
+            Spacing::Linspace => {
+                let stride = (total - 1.0) / (count - 1) as f64;
+                let even =
+                    (count - steps..count).rev().map(|i| if i == count - 1 { total - 1.0 } else { i as f64 * stride });
+                let whole = |t: f64| if self.family == Family::Fractional { t } else { t.round_ties_even() };
+                even.map(whole).collect()
+            }
+            Spacing::Trailing => trailing(total, len as f64 / steps as f64, steps, reading)?,
+            Spacing::Distilled { original } => distilled(len, original, steps)?,
+            Spacing::AlignYourSteps => Vec::new(), // has levels, not times
         };
         Ok(times.into_iter().map(|t| reading.round(t)).collect())
     }
-}
 
-/// Strides of `len / steps` down from `len`, less one.
-///
-/// numpy counts these strides by dividing back, and at some step counts (61 of 1000) finds one
-/// more, whose time is -1.
-fn trailing(len: usize, steps: usize, reading: Reading) -> Result<Vec<f64>, Error> {
-    let total = len as f64;
-    let stride = total / steps as f64;
-    if reading == Reading::Diffusers && (total / stride).ceil() as usize != steps {
-        return Err(Error::Overrun { steps });
+    /// The levels that stand in for `levels`, as many, then the end.
+    fn spread(&self, schedule: &Schedule, levels: Vec<Level>, reading: Reading) -> Vec<Level> {
+        let whole = self.family == Family::Dropped || self.is_log_linear;
+        let (most, least) = match whole {
+            true => (schedule.sigmas()[schedule.len() - 1], schedule.sigmas()[0]),
+            false => (levels[0].sigma, levels[levels.len() - 1].sigma),
+        };
+        let (least, most) = match self.sigmas {
+            Sigmas::LogLinear => (least, most),
+            _ => (self.ends.0.unwrap_or(least), self.ends.1.unwrap_or(most)),
+        };
+        // With the end at the least level the ramp reaches it there, and not one step before, as diffusers has it.
+        let reaches_end = match reading {
+            Reading::Diffusers => self.sigmas == Sigmas::LogLinear,
+            Reading::Exact => whole && !self.ends_clean(reading),
+        };
+        let last = (levels.len() - usize::from(!reaches_end)).max(1) as f64;
+        let level = |(i, level): (usize, &Level)| match self.sigmas.at(most, least, i as f64 / last) {
+            None => *level,
+            Some(sigma) => {
+                let t = if self.sigmas == Sigmas::LogLinear && reading == Reading::Diffusers {
+                    level.t
+                } else {
+                    self.told_time(schedule.time(sigma), reading)
+                };
+                Level { t, sigma: reading.round(sigma) }
+            }
+        };
+        let mut spread: Vec<Level> = levels.iter().enumerate().map(level).collect();
+        spread.push(match (self.sigmas, reading) {
+            // One sigma too many is made there, and the last is never reached.
+            (Sigmas::LogLinear, Reading::Diffusers) => Level { t: 0.0, sigma: reading.round(least) },
+            // The last sigma twice: a step of no length.
+            (sigmas, Reading::Diffusers)
+                if self.end == End::Least
+                    && sigmas != Sigmas::Times
+                    && matches!(self.class, Class::Deis | Class::SaSolver | Class::UniPc) =>
+            {
+                Level { t: 0.0, sigma: spread[spread.len() - 1].sigma }
+            }
+            _ => self.end_level(schedule, reading),
+        });
+        spread
     }
-    let stride = (total - stride) - total;
-    Ok((0..steps).map(|i| (total + i as f64 * stride).round_ties_even() - 1.0).collect())
+
+    /// The time of a spread sigma, as the class tells it to the network.
+    fn told_time(&self, t: f64, reading: Reading) -> f64 {
+        let is_even = matches!(self.sigmas, Sigmas::Karras { .. } | Sigmas::Lu);
+        match (reading, self.family, self.class) {
+            (Reading::Exact, ..) => t,
+            (_, Family::Dropped, Class::DpmMultistep) if is_even && !self.is_cosine => t.round_ties_even(),
+            (_, Family::Dropped, Class::DpmMultistep) => t.trunc(),
+            (_, Family::Dropped, _) if is_even => t.round_ties_even(),
+            (_, Family::Dropped, _) => t.trunc(),
+            (_, _, Class::Dpm2 | Class::Dpm2Ancestral) if is_even => t.round_ties_even(),
+            _ => reading.round(t),
+        }
+    }
 }
 
 impl Sigmas {
-    /// The levels that stand in for `levels`, as many and between the same ends.
-    pub(crate) fn spread(self, schedule: &Schedule, levels: Vec<Level>, reading: Reading) -> Vec<Level> {
-        let (most, least) = (levels[0].sigma, levels[levels.len() - 1].sigma);
-        let ramp = |i: usize| if levels.len() == 1 { 0.0 } else { i as f64 / (levels.len() - 1) as f64 };
-        let between = |from: f64, to: f64, share: f64| from + share * (to - from);
-        let sigma_at = |share: f64| match self {
+    /// The sigma at a share of the way from `most` to `least`; none where sigmas are those of the times.
+    fn at(self, most: f64, least: f64, share: f64) -> Option<f64> {
+        let between = |from: f64, to: f64| from + share * (to - from);
+        match self {
             Sigmas::Times => None,
-            Sigmas::Karras { rho } => Some(between(most.powf(1.0 / rho), least.powf(1.0 / rho), share).powf(rho)),
-            Sigmas::Exponential => Some(between(most.ln(), least.ln(), share).exp()),
-            Sigmas::Beta { shape } => Some(between(least, most, beta_quantile(1.0 - share, shape))),
-        };
-        let level = |(i, level): (usize, &Level)| match sigma_at(ramp(i)) {
-            Some(sigma) => Level { t: schedule.time(sigma), sigma: reading.round(sigma) },
-            None => *level,
-        };
-        levels.iter().enumerate().map(level).collect()
+            Sigmas::Karras { rho } => Some(between(most.powf(1.0 / rho), least.powf(1.0 / rho)).powf(rho)),
+            Sigmas::Exponential | Sigmas::Lu | Sigmas::LogLinear => Some(between(most.ln(), least.ln()).exp()),
+            Sigmas::Beta { shape } => Some(least + beta_quantile(1.0 - share, shape) * (most - least)),
+        }
     }
+}
+
+/// The best levels for ten steps and that of the first time, evenly in log sigma between them for other numbers of steps;
+/// then the end.
+fn best_levels(schedule: &Schedule, steps: usize) -> Vec<Level> {
+    let share = (schedule.len() - 1) as f64 / 999.0;
+    let times: Vec<f64> = BEST_TIMES.iter().map(|time| time * share).chain([0.0]).collect();
+    let logs: Vec<f64> = times.iter().map(|time| schedule.level(*time).sigma.ln()).collect();
+    let level = |step: usize| {
+        let place = step as f64 * BEST_TIMES.len() as f64 / steps as f64;
+        let (low, fraction) = (place.floor() as usize, place.fract());
+        if fraction == 0.0 {
+            return schedule.level(times[low]);
+        }
+        let sigma = (logs[low] + fraction * (logs[low + 1] - logs[low])).exp();
+        Level { t: schedule.time(sigma), sigma }
+    };
+    (0..steps).map(level).chain([Level::CLEAN]).collect()
+}
+
+/// Every so many-th of the `original` times that a network was distilled on, from the last down.
+fn distilled(len: usize, original: usize, steps: usize) -> Result<Vec<f64>, Error> {
+    if steps > original {
+        let expected = format!("1 to {original}, the original_inference_steps");
+        return Err(Error::Steps { expected, found: steps });
+    }
+    let stride = len / original;
+    let time = |step: usize| ((original - step * original / steps) * stride) as f64 - 1.0;
+    Ok((0..steps).map(time).collect())
+}
+
+/// Strides down from `total`, less one.
+///
+/// numpy counts these strides by dividing back, and at some step counts (61 of 1000) finds one
+/// more, whose time is -1.
+fn trailing(total: f64, stride: f64, steps: usize, reading: Reading) -> Result<Vec<f64>, Error> {
+    let count = (total / stride).ceil() as usize;
+    if reading == Reading::Diffusers && count != steps {
+        return Err(Error::Overrun { steps });
+    }
+    let stride = match reading {
+        Reading::Diffusers => (total - stride) - total,
+        Reading::Exact => -total / steps as f64,
+    };
+    Ok((0..steps).map(|i| (total + i as f64 * stride).round_ties_even() - 1.0).collect())
 }
 
 /// The quantile of the beta distribution with both parameters `shape`.

@@ -23,6 +23,7 @@ pub(crate) struct Call {
     pub(crate) sample: Val,
     pub(crate) output: Val,
     pub(crate) denoised: Val,
+    prediction: Prediction,
 }
 
 impl Call {
@@ -30,6 +31,18 @@ impl Call {
     /// 2206.00364, eq. 3).
     pub(crate) fn slope(&self) -> Form {
         (self.sample - self.denoised) * (1.0 / self.level.sigma)
+    }
+
+    /// The noise that the network sees in the sample, whatever the estimate is held within.
+    pub(crate) fn noise(&self) -> Form {
+        let (a, b) = self.prediction.epsilon(self.level.sigma);
+        self.sample * a + self.output * b
+    }
+
+    /// The sample moved to `sigma` along the straight line to `clean`.
+    pub(crate) fn towards(&self, clean: Val, sigma: f64) -> Form {
+        let kept = sigma / self.level.sigma;
+        self.sample * kept + clean * (1.0 - kept)
     }
 }
 
@@ -62,12 +75,13 @@ impl Tape {
         let estimate = self.sum(sample * p + output * q);
         let denoised = self.limit.map_or(estimate, |limit| self.push(Op::Clip { of: estimate, limit }));
         self.calls += 1;
-        Call { index: self.begun.saturating_sub(1), evaluation: self.calls - 1, level, sample, output, denoised }
+        let (index, evaluation, prediction) = (self.begun.saturating_sub(1), self.calls - 1, self.prediction);
+        Call { index, evaluation, level, sample, output, denoised, prediction }
     }
 
     /// Ends a call's step on the sample that the next call sees.
     pub(crate) fn step(&mut self, call: Call, next: Form) -> Val {
-        let Call { index, evaluation, level, sample, output, denoised } = call;
+        let Call { index, evaluation, level, sample, output, denoised, .. } = call;
         let next = self.sum(next);
         self.steps.push(Step { index, evaluation, level, sample, output, denoised, next });
         next

@@ -3,21 +3,47 @@
 
 mod support;
 
-use latentrace_schedulers::{Config, Op, Plan, Reading, Val};
+use latentrace_schedulers::{Class, Config, Op, Plan, Reading, Val, run};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use support::{gap, run};
+use support::gap;
 
-/// How far a row may be off, relative to its largest coefficient.
+/// How far a row may be off, relative to its largest coefficient, in steps of what single precision costs diffusers.
 ///
 /// We keep `ᾱ` and sigma in single precision as diffusers does, but diffusers goes on in it: each `1 − ᾱ` and each sigma
 /// difference loses an ulp, 6e-8, of numbers that are up to twenty times as large. At 1000 steps DDPM's step variances
 /// `1 − ᾱ/ᾱ'` are 1e-3 and made from two numbers near 1, so each is off by up to 7e-5 there, and the rows by 2e-5 (which
 /// is also what the same recurrence gives in double precision on the `ᾱ` of diffusers itself).
+///
+/// Exponential integrators subtract exponentials, and lose more where two levels are close: at 999 steps and more, and at
+/// the ends of beta sigmas; and SASolver multiplies by `e^((1 + τ²)λ)` and back.
+/// TCD and ancestral DPM2 take the noise that they add as the difference of two levels' variances, and Euler at zero
+/// signal goes down from a sigma of 4096, which leaves it three figures less. What says that ours are right there
+/// is the group "double": diffusers' own code on the same sigmas in double precision, held to 5e-6.
 fn tolerance(case: &Value) -> f64 {
-    match (case["steps"].as_u64(), case["config"]["_class_name"].as_str()) {
-        (Some(1000), Some("DDPMScheduler")) => 5e-5,
+    let (config, is_long) = (&case["config"], case["steps"].as_u64() >= Some(999));
+    let is_beta = config["use_beta_sigmas"] == true;
+    let is_close = config["timesteps"].as_array().is_some_and(|times| times.contains(&399.into()));
+    let is_black = config["rescale_betas_zero_snr"] == true;
+    match config["_class_name"].as_str().unwrap() {
+        _ if config["_double"] == true => 5e-6,
+        "EulerDiscreteScheduler" | "EulerAncestralDiscreteScheduler" if is_black => 1e-4,
+        "KDPM2AncestralDiscreteScheduler" => 2e-4,
+        "TCDScheduler" if is_long || is_close => 1e-3,
+        "SASolverScheduler" => 1e-4,
+        "DDPMScheduler" if is_long => 5e-5,
+        "DEISMultistepScheduler" | "UniPCMultistepScheduler" if is_long || is_beta => 1e-4,
         _ => 5e-6,
+    }
+}
+
+/// How far a time may be off. One between two training times is found on a logarithm that diffusers takes in single
+/// precision; and ancestral DPM2 takes its middle from a difference of squares in it.
+fn time_tolerance(case: &Value) -> f64 {
+    match case["config"]["_class_name"].as_str() {
+        Some("KDPM2AncestralDiscreteScheduler") => 0.02,
+        Some("KDPM2DiscreteScheduler") => 2e-4,
+        _ => 1e-4,
     }
 }
 
@@ -27,15 +53,14 @@ fn fixture(name: &str) -> Vec<Value> {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-fn plan_of(case: &Value) -> Plan {
-    let config =
-        Config::from_json(&case["config"].to_string()).unwrap_or_else(|error| panic!("{}: {error}", case["name"]));
+fn plan_of(case: &Value) -> Result<Plan, String> {
+    let config = Config::from_json(&case["config"].to_string()).map_err(|error| error.to_string())?;
     let steps = case["steps"].as_u64().unwrap() as usize;
     let plan = match case.get("strength").and_then(Value::as_f64) {
         None => config.plan(steps, Reading::Diffusers),
         Some(strength) => config.plan_from_image(steps, strength, Reading::Diffusers),
     };
-    plan.unwrap_or_else(|error| panic!("{}: {error}", case["name"]))
+    plan.map_err(|error| error.to_string())
 }
 
 fn numbers(list: &Value) -> Vec<f64> {
@@ -49,6 +74,7 @@ fn axes(plan: &Plan) -> BTreeMap<Val, usize> {
     let mut axes = BTreeMap::new();
     for (index, op) in (0..).zip(plan.ops()) {
         let axis = match op {
+            Op::Given if plan.draws() == 0 => 0, // an inversion has no noise, and starts from the image
             Op::Given => 2 * plan.calls() + 1,
             Op::Noise if draws == 0 => {
                 draws = 1;
@@ -69,18 +95,24 @@ fn axes(plan: &Plan) -> BTreeMap<Val, usize> {
     axes
 }
 
-/// The largest error of a case's rows, relative to each row's largest coefficient.
-fn error(case: &Value) -> f64 {
-    let (plan, name) = (plan_of(case), &case["name"]);
-    assert_eq!(plan.calls() as u64, case["calls"].as_u64().unwrap(), "{name}: calls");
-    assert_eq!(plan.draws() as u64, case["draws"].as_u64().unwrap() + 1, "{name}: draws, the first included");
-    // A time between two training times is found on a logarithm that diffusers takes in single
-    // precision.
+/// The largest error of a case's rows, relative to each row's largest coefficient; or what else is different.
+fn error(case: &Value) -> Result<f64, String> {
+    let plan = plan_of(case)?;
+    let count = |key: &str| case[key].as_u64().unwrap() as usize;
+    if plan.calls() != count("calls") {
+        return Err(format!("{} calls, expected {}", plan.calls(), count("calls")));
+    }
+    // An inversion draws nothing, not even the first sample.
+    let drawn = plan.draws().saturating_sub(1);
+    if drawn != count("draws") {
+        return Err(format!("{drawn} draws after the first, expected {}", count("draws")));
+    }
     let times: Vec<f64> = plan.steps().iter().map(|step| step.level.t).collect();
     let known = numbers(&case["times"]);
-    assert!(known.is_empty() || gap(&times, &known) < 1e-4, "{name}: times {times:?}, expected {known:?}");
+    if !known.is_empty() && gap(&times, &known) >= time_tolerance(case) {
+        return Err(format!("times are {:.1e} off", gap(&times, &known)));
+    }
     let axes = axes(&plan);
-    let rows = plan.rows();
     let mut worst = 0.0f64;
     for row in case["rows"].as_array().unwrap() {
         let mut want = vec![0.0; 2 * plan.calls() + 2];
@@ -88,22 +120,40 @@ fn error(case: &Value) -> f64 {
             want[axis as usize] = coefficient;
         }
         let mut got = vec![0.0; want.len()];
-        for (val, coefficient) in rows[row[0].as_u64().unwrap() as usize].terms() {
+        let index = row[0].as_u64().unwrap() as usize;
+        for (val, coefficient) in plan.input_row(index).unwrap_or_else(|| plan.row(plan.result())).terms() {
             got[axes[&val]] = coefficient;
         }
         let size = want.iter().fold(0.0f64, |size, coefficient| size.max(coefficient.abs()));
         worst = worst.max(gap(&got, &want) / size);
     }
-    worst
+    Ok(worst)
 }
 
 #[test]
+#[allow(clippy::print_stdout)] // the counts and the worst errors, for `--nocapture`
 fn coefficients_match_the_tables() {
-    let cases = fixture("tables.json");
+    let cases: Vec<Value> = Class::ALL
+        .into_iter()
+        .filter(|class| class.is_in_diffusers())
+        .flat_map(|class| fixture(&format!("tables/{class}.json")))
+        .collect();
     let mut summary: BTreeMap<String, (usize, f64, String)> = BTreeMap::new();
-    let mut far = Vec::new();
+    let (mut far, mut refusals) = (Vec::new(), 0);
     for case in &cases {
-        let (error, name) = (error(case), case["name"].as_str().unwrap());
+        let name = case["name"].as_str().unwrap();
+        let error = match error(case) {
+            Ok(error) => error,
+            // More steps than training times, times that do not fall, or a call at time -1: diffusers runs them.
+            Err(refused) if name.starts_with("edge") && !refused.contains(" off") => {
+                refusals += 1;
+                continue;
+            }
+            Err(other) => {
+                far.push(format!("{other}: {name}"));
+                continue;
+            }
+        };
         if error.is_nan() || error > tolerance(case) {
             far.push(format!("{error:.1e} {name}"));
         }
@@ -122,7 +172,8 @@ fn coefficients_match_the_tables() {
         .map(|(key, (count, worst, name))| format!("{key}: {count} cases, {worst:.1e} in {name}"))
         .collect();
     assert!(far.is_empty(), "{} of {} cases:\n{}\n{}", far.len(), cases.len(), far.join("\n"), report.join("\n"));
-    assert!(summary.len() > 3 && cases.len() > 250, "the grid is there: {report:?}");
+    assert!(cases.len() > 3000 && refusals < 40, "{} cases, {refusals} refused", cases.len());
+    println!("{} cases, {refusals} refused\n{}", cases.len(), report.join("\n"));
 }
 
 /// Numbers that diffusers prints, to nine digits.
@@ -151,25 +202,35 @@ fn schedules_match_known_numbers() {
 #[test]
 fn clipped_runs_match_their_replays() {
     for case in fixture("replays.json") {
-        let (plan, name) = (plan_of(&case), &case["name"]);
+        let name = &case["name"];
+        let plan = plan_of(&case).unwrap_or_else(|error| panic!("{name}: {error}"));
         let lists = |key: &str| case[key].as_array().unwrap().iter().map(numbers).collect::<Vec<_>>();
         let (draws, outputs, denoised) = (lists("draws"), lists("outputs"), lists("denoised"));
-        assert_eq!(plan.draws(), draws.len(), "{name}: draws");
-        let values = run(&plan, &[], &draws, |call, _, _| outputs[call].clone());
+        // An inversion starts from an image, and no draw follows.
+        let given = if plan.draws() == 0 { draws[0].as_slice() } else { &[] };
+        assert_eq!(plan.draws().max(1), draws.len(), "{name}: draws");
+        let values = run(&plan, given, &draws, |call, _, _| outputs[call].clone());
         // Estimates before the clip reach 30, so single precision in the coefficients is worth 30
         // times 6e-8, and a few steps of it stay below this. An estimate moved across its limit by
         // that much moves by no more.
-        for (step, known) in plan.steps().iter().zip(&denoised) {
+        // What LCM calls denoised is what it jumps to.
+        let is_estimate = !name.as_str().unwrap().contains("LCM");
+        for (step, known) in plan.steps().iter().zip(&denoised).filter(|_| is_estimate) {
             let error = gap(&values[step.denoised.0 as usize], known);
             assert!(error < 1e-5, "{name} at {}: {error:.1e}", step.level.t);
         }
-        let error = gap(&values[plan.result().0 as usize], &numbers(&case["result"]));
-        assert!(error < 1e-5, "{name}: {error:.1e}");
+        let result = numbers(&case["result"]);
+        let size = result.iter().fold(30.0f64, |size, value| size.max(value.abs()));
+        let error = gap(&values[plan.result().0 as usize], &result);
+        assert!(error < 1e-5 * size / 30.0, "{name}: {error:.1e}");
         let clipped = plan
             .steps()
             .iter()
             .zip(&outputs)
             .filter(|(step, _)| matches!(plan.ops()[step.denoised.0 as usize], Op::Clip { .. }));
-        assert_eq!(clipped.count(), plan.calls(), "{name}: every estimate is clipped");
+        let is_ignored =
+            ["TCD", "UniPCMultistepScheduler noise"].iter().any(|word| name.as_str().unwrap().contains(word));
+        let count = if is_ignored { 0 } else { plan.calls() };
+        assert_eq!(clipped.count(), count, "{name}: every estimate is clipped, or none is");
     }
 }

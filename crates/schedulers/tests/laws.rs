@@ -2,10 +2,16 @@
 
 mod support;
 
-use latentrace_schedulers::{Config, Level, Op, Prediction, Reading, Val};
+use latentrace_schedulers::{Class, Config, Level, Op, Prediction, Reading, Val, run};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use support::{gap, run};
+use support::gap;
+
+/// Any class that goes down from noise.
+fn any_class() -> impl Strategy<Value = Class> {
+    let all: Vec<Class> = Class::ALL.into_iter().filter(|class| *class != Class::DdimInverse).collect();
+    prop::sample::select(all)
+}
 
 /// Any config that the classes allow. 66 steps of 200 times or more have strides of 3, which leave room for the offset.
 fn any_config() -> impl Strategy<Value = Config> {
@@ -15,22 +21,22 @@ fn any_config() -> impl Strategy<Value = Config> {
     let sigmas = prop::sample::select(vec!["", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"]);
     let variance = prop::sample::select(vec!["fixed_small", "fixed_small_log", "fixed_large"]);
     let ends = (1e-4..2e-3, 4e-3..3e-2, 200usize..1200);
-    let rest = (0usize..3, 0usize..3, 1usize..=4, any::<bool>(), any::<bool>());
+    let rest = (any_class(), 0usize..3, 1usize..=4, any::<bool>(), any::<bool>());
     (schedule, spacing, prediction, sigmas, variance, ends, rest).prop_map(
         |(schedule, spacing, prediction, sigmas, variance, (start, end, len), (class, offset, order, one, other))| {
-            let name = ["DDPMScheduler", "PNDMScheduler", "LMSDiscreteScheduler"][class];
-            let ddpm = class == 0;
             let mut config = json!({
-                "_class_name": name, "beta_start": start, "beta_end": end, "num_train_timesteps": len,
-                "beta_schedule": if ddpm || !["sigmoid", "laplace"].contains(&schedule) { schedule } else { "linear" },
-                "prediction_type": if class == 1 && prediction == "sample" { "epsilon" } else { prediction },
-                "timestep_spacing": spacing, "steps_offset": offset, "order": order, "variance_type": variance,
-                "clip_sample": false, "skip_prk_steps": one, "set_alpha_to_one": other,
+                "beta_start": start, "beta_end": end, "num_train_timesteps": len,
+                "beta_schedule": schedule, "prediction_type": prediction,
+                "timestep_spacing": spacing, "steps_offset": offset, "order": order, "solver_order": order.min(3),
+                "clip_sample": false, "original_inference_steps": 100, "skip_prk_steps": one, "set_alpha_to_one": other,
             });
             if !sigmas.is_empty() {
                 config[sigmas] = json!(true);
             }
-            Config::from_json(&config.to_string()).expect("a config of valid options")
+            if class == Class::Ddpm {
+                config["variance_type"] = json!(variance);
+            }
+            Config::from_json_as(&config.to_string(), class.name()).expect("a config of valid options")
         },
     )
 }
@@ -101,12 +107,18 @@ proptest! {
     fn plans_are_finite_ordered_and_drop_values_in_time(config in any_config(), reading in any_reading(), steps in 4usize..40) {
         let plan = match config.plan(steps, reading) {
             // 61 of 1000 and its like: an error of its own, tested elsewhere.
-            Err(error) => { prop_assert!(error.to_string().contains("at time -1"), "{error}"); return Ok(()) }
+            Err(error) => {
+                let known = ["at time -1", "is not in diffusers", "two noise levels are equal", "original_inference_steps"];
+                prop_assert!(reading == Reading::Diffusers && known.iter().any(|part| error.to_string().contains(part)), "{error}");
+                return Ok(())
+            }
             Ok(plan) => plan,
         };
         prop_assert_eq!(plan.steps().len(), plan.calls());
         prop_assert!(plan.rows().iter().all(|row| row.is_finite() && row.terms().count() > 0));
-        prop_assert!(plan.steps().windows(2).all(|pair| pair[1].level.t <= pair[0].level.t));
+        // Ancestral DPM2 takes its middle where the step ends, and diffusers rounds one of the two times.
+        let slack = if reading == Reading::Diffusers { 0.51 } else { 1e-9 };
+        prop_assert!(plan.steps().windows(2).all(|pair| pair[1].level.t <= pair[0].level.t + slack));
         prop_assert_eq!(plan.ops().iter().position(|op| matches!(op, Op::Noise)), Some(0));
 
         let mut dropped = vec![usize::MAX; plan.ops().len()];
@@ -148,7 +160,8 @@ proptest! {
     #[test]
     fn a_network_that_knows_the_image_gives_it_back(config in any_config(), steps in 1usize..30, strength in 0.2..1.0f64, seed in -2.0..2.0f64) {
         let taken = (steps as f64 * strength) as usize;
-        prop_assume!(taken > 0);
+        // LCM's boundary condition keeps some of the sample, and its steps are some of those it was distilled on.
+        prop_assume!(taken > 0 && config.class() != Class::Lcm);
         let image = [0.7, -1.3, seed];
         let plan = config.plan_from_image(steps, strength, Reading::Exact).unwrap();
         let draws: Vec<Vec<f64>> = (0..plan.draws()).map(|draw| vec![0.3, -1.1, (draw as f64).sin()]).collect();
@@ -376,6 +389,7 @@ proptest! {
 proptest! {
     #[test]
     fn a_plan_from_a_sample_is_the_rest_of_a_plan(config in any_config(), steps in 3usize..30, at in 0usize..1000, x in -3.0..3.0f64) {
+        prop_assume!(config.class() != Class::Lcm); // keeps some of the sample
         let (Ok(whole), Ok(levels)) = (config.plan(steps, Reading::Exact), config.levels(steps)) else { return Ok(()) };
         let from = levels[at % steps];
         let Ok(rest) = config.plan_from_sample(steps, from) else { return Ok(()) };

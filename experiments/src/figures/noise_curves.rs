@@ -76,7 +76,11 @@ fn levels(finished: &Finished, config: &Config) -> Result<Chart> {
     let steps = finished.cells.iter().map(|done| done.cell.steps).max().unwrap_or(1);
     let used: Vec<(Class, String)> = finished.cells.iter().map(used).collect::<Result<_>>()?;
     let mut rows: Vec<Row> = Vec::new();
-    for class in Class::ALL {
+    // Three ways to lay levels are all there are; and those of the cells.
+    let shown = |class: &Class| {
+        [Class::Pndm, Class::Lms, Class::UniPc].contains(class) || used.iter().any(|(used, _)| used == class)
+    };
+    for class in Class::ALL.into_iter().filter(shown) {
         let of_class = config.with_class(class.name())?;
         for spacing in SPACINGS {
             let Ok(levels) = of_class.with("timestep_spacing", spacing).and_then(|spaced| spaced.levels(steps)) else {

@@ -10,9 +10,9 @@ use crate::record::{pixels, tap};
 use crate::store::{enlargement, trace_of};
 use anyhow::{Context, Result, ensure};
 use latentrace_measures::{Estimate, relative_l2};
+use latentrace_pipeline::Start;
 use latentrace_pipeline::nn::Pass;
 use latentrace_pipeline::nn::tch::Tensor;
-use latentrace_pipeline::schedulers::Class;
 use latentrace_plot::{Axis, Cell as Picture, Chart, Grid, Panels, RgbImage, Series, save_png, write};
 use latentrace_trace::{Entry, Trace};
 use std::path::PathBuf;
@@ -91,7 +91,7 @@ fn latents(done: &Done) -> Result<Tensor> {
 /// Whether a cell's sampler draws noise at its steps.
 fn is_random(done: &Done) -> Result<bool> {
     let description = Description::of(&Trace::open(&trace_of(&done.folder))?)?;
-    Ok(description.request()?.scheduler.class() == Class::Ddpm)
+    Ok(Start::Noise.plan(&description.request()?)?.draws() > 1)
 }
 
 /// Network calls, and the seconds of the recorded run.

@@ -1,7 +1,7 @@
 //! PNDM with the bookkeeping of diffusers, whose times and noise levels part where its list is not
 //! even.
 
-use crate::pndm::weighted;
+use super::pndm::weighted;
 use crate::tape::Tape;
 use crate::{Error, Form, Level, Schedule, Val};
 

@@ -1,0 +1,60 @@
+//! Adams-Bashforth on the probability-flow ODE: LMS, DEIS and IPNDM differ in what their polynomials run over.
+
+use super::Path;
+use super::dpm_solver::Ending;
+use super::pndm;
+use crate::integrals::lagrange_integrals;
+use crate::tape::Tape;
+use crate::{Form, Reading, Val};
+use std::collections::VecDeque;
+
+/// What the polynomial through the latest slopes is a polynomial of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// Of sigma: LMS, as k-diffusion has it.
+    Sigma,
+    /// Of log sigma: DEIS, as "log rho" (arXiv 2204.13902, section 3.2).
+    LogSigma,
+    /// Of the index of the step, whatever the levels are: IPNDM.
+    Index,
+}
+
+/// Walks `levels[begin..]` down from `x` (the ODE is arXiv 2206.00364, eq. 3).
+pub(crate) fn adams(tape: &mut Tape, mut x: Val, path: Path, over: Over, order: usize, ending: Ending) -> Val {
+    let Path { levels, begin, reading, .. } = path;
+    let mut slopes: VecDeque<Form> = VecDeque::new();
+    let steps = levels.len() - 1;
+    for index in begin..steps {
+        tape.begin_step();
+        let call = tape.call(x, levels[index]);
+        slopes.push_front(call.slope());
+        slopes.truncate(order);
+        let known = match (over, reading) {
+            // Also those before `begin`, which have no slope.
+            (Over::Sigma, Reading::Diffusers) => order.min(index + 1),
+            _ => slopes.len().min(ending.highest(steps - index, steps)),
+        };
+        let nodes: Vec<f64> = levels[index + 1 - known..=index].iter().rev().map(|level| level.sigma).collect();
+        let weights = weights(over, &nodes, levels[index + 1].sigma);
+        let next = slopes.iter().zip(weights).fold(x.into(), |sum: Form, (slope, weight)| sum + slope.clone() * weight);
+        x = tape.step(call, next);
+    }
+    x
+}
+
+/// The weight of each slope, newest first, on the way from `nodes[0]` to `next`.
+fn weights(over: Over, nodes: &[f64], next: f64) -> Vec<f64> {
+    let now = nodes[0];
+    match over {
+        Over::Index => pndm::WEIGHTS[nodes.len() - 1].iter().map(|weight| weight * (next - now)).collect(),
+        Over::Sigma => {
+            let nodes: Vec<f64> = nodes.iter().map(|node| node - now).collect();
+            lagrange_integrals(&nodes, 0.0, next - now)
+        }
+        // With v = ln(now / sigma), d sigma = −now·e^(−v) dv.
+        Over::LogSigma => {
+            let nodes: Vec<f64> = nodes.iter().map(|node| (now / node).ln()).collect();
+            lagrange_integrals(&nodes, 1.0, (now / next).ln()).into_iter().map(|weight| -now * weight).collect()
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Euler, Euler-ancestral and DDIM: a step along the probability-flow ODE, then fresh noise.
+
+use crate::tape::Tape;
+use crate::{Level, Reading, Val};
+
+/// How a step from one level to another is split: down along the ODE to the sigma `down`, then up by fresh noise of
+/// deviation `up`, where `down² + up²` is the next level's variance.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Split {
+    pub(crate) down: f64,
+    pub(crate) up: f64,
+}
+
+impl Split {
+    /// With `eta` 0 there is no fresh noise; with 1 it has the variance of DDPM's posterior (arXiv 2010.02502, eq. 16).
+    pub(crate) fn new(from: f64, to: f64, eta: f64) -> Split {
+        let fresh = eta.powi(2) * (1.0 - (to / from).powi(2));
+        Split { down: to * (1.0 - fresh).sqrt(), up: to * fresh.sqrt() }
+    }
+}
+
+/// Walks `levels` down from `x` (arXiv 2010.02502, eq. 12): Euler and DDIM without `eta`, Euler-ancestral and DDPM's
+/// posterior with 1.
+pub(crate) fn ancestral(tape: &mut Tape, mut x: Val, levels: &[Level], eta: f64, reading: Reading) -> Val {
+    for (&now, &next) in levels.iter().zip(&levels[1..]) {
+        tape.begin_step();
+        let Split { down, up } = Split::new(now.sigma, next.sigma, eta);
+        let call = tape.call(x, now);
+        let mut moved = x + call.slope() * (down - now.sigma);
+        // diffusers draws for the last step too, and adds nothing of it.
+        if up > 0.0 || reading == Reading::Diffusers {
+            moved = moved + tape.noise() * up;
+        }
+        x = tape.step(call, moved);
+    }
+    x
+}

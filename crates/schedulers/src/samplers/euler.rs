@@ -1,0 +1,92 @@
+//! Euler and Heun with noise put in before a step and taken away by it (arXiv 2206.00364).
+
+use super::Path;
+use crate::tape::Tape;
+use crate::{Level, Reading, Schedule, Val};
+
+/// How much noise is put in before a step (arXiv 2206.00364, algorithm 2).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Churn {
+    /// `S_churn`: the rise of log sigma over the whole run, at most.
+    pub(crate) amount: f64,
+    /// `S_tmin` and `S_tmax`: the sigmas between which there is any.
+    pub(crate) within: (f64, f64),
+    /// `S_noise`: the deviation of the noise.
+    pub(crate) noise: f64,
+}
+
+impl Churn {
+    /// The sigma that a sample is raised to, of a run of `steps`.
+    fn raised(self, sigma: f64, steps: usize) -> f64 {
+        let is_within = self.within.0 <= sigma && sigma <= self.within.1;
+        let rise = if is_within { (self.amount / steps as f64).min(2f64.sqrt() - 1.0) } else { 0.0 };
+        sigma * (1.0 + rise)
+    }
+
+    /// Raises a sample, and says to which level.
+    fn raise(self, tape: &mut Tape, x: Val, now: Level, steps: usize, schedule: &Schedule) -> (Val, Level) {
+        let sigma = self.raised(now.sigma, steps);
+        if sigma == now.sigma {
+            return (x, now);
+        }
+        let noise = tape.noise() * (self.noise * (sigma.powi(2) - now.sigma.powi(2)).sqrt());
+        (tape.sum(x + noise), Level { t: schedule.time(sigma), sigma })
+    }
+}
+
+/// Walks `levels[begin..]` down from `x` by Euler's method.
+pub(crate) fn euler(tape: &mut Tape, mut x: Val, path: Path, churn: Churn) -> Val {
+    let Path { levels, begin, schedule, reading } = path;
+    let steps = levels.len() - 1;
+    for (&now, &next) in levels[begin..].iter().zip(&levels[begin + 1..]) {
+        tape.begin_step();
+        x = match reading {
+            Reading::Exact => {
+                let (raised, now) = churn.raise(tape, x, now, steps, schedule);
+                let call = tape.call(raised, now);
+                tape.step(call, raised + call.slope() * (next.sigma - now.sigma))
+            }
+            Reading::Diffusers => stale_euler_step(tape, x, (now, next), churn.raised(now.sigma, steps), churn.noise),
+        };
+    }
+    x
+}
+
+/// Euler's step as diffusers makes it: the noise comes after the network's call, which has not seen it; and a velocity
+/// is read at the level before it.
+fn stale_euler_step(tape: &mut Tape, x: Val, (now, next): (Level, Level), raised: f64, deviation: f64) -> Val {
+    let call = tape.call(x, now);
+    if raised == now.sigma {
+        return tape.step(call, x + call.slope() * (next.sigma - now.sigma));
+    }
+    let noise = tape.noise() * (deviation * (raised.powi(2) - now.sigma.powi(2)).sqrt());
+    let raised_x = tape.sum(x + noise);
+    let (p, q) = match tape.prediction {
+        crate::Prediction::Epsilon => tape.prediction.denoising(raised),
+        _ => tape.prediction.denoising(now.sigma),
+    };
+    let denoised = raised_x * p + call.output * q;
+    let slope = (raised_x - denoised) * (1.0 / raised);
+    tape.step(call, raised_x + slope * (next.sigma - raised))
+}
+
+/// Walks `levels[begin..]` down from `x` by the trapezoid rule, and to no noise at all by Euler's (arXiv 2206.00364,
+/// algorithm 2).
+pub(crate) fn heun(tape: &mut Tape, mut x: Val, path: Path, churn: Churn) -> Val {
+    let Path { levels, begin, schedule, .. } = path;
+    let steps = levels.len() - 1;
+    for (&now, &next) in levels[begin..].iter().zip(&levels[begin + 1..]) {
+        tape.begin_step();
+        let (raised, now) = churn.raise(tape, x, now, steps, schedule);
+        let distance = next.sigma - now.sigma;
+        let call = tape.call(raised, now);
+        let guess = tape.step(call, raised + call.slope() * distance);
+        x = if next.sigma == 0.0 {
+            guess
+        } else {
+            let second = tape.call(guess, next);
+            tape.step(second, raised + (call.slope() + second.slope()) * (distance / 2.0))
+        };
+    }
+    x
+}

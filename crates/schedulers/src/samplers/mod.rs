@@ -1,0 +1,105 @@
+//! The samplers, each a function from levels to a plan. They work in `x = x₀ + sigma·noise`, whatever their papers use.
+
+mod adams;
+mod ancestral;
+mod ddim_diffusers;
+mod ddpm;
+mod distilled;
+mod dpm_solver;
+mod euler;
+mod inversion;
+mod midpoint;
+mod pndm;
+mod pndm_diffusers;
+mod sa_solver;
+mod unipc;
+
+pub(crate) use adams::Over;
+pub(crate) use ddim_diffusers::{ddim, ddim_inverse};
+pub(crate) use ddpm::Variance;
+pub(crate) use dpm_solver::{Ending, Of, Solver};
+pub(crate) use euler::Churn;
+pub(crate) use inversion::inversion;
+pub(crate) use pndm_diffusers::Times;
+pub(crate) use sa_solver::SaSolver;
+pub(crate) use unipc::UniPc;
+
+use crate::tape::Tape;
+use crate::{Level, Reading, Schedule, Val};
+
+/// A sampler with its options.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Sampler {
+    Ddpm { variance: Variance, undefined: bool },
+    Ddim { eta: f64, to_clean: bool },
+    DdimInverse { from_clean: bool },
+    Pndm { warm_up: bool, to_clean: bool },
+    Adams { over: Over, order: usize, ending: Ending },
+    Euler { churn: Churn },
+    Ancestral { eta: f64 },
+    Heun { churn: Churn },
+    Dpm2 { eta: f64 },
+    Dpm2s { eta: f64 },
+    DpmSde { eta: f64 },
+    Multistep { solver: Solver, order: usize, ending: Ending },
+    Singlestep { solver: Solver, order: usize, falls: bool },
+    UniPc(UniPc),
+    SaSolver(SaSolver),
+    Lcm { scaling: f64 },
+    Tcd { eta: f64 },
+}
+
+/// What a sampler walks on.
+#[derive(Clone, Copy)]
+pub(crate) struct Path<'a> {
+    /// Every level of the run, the end too.
+    pub(crate) levels: &'a [Level],
+    /// Where the walk begins: above 0 for a run from an image.
+    pub(crate) begin: usize,
+    pub(crate) schedule: &'a Schedule,
+    pub(crate) reading: Reading,
+}
+
+impl Sampler {
+    /// Walks the path down from `x`. PNDM and DDIM as diffusers keeps their books, and DDIM up, are other functions.
+    pub(crate) fn walk(&self, tape: &mut Tape, x: Val, path: Path) -> Val {
+        let Path { levels, begin, schedule, reading } = path;
+        let rest = &levels[begin..];
+        match self {
+            Sampler::Ddpm { variance, .. } => ddpm::ddpm(tape, x, rest, *variance, reading),
+            Sampler::Ddim { eta, .. } => ancestral::ancestral(tape, x, rest, *eta, Reading::Exact),
+            Sampler::DdimInverse { .. } => inversion(tape, x, rest),
+            Sampler::Pndm { warm_up, .. } => pndm::pndm(tape, x, rest, schedule, *warm_up),
+            Sampler::Adams { over, order, ending } => adams::adams(tape, x, path, *over, *order, *ending),
+            Sampler::Euler { churn } => euler::euler(tape, x, path, *churn),
+            Sampler::Ancestral { eta } => ancestral::ancestral(tape, x, rest, *eta, reading),
+            Sampler::Heun { churn } => euler::heun(tape, x, path, *churn),
+            Sampler::Dpm2 { eta } => midpoint::dpm2(tape, x, rest, *eta, schedule, reading),
+            Sampler::Dpm2s { eta } => midpoint::dpmpp_2s(tape, x, rest, *eta, schedule),
+            Sampler::DpmSde { eta } => midpoint::dpmpp_sde(tape, x, rest, *eta, schedule, reading),
+            Sampler::Multistep { solver, order, ending } => {
+                dpm_solver::multistep(tape, x, path, *solver, *order, *ending)
+            }
+            Sampler::Singlestep { solver, order, falls } => {
+                let ends_clean = levels.last().is_some_and(|end| end.sigma == 0.0);
+                let stages = dpm_solver::stages(levels.len() - 1, *order, *falls, ends_clean);
+                dpm_solver::singlestep(tape, x, path, *solver, &stages)
+            }
+            Sampler::UniPc(solver) => unipc::unipc(tape, x, path, solver),
+            Sampler::SaSolver(solver) => sa_solver::sa_solver(tape, x, path, *solver),
+            Sampler::Lcm { scaling } => distilled::lcm(tape, x, rest, *scaling),
+            Sampler::Tcd { eta } => distilled::tcd(tape, x, rest, *eta, schedule, reading),
+        }
+    }
+
+    /// PNDM with the bookkeeping of diffusers.
+    pub(crate) fn pndm_of_diffusers(
+        tape: &mut Tape,
+        x: Val,
+        times: &Times,
+        path: Path,
+        end: Level,
+    ) -> Result<(Val, Level), crate::Error> {
+        pndm_diffusers::pndm(tape, x, times, path.begin, path.schedule, end)
+    }
+}

@@ -1,0 +1,157 @@
+//! Data whose perfect denoiser and exact probability flow are known, to prove samplers on.
+
+use crate::{Plan, Prediction, run};
+use std::f64::consts::{PI, SQRT_2};
+
+/// Numbers drawn from a mixture of normal distributions. Every element of a sample is one by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mixture {
+    /// Weight, mean and standard deviation of each part; the weights add up to one.
+    parts: Vec<(f64, f64, f64)>,
+}
+
+impl Mixture {
+    /// A single normal distribution.
+    pub fn normal(mean: f64, spread: f64) -> Mixture {
+        Mixture { parts: vec![(1.0, mean, spread)] }
+    }
+
+    /// Several, by weight, mean and standard deviation. The weights are brought to a sum of one.
+    pub fn new(parts: Vec<(f64, f64, f64)>) -> Mixture {
+        let whole: f64 = parts.iter().map(|(weight, ..)| weight).sum();
+        Mixture { parts: parts.into_iter().map(|(weight, mean, spread)| (weight / whole, mean, spread)).collect() }
+    }
+
+    /// The mean of the clean number, given `x = x₀ + sigma·noise`: what a perfect network denoises to.
+    pub fn denoised(&self, x: f64, sigma: f64) -> f64 {
+        // A part's share by Bayes, from logarithms, so that nothing underflows far out.
+        let part = |&(weight, mean, spread): &(f64, f64, f64)| {
+            let variance = spread.powi(2) + sigma.powi(2);
+            let log = weight.ln() - 0.5 * variance.ln() - 0.5 * (x - mean).powi(2) / variance;
+            (log, mean + (spread.powi(2) / variance) * (x - mean))
+        };
+        let parts: Vec<(f64, f64)> = self.parts.iter().map(part).collect();
+        let most = parts.iter().map(|(log, _)| *log).fold(f64::NEG_INFINITY, f64::max);
+        let (sum, whole) = parts.iter().fold((0.0, 0.0), |(sum, whole), (log, clean)| {
+            let share = (log - most).exp();
+            (sum + share * clean, whole + share)
+        });
+        sum / whole
+    }
+
+    /// Where the exact probability-flow ODE takes `x` from one sigma to another.
+    ///
+    /// In one dimension the flow keeps the order of points, so it keeps each one's quantile.
+    pub fn flow(&self, x: f64, from: f64, to: f64) -> f64 {
+        if let [(_, mean, spread)] = self.parts[..] {
+            return mean + (x - mean) * spread.hypot(to) / spread.hypot(from);
+        }
+        let target = self.logit_quantile(x, from);
+        let reach = self.parts.iter().map(|(_, mean, spread)| mean.abs() + 40.0 * spread.hypot(to));
+        let far = reach.fold(0.0, f64::max);
+        let (mut low, mut high) = (-far, far);
+        for _ in 0..200 {
+            let middle = 0.5 * (low + high);
+            if self.logit_quantile(middle, to) < target { low = middle } else { high = middle }
+        }
+        0.5 * (low + high)
+    }
+
+    /// The log odds of the share of samples below `x`, which keeps its figures in both tails.
+    fn logit_quantile(&self, x: f64, sigma: f64) -> f64 {
+        let tail = |sign: f64| -> f64 {
+            let part = |&(weight, mean, spread): &(f64, f64, f64)| {
+                weight * upper_tail(sign * (x - mean) / spread.hypot(sigma))
+            };
+            self.parts.iter().map(part).sum()
+        };
+        (tail(-1.0) / tail(1.0)).ln()
+    }
+
+    /// What a perfect network puts out for an input at unit variance.
+    pub fn output(&self, prediction: Prediction, input: f64, sigma: f64) -> f64 {
+        let x = input * sigma.hypot(1.0);
+        let clean = self.denoised(x, sigma);
+        let noise = (x - clean) / sigma;
+        match prediction {
+            Prediction::Epsilon => noise,
+            Prediction::Velocity => (noise - sigma * clean) / sigma.hypot(1.0),
+            Prediction::Sample => clean,
+        }
+    }
+
+    /// Every value of a plan whose network is perfect.
+    pub fn run(&self, plan: &Plan, prediction: Prediction, given: &[f64], draws: &[Vec<f64>]) -> Vec<Vec<f64>> {
+        run(plan, given, draws, |call, _, input| {
+            let sigma = plan.steps()[call].level.sigma;
+            input.iter().map(|x| self.output(prediction, *x, sigma)).collect()
+        })
+    }
+}
+
+/// The share of a standard normal distribution above `z`.
+fn upper_tail(z: f64) -> f64 {
+    0.5 * complementary_error(z / SQRT_2)
+}
+
+/// `erfc`: by its series near zero, and by its continued fraction (Lentz) farther out.
+fn complementary_error(x: f64) -> f64 {
+    if x < 0.0 {
+        return 2.0 - complementary_error(-x);
+    }
+    if x < 2.0 {
+        // erf = 2/√π · e^(−x²) · Σ 2ⁿx^(2n+1)/(2n+1)!!, all terms of one sign
+        let (mut term, mut sum) = (x, x);
+        let mut n = 0.0;
+        while term > sum * 1e-17 {
+            n += 1.0;
+            term *= 2.0 * x * x / (2.0 * n + 1.0);
+            sum += term;
+        }
+        return 1.0 - 2.0 / PI.sqrt() * (-x * x).exp() * sum;
+    }
+    // erfc = e^(−x²)/√π · 1/(x + (1/2)/(x + 1/(x + (3/2)/(x + …))))
+    let mut fraction = x;
+    for n in (1..=120).rev() {
+        fraction = x + 0.5 * f64::from(n) / fraction;
+    }
+    (-x * x).exp() / PI.sqrt() / fraction
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_function_has_its_known_values() {
+        let known = [(0.0, 1.0), (0.5, 0.4795001221869535), (1.0, 0.15729920705028513), (3.0, 2.209049699858544e-5)];
+        for (x, want) in known {
+            let found = complementary_error(x);
+            assert!((found / want - 1.0).abs() < 1e-13, "{x}: {found}");
+        }
+        // The two ways meet where one takes over from the other, and mirror about zero.
+        assert!((complementary_error(2.0 - 1e-12) / complementary_error(2.0) - 1.0).abs() < 1e-10);
+        assert!((complementary_error(-0.7) + complementary_error(0.7) - 2.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn the_flow_of_a_mixture_follows_its_slope() {
+        let mixture = Mixture::new(vec![(0.3, -1.0, 0.2), (0.7, 0.8, 0.4)]);
+        for (x, sigma) in [(0.4, 0.5), (-2.0, 1.5), (3.0, 2.0), (0.05, 0.3)] {
+            let step = 1e-4;
+            let slope = (mixture.flow(x, sigma, sigma + step) - mixture.flow(x, sigma, sigma - step)) / (2.0 * step);
+            let want = (x - mixture.denoised(x, sigma)) / sigma;
+            // The difference quotient is off by step²/6 times a third derivative of some hundreds at most.
+            assert!((slope - want).abs() < 1e-5, "{x} {sigma}: {slope} {want}");
+        }
+    }
+
+    #[test]
+    fn one_part_and_two_equal_parts_are_the_same() {
+        let (one, two) = (Mixture::normal(0.4, 0.7), Mixture::new(vec![(1.0, 0.4, 0.7), (3.0, 0.4, 0.7)]));
+        for (x, from, to) in [(5.0, 9.0, 0.1), (-0.3, 0.2, 4.0), (12.0, 3.0, 0.0)] {
+            assert!((one.denoised(x, from) - two.denoised(x, from)).abs() < 1e-12);
+            assert!((one.flow(x, from, to) - two.flow(x, from, to)).abs() < 1e-11 * (1.0 + x.abs()));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! How fast every deterministic sampler comes to the exact probability flow as its steps get finer.
+
+use latentrace_schedulers::truth::Mixture;
+use latentrace_schedulers::{Config, Reading};
+use serde_json::{Value, json};
+
+/// A sampler, its options, and the order of its error.
+struct Case {
+    name: &'static str,
+    options: Value,
+    order: f64,
+    /// The sigma to start from. The first steps of a multistep sampler are of lower orders, which counts less where the
+    /// flow is as good as straight; the Runge-Kutta steps of PNDM want times of the schedule, below 14.6.
+    from: f64,
+}
+
+fn case(name: &'static str, options: Value, order: f64) -> Case {
+    Case { name, options, order, from: 20.0 }
+}
+
+/// Every sampler that draws no noise, or can be asked to draw none.
+fn cases() -> Vec<Case> {
+    let (one, two, three) = (json!({"solver_order": 1}), json!({"solver_order": 2}), json!({"solver_order": 3}));
+    let long = |options: Value| {
+        let mut options = options;
+        options["lower_order_final"] = json!(false); // the order of a last step of first order is two
+        options
+    };
+    let started = |name, options, order| Case { name, options, order, from: 200.0 };
+    vec![
+        case("ddim", json!({}), 1.0),
+        case("euler", json!({}), 1.0),
+        case("euler_a", json!({"eta": 0.0}), 1.0),
+        case("heun", json!({}), 2.0),
+        case("dpm2", json!({}), 2.0),
+        case("dpm2_a", json!({"eta": 0.0}), 2.0),
+        case("dpm++2s_a", json!({"eta": 0.0}), 2.0),
+        case("dpm++sde", json!({"eta": 0.0}), 2.0),
+        // Weights for even steps are exact to second order on others.
+        case("pndm", json!({"skip_prk_steps": true}), 2.0),
+        Case { from: 10.0, ..case("pndm", json!({"skip_prk_steps": false}), 2.0) },
+        case("ipndm", json!({}), 2.0),
+        case("lms", json!({"order": 1}), 1.0),
+        case("lms", json!({"order": 2}), 2.0),
+        started("lms", json!({"order": 3}), 3.0),
+        started("lms", json!({"order": 4}), 4.0),
+        case("deis", one.clone(), 1.0),
+        case("deis", two.clone(), 2.0),
+        case("dpm_multistep", one.clone(), 1.0),
+        case("dpm++2m", json!({}), 2.0),
+        case("dpm++2m", json!({"solver_type": "heun"}), 2.0),
+        started("dpm++3m", json!({}), 3.0),
+        case("dpm_solver_2m", json!({}), 2.0),
+        case("dpm++2s", long(json!({})), 2.0),
+        case("dpm++2s", long(json!({"solver_type": "heun"})), 2.0),
+        case("dpm++3s", long(json!({})), 3.0),
+        case("dpm++3s", long(json!({"solver_type": "heun"})), 3.0),
+        // The corrector adds one.
+        case("unipc", long(one), 2.0),
+        case("unipc", long(two), 3.0),
+        case("unipc_bh1", long(json!({})), 3.0),
+        case("unipc", long(json!({"predict_x0": false})), 3.0),
+        case("unipc", long(three), 4.0),
+        case("sa_solver", long(json!({"tau": 0.0})), 2.0),
+    ]
+}
+
+/// The error of the last sample against the exact flow from the first, of levels even in log sigma.
+fn error(case: &Case, prediction: &str, reading: Reading, steps: usize, mixture: &Mixture) -> f64 {
+    let (most, least) = (case.from.ln(), 0.1f64.ln());
+    let sigmas: Vec<f64> = (0..=steps).map(|step| (most + (least - most) * step as f64 / steps as f64).exp()).collect();
+    let base = r#"{"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": false}"#;
+    let mut config = Config::from_json_as(base, case.name).unwrap().with("prediction_type", prediction).unwrap();
+    for (key, value) in case.options.as_object().unwrap() {
+        config = config.with(key, value.clone()).unwrap();
+    }
+    let plan = match reading {
+        Reading::Exact => config.with("sigmas", json!(sigmas)).unwrap().plan(steps, reading),
+        Reading::Diffusers => config.with("use_exponential_sigmas", true).unwrap().plan(steps, reading),
+    };
+    let plan = plan.unwrap();
+    let values = mixture.run(&plan, config.prediction(), &[], &vec![vec![1.3]; plan.draws()]);
+    let sample = |index: usize| values[plan.steps()[index].sample.0 as usize][0];
+    // diffusers steps on to no noise, where no order is to be seen: its last sample but one is compared.
+    let (end, sigma) = match reading {
+        Reading::Exact => (values[plan.result().0 as usize][0], sigmas[steps]),
+        Reading::Diffusers => (sample(steps - 1), plan.steps()[steps - 1].level.sigma),
+    };
+    (end - mixture.flow(sample(0), plan.steps()[0].level.sigma, sigma)).abs()
+}
+
+fn observed(case: &Case, prediction: &str, reading: Reading, mixture: &Mixture) -> f64 {
+    let [coarse, fine] = [60, 120].map(|steps| error(case, prediction, reading, steps, mixture));
+    (coarse / fine).log2()
+}
+
+fn mixtures() -> [Mixture; 2] {
+    [Mixture::normal(0.7, 0.5), Mixture::new(vec![(0.4, -1.0, 0.3), (0.6, 0.8, 0.4)])]
+}
+
+#[test]
+fn every_sampler_has_its_order_whatever_the_network_predicts() {
+    let mut off = Vec::new();
+    for case in cases() {
+        for mixture in mixtures() {
+            for prediction in ["epsilon", "v_prediction", "sample"] {
+                let order = observed(&case, prediction, Reading::Exact, &mixture);
+                // Orders are those of ever finer steps; between 60 and 120 the next term still shows.
+                if (order - case.order).abs() > 0.35 {
+                    off.push(format!(
+                        "{} {} {prediction}: {order:.2}, expected {}",
+                        case.name, case.options, case.order
+                    ));
+                }
+            }
+        }
+    }
+    assert!(off.is_empty(), "{}", off.join("\n"));
+}
+
+#[test]
+fn the_third_order_of_diffusers_is_of_second_order() {
+    let case = |name| Case { name, options: json!({}), order: 3.0, from: 14.614647 };
+    let [normal, _] = mixtures();
+    let three = observed(&case("dpm++3m"), "epsilon", Reading::Diffusers, &normal);
+    assert!((three - 2.0).abs() < 0.3, "{three:.2}");
+}
