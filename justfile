@@ -69,6 +69,10 @@ report *args:
 taps *args:
     {{ latentrace }} taps "$@"
 
+# Print a sampler's levels and coefficients: ./just schedule dpm++2m --steps 10 --explain
+schedule *args:
+    {{ latentrace }} schedule "$@"
+
 # Say what is in a recorded run, and draw it: ./just trace runs/generate/a-cat-193.trace
 trace *args:
     {{ latentrace }} trace "$@"

@@ -20,11 +20,13 @@ fn bundled() -> Model {
 
 fn plans(criterion: &mut Criterion) {
     let config = Config::from_json(PNDM).expect("a scheduler config");
-    for steps in [50, 500] {
-        let name = format!("plan: PNDM, {steps} steps");
-        criterion.bench_function(&name, |bench| {
-            bench.iter(|| config.plan(black_box(steps), Reading::Diffusers).expect("a plan"))
-        });
+    for name in ["pndm", "lms", "dpm++2m", "unipc", "sa_solver"] {
+        let config = config.with_class(name).expect("a sampler");
+        for steps in [50, 999] {
+            criterion.bench_function(&format!("plan: {name}, {steps} steps"), |bench| {
+                bench.iter(|| config.plan(black_box(steps), Reading::Diffusers).expect("a plan"))
+            });
+        }
     }
 }
 

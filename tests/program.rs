@@ -3,6 +3,7 @@
 use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::{contains, starts_with};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -55,7 +56,7 @@ fn generates_pictures_with_their_settings_inside() {
     ];
     latentrace(&asked).assert().success().stdout(contains("a-cat-b-7.png"));
     let text = latentrace_plot::read_png_text(&Path::new(&out).join("a-cat-b-8.png")).unwrap();
-    let settings: serde_json::Value = serde_json::from_str(&text[1].1).unwrap();
+    let settings: Value = serde_json::from_str(&text[1].1).unwrap();
     assert_eq!(text[0], ("Description".to_string(), "A Cat, <b>".to_string()));
     assert_eq!((settings["cell"]["seed"].as_u64(), settings["calls"].as_u64()), (Some(8), Some(4)));
     // One picture has one seed: alone it is the same, byte for byte.
@@ -191,6 +192,39 @@ fn a_picture_is_varied_and_stands_beside_its_variations() {
 }
 
 #[test]
+fn a_schedule_is_printed_compared_and_drawn() {
+    let list = latentrace(&["schedule", "--list"]).output().unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    for name in list.lines().filter_map(|line| line.split_whitespace().next()) {
+        latentrace(&["schedule", name, "--steps", "7", "--exact"]).assert().success().stdout(contains("7 steps"));
+    }
+    assert!(list.lines().count() > 25, "{list}");
+    // PNDM of Stable Diffusion: a call more than steps, at a time twice, from below the largest sigma.
+    let pndm = ["schedule", "pndm", "--steps", "5", "--set", "prediction_type=v_prediction"];
+    latentrace(&pndm).assert().success().stdout(
+        contains("6 network calls").and(contains("note: starts at sigma 5.134")).and(contains("601 twice running")),
+    );
+    let rows = latentrace(&["schedule", "heun", "--steps", "4", "--json"]).output().unwrap().stdout;
+    let rows: Vec<Value> =
+        rows.split(|byte| *byte == b'\n').filter_map(|row| serde_json::from_slice(row).ok()).collect();
+    assert_eq!(rows.len(), 7);
+    assert!(rows.windows(2).all(|pair| pair[0]["sigma"].as_f64() >= pair[1]["sigma"].as_f64()), "{rows:?}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let drawn = folder.path().join("drawn").display().to_string();
+    let all = ["schedule", "dpm++2m", "--steps", "6", "--explain", "--compare", "euler", "--plot", &drawn];
+    latentrace(&all)
+        .assert()
+        .success()
+        .stdout(contains("solver_order").and(contains("result v")).and(contains("Euler")));
+    for name in ["schedule.png", "schedule.svg", "schedule.csv", "coefficients.png", "coefficients.csv"] {
+        assert!(folder.path().join("drawn").join(name).is_file(), "{name}");
+    }
+    let wrong = ["schedule", "dpm++2m", "--set", "solver_ordr=2"];
+    latentrace(&wrong).assert().code(1).stderr(contains("nearest: solver_order"));
+}
+
+#[test]
 fn bad_input_is_one_clear_error_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (out, model) = (output(&folder), tiny());
@@ -295,6 +329,7 @@ fn doctor_and_help_read_well() {
         "generate",
         "run",
         "taps",
+        "schedule",
         "trace",
         "verify",
         "resume",
@@ -340,10 +375,10 @@ fn latents_and_pixels_are_trained_in_turns_and_go_on_where_they_stopped() {
         let budget = ["latent-vs-pixel", "--seconds-of-training", seconds, "--output", &out];
         latentrace(&[&budget[..], &small, more].concat()).assert()
     };
-    let figures = || -> serde_json::Value {
+    let figures = || -> Value {
         serde_json::from_slice(&std::fs::read(Path::new(&out).join("latent-vs-pixel.json")).unwrap()).unwrap()
     };
-    let steps = |figures: &serde_json::Value, space: &str| figures["trained"][space]["steps"].as_u64().unwrap();
+    let steps = |figures: &Value, space: &str| figures["trained"][space]["steps"].as_u64().unwrap();
     run("1", &[]).success().stdout(contains("the article says 2.7").and(contains("grid.png")));
     for name in ["grid.png", "loss.svg", "loss.png", "loss.csv", "latent-vs-pixel.csv"] {
         assert!(Path::new(&out).join(name).is_file(), "{name}");
@@ -352,7 +387,7 @@ fn latents_and_pixels_are_trained_in_turns_and_go_on_where_they_stopped() {
     assert!(first["trained"]["pixels"]["seconds"].as_f64().unwrap() >= 1.0);
     // A log that is ahead of the states is what a kill between the two leaves.
     let log = Path::new(&out).join("state/progress.json");
-    let mut ahead: serde_json::Value = serde_json::from_slice(&std::fs::read(&log).unwrap()).unwrap();
+    let mut ahead: Value = serde_json::from_slice(&std::fs::read(&log).unwrap()).unwrap();
     let lost = serde_json::json!({ "steps": 1_000_000, "seconds": 1.5, "loss": 1.0 });
     ahead["pixels"].as_array_mut().unwrap().push(lost);
     std::fs::write(&log, ahead.to_string()).unwrap();

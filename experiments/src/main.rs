@@ -29,6 +29,7 @@ mod report;
 mod results;
 mod run;
 mod scalars;
+mod schedule;
 mod spec;
 mod store;
 mod sweep;
@@ -51,6 +52,7 @@ enum Command {
     Run(run::Run),
     Report(report::Report),
     Taps(taps::Taps),
+    Schedule(schedule::ScheduleRun),
     Trace(look::Look),
     Verify(verify::Verify),
     Resume(fork::Resume),
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Command::Run(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Taps(command) => command.run(),
+        Command::Schedule(command) => command.run(),
         Command::Trace(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Resume(command) => command.run(),

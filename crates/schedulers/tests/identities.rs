@@ -1,0 +1,113 @@
+//! What samplers have in common: the same plan by other names, and the number of calls that each promises.
+
+use latentrace_schedulers::{Class, Config, Form, Plan, Reading};
+use proptest::prelude::*;
+use serde_json::json;
+
+const BASE: &str =
+    r#"{"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": false}"#;
+
+/// A plan of a sampler on given sigmas, the last of them 0.
+fn plan(name: &str, options: &[(&str, serde_json::Value)], sigmas: &[f64], prediction: &str) -> Plan {
+    let config = Config::from_json_as(BASE, name).unwrap();
+    let config = config.with("sigmas", json!(sigmas)).unwrap().with("prediction_type", prediction).unwrap();
+    let config = options.iter().fold(config, |config, (key, value)| config.with(key, value.clone()).unwrap());
+    config.plan(sigmas.len() - 1, Reading::Exact).unwrap()
+}
+
+/// The largest difference of two plans' rows, relative to the largest coefficient. Both draw and call in the same order,
+/// so that the n-th column of one is that of the other.
+fn difference(one: &Plan, other: &Plan) -> f64 {
+    let (one, other) = (one.matrix(), other.matrix());
+    assert_eq!(one.dim(), other.dim());
+    let size = one.iter().fold(0.0f64, |size, value| size.max(value.abs()));
+    one.iter().zip(&other).fold(0.0f64, |most, (a, b)| most.max((a - b).abs())) / size
+}
+
+/// Falling sigmas that end in none, no two of them close.
+fn any_sigmas() -> impl Strategy<Value = Vec<f64>> {
+    (1.0..14.0f64, prop::collection::vec(0.3..0.9f64, 1..12)).prop_map(|(first, ratios)| {
+        let mut sigmas = vec![first];
+        ratios.iter().for_each(|ratio| sigmas.push(sigmas[sigmas.len() - 1] * ratio));
+        sigmas.push(0.0);
+        sigmas
+    })
+}
+
+fn any_prediction() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["epsilon", "v_prediction", "sample"])
+}
+
+proptest! {
+    /// First order is Euler's method, whatever it is a polynomial of or an exponential integrator for.
+    #[test]
+    fn every_first_order_is_euler(sigmas in any_sigmas(), prediction in any_prediction()) {
+        let euler = plan("euler", &[], &sigmas, prediction);
+        let first = ("solver_order", json!(1));
+        let same = [
+            ("ddim", vec![("eta", json!(0.0))]),
+            ("euler_a", vec![("eta", json!(0.0))]),
+            ("lms", vec![("order", json!(1))]),
+            ("ipndm", vec![("order", json!(1))]),
+            ("deis", vec![first.clone()]),
+            ("dpm_multistep", vec![first.clone()]),
+            ("dpm_multistep", vec![first.clone(), ("algorithm_type", json!("dpmsolver"))]),
+            ("dpm_singlestep", vec![first]),
+        ];
+        for (name, options) in same {
+            let other = plan(name, &options, &sigmas, prediction);
+            // A dozen roundings a step, twelve steps.
+            prop_assert!(difference(&euler, &other) < 1e-12, "{name}: {:.1e}", difference(&euler, &other));
+        }
+    }
+
+    /// Fresh noise of DDPM's posterior variance.
+    #[test]
+    fn ddpm_is_ddim_and_ancestral_euler(sigmas in any_sigmas(), prediction in any_prediction()) {
+        let ddpm = plan("ddpm", &[("variance_type", json!("fixed_small"))], &sigmas, prediction);
+        for (name, options) in [("ddim", vec![("eta", json!(1.0))]), ("euler_a", vec![])] {
+            let other = plan(name, &options, &sigmas, prediction);
+            prop_assert!(difference(&ddpm, &other) < 1e-12, "{name}");
+        }
+        // And the first order of the stochastic exponential integrator.
+        let sde = plan("dpm_multistep", &[("algorithm_type", json!("sde-dpmsolver++")), ("solver_order", json!(1))], &sigmas, prediction);
+        let rows: Vec<Form> = ddpm.rows();
+        prop_assert!(rows.len() == sde.rows().len() && sde.draws() == ddpm.draws() + 1, "it draws for its last step too");
+    }
+
+    /// Without fresh noise the two-stage solvers are one.
+    #[test]
+    fn two_stages_without_noise_are_one_solver(sigmas in any_sigmas(), prediction in any_prediction()) {
+        let quiet = [("eta", json!(0.0))];
+        let (one, other) = (plan("dpm++2s_a", &quiet, &sigmas, prediction), plan("dpm++sde", &quiet, &sigmas, prediction));
+        prop_assert!(difference(&one, &other) < 1e-12);
+        let (one, other) = (plan("dpm2", &[], &sigmas, prediction), plan("dpm2_a", &quiet, &sigmas, prediction));
+        prop_assert!(difference(&one, &other) < 1e-12);
+    }
+
+    /// DEIS is DPM-Solver: the polynomial of the noise in log sigma, integrated.
+    #[test]
+    fn deis_is_the_multistep_solver_of_the_noise(sigmas in any_sigmas(), prediction in any_prediction()) {
+        let options = [("algorithm_type", json!("dpmsolver")), ("solver_type", json!("heun")), ("lower_order_final", json!(false))];
+        let ended: Vec<f64> = sigmas[..sigmas.len() - 1].to_vec();
+        prop_assume!(ended.len() > 1);
+        let (one, other) = (plan("deis", &[("lower_order_final", json!(false))], &ended, prediction), plan("dpm_multistep", &options, &ended, prediction));
+        prop_assert!(difference(&one, &other) < 1e-11, "{:.1e}", difference(&one, &other));
+    }
+
+    #[test]
+    fn a_plan_makes_the_calls_that_its_class_promises(steps in 4usize..40, class in prop::sample::select(Class::ALL.to_vec())) {
+        let config = Config::from_json_as(BASE, class.name()).unwrap();
+        let config = if class == Class::Pndm { config.with("skip_prk_steps", true).unwrap() } else { config };
+        let plan = config.plan(steps, Reading::Exact).unwrap();
+        let calls = match class {
+            Class::Pndm => steps + 1,
+            // The last step, to no noise, has one stage.
+            Class::Heun | Class::Dpm2 | Class::Dpm2Ancestral | Class::Dpm2sAncestral | Class::DpmSde => 2 * steps - 1,
+            _ => steps,
+        };
+        // An inversion goes through the levels in between, and what it starts from is one of its own.
+        prop_assert!(plan.calls() == calls || class == Class::DdimInverse && plan.calls().abs_diff(steps) <= 1);
+        prop_assert_eq!(config.plan(steps, Reading::Exact).unwrap(), plan, "the same config, the same plan");
+    }
+}
