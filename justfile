@@ -73,6 +73,10 @@ taps *args:
 schedule *args:
     {{ latentrace }} schedule "$@"
 
+# Measure every sampler on data whose exact flow is known, and write docs/schedulers
+scheduler-atlas *args:
+    {{ latentrace }} scheduler-atlas "$@"
+
 # Say what is in a recorded run, and draw it: ./just trace runs/generate/a-cat-193.trace
 trace *args:
     {{ latentrace }} trace "$@"

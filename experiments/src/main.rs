@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // printing is this crate's affair
 
 mod adherence;
+mod atlas;
 mod capture;
 mod causal;
 mod cell;
@@ -53,6 +54,7 @@ enum Command {
     Report(report::Report),
     Taps(taps::Taps),
     Schedule(schedule::ScheduleRun),
+    SchedulerAtlas(atlas::Atlas),
     Trace(look::Look),
     Verify(verify::Verify),
     Resume(fork::Resume),
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
         Command::Report(command) => command.run(),
         Command::Taps(command) => command.run(),
         Command::Schedule(command) => command.run(),
+        Command::SchedulerAtlas(command) => command.run(),
         Command::Trace(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Resume(command) => command.run(),

@@ -32,6 +32,8 @@ pub(crate) fn adams(tape: &mut Tape, mut x: Val, path: Path, over: Over, order: 
         let known = match (over, reading) {
             // Also those before `begin`, which have no slope.
             (Over::Sigma, Reading::Diffusers) => order.min(index + 1),
+            // A polynomial in log sigma says nothing of where that is minus infinity.
+            (Over::LogSigma, _) if levels[index + 1].sigma == 0.0 => 1,
             _ => slopes.len().min(ending.highest(steps - index, steps)),
         };
         let nodes: Vec<f64> = levels[index + 1 - known..=index].iter().rev().map(|level| level.sigma).collect();
