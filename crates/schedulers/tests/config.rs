@@ -340,6 +340,9 @@ fn exercise(config: &Config, steps: usize) {
 }
 
 proptest! {
+    // Ten thousand configs, random values and mutated text together.
+    #![proptest_config(ProptestConfig::with_cases(5000))]
+
     #[test]
     fn any_value_is_read_or_refused(changes in prop::collection::vec((any::<prop::sample::Index>(), any_json()), 1..4), steps in 1usize..20) {
         let mut file: Value = serde_json::from_str(STABLE_DIFFUSION).unwrap();
