@@ -80,12 +80,11 @@ fn mixture() -> Mixture {
     Mixture::new(vec![(0.4, -1.0, 0.3), (0.6, 0.8, 0.4)])
 }
 
-/// Numbers that stand for a standard normal draw: its quantiles, evenly.
+/// Numbers spread as a standard normal draw is: the quantiles of the logistic distribution next to it, which has them in
+/// closed form.
 fn normals() -> Vec<f64> {
-    let normal = Mixture::normal(0.0, 1.0);
-    // The flow from a wide level keeps quantiles; a logistic curve has them in closed form, near enough to spread starts.
     let quantile = |index: usize| (index as f64 + 0.5) / STARTS as f64;
-    (0..STARTS).map(|index| normal.flow((quantile(index) / (1.0 - quantile(index))).ln() / 1.702, 0.0, 0.0)).collect()
+    (0..STARTS).map(quantile).map(|share| (share / (1.0 - share)).ln() / 1.702).collect()
 }
 
 /// The steps with which a config makes at most so many calls.

@@ -5,7 +5,7 @@ use crate::class::{Family, named};
 use crate::defaults::Known;
 use crate::error::{nearest, shown};
 use crate::options::Options;
-use crate::samplers::{Path, Sampler, Times, ddim, ddim_inverse, inversion};
+use crate::samplers::{Path, Sampler, Times, ddim, ddim_inverse, inversion, pndm_of_diffusers};
 use crate::spacing::Spacing;
 use crate::tape::Tape;
 use crate::{Class, Error, Level, Plan, Prediction, Reading, Schedule, Val};
@@ -164,7 +164,7 @@ impl Config {
                 let list: Vec<f64> = levels[..steps].iter().map(|level| level.t).collect();
                 let times = Times::new(&list, schedule.len(), warm_up)?;
                 let x = start(&mut tape, schedule.level(times.calls[begin] as f64));
-                Sampler::pndm_of_diffusers(&mut tape, x, &times, path, end(to_clean))?
+                pndm_of_diffusers(&mut tape, x, &times, begin, &schedule, end(to_clean))?
             }
             Sampler::Ddim { eta, to_clean } if of_diffusers => {
                 let x = start(&mut tape, levels[begin]);

@@ -20,7 +20,7 @@ pub(crate) use ddpm::Variance;
 pub(crate) use dpm_solver::{Ending, Of, Solver};
 pub(crate) use euler::Churn;
 pub(crate) use inversion::inversion;
-pub(crate) use pndm_diffusers::Times;
+pub(crate) use pndm_diffusers::{Times, pndm as pndm_of_diffusers};
 pub(crate) use sa_solver::SaSolver;
 pub(crate) use unipc::UniPc;
 
@@ -90,16 +90,5 @@ impl Sampler {
             Sampler::Lcm { scaling } => distilled::lcm(tape, x, rest, *scaling),
             Sampler::Tcd { eta } => distilled::tcd(tape, x, rest, *eta, schedule, reading),
         }
-    }
-
-    /// PNDM with the bookkeeping of diffusers.
-    pub(crate) fn pndm_of_diffusers(
-        tape: &mut Tape,
-        x: Val,
-        times: &Times,
-        path: Path,
-        end: Level,
-    ) -> Result<(Val, Level), crate::Error> {
-        pndm_diffusers::pndm(tape, x, times, path.begin, path.schedule, end)
     }
 }
