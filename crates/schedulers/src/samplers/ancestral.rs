@@ -14,8 +14,9 @@ pub(crate) struct Split {
 impl Split {
     /// With `eta` 0 there is no fresh noise; with 1 it has the variance of DDPM's posterior (arXiv 2010.02502, eq. 16).
     pub(crate) fn new(from: f64, to: f64, eta: f64) -> Split {
-        let fresh = eta.powi(2) * (1.0 - (to / from).powi(2));
-        Split { down: to * (1.0 - fresh).sqrt(), up: to * fresh.sqrt() }
+        // What is kept is not taken as one less what is fresh, which would lose all its figures in a long step.
+        let (ratio, share) = ((to / from).powi(2), eta.powi(2));
+        Split { down: to * (1.0 - share + share * ratio).sqrt(), up: to * (share * (1.0 - ratio)).sqrt() }
     }
 }
 
