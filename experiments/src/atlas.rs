@@ -34,8 +34,8 @@ impl Atlas {
         let mut samplers = Vec::new();
         for name in Class::names() {
             let config = Config::from_json_as(CONFIG, name)?;
-            // Distilled networks and inversions have another truth; a second name for one sampler has none of its own.
-            if !matches!(config.class(), Class::Lcm | Class::Tcd | Class::DdimInverse) && name != "k_dpm_2" {
+            // Distilled networks and inversions have another truth.
+            if !matches!(config.class(), Class::Lcm | Class::Tcd | Class::DdimInverse) {
                 samplers.push((name, config));
             }
         }

@@ -56,7 +56,7 @@ pub enum Class {
 type Preset = &'static [(&'static str, &'static str)];
 
 /// Short names that mean a class with some options, whose values are JSON.
-const PRESETS: [(&str, Class, Preset); 12] = [
+const PRESETS: [(&str, Class, Preset); 11] = [
     ("edm", Class::Heun, &[("use_karras_sigmas", "true")]),
     (
         "edm_sde",
@@ -76,7 +76,6 @@ const PRESETS: [(&str, Class, Preset); 12] = [
     ("dpm++3s", Class::DpmSinglestep, &[("algorithm_type", "\"dpmsolver++\""), ("solver_order", "3")]),
     ("unipc_bh1", Class::UniPc, &[("solver_type", "\"bh1\"")]),
     ("deis3", Class::Deis, &[("solver_order", "3")]),
-    ("k_dpm_2", Class::Dpm2, &[]),
 ];
 
 /// A class, and options with their values.

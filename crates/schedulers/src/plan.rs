@@ -115,8 +115,9 @@ impl Plan {
 
     /// What the network sees at a call, over what is not a sum.
     pub fn input_row(&self, call: usize) -> Option<Form> {
-        let inputs = self.ops.iter().filter_map(|op| if let Op::Eval { input, .. } = op { Some(input) } else { None });
-        inputs.into_iter().nth(call).map(|input| self.opened(input))
+        let mut inputs =
+            self.ops.iter().filter_map(|op| if let Op::Eval { input, .. } = op { Some(input) } else { None });
+        inputs.nth(call).map(|input| self.opened(input))
     }
 
     /// One value over what is not a sum.

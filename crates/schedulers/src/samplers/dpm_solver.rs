@@ -25,6 +25,16 @@ pub(crate) enum Of {
     Data,
 }
 
+impl Of {
+    /// What of a call is integrated.
+    pub(crate) fn value(self, call: &Call) -> Form {
+        match self {
+            Of::Data => call.denoised.into(),
+            Of::Noise => call.slope(),
+        }
+    }
+}
+
 /// The weights of a step: `x' = carry·x + zeroth·D₀ + first·D₁ + second·D₂ + noise·z`, where `D₁` and `D₂` are the first
 /// two terms of the polynomial in the step's share.
 struct Weights {
@@ -85,14 +95,6 @@ impl Solver {
 
     fn pick(self, heun: f64, midpoint: f64) -> f64 {
         if self.is_heun { heun } else { midpoint }
-    }
-
-    /// What of a call is integrated.
-    fn value(self, call: &Call) -> Form {
-        match self.of {
-            Of::Data => call.denoised.into(),
-            Of::Noise => call.slope(),
-        }
     }
 
     /// The sum of a step's terms, and its fresh noise.
@@ -156,7 +158,7 @@ pub(crate) fn multistep(tape: &mut Tape, mut x: Val, path: Path, solver: Solver,
 fn differences(solver: Solver, past: &[Call], next: Level, reading: Reading) -> [Form; 3] {
     let h = next.lambda() - past[0].level.lambda();
     let rate = |k: usize| (past[k].level.lambda() - past[k + 1].level.lambda()) / h;
-    let value = |k: usize| solver.value(&past[k]);
+    let value = |k: usize| solver.of.value(&past[k]);
     let difference = |k: usize| (value(k) - value(k + 1)) * (1.0 / rate(k));
     match past.len() {
         1 => [value(0), Form::default(), Form::default()],
@@ -218,9 +220,9 @@ pub(crate) fn singlestep(tape: &mut Tape, mut x: Val, path: Path, solver: Solver
 fn inner_differences(solver: Solver, past: &[Call], next: Level) -> [Form; 3] {
     let from = past[past.len() - 1];
     let h = next.lambda() - from.level.lambda();
-    let start = || solver.value(&from);
+    let start = || solver.of.value(&from);
     let rate = |call: &Call| (call.level.lambda() - from.level.lambda()) / h;
-    let difference = |call: &Call| (solver.value(call) - start()) * (1.0 / rate(call));
+    let difference = |call: &Call| (solver.of.value(call) - start()) * (1.0 / rate(call));
     match past {
         [_] => [start(), Form::default(), Form::default()],
         [near, _] => [start(), difference(near), Form::default()],

@@ -1,6 +1,7 @@
 //! Samplers of two stages with the middle taken in log sigma: DPM2, DPM-Solver++(2S) and its stochastic kin.
 
 use super::ancestral::Split;
+use super::dpm_solver::Of;
 use crate::tape::Tape;
 use crate::{Level, Reading, Schedule, Val};
 
@@ -10,12 +11,14 @@ fn middle(from: f64, to: f64, schedule: &Schedule) -> Level {
     Level { t: schedule.time(sigma), sigma }
 }
 
-/// DPM2: walks `levels` down from `x` by the midpoint rule, with fresh noise of the share `eta` (k-diffusion's `dpm_2` and
-/// `dpm_2_ancestral`; DPM-Solver-2 of arXiv 2206.00364, section C.3).
-pub(crate) fn dpm2(
+/// Walks `levels` down from `x` in two stages a step, with fresh noise of the share `eta` after it: DPM2, where the noise
+/// of the middle stands for the whole step (the midpoint rule; k-diffusion's `dpm_2` and `dpm_2_ancestral`), and
+/// DPM-Solver++(2S), where its clean estimate does (arXiv 2211.01095, algorithm 1; `dpmpp_2s_ancestral`).
+pub(crate) fn two_stages(
     tape: &mut Tape,
     mut x: Val,
     levels: &[Level],
+    of: Of,
     eta: f64,
     schedule: &Schedule,
     reading: Reading,
@@ -29,33 +32,13 @@ pub(crate) fn dpm2(
             continue;
         }
         let half = middle(now.sigma, down, schedule);
-        let guess = tape.step(call, x + call.slope() * (half.sigma - now.sigma));
-        let second = tape.call(guess, half);
-        let mut moved = x + second.slope() * (down - now.sigma);
-        if up > 0.0 || eta > 0.0 && reading == Reading::Diffusers {
-            moved = moved + tape.noise() * up;
-        }
-        x = tape.step(second, moved);
-    }
-    x
-}
-
-/// DPM-Solver++(2S) (arXiv 2211.01095, algorithm 1, with the middle at one half), with fresh noise of the share `eta`
-/// after each step as k-diffusion's `dpmpp_2s_ancestral` has it.
-pub(crate) fn dpmpp_2s(tape: &mut Tape, mut x: Val, levels: &[Level], eta: f64, schedule: &Schedule) -> Val {
-    for (&now, &next) in levels.iter().zip(&levels[1..]) {
-        tape.begin_step();
-        let Split { down, up } = Split::new(now.sigma, next.sigma, eta);
-        let call = tape.call(x, now);
-        if down == 0.0 {
-            x = tape.step(call, x - call.slope() * now.sigma);
-            continue;
-        }
-        let half = middle(now.sigma, down, schedule);
         let guess = tape.step(call, call.towards(call.denoised, half.sigma));
         let second = tape.call(guess, half);
-        let mut moved = call.towards(second.denoised, down);
-        if up > 0.0 {
+        let mut moved = match of {
+            Of::Noise => x + second.slope() * (down - now.sigma),
+            Of::Data => call.towards(second.denoised, down),
+        };
+        if up > 0.0 || eta > 0.0 && reading == Reading::Diffusers {
             moved = moved + tape.noise() * up;
         }
         x = tape.step(second, moved);

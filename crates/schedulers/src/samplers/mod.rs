@@ -74,8 +74,8 @@ impl Sampler {
             Sampler::Euler { churn } => euler::euler(tape, x, path, *churn),
             Sampler::Ancestral { eta } => ancestral::ancestral(tape, x, rest, *eta, reading),
             Sampler::Heun { churn } => euler::heun(tape, x, path, *churn),
-            Sampler::Dpm2 { eta } => midpoint::dpm2(tape, x, rest, *eta, schedule, reading),
-            Sampler::Dpm2s { eta } => midpoint::dpmpp_2s(tape, x, rest, *eta, schedule),
+            Sampler::Dpm2 { eta } => midpoint::two_stages(tape, x, rest, Of::Noise, *eta, schedule, reading),
+            Sampler::Dpm2s { eta } => midpoint::two_stages(tape, x, rest, Of::Data, *eta, schedule, reading),
             Sampler::DpmSde { eta } => midpoint::dpmpp_sde(tape, x, rest, *eta, schedule, reading),
             Sampler::Multistep { solver, order, ending } => {
                 dpm_solver::multistep(tape, x, path, *solver, *order, *ending)

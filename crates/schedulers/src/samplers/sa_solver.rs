@@ -73,10 +73,7 @@ impl SaSolver {
         let rate = 1.0 + self.tau(from.t).powi(2);
         let kept = to.sigma / from.sigma; // e^(−h)
         let h = -kept.ln();
-        let values = calls.iter().map(|call| match self.of {
-            Of::Data => call.denoised.into(),
-            Of::Noise => call.slope(),
-        });
+        let values = calls.iter().map(|call| self.of.value(call));
         let (carry, weights) = match self.of {
             Of::Data => (kept.powf(rate), self.data_weights(from, to, calls, rate, sees_end)),
             Of::Noise => {

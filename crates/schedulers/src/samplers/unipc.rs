@@ -52,7 +52,7 @@ impl UniPc {
     fn step(&self, x: &Form, to: Level, past: &[Call], seen: Option<&Call>) -> Form {
         let from = past[0].level;
         let h = to.lambda() - from.lambda();
-        let newest = self.value(&past[0]);
+        let newest = self.of.value(&past[0]);
         let kept = to.sigma / from.sigma; // e^(−h)
         let (base, whole) = match self.of {
             Of::Data => (x.clone() * kept + newest.clone() * (1.0 - kept), 1.0 - kept),
@@ -63,8 +63,8 @@ impl UniPc {
             (true, Of::Data) => h,
             (true, Of::Noise) => -to.sigma * h,
         };
-        let older = past[1..].iter().map(|call| ((call.level.lambda() - from.lambda()) / h, self.value(call)));
-        let nodes: Vec<(f64, Form)> = older.chain(seen.map(|call| (1.0, self.value(call)))).collect();
+        let older = past[1..].iter().map(|call| ((call.level.lambda() - from.lambda()) / h, self.of.value(call)));
+        let nodes: Vec<(f64, Form)> = older.chain(seen.map(|call| (1.0, self.of.value(call)))).collect();
         let rates: Vec<f64> = nodes.iter().map(|(rate, _)| *rate).collect();
         let weights = match (nodes.len(), seen) {
             (0, _) => Vec::new(),
@@ -74,13 +74,6 @@ impl UniPc {
         };
         let terms = nodes.into_iter().zip(weights);
         terms.fold(base, |sum, ((rate, value), weight)| sum + (value - newest.clone()) * (weight * size / rate))
-    }
-
-    fn value(&self, call: &Call) -> Form {
-        match self.of {
-            Of::Data => call.denoised.into(),
-            Of::Noise => call.slope(),
-        }
     }
 
     /// The right-hand side of the order conditions, `n!·φₙ₊₁(h)·h / B(h)` (arXiv 2302.04867, eq. 8).
