@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 /// | LMS, Euler, Heun, DPM2 and DPM++ SDE start at variance sigma² for `linspace` and `trailing` | at sigma² + 1, as the network expects |
 /// | DDIM goes down by `T / steps` whatever its list of times says, and leaves the noise of time 0 in the image unless `set_alpha_to_one` | each step ends on the next time of the list, the last one clean |
 /// | DDIM holds the estimate within the limit and not the noise with it | both |
-/// | DEIS, SA-Solver and TCD leave the noise of time 0 in the image | always end clean, DEIS by a step of first order, which costs more than the noise did (`docs/schedulers`) |
+/// | DEIS, SA-Solver and TCD leave the noise of time 0 in the image | always end clean; DEIS follows its polynomial down to the noise of time 0, and its newest slope from there, and SA-Solver's order falls |
 /// | DEIS and SA-Solver end Karras and like sigmas with a step of no length | with a step to no noise |
 /// | the third order of multistep DPM-Solver weighs its second difference by half of what it should, so it is of second order; with noise (`sde-dpmsolver++`) in a wrong sign too | the weights of the polynomial |
 /// | the third order of `sde-dpmsolver` is missing; `dpmsolver` cannot end clean | they are there |

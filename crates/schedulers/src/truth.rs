@@ -1,6 +1,6 @@
 //! Data whose perfect denoiser and exact probability flow are known, to prove samplers on.
 
-use crate::{Plan, Prediction, run};
+use crate::{Plan, Prediction, Step, run};
 use std::f64::consts::{PI, SQRT_2};
 
 /// Numbers drawn from a mixture of normal distributions. Every element of a sample is one by itself.
@@ -46,19 +46,19 @@ impl Mixture {
         if let [(_, mean, spread)] = self.parts[..] {
             return mean + (x - mean) * spread.hypot(to) / spread.hypot(from);
         }
-        let target = self.logit_quantile(x, from);
+        let target = self.log_odds(x, from);
         let reach = self.parts.iter().map(|(_, mean, spread)| mean.abs() + 40.0 * spread.hypot(to));
         let far = reach.fold(0.0, f64::max);
         let (mut low, mut high) = (-far, far);
         for _ in 0..200 {
             let middle = 0.5 * (low + high);
-            if self.logit_quantile(middle, to) < target { low = middle } else { high = middle }
+            if self.log_odds(middle, to) < target { low = middle } else { high = middle }
         }
         0.5 * (low + high)
     }
 
-    /// The log odds of the share of samples below `x`, which keeps its figures in both tails.
-    fn logit_quantile(&self, x: f64, sigma: f64) -> f64 {
+    /// The log odds of the share of samples below `x`, which keeps its figures in both tails: what the flow keeps.
+    pub fn log_odds(&self, x: f64, sigma: f64) -> f64 {
         let tail = |sign: f64| -> f64 {
             let part = |&(weight, mean, spread): &(f64, f64, f64)| {
                 weight * upper_tail(sign * (x - mean) / spread.hypot(sigma))
@@ -86,6 +86,28 @@ impl Mixture {
             let sigma = plan.steps()[call].level.sigma;
             input.iter().map(|x| self.output(prediction, *x, sigma)).collect()
         })
+    }
+
+    /// How far a plan that draws no fresh noise has strayed from the exact flow of its first sample where it passes each of
+    /// `sigmas`, the largest of some starts: the change of [log odds](Mixture::log_odds), linear in sigma between the samples
+    /// that every so many-th step begins with.
+    pub fn strays(&self, plan: &Plan, prediction: Prediction, noise: &[f64], every: usize, sigmas: &[f64]) -> Vec<f64> {
+        let values = self.run(plan, prediction, &[], &vec![noise.to_vec(); plan.draws()]);
+        let counted = |step: &&Step| step.evaluation == 0 && step.index.is_multiple_of(every);
+        let odds = |step: &Step| -> Vec<f64> {
+            values[step.sample.0 as usize].iter().map(|x| self.log_odds(*x, step.level.sigma)).collect()
+        };
+        let passed: Vec<(f64, Vec<f64>)> =
+            plan.steps().iter().filter(counted).map(|step| (step.level.sigma, odds(step))).collect();
+        let kept = &passed[0].1;
+        let at = |sigma: f64| {
+            let below = passed.iter().position(|(level, _)| *level <= sigma).unwrap_or(passed.len() - 1).max(1);
+            let ((high, before), (low, after)) = (&passed[below - 1], &passed[below]);
+            let share = (high - sigma) / (high - low);
+            let change = |i: usize| (before[i] + share * (after[i] - before[i]) - kept[i]).abs();
+            (0..noise.len()).map(change).fold(0.0, f64::max)
+        };
+        sigmas.iter().map(|sigma| at(*sigma)).collect()
     }
 }
 

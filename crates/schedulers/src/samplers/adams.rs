@@ -21,7 +21,8 @@ pub(crate) enum Over {
 
 /// Walks `levels[begin..]` down from `x` (the ODE is arXiv 2206.00364, eq. 3).
 pub(crate) fn adams(tape: &mut Tape, mut x: Val, path: Path, over: Over, order: usize, ending: Ending) -> Val {
-    let Path { levels, begin, reading, .. } = path;
+    let Path { levels, begin, reading, schedule } = path;
+    let least = schedule.level(0.0).sigma;
     let mut slopes: VecDeque<Form> = VecDeque::new();
     let steps = levels.len() - 1;
     for index in begin..steps {
@@ -32,20 +33,18 @@ pub(crate) fn adams(tape: &mut Tape, mut x: Val, path: Path, over: Over, order: 
         let known = match (over, reading) {
             // Also those before `begin`, which have no slope.
             (Over::Sigma, Reading::Diffusers) => order.min(index + 1),
-            // A polynomial in log sigma says nothing of where that is minus infinity.
-            (Over::LogSigma, _) if levels[index + 1].sigma == 0.0 => 1,
             _ => slopes.len().min(ending.highest(steps - index, steps)),
         };
         let nodes: Vec<f64> = levels[index + 1 - known..=index].iter().rev().map(|level| level.sigma).collect();
-        let weights = weights(over, &nodes, levels[index + 1].sigma);
+        let weights = weights(over, &nodes, levels[index + 1].sigma, least);
         let next = slopes.iter().zip(weights).fold(x.into(), |sum: Form, (slope, weight)| sum + slope.clone() * weight);
         x = tape.step(call, next);
     }
     x
 }
 
-/// The weight of each slope, newest first, on the way from `nodes[0]` to `next`.
-fn weights(over: Over, nodes: &[f64], next: f64) -> Vec<f64> {
+/// The weight of each slope, newest first, on the way from `nodes[0]` to `next`; `least` is the first training time's sigma.
+fn weights(over: Over, nodes: &[f64], next: f64, least: f64) -> Vec<f64> {
     let now = nodes[0];
     match over {
         Over::Index => pndm::WEIGHTS[nodes.len() - 1].iter().map(|weight| weight * (next - now)).collect(),
@@ -53,10 +52,16 @@ fn weights(over: Over, nodes: &[f64], next: f64) -> Vec<f64> {
             let nodes: Vec<f64> = nodes.iter().map(|node| node - now).collect();
             lagrange_integrals(&nodes, 0.0, next - now)
         }
-        // With v = ln(now / sigma), d sigma = −now·e^(−v) dv.
+        // A polynomial in log sigma says nothing of where that is minus infinity: it is followed down to what was trained,
+        // and from there to no noise the slope stays the newest.
         Over::LogSigma => {
+            let end = if next == 0.0 { least.min(now) } else { next };
+            // With v = ln(now / sigma), d sigma = −now·e^(−v) dv.
             let nodes: Vec<f64> = nodes.iter().map(|node| (now / node).ln()).collect();
-            lagrange_integrals(&nodes, 1.0, (now / next).ln()).into_iter().map(|weight| -now * weight).collect()
+            let integrals = lagrange_integrals(&nodes, 1.0, (now / end).ln());
+            let mut weights: Vec<f64> = integrals.into_iter().map(|weight| -now * weight).collect();
+            weights[0] += next - end;
+            weights
         }
     }
 }

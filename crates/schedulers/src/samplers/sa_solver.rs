@@ -34,6 +34,8 @@ pub(crate) fn sa_solver(tape: &mut Tape, mut x: Val, path: Path, solver: SaSolve
     let Path { levels, begin, reading, .. } = path;
     let steps = levels.len() - 1;
     let most = solver.predictor.max(solver.corrector - 1);
+    // No higher order can step to no noise at all.
+    let falls = solver.falls || levels[steps].sigma == 0.0;
     let mut past: Vec<Call> = Vec::new();
     let mut last: Option<Predicted> = None;
     for index in begin..steps {
@@ -51,7 +53,7 @@ pub(crate) fn sa_solver(tape: &mut Tape, mut x: Val, path: Path, solver: SaSolve
         past.truncate(most);
         let draws = reading == Reading::Diffusers || solver.deviation(now, next) > 0.0;
         let noise = draws.then(|| tape.noise());
-        let left = if solver.falls { steps - index } else { most };
+        let left = if falls { steps - index } else { most };
         let order = solver.predictor.min(left).min(past.len());
         let predicted = solver.step(&base.into(), now, next, &past[..order], false);
         let corrector = solver.corrector.min(left + 1).min(past.len() + 1);
