@@ -131,6 +131,16 @@ pub enum Error {
         /// The number of steps.
         steps: usize,
     },
+    /// The text of a plan that none could have been written as.
+    #[error("plan text: line {line}: expected {expected}, found {found}")]
+    Text {
+        /// The line, counted from 1.
+        line: usize,
+        /// What would have been right.
+        expected: &'static str,
+        /// What stands there.
+        found: String,
+    },
     /// A network that predicts noise, shown nothing but noise.
     #[error("prediction_type: epsilon says nothing at zero signal (rescale_betas_zero_snr), where sigma is infinite")]
     PureNoise,

@@ -1,7 +1,6 @@
 //! Linear forms: sums of `coefficient × value`, with `f64` coefficients.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::{Add, Mul, Sub};
 
 /// A linear combination of values; the empty form is zero.
@@ -86,27 +85,5 @@ impl<F: Into<Form>> Sub<F> for Val {
     type Output = Form;
     fn sub(self, other: F) -> Form {
         Form::from(self) - other
-    }
-}
-
-impl fmt::Display for Val {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "v{}", self.0)
-    }
-}
-
-impl fmt::Display for Form {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("0");
-        }
-        for (index, (val, coefficient)) in self.terms().enumerate() {
-            let gap = if index == 0 { "" } else { " " };
-            match coefficient.abs() {
-                1e-4..1e6 => write!(f, "{gap}{coefficient:+.5}·{val}")?,
-                _ => write!(f, "{gap}{coefficient:+.3e}·{val}")?,
-            }
-        }
-        Ok(())
     }
 }

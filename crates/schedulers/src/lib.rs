@@ -74,6 +74,7 @@ mod samplers;
 mod schedule;
 mod spacing;
 mod tape;
+mod text;
 pub mod truth;
 
 pub use class::{Class, Named, class_of, named};

@@ -3,7 +3,6 @@
 
 use crate::{Form, Level, Val};
 use ndarray::Array2;
-use std::fmt;
 
 /// A sampler unrolled over its noise levels; the n-th op makes [`Val`]`(n)`.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,24 +175,5 @@ impl Plan {
             }
         }
         (0..).map(Val).zip(weights).filter(|(_, weight)| *weight != 0.0).collect()
-    }
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, op) in self.ops.iter().enumerate() {
-            write!(f, "{:<4} ", Val(index as u32).to_string())?;
-            match op {
-                Op::Given => writeln!(f, "image")?,
-                Op::Noise => writeln!(f, "noise")?,
-                Op::Eval { input, t } => writeln!(f, "network at {} of {input}", (t * 1000.0).round() / 1000.0)?,
-                Op::Sum(form) => writeln!(f, "{form}")?,
-                Op::Clip { of, limit: Limit::Clamp { range } } => writeln!(f, "{of} within ±{range}")?,
-                Op::Clip { of, limit: Limit::Dynamic { ratio, max } } => {
-                    writeln!(f, "{of} within its {ratio} quantile, at most {max}")?;
-                }
-            }
-        }
-        write!(f, "result {}", self.result)
     }
 }

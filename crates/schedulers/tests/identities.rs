@@ -98,6 +98,61 @@ proptest! {
         prop_assert!(difference(&one, &other) < 1e-11, "{:.1e}", difference(&one, &other));
     }
 
+    /// A two-stage solver whose middles are levels of their own is the singlestep solver of second order.
+    #[test]
+    fn two_stages_are_the_singlestep_solver_on_their_middles(sigmas in any_sigmas(), prediction in any_prediction()) {
+        let mut dense = Vec::new();
+        for pair in sigmas.windows(2) {
+            dense.push(pair[0]);
+            if pair[1] > 0.0 {
+                dense.push((pair[0] * pair[1]).sqrt());
+            }
+        }
+        dense.push(0.0);
+        for (name, options, algorithm) in [("dpm++2s_a", vec![("eta", json!(0.0))], "dpmsolver++"), ("dpm2", vec![], "dpmsolver")] {
+            let stages = plan(name, &options, &sigmas, prediction);
+            let single = plan("dpm_singlestep", &[("algorithm_type", json!(algorithm)), ("solver_order", json!(2))], &dense, prediction);
+            prop_assert!(difference(&stages, &single) < 1e-11, "{name}: {:.1e}", difference(&stages, &single));
+        }
+    }
+
+    /// The predictor of first order alone, and the corrector switched off.
+    #[test]
+    fn unipc_without_its_corrector_is_the_multistep_solver(sigmas in any_sigmas(), prediction in any_prediction()) {
+        let never: Vec<usize> = (0..sigmas.len()).collect();
+        for (order, other) in [(1, "euler"), (2, "dpm++2m")] {
+            let unipc = plan("unipc", &[("solver_order", json!(order)), ("disable_corrector", json!(never))], &sigmas, prediction);
+            let other = plan(other, &[], &sigmas, prediction);
+            // DPM-Solver++ takes half the weight that UniPC's B(h) = e^h - 1 takes half of: the same.
+            prop_assert!(difference(&unipc, &other) < 1e-12, "order {order}: {:.1e}", difference(&unipc, &other));
+        }
+    }
+
+    /// Without noise of its own TCD goes from level to level, as DDIM does; and noise put in and taken away is none where
+    /// its amount is none.
+    #[test]
+    fn without_their_noise_the_noisy_are_the_quiet(sigmas in any_sigmas(), prediction in any_prediction(), steps in 2usize..20) {
+        let times: Vec<usize> = (0..steps).map(|step| 999 - step * 999 / steps).collect();
+        let timed = |name: &str| {
+            let config = Config::from_json_as(BASE, name).unwrap().with("timesteps", json!(times)).unwrap();
+            config.with("prediction_type", prediction).unwrap().with("eta", 0.0).unwrap().plan(steps, Reading::Exact).unwrap()
+        };
+        prop_assert!(difference(&timed("tcd"), &timed("ddim")) < 1e-12);
+        let quiet = [("s_churn", json!(0.0)), ("s_noise", json!(1.003))];
+        let (one, other) = (plan("edm_sde", &quiet, &sigmas, prediction), plan("edm", &[], &sigmas, prediction));
+        prop_assert_eq!(one, other);
+    }
+
+    /// One step of any sampler goes straight to the network's clean estimate.
+    #[test]
+    fn one_step_is_the_clean_estimate(first in 1.0..14.0f64, prediction in any_prediction(), class in prop::sample::select(Class::ALL.to_vec())) {
+        prop_assume!(!matches!(class, Class::Lcm | Class::DdimInverse | Class::Pndm | Class::Deis));
+        let one = plan(class.name(), &[], &[first, 0.0], prediction);
+        let euler = plan("euler", &[], &[first, 0.0], prediction);
+        let [one, other] = [&one, &euler].map(|plan| plan.row(plan.result()).terms().map(|(_, weight)| weight).filter(|weight| weight.abs() > 1e-12).collect::<Vec<_>>());
+        prop_assert!(one.len() == other.len() && one.iter().zip(&other).all(|(a, b)| (a - b).abs() < 1e-12), "{one:?} {other:?}");
+    }
+
     #[test]
     fn a_plan_makes_the_calls_that_its_class_promises(steps in 4usize..40, class in prop::sample::select(Class::ALL.to_vec())) {
         let config = Config::from_json_as(BASE, class.name()).unwrap();

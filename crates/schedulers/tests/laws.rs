@@ -2,7 +2,8 @@
 
 mod support;
 
-use latentrace_schedulers::{Class, Config, Level, Op, Prediction, Reading, Val, run};
+use latentrace_schedulers::truth::Mixture;
+use latentrace_schedulers::{Class, Config, Level, Op, Plan, Prediction, Reading, Val, run};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::gap;
@@ -238,13 +239,7 @@ proptest! {
 }
 
 /// Runs a plan with the ideal network for data N(mean, spread²).
-fn ideal_run(
-    plan: &latentrace_schedulers::Plan,
-    prediction: Prediction,
-    mean: f64,
-    spread: f64,
-    draws: &[Vec<f64>],
-) -> Vec<Vec<f64>> {
+fn ideal_run(plan: &Plan, prediction: Prediction, mean: f64, spread: f64, draws: &[Vec<f64>]) -> Vec<Vec<f64>> {
     run(plan, &[], draws, |call, _, input| {
         let sigma = plan.steps()[call].level.sigma;
         let share = spread.powi(2) / (spread.powi(2) + sigma.powi(2));
@@ -408,5 +403,147 @@ proptest! {
         let leap = from.sigma / rest.steps().get(1).map_or(from.sigma, |step| step.level.sigma);
         let tolerance = 1e-8 + f64::EPSILON * from.sigma * leap.powi(3);
         prop_assert!((reached - clean).abs() < tolerance, "{reached} within {tolerance}");
+    }
+}
+
+/// Parts of a mixture: weight, mean, deviation.
+type Parts = Vec<(f64, f64, f64)>;
+
+fn any_mixture() -> impl Strategy<Value = Parts> {
+    prop::collection::vec((0.1..1.0f64, -2.0..2.0f64, 0.2..1.0f64), 1..4)
+}
+
+/// Where a plan from a sample ends under the perfect network of a mixture.
+fn end(plan: &Plan, prediction: Prediction, parts: &Parts, sample: f64) -> f64 {
+    let draws: Vec<Vec<f64>> = (0..plan.draws()).map(|draw| vec![(draw as f64 + 0.7).sin()]).collect();
+    let values = Mixture::new(parts.clone()).run(plan, prediction, &[sample], &draws);
+    values[plan.result().0 as usize][0]
+}
+
+proptest! {
+    #[test]
+    fn the_text_of_a_plan_is_the_plan(config in any_config(), reading in any_reading(), steps in 1usize..40, strength in 0.3..1.0f64, clip in any::<bool>()) {
+        let config = config.with("thresholding", clip).unwrap_or(config);
+        let plans = [config.plan(steps, reading), config.plan_from_image(steps, strength, reading)];
+        for plan in plans.into_iter().flatten() {
+            prop_assert_eq!(format!("{plan:#}").parse::<Plan>(), Ok(plan.clone()));
+            prop_assert_eq!(format!("{plan}").lines().count(), plan.ops().len() + 1);
+        }
+    }
+
+    #[test]
+    fn any_text_is_a_plan_or_an_error_of_one_line(config in any_config(), edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 1..4)) {
+        let mut text = format!("{:#}", config.plan(4, Reading::Exact).unwrap()).into_bytes();
+        for (place, byte, kind) in edits {
+            let place = place.index(text.len());
+            match kind {
+                0 => text[place] = byte,
+                1 => text.insert(place, byte),
+                _ => { text.remove(place); }
+            }
+        }
+        match String::from_utf8_lossy(&text).parse::<Plan>() {
+            // What was read can be walked: no value is used before it is made.
+            Ok(plan) => prop_assert_eq!((plan.rows().len(), plan.last_uses().len()), (plan.calls() + 1, plan.ops().len())),
+            Err(error) => prop_assert!(!error.to_string().contains('\n') && error.to_string().len() < 300, "{error}"),
+        }
+    }
+
+    /// Data moved by some distance is sampled where the data was, moved by that distance: whatever is added to every
+    /// clean sample is added to the noisy ones, and weights on clean estimates sum up to what the sample loses.
+    #[test]
+    fn samples_move_with_the_data(config in any_config(), steps in 2usize..30, parts in any_mixture(), at in 0usize..30, x in -2.0..2.0f64, by in -3.0..3.0f64) {
+        prop_assume!(config.class() != Class::Lcm); // keeps some of the sample, which is at unit variance
+        let from = config.levels(steps).unwrap()[at % steps];
+        let Ok(plan) = config.plan_from_sample(steps, from) else { return Ok(()) };
+        let moved = parts.iter().map(|(weight, mean, spread)| (*weight, mean + by, *spread)).collect();
+        let x = x * from.sigma.hypot(1.0);
+        let (here, there) = (end(&plan, config.prediction(), &parts, x), end(&plan, config.prediction(), &moved, x + by));
+        // Roundings of x, up to 1e4 for the largest sigmas, that a solver of third order multiplies by the ratio of two
+        // steps or so, and PNDM's Runge-Kutta steps from there by 1e5.
+        prop_assert!((there - here - by).abs() < 1e-9 * (1.0 + from.sigma + here.abs()), "{here} and {there}, {by} apart");
+    }
+
+    /// Data and noise levels of another size are sampled in that size.
+    #[test]
+    fn samples_grow_with_the_data(config in any_config(), ratios in prop::collection::vec(0.3..0.9f64, 2..12), first in 0.5..4.0f64, parts in any_mixture(), x in -2.0..2.0f64, by in 0.5..2.0f64) {
+        // These go by the time, which a sigma of another size has not: LCM and TCD, PNDM's Runge-Kutta steps, SA-Solver
+        // in the middle of the run, and DEIS where it ends clean. The large variance is that of data of size one.
+        prop_assume!(!matches!(config.class(), Class::Lcm | Class::Tcd));
+        let mut config = config;
+        for (option, value) in [("skip_prk_steps", json!(true)), ("tau", json!(0.7)), ("variance_type", json!("fixed_small"))] {
+            // What has no such option is as it is; DPM-Solver's variance is another.
+            config = config.with(option, value).unwrap_or(config);
+        }
+        let mut sigmas = vec![first];
+        ratios.iter().for_each(|ratio| sigmas.push(sigmas[sigmas.len() - 1] * ratio));
+        if config.class() != Class::Deis {
+            sigmas.push(0.0);
+        }
+        let ended = |size: f64, parts: &Parts| {
+            let sigmas: Vec<f64> = sigmas.iter().map(|sigma| sigma * size).collect();
+            let config = config.with("sigmas", sigmas.clone()).unwrap();
+            let plan = config.plan_from_sample(sigmas.len() - 1, config.levels(sigmas.len() - 1).unwrap()[0]).unwrap();
+            end(&plan, config.prediction(), parts, size * x * first.hypot(1.0))
+        };
+        let grown = parts.iter().map(|(weight, mean, spread)| (*weight, mean * by, spread * by)).collect();
+        let (here, there) = (ended(1.0, &parts), ended(by, &grown));
+        prop_assert!((there - here * by).abs() < 1e-9 * (1.0 + here.abs()), "{there} is not {by} times {here}");
+    }
+
+    /// The same run whatever a perfect network puts out.
+    #[test]
+    fn predictions_are_one_run(config in any_config(), steps in 1usize..30, parts in any_mixture(), x in -2.0..2.0f64) {
+        let ends = ["epsilon", "v_prediction", "sample"].map(|prediction| {
+            let config = config.with("prediction_type", prediction).unwrap();
+            let plan = config.plan(steps, Reading::Exact).unwrap();
+            let draws: Vec<Vec<f64>> = (0..plan.draws()).map(|draw| vec![x * (draw as f64 + 1.0).cos()]).collect();
+            let values = Mixture::new(parts.clone()).run(&plan, config.prediction(), &[], &draws);
+            let largest = values.iter().fold(1.0f64, |size, value| size.max(value[0].abs()));
+            (values[plan.result().0 as usize][0], largest)
+        });
+        for (end, size) in ends {
+            // A clean estimate from the noise is a difference of two numbers as large as sigma, 1e4 at most; and PNDM's
+            // Runge-Kutta steps from there overshoot to 1e9.
+            prop_assert!((end - ends[2].0).abs() < 1e-10 * size, "{ends:?}");
+        }
+    }
+
+    /// A network that always says the same is the flow `x = c + sigma·n`: the result is `c`, so the weights of its outputs
+    /// sum up to one and those of all draws to none.
+    #[test]
+    fn constant_outputs_are_the_result(config in any_config(), steps in 1usize..40) {
+        prop_assume!(config.class() != Class::Lcm);
+        let config = config.with("prediction_type", "sample").unwrap();
+        let plan = config.plan(steps, Reading::Exact).unwrap();
+        let is_output = |val: Val| matches!(plan.ops()[val.0 as usize], Op::Eval { .. });
+        let row = plan.row(plan.result());
+        let sum = |outputs: bool| row.terms().filter(|(val, _)| is_output(*val) == outputs).fold((0.0, 0.0f64), |(sum, size), (_, weight)| (sum + weight, size.max(weight.abs())));
+        let ((outputs, most), (_, drawn)) = (sum(true), sum(false));
+        // Weights of both signs, which cancel up to rounding.
+        prop_assert!((outputs - 1.0).abs() < 1e-9 * (1.0 + most) && drawn < 1e-9 * (1.0 + most), "{outputs} {drawn}");
+    }
+
+    /// Eight times the steps come closer to the exact flow, down to sigma ½, for every sampler without fresh noise; by how much is
+    /// the affair of orders, and of how far apart a schedule lays its first sigmas.
+    #[test]
+    fn refinement_converges(config in any_config(), parts in any_mixture(), x in 0.5..2.0f64) {
+        let config = ["eta", "tau"].into_iter().fold(config, |config, option| config.with(option, 0.0).unwrap_or(config));
+        prop_assume!(!matches!(config.class(), Class::Ddpm | Class::Lcm | Class::Tcd));
+        let mixture = Mixture::new(parts);
+        // Where sigmas go up to 1e4 beta quantiles leave no steps near sigma 1, and PNDM's Runge-Kutta steps overshoot.
+        let most = config.schedule().sigmas()[config.schedule().len() - 1];
+        let is_beta = config.values().any(|(name, value, _)| name == "use_beta_sigmas" && value == true);
+        prop_assume!(most < 30.0 || !is_beta && config.class() != Class::Pndm);
+        // Between them a singlestep solver holds samples of lower orders.
+        let every = if config.class() == Class::DpmSinglestep { 6 } else { 1 };
+        let config = config.with("num_train_timesteps", 1200).unwrap();
+        let [coarse, fine] = [40, 320].map(|steps| {
+            let plan = config.plan(steps, Reading::Exact).unwrap();
+            mixture.strays(&plan, config.prediction(), &[x, -x], every, &[2.0, 1.0, 0.5])
+        });
+        let largest = |list: Vec<f64>| list.into_iter().fold(0.0, f64::max);
+        let (coarse, fine) = (largest(coarse), largest(fine));
+        prop_assert!(fine < coarse * 0.8 + 1e-7, "{coarse:.2e} then {fine:.2e}");
     }
 }
