@@ -531,11 +531,12 @@ proptest! {
         let config = ["eta", "tau"].into_iter().fold(config, |config, option| config.with(option, 0.0).unwrap_or(config));
         prop_assume!(!matches!(config.class(), Class::Ddpm | Class::Lcm | Class::Tcd));
         let mixture = Mixture::new(parts);
-        // Where sigmas go up to 1e4 PNDM's Runge-Kutta steps overshoot; and beta quantiles leave too few steps between sigma 2
+        // PNDM's first steps overshoot where sigma falls by much at once, from 1e4 or as the laplace schedule has it; and beta quantiles leave too few steps between sigma 2
         // and ½ for the interpolation that errors are read by (orders.rs measures them on a schedule that fits).
         let most = config.schedule().sigmas()[config.schedule().len() - 1];
-        let is_beta = config.values().any(|(name, value, _)| name == "use_beta_sigmas" && value == true);
-        prop_assume!(!is_beta && (most < 100.0 || config.class() != Class::Pndm));
+        let has = |option: &str, value: Value| config.values().any(|(name, found, _)| name == option && found == value);
+        let is_steep = most > 100.0 || has("beta_schedule", json!("laplace"));
+        prop_assume!(!(has("use_beta_sigmas", json!(true)) || is_steep && config.class() == Class::Pndm));
         // Between them a singlestep solver holds samples of lower orders.
         let every = if config.class() == Class::DpmSinglestep { 6 } else { 1 };
         let config = config.with("num_train_timesteps", 1200).unwrap();
