@@ -2,7 +2,7 @@
 //! gives.
 
 use crate::class::{Family, named};
-use crate::defaults::Known;
+use crate::defaults::{Known, known_to_some_class};
 use crate::error::{nearest, shown};
 use crate::options::Options;
 use crate::samplers::{Path, Sampler, Times, ddim, ddim_inverse, inversion, pndm_of_diffusers};
@@ -41,8 +41,8 @@ pub enum Origin {
 }
 
 impl Config {
-    /// Reads a `scheduler_config.json` for the class it names. Keys that the class does not read
-    /// are allowed, as diffusers allows them; see [`Config::ignored`].
+    /// Reads a `scheduler_config.json` for the class it names. Keys that another class reads are allowed, as diffusers
+    /// allows them; see [`Config::ignored`]. A key that no class reads is an error, where diffusers goes on with a default.
     pub fn from_json(text: &str) -> Result<Config, Error> {
         let file = object(text)?;
         match file.get("_class_name") {
@@ -246,6 +246,7 @@ impl Config {
     fn build(class: Class, file: Map<String, Value>, overrides: Map<String, Value>) -> Result<Config, Error> {
         let known = class.options();
         let find = |name: &str| known.iter().find(|known| known.name == name);
+        file.keys().filter(|key| find(key).is_none()).try_for_each(|key| known_to_some_class(key))?;
         let value = |name: &str| find(name).map_or(Value::Null, |known| value_of(known, &file, &overrides).0.clone());
         let options = Options::read(class, &value, &|name| find(name).is_some())?;
         options.schedule(Reading::Diffusers)?;

@@ -1,6 +1,7 @@
 //! The options that each class reads, with their defaults in diffusers 0.42.
 
-use crate::Class;
+use crate::error::nearest;
+use crate::{Class, Error};
 use serde_json::{Value, json};
 
 /// An option that a class reads.
@@ -14,6 +15,35 @@ pub(crate) struct Known {
 
 /// Levels that every class can be given here, and few in diffusers.
 const SPREADS: [&str; 3] = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"];
+
+/// Options of schedulers for flow-matching and EDM networks. A config that a newer class saved holds them, and they mean
+/// nothing while `use_flow_sigmas` is off.
+const FOREIGN: [&str; 14] = [
+    "flow_shift",
+    "use_dynamic_shifting",
+    "time_shift_type",
+    "shift_terminal",
+    "shift",
+    "base_shift",
+    "max_shift",
+    "base_image_seq_len",
+    "max_image_seq_len",
+    "invert_sigmas",
+    "stochastic_sampling",
+    "sigma_data",
+    "sigma_schedule",
+    "rho",
+];
+
+/// Holds that a key of a file is an option of some class, though perhaps not of the one that reads the file. Keys that
+/// begin with `_` are the file's own.
+pub(crate) fn known_to_some_class(key: &str) -> Result<(), Error> {
+    let options: Vec<&str> = Class::ALL.into_iter().flat_map(Class::options).map(|known| known.name).collect();
+    match key.starts_with('_') || FOREIGN.contains(&key) || options.contains(&key) {
+        true => Ok(()),
+        false => Err(Error::Unknown { field: key.chars().take(60).collect(), nearest: nearest(key, options) }),
+    }
+}
 
 impl Class {
     /// Every option that the class reads.

@@ -52,6 +52,14 @@ pub enum Error {
         /// The option that was perhaps meant.
         nearest: Option<String>,
     },
+    /// A key of a file that none of the classes reads.
+    #[error("{field}: no scheduler reads such an option{}", hint(nearest))]
+    Unknown {
+        /// The key.
+        field: String,
+        /// The option that was perhaps meant.
+        nearest: Option<String>,
+    },
     /// Options that exclude each other.
     #[error("{first}, {second}: expected one of them at most, found both")]
     Both {

@@ -106,7 +106,7 @@ fn what_diffusers_does_not_read_in_a_file_is_read_as_an_override_only() {
 #[test]
 fn infinities_as_python_writes_them_are_read() {
     let file =
-        r#"{"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -Infinity, "note": "NaN Infinity"}"#;
+        r#"{"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -Infinity, "_note": "NaN Infinity"}"#;
     let config = Config::from_json(file).unwrap();
     assert_eq!(
         config.plan(9, Reading::Diffusers),
@@ -196,6 +196,18 @@ fn a_wrong_config_is_told_in_one_line() {
         r#"{"timesteps": [5, 7]}"#,
         "timesteps: expected null or a falling list of whole numbers in 0..=999, found [5,7]",
     );
+
+    check(
+        "lms",
+        r#"{"beta_scedule": "linear"}"#,
+        "beta_scedule: no scheduler reads such an option (nearest: beta_schedule)",
+    );
+    check("lms", r#"{"predict_epsilon": false}"#, "predict_epsilon: no scheduler reads such an option");
+    // What other classes read, and what a newer diffusers saves beside it, is let be.
+    let saved =
+        r#"{"solver_order": 3, "flow_shift": 1.0, "use_dynamic_shifting": false, "_diffusers_version": "0.42.1"}"#;
+    let others = Config::from_json_as(saved, "lms").unwrap();
+    assert_eq!(others.ignored().collect::<Vec<_>>(), ["flow_shift", "solver_order", "use_dynamic_shifting"]);
 
     let named = |text: &str| Config::from_json(text).unwrap_err().to_string();
     assert!(named("{}").ends_with("found no _class_name"));

@@ -531,12 +531,14 @@ proptest! {
         let config = ["eta", "tau"].into_iter().fold(config, |config, option| config.with(option, 0.0).unwrap_or(config));
         prop_assume!(!matches!(config.class(), Class::Ddpm | Class::Lcm | Class::Tcd));
         let mixture = Mixture::new(parts);
-        // PNDM's first steps overshoot where sigma falls by much at once, from 1e4 or as the laplace schedule has it; and beta quantiles leave too few steps between sigma 2
-        // and ½ for the interpolation that errors are read by (orders.rs measures them on a schedule that fits).
-        let most = config.schedule().sigmas()[config.schedule().len() - 1];
+        // The squared cosine and laplace schedules fall by a large factor in their last training time, which no number of
+        // steps divides; beta quantiles leave too few steps between sigma 2 and ½ for the interpolation that errors are read
+        // by (orders.rs measures them on a schedule that fits); and PNDM's Runge-Kutta steps overshoot from sigma 1e4.
         let has = |option: &str, value: Value| config.values().any(|(name, found, _)| name == option && found == value);
-        let is_steep = most > 100.0 || has("beta_schedule", json!("laplace"));
-        prop_assume!(!(has("use_beta_sigmas", json!(true)) || is_steep && config.class() == Class::Pndm));
+        let is_steep = ["squaredcos_cap_v2", "laplace"].into_iter().any(|name| has("beta_schedule", json!(name)));
+        let config = if is_steep { config.with("beta_schedule", "sigmoid").unwrap() } else { config };
+        let config = config.with("use_beta_sigmas", false).unwrap();
+        let config = config.with("skip_prk_steps", true).unwrap_or(config);
         // Between them a singlestep solver holds samples of lower orders.
         let every = if config.class() == Class::DpmSinglestep { 6 } else { 1 };
         let config = config.with("num_train_timesteps", 1200).unwrap();
