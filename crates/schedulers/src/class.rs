@@ -18,7 +18,8 @@ pub enum Class {
     DdimInverse,
     /// `PNDMScheduler`: pseudo linear multistep (arXiv 2202.09778).
     Pndm,
-    /// `IPNDMScheduler`: the same without its warm-up (arXiv 2204.13902, section 4).
+    /// `IPNDMScheduler`: the same without its warm-up (arXiv 2204.13902, section 4). In diffusers it has levels and
+    /// times of its own, and takes every output for a velocity.
     Ipndm,
     /// `LMSDiscreteScheduler`: linear multistep on the probability-flow ODE.
     Lms,
@@ -158,9 +159,9 @@ impl Class {
         }
     }
 
-    /// Whether diffusers has it for latent diffusion. What it lacks has one reading: the exact one.
+    /// Whether diffusers has it. What it lacks has one reading: the exact one.
     pub fn is_in_diffusers(self) -> bool {
-        !matches!(self, Class::Ipndm | Class::Dpm2sAncestral)
+        self != Class::Dpm2sAncestral
     }
 
     /// Whether diffusers runs networks that put out the clean sample by it.
@@ -177,7 +178,12 @@ impl Class {
         }
     }
 
-    /// How diffusers lays the levels of the class.
+    /// Whether the class has levels of its own in diffusers, which so reads nothing of how the network was trained.
+    pub(crate) fn has_own_levels(self) -> bool {
+        self == Class::Ipndm
+    }
+
+    /// How diffusers lays the levels of the class; of one that has its own there, how those of its kin are laid.
     pub(crate) fn family(self) -> Family {
         match self {
             Class::Ddpm | Class::Ddim | Class::DdimInverse | Class::Pndm | Class::Lcm | Class::Tcd => Family::Whole,

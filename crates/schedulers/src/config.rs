@@ -5,7 +5,9 @@ use crate::class::{Family, named};
 use crate::defaults::{Known, known_to_some_class};
 use crate::error::{nearest, shown};
 use crate::options::Options;
-use crate::samplers::{Path, Sampler, Times, ddim, ddim_inverse, inversion, pndm_of_diffusers};
+use crate::samplers::{
+    Path, Sampler, Times, ddim, ddim_inverse, inversion, ipndm_levels, ipndm_of_diffusers, pndm_of_diffusers,
+};
 use crate::spacing::Spacing;
 use crate::tape::Tape;
 use crate::{Class, Error, Level, Plan, Prediction, Reading, Schedule, Val};
@@ -123,10 +125,15 @@ impl Config {
     /// still shows through as much as the first level lets it.
     pub fn plan_from_image(&self, steps: usize, strength: f64, reading: Reading) -> Result<Plan, Error> {
         let taken = (steps as f64 * strength) as usize;
-        match strength <= 1.0 && taken > 0 {
-            true => self.build_plan(steps, taken, reading),
-            false => Err(Error::Strength { found: strength, steps }),
+        if !(strength <= 1.0 && taken > 0) {
+            return Err(Error::Strength { found: strength, steps });
         }
+        if reading == Reading::Diffusers && self.class.has_own_levels() {
+            let reason =
+                "is a run from an image, to which diffusers' IPNDMScheduler cannot add noise; the exact reading can";
+            return Err(Error::Unsupported { field: "strength", found: strength.to_string(), reason });
+        }
+        self.build_plan(steps, taken, reading)
     }
 
     /// The plan from a sample `x = x₀ + sigma·noise` at some level, [`Op::Given`](crate::Op::Given), through those
@@ -150,12 +157,16 @@ impl Config {
     fn build_plan(&self, steps: usize, taken: usize, reading: Reading) -> Result<Plan, Error> {
         self.check(steps, reading)?;
         let schedule = self.options.schedule(reading)?;
-        let levels = self.options.grid.levels(&schedule, steps, reading)?;
+        let of_diffusers = reading == Reading::Diffusers;
+        let has_own_levels = of_diffusers && self.class.has_own_levels();
+        let levels = match has_own_levels {
+            true => ipndm_levels(steps, schedule.len(), self.options.betas.given())?,
+            false => self.options.grid.levels(&schedule, steps, reading)?,
+        };
         let begin = if taken == 0 { 0 } else { steps - taken };
         let path = Path { levels: &levels, begin, schedule: &schedule, reading };
         let mut tape = self.tape(reading);
         let start = |tape: &mut Tape, level| self.start(tape, level, &schedule, taken > 0, reading);
-        let of_diffusers = reading == Reading::Diffusers;
         // The first training time's noise is left in the image, unless asked otherwise.
         let end = |to_clean: bool| if to_clean { Level::CLEAN } else { schedule.level(0.0) };
         let stride = (schedule.len() / steps) as f64;
@@ -182,6 +193,10 @@ impl Config {
                     }
                 }
             }
+            _ if has_own_levels => {
+                let x = start(&mut tape, levels[0]);
+                (ipndm_of_diffusers(&mut tape, x, &levels), levels[steps])
+            }
             _ => {
                 let x = start(&mut tape, levels[begin]);
                 let end = match (reading, self.class.family()) {
@@ -204,7 +219,8 @@ impl Config {
             return tape.sum((image + noise * at.sigma) * (at.input_scale() / level.input_scale()));
         }
         let bare = !matches!(self.options.grid.spacing, Spacing::Leading { .. });
-        let is_bare = reading == Reading::Diffusers && self.class.family() == Family::Fractional && bare;
+        let is_at_scale = self.class.family() == Family::Fractional && !self.class.has_own_levels();
+        let is_bare = reading == Reading::Diffusers && is_at_scale && bare;
         let deviation = if is_bare { level.sigma } else { 1.0 / level.input_scale() };
         let noise = tape.noise();
         tape.sum(noise * deviation)
@@ -223,6 +239,9 @@ impl Config {
                 return Err(Error::OnlyExact { field: known.name, found: shown(value), class: self.class });
             }
         }
+        if self.class.has_own_levels() {
+            return self.check_own_levels();
+        }
         if self.options.grid.spacing == Spacing::AlignYourSteps {
             return Err(Error::OnlyExact { field: "timestep_spacing", found: "ays".into(), class: self.class });
         }
@@ -233,6 +252,22 @@ impl Config {
             return Err(Error::OnlyExact { field: "prediction_type", found: "sample".into(), class: self.class });
         }
         Ok(())
+    }
+
+    /// Holds that nothing is asked of a class with levels of its own that it would leave out. What a file tells of the
+    /// training it does leave out.
+    fn check_own_levels(&self) -> Result<(), Error> {
+        let unread = ["beta_start", "beta_end", "beta_schedule", "timestep_spacing", "steps_offset"];
+        if let Some((field, value)) = unread.iter().find_map(|name| Some((*name, self.overrides.get(*name)?))) {
+            return Err(Error::OnlyExact { field, found: shown(value), class: self.class });
+        }
+        let found = match self.options.prediction {
+            Prediction::Velocity => return Ok(()),
+            Prediction::Epsilon => "epsilon",
+            Prediction::Sample => "sample",
+        };
+        let reason = "is taken for v_prediction by diffusers' IPNDMScheduler; v_prediction works, and the exact reading takes each for what it is";
+        Err(Error::Unsupported { field: "prediction_type", found: found.into(), reason })
     }
 
     /// What a short name sets counts as an override, and yields to one.

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 /// A noise level: a sample there is `x = x₀ + sigma·noise`, and the network is told the time `t`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Level {
-    /// The time that the network is told, in training steps; fractional between two of them.
+    /// The time that the network is told, in training steps; fractional between two of them. IPNDM as
+    /// diffusers has it tells a share of 1 instead.
     pub t: f64,
     /// The standard deviation of the noise where the clean sample has its own scale.
     pub sigma: f64,

@@ -25,7 +25,7 @@
 //!
 //! A schedule with zero terminal signal-to-noise ratio has an infinite sigma at its last time. It
 //! is written as [`Level::PURE_NOISE`], 2²⁴, which single precision cannot tell from infinity; a
-//! network that predicts the noise is an error there.
+//! network that predicts the noise is an error there. IPNDM as diffusers has it always begins there.
 //!
 //! ```
 //! use latentrace_schedulers::{Config, Reading};

@@ -69,8 +69,8 @@ pub struct Step {
     pub sample: Val,
     /// The network's output.
     pub output: Val,
-    /// The clean estimate, after any clipping. DDPM, LMS and the exact PNDM go on from it; PNDM as
-    /// diffusers has it goes on from `output`.
+    /// The clean estimate, after any clipping. DDPM, LMS and the exact PNDM go on from it; PNDM and
+    /// IPNDM as diffusers has them go on from `output`, IPNDM's first step from neither.
     pub denoised: Val,
     /// The sample that the next call sees, or the last sample.
     pub next: Val,

@@ -15,6 +15,10 @@ use serde::{Deserialize, Serialize};
 /// | PNDM with `set_alpha_to_one` false leaves the noise of time 0 in the image | always ends clean |
 /// | PNDM from an image drops the second call of its first step, and stays one level off | makes both calls |
 /// | PNDM's Runge-Kutta start fails below 4 steps, and overruns its list from an image | as many such steps as there are |
+/// | IPNDM has levels and times of its own, from pure noise and time 1 to 0, whatever the network was trained on; `trained_betas` are those levels | those of the schedule |
+/// | IPNDM takes every output for a velocity (other `prediction_type`s are an error) | for what `prediction_type` says |
+/// | IPNDM forgets the first output: its first step starts from an image of zeros, so one step (an error) would make nothing else | each step goes on from the network's estimate |
+/// | IPNDM cannot start from an image (an error) | starts from one like the others |
 /// | LMS from an image weighs a history it does not have | the order grows with the history |
 /// | LMS, Euler, Heun, DPM2 and DPM++ SDE start at variance sigma² for `linspace` and `trailing` | at sigma² + 1, as the network expects |
 /// | DDIM goes down by `T / steps` whatever its list of times says, and leaves the noise of time 0 in the image unless `set_alpha_to_one` | each step ends on the next time of the list, the last one clean |

@@ -130,6 +130,11 @@ impl Betas {
         }
     }
 
+    /// Those that were given one by one.
+    pub(crate) fn given(&self) -> Option<&[f64]> {
+        if let Betas::Trained(betas) = self { Some(betas) } else { None }
+    }
+
     fn values(&self, len: usize, reading: Reading) -> Array1<f64> {
         let round = |x| reading.round(x);
         match self {

@@ -86,9 +86,7 @@ impl Grid {
     /// The levels of so many steps, then the end.
     pub(crate) fn levels(&self, schedule: &Schedule, steps: usize, reading: Reading) -> Result<Vec<Level>, Error> {
         let len = schedule.len();
-        if steps == 0 || steps > len {
-            return Err(Error::Steps { expected: format!("1 to {len}, the training times"), found: steps });
-        }
+        check_steps(steps, len)?;
         if let Some(given) = &self.given {
             return self.given_levels(given, schedule, steps, reading);
         }
@@ -248,6 +246,14 @@ impl Sigmas {
             Sigmas::Exponential | Sigmas::Lu | Sigmas::LogLinear => Some(between(most.ln(), least.ln()).exp()),
             Sigmas::Beta { shape } => Some(least + beta_quantile(1.0 - share, shape) * (most - least)),
         }
+    }
+}
+
+/// Holds that there is a training time for each step.
+pub(crate) fn check_steps(steps: usize, len: usize) -> Result<(), Error> {
+    match (1..=len).contains(&steps) {
+        true => Ok(()),
+        false => Err(Error::Steps { expected: format!("1 to {len}, the training times"), found: steps }),
     }
 }
 

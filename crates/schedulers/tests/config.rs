@@ -256,6 +256,59 @@ fn what_cannot_be_done_is_told_in_one_line() {
         large.plan(4, Reading::Diffusers),
         "variance_type: fixed_large_log is the square root of a negative number in diffusers; the exact reading takes it as fixed_large",
     );
+    let ipndm = config("ipndm").with("prediction_type", "v_prediction").unwrap();
+    let refuses = |config: &Config, steps: usize, want: &str| check(config.plan(steps, Reading::Diffusers), want);
+    let untrained = "is taken for v_prediction by diffusers' IPNDMScheduler; v_prediction works, and the exact reading takes each for what it is";
+    refuses(&config("ipndm"), 5, &format!("prediction_type: epsilon {untrained}"));
+    let sample = ipndm.with("prediction_type", "sample").unwrap();
+    refuses(&sample, 5, &format!("prediction_type: sample {untrained}"));
+    let unread = [
+        ("beta_schedule", json!("linear")),
+        ("beta_start", json!(0.001)),
+        ("timestep_spacing", json!("trailing")),
+        ("order", json!(2)),
+        ("timesteps", json!([900, 400])),
+        ("sigmas", json!([9, 1, 0])),
+        ("use_karras_sigmas", json!(true)),
+    ];
+    for (name, value) in unread {
+        let want = format!("{name}: {value} is not in diffusers' IPNDMScheduler; the exact reading has it");
+        let other = ipndm.with(name, value).unwrap();
+        refuses(&other, 2, &want);
+        assert!(other.plan(2, Reading::Exact).is_ok(), "{name}");
+    }
+    check(
+        ipndm.plan_from_image(10, 0.5, Reading::Diffusers),
+        "strength: 0.5 is a run from an image, to which diffusers' IPNDMScheduler cannot add noise; the exact reading can",
+    );
+    refuses(
+        &ipndm,
+        1,
+        "steps: expected 2 or more, as one step of diffusers' IPNDMScheduler makes zeros of everything, found 1",
+    );
+    refuses(&ipndm, 1001, "steps: expected 1 to 1000, the training times, found 1001");
+    refuses(
+        &ipndm.with("num_train_timesteps", 10000).unwrap(),
+        7000,
+        "steps: expected fewer, as so many have their first time twice in single precision, where diffusers loses its place, found 7000",
+    );
+    let given = |levels: Value| {
+        ipndm
+            .with("num_train_timesteps", levels.as_array().unwrap().len())
+            .unwrap()
+            .with("trained_betas", levels)
+            .unwrap()
+    };
+    refuses(
+        &given(json!([0.9, 0.5, 0.1])),
+        3,
+        "steps: expected 2, one less than trained_betas, which diffusers' IPNDMScheduler takes for its levels, found 3",
+    );
+    refuses(
+        &given(json!([0.1, 0.5, 0.9])),
+        2,
+        "trained_betas: numbers that do not fall are no levels down from noise; the exact reading takes them for variances",
+    );
     assert_eq!(
         config("lms").with("ordre", 2).unwrap_err().to_string(),
         "ordre: LMSDiscreteScheduler reads no such option (nearest: order)"
@@ -277,6 +330,14 @@ fn the_exact_reading_mends_what_it_says() {
         [Reading::Diffusers, Reading::Exact].map(|reading| lms.plan(1, reading).unwrap().steps()[0].level.t),
         [0.0, 999.0]
     );
+    // IPNDM has a use for its first output, and its second.
+    let ipndm = pndm.with_class("ipndm").unwrap().with("prediction_type", "v_prediction").unwrap();
+    let used = [Reading::Diffusers, Reading::Exact].map(|reading| {
+        let plan = ipndm.plan(10, reading).unwrap();
+        let result = result(&plan);
+        [0, 1].map(|call: usize| result.coefficient(plan.steps()[call].output) != 0.0)
+    });
+    assert_eq!(used, [[false, true], [true, true]]);
     // Four steps of Runge-Kutta start where diffusers needs them, fewer where it fails.
     let warm = pndm.with("skip_prk_steps", false).unwrap();
     assert_eq!([1, 2, 3, 4, 10].map(|steps| warm.plan(steps, Reading::Exact).unwrap().calls()), [1, 5, 9, 13, 19]);

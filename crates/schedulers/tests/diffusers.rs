@@ -17,6 +17,9 @@ use support::gap;
 ///
 /// Exponential integrators subtract exponentials, and lose more where two levels are close: at 999 steps and more, and at
 /// the ends of beta sigmas; and SASolver multiplies by `e^((1 + τ²)λ)` and back.
+/// IPNDM takes its signal from `1 − sin⁴` in single precision: after the first of 1000 steps the last bit of the sine is
+/// two hundredths of it, and one in ten of torch's sines is not the nearest number. At 1000 steps that is 3e-5 of a row, and
+/// the same recurrence on torch's own sines is 3e-8 off; given levels (the group "betas") are 2e-7 off.
 /// TCD and ancestral DPM2 take the noise that they add as the difference of two levels' variances, and Euler at zero
 /// signal goes down from a sigma of 4096, which leaves it three figures less. What says that ours are right there
 /// is the group "double": diffusers' own code on the same sigmas in double precision, held to 5e-6.
@@ -31,18 +34,22 @@ fn tolerance(case: &Value) -> f64 {
         "KDPM2AncestralDiscreteScheduler" => 2e-4,
         "TCDScheduler" if is_long || is_close => 1e-3,
         "SASolverScheduler" => 1e-4,
-        "DDPMScheduler" if is_long => 5e-5,
+        "DDPMScheduler" | "IPNDMScheduler" if is_long => 5e-5,
         "DEISMultistepScheduler" | "UniPCMultistepScheduler" if is_long || is_beta => 1e-4,
         _ => 5e-6,
     }
 }
 
 /// How far a time may be off. One between two training times is found on a logarithm that diffusers takes in single
-/// precision; and ancestral DPM2 takes its middle from a difference of squares in it.
+/// precision; and ancestral DPM2 takes its middle from a difference of squares in it. IPNDM's times go from 1 to 0, and at
+/// 1000 steps are off with its levels.
 fn time_tolerance(case: &Value) -> f64 {
+    let is_long = case["steps"].as_u64() >= Some(999);
     match case["config"]["_class_name"].as_str() {
         Some("KDPM2AncestralDiscreteScheduler") => 0.02,
         Some("KDPM2DiscreteScheduler") => 2e-4,
+        Some("IPNDMScheduler") if is_long => 5e-6,
+        Some("IPNDMScheduler") => 1e-6,
         _ => 1e-4,
     }
 }
@@ -144,7 +151,8 @@ fn coefficients_match_the_tables() {
         let name = case["name"].as_str().unwrap();
         let error = match error(case) {
             Ok(error) => error,
-            // More steps than training times, times that do not fall, or a call at time -1: diffusers runs them.
+            // More steps than training times, times that do not fall, a call at time -1, or a run that can make nothing but
+            // zeros: diffusers runs them.
             Err(refused) if name.starts_with("edge") && !refused.contains(" off") => {
                 refusals += 1;
                 continue;

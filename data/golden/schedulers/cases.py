@@ -58,7 +58,7 @@ def grid(known):
         yield from common(kind, known(kind), base_of(kind, known))
         yield from noise_levels(kind, known(kind), base_of(kind, known))
     yield from in_double(known)
-    for special in [ddpm, ddim, pndm, lms, euler, dpm_multistep, dpm_singlestep, deis, unipc, sasolver, consistency, edges]:
+    for special in [ddpm, ddim, pndm, lms, euler, dpm_multistep, dpm_singlestep, deis, unipc, sasolver, consistency, edges, ipndm]:
         yield from special(lambda kind: base_of(kind, known))
 
 
@@ -334,6 +334,33 @@ def edges(base_of):
     for kind in ["DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler", "EulerDiscreteScheduler", "HeunDiscreteScheduler"]:
         yield "edge", dict(base_of(kind), timesteps=[900, 500], use_karras_sigmas=True), 2, None, [-1]
     yield "edge", dict(base_of("EulerDiscreteScheduler"), use_karras_sigmas=True, use_beta_sigmas=True), 3, None, None
+
+
+def ipndm(base_of):
+    """It reads the number of training times and `trained_betas`, which are its levels, from noise down; nothing else.
+
+    The schedule and the spacings are here to be left out. prediction_type is for our reader: diffusers takes every output for a velocity.
+    """
+    base = dict(base_of("IPNDMScheduler"), prediction_type="v_prediction")
+    for steps in [2, 3, 4, 7, 10, 20]:
+        yield "grid", base, steps, None, None if steps <= 10 else [-2, -1]
+    for steps in [50, 999, 1000]:
+        yield "long", base, steps, None, [-2, -1]
+    for unread in [dict(beta_schedule="squaredcos_cap_v2"), dict(beta_schedule="sigmoid", timestep_spacing="trailing"), dict(timestep_spacing="ays", steps_offset=1), dict(num_train_timesteps=100)]:
+        for steps in [5, 61]:
+            yield "unread", dict(base, **unread), steps, None, [-2, -1]
+    own = dict(_class_name="IPNDMScheduler", prediction_type="v_prediction")
+    yield "unread", own, 5, None, None
+    for levels in [[0.9, 0.6, 0.3, 0.1], [0.9, 0.1], [0.999, 0.97, 0.9, 0.8, 0.65, 0.45, 0.3, 0.2, 0.1, 0.01], [0.99 - 0.03 * k for k in range(32)]]:
+        given = dict(own, trained_betas=levels, num_train_timesteps=len(levels))
+        yield "betas", given, len(levels) - 1, None, None if len(levels) <= 10 else [-2, -1]
+    for steps, strength in [(5, 0.8), (10, 0.5), (20, 1.0)]:
+        yield "image", base, steps, strength, [-2, -1]
+    # One step makes zeros of everything; more steps than training times; levels that are not as many as the steps, or rise.
+    yield "edge", base, 1, None, None
+    yield "edge", dict(base, num_train_timesteps=100), 101, None, [-1]
+    for levels, steps in [([0.9, 0.6, 0.3, 0.1], 10), ([0.1, 0.5, 0.9], 2), ([0.5, 0.5, 0.1], 2)]:
+        yield "edge", dict(own, trained_betas=levels, num_train_timesteps=len(levels)), steps, None, None
 
 
 CLIPS = {"clip": dict(clip_sample=True), "clip range": dict(clip_sample=True, clip_sample_range=2.5)}

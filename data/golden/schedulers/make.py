@@ -46,6 +46,7 @@ MODULES = {
     "SASolverScheduler": "sasolver",
     "LCMScheduler": "lcm",
     "TCDScheduler": "tcd",
+    "IPNDMScheduler": "ipndm",
 }
 # These are arguments of methods in diffusers, and options of ours.
 SCHEDULE_ARGUMENTS = ["timesteps", "sigmas"]
@@ -92,6 +93,9 @@ def start(config, steps, strength, draw):
     home.randn_tensor = draw
     home.BrownianTreeNoiseSampler = lambda *_: Intervals(draw)
     ours = ["_class_name", "_double", *SCHEDULE_ARGUMENTS, *STEP_ARGUMENTS]
+    if kind == "IPNDMScheduler":
+        # It has next to no options: a file's others are left out, as from_config leaves them.
+        ours += [option for option in config if option not in known(kind)]
     scheduler = getattr(home, kind)(**{key: value for key, value in config.items() if key not in ours})
     scheduler.set_timesteps(**(pick(config, SCHEDULE_ARGUMENTS) or dict(num_inference_steps=steps)))
     if "_double" in config:

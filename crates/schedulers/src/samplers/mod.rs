@@ -8,6 +8,7 @@ mod distilled;
 mod dpm_solver;
 mod euler;
 mod inversion;
+mod ipndm_diffusers;
 mod midpoint;
 mod pndm;
 mod pndm_diffusers;
@@ -20,6 +21,7 @@ pub(crate) use ddpm::Variance;
 pub(crate) use dpm_solver::{Ending, Of, Solver};
 pub(crate) use euler::Churn;
 pub(crate) use inversion::inversion;
+pub(crate) use ipndm_diffusers::{ipndm as ipndm_of_diffusers, ipndm_levels};
 pub(crate) use pndm_diffusers::{Times, pndm as pndm_of_diffusers};
 pub(crate) use sa_solver::SaSolver;
 pub(crate) use unipc::UniPc;
@@ -61,7 +63,7 @@ pub(crate) struct Path<'a> {
 }
 
 impl Sampler {
-    /// Walks the path down from `x`. PNDM and DDIM as diffusers keeps their books, and DDIM up, are other functions.
+    /// Walks the path down from `x`. PNDM, IPNDM and DDIM as diffusers keeps their books, and DDIM up, are other functions.
     pub(crate) fn walk(&self, tape: &mut Tape, x: Val, path: Path) -> Val {
         let Path { levels, begin, schedule, reading } = path;
         let rest = &levels[begin..];
