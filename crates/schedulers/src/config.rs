@@ -117,33 +117,47 @@ impl Config {
 
     /// The plan from noise to latents.
     pub fn plan(&self, steps: usize, reading: Reading) -> Result<Plan, Error> {
-        self.build_plan(steps, 0, reading)
+        self.build_plan(steps, None, reading)
     }
 
-    /// The plan from an image: the last `strength` of the steps, from
-    /// [`Op::Given`](crate::Op::Given) noised to the level of the first of them. With 1, the image
-    /// still shows through as much as the first level lets it.
+    /// The plan from an image: the last `strength` of the steps, from [`Op::Given`](crate::Op::Given) noised to the level of
+    /// the first of them (arXiv 2108.01073). With 1, the image still shows through as much as the first level lets it.
+    ///
+    /// diffusers cuts the number of steps off to a whole one. The exact reading takes any strength for what it is: the nearest
+    /// level is moved to its share of the way from one level to the next, so that no first step is much shorter than the
+    /// second, which a multistep sampler's weights would not bear.
     pub fn plan_from_image(&self, steps: usize, strength: f64, reading: Reading) -> Result<Plan, Error> {
-        let taken = (steps as f64 * strength) as usize;
-        if !(strength <= 1.0 && taken > 0) {
-            return Err(Error::Strength { found: strength, steps });
-        }
+        let refused = || Error::Strength { found: strength, steps };
+        let entry = Entry::of_strength(strength, steps, reading).ok_or_else(refused)?;
         if reading == Reading::Diffusers && self.class.has_own_levels() {
             let reason =
                 "is a run from an image, to which diffusers' IPNDMScheduler cannot add noise; the exact reading can";
             return Err(Error::Unsupported { field: "strength", found: strength.to_string(), reason });
         }
-        self.build_plan(steps, taken, reading)
+        self.build_plan(steps, Some(entry), reading)
+    }
+
+    /// The plan from an image noised to any level, through those levels of so many steps that lie below it; always
+    /// [`Reading::Exact`].
+    pub fn plan_from_image_at(&self, steps: usize, from: Level) -> Result<Plan, Error> {
+        self.plan_below(steps, from, |tape| {
+            let (image, noise) = (tape.given(), tape.noise());
+            tape.sum(image + noise * from.sigma)
+        })
     }
 
     /// The plan from a sample `x = x₀ + sigma·noise` at some level, [`Op::Given`](crate::Op::Given), through those
     /// levels of so many steps that lie below it. Multistep samplers begin without a history. There
     /// is nothing like it in diffusers, so this is always [`Reading::Exact`].
     pub fn plan_from_sample(&self, steps: usize, from: Level) -> Result<Plan, Error> {
+        self.plan_below(steps, from, Tape::given)
+    }
+
+    fn plan_below(&self, steps: usize, from: Level, start: impl Fn(&mut Tape) -> Val) -> Result<Plan, Error> {
         let below = self.levels(steps)?.into_iter().filter(|level| level.sigma < from.sigma);
         let levels: Vec<Level> = std::iter::once(from).chain(below).collect();
         let mut tape = self.tape(Reading::Exact);
-        let sample = tape.given();
+        let sample = start(&mut tape);
         let path = Path { levels: &levels, begin: 0, schedule: &self.schedule, reading: Reading::Exact };
         let last = self.options.sampler.walk(&mut tape, sample, path);
         tape.finish(last, Level::CLEAN)
@@ -153,20 +167,23 @@ impl Config {
         Tape::new(self.options.prediction, self.options.limit(reading))
     }
 
-    /// `taken` is the number of steps from an image, 0 for all of them from noise.
-    fn build_plan(&self, steps: usize, taken: usize, reading: Reading) -> Result<Plan, Error> {
+    /// From noise, or from where an image enters.
+    fn build_plan(&self, steps: usize, entry: Option<Entry>, reading: Reading) -> Result<Plan, Error> {
         self.check(steps, reading)?;
         let schedule = self.options.schedule(reading)?;
         let of_diffusers = reading == Reading::Diffusers;
         let has_own_levels = of_diffusers && self.class.has_own_levels();
-        let levels = match has_own_levels {
+        let mut levels = match has_own_levels {
             true => ipndm_levels(steps, schedule.len(), self.options.betas.given())?,
             false => self.options.grid.levels(&schedule, steps, reading)?,
         };
-        let begin = if taken == 0 { 0 } else { steps - taken };
+        let Entry { step: begin, share } = entry.unwrap_or_default();
+        if share != 0.0 {
+            levels[begin] = self.options.grid.beside(&levels, begin, share, &schedule);
+        }
         let path = Path { levels: &levels, begin, schedule: &schedule, reading };
         let mut tape = self.tape(reading);
-        let start = |tape: &mut Tape, level| self.start(tape, level, &schedule, taken > 0, reading);
+        let start = |tape: &mut Tape, level| self.start(tape, level, &schedule, entry.is_some(), reading);
         // The first training time's noise is left in the image, unless asked otherwise.
         let end = |to_clean: bool| if to_clean { Level::CLEAN } else { schedule.level(0.0) };
         let stride = (schedule.len() / steps) as f64;
@@ -181,7 +198,7 @@ impl Config {
                 let x = start(&mut tape, levels[begin]);
                 ddim(&mut tape, x, &levels[begin..], eta, stride, &schedule, end(to_clean))?
             }
-            Sampler::DdimInverse { .. } if taken > 0 => return Err(Error::Inverse),
+            Sampler::DdimInverse { .. } if entry.is_some() => return Err(Error::Inverse),
             Sampler::DdimInverse { from_clean } => {
                 let image = tape.given();
                 let up: Vec<Level> = levels[..steps].iter().rev().copied().collect();
@@ -287,6 +304,31 @@ impl Config {
         options.schedule(Reading::Diffusers)?;
         let schedule = options.schedule(Reading::Exact)?;
         Ok(Config { class, file, overrides, options, schedule })
+    }
+}
+
+/// Where an image enters a run.
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    /// The step that it enters at.
+    step: usize,
+    /// How much of that step is left out; below 0, how much of the step before comes with it.
+    share: f64,
+}
+
+impl Entry {
+    fn of_strength(strength: f64, steps: usize, reading: Reading) -> Option<Entry> {
+        let entry = match reading {
+            Reading::Diffusers => Entry { step: steps.checked_sub((steps as f64 * strength) as usize)?, share: 0.0 },
+            Reading::Exact => {
+                let place = steps as f64 * (1.0 - strength);
+                let step = (place.round() as usize).min(steps - 1);
+                // A whole number of steps is one up to the rounding of that product.
+                let share = Some(place - step as f64).filter(|share| share.abs() > 1e-9);
+                Entry { step, share: share.unwrap_or(0.0) }
+            }
+        };
+        (strength > 0.0 && strength <= 1.0 && entry.step < steps && entry.share < 1.0).then_some(entry)
     }
 }
 

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 /// | IPNDM takes every output for a velocity (other `prediction_type`s are an error) | for what `prediction_type` says |
 /// | IPNDM forgets the first output: its first step starts from an image of zeros, so one step (an error) would make nothing else | each step goes on from the network's estimate |
 /// | IPNDM cannot start from an image (an error) | starts from one like the others |
+/// | a strength is cut off to whole steps | is where it says, the nearest level moved there |
 /// | LMS from an image weighs a history it does not have | the order grows with the history |
 /// | LMS, Euler, Heun, DPM2 and DPM++ SDE start at variance sigma² for `linspace` and `trailing` | at sigma² + 1, as the network expects |
 /// | DDIM goes down by `T / steps` whatever its list of times says, and leaves the noise of time 0 in the image unless `set_alpha_to_one` | each step ends on the next time of the list, the last one clean |

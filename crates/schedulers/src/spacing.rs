@@ -111,6 +111,15 @@ impl Grid {
         levels
     }
 
+    /// The level at a share of the way from one of `levels` to the next, below 0 to the one before: in log sigma, and
+    /// straight where the next has no noise.
+    pub(crate) fn beside(&self, levels: &[Level], index: usize, share: f64, schedule: &Schedule) -> Level {
+        let from = levels[index].sigma;
+        let to = if share < 0.0 { levels[index - 1].sigma } else { levels[index + 1].sigma };
+        let sigma = if to == 0.0 { from * (1.0 - share) } else { from * (to / from).powf(share.abs()) };
+        self.told(vec![Level { t: schedule.time(sigma), sigma }])[0]
+    }
+
     fn given_levels(
         &self,
         given: &Given,

@@ -226,8 +226,8 @@ fn what_cannot_be_done_is_told_in_one_line() {
         check(config("lms").plan(1001, reading), "steps: expected 1 to 1000, the training times, found 1001");
         check(config("ddpm").plan(1000, reading), "timesteps: 1000 is outside the training times 0 to 999");
         check(
-            config("pndm").plan_from_image(5, 0.1, reading),
-            "strength: expected a number that leaves 1 to 5 steps of 5, found 0.1",
+            config("pndm").plan_from_image(5, 1.5, reading),
+            "strength: expected a number that leaves 1 to 5 steps of 5, found 1.5",
         );
         let black =
             config("ddpm").with("rescale_betas_zero_snr", true).unwrap().with("timestep_spacing", "trailing").unwrap();
@@ -361,6 +361,38 @@ fn a_strength_is_cut_to_whole_steps_as_python_cuts_it() {
     for strength in [0.0, 0.08, 1.01, -0.5, f64::NAN, f64::INFINITY] {
         assert!(matches!(calls(12, strength), Err(Error::Strength { .. })), "{strength}");
     }
+}
+
+#[test]
+fn the_exact_reading_takes_a_strength_for_what_it_is() {
+    let lms = Config::from_json(STABLE_DIFFUSION).unwrap().with_class("lms").unwrap();
+    let levels = lms.levels(10).unwrap();
+    let start = |strength| {
+        let plan = lms.plan_from_image(10, strength, Reading::Exact).unwrap();
+        (plan.calls(), plan.steps()[0].level)
+    };
+    for taken in 1..=10 {
+        assert_eq!(start(taken as f64 / 10.0), (taken, levels[10 - taken]), "whole steps are whole steps");
+    }
+    // 3.4 steps begin four tenths of the way up from the fourth level from the end, in log sigma; 3.6 as far below the fifth.
+    for (strength, calls, share) in [(0.34, 3, 0.4), (0.36, 4, 0.6)] {
+        let sigma = levels[7].sigma * (levels[6].sigma / levels[7].sigma).powf(share);
+        let (found, level) = start(strength);
+        assert!(
+            found == calls && (level.sigma / sigma - 1.0).abs() < 1e-12,
+            "{strength}: {found} calls from {level:?}"
+        );
+        assert_eq!(level.t, lms.schedule().time(level.sigma));
+    }
+    // The last step is straight to no noise, and so is a share of it.
+    let (calls, level) = start(0.01);
+    assert!(calls == 1 && (level.sigma / levels[9].sigma - 0.1).abs() < 1e-12, "{calls} calls from {level:?}");
+    for strength in [0.0, 1.01, -0.5, f64::NAN, f64::INFINITY] {
+        assert!(matches!(lms.plan_from_image(10, strength, Reading::Exact), Err(Error::Strength { .. })), "{strength}");
+    }
+    // Any level at all: the image noised to it, then the levels below.
+    let plan = lms.plan_from_image_at(10, level).unwrap();
+    assert_eq!((plan.ops()[..2].to_vec(), plan.calls(), plan.steps()[0].level), (vec![Op::Given, Op::Noise], 1, level));
 }
 
 fn any_json() -> impl Strategy<Value = Value> {

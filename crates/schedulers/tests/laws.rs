@@ -159,10 +159,9 @@ proptest! {
     }
 
     #[test]
-    fn a_network_that_knows_the_image_gives_it_back(config in any_config(), steps in 1usize..30, strength in 0.2..1.0f64, seed in -2.0..2.0f64) {
-        let taken = (steps as f64 * strength) as usize;
+    fn a_network_that_knows_the_image_gives_it_back(config in any_config(), steps in 1usize..30, strength in 0.02..1.0f64, seed in -2.0..2.0f64) {
         // LCM's boundary condition keeps some of the sample, and its steps are some of those it was distilled on.
-        prop_assume!(taken > 0 && config.class() != Class::Lcm);
+        prop_assume!(config.class() != Class::Lcm);
         let image = [0.7, -1.3, seed];
         let plan = config.plan_from_image(steps, strength, Reading::Exact).unwrap();
         let draws: Vec<Vec<f64>> = (0..plan.draws()).map(|draw| vec![0.3, -1.1, (draw as f64).sin()]).collect();
