@@ -4,7 +4,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use latentrace::nn::tch::{Device, Kind, Tensor, no_grad};
 use latentrace::nn::{Pass, seeded};
-use latentrace::pipeline::{Model, Options, Request};
+use latentrace::pipeline::{Model, Options, Outputs, Request, SamplerTaps, Start, replay};
 use latentrace::schedulers::{Config, Reading};
 use std::hint::black_box;
 use std::path::Path;
@@ -27,6 +27,28 @@ fn plans(criterion: &mut Criterion) {
                 bench.iter(|| config.plan(black_box(steps), Reading::Diffusers).expect("a plan"))
             });
         }
+    }
+}
+
+/// What a run of 50 steps costs beside its network: the outputs are there already. To be held against "unet: one step under
+/// guidance", times the calls.
+fn executor(criterion: &mut Criterion) {
+    let model = bundled();
+    let shape = [1, 4, 8, 8];
+    let draw = |seed| seeded(seed, || Tensor::randn(shape, (Kind::Float, Device::Cpu)));
+    for name in ["euler", "pndm", "lms", "dpm++2m", "dpm++sde", "unipc", "sa_solver"] {
+        let scheduler = model.scheduler.with_class(name).expect("a sampler");
+        let request = Request { scheduler, ..model.request("", 193) };
+        let calls = Start::Noise.plan(&request).expect("a plan").calls() as u64;
+        let outputs: Vec<Outputs> = (0..calls)
+            .map(|call| Outputs::Both { unconditional: draw(2 * call), conditional: draw(2 * call + 1) })
+            .collect();
+        criterion.bench_function(&format!("executor: {name}, 50 steps of {calls} calls"), |bench| {
+            bench.iter(|| {
+                let pass = &mut Pass::silent();
+                replay(&request, &Start::Noise, black_box(&outputs), shape, &SamplerTaps::new(), pass).expect("a run")
+            });
+        });
     }
 }
 
@@ -59,6 +81,6 @@ fn runs(criterion: &mut Criterion) {
 criterion_group! {
     name = speed;
     config = Criterion::default().sample_size(20);
-    targets = plans, networks, runs
+    targets = plans, executor, networks, runs
 }
 criterion_main!(speed);
