@@ -102,6 +102,14 @@ pub(crate) enum End {
     Least,
 }
 
+/// The options that lay sigmas between their ends, of which one at most can be on.
+const SPREADS: [(&str, Sigmas); 4] = [
+    ("use_karras_sigmas", Sigmas::Karras { rho: 7.0 }),
+    ("use_exponential_sigmas", Sigmas::Exponential),
+    ("use_beta_sigmas", Sigmas::Beta { shape: 0.6 }),
+    ("use_lu_lambdas", Sigmas::Lu),
+];
+
 /// The options of one class.
 struct ClassReader<'a> {
     read: Reader<'a>,
@@ -198,14 +206,8 @@ impl ClassReader<'_> {
     }
 
     fn sigmas(&self) -> Result<Sigmas, Error> {
-        let kinds = [
-            ("use_karras_sigmas", Sigmas::Karras { rho: 7.0 }),
-            ("use_exponential_sigmas", Sigmas::Exponential),
-            ("use_beta_sigmas", Sigmas::Beta { shape: 0.6 }),
-            ("use_lu_lambdas", Sigmas::Lu),
-        ];
         let mut chosen = None;
-        for (name, sigmas) in kinds {
+        for (name, sigmas) in SPREADS {
             match (self.flag(name)?, chosen) {
                 (true, None) => chosen = Some((name, sigmas)),
                 (true, Some((first, _))) => return Err(Error::Both { first, second: name }),
@@ -250,8 +252,11 @@ impl ClassReader<'_> {
         let sigma = |value: &Value| value.as_f64().filter(|sigma| (0.0..=1e7).contains(sigma));
         let what = "null or a falling list of two numbers or more in 0..=1e7, one more than there are steps";
         let sigmas = self.read.list("sigmas", sigma, what)?;
+        let spread = SPREADS.into_iter().find(|(name, _)| self.flag(name).is_ok_and(|is_on| is_on));
         match (times, sigmas) {
             (Some(_), Some(_)) => Err(Error::Both { first: "timesteps", second: "sigmas" }),
+            (Some(_), _) if let Some((second, _)) = spread => Err(Error::Both { first: "timesteps", second }),
+            (_, Some(_)) if let Some((second, _)) = spread => Err(Error::Both { first: "sigmas", second }),
             (Some(times), None) if falls(&times) => Ok(Some(Given::Times(times))),
             (Some(_), None) => Err(wrong("timesteps", &expected, &(self.read.value)("timesteps"))),
             (None, Some(sigmas)) if falls(&sigmas) && sigmas.len() > 1 => Ok(Some(Given::Sigmas(sigmas))),

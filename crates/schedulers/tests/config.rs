@@ -171,6 +171,11 @@ fn a_wrong_config_is_told_in_one_line() {
         "use_karras_sigmas, use_beta_sigmas: expected one of them at most, found both",
     );
     check(
+        "euler",
+        r#"{"use_karras_sigmas": true, "timesteps": [900, 500]}"#,
+        "timesteps, use_karras_sigmas: expected one of them at most, found both",
+    );
+    check(
         "lms",
         r#"{"trained_betas": [0.1]}"#,
         "trained_betas: expected 1000 numbers, as num_train_timesteps says, found 1 numbers",

@@ -10,8 +10,8 @@ const BASE: &str =
 /// A plan of a sampler on given sigmas, the last of them 0.
 fn plan(name: &str, options: &[(&str, serde_json::Value)], sigmas: &[f64], prediction: &str) -> Plan {
     let config = Config::from_json_as(BASE, name).unwrap();
-    let config = config.with("sigmas", json!(sigmas)).unwrap().with("prediction_type", prediction).unwrap();
     let config = options.iter().fold(config, |config, (key, value)| config.with(key, value.clone()).unwrap());
+    let config = config.with("sigmas", json!(sigmas)).unwrap().with("prediction_type", prediction).unwrap();
     config.plan(sigmas.len() - 1, Reading::Exact).unwrap()
 }
 
@@ -138,8 +138,9 @@ proptest! {
             config.with("prediction_type", prediction).unwrap().with("eta", 0.0).unwrap().plan(steps, Reading::Exact).unwrap()
         };
         prop_assert!(difference(&timed("tcd"), &timed("ddim")) < 1e-12);
-        let quiet = [("s_churn", json!(0.0)), ("s_noise", json!(1.003))];
-        let (one, other) = (plan("edm_sde", &quiet, &sigmas, prediction), plan("edm", &[], &sigmas, prediction));
+        let given = ("use_karras_sigmas", json!(false));
+        let quiet = [given.clone(), ("s_churn", json!(0.0)), ("s_noise", json!(1.003))];
+        let (one, other) = (plan("edm_sde", &quiet, &sigmas, prediction), plan("edm", &[given], &sigmas, prediction));
         prop_assert_eq!(one, other);
     }
 

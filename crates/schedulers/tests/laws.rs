@@ -470,7 +470,9 @@ proptest! {
         // in the middle of the run, and DEIS where it ends clean. The large variance is that of data of size one.
         prop_assume!(!matches!(config.class(), Class::Lcm | Class::Tcd));
         let mut config = config;
-        for (option, value) in [("skip_prk_steps", json!(true)), ("tau", json!(0.7)), ("variance_type", json!("fixed_small"))] {
+        let given = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"].map(|option| (option, json!(false)));
+        let timeless = [("skip_prk_steps", json!(true)), ("tau", json!(0.7)), ("variance_type", json!("fixed_small"))];
+        for (option, value) in given.into_iter().chain(timeless) {
             // What has no such option is as it is; DPM-Solver's variance is another.
             config = config.with(option, value).unwrap_or(config);
         }
