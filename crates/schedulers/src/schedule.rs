@@ -96,18 +96,22 @@ impl Schedule {
         self.sigmas.len()
     }
 
-    /// The level at a time, linear in sigma between integer times and constant outside the
-    /// schedule.
+    /// The level at a time, linear in log sigma between integer times (in the reading of diffusers, in sigma) and constant
+    /// outside the schedule.
     pub fn level(&self, t: f64) -> Level {
         let inside = t.clamp(0.0, (self.len() - 1) as f64);
         let (low, fraction) = (inside.floor() as usize, inside.fract());
         let high = (low + 1).min(self.len() - 1);
-        let slope = self.sigmas[high] - self.sigmas[low];
-        Level { t, sigma: self.reading.round(self.sigmas[low] + slope * fraction) }
+        let (from, to) = (self.sigmas[low], self.sigmas[high]);
+        let sigma = match self.reading {
+            Reading::Diffusers => self.reading.round(from + (to - from) * fraction),
+            Reading::Exact if fraction == 0.0 => from,
+            Reading::Exact => from * (to / from).powf(fraction),
+        };
+        Level { t, sigma }
     }
 
-    /// The time at a sigma, linear in its logarithm between integer times and held within the
-    /// schedule.
+    /// The time at a sigma, linear in its logarithm between integer times and held within the schedule.
     pub fn time(&self, sigma: f64) -> f64 {
         // diffusers keeps these logarithms in single precision, and cuts some of the times off to whole numbers.
         let log = |time: usize| self.reading.round(self.sigmas[time].ln());

@@ -72,6 +72,15 @@ proptest! {
     }
 
     #[test]
+    fn a_time_has_a_level_and_the_level_that_time(config in any_config(), share in 0.0..=1.0f64) {
+        let schedule = config.schedule();
+        let t = share * (schedule.len() - 1) as f64;
+        let level = schedule.level(t);
+        // A difference of logarithms up to 10, over as little as 1e-3 from one time to the next.
+        prop_assert!((schedule.time(level.sigma) - t).abs() < 1e-9, "{} is not {t}", schedule.time(level.sigma));
+    }
+
+    #[test]
     fn levels_descend_between_the_ends_of_the_schedule(config in any_config(), steps in 1usize..66) {
         let (schedule, levels) = (config.schedule(), config.levels(steps).unwrap());
         prop_assert_eq!(levels.len(), steps + 1);
