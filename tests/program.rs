@@ -419,3 +419,22 @@ fn a_reader_that_leaves_is_no_panic() {
     child.wait().unwrap();
     assert!(!said.contains("panicked"), "{said}");
 }
+
+#[test]
+fn the_atlas_says_what_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let readings = folder.path().join("readings.md").display().to_string();
+    latentrace(&["scheduler-atlas", "--output", &output(&folder), "--readings", &readings]).assert().success();
+    let page = folder.path().join("out/README.md").display().to_string();
+    for (kept, made) in [("docs/schedulers/README.md", page), ("crates/schedulers/docs/readings.md", readings)] {
+        let [kept_text, made] = [home().join(kept), made.into()].map(|path| std::fs::read_to_string(path).unwrap());
+        // Another processor's logarithm may differ in the last place, and a rounded figure by one of its own.
+        let same = |(one, other): (&str, &str)| match (one.parse::<f64>(), other.parse::<f64>()) {
+            (Ok(one), Ok(other)) => (one - other).abs() <= 0.11 * one.abs(),
+            _ => one == other,
+        };
+        let words = [&kept_text, &made].map(|text| text.split_whitespace().count());
+        let is_same = kept_text.split_whitespace().zip(made.split_whitespace()).all(same);
+        assert!(words[0] == words[1] && is_same, "{kept} is out of date: ./just scheduler-atlas");
+    }
+}

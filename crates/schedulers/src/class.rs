@@ -159,6 +159,32 @@ impl Class {
         }
     }
 
+    /// What it is, in a few words.
+    pub fn about(self) -> &'static str {
+        match self {
+            Class::Ddpm => "to the posterior mean, then fresh noise",
+            Class::Ddim => "along the slope, with any share of fresh noise",
+            Class::DdimInverse => "DDIM backwards, from an image to its noise",
+            Class::Pndm => "Adams-Bashforth for even steps, with a warm-up",
+            Class::Ipndm => "Adams-Bashforth for even steps",
+            Class::Lms => "Adams-Bashforth over sigma",
+            Class::Euler => "along the slope",
+            Class::EulerAncestral => "along the slope, then fresh noise",
+            Class::Heun => "the trapezoid rule",
+            Class::Dpm2 => "the midpoint rule over log sigma",
+            Class::Dpm2Ancestral => "the midpoint rule, then fresh noise",
+            Class::DpmMultistep => "exponential integrator that remembers",
+            Class::DpmSinglestep => "exponential integrator of two or three stages",
+            Class::Dpm2sAncestral => "exponential midpoint rule, then fresh noise",
+            Class::DpmSde => "exponential midpoint rule for the SDE",
+            Class::Deis => "Adams-Bashforth over log sigma",
+            Class::UniPc => "exponential predictor and corrector",
+            Class::SaSolver => "Adams predictor and corrector for the SDE",
+            Class::Lcm => "to the end and back, for consistency networks",
+            Class::Tcd => "below the next level and back, for consistency networks",
+        }
+    }
+
     /// Whether diffusers has it. What it lacks has one reading: the exact one.
     pub fn is_in_diffusers(self) -> bool {
         self != Class::Dpm2sAncestral

@@ -1,0 +1,167 @@
+//! The tables of the page.
+
+use super::world::{
+    CONFIG, READINGS, SPACINGS, STARTS, distance, ends, error, error_at, order, rounded, spaced, variance,
+};
+use anyhow::{Context, Result};
+use latentrace_pipeline::schedulers::{Class, Config, Reading};
+use std::fmt::Write;
+
+/// A sampler by its short name.
+pub type Sampler = (&'static str, Config);
+
+/// Network calls that samplers are compared at.
+pub const BUDGETS: [usize; 5] = [6, 10, 20, 40, 80];
+
+/// Every sampler that goes down from noise to what the network was trained on: those that draw their first noise alone, and
+/// the others. Distilled networks have another truth; `edm` is Heun with sigmas that have a column of their own, and two classes
+/// have their defaults under shorter names.
+pub fn samplers() -> Result<[Vec<Sampler>; 2]> {
+    let (mut straight, mut random) = (Vec::new(), Vec::new());
+    for name in Class::names() {
+        let config = Config::from_json_as(CONFIG, name)?;
+        let is_elsewhere = ["edm", "dpm_multistep", "dpm_singlestep"].contains(&name);
+        if matches!(config.class(), Class::Lcm | Class::Tcd | Class::DdimInverse) || is_elsewhere {
+            continue;
+        }
+        let draws = config.plan(10, Reading::Exact)?.draws();
+        if draws > 1 { random.push((name, config)) } else { straight.push((name, config)) }
+    }
+    Ok([straight, random])
+}
+
+/// A small number as the tables show it.
+pub fn shown(number: Option<f64>) -> String {
+    number.map_or("–".into(), |number| format!("{number:.1e}"))
+}
+
+fn head(first: &[&str], columns: &[String]) -> String {
+    let mut text = String::from("|");
+    first.iter().for_each(|column| text += &format!(" {column} |"));
+    columns.iter().for_each(|column| text += &format!(" {column} |"));
+    text + "\n|" + &"---|".repeat(first.len() + columns.len()) + "\n"
+}
+
+/// A row of cells for each sampler and reading.
+fn by_reading(
+    samplers: &[Sampler],
+    columns: &[String],
+    cell: impl Fn(&Config, usize, Reading) -> Option<f64>,
+) -> Result<String> {
+    let mut text = head(&["sampler", "reading"], columns);
+    for (name, config) in samplers {
+        for (reading, word) in READINGS {
+            write!(text, "| {} | {word} |", if reading == Reading::Diffusers { *name } else { "" })?;
+            for column in 0..columns.len() {
+                write!(text, " {} |", shown(cell(config, column, reading)))?;
+            }
+            text.push('\n');
+        }
+    }
+    Ok(text)
+}
+
+/// A row of cells for each sampler, in the exact reading.
+fn exact(samplers: &[Sampler], columns: &[String], cell: impl Fn(&Config, usize) -> String) -> Result<String> {
+    let mut text = head(&["sampler"], columns);
+    for (name, config) in samplers {
+        write!(text, "| {name} |")?;
+        for column in 0..columns.len() {
+            write!(text, " {} |", cell(config, column))?;
+        }
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// What each sampler is, costs and reaches.
+pub fn at_a_glance(straight: &[Sampler], random: &[Sampler]) -> Result<String> {
+    let columns = ["what it is", "calls of 20 steps", "draws", "order", "error", "with Karras", "variance"];
+    let mut text = head(&["sampler"], &columns.map(String::from));
+    for (name, config) in straight.iter().chain(random) {
+        let plan = config.plan(20, Reading::Exact)?;
+        let draws = plan.draws() - 1;
+        write!(text, "| {name} | {}", config.class().about())?;
+        let set = config.values().filter(|(.., origin)| *origin == latentrace_pipeline::schedulers::Origin::Override);
+        let set: Vec<String> =
+            set.map(|(name, value, _)| format!("`{name}={}`", value.to_string().replace('"', ""))).collect();
+        write!(text, "{}{} | {} | {draws} |", if set.is_empty() { "" } else { "; " }, set.join(" "), plan.calls())?;
+        if draws > 0 {
+            writeln!(text, " | | | {:.2} |", variance(config, &plan))?;
+            continue;
+        }
+        let karras = spaced(config, "karras").context("Karras sigmas")?;
+        let order = order(config).map_or("–".into(), |order| format!("{order:.1}"));
+        let errors = [config, &karras].map(|config| shown(error_at(config, 20, Reading::Exact)));
+        writeln!(text, " {order} | {} | {} | |", errors[0], errors[1])?;
+    }
+    Ok(text)
+}
+
+pub fn against_work(samplers: &[Sampler]) -> Result<String> {
+    let columns = BUDGETS.map(|calls| format!("{calls} calls"));
+    by_reading(samplers, &columns, |config, column, reading| error_at(config, BUDGETS[column], reading))
+}
+
+pub fn against_spacing(samplers: &[Sampler]) -> Result<String> {
+    exact(samplers, &SPACINGS.map(String::from), |config, column| {
+        shown(spaced(config, SPACINGS[column]).and_then(|config| error_at(&config, 20, Reading::Exact)))
+    })
+}
+
+pub fn orders(samplers: &[Sampler]) -> Result<String> {
+    exact(samplers, &SPACINGS.map(String::from), |config, column| {
+        let order = spaced(config, SPACINGS[column]).and_then(|config| order(&config));
+        order.map_or("–".into(), |order| format!("{order:.2}"))
+    })
+}
+
+/// Images to start from: the two means of the data by turns.
+pub fn images() -> Vec<f64> {
+    (0..STARTS).map(|index| if index % 2 == 0 { -1.0 } else { 0.8 }).collect()
+}
+
+pub fn against_strength(samplers: &[Sampler]) -> Result<String> {
+    const STRENGTHS: [f64; 5] = [0.1, 0.25, 0.5, 0.75, 1.0];
+    let columns = STRENGTHS.map(|strength| format!("strength {strength}"));
+    by_reading(samplers, &columns, |config, column, reading| {
+        let plan = config.plan_from_image(40, STRENGTHS[column], reading).ok()?;
+        Some(error(config, &plan, Some(&images())))
+    })
+}
+
+pub fn in_low_precision(samplers: &[Sampler]) -> Result<String> {
+    const FORMATS: [(&str, i32); 2] = [("f16", 11), ("bf16", 8)];
+    const PREDICTIONS: [&str; 3] = ["epsilon", "v_prediction", "sample"];
+    let column = |format: &str, prediction: &str| format!("{prediction} in {format}");
+    let columns: Vec<String> =
+        FORMATS.iter().flat_map(|(format, _)| PREDICTIONS.map(|prediction| column(format, prediction))).collect();
+    exact(samplers, &columns, |config, column| {
+        let (bits, prediction) = (FORMATS[column / 3].1, PREDICTIONS[column % 3]);
+        let moved = || {
+            let config = config.with("prediction_type", prediction).ok()?;
+            let plan = config.plan(40, Reading::Exact).ok()?;
+            let [whole, _] = ends(&config, &plan, &[], |output| output);
+            let [rounded, _] = ends(&config, &plan, &[], |output| rounded(output, bits));
+            Some(distance([whole, rounded]))
+        };
+        shown(moved())
+    })
+}
+
+pub fn variances(samplers: &[Sampler]) -> Result<String> {
+    const STEPS: [usize; 4] = [10, 20, 50, 200];
+    let mut text = head(&["sampler", "reading"], &STEPS.map(|steps| format!("{steps} steps")));
+    for (name, config) in samplers {
+        for (reading, word) in READINGS {
+            write!(text, "| {} | {word} |", if reading == Reading::Diffusers { *name } else { "" })?;
+            for steps in STEPS {
+                let plan = config.plan(steps, reading).ok();
+                let variance = plan.map_or("–".into(), |plan| format!("{:.2}", variance(config, &plan)));
+                write!(text, " {variance} |")?;
+            }
+            text.push('\n');
+        }
+    }
+    Ok(text)
+}

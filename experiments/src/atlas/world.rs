@@ -1,0 +1,174 @@
+//! Data whose exact flow is known, and what becomes of it under a plan.
+
+use latentrace_pipeline::schedulers::truth::Mixture;
+use latentrace_pipeline::schedulers::{Class, Config, Plan, Reading, Val, run};
+
+/// How many starts an error is the root mean square of.
+pub const STARTS: usize = 32;
+
+/// Stable Diffusion's training schedule, its levels laid from the last time on.
+pub const CONFIG: &str = r#"{"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
+    "timestep_spacing": "trailing", "clip_sample": false, "skip_prk_steps": true, "set_alpha_to_one": true}"#;
+
+/// Every way to lay a run's levels.
+pub const SPACINGS: [&str; 7] = ["leading", "linspace", "trailing", "ays", "karras", "exponential", "beta"];
+
+/// Both readings, with their names.
+pub const READINGS: [(Reading, &str); 2] = [(Reading::Diffusers, "diffusers"), (Reading::Exact, "exact")];
+
+/// The world of the page.
+pub fn mixture() -> Mixture {
+    Mixture::new(vec![(0.4, -1.0, 0.3), (0.6, 0.8, 0.4)])
+}
+
+/// Numbers spread as a standard normal draw is: the quantiles of the logistic distribution next to it, which has them in
+/// closed form.
+pub fn normals() -> Vec<f64> {
+    let quantile = |index: usize| (index as f64 + 0.5) / STARTS as f64;
+    (0..STARTS).map(quantile).map(|share| (share / (1.0 - share)).ln() / 1.702).collect()
+}
+
+/// The config with its levels laid in one of [`SPACINGS`]. Sigmas that are spread go over all that was trained.
+pub fn spaced(config: &Config, spacing: &str) -> Option<Config> {
+    let config = match spacing {
+        "karras" | "exponential" | "beta" => {
+            config.with("timestep_spacing", "linspace").ok()?.with(&format!("use_{spacing}_sigmas"), true)
+        }
+        _ => config.with("timestep_spacing", spacing),
+    };
+    config.ok()
+}
+
+/// Every value of a plan under the perfect network of a world, which goes by the time that it is told, as a real one does.
+fn values(
+    world: &Mixture,
+    config: &Config,
+    plan: &Plan,
+    given: &[f64],
+    draws: &[Vec<f64>],
+    round: impl Fn(f64) -> f64,
+) -> Vec<Vec<f64>> {
+    let schedule = config.schedule();
+    // diffusers' IPNDM tells times of its own.
+    let tells_time = config.class() != Class::Ipndm;
+    run(plan, given, draws, |call, time, input| {
+        let sigma = if tells_time { schedule.level(time).sigma } else { plan.steps()[call].level.sigma };
+        input.iter().map(|x| round(world.output(config.prediction(), *x, sigma))).collect()
+    })
+}
+
+/// Where the starts end under a plan that draws its first noise alone; the network's outputs go through `round`. Then where
+/// the exact flow of the first samples ends.
+pub fn ends(config: &Config, plan: &Plan, image: &[f64], round: impl Fn(f64) -> f64) -> [Vec<f64>; 2] {
+    let world = mixture();
+    let values = values(&world, config, plan, image, &vec![normals(); plan.draws()], round);
+    let first = plan.steps()[0];
+    let flow = |x: &f64| world.flow(*x, first.level.sigma, 0.0);
+    [value(&values, plan.result()).clone(), value(&values, first.sample).iter().map(flow).collect()]
+}
+
+/// The root mean square of the distances of two lists.
+pub fn distance([one, other]: [Vec<f64>; 2]) -> f64 {
+    let square = |(one, other): (&f64, &f64)| (one - other).powi(2);
+    (one.iter().zip(&other).map(square).sum::<f64>() / one.len() as f64).sqrt()
+}
+
+/// The error of a plan that draws its first noise alone.
+pub fn error(config: &Config, plan: &Plan, image: Option<&[f64]>) -> f64 {
+    distance(ends(config, plan, image.unwrap_or(&[]), |output| output))
+}
+
+/// The error of an inversion, from as many images to noise at unit variance.
+pub fn inversion_error(config: &Config, plan: &Plan) -> Option<f64> {
+    let world = mixture();
+    let images: Vec<f64> = normals().iter().map(|x| world.flow(x * 1e7, 1e7, 0.0)).collect();
+    let values = values(&world, config, plan, &images, &[], |output| output);
+    let sigma = config.levels(plan.calls()).ok()?[0].sigma;
+    let noised = images.iter().map(|x| world.flow(*x, 0.0, sigma) / sigma.hypot(1.0)).collect();
+    Some(distance([value(&values, plan.result()).clone(), noised]))
+}
+
+/// How far the ends are from the quantiles of the data itself, wherever the run started.
+pub fn miss(config: &Config, plan: &Plan) -> f64 {
+    let world = mixture();
+    let data = normals().iter().map(|x| world.flow(x * 1e7, 1e7, 0.0)).collect();
+    distance([ends(config, plan, &[], |output| output)[0].clone(), data])
+}
+
+/// The variance of a plan's results over that of the data, N(0, 1/4). A plan is linear in its draws for normal data, so it is
+/// known without drawing.
+pub fn variance(config: &Config, plan: &Plan) -> f64 {
+    let draws = plan.draws();
+    let units: Vec<Vec<f64>> =
+        (0..draws).map(|draw| (0..draws).map(|other| f64::from(u8::from(draw == other))).collect()).collect();
+    let values = values(&Mixture::normal(0.0, 0.5), config, plan, &[], &units, |output| output);
+    value(&values, plan.result()).iter().map(|weight| weight * weight).sum::<f64>() / 0.25
+}
+
+/// How far a plan that draws its first noise alone strays on its way down to sigma 1/4, in log odds.
+pub fn strays(config: &Config, plan: &Plan) -> f64 {
+    // Between them a singlestep solver holds samples of lower orders.
+    let every = if config.class() == Class::DpmSinglestep { 6 } else { 1 };
+    let sigmas = [2.0, 1.0, 0.5, 0.25];
+    mixture().strays(plan, config.prediction(), &[1.3, -0.4], every, &sigmas).into_iter().fold(0.0, f64::max)
+}
+
+/// The observed order of convergence of 100 steps halved.
+pub fn order(config: &Config) -> Option<f64> {
+    let strays = |steps: usize| Some(strays(config, &config.plan(steps, Reading::Exact).ok()?));
+    // Leading times of some classes are one more than there are steps, and 1000 is to be divided evenly.
+    let first = config.plan(100, Reading::Exact).ok()?.steps()[0].level.t;
+    let [coarse, fine] = if first < 950.0 { [99, 199] } else { [100, 200] };
+    Some((strays(coarse)? / strays(fine)?).log2())
+}
+
+/// The most steps with which a config makes at most so many calls.
+pub fn steps_for(config: &Config, calls: usize, reading: Reading) -> Option<usize> {
+    (1..=calls).rev().find(|steps| config.plan(*steps, reading).is_ok_and(|plan| plan.calls() <= calls))
+}
+
+/// The error at so many calls.
+pub fn error_at(config: &Config, calls: usize, reading: Reading) -> Option<f64> {
+    let steps = steps_for(config, calls, reading)?;
+    Some(error(config, &config.plan(steps, reading).ok()?, None))
+}
+
+/// A number with so many significant bits.
+pub fn rounded(x: f64, bits: i32) -> f64 {
+    if x == 0.0 || bits >= 53 {
+        return x;
+    }
+    let unit = 2f64.powi(x.abs().log2().floor() as i32 + 1 - bits);
+    (x / unit).round_ties_even() * unit
+}
+
+fn value(values: &[Vec<f64>], val: Val) -> &Vec<f64> {
+    &values[val.0 as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_keeps_its_bits() {
+        // The spacing of f16 is 2^-10 in [1, 2), of bf16 2^-7.
+        assert_eq!(
+            [rounded(1.0 + 0.6 / 1024.0, 11), rounded(-3.0 - 0.6 / 64.0, 8)],
+            [1.0 + 1.0 / 1024.0, -3.0 - 1.0 / 64.0]
+        );
+        assert_eq!([rounded(0.0, 8), rounded(0.1, 53)], [0.0, 0.1]);
+    }
+
+    #[test]
+    fn one_call_ends_on_the_clean_estimate() {
+        let config = Config::from_json_as(CONFIG, "euler").unwrap();
+        let plan = config.plan(1, Reading::Exact).unwrap();
+        let sigma = plan.steps()[0].level.sigma;
+        let [ends, _] = ends(&config, &plan, &[], |output| output);
+        for (end, noise) in ends.into_iter().zip(normals()) {
+            let clean = mixture().denoised(noise * sigma.hypot(1.0), sigma);
+            assert!((end - clean).abs() < 1e-12, "{end} {clean}");
+        }
+    }
+}
