@@ -19,7 +19,7 @@
 //!   SA-Solver, which draws noise (arXiv 2309.05019);
 //! - a jump to the end and back: LCM and TCD, for distilled networks.
 //!
-//! [`Class`] lists them, [`named`] knows their short names. A config has two [`Reading`]s: as
+//! The [`chapter`] explains them one after the other, with code that runs. [`Class`] lists them, [`named`] knows their short names. A config has two [`Reading`]s: as
 //! diffusers runs it, faults included, and as the mathematics means it. [`truth`] has data whose
 //! exact flow is known, to measure a sampler on; [`run`] runs a plan on plain numbers.
 //!
@@ -76,6 +76,17 @@ mod spacing;
 mod tape;
 mod text;
 pub mod truth;
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;
+
+/// Samplers of diffusion models, explained: a chapter to read.
+pub mod chapter {
+    #![doc = include_str!("../docs/chapter.md")]
+    #[cfg(doc)]
+    use crate::{Config, Level, Plan, Prediction, Schedule, truth};
+}
 
 pub use class::{Class, Named, class_of, named};
 pub use config::{Config, Origin};
