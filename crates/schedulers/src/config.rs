@@ -24,8 +24,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     class: Class,
-    file: Map<String, Value>,
-    overrides: Map<String, Value>,
+    values: Values,
     options: Options,
     schedule: Schedule,
 }
@@ -38,6 +37,8 @@ pub enum Origin {
     File,
     /// The class, because the file does not say.
     Default,
+    /// The sampler's short name: `dpm++3m` is a class and an order.
+    Name,
     /// [`Config::with`].
     Override,
 }
@@ -48,7 +49,7 @@ impl Config {
     pub fn from_json(text: &str) -> Result<Config, Error> {
         let file = object(text)?;
         match file.get("_class_name") {
-            Some(Value::String(name)) => Config::build_named(&name.clone(), file, Map::new()),
+            Some(Value::String(name)) => Config::build_named(&name.clone(), file.clone(), Map::new()),
             found => Err(Error::Class { found: found.map_or("no _class_name".into(), shown), nearest: None }),
         }
     }
@@ -60,7 +61,7 @@ impl Config {
 
     /// The same file and overrides read by another class, as `from_config` does in diffusers.
     pub fn with_class(&self, name: &str) -> Result<Config, Error> {
-        Config::build_named(name, self.file.clone(), self.overrides.clone())
+        Config::build_named(name, self.values.file.clone(), self.values.overrides.clone())
     }
 
     /// The config with one value replaced; `null` takes the class's default for `trained_betas`
@@ -74,9 +75,9 @@ impl Config {
             let field = key.chars().take(60).collect();
             return Err(Error::Key { field, class: self.class, nearest: nearest(key, known) });
         }
-        let mut overrides = self.overrides.clone();
-        overrides.insert(key.to_owned(), value.into());
-        Config::build(self.class, self.file.clone(), overrides)
+        let mut values = self.values.clone();
+        values.overrides.insert(key.to_owned(), value.into());
+        Config::build(self.class, values)
     }
 
     /// The class.
@@ -92,7 +93,7 @@ impl Config {
     /// Every option that the class reads, with its value and where that comes from.
     pub fn values(&self) -> impl Iterator<Item = (&'static str, Value, Origin)> + '_ {
         self.class.options().into_iter().map(|known| {
-            let (value, origin) = value_of(&known, &self.file, &self.overrides);
+            let (value, origin) = self.values.of(&known);
             (known.name, value.clone(), origin)
         })
     }
@@ -102,7 +103,7 @@ impl Config {
         let known = self.class.options();
         let read =
             move |key: &str| key.starts_with('_') || known.iter().any(|known| known.in_diffusers && known.name == key);
-        self.file.keys().map(String::as_str).filter(move |key| !read(key))
+        self.values.file.keys().map(String::as_str).filter(move |key| !read(key))
     }
 
     /// The training noise schedule in double precision.
@@ -251,7 +252,7 @@ impl Config {
         }
         // What is not in diffusers has no reading of diffusers, unless it is left as it is.
         for known in self.class.options().into_iter().filter(|known| !known.in_diffusers) {
-            let (value, _) = value_of(&known, &self.file, &self.overrides);
+            let (value, _) = self.values.of(&known);
             if *value != known.default {
                 return Err(Error::OnlyExact { field: known.name, found: shown(value), class: self.class });
             }
@@ -275,7 +276,7 @@ impl Config {
     /// training it does leave out.
     fn check_own_levels(&self) -> Result<(), Error> {
         let unread = ["beta_start", "beta_end", "beta_schedule", "timestep_spacing", "steps_offset"];
-        if let Some((field, value)) = unread.iter().find_map(|name| Some((*name, self.overrides.get(*name)?))) {
+        if let Some((field, value)) = unread.iter().find_map(|name| Some((*name, self.values.overrides.get(*name)?))) {
             return Err(Error::OnlyExact { field, found: shown(value), class: self.class });
         }
         let found = match self.options.prediction {
@@ -287,23 +288,46 @@ impl Config {
         Err(Error::Unsupported { field: "prediction_type", found: found.into(), reason })
     }
 
-    /// What a short name sets counts as an override, and yields to one.
     fn build_named(name: &str, file: Map<String, Value>, overrides: Map<String, Value>) -> Result<Config, Error> {
         let (class, preset) = named(name)?;
-        let mut all: Map<String, Value> = preset.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        all.extend(overrides);
-        Config::build(class, file, all)
+        let name = preset.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        Config::build(class, Values { file, name, overrides })
     }
 
-    fn build(class: Class, file: Map<String, Value>, overrides: Map<String, Value>) -> Result<Config, Error> {
+    fn build(class: Class, values: Values) -> Result<Config, Error> {
         let known = class.options();
         let find = |name: &str| known.iter().find(|known| known.name == name);
-        file.keys().filter(|key| find(key).is_none()).try_for_each(|key| known_to_some_class(key))?;
-        let value = |name: &str| find(name).map_or(Value::Null, |known| value_of(known, &file, &overrides).0.clone());
+        values.file.keys().filter(|key| find(key).is_none()).try_for_each(|key| known_to_some_class(key))?;
+        let value = |name: &str| find(name).map_or(Value::Null, |known| values.of(known).0.clone());
         let options = Options::read(class, &value, &|name| find(name).is_some())?;
         options.schedule(Reading::Diffusers)?;
         let schedule = options.schedule(Reading::Exact)?;
-        Ok(Config { class, file, overrides, options, schedule })
+        Ok(Config { class, values, options, schedule })
+    }
+}
+
+/// Where an option's value may come from, besides the class.
+#[derive(Clone, Debug, PartialEq)]
+struct Values {
+    file: Map<String, Value>,
+    /// What the sampler's short name sets.
+    name: Map<String, Value>,
+    overrides: Map<String, Value>,
+}
+
+impl Values {
+    /// A value and its origin. A file may list names under `_use_default_values`; diffusers reads those as absent. What
+    /// diffusers does not read in a file for this class is not read here either, but it can be overridden.
+    fn of<'a>(&'a self, known: &'a Known) -> (&'a Value, Origin) {
+        let Known { name, default, in_diffusers } = known;
+        let unset = self.file.get("_use_default_values").and_then(Value::as_array);
+        let unset = unset.is_some_and(|names| names.iter().any(|unset| unset == name)) || !in_diffusers;
+        match (self.overrides.get(*name), self.name.get(*name), self.file.get(*name)) {
+            (Some(value), ..) => (value, Origin::Override),
+            (None, Some(value), _) => (value, Origin::Name),
+            (None, None, Some(value)) if !unset => (value, Origin::File),
+            _ => (default, Origin::Default),
+        }
     }
 }
 
@@ -369,22 +393,5 @@ fn object(text: &str) -> Result<Map<String, Value>, Error> {
         Ok(Value::Object(file)) => Ok(file),
         Ok(other) => Err(Error::Json { found: shown(&other) }),
         Err(error) => Err(Error::Json { found: error.to_string() }),
-    }
-}
-
-/// A value and its origin. A file may list names under `_use_default_values`; diffusers reads those as absent. What
-/// diffusers does not read in a file for this class is not read here either, but it can be overridden.
-fn value_of<'a>(
-    known: &'a Known,
-    file: &'a Map<String, Value>,
-    overrides: &'a Map<String, Value>,
-) -> (&'a Value, Origin) {
-    let Known { name, default, in_diffusers } = known;
-    let unset = file.get("_use_default_values").and_then(Value::as_array);
-    let unset = unset.is_some_and(|names| names.iter().any(|unset| unset == name)) || !in_diffusers;
-    match (overrides.get(*name), file.get(*name)) {
-        (Some(value), _) => (value, Origin::Override),
-        (None, Some(value)) if !unset => (value, Origin::File),
-        _ => (default, Origin::Default),
     }
 }

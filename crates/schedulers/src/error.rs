@@ -13,7 +13,11 @@ pub enum Error {
         found: String,
     },
     /// A scheduler class that is not built here.
-    #[error("scheduler class: expected {}, or diffusers' name of a class, found {found}{}", names(), hint(nearest))]
+    #[error(
+        "scheduler class: expected {}, or diffusers' name of a class, found {found}{}",
+        names(nearest),
+        hint(nearest)
+    )]
     Class {
         /// The name.
         found: String,
@@ -164,8 +168,9 @@ pub enum Error {
     },
 }
 
-fn names() -> String {
-    Class::names().collect::<Vec<_>>().join(", ")
+/// All the names, unless one of them was meant.
+fn names(nearest: &Option<String>) -> String {
+    nearest.as_ref().map_or_else(|| Class::names().collect::<Vec<_>>().join(", "), |_| "a short name".into())
 }
 
 fn hint(nearest: &Option<String>) -> String {

@@ -1,6 +1,6 @@
 //! What one should know of a plan before running it.
 
-use crate::{Config, Plan};
+use crate::{Config, Op, Plan};
 use std::fmt;
 
 /// Something about a plan's levels that costs quality, and is easy not to see.
@@ -47,15 +47,15 @@ impl fmt::Display for Remark {
 }
 
 impl Config {
-    /// What one should know of a plan of this config, that starts from noise.
+    /// What one should know of a plan of this config.
     pub fn remarks(&self, plan: &Plan) -> Vec<Remark> {
         let mut remarks = Vec::new();
         let schedule = self.schedule();
         let last = schedule.len() - 1;
         let Some(first) = plan.steps().first() else { return remarks };
         let (sigma, most) = (first.level.sigma, schedule.sigmas()[last]);
-        // One training time less is as good as all of them.
-        if sigma < schedule.sigmas()[last - 1] * 0.999 {
+        // One training time less is as good as all of them; and from an image, to start lower is what is wanted.
+        if !plan.ops().contains(&Op::Given) && sigma < schedule.sigmas()[last - 1] * 0.999 {
             remarks.push(Remark::StartsLow { sigma, most });
         }
         let signal = schedule.alphas_cumprod()[last].sqrt();

@@ -81,10 +81,15 @@ fn a_class_has_a_short_name_and_a_long_one() {
 fn a_name_sets_options_and_yields_to_others() {
     let value = |config: &Config, name: &str| config.values().find(|(known, ..)| *known == name).unwrap();
     let config = Config::from_json_as(STABLE_DIFFUSION, "dpm++3m_sde").unwrap();
-    assert_eq!(value(&config, "solver_order"), ("solver_order", 3.into(), Origin::Override));
-    assert_eq!(value(&config, "algorithm_type"), ("algorithm_type", "sde-dpmsolver++".into(), Origin::Override));
+    assert_eq!(value(&config, "solver_order"), ("solver_order", 3.into(), Origin::Name));
+    assert_eq!(value(&config, "algorithm_type"), ("algorithm_type", "sde-dpmsolver++".into(), Origin::Name));
     let second = config.with("solver_order", 2).unwrap();
-    assert_eq!(value(&second, "solver_order").1, 2);
+    assert_eq!(value(&second, "solver_order"), ("solver_order", 2.into(), Origin::Override));
+    // Another name brings its own, and what was overridden stays.
+    let other = config.with_class("dpm++2m").unwrap();
+    assert_eq!(value(&other, "solver_order"), ("solver_order", 2.into(), Origin::Name));
+    assert_eq!(value(&second.with_class("dpm++3m").unwrap(), "solver_order").1, 2);
+    assert_eq!(value(&config.with_class("unipc").unwrap(), "solver_order").2, Origin::Default);
 }
 
 #[test]
@@ -123,7 +128,9 @@ fn a_wrong_config_is_told_in_one_line() {
     };
     check("ddpm", "[1]", "scheduler config: expected a JSON object, found [1]");
     let unknown = |name: &str, nearest: &str| {
-        let names = Class::names().collect::<Vec<_>>().join(", ");
+        // All of them, where none is near.
+        let names =
+            if nearest.is_empty() { Class::names().collect::<Vec<_>>().join(", ") } else { "a short name".into() };
         let want = format!("scheduler class: expected {names}, or diffusers' name of a class, found {name}{nearest}");
         check(name, "{}", &want);
     };

@@ -4,7 +4,7 @@ use super::world::{
     CONFIG, READINGS, SPACINGS, STARTS, distance, ends, error, error_at, order, rounded, spaced, variance,
 };
 use anyhow::{Context, Result};
-use latentrace_pipeline::schedulers::{Class, Config, Reading};
+use latentrace_pipeline::schedulers::{Class, Config, Origin, Reading};
 use std::fmt::Write;
 
 /// A sampler by its short name.
@@ -82,7 +82,7 @@ pub fn at_a_glance(straight: &[Sampler], random: &[Sampler]) -> Result<String> {
         let plan = config.plan(20, Reading::Exact)?;
         let draws = plan.draws() - 1;
         write!(text, "| {name} | {}", config.class().about())?;
-        let set = config.values().filter(|(.., origin)| *origin == latentrace_pipeline::schedulers::Origin::Override);
+        let set = config.values().filter(|(.., origin)| *origin == Origin::Name);
         let set: Vec<String> =
             set.map(|(name, value, _)| format!("`{name}={}`", value.to_string().replace('"', ""))).collect();
         write!(text, "{}{} | {} | {draws} |", if set.is_empty() { "" } else { "; " }, set.join(" "), plan.calls())?;

@@ -1,0 +1,198 @@
+//! `latentrace schedule`: what a sampler does, before any model is loaded.
+
+mod figures;
+
+use crate::models::bundled;
+use anyhow::{Context, Result, bail};
+use latentrace_pipeline::schedulers::{Class, Config, Error, Plan, Reading, Step, named};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// Print a sampler's times, noise levels and coefficients, and draw them
+#[derive(clap::Args)]
+pub struct ScheduleRun {
+    /// A sampler by its short name or diffusers' class name [default: the one that the config names]
+    name: Option<String>,
+    /// List every sampler
+    #[arg(long, conflicts_with = "name")]
+    list: bool,
+    /// How many steps
+    #[arg(long, default_value_t = 20)]
+    steps: usize,
+    /// A scheduler_config.json [default: that of the bundled model]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Replace an option: --set timestep_spacing=trailing, --set use_karras_sigmas=true, --set "timesteps=[999, 500, 100]"
+    #[arg(long, value_name = "OPTION=VALUE")]
+    set: Vec<String>,
+    /// Follow the mathematics where diffusers departs from it
+    #[arg(long)]
+    exact: bool,
+    /// The last part of the steps, as from an image
+    #[arg(long, value_name = "0 TO 1")]
+    strength: Option<f64>,
+    /// Every option with its origin, and the program with its coefficients
+    #[arg(long)]
+    explain: bool,
+    /// The program alone, to the last bit, as `Plan` reads it again
+    #[arg(long, conflicts_with_all = ["explain", "compare", "json"])]
+    program: bool,
+    /// Other samplers beside it
+    #[arg(long, value_name = "SAMPLER", num_args = 1..)]
+    compare: Vec<String>,
+    /// Draw sigma, log signal-to-noise ratio, step lengths and coefficients into a folder
+    #[arg(long, value_name = "FOLDER")]
+    plot: Option<PathBuf>,
+    /// One JSON object a network call
+    #[arg(long, conflicts_with_all = ["explain", "compare"])]
+    json: bool,
+}
+
+/// A sampler and what it does.
+struct Shown {
+    name: String,
+    config: Config,
+    plan: Plan,
+}
+
+impl ScheduleRun {
+    /// Prints and draws.
+    pub fn run(self) -> Result<()> {
+        if self.list {
+            return list();
+        }
+        let shown = self.shown()?;
+        let plan = &shown[0].plan;
+        if self.program {
+            println!("{plan:#}");
+        } else if self.json {
+            plan.steps().iter().for_each(|step| println!("{}", row(step)));
+        } else {
+            print!("{}", self.text(&shown));
+        }
+        if let Some(folder) = &self.plot {
+            figures::write_all(&shown, folder)?.iter().for_each(|path| eprintln!("  {}", path.display()));
+        }
+        Ok(())
+    }
+
+    /// The sampler, and those beside it. `--compare A B` without a name is A beside B.
+    fn shown(&self) -> Result<Vec<Shown>> {
+        let first = (self.name.is_some() || self.compare.len() < 2).then_some(self.name.as_deref());
+        let names = first.into_iter().chain(self.compare.iter().map(|name| Some(name.as_str())));
+        let shown = |name: Option<&str>| {
+            let config = self.read(name)?;
+            let plan = self.plan(&config).with_context(|| config.class().to_string())?;
+            Ok(Shown { name: name.map_or_else(|| config.class().name().into(), str::to_owned), config, plan })
+        };
+        names.map(shown).collect()
+    }
+
+    /// The config for a sampler, with what is replaced.
+    fn read(&self, name: Option<&str>) -> Result<Config> {
+        let path = match &self.config {
+            Some(path) => path.clone(),
+            None => bundled()?.join("scheduler/scheduler_config.json"),
+        };
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let read = match name {
+            Some(name) => Config::from_json_as(&text, name),
+            None => Config::from_json(&text),
+        };
+        let mut config = match read {
+            // A name that was typed is not in the file.
+            Err(error @ Error::Class { .. }) if name.is_some() => bail!("{error}\nhint: --list names them all"),
+            read => read.with_context(|| path.display().to_string())?,
+        };
+        for assignment in &self.set {
+            let Some((option, value)) = assignment.split_once('=') else {
+                bail!("--set {assignment}: expected OPTION=VALUE");
+            };
+            // What is no JSON is a word.
+            let value: Value = serde_json::from_str(value.trim()).unwrap_or_else(|_| value.trim().into());
+            config = config.with(option.trim(), value)?;
+        }
+        Ok(config)
+    }
+
+    fn reading(&self) -> Reading {
+        if self.exact { Reading::Exact } else { Reading::Diffusers }
+    }
+
+    fn plan(&self, config: &Config) -> Result<Plan> {
+        let plan = match self.strength {
+            Some(strength) => config.plan_from_image(self.steps, strength, self.reading()),
+            None => config.plan(self.steps, self.reading()),
+        };
+        Ok(plan?)
+    }
+
+    /// What is to be said, then the table of levels, then the program.
+    fn text(&self, shown: &[Shown]) -> String {
+        let reading = if self.exact { "exact" } else { "diffusers" };
+        let mut text = String::new();
+        for Shown { name, config, plan } in shown {
+            let draws = plan.draws().saturating_sub(1);
+            text += &format!("{name}: {}, {} steps, {reading} reading: ", config.class(), self.steps);
+            text += &format!("{} network calls, {draws} draws of noise on the way\n", plan.calls());
+            if self.explain {
+                text += &format!("{config}\n");
+                let ignored: Vec<&str> = config.ignored().collect();
+                if !ignored.is_empty() {
+                    text += &format!("  not read by this class: {}\n", ignored.join(", "));
+                }
+                text += "\n";
+            }
+        }
+        text += &table(shown);
+        for Shown { name, plan, .. } in shown.iter().filter(|_| self.explain) {
+            text += &format!("\n{name}\n{plan}\n");
+        }
+        let remarks = |shown: &Shown| -> Vec<String> {
+            let mine = shown.config.remarks(&shown.plan).into_iter().map(|remark| remark.to_string());
+            mine.map(|remark| format!("note: {}: {remark}\n", shown.name)).collect()
+        };
+        let remarks: String = shown.iter().flat_map(remarks).collect();
+        if remarks.is_empty() { text } else { text + "\n" + &remarks }
+    }
+}
+
+/// Time, sigma, log signal-to-noise ratio and its change, a line for each network call, the samplers side by side.
+fn table(shown: &[Shown]) -> String {
+    const WIDTH: usize = 50;
+    let line = |cells: Vec<String>| format!("{}\n", cells.join("  |").trim_end());
+    let mut text = String::from("\n");
+    if shown.len() > 1 {
+        text += &line(shown.iter().map(|shown| format!("{:>WIDTH$}", shown.name)).collect());
+    }
+    text += &line(vec![" step call      time      sigma   log SNR    change".into(); shown.len()]);
+    let most = shown.iter().map(|shown| shown.plan.calls()).max().unwrap_or(0);
+    for call in 0..most {
+        let cell = |shown: &Shown| {
+            let steps = shown.plan.steps();
+            let Some(Step { index, evaluation, level, .. }) = steps.get(call) else { return " ".repeat(WIDTH) };
+            let log_snr = 2.0 * level.lambda();
+            let before = call.checked_sub(1).map(|before| 2.0 * steps[before].level.lambda());
+            let change = before.map_or(String::new(), |before| format!("{:.3}", log_snr - before));
+            format!("{index:>5} {evaluation:>4} {:>9.3} {:>10.5} {log_snr:>9.3} {change:>9}", level.t, level.sigma)
+        };
+        text += &line(shown.iter().map(cell).collect());
+    }
+    text
+}
+
+fn list() -> Result<()> {
+    for name in Class::names() {
+        let (class, options) = named(name)?;
+        let options: Vec<String> = options.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let about = if options.is_empty() { class.about().to_owned() } else { options.join(" ").replace('"', "") };
+        let only = if class.is_in_diffusers() { "" } else { "; with --exact alone" };
+        println!("{name:<15} {:<32} {about}{only}", class.to_string());
+    }
+    Ok(())
+}
+
+fn row(step: &Step) -> Value {
+    json!({ "step": step.index, "evaluation": step.evaluation, "time": step.level.t, "sigma": step.level.sigma,
+        "log_snr": 2.0 * step.level.lambda() })
+}
