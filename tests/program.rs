@@ -213,15 +213,23 @@ fn a_schedule_is_printed_compared_and_drawn() {
     let folder = tempfile::tempdir().unwrap();
     let drawn = folder.path().join("drawn").display().to_string();
     let all = ["schedule", "dpm++2m", "--steps", "6", "--explain", "--compare", "euler", "--plot", &drawn];
-    latentrace(&all)
-        .assert()
-        .success()
-        .stdout(contains("solver_order").and(contains("result v")).and(contains("Euler")));
-    for name in ["schedule.png", "schedule.svg", "schedule.csv", "coefficients.png", "coefficients.csv"] {
+    latentrace(&all).assert().success().stdout(
+        contains("solver_order").and(contains("result v")).and(contains("Euler")).and(contains("note: euler: ")),
+    );
+    for name in ["schedule.png", "schedule.svg", "schedule.csv", "coefficients.png", "coefficients-2.csv"] {
         assert!(folder.path().join("drawn").join(name).is_file(), "{name}");
     }
     let wrong = ["schedule", "dpm++2m", "--set", "solver_ordr=2"];
     latentrace(&wrong).assert().code(1).stderr(contains("nearest: solver_order"));
+    latentrace(&["schedule", "dpm++2n"]).assert().code(1).stderr(contains("(nearest: dpm++2m)\nhint: --list"));
+    // A key that nothing reads is told with the file, and the program is the whole program.
+    let file = folder.path().join("scheduler_config.json");
+    std::fs::write(&file, r#"{"_class_name": "DDIMScheduler", "beta_scedule": "linear"}"#).unwrap();
+    let config = ["schedule", "--config", &file.display().to_string()].map(str::to_owned);
+    let config: Vec<&str> = config.iter().map(String::as_str).collect();
+    latentrace(&config).assert().code(1).stderr(contains("scheduler_config.json: beta_scedule: no scheduler reads"));
+    let program = ["schedule", "unipc", "--steps", "3", "--program"];
+    latentrace(&program).assert().success().stdout(starts_with("v0   noise\n").and(contains("step 2 call 0 at ")));
 }
 
 #[test]

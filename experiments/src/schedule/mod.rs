@@ -148,9 +148,9 @@ impl ScheduleRun {
         for Shown { name, plan, .. } in shown.iter().filter(|_| self.explain) {
             text += &format!("\n{name}\n{plan}\n");
         }
-        let remarks = |shown: &Shown| -> Vec<String> {
-            let mine = shown.config.remarks(&shown.plan).into_iter().map(|remark| remark.to_string());
-            mine.map(|remark| format!("note: {}: {remark}\n", shown.name)).collect()
+        let remarks = |one: &Shown| -> Vec<String> {
+            let whose = if shown.len() > 1 { format!("{}: ", one.name) } else { String::new() };
+            one.config.remarks(&one.plan).iter().map(|remark| format!("note: {whose}{remark}\n")).collect()
         };
         let remarks: String = shown.iter().flat_map(remarks).collect();
         if remarks.is_empty() { text } else { text + "\n" + &remarks }

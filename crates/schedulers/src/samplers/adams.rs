@@ -1,7 +1,7 @@
 //! Adams-Bashforth on the probability-flow ODE: LMS, DEIS and IPNDM differ in what their polynomials run over.
 
 use super::Path;
-use super::dpm_solver::Ending;
+use super::dpm_multistep::Ending;
 use super::pndm;
 use crate::integrals::lagrange_integrals;
 use crate::tape::Tape;

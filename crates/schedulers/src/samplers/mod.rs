@@ -5,6 +5,8 @@ mod ancestral;
 mod ddim_diffusers;
 mod ddpm;
 mod distilled;
+mod dpm_multistep;
+mod dpm_singlestep;
 mod dpm_solver;
 mod euler;
 mod inversion;
@@ -18,7 +20,8 @@ mod unipc;
 pub(crate) use adams::Over;
 pub(crate) use ddim_diffusers::{ddim, ddim_inverse};
 pub(crate) use ddpm::Variance;
-pub(crate) use dpm_solver::{Ending, Of, Solver};
+pub(crate) use dpm_multistep::Ending;
+pub(crate) use dpm_solver::{Of, Solver};
 pub(crate) use euler::Churn;
 pub(crate) use inversion::inversion;
 pub(crate) use ipndm_diffusers::{ipndm as ipndm_of_diffusers, ipndm_levels};
@@ -80,12 +83,12 @@ impl Sampler {
             Sampler::Dpm2s { eta } => midpoint::two_stages(tape, x, rest, Of::Data, *eta, schedule, reading),
             Sampler::DpmSde { eta } => midpoint::dpmpp_sde(tape, x, rest, *eta, schedule, reading),
             Sampler::Multistep { solver, order, ending } => {
-                dpm_solver::multistep(tape, x, path, *solver, *order, *ending)
+                dpm_multistep::multistep(tape, x, path, *solver, *order, *ending)
             }
             Sampler::Singlestep { solver, order, falls } => {
                 let ends_clean = levels.last().is_some_and(|end| end.sigma == 0.0);
-                let stages = dpm_solver::stages(levels.len() - 1, *order, *falls, ends_clean);
-                dpm_solver::singlestep(tape, x, path, *solver, &stages)
+                let stages = dpm_singlestep::stages(levels.len() - 1, *order, *falls, ends_clean);
+                dpm_singlestep::singlestep(tape, x, path, *solver, &stages)
             }
             Sampler::UniPc(solver) => unipc::unipc(tape, x, path, solver),
             Sampler::SaSolver(solver) => sa_solver::sa_solver(tape, x, path, *solver),
