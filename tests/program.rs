@@ -222,6 +222,20 @@ fn a_schedule_is_printed_compared_and_drawn() {
     let wrong = ["schedule", "dpm++2m", "--set", "solver_ordr=2"];
     latentrace(&wrong).assert().code(1).stderr(contains("nearest: solver_order"));
     latentrace(&["schedule", "dpm++2n"]).assert().code(1).stderr(contains("(nearest: dpm++2m)\nhint: --list"));
+    // A hub's config of another sampler, for the network of the model.
+    let hub = folder.path().join("unipc.json");
+    std::fs::write(
+        &hub,
+        r#"{"_class_name": "UniPCMultistepScheduler", "solver_order": 3, "timestep_spacing": "trailing"}"#,
+    )
+    .unwrap();
+    let (hub, model, out) = (hub.display().to_string(), tiny(), output(&folder));
+    let generate = ["generate", "a cat", "--model", &model, "--steps", "4", "--output", &out, "--sampler", &hub];
+    latentrace(&generate).assert().success();
+    std::fs::remove_file(&hub).unwrap();
+    let trace = PathBuf::from(&out).join("a-cat-193.trace").display().to_string();
+    latentrace(&["verify", &trace, "--tolerance", "0"]).assert().success(); // the record holds the config
+    latentrace(&generate).assert().code(2).stderr(contains("unipc.json"));
     // A key that nothing reads is told with the file, and the program is the whole program.
     let file = folder.path().join("scheduler_config.json");
     std::fs::write(&file, r#"{"_class_name": "DDIMScheduler", "beta_scedule": "linear"}"#).unwrap();

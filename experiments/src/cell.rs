@@ -1,6 +1,7 @@
 //! One picture of an experiment, fully said.
 
 use crate::init_image::{self, Fit};
+use crate::sampler::Sampler;
 use anyhow::{Context, Result, ensure};
 use latentrace_pipeline::{Device, Dtype, Guidance, Model, Options, Picture, Request, Size};
 use latentrace_schedulers::Reading;
@@ -21,9 +22,9 @@ pub struct Cell {
     pub steps: usize,
     /// `w` in `u + w (c - u)`: a number, or one for each noise level.
     pub guidance: Guidance,
-    /// A scheduler class; the checkpoint's own without.
+    /// A scheduler by its name or its config; the checkpoint's own without.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sampler: Option<String>,
+    pub sampler: Option<Sampler>,
     /// How the steps are spread over the training times: leading, trailing or linspace; the checkpoint's own without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spacing: Option<String>,
@@ -110,7 +111,7 @@ impl Cell {
         ensure!(self.seed <= i64::MAX as u64, "seed: expected 0 to {}, found {}", i64::MAX, self.seed);
         let own = model.request(&self.prompt, self.seed);
         let scheduler = match &self.sampler {
-            Some(name) => own.scheduler.with_class(name).context("sampler")?,
+            Some(sampler) => sampler.config(&own.scheduler).context("sampler")?,
             None => own.scheduler,
         };
         let scheduler = match &self.spacing {
@@ -143,8 +144,10 @@ impl Cell {
 
     /// The value of a field as a label shows it.
     pub fn value(&self, field: &str) -> String {
-        if field == "guidance" {
-            return self.guidance.to_string();
+        match (field, &self.sampler) {
+            ("guidance", _) => return self.guidance.to_string(),
+            ("sampler", Some(sampler)) => return sampler.to_string(),
+            _ => (),
         }
         let value = serde_json::to_value(self).ok().and_then(|cell| cell.get(field).cloned());
         match value {

@@ -10,7 +10,7 @@ use latentrace_pipeline::schedulers::{Config, Level};
 use latentrace_pipeline::{Model, Request, Size, Start, Tokens};
 use latentrace_trace::{Trace, Words};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -105,7 +105,7 @@ impl Description {
         };
         Ok(Description {
             model: Checkpoint { folder: model.folder.clone(), blake3: store::hash(&model.folder)? },
-            scheduler: resolved(&request.scheduler),
+            scheduler: request.scheduler.resolved(),
             size: [request.size.height, request.size.width],
             latents: [model.unet_config.in_channels, height, width],
             calls: start.plan(request)?.calls(),
@@ -130,7 +130,7 @@ impl Description {
     /// The run as it was asked for, without its model.
     pub fn request(&self) -> Result<Request> {
         let Cell { prompt, negative, seed, steps, guidance, reading, .. } = self.cell.clone();
-        let scheduler = Config::from_json(&self.scheduler.to_string()).context("scheduler")?;
+        let scheduler = Config::from_resolved(&self.scheduler).context("scheduler")?;
         let [height, width] = self.size;
         Ok(Request { prompt, negative, seed, steps, guidance, reading, scheduler, size: Size { height, width } })
     }
@@ -144,14 +144,6 @@ impl Description {
     pub fn grid(&self) -> (usize, usize) {
         (self.latents[1] as usize, self.latents[2] as usize)
     }
-}
-
-/// A scheduler's options, all of them, as its file would say them.
-fn resolved(scheduler: &Config) -> Value {
-    let mut all = Map::new();
-    all.insert("_class_name".into(), scheduler.class().to_string().into());
-    all.extend(scheduler.values().map(|(name, value, _)| (name.to_string(), value)));
-    Value::Object(all)
 }
 
 impl Program {

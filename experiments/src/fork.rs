@@ -5,6 +5,7 @@ use crate::cell::Cell;
 use crate::description::Description;
 use crate::models;
 use crate::record::{Job, Recorded, bar, kept, pixels};
+use crate::sampler::Sampler;
 use crate::store::{chunks, keep_scalars, provenance};
 use anyhow::{Context, Result, bail, ensure};
 use latentrace_pipeline::{Guidance, Model};
@@ -59,9 +60,9 @@ pub struct ForkRun {
     /// Seed of the noise that is drawn from there on
     #[arg(long)]
     seed: Option<u64>,
-    /// Another scheduler: pndm, lms, euler, dpm++2m, ... (see `latentrace schedule --list`). It begins at the sample of that step, without a history
-    #[arg(long)]
-    sampler: Option<String>,
+    /// Another scheduler: pndm, lms, euler, dpm++2m, ... (see `latentrace schedule --list`), or a scheduler_config.json. It begins at the sample of that step, without a history
+    #[arg(long, value_parser = Sampler::read)]
+    sampler: Option<Sampler>,
     /// Another number of steps, of which those below that step's noise are made
     #[arg(long)]
     steps: Option<usize>,
@@ -137,7 +138,7 @@ impl ForkRun {
             self.prompt.clone(),
             self.negative.as_ref().map(|negative| format!("not {negative}")),
             self.seed.map(|seed| format!("seed {seed}")),
-            self.sampler.clone(),
+            self.sampler.as_ref().map(Sampler::to_string),
             self.steps.map(|steps| format!("{steps} steps")),
             self.capture.edit.first().cloned(),
         ];

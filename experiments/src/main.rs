@@ -29,6 +29,7 @@ mod record;
 mod report;
 mod results;
 mod run;
+mod sampler;
 mod scalars;
 mod schedule;
 mod spec;

@@ -6,6 +6,7 @@ use crate::frames::previews;
 use crate::interrupt;
 use crate::models::ModelArguments;
 use crate::record::{Job, bar, kept, pixels};
+use crate::sampler::Sampler;
 use crate::store::{chunks, enlargement, keep_scalars, provenance};
 use anyhow::{Context, Result, ensure};
 use indicatif::ProgressBar;
@@ -31,9 +32,9 @@ pub struct Settings {
     /// Sampling steps
     #[arg(long, default_value_t = 50)]
     steps: usize,
-    /// Scheduler: pndm, lms, euler, dpm++2m, unipc, ... (see `latentrace schedule --list`) [default: the checkpoint's own]
-    #[arg(long)]
-    sampler: Option<String>,
+    /// Scheduler: pndm, lms, euler, dpm++2m, unipc, ... (see `latentrace schedule --list`), or a scheduler_config.json [default: the checkpoint's own]
+    #[arg(long, value_parser = Sampler::read)]
+    sampler: Option<Sampler>,
     /// Pixels from top to bottom [default: the checkpoint's own]
     #[arg(long, allow_negative_numbers = true)]
     height: Option<i64>,

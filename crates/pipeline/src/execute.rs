@@ -34,12 +34,15 @@ impl Execution<'_> {
     pub(crate) fn run(&self, network: &mut dyn Network, draws: &mut Draws, pass: &mut Pass) -> Result<Option<Tensor>> {
         let ops = self.plan.ops();
         let mut values: Vec<Option<Tensor>> = Vec::with_capacity(ops.len());
-        let mut call = 0;
+        let (mut call, mut drawn) = (0, 0);
         for (index, (op, done)) in ops.iter().zip(self.plan.last_uses()).enumerate() {
             pass.set_moment(self.moment(call));
             let value = match op {
                 Op::Noise => {
-                    let tap = if call > 0 { &self.taps.noise } else { &self.taps.start };
+                    // A run from noise or an image begins with the first draw; churn may draw again before the first call.
+                    let is_start = (call, drawn) == (0, 0) && !matches!(self.given, Given::Sample(_));
+                    let tap = if is_start { &self.taps.start } else { &self.taps.noise };
+                    drawn += 1;
                     self.tap(pass, self.moment(call.saturating_sub(1)), tap, draws.next().ok_or_else(missing)?)
                 }
                 Op::Given => match &self.given {

@@ -2,8 +2,8 @@
 //! gives.
 
 use crate::class::{Family, named};
-use crate::defaults::{Known, known_to_some_class};
-use crate::error::{nearest, shown};
+use crate::defaults::{Known, TRAINING, known_to, known_to_some_class};
+use crate::error::shown;
 use crate::options::Options;
 use crate::samplers::{
     Path, Sampler, Times, ddim, ddim_inverse, inversion, ipndm_levels, ipndm_of_diffusers, pndm_of_diffusers,
@@ -47,9 +47,12 @@ impl Config {
     /// Reads a `scheduler_config.json` for the class it names. Keys that another class reads are allowed, as diffusers
     /// allows them; see [`Config::ignored`]. A key that no class reads is an error, where diffusers goes on with a default.
     pub fn from_json(text: &str) -> Result<Config, Error> {
-        let file = object(text)?;
+        Config::from_file(object(text)?)
+    }
+
+    fn from_file(file: Map<String, Value>) -> Result<Config, Error> {
         match file.get("_class_name") {
-            Some(Value::String(name)) => Config::build_named(&name.clone(), file.clone(), Map::new()),
+            Some(Value::String(name)) => Config::build_named(&name.clone(), file, Map::new()),
             found => Err(Error::Class { found: found.map_or("no _class_name".into(), shown), nearest: None }),
         }
     }
@@ -57,6 +60,23 @@ impl Config {
     /// Reads a `scheduler_config.json`, whatever class it names or not, for the class of `name`.
     pub fn from_json_as(text: &str, name: &str) -> Result<Config, Error> {
         Config::build_named(name, object(text)?, Map::new())
+    }
+
+    /// Reads what [`Config::resolved`] wrote.
+    pub fn from_resolved(resolved: &Value) -> Result<Config, Error> {
+        let Value::Object(all) = resolved else { return Err(Error::Json { found: shown(resolved) }) };
+        let (class, _) = named(all.get("_class_name").and_then(Value::as_str).unwrap_or("no _class_name"))?;
+        all.keys().filter(|key| !key.starts_with('_')).try_for_each(|key| known_to(class, key))?;
+        Config::build(class, Values { file: all.clone(), is_resolved: true, ..Values::default() })
+    }
+
+    /// Another file, read for the class that it names. What it does not say of the training (betas, times, prediction) is as
+    /// it is here: those belong to the network, and the rest to the sampler.
+    pub fn with_file(&self, text: &str) -> Result<Config, Error> {
+        let own = TRAINING.iter().filter_map(|key| Some(((*key).to_owned(), self.values.file.get(*key)?.clone())));
+        let mut file: Map<String, Value> = own.collect();
+        file.extend(object(text)?);
+        Config::from_file(file)
     }
 
     /// The same file and overrides read by another class, as `from_config` does in diffusers.
@@ -70,11 +90,7 @@ impl Config {
     /// `order` (1 to 4, LMS) and `timesteps` (a falling list, DDPM) are options here, and
     /// arguments in diffusers.
     pub fn with(&self, key: &str, value: impl Into<Value>) -> Result<Config, Error> {
-        let known: Vec<&str> = self.class.options().into_iter().map(|known| known.name).collect();
-        if !known.contains(&key) {
-            let field = key.chars().take(60).collect();
-            return Err(Error::Key { field, class: self.class, nearest: nearest(key, known) });
-        }
+        known_to(self.class, key)?;
         let mut values = self.values.clone();
         values.overrides.insert(key.to_owned(), value.into());
         Config::build(self.class, values)
@@ -96,6 +112,15 @@ impl Config {
             let (value, origin) = self.values.of(&known);
             (known.name, value.clone(), origin)
         })
+    }
+
+    /// Every option with its value, wherever it comes from, as JSON that [`Config::from_resolved`] reads again.
+    ///
+    /// As a `scheduler_config.json` it would lose the options that diffusers has not, which are not read from files.
+    pub fn resolved(&self) -> Value {
+        let class = ("_class_name".to_owned(), Value::String(self.class.to_string()));
+        let values = self.values().map(|(name, value, _)| (name.to_owned(), value));
+        Value::Object(std::iter::once(class).chain(values).collect())
     }
 
     /// The keys of the file that the class does not read.
@@ -291,7 +316,7 @@ impl Config {
     fn build_named(name: &str, file: Map<String, Value>, overrides: Map<String, Value>) -> Result<Config, Error> {
         let (class, preset) = named(name)?;
         let name = preset.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        Config::build(class, Values { file, name, overrides })
+        Config::build(class, Values { file, is_resolved: false, name, overrides })
     }
 
     fn build(class: Class, values: Values) -> Result<Config, Error> {
@@ -307,9 +332,11 @@ impl Config {
 }
 
 /// Where an option's value may come from, besides the class.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Values {
     file: Map<String, Value>,
+    /// Whether the file is what [`Config::resolved`] wrote, and says more than diffusers reads.
+    is_resolved: bool,
     /// What the sampler's short name sets.
     name: Map<String, Value>,
     overrides: Map<String, Value>,
@@ -321,7 +348,8 @@ impl Values {
     fn of<'a>(&'a self, known: &'a Known) -> (&'a Value, Origin) {
         let Known { name, default, in_diffusers } = known;
         let unset = self.file.get("_use_default_values").and_then(Value::as_array);
-        let unset = unset.is_some_and(|names| names.iter().any(|unset| unset == name)) || !in_diffusers;
+        let unset = unset.is_some_and(|names| names.iter().any(|unset| unset == name));
+        let unset = unset || !in_diffusers && !self.is_resolved;
         match (self.overrides.get(*name), self.name.get(*name), self.file.get(*name)) {
             (Some(value), ..) => (value, Origin::Override),
             (None, Some(value), _) => (value, Origin::Name),

@@ -35,6 +35,19 @@ const FOREIGN: [&str; 14] = [
     "rho",
 ];
 
+/// What a config says of how the network was trained, whatever samples it.
+pub(crate) const TRAINING: [&str; 6] =
+    ["num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type"];
+
+/// Holds that a class has an option.
+pub(crate) fn known_to(class: Class, key: &str) -> Result<(), Error> {
+    let known: Vec<&str> = class.options().into_iter().map(|known| known.name).collect();
+    match known.contains(&key) {
+        true => Ok(()),
+        false => Err(Error::Key { field: key.chars().take(60).collect(), class, nearest: nearest(key, known) }),
+    }
+}
+
 /// Holds that a key of a file is an option of some class, though perhaps not of the one that reads the file. Keys that
 /// begin with `_` are the file's own.
 pub(crate) fn known_to_some_class(key: &str) -> Result<(), Error> {

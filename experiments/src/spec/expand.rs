@@ -2,6 +2,7 @@
 
 use super::{Spec, values::number};
 use crate::cell::{Cell, FIELDS};
+use crate::sampler::Sampler;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -105,7 +106,10 @@ impl Spec {
                 *text = filled(text, &words).with_context(|| format!("{}: {name}", self.file.display()))?;
             }
         }
-        Cell::deserialize(fields).map_err(|error| anyhow!("{}: {}", self.file.display(), error.message()))
+        let mut cell =
+            Cell::deserialize(fields).map_err(|error| anyhow!("{}: {}", self.file.display(), error.message()))?;
+        cell.sampler = cell.sampler.map(Sampler::resolved).transpose()?;
+        Ok(cell)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::cell::{Cell, FIELDS};
 use crate::figures::Figure;
 use crate::init_image;
 use crate::measure::Measure;
+use crate::sampler::Sampler;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use expand::{Group, words};
 use latentrace_pipeline::Model;
@@ -261,11 +262,13 @@ fn check(key: &str, value: &Value) -> Result<()> {
             "expected a number above 0 and at most 1, found {strength}\nhint: 1 makes everything anew, and little above 0 leaves the picture as it is"
         );
     }
-    if let Some(name) = &cell.sampler {
-        latentrace_pipeline::schedulers::class_of(name)?;
+    if let Some(sampler) = cell.sampler.map(Sampler::resolved).transpose()?
+        && let Sampler::Named(name) = sampler
+    {
+        latentrace_pipeline::schedulers::class_of(&name)?;
     }
     if let Some(name) = &cell.spacing {
-        let known = ["leading", "trailing", "linspace"];
+        let known = ["leading", "trailing", "linspace", "ays"];
         ensure!(known.contains(&name.as_str()), "expected {}, found {name}", known.join(", "));
     }
     if let Some(image) = &cell.image {
@@ -279,17 +282,20 @@ fn check(key: &str, value: &Value) -> Result<()> {
 
 /// Paths in a file are meant from its own folder.
 fn resolve(table: &mut Table, beside: &Path) {
-    fn join(value: &mut Value, beside: &Path) {
+    fn join(value: &mut Value, beside: &Path, is_path: fn(&str) -> bool) {
         match value {
-            Value::String(path) => *path = beside.join(&path).display().to_string(),
-            Value::Array(list) => list.iter_mut().for_each(|value| join(value, beside)),
+            Value::String(path) if is_path(path) => *path = beside.join(&path).display().to_string(),
+            Value::Array(list) => list.iter_mut().for_each(|value| join(value, beside, is_path)),
             _ => (),
         }
     }
     for key in ["image", "model"] {
         if let Some(value) = table.get_mut(key) {
-            join(value, beside);
+            join(value, beside, |_| true);
         }
+    }
+    if let Some(value) = table.get_mut("sampler") {
+        join(value, beside, |sampler| sampler.ends_with(".json")); // else it is a name
     }
 }
 
@@ -346,7 +352,7 @@ mod tests {
         let cells: Vec<_> = sweep.points.iter().map(|point| (point.cell.prompt.as_str(), point.cell.steps)).collect();
         let (red, blue) = ("a large red circle {sic}", "a large blue circle {sic}");
         assert_eq!(cells, [(red, 5), (blue, 5), (blue, 10)]);
-        assert_eq!(sweep.points[2].cell.sampler.as_deref(), Some("pndm"));
+        assert_eq!(sweep.points[2].cell.sampler, Some(Sampler::Named("pndm".into())));
         assert_eq!(sweep.references.len(), 2, "one for each prompt");
         assert_eq!((sweep.references[0].steps, sweep.references[1].prompt.as_str()), (100, blue));
         assert_eq!(sweep.axes.iter().map(|axis| axis.name.as_str()).collect::<Vec<_>>(), ["colour", "steps"]);

@@ -1,0 +1,112 @@
+//! A sampler as a user names it.
+
+use anyhow::{Context, Result};
+use latentrace_pipeline::schedulers::{Config, Error, class_of};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::Path;
+
+/// A sampler of a cell. In a record it stands as a string: a name, or the whole text of a config, so that the cell holds all
+/// that decides its pixels whatever becomes of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Sampler {
+    /// A short name, or diffusers' name of a class, for the checkpoint's own config.
+    Named(String),
+    /// The text of a `scheduler_config.json`.
+    Config(String),
+}
+
+impl Sampler {
+    /// The sampler of a command line or a spec: a name; a `scheduler_config.json`; or a folder that holds one, by itself or
+    /// under `scheduler/`, as a checkpoint does.
+    pub fn read(text: &str) -> Result<Sampler> {
+        let path = Path::new(text);
+        let inside = ["scheduler/scheduler_config.json", "scheduler_config.json"].map(|name| path.join(name));
+        let file = match inside.iter().find(|file| file.is_file()) {
+            _ if class_of(text).is_ok() || text.starts_with('{') => return Ok(text.to_owned().into()),
+            Some(file) => file.as_path(),
+            None if text.ends_with(".json") || path.is_file() => path,
+            None => return Ok(text.to_owned().into()),
+        };
+        let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+        Config::from_json(&text).with_context(|| file.display().to_string())?;
+        // Written closely, where it is not Python's own JSON with infinities.
+        let close = serde_json::from_str(&text).map(|value: serde_json::Value| value.to_string());
+        Ok(Sampler::Config(close.unwrap_or(text)))
+    }
+
+    /// The same, the file read where the name is that of one.
+    pub fn resolved(self) -> Result<Sampler> {
+        match self {
+            Sampler::Named(name) => Sampler::read(&name),
+            Sampler::Config(_) => Ok(self),
+        }
+    }
+
+    /// The config of this sampler for the network of another.
+    pub fn config(&self, own: &Config) -> Result<Config, Error> {
+        match self {
+            Sampler::Named(name) => own.with_class(name),
+            Sampler::Config(text) => own.with_file(text),
+        }
+    }
+}
+
+impl From<String> for Sampler {
+    fn from(text: String) -> Sampler {
+        if text.starts_with('{') { Sampler::Config(text) } else { Sampler::Named(text) }
+    }
+}
+
+impl From<Sampler> for String {
+    fn from(sampler: Sampler) -> String {
+        match sampler {
+            Sampler::Named(text) | Sampler::Config(text) => text,
+        }
+    }
+}
+
+/// As a label shows it: the name, or the config's class.
+impl fmt::Display for Sampler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sampler::Named(name) => f.write_str(name),
+            Sampler::Config(text) => match Config::from_json(text) {
+                Ok(config) => write!(f, "{} of a file", config.class()),
+                Err(_) => f.write_str("a file"),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"{"_class_name": "UniPCMultistepScheduler", "solver_order": 3}"#;
+
+    #[test]
+    fn a_name_is_a_name_and_a_file_is_its_text() {
+        assert_eq!(Sampler::read("lms").unwrap(), Sampler::Named("lms".into()));
+        // An unknown name is told when it is used, where the checkpoint is known.
+        assert_eq!(Sampler::read("lmx").unwrap(), Sampler::Named("lmx".into()));
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("scheduler")).unwrap();
+        let file = folder.path().join("scheduler/scheduler_config.json");
+        std::fs::write(&file, CONFIG).unwrap();
+        for path in [file.as_path(), &folder.path().join("scheduler"), folder.path()] {
+            let sampler = Sampler::read(path.to_str().unwrap()).unwrap();
+            assert_eq!(sampler.to_string(), "UniPCMultistepScheduler of a file");
+            let text = String::from(sampler.clone());
+            assert_eq!(
+                (text.contains(' '), Sampler::from(text.clone()), Sampler::read(&text).unwrap()),
+                (false, sampler.clone(), sampler)
+            );
+        }
+        std::fs::write(&file, r#"{"_class_name": "DDIMScheduler", "eta": 3}"#).unwrap();
+        let told = format!("{:#}", Sampler::read(file.to_str().unwrap()).unwrap_err());
+        assert!(told.ends_with("scheduler_config.json: eta: expected a number in 0..=1, found 3"), "{told}");
+        assert!(Sampler::read("nowhere.json").is_err());
+    }
+}
