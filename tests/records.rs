@@ -22,6 +22,9 @@ fn latentrace(arguments: &[&str]) -> Command {
     command
 }
 
+/// Euler with noise put in at every step.
+const CHURN: &str = r#"{"_class_name": "EulerDiscreteScheduler", "s_churn": 3, "timestep_spacing": "trailing"}"#;
+
 /// A folder with one recorded run in it.
 struct Made {
     folder: tempfile::TempDir,
@@ -81,8 +84,9 @@ fn a_recorded_run_is_computed_again_from_its_record_to_the_bit() {
             ("pndm", vec![]),
             ("ddpm", vec!["--edit", "unet.mid_block.out => scale(0.5)"]),
             ("lms", vec!["--edit", "sampler.sample @step[2] => noise(0.1)"]),
-            // Its name sets options that diffusers reads in no file.
+            // Its name sets options that diffusers reads in no file; and churn draws before its call, in both Euler and Heun.
             ("edm_sde", vec!["--exact"]),
+            (CHURN, vec!["--exact"]),
         ] {
             let made = Made::with(&[&["--model", &model, "--sampler", sampler][..], &edits].concat());
             latentrace(&["verify", made.path(), "--tolerance", "0"])

@@ -25,7 +25,7 @@ pub struct Cell {
     /// A scheduler by its name or its config; the checkpoint's own without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampler: Option<Sampler>,
-    /// How the steps are spread over the training times: leading, trailing or linspace; the checkpoint's own without.
+    /// How the steps are spread over the training times: leading, trailing, linspace or ays; the checkpoint's own without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spacing: Option<String>,
     /// A picture to start from, PNG or JPEG.

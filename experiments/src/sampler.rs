@@ -21,19 +21,26 @@ impl Sampler {
     /// The sampler of a command line or a spec: a name; a `scheduler_config.json`; or a folder that holds one, by itself or
     /// under `scheduler/`, as a checkpoint does.
     pub fn read(text: &str) -> Result<Sampler> {
+        if text.starts_with('{') {
+            return Sampler::checked(text).context("sampler");
+        }
         let path = Path::new(text);
         let inside = ["scheduler/scheduler_config.json", "scheduler_config.json"].map(|name| path.join(name));
         let file = match inside.iter().find(|file| file.is_file()) {
-            _ if class_of(text).is_ok() || text.starts_with('{') => return Ok(text.to_owned().into()),
+            _ if class_of(text).is_ok() => return Ok(Sampler::Named(text.into())),
             Some(file) => file.as_path(),
             None if text.ends_with(".json") || path.is_file() => path,
-            None => return Ok(text.to_owned().into()),
+            None => return Ok(Sampler::Named(text.into())),
         };
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-        Config::from_json(&text).with_context(|| file.display().to_string())?;
-        // Written closely, where it is not Python's own JSON with infinities.
-        let close = serde_json::from_str(&text).map(|value: serde_json::Value| value.to_string());
-        Ok(Sampler::Config(close.unwrap_or(text)))
+        Sampler::checked(&text).with_context(|| file.display().to_string())
+    }
+
+    /// A config's text that can be read, written closely where it is not Python's own JSON with infinities.
+    fn checked(text: &str) -> Result<Sampler> {
+        Config::from_json(text)?;
+        let close = serde_json::from_str(text).map(|value: serde_json::Value| value.to_string());
+        Ok(Sampler::Config(close.unwrap_or_else(|_| text.trim().to_owned())))
     }
 
     /// The same, the file read where the name is that of one.
@@ -67,15 +74,15 @@ impl From<Sampler> for String {
     }
 }
 
-/// As a label shows it: the name, or the config's class.
+/// As a label shows it: the name, or the config's class and a few figures of its hash, since two may be of one class.
 impl fmt::Display for Sampler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Sampler::Named(name) => f.write_str(name),
-            Sampler::Config(text) => match Config::from_json(text) {
-                Ok(config) => write!(f, "{} of a file", config.class()),
-                Err(_) => f.write_str("a file"),
-            },
+            Sampler::Config(text) => {
+                let class = Config::from_json(text).map_or_else(|_| "file".into(), |config| config.class().to_string());
+                write!(f, "{class} {}", &blake3::hash(text.as_bytes()).to_hex()[..6])
+            }
         }
     }
 }
@@ -97,13 +104,24 @@ mod tests {
         std::fs::write(&file, CONFIG).unwrap();
         for path in [file.as_path(), &folder.path().join("scheduler"), folder.path()] {
             let sampler = Sampler::read(path.to_str().unwrap()).unwrap();
-            assert_eq!(sampler.to_string(), "UniPCMultistepScheduler of a file");
+            assert!(sampler.to_string().starts_with("UniPCMultistepScheduler "), "{sampler}");
+            assert_ne!(
+                sampler.to_string(),
+                Sampler::read(r#"{"_class_name": "UniPCMultistepScheduler"}"#).unwrap().to_string()
+            );
             let text = String::from(sampler.clone());
             assert_eq!(
                 (text.contains(' '), Sampler::from(text.clone()), Sampler::read(&text).unwrap()),
                 (false, sampler.clone(), sampler)
             );
         }
+        std::fs::write(
+            &file,
+            "\n {\"_class_name\": \"DPMSolverMultistepScheduler\", \"lambda_min_clipped\": -Infinity}",
+        )
+        .unwrap();
+        let infinite = Sampler::read(file.to_str().unwrap()).unwrap();
+        assert_eq!(Sampler::from(String::from(infinite.clone())), infinite, "a config stays a config");
         std::fs::write(&file, r#"{"_class_name": "DDIMScheduler", "eta": 3}"#).unwrap();
         let told = format!("{:#}", Sampler::read(file.to_str().unwrap()).unwrap_err());
         assert!(told.ends_with("scheduler_config.json: eta: expected a number in 0..=1, found 3"), "{told}");

@@ -43,7 +43,12 @@ impl Execution<'_> {
                     let is_start = (call, drawn) == (0, 0) && !matches!(self.given, Given::Sample(_));
                     let tap = if is_start { &self.taps.start } else { &self.taps.noise };
                     drawn += 1;
-                    self.tap(pass, self.moment(call.saturating_sub(1)), tap, draws.next().ok_or_else(missing)?)
+                    self.tap(
+                        pass,
+                        self.moment(self.step_of(Val(index as u32), call)),
+                        tap,
+                        draws.next().ok_or_else(missing)?,
+                    )
                 }
                 Op::Given => match &self.given {
                     Given::Nothing => return Err(missing()),
@@ -150,6 +155,15 @@ impl Execution<'_> {
             return self.tap(pass, self.moment(calls - 1), &self.taps.denoised, value);
         }
         value
+    }
+
+    /// The call whose step a draw belongs to, where so many are made: the last one, until its step is; then the next, which
+    /// sees what churn has drawn.
+    fn step_of(&self, draw: Val, calls: usize) -> usize {
+        match calls.checked_sub(1) {
+            Some(last) if draw < self.plan.steps()[last].next => last,
+            _ => calls,
+        }
     }
 
     fn moment(&self, call: usize) -> Moment {

@@ -8,7 +8,7 @@ use crate::options::Options;
 use crate::samplers::{
     Path, Sampler, Times, ddim, ddim_inverse, inversion, ipndm_levels, ipndm_of_diffusers, pndm_of_diffusers,
 };
-use crate::spacing::Spacing;
+use crate::spacing::{Spacing, check_steps};
 use crate::tape::Tape;
 use crate::{Class, Error, Level, Plan, Prediction, Reading, Schedule, Val};
 use serde::{Deserialize, Serialize};
@@ -73,9 +73,18 @@ impl Config {
     /// Another file, read for the class that it names. What it does not say of the training (betas, times, prediction) is as
     /// it is here: those belong to the network, and the rest to the sampler.
     pub fn with_file(&self, text: &str) -> Result<Config, Error> {
-        let own = TRAINING.iter().filter_map(|key| Some(((*key).to_owned(), self.values.file.get(*key)?.clone())));
-        let mut file: Map<String, Value> = own.collect();
-        file.extend(object(text)?);
+        let mut file = object(text)?;
+        let unchosen = file.get("_use_default_values").and_then(Value::as_array).cloned().unwrap_or_default();
+        let says = |file: &Map<String, Value>, key: &str| file.contains_key(key) && !unchosen.contains(&key.into());
+        let says_betas = TRAINING.iter().any(|key| key.starts_with("beta_") && says(&file, key));
+        for (key, value, _) in self.values().filter(|(key, ..)| TRAINING.contains(key)) {
+            // Betas one by one would go before the ends that the file does say.
+            if !(says(&file, key) || key == "trained_betas" && says_betas) {
+                file.insert(key.into(), value);
+            }
+        }
+        let unchosen = unchosen.into_iter().filter(|name| !TRAINING.iter().any(|key| name == key)).collect();
+        file.insert("_use_default_values".into(), Value::Array(unchosen));
         Config::from_file(file)
     }
 
@@ -84,11 +93,11 @@ impl Config {
         Config::build_named(name, self.values.file.clone(), self.values.overrides.clone())
     }
 
-    /// The config with one value replaced; `null` takes the class's default for `trained_betas`
-    /// and `timesteps`.
+    /// The config with one value replaced; `null` takes the class's default for `trained_betas`,
+    /// `timesteps` and `sigmas`.
     ///
-    /// `order` (1 to 4, LMS) and `timesteps` (a falling list, DDPM) are options here, and
-    /// arguments in diffusers.
+    /// `order` (1 to 4, LMS and IPNDM), `timesteps` and `sigmas` (falling lists), `eta` and `s_churn` are options here, and
+    /// arguments in diffusers where it has them.
     pub fn with(&self, key: &str, value: impl Into<Value>) -> Result<Config, Error> {
         known_to(self.class, key)?;
         let mut values = self.values.clone();
@@ -153,6 +162,7 @@ impl Config {
     /// level is moved to its share of the way from one level to the next, so that no first step is much shorter than the
     /// second, which a multistep sampler's weights would not bear.
     pub fn plan_from_image(&self, steps: usize, strength: f64, reading: Reading) -> Result<Plan, Error> {
+        check_steps(steps, self.schedule.len())?;
         let refused = || Error::Strength { found: strength, steps };
         let entry = Entry::of_strength(strength, steps, reading).ok_or_else(refused)?;
         if reading == Reading::Diffusers && self.class.has_own_levels() {
@@ -180,8 +190,15 @@ impl Config {
     }
 
     fn plan_below(&self, steps: usize, from: Level, start: impl Fn(&mut Tape) -> Val) -> Result<Plan, Error> {
+        if matches!(self.options.sampler, Sampler::DdimInverse { .. }) {
+            return Err(Error::Inverse);
+        }
         let below = self.levels(steps)?.into_iter().filter(|level| level.sigma < from.sigma);
         let levels: Vec<Level> = std::iter::once(from).chain(below).collect();
+        if levels.len() < 2 || !from.sigma.is_finite() {
+            let expected = "a finite sigma with a level below it".into();
+            return Err(Error::Value { field: "level".into(), expected, found: from.sigma.to_string() });
+        }
         let mut tape = self.tape(Reading::Exact);
         let sample = start(&mut tape);
         let path = Path { levels: &levels, begin: 0, schedule: &self.schedule, reading: Reading::Exact };
@@ -199,11 +216,11 @@ impl Config {
         let schedule = self.options.schedule(reading)?;
         let of_diffusers = reading == Reading::Diffusers;
         let has_own_levels = of_diffusers && self.class.has_own_levels();
+        let Entry { step: begin, share } = entry.unwrap_or_default();
         let mut levels = match has_own_levels {
             true => ipndm_levels(steps, schedule.len(), self.options.betas.given())?,
             false => self.options.grid.levels(&schedule, steps, reading)?,
         };
-        let Entry { step: begin, share } = entry.unwrap_or_default();
         if share != 0.0 {
             levels[begin] = self.options.grid.beside(&levels, begin, share, &schedule);
         }
@@ -226,15 +243,7 @@ impl Config {
             }
             Sampler::DdimInverse { .. } if entry.is_some() => return Err(Error::Inverse),
             Sampler::DdimInverse { from_clean } => {
-                let image = tape.given();
-                let up: Vec<Level> = levels[..steps].iter().rev().copied().collect();
-                match reading {
-                    Reading::Diffusers => ddim_inverse(&mut tape, image, &up, stride, &schedule, end(from_clean)),
-                    Reading::Exact => {
-                        let up = from_image(up, &schedule);
-                        (inversion(&mut tape, image, &up), up[up.len() - 1])
-                    }
-                }
+                inverted(&mut tape, &levels[..steps], stride, &schedule, end(from_clean), reading)
             }
             _ if has_own_levels => {
                 let x = start(&mut tape, levels[0]);
@@ -374,7 +383,7 @@ impl Entry {
             Reading::Diffusers => Entry { step: steps.checked_sub((steps as f64 * strength) as usize)?, share: 0.0 },
             Reading::Exact => {
                 let place = steps as f64 * (1.0 - strength);
-                let step = (place.round() as usize).min(steps - 1);
+                let step = (place.round() as usize).min(steps.checked_sub(1)?);
                 // A whole number of steps is one up to the rounding of that product.
                 let share = Some(place - step as f64).filter(|share| share.abs() > 1e-9);
                 Entry { step, share: share.unwrap_or(0.0) }
@@ -396,11 +405,25 @@ impl fmt::Display for Config {
     }
 }
 
-/// The levels up from the image: from the first training time, which is as clean as a level with a slope can be.
-fn from_image(up: Vec<Level>, schedule: &Schedule) -> Vec<Level> {
+/// Walks levels up from an image; ends on the sample and its level.
+fn inverted(
+    tape: &mut Tape,
+    levels: &[Level],
+    stride: f64,
+    schedule: &Schedule,
+    start: Level,
+    reading: Reading,
+) -> (Val, Level) {
+    let image = tape.given();
+    let up = levels.iter().rev().copied();
+    if reading == Reading::Diffusers {
+        return ddim_inverse(tape, image, &up.collect::<Vec<_>>(), stride, schedule, start);
+    }
+    // From the first training time, which is as clean as a level with a slope can be.
     let least = schedule.level(0.0);
-    let above = up.into_iter().filter(|level| level.sigma > least.sigma);
-    std::iter::once(least).chain(above).collect()
+    let above = up.filter(|level| level.sigma > least.sigma);
+    let up: Vec<Level> = std::iter::once(least).chain(above).collect();
+    (inversion(tape, image, &up), up[up.len() - 1])
 }
 
 /// Python writes infinities and NaN into JSON, which has none of them. They are read as the strings of those names.

@@ -103,7 +103,8 @@ impl Class {
             Class::Euler => [spreads(), euler()].concat(),
             Class::EulerAncestral => Vec::new(),
             Class::Heun => [spreads(), clip(false), vec![("timesteps", Value::Null)]].concat(),
-            Class::Dpm2 | Class::Dpm2Ancestral | Class::DpmSde => spreads(),
+            Class::Dpm2 | Class::Dpm2Ancestral => spreads(),
+            Class::DpmSde => [spreads(), vec![("noise_sampler_seed", Value::Null)]].concat(),
             Class::DpmMultistep => [spreads(), threshold(), multistep()].concat(),
             Class::DpmSinglestep => [spreads(), threshold(), singlestep()].concat(),
             Class::Deis => [spreads(), threshold(), deis()].concat(),
@@ -235,6 +236,8 @@ fn unipc() -> Vec<(&'static str, Value)> {
         ("disable_corrector", json!([])),
         ("solver_p", Value::Null),
         ("final_sigmas_type", json!("zero")),
+        ("sigma_min", Value::Null),
+        ("sigma_max", Value::Null),
     ];
     [own, flow()].concat()
 }

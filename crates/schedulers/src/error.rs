@@ -146,7 +146,7 @@ pub enum Error {
     /// The text of a plan that none could have been written as.
     #[error("plan text: line {line}: expected {expected}, found {found}")]
     Text {
-        /// The line, counted from 1.
+        /// The line, counted from 1; 0 where there is none.
         line: usize,
         /// What would have been right.
         expected: &'static str,

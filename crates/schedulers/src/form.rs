@@ -30,7 +30,10 @@ impl Form {
 
 impl FromIterator<(Val, f64)> for Form {
     fn from_iter<I: IntoIterator<Item = (Val, f64)>>(terms: I) -> Form {
-        terms.into_iter().fold(Form::default(), |sum, (val, coefficient)| sum + val * coefficient)
+        let mut sum = BTreeMap::new();
+        terms.into_iter().for_each(|(val, coefficient)| *sum.entry(val).or_default() += coefficient);
+        sum.retain(|_, coefficient: &mut f64| *coefficient != 0.0);
+        Form(sum)
     }
 }
 

@@ -115,7 +115,8 @@ impl Schedule {
     pub fn time(&self, sigma: f64) -> f64 {
         // diffusers keeps these logarithms in single precision, and cuts some of the times off to whole numbers.
         let log = |time: usize| self.reading.round(self.sigmas[time].ln());
-        let above = (0..self.len()).take_while(|time| log(*time) <= sigma.ln()).count();
+        let at_most = |of: &f64| self.reading.round(of.ln()) <= sigma.ln();
+        let above = self.sigmas.as_slice().map_or(0, |sigmas| sigmas.partition_point(at_most));
         let low = above.saturating_sub(1).min(self.len() - 2);
         let (from, to) = (log(low), log(low + 1));
         let fraction = (sigma.ln() - from) / (to - from);

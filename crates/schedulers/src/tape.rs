@@ -28,7 +28,7 @@ pub(crate) struct Call {
 
 impl Call {
     /// The noise in the sample, which is the slope of the probability-flow ODE in sigma (arXiv
-    /// 2206.00364, eq. 3).
+    /// 2206.00364, eq. 1 and 3).
     pub(crate) fn slope(&self) -> Form {
         (self.sample - self.denoised) * (1.0 / self.level.sigma)
     }

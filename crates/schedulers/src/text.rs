@@ -75,7 +75,11 @@ impl FromStr for Plan {
             let line = Line { number, made: ops.len() };
             match words[..] {
                 ["result", word] if result.is_none() => result = Some(line.val(word)?),
-                ["step", ..] if result.is_some() => steps.push(line.step(&words, &ops)?),
+                ["step", ..] if result.is_some() => {
+                    let call =
+                        calls(&ops).nth(steps.len()).ok_or_else(|| line.wrong("no more steps than calls", "a step"))?;
+                    steps.push(line.step(&words, call)?);
+                }
                 [name, ref words @ ..] if result.is_none() => {
                     if name != Val(ops.len() as u32).to_string() {
                         return Err(line.wrong("the next value, or result", name));
@@ -95,6 +99,11 @@ impl FromStr for Plan {
     }
 }
 
+/// The values that are network calls.
+fn calls(ops: &[Op]) -> impl Iterator<Item = Val> + '_ {
+    (0..).map(Val).zip(ops).filter(|(_, op)| matches!(op, Op::Eval { .. })).map(|(val, _)| val)
+}
+
 /// A line being read, and how many values are made before it.
 #[derive(Clone, Copy)]
 struct Line {
@@ -109,11 +118,14 @@ impl Line {
             ["noise"] => Op::Noise,
             ["network", "at", t, "of", ref terms @ ..] => Op::Eval { input: self.form(terms)?, t: self.number(t)? },
             [of, "within", range] => {
-                let range = self.number(range.trim_start_matches('±'))?;
+                let range = self.number_in(range.trim_start_matches('±'), f64::MIN_POSITIVE, f64::MAX)?;
                 Op::Clip { of: self.val(of)?, limit: Limit::Clamp { range } }
             }
             [of, "within", "its", ratio, "quantile,", "at", "most", max] => {
-                let limit = Limit::Dynamic { ratio: self.number(ratio)?, max: self.number(max)? };
+                let limit = Limit::Dynamic {
+                    ratio: self.number_in(ratio, 0.0, 1.0)?,
+                    max: self.number_in(max, 1.0, f64::MAX)?,
+                };
                 Op::Clip { of: self.val(of)?, limit }
             }
             ref terms => Op::Sum(self.form(terms)?),
@@ -132,7 +144,8 @@ impl Line {
         }
     }
 
-    fn step(self, words: &[&str], ops: &[Op]) -> Result<Step, Error> {
+    /// The step of a network call.
+    fn step(self, words: &[&str], call: Val) -> Result<Step, Error> {
         let [_, index, "call", evaluation, "at", t, "sigma", sigma, rest @ ..] = words else {
             return Err(self.wrong("step N call N at TIME sigma NUMBER", &words.join(" ")));
         };
@@ -149,9 +162,9 @@ impl Line {
             denoised: self.val(denoised)?,
             next: self.val(next)?,
         };
-        match ops[step.output.0 as usize] {
-            Op::Eval { .. } => Ok(step),
-            _ => Err(self.wrong("a network call's value as output", output)),
+        match step.output == call {
+            true => Ok(step),
+            false => Err(self.wrong("the next network call's value as output", output)),
         }
     }
 
@@ -165,6 +178,16 @@ impl Line {
     fn number(self, word: &str) -> Result<f64, Error> {
         let number = word.parse().ok().filter(|number: &f64| number.is_finite());
         number.ok_or_else(|| self.wrong("a finite number", word))
+    }
+
+    fn number_in(self, word: &str, least: f64, most: f64) -> Result<f64, Error> {
+        let number = self.number(word)?;
+        let is_within = (least..=most).contains(&number);
+        if is_within {
+            Ok(number)
+        } else {
+            Err(self.wrong("a limit above 0, a ratio up to 1, a largest from 1 on", word))
+        }
     }
 
     fn wrong(self, expected: &'static str, found: &str) -> Error {
@@ -191,7 +214,7 @@ mod tests {
         check("+", "+NaN", "line 2: expected a finite number, found +NaN157.41045725150062");
         check("·", "*", "line 2: expected coefficient·value, found +157.41045725150062*v0");
         check("step 0", "step -1", "line 8: expected a whole number, found -1");
-        check("output v2", "output v3", "line 8: expected a network call's value as output, found v3");
+        check("output v2", "output v3", "line 8: expected the next network call's value as output, found v3");
         check(
             "denoised v3",
             "denoised",
@@ -200,6 +223,15 @@ mod tests {
         let (ops, _) = text.split_once("\nstep").unwrap();
         let told = |text: &str| text.parse::<Plan>().unwrap_err().to_string();
         assert_eq!(told(ops), "plan text: line 7: expected a step for each network call, found 0 steps");
+        assert_eq!(
+            told(&format!("{text}\n{}", text.lines().last().unwrap())),
+            "plan text: line 9: expected no more steps than calls, found a step"
+        );
+        let held = text.replacen("+1.0·v4", "v4 within ±-1", 1);
+        assert_eq!(
+            told(&held),
+            "plan text: line 6: expected a limit above 0, a ratio up to 1, a largest from 1 on, found -1"
+        );
         assert_eq!(told(""), "plan text: line 0: expected result, found the end");
     }
 }

@@ -92,6 +92,9 @@ impl Mixture {
     /// How far a plan that draws no fresh noise has strayed from the exact flow of its first sample where it passes each of
     /// `sigmas`, the largest of some starts: the change of [log odds](Mixture::log_odds), linear in sigma between the samples
     /// that every so many-th step begins with.
+    ///
+    /// # Panics
+    /// Where the plan starts from an image, or has fewer than two such samples.
     pub fn strays(&self, plan: &Plan, prediction: Prediction, noise: &[f64], every: usize, sigmas: &[f64]) -> Vec<f64> {
         let values = self.run(plan, prediction, &[], &vec![noise.to_vec(); plan.draws()]);
         let counted = |step: &&Step| step.evaluation == 0 && step.index.is_multiple_of(every);
@@ -106,7 +109,9 @@ impl Mixture {
             let ((high, before), (low, after)) = (&passed[below - 1], &passed[below]);
             let share = (high - sigma) / (high - low);
             let change = |i: usize| (before[i] + share * (after[i] - before[i]) - kept[i]).abs();
-            (0..noise.len()).map(change).fold(0.0, f64::max)
+            // What is no number any more has strayed without end.
+            let end = |change: f64| if change.is_nan() { f64::INFINITY } else { change };
+            (0..noise.len()).map(|i| end(change(i))).fold(0.0, f64::max)
         };
         sigmas.iter().map(|sigma| at(*sigma)).collect()
     }

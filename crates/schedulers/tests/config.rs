@@ -1,6 +1,6 @@
 //! Reading configs: origins, the trap of absent keys, messages, and any text at all.
 
-use latentrace_schedulers::{Class, Config, Error, Op, Origin, Reading, class_of};
+use latentrace_schedulers::{Class, Config, Error, Level, Op, Origin, Prediction, Reading, class_of};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -63,6 +63,28 @@ fn an_absent_key_takes_the_default_of_the_class_that_reads() {
 }
 
 #[test]
+fn what_diffusers_saves_is_read_and_is_what_it_says() {
+    let path = format!("{}/../../data/golden/schedulers/configs.json", env!("CARGO_MANIFEST_DIR"));
+    let texts: Vec<String> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(texts.len(), Class::ALL.iter().filter(|class| class.is_in_diffusers()).count());
+    for text in texts {
+        let config = Config::from_json(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        // Every default there is written here, so the file with all of them is the class without any.
+        let bare = Config::from_json_as("{}", config.class().name()).unwrap();
+        assert_eq!(config.plan(9, Reading::Exact), bare.plan(9, Reading::Exact), "{}", config.class());
+        assert_eq!(config.plan(9, Reading::Diffusers), bare.plan(9, Reading::Diffusers), "{}", config.class());
+        // What it does not read is for flow-matching networks.
+        let foreign = ["flow_shift", "shift_terminal", "time_shift_type", "use_dynamic_shifting"];
+        assert!(
+            config.ignored().all(|key| foreign.contains(&key)),
+            "{}: {:?}",
+            config.class(),
+            config.ignored().collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
 fn a_class_has_a_short_name_and_a_long_one() {
     for class in Class::ALL {
         assert_eq!((class_of(class.name()), class_of(&class.to_string())), (Ok(class), Ok(class)));
@@ -106,6 +128,16 @@ fn another_file_samples_and_the_network_stays() {
     assert_eq!(value("prediction_type").1, "v_prediction");
     // Of the rest nothing is taken over: the class has its own default.
     assert_eq!(value("steps_offset"), ("steps_offset", 0.into(), Origin::Default));
+    // Nor does the file say what it lists as nobody's choice; and what was overridden is the network's too.
+    let listed =
+        r#"{"_class_name": "DDIMScheduler", "prediction_type": "epsilon", "_use_default_values": ["prediction_type"]}"#;
+    assert_eq!(own.with_file(listed).unwrap().prediction(), Prediction::Velocity);
+    let sample = own.with("beta_schedule", "linear").unwrap().with("prediction_type", "epsilon").unwrap();
+    assert_eq!(sample.with_file(other).unwrap().prediction(), Prediction::Epsilon);
+    // Betas one by one would go before those that the file does say.
+    let trained = own.with("trained_betas", vec![0.01; 1000]).unwrap();
+    assert_eq!(trained.with_file(other).unwrap().schedule().betas()[999] as f32, 0.011);
+    assert_eq!(trained.with_file(r#"{"_class_name": "DDIMScheduler"}"#).unwrap().schedule().betas()[999] as f32, 0.01);
     assert!(own.with_file("{}").unwrap_err().to_string().ends_with("found no _class_name"));
 }
 
@@ -418,6 +450,16 @@ fn the_exact_reading_takes_a_strength_for_what_it_is() {
     assert!(calls == 1 && (level.sigma / levels[9].sigma - 0.1).abs() < 1e-12, "{calls} calls from {level:?}");
     for strength in [0.0, 1.01, -0.5, f64::NAN, f64::INFINITY] {
         assert!(matches!(lms.plan_from_image(10, strength, Reading::Exact), Err(Error::Strength { .. })), "{strength}");
+    }
+    for reading in [Reading::Diffusers, Reading::Exact] {
+        assert!(matches!(lms.plan_from_image(0, 0.5, reading), Err(Error::Steps { found: 0, .. })));
+    }
+    // Below no level there is nothing to do.
+    for sigma in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        for class in Class::ALL {
+            let found = lms.with_class(class.name()).unwrap().plan_from_sample(10, Level { t: 0.0, sigma });
+            assert!(matches!(found, Err(Error::Value { .. } | Error::Inverse)), "{class} at {sigma}");
+        }
     }
     // Any level at all: the image noised to it, then the levels below.
     let plan = lms.plan_from_image_at(10, level).unwrap();

@@ -53,8 +53,7 @@ const INTRODUCTION: &str = "\
 # Where diffusers fails
 
 Every case of the parity grid that diffusers 0.42.1 raises on, or makes infinity or NaN of, and what is done here. *diffusers*
-and *exact* are the two readings of a config; an error is one line that names the option, the value and what works. The cases
-one by one are in `data/golden/schedulers/failures.json`; `UPDATE=1 cargo test -p latentrace-schedulers --test failures` writes
+and *exact* are the two readings of a config; an error is one line that says what is wrong. The cases one by one are in `data/golden/schedulers/failures.json`; `UPDATE=1 cargo test -p latentrace-schedulers --test failures` writes
 this page.
 
 | diffusers | classes | for example | cases | diffusers reading | exact reading |
@@ -106,14 +105,18 @@ fn outcome(case: &Value, reading: Reading) -> String {
 
 /// What a case asks for, beside Stable Diffusion's schedule.
 fn asked(case: &Value) -> String {
-    let base = ["_class_name", "beta_start", "beta_end", "clip_sample", "trained_betas"];
+    let base = ["_class_name", "beta_start", "beta_end", "clip_sample"];
     let options =
         case["config"].as_object().unwrap().iter().filter(|(key, value)| {
             !base.contains(&key.as_str()) && (*key != "beta_schedule" || *value != "scaled_linear")
         });
     let steps = case["steps"].as_u64().unwrap();
     let strength = case["strength"].as_f64().map(|strength| format!("strength={strength}"));
-    let words = options.map(|(key, value)| format!("{key}={value}")).chain([format!("steps={steps}")]).chain(strength);
+    let said = |(key, value): (&String, &Value)| match value.as_array() {
+        Some(list) if list.len() > 9 => format!("{key}=[{} numbers]", list.len()),
+        _ => format!("{key}={value}"),
+    };
+    let words = options.map(said).chain([format!("steps={steps}")]).chain(strength);
     format!("`{}`", words.collect::<Vec<_>>().join(" "))
 }
 

@@ -455,6 +455,7 @@ proptest! {
 
     #[test]
     fn any_text_is_a_plan_or_an_error_of_one_line(config in any_config(), edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 1..4)) {
+        let config = config.with("thresholding", true).unwrap_or(config);
         let mut text = format!("{:#}", config.plan(4, Reading::Exact).unwrap()).into_bytes();
         for (place, byte, kind) in edits {
             let place = place.index(text.len());
@@ -466,7 +467,11 @@ proptest! {
         }
         match String::from_utf8_lossy(&text).parse::<Plan>() {
             // What was read can be walked: no value is used before it is made.
-            Ok(plan) => prop_assert_eq!((plan.rows().len(), plan.last_uses().len()), (plan.calls() + 1, plan.ops().len())),
+            Ok(plan) => {
+                prop_assert_eq!((plan.rows().len(), plan.last_uses().len()), (plan.calls() + 1, plan.ops().len()));
+                let values = run(&plan, &[0.3], &vec![vec![-0.7]; plan.draws()], |call, _, _| vec![plan.steps()[call].level.t]);
+                prop_assert_eq!(values.len(), plan.ops().len());
+            }
             Err(error) => prop_assert!(!error.to_string().contains('\n') && error.to_string().len() < 300, "{error}"),
         }
     }

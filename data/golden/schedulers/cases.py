@@ -282,6 +282,8 @@ def unipc(base_of):
         yield "sigmas", dict(base, final_sigmas_type="sigma_min", **{levels: True}), 5, None, [-2, -1]
     for spacing in ["leading", "trailing"]:
         yield "long", dict(base, timestep_spacing=spacing), 999, None, [-1]
+    for levels in LEVELS[:3]:
+        yield "ends", dict(base, sigma_min=0.1, sigma_max=10.0, **{levels: True}), 7, None, [-2, -1]
 
 
 def sasolver(base_of):

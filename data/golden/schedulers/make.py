@@ -1,4 +1,4 @@
-"""Writes tables/, failures.json and replays.json: what the schedulers of diffusers do, as numbers.
+"""Writes tables/, failures.json, configs.json and replays.json: what the schedulers of diffusers do, as numbers.
 
 A scheduler without clipping is linear, so running it on basis vectors reads its coefficients off: axis 0 is the starting
 noise, axes 1..E the network's outputs in call order, then come the noise draws, and the last axis is the image that an
@@ -204,6 +204,11 @@ def failure(name, config, steps, strength, error):
     return case
 
 
+def saved():
+    """The text of each class's config as diffusers saves it, with every default written out and infinities as Python has them."""
+    return [getattr(module(kind), kind)().to_json_string() for kind in MODULES]
+
+
 def write(name, content):
     path = HERE / name
     path.parent.mkdir(exist_ok=True)
@@ -233,6 +238,7 @@ def main():
     for kind in MODULES:
         write(f"tables/{kind}.json", tables[kind])
     write("failures.json", failures)
+    write("configs.json", saved())
     write("replays.json", replays)
 
 

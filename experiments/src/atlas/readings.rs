@@ -67,7 +67,7 @@ const fn from_image(
 }
 
 /// By class, what concerns most of them first.
-const FAULTS: [Fault; 34] = [
+const FAULTS: [Fault; 36] = [
     Fault {
         of: "all",
         fault: "the schedule is kept in single precision",
@@ -93,7 +93,7 @@ const FAULTS: [Fault; 34] = [
         shown: None,
     },
     Fault {
-        of: "LMS, Euler, Heun, DPM2, DPM++ SDE",
+        of: "LMS, Euler, Heun, DPM2, the ancestral of them, DPM++ SDE",
         fault: "with `linspace` and `trailing` the first sample has the variance sigma²",
         mended: "sigma² + 1, as the network expects",
         shown: shown("euler", r#"{"timestep_spacing": "trailing"}"#, 20, Measure::StartVariance),
@@ -105,7 +105,7 @@ const FAULTS: [Fault; 34] = [
         shown: shown("dpm++2m", r#"{"use_karras_sigmas": true}"#, 40, Measure::Error),
     },
     Fault {
-        of: "Euler, DPM-Solver, UniPC",
+        of: "Euler, Euler-ancestral, DPM-Solver, UniPC",
         fault: "schedules stretched to zero signal end at sigma 4096",
         mended: "at 2²⁴, as for the others",
         shown: shown(
@@ -224,7 +224,7 @@ const FAULTS: [Fault; 34] = [
         shown: shown("euler", r#"{"interpolation_type": "log_linear"}"#, 20, Measure::Error),
     },
     Fault {
-        of: "Euler-ancestral, DDIM, SA-Solver",
+        of: "Euler-ancestral, DDIM, SA-Solver, DPM-Solver",
         fault: "draw noise of weight zero",
         mended: "draw what they use",
         shown: shown("euler_a", "{}", 20, Measure::Draws),
@@ -268,6 +268,18 @@ const FAULTS: [Fault; 34] = [
         fault: "leave the noise of time 0 in the image, after a step of no length where sigmas are Karras or the like",
         mended: "end clean; DEIS follows its polynomial down to the noise of time 0 and its newest slope from there, and SA-Solver's order falls",
         shown: shown("deis", r#"{"use_karras_sigmas": true}"#, 40, Measure::Error),
+    },
+    Fault {
+        of: "DPM-Solver, UniPC",
+        fault: "with `sigma_min` Karras and like sigmas reach the smallest before the last step, which has no length",
+        mended: "at its end",
+        shown: shown("dpm_solver_2m", r#"{"use_karras_sigmas": true}"#, 20, Measure::Error),
+    },
+    Fault {
+        of: "TCD",
+        fault: "goes down to a time that is cut off to a whole one",
+        mended: "to the time that `eta` means",
+        shown: shown("tcd", "{}", 4, Measure::Variance),
     },
     Fault {
         of: "UniPC",

@@ -49,10 +49,8 @@ fn values(
     round: impl Fn(f64) -> f64,
 ) -> Vec<Vec<f64>> {
     let schedule = config.schedule();
-    // diffusers' IPNDM tells times of its own.
-    let tells_time = config.class() != Class::Ipndm;
-    run(plan, given, draws, |call, time, input| {
-        let sigma = if tells_time { schedule.level(time).sigma } else { plan.steps()[call].level.sigma };
+    run(plan, given, draws, |_, time, input| {
+        let sigma = schedule.level(time).sigma;
         input.iter().map(|x| round(world.output(config.prediction(), *x, sigma))).collect()
     })
 }

@@ -22,7 +22,7 @@ pub(crate) fn multistep(tape: &mut Tape, mut x: Val, path: Path, solver: Solver,
         let terms = differences(solver, &past[..order], next, reading);
         // The third order has the polynomial's own weights, whatever the second takes.
         let solver = Solver { is_heun: solver.is_heun || order == 3, ..solver };
-        let moved = solver.step(tape, x, &solver.weights(now, next, reading), terms);
+        let moved = solver.step(tape, x, &solver.weights(now, next, reading), terms, reading);
         x = tape.step(call, moved);
     }
     x

@@ -42,7 +42,7 @@ pub(crate) fn singlestep(tape: &mut Tape, mut x: Val, path: Path, solver: Solver
         let (from, next) = (past[call_order - 1].level, levels[index + 1]);
         let terms = inner_differences(solver, &past[..call_order], next);
         let solver = Solver { is_heun: solver.is_heun || call_order == 3, ..solver };
-        let moved = solver.step(tape, base, &solver.weights(from, next, reading), terms);
+        let moved = solver.step(tape, base, &solver.weights(from, next, reading), terms, reading);
         x = tape.step(call, moved);
     }
     x

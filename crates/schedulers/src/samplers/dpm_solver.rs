@@ -96,10 +96,11 @@ impl Solver {
         if self.is_heun { heun } else { midpoint }
     }
 
-    /// The sum of a step's terms, and its fresh noise.
-    pub(super) fn step(self, tape: &mut Tape, x: Val, weights: &Weights, terms: [Form; 3]) -> Form {
+    /// The sum of a step's terms, and its fresh noise; diffusers draws where its weight is none, too.
+    pub(super) fn step(self, tape: &mut Tape, x: Val, weights: &Weights, terms: [Form; 3], reading: Reading) -> Form {
         let [zeroth, first, second] = terms;
         let sum = x * weights.carry + zeroth * weights.zeroth + first * weights.first + second * weights.second;
-        if self.is_stochastic { sum + tape.noise() * weights.noise } else { sum }
+        let draws = self.is_stochastic && (weights.noise > 0.0 || reading == Reading::Diffusers);
+        if draws { sum + tape.noise() * weights.noise } else { sum }
     }
 }
