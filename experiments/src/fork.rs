@@ -61,7 +61,7 @@ pub struct ForkRun {
     #[arg(long)]
     seed: Option<u64>,
     /// Another scheduler: pndm, lms, euler, dpm++2m, ... (see `latentrace schedule --list`), or a scheduler_config.json. It begins at the sample of that step, without a history
-    #[arg(long, value_parser = Sampler::read)]
+    #[arg(long, value_parser = Sampler::parse)]
     sampler: Option<Sampler>,
     /// Another number of steps, of which those below that step's noise are made
     #[arg(long)]

@@ -33,7 +33,7 @@ pub struct Settings {
     #[arg(long, default_value_t = 50)]
     steps: usize,
     /// Scheduler: pndm, lms, euler, dpm++2m, unipc, ... (see `latentrace schedule --list`), or a scheduler_config.json [default: the checkpoint's own]
-    #[arg(long, value_parser = Sampler::read)]
+    #[arg(long, value_parser = Sampler::parse)]
     sampler: Option<Sampler>,
     /// Pixels from top to bottom [default: the checkpoint's own]
     #[arg(long, allow_negative_numbers = true)]

@@ -36,6 +36,11 @@ impl Sampler {
         Sampler::checked(&text).with_context(|| file.display().to_string())
     }
 
+    /// The same for a command line, which shows a cause only where it stands in the line.
+    pub fn parse(text: &str) -> Result<Sampler, String> {
+        Sampler::read(text).map_err(|error| format!("{error:#}"))
+    }
+
     /// A config's text that can be read, written closely where it is not Python's own JSON with infinities.
     fn checked(text: &str) -> Result<Sampler> {
         Config::from_json(text)?;

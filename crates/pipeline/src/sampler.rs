@@ -25,7 +25,7 @@ pub struct SamplerTaps {
     pub start: Tap,
     /// The latents of the picture that the run starts from, at unit variance.
     pub image: Tap,
-    /// The normal numbers that a call's step adds, where the sampler is ancestral.
+    /// The normal numbers that a call's step adds: after the call where the sampler is ancestral, before it where it churns.
     pub noise: Tap,
     /// The final latents, at unit variance, as they go to the decoder.
     pub latents: Tap,
