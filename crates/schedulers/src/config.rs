@@ -331,7 +331,9 @@ impl Config {
     fn build(class: Class, values: Values) -> Result<Config, Error> {
         let known = class.options();
         let find = |name: &str| known.iter().find(|known| known.name == name);
-        values.file.keys().filter(|key| find(key).is_none()).try_for_each(|key| known_to_some_class(key))?;
+        for (key, value) in values.file.iter().filter(|(key, _)| find(key).is_none()) {
+            known_to_some_class(key, value)?;
+        }
         let value = |name: &str| find(name).map_or(Value::Null, |known| values.of(known).0.clone());
         let options = Options::read(class, &value, &|name| find(name).is_some())?;
         options.schedule(Reading::Diffusers)?;

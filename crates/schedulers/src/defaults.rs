@@ -1,6 +1,6 @@
 //! The options that each class reads, with their defaults in diffusers 0.42.
 
-use crate::error::nearest;
+use crate::error::{nearest, shown};
 use crate::{Class, Error};
 use serde_json::{Value, json};
 
@@ -49,8 +49,16 @@ pub(crate) fn known_to(class: Class, key: &str) -> Result<(), Error> {
 }
 
 /// Holds that a key of a file is an option of some class, though perhaps not of the one that reads the file. Keys that
-/// begin with `_` are the file's own.
-pub(crate) fn known_to_some_class(key: &str) -> Result<(), Error> {
+/// begin with `_` are the file's own, and the first files have two that are gone.
+pub(crate) fn known_to_some_class(key: &str, value: &Value) -> Result<(), Error> {
+    match (key, value) {
+        ("tensor_format", _) | ("predict_epsilon", Value::Bool(true)) => return Ok(()),
+        ("predict_epsilon", found) => {
+            let reason = "is how the first files said it; \"prediction_type\": \"sample\" is what it means";
+            return Err(Error::Unsupported { field: "predict_epsilon", found: shown(found), reason });
+        }
+        _ => (),
+    }
     let options: Vec<&str> = Class::ALL.into_iter().flat_map(Class::options).map(|known| known.name).collect();
     match key.starts_with('_') || FOREIGN.contains(&key) || options.contains(&key) {
         true => Ok(()),

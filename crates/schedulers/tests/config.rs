@@ -263,7 +263,13 @@ fn a_wrong_config_is_told_in_one_line() {
         r#"{"beta_scedule": "linear"}"#,
         "beta_scedule: no scheduler reads such an option (nearest: beta_schedule)",
     );
-    check("lms", r#"{"predict_epsilon": false}"#, "predict_epsilon: no scheduler reads such an option");
+    check(
+        "lms",
+        r#"{"predict_epsilon": false}"#,
+        "predict_epsilon: false is how the first files said it; \"prediction_type\": \"sample\" is what it means",
+    );
+    let first = r#"{"tensor_format": "pt", "predict_epsilon": true}"#;
+    assert!(Config::from_json_as(first, "lms").is_ok(), "as files of 2022 have them");
     // What other classes read, and what a newer diffusers saves beside it, is let be.
     let saved =
         r#"{"solver_order": 3, "flow_shift": 1.0, "use_dynamic_shifting": false, "_diffusers_version": "0.42.1"}"#;
