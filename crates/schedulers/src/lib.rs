@@ -76,6 +76,7 @@ mod spacing;
 mod tape;
 mod text;
 pub mod truth;
+mod values;
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]
@@ -89,7 +90,7 @@ pub mod chapter {
 }
 
 pub use class::{Class, Named, class_of, named};
-pub use config::{Config, Origin};
+pub use config::Config;
 pub use error::Error;
 pub use form::{Form, Val};
 pub use level::{Level, Prediction};
@@ -98,3 +99,4 @@ pub use reading::Reading;
 pub use remark::Remark;
 pub use run::run;
 pub use schedule::Schedule;
+pub use values::Origin;
