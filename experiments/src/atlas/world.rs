@@ -28,6 +28,12 @@ pub fn normals() -> Vec<f64> {
     (0..STARTS).map(quantile).map(|share| (share / (1.0 - share)).ln() / 1.702).collect()
 }
 
+/// As many samples of the data, spread as the data is: the flow of pure noise, far out, keeps each one's quantile.
+fn data() -> Vec<f64> {
+    const FAR: f64 = 1e7;
+    normals().iter().map(|x| mixture().flow(x * FAR, FAR, 0.0)).collect()
+}
+
 /// The config with its levels laid in one of [`SPACINGS`]. Sigmas that are spread go over all that was trained.
 pub fn spaced(config: &Config, spacing: &str) -> Option<Config> {
     let config = match spacing {
@@ -79,7 +85,7 @@ pub fn error(config: &Config, plan: &Plan, image: Option<&[f64]>) -> f64 {
 /// The error of an inversion, from as many images to noise at unit variance.
 pub fn inversion_error(config: &Config, plan: &Plan) -> Option<f64> {
     let world = mixture();
-    let images: Vec<f64> = normals().iter().map(|x| world.flow(x * 1e7, 1e7, 0.0)).collect();
+    let images = data();
     let values = values(&world, config, plan, &images, &[], |output| output);
     let sigma = config.levels(plan.calls()).ok()?[0].sigma;
     let noised = images.iter().map(|x| world.flow(*x, 0.0, sigma) / sigma.hypot(1.0)).collect();
@@ -88,9 +94,8 @@ pub fn inversion_error(config: &Config, plan: &Plan) -> Option<f64> {
 
 /// How far the ends are from the quantiles of the data itself, wherever the run started.
 pub fn miss(config: &Config, plan: &Plan) -> f64 {
-    let world = mixture();
-    let data = normals().iter().map(|x| world.flow(x * 1e7, 1e7, 0.0)).collect();
-    distance([ends(config, plan, &[], |output| output)[0].clone(), data])
+    let [ends, _] = ends(config, plan, &[], |output| output);
+    distance([ends, data()])
 }
 
 /// The variance of a plan's results over that of the data, N(0, 1/4). A plan is linear in its draws for normal data, so it is
