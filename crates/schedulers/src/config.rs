@@ -192,6 +192,14 @@ impl Config {
         tape.finish(last, Level::CLEAN)
     }
 
+    /// How many steps of the plan make one of the solver's, between which it holds samples of lower orders.
+    pub(crate) fn calls_together(&self) -> usize {
+        match self.options.sampler {
+            Sampler::Singlestep { order, .. } => order,
+            _ => 1,
+        }
+    }
+
     fn tape(&self, reading: Reading) -> Tape {
         Tape::new(self.options.prediction, self.options.limit(reading))
     }

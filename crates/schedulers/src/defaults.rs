@@ -36,8 +36,15 @@ const FOREIGN: [&str; 14] = [
 ];
 
 /// What a config says of how the network was trained, whatever samples it.
-pub(crate) const TRAINING: [&str; 6] =
-    ["num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type"];
+pub(crate) const TRAINING: [&str; 7] = [
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+    "prediction_type",
+];
 
 /// Holds that a class has an option.
 pub(crate) fn known_to(class: Class, key: &str) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! Data whose perfect denoiser and exact probability flow are known, to prove samplers on.
 
-use crate::{Plan, Prediction, Step, run};
+use crate::{Config, Error, Plan, Prediction, Reading, Step, run};
 use std::f64::consts::{PI, SQRT_2};
 
 /// Numbers drawn from a mixture of normal distributions. Every element of a sample is one by itself.
@@ -89,14 +89,15 @@ impl Mixture {
         })
     }
 
-    /// How far a plan that draws no fresh noise has strayed from the exact flow of its first sample where it passes each of
-    /// `sigmas`, the largest of some starts: the change of [log odds](Mixture::log_odds), linear in sigma between the samples
-    /// that every so many-th step begins with.
+    /// How far a plan of a config, drawing no fresh noise, has strayed from the exact flow of its first sample where it passes
+    /// each of `sigmas`, the largest of some starts: the change of [log odds](Mixture::log_odds), linear in sigma between the
+    /// samples that steps begin with.
     ///
     /// # Panics
     /// Where the plan starts from an image, or has fewer than two such samples.
-    pub fn strays(&self, plan: &Plan, prediction: Prediction, noise: &[f64], every: usize, sigmas: &[f64]) -> Vec<f64> {
-        let values = self.run(plan, prediction, &[], &vec![noise.to_vec(); plan.draws()]);
+    pub fn strays(&self, config: &Config, plan: &Plan, noise: &[f64], sigmas: &[f64]) -> Vec<f64> {
+        let every = config.calls_together();
+        let values = self.run(plan, config.prediction(), &[], &vec![noise.to_vec(); plan.draws()]);
         let counted = |step: &&Step| step.evaluation == 0 && step.index.is_multiple_of(every);
         let odds = |step: &Step| -> Vec<f64> {
             values[step.sample.0 as usize].iter().map(|x| self.log_odds(*x, step.level.sigma)).collect()
@@ -114,6 +115,22 @@ impl Mixture {
             (0..noise.len()).map(|i| end(change(i))).fold(0.0, f64::max)
         };
         sigmas.iter().map(|sigma| at(*sigma)).collect()
+    }
+
+    /// The observed order of convergence of a config that draws no fresh noise: by which power of two the largest of its
+    /// errors down to sigma ¼ is divided where 100 steps become 200.
+    ///
+    /// # Errors
+    /// So many steps cannot be made.
+    pub fn order(&self, config: &Config) -> Result<f64, Error> {
+        // Leading times of some classes are one more than there are steps, and 1000 is to be divided evenly.
+        let starts_low = config.plan(100, Reading::Exact)?.steps()[0].level.t < 0.95 * config.schedule().len() as f64;
+        let error = |steps: usize| -> Result<f64, Error> {
+            let plan = config.plan(if starts_low { steps - 1 } else { steps }, Reading::Exact)?;
+            let strays = self.strays(config, &plan, &[1.3, -0.4], &[2.0, 1.0, 0.5, 0.25]);
+            Ok(strays.into_iter().fold(0.0, f64::max))
+        };
+        Ok((error(100)? / error(200)?).log2())
     }
 }
 

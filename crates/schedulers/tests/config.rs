@@ -1,8 +1,11 @@
 //! Reading configs: origins, the trap of absent keys, messages, and any text at all.
 
+mod support;
+
 use latentrace_schedulers::{Class, Config, Error, Level, Op, Origin, Prediction, Reading, class_of};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use support::{Edit, mutated};
 
 const STABLE_DIFFUSION: &str = r#"{"_class_name": "PNDMScheduler", "_diffusers_version": "0.7.0.dev0", "beta_end": 0.012,
     "beta_schedule": "scaled_linear", "beta_start": 0.00085, "num_train_timesteps": 1000, "set_alpha_to_one": false,
@@ -134,6 +137,11 @@ fn another_file_samples_and_the_network_stays() {
     assert_eq!(own.with_file(listed).unwrap().prediction(), Prediction::Velocity);
     let sample = own.with("beta_schedule", "linear").unwrap().with("prediction_type", "epsilon").unwrap();
     assert_eq!(sample.with_file(other).unwrap().prediction(), Prediction::Epsilon);
+    let black = Config::from_json(&STABLE_DIFFUSION.replace("PNDM", "DDIM"))
+        .unwrap()
+        .with("rescale_betas_zero_snr", true)
+        .unwrap();
+    assert_eq!(black.with_file(other).unwrap().schedule().sigmas()[999], Level::PURE_NOISE);
     // Betas one by one would go before those that the file does say.
     let trained = own.with("trained_betas", vec![0.01; 1000]).unwrap();
     assert_eq!(trained.with_file(other).unwrap().schedule().betas()[999] as f32, 0.011);
@@ -545,17 +553,8 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_read_or_refused(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 1..6)) {
-        let mut text = STABLE_DIFFUSION.as_bytes().to_vec();
-        for (place, byte, kind) in edits {
-            let place = place.index(text.len());
-            match kind {
-                0 => text[place] = byte,
-                1 => text.insert(place, byte),
-                _ => { text.remove(place); }
-            }
-        }
-        if let Ok(config) = Config::from_json(&String::from_utf8_lossy(&text)) {
+    fn any_text_is_read_or_refused(edits in prop::collection::vec(any::<Edit>(), 1..6)) {
+        if let Ok(config) = Config::from_json(&mutated(STABLE_DIFFUSION, edits)) {
             exercise(&config, 5);
         }
     }

@@ -6,7 +6,7 @@ use latentrace_schedulers::truth::Mixture;
 use latentrace_schedulers::{Class, Config, Level, Op, Plan, Prediction, Reading, Val, run};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use support::gap;
+use support::{Edit, gap, mutated};
 
 /// Any class that goes down from noise.
 fn any_class() -> impl Strategy<Value = Class> {
@@ -454,18 +454,10 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_a_plan_or_an_error_of_one_line(config in any_config(), edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 1..4)) {
+    fn any_text_is_a_plan_or_an_error_of_one_line(config in any_config(), edits in prop::collection::vec(any::<Edit>(), 1..4)) {
         let config = config.with("thresholding", true).unwrap_or(config);
-        let mut text = format!("{:#}", config.plan(4, Reading::Exact).unwrap()).into_bytes();
-        for (place, byte, kind) in edits {
-            let place = place.index(text.len());
-            match kind {
-                0 => text[place] = byte,
-                1 => text.insert(place, byte),
-                _ => { text.remove(place); }
-            }
-        }
-        match String::from_utf8_lossy(&text).parse::<Plan>() {
+        let text = format!("{:#}", config.plan(4, Reading::Exact).unwrap());
+        match mutated(&text, edits).parse::<Plan>() {
             // What was read can be walked: no value is used before it is made.
             Ok(plan) => {
                 prop_assert_eq!((plan.rows().len(), plan.last_uses().len()), (plan.calls() + 1, plan.ops().len()));
@@ -568,12 +560,10 @@ proptest! {
         let config = if is_steep { config.with("beta_schedule", "sigmoid").unwrap() } else { config };
         let config = config.with("use_beta_sigmas", false).unwrap();
         let config = config.with("skip_prk_steps", true).unwrap_or(config);
-        // Between them a singlestep solver holds samples of lower orders.
-        let every = if config.class() == Class::DpmSinglestep { 6 } else { 1 };
         let config = config.with("num_train_timesteps", 1200).unwrap();
         let strays = [20, 30, 40, 320].map(|steps| {
             let plan = config.plan(steps, Reading::Exact).unwrap();
-            let strays = mixture.strays(&plan, config.prediction(), &[x, -x], every, &[2.0, 1.0, 0.5]);
+            let strays = mixture.strays(&config, &plan, &[x, -x], &[2.0, 1.0, 0.5]);
             strays.into_iter().fold(0.0, f64::max)
         });
         // One of few steps may hit by chance.

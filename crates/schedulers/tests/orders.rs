@@ -137,21 +137,6 @@ fn spaced(case: &Case, spacing: &str) -> Config {
     }
 }
 
-/// The observed order from noise down to sigma ¼, of 100 steps halved.
-fn observed_on(case: &Case, spacing: &str, prediction: &str, mixture: &Mixture) -> f64 {
-    let config = spaced(case, spacing).with("prediction_type", prediction).unwrap();
-    // Leading times of these solvers are one more than there are steps, and 1000 is to be divided evenly.
-    let first = config.plan(100, Reading::Exact).unwrap().steps()[0].level.t;
-    let steps = if spacing == "leading" && first < 950.0 { [99, 199] } else { [100, 200] };
-    let every = if case.name == "dpm++3s" { 3 } else { 2 };
-    let [coarse, fine] = steps.map(|steps| {
-        let plan = config.plan(steps, Reading::Exact).unwrap();
-        let strays = mixture.strays(&plan, config.prediction(), &[1.3, -0.4], every, &[2.0, 1.0, 0.5, 0.25]);
-        strays.into_iter().fold(0.0, f64::max)
-    });
-    (coarse / fine).log2()
-}
-
 /// Between which two a sampler's order is to be seen where 100 steps from sigma 14.6 are halved.
 ///
 /// A first or second order shows as it is. A higher one of a multistep sampler begins with steps of the first, whose
@@ -182,13 +167,14 @@ fn every_sampler_has_its_order_on_every_spacing() {
     for case in cases() {
         for spacing in SPACINGS {
             for mixture in mixtures() {
-                let order = observed_on(&case, spacing, "epsilon", &mixture);
+                let order = mixture.order(&spaced(&case, spacing)).unwrap();
                 if !expected(&case, spacing).contains(&order) {
                     let wanted = expected(&case, spacing);
                     off.push(format!("{} {} {spacing}: {order:.2}, expected {wanted:?}", case.name, case.options));
                 }
                 for prediction in ["v_prediction", "sample"] {
-                    let other = observed_on(&case, spacing, prediction, &mixture);
+                    let config = spaced(&case, spacing).with("prediction_type", prediction).unwrap();
+                    let other = mixture.order(&config).unwrap();
                     // In double precision all predictions are the same run, up to rounding in errors down to 1e-9.
                     if (other - order).abs() > 1e-3 {
                         off.push(format!("{} {spacing} {prediction}: {other:.4}, not {order:.4}", case.name));

@@ -1,7 +1,7 @@
 //! The tables of the page.
 
 use super::world::{
-    CONFIG, READINGS, SPACINGS, STARTS, distance, ends, error, error_at, order, rounded, spaced, variance,
+    CONFIG, READINGS, SPACINGS, STARTS, distance, ends, error, error_at, mixture, rounded, spaced, variance,
 };
 use anyhow::{Context, Result};
 use latentrace_pipeline::schedulers::{Class, Config, Origin, Reading};
@@ -91,7 +91,7 @@ pub fn at_a_glance(straight: &[Sampler], random: &[Sampler]) -> Result<String> {
             continue;
         }
         let karras = spaced(config, "karras").context("Karras sigmas")?;
-        let order = order(config).map_or("–".into(), |order| format!("{order:.1}"));
+        let order = format!("{:.1}", mixture().order(config)?);
         let errors = [config, &karras].map(|config| shown(error_at(config, 20, Reading::Exact)));
         writeln!(text, " {order} | {} | {} | |", errors[0], errors[1])?;
     }
@@ -111,7 +111,7 @@ pub fn against_spacing(samplers: &[Sampler]) -> Result<String> {
 
 pub fn orders(samplers: &[Sampler]) -> Result<String> {
     exact(samplers, &SPACINGS.map(String::from), |config, column| {
-        let order = spaced(config, SPACINGS[column]).and_then(|config| order(&config));
+        let order = spaced(config, SPACINGS[column]).and_then(|config| mixture().order(&config).ok());
         order.map_or("–".into(), |order| format!("{order:.2}"))
     })
 }

@@ -1,7 +1,7 @@
 //! Data whose exact flow is known, and what becomes of it under a plan.
 
 use latentrace_pipeline::schedulers::truth::Mixture;
-use latentrace_pipeline::schedulers::{Class, Config, Plan, Reading, Val, run};
+use latentrace_pipeline::schedulers::{Config, Plan, Reading, Val, run};
 
 /// How many starts an error is the root mean square of.
 pub const STARTS: usize = 32;
@@ -110,19 +110,7 @@ pub fn variance(config: &Config, plan: &Plan) -> f64 {
 
 /// How far a plan that draws its first noise alone strays on its way down to sigma 1/4, in log odds.
 pub fn strays(config: &Config, plan: &Plan) -> f64 {
-    // Between them a singlestep solver holds samples of lower orders.
-    let every = if config.class() == Class::DpmSinglestep { 6 } else { 1 };
-    let sigmas = [2.0, 1.0, 0.5, 0.25];
-    mixture().strays(plan, config.prediction(), &[1.3, -0.4], every, &sigmas).into_iter().fold(0.0, f64::max)
-}
-
-/// The observed order of convergence of 100 steps halved.
-pub fn order(config: &Config) -> Option<f64> {
-    let strays = |steps: usize| Some(strays(config, &config.plan(steps, Reading::Exact).ok()?));
-    // Leading times of some classes are one more than there are steps, and 1000 is to be divided evenly.
-    let first = config.plan(100, Reading::Exact).ok()?.steps()[0].level.t;
-    let [coarse, fine] = if first < 950.0 { [99, 199] } else { [100, 200] };
-    Some((strays(coarse)? / strays(fine)?).log2())
+    mixture().strays(config, plan, &[1.3, -0.4], &[2.0, 1.0, 0.5, 0.25]).into_iter().fold(0.0, f64::max)
 }
 
 /// The most steps with which a config makes at most so many calls.

@@ -295,7 +295,7 @@ fn resolve(table: &mut Table, beside: &Path) {
         }
     }
     if let Some(value) = table.get_mut("sampler") {
-        join(value, beside, |sampler| sampler.contains('/') || sampler.ends_with(".json")); // else it is a name
+        join(value, beside, |text| !text.starts_with('{') && (text.contains('/') || text.ends_with(".json"))); // else it is a name, or a config
     }
 }
 
