@@ -83,13 +83,7 @@ def say(text):
 
 def prepare(folder):
     write_small_files(folder)
-    for path, shapes, parameters, seed, names in WEIGHTS:
-        found = shapes()
-        assert files.parameter_count(found) == parameters, path
-        if not (folder / path).exists():
-            say(f"writing {path}: {len(found)} tensors, {parameters:,} parameters")
-            files.write_weights(folder / path, names(files.random_weights(found, seed)))
-            gc.collect()
+    write_large_files(folder)
     parts = [("text_encoder", expect_text), ("unet", expect_unet), ("vae", expect_vae), ("runs", expect_run)]
     for name, expect in parts:
         make_part(folder, name, expect)
@@ -107,6 +101,16 @@ def write_small_files(folder):
     merges = tokens.padded_merges(VOCABULARY - 512 - 2)
     assert len(tokens.vocabulary(merges)) == VOCABULARY
     tokens.write_tokenizer(folder / "tokenizer", merges, pad=tokens.END)
+
+
+def write_large_files(folder):
+    for path, shapes, parameters, seed, names in WEIGHTS:
+        found = shapes()
+        assert files.parameter_count(found) == parameters, path
+        if not (folder / path).exists():
+            say(f"writing {path}: {len(found)} tensors, {parameters:,} parameters")
+            files.write_weights(folder / path, names(files.random_weights(found, seed)))
+            gc.collect()
 
 
 def make_part(folder, name, expect):

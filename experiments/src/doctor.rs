@@ -1,9 +1,8 @@
 //! `latentrace doctor`: what the program found on this machine.
 
-use crate::cuda::{self, Cuda};
 use crate::models::{self, ModelArguments};
 use anyhow::Result;
-use latentrace_pipeline::nn::{LIBTORCH, tch};
+use latentrace_pipeline::nn::{self, Cuda, LIBTORCH, tch};
 
 /// Say what was found on this machine, and what to do about what was not
 #[derive(clap::Args)]
@@ -59,10 +58,13 @@ fn features() -> String {
 
 fn cuda() -> String {
     let driver = std::path::Path::new("/proc/driver/nvidia/version").exists();
-    match (cuda::open(), tch::Cuda::is_available()) {
-        (Cuda::Open(path), true) => format!("{} devices, {}", tch::Cuda::device_count(), path.display()),
-        (Cuda::Open(path), false) => format!("no device answers; opened {}", path.display()),
-        (Cuda::Broken(path), _) => format!("{} does not open\nhint: run ./just setup again", path.display()),
+    match (nn::cuda(), nn::cuda().devices()) {
+        (Cuda::Open(path), 0) => format!("no device answers; opened {}", path.display()),
+        (Cuda::Open(path), 1) => format!("1 device, {}", path.display()),
+        (Cuda::Open(path), devices) => format!("{devices} devices, {}; the first is used", path.display()),
+        (Cuda::Broken { path, cause }, _) => {
+            format!("{} does not open: {cause}\nhint: run ./just setup again", path.display())
+        }
         (Cuda::Absent, _) if driver => {
             "a driver is here, and no libtorch_cuda.so\nhint: remove .libtorch and run ./just setup, which fetches it"
                 .into()

@@ -7,7 +7,6 @@ mod capture;
 mod causal;
 mod cell;
 mod compare;
-mod cuda;
 mod description;
 mod doctor;
 mod experiment;
@@ -80,7 +79,6 @@ fn end_with_the_pipe() {
 
 fn main() -> ExitCode {
     end_with_the_pipe();
-    cuda::open();
     let done = match Command::parse() {
         Command::Generate(command) => command.run(),
         Command::Vary(command) => command.run(),

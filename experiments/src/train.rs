@@ -1,7 +1,7 @@
 //! `latentrace train`: the bundled model, from nothing.
 
 use anyhow::{Context, Result};
-use latentrace_pipeline::nn::tch::Device;
+use latentrace_pipeline::nn::{first_cuda, tch::Device};
 use latentrace_plot::{Axis, Chart, Panels, Series, write};
 use latentrace_train::{Pictures, Recipe, Report, Vocabulary, autoencoder, checkpoint, denoiser};
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ impl Train {
         recipe.denoiser.learning_rate = self.learning_rate;
         let state = self.output.join("state");
         std::fs::create_dir_all(&state).with_context(|| format!("{}: cannot create", state.display()))?;
-        let device = Device::cuda_if_available();
+        let device = first_cuda().unwrap_or(Device::Cpu);
         let vocabulary = Vocabulary::learn(recipe.seed, 4000)?;
         let pictures = Pictures::draw(recipe.seed, recipe.pictures);
         let log = state.join("loss.csv");

@@ -19,6 +19,7 @@
 
 mod attention;
 mod config;
+mod cuda;
 mod error;
 mod layers;
 mod moment;
@@ -36,6 +37,7 @@ pub const LIBTORCH: &str = "2.11.0";
 
 pub use attention::{Attention, AttentionShape};
 pub use config::{Config, Supported};
+pub use cuda::{Cuda, cuda, first_cuda};
 pub use error::{Error, Result};
 pub use layers::{Activation, Conv2d, Embedding, GroupNorm, LayerNorm, Linear};
 pub use moment::{Branch, Moment, Row, Rows};

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 /// libtorch's generator is global here (tch has no generator handle), so every draw of the workspace goes through this
 /// lock, and no draw depends on what was drawn before it.
 pub fn seeded<T>(seed: u64, draw: impl FnOnce() -> T) -> T {
+    crate::cuda(); // seeding asks libtorch whether there is CUDA
     static GENERATOR: Mutex<()> = Mutex::new(());
     let _held = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     tch::manual_seed(seed as i64);

@@ -3,7 +3,7 @@
 use crate::SamplerTaps;
 use crate::error::{Error, Result, file};
 use latentrace_nn::tch::{self, Kind};
-use latentrace_nn::{Config, Tap, Weights};
+use latentrace_nn::{Config, Cuda, Tap, Weights, cuda, first_cuda};
 use latentrace_schedulers as schedulers;
 use latentrace_text::{TextConfig, TextEncoder, Tokenizer};
 use latentrace_unet::{Unet, UnetConfig};
@@ -85,13 +85,18 @@ impl Dtype {
 
 impl Device {
     fn find(self) -> Result<tch::Device> {
-        match (self, tch::Cuda::is_available()) {
-            (Device::Cpu, _) | (Device::Auto, false) => Ok(tch::Device::Cpu),
-            (_, true) => Ok(tch::Device::Cuda(0)),
-            (Device::Cuda, false) => {
-                let (expected, found) = ("cpu, or a machine with CUDA".into(), "cuda, and none is here".into());
-                Err(Error::Range { field: "device", expected, found })
-            }
+        let absent = || {
+            let found = match cuda() {
+                Cuda::Absent => "cuda, and this libtorch has no CUDA half".into(),
+                Cuda::Broken { path, cause } => format!("cuda, and {} does not open: {cause}", path.display()),
+                Cuda::Open(_) => "cuda, and no CUDA device answers".into(),
+            };
+            Error::Range { field: "device", expected: "cpu, or a machine with CUDA".into(), found }
+        };
+        match self {
+            Device::Cpu => Ok(tch::Device::Cpu),
+            Device::Auto => Ok(first_cuda().unwrap_or(tch::Device::Cpu)),
+            Device::Cuda => first_cuda().ok_or_else(absent),
         }
     }
 }

@@ -1,0 +1,217 @@
+//! The networks and whole runs on a CUDA device, against the same on the CPU. Where no device answers, every test says so
+//! in a visible line and passes. `tools/gpu` runs this on a machine that has one.
+//!
+//! The tolerances are for a largest difference relative to the largest magnitude. In f32 both devices sum the same products
+//! in another order, and the random networks of `data/golden` enlarge rounding up to 6e-5 (see README, parity). f16 and bf16
+//! round every tensor to 11 and 8 bits; forty layers of that are a hundred times the last place, a few percent in bf16.
+
+use latentrace::nn::tch::{self, Kind, Tensor};
+use latentrace::nn::{Moment, Pass, Probe, Tap, first_cuda, seeded};
+use latentrace::pipeline::{Device, Dtype, Guidance, Model, Options, Outcome, Picture, Request, Start, evaluations};
+use std::io::Write;
+use std::path::Path;
+
+const MODELS: [&str; 3] = ["data/golden/networks/sd1", "data/golden/networks/sd2", "data/models/shapes"];
+const BUNDLED: &str = MODELS[2];
+const CAPTION: &str = "a large red circle on the left, white background";
+
+/// Whether a CUDA device answers; says so on stderr, past the test harness, where none does.
+fn on_cuda(test: &str) -> bool {
+    let found = first_cuda().is_some();
+    if !found {
+        say(&format!("skipped: {test}: no CUDA device answers"));
+    }
+    found
+}
+
+/// A whole line, past the test harness, which would swallow it.
+fn say(line: &str) {
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+/// Cargo runs tests in the folder of their package; elsewhere this is run in the root of a checkout.
+fn open(folder: &str, device: Device, dtype: Dtype) -> Model {
+    Model::open(Path::new(folder), Options { dtype, device }).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn normal(seed: u64, shape: &[i64]) -> Tensor {
+    seeded(seed, || Tensor::randn(shape, (Kind::Float, tch::Device::Cpu)))
+}
+
+/// The largest difference, relative to the largest magnitude of `right`.
+fn relative(found: &Tensor, right: &Tensor) -> f64 {
+    assert_eq!(found.size(), right.size());
+    let found = found.to_device(tch::Device::Cpu).to_kind(Kind::Double);
+    let right = right.to_device(tch::Device::Cpu).to_kind(Kind::Double);
+    (found - &right).abs().max().double_value(&[]) / right.abs().max().double_value(&[])
+}
+
+/// Prints a row of the table that `tools/gpu` shows, and fails above the tolerance. What is not a number is above it.
+fn row(what: &str, error: f64, tolerance: f64) {
+    say(&format!("row: {what:<58} {error:>9.1e}   allowed {tolerance:.0e}"));
+    assert!(error <= tolerance, "{what}: {error:.3e}, allowed {tolerance:.1e}");
+}
+
+/// The outputs of the three networks for fixed inputs: text features, one UNet call of two rows, a picture encoded, latents
+/// decoded.
+fn outputs(model: &Model) -> [Tensor; 4] {
+    let device = model.device;
+    let kind = model.unet.kind();
+    let pass = &mut Pass::silent();
+    let (_, text) = model.encode(CAPTION, pass).unwrap();
+    tch::no_grad(|| {
+        let side = model.unet_config.sample_size;
+        let place = |tensor: Tensor| tensor.to_device(device).to_kind(kind);
+        let sample = place(normal(1, &[2, 4, side, side]));
+        // Text features of their own, so that the UNet is compared and not the text encoder again.
+        let context = place(normal(2, &[2, 77, model.unet_config.cross_attention_dim]));
+        let time = Tensor::from_slice(&[500f32]).to_device(device);
+        let noise = model.unet.forward(pass, &sample, &time, &context);
+        let pixels = side * model.vae_config.factor();
+        let picture = place(normal(3, &[1, 3, pixels, pixels]).tanh());
+        let encoded = model.vae.encode(pass, &picture).mean;
+        let decoded = model.vae.decode(pass, &place(normal(4, &[1, 4, side, side])));
+        [text, noise, encoded, decoded].map(|tensor| tensor.to_kind(Kind::Float))
+    })
+}
+
+#[test]
+fn networks_on_cuda_compute_what_they_compute_on_the_cpu() {
+    if !on_cuda("networks_on_cuda_compute_what_they_compute_on_the_cpu") {
+        return;
+    }
+    for folder in MODELS {
+        let right = outputs(&open(folder, Device::Cpu, Dtype::F32));
+        for (dtype, tolerance) in [(Dtype::F32, 2e-4), (Dtype::F16, 3e-2), (Dtype::Bf16, 0.2)] {
+            let found = outputs(&open(folder, Device::Cuda, dtype));
+            for (part, (found, right)) in
+                ["text encoder", "UNet", "VAE encoder", "VAE decoder"].iter().zip(found.iter().zip(&right))
+            {
+                row(&format!("{folder}, {part}, {dtype:?}"), relative(found, right), tolerance);
+            }
+        }
+    }
+}
+
+/// Keeps the start noise.
+struct StartNoise(Option<Tensor>);
+
+impl Probe for StartNoise {
+    fn wants(&self, tap: &Tap, _: &Moment) -> bool {
+        tap.name() == "sampler.start"
+    }
+
+    fn visit(&mut self, _: &Tap, _: Moment, tensor: Tensor) -> Tensor {
+        self.0 = Some(tensor.to_device(tch::Device::Cpu));
+        tensor
+    }
+}
+
+/// A run, and its start noise.
+fn run(model: &Model, request: &Request, start: &Start) -> (Outcome, Option<Tensor>) {
+    let mut noise = StartNoise(None);
+    let outcome = model.go_on(request, start, &[], &mut Pass::watched(&mut noise)).unwrap();
+    (outcome, noise.0)
+}
+
+fn request(model: &Model, sampler: &str, guidance: Guidance) -> Request {
+    let own = model.request(CAPTION, 193);
+    Request { steps: 20, guidance, scheduler: own.scheduler.with_class(sampler).unwrap(), ..own }
+}
+
+fn levels(a: &Picture, b: &Picture) -> f64 {
+    f64::from(a.pixels.iter().zip(&b.pixels).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0))
+}
+
+#[test]
+fn runs_on_cuda_end_where_they_end_on_the_cpu() {
+    if !on_cuda("runs_on_cuda_end_where_they_end_on_the_cpu") {
+        return;
+    }
+    let (cpu, cuda) = (open(BUNDLED, Device::Cpu, Dtype::F32), open(BUNDLED, Device::Cuda, Dtype::F32));
+    // Noise draws, a multistep history, clipping by quantile, and a solver of two calls a step.
+    for sampler in ["pndm", "lms", "ddpm", "dpm++2m", "heun"] {
+        let right = run(&cpu, &request(&cpu, sampler, 4.0.into()), &Start::Noise);
+        let found = run(&cuda, &request(&cuda, sampler, 4.0.into()), &Start::Noise);
+        assert!(found.1.unwrap().equal(&right.1.unwrap()), "{sampler}: the start noise is drawn on the CPU");
+        row(&format!("run of 20 steps, {sampler}, F32"), relative(&found.0.latents, &right.0.latents), 1e-3);
+        // A number half way between two bytes may be rounded to either; clipped estimates of DDPM move more.
+        row(&format!("run of 20 steps, {sampler}, F32: bytes"), levels(&found.0.picture, &right.0.picture), 2.0);
+    }
+    let picture = run(&cpu, &request(&cpu, "pndm", 4.0.into()), &Start::Noise).0.picture;
+    let start = || Start::Picture { strength: 0.6, picture: picture.clone() };
+    let right = run(&cpu, &request(&cpu, "pndm", 6.0.into()), &start()).0;
+    let found = run(&cuda, &request(&cuda, "pndm", 6.0.into()), &start()).0;
+    row("run from a picture, F32", relative(&found.latents, &right.latents), 1e-3);
+}
+
+#[test]
+fn a_run_on_cuda_made_twice_is_the_same_in_every_bit() {
+    if !on_cuda("a_run_on_cuda_made_twice_is_the_same_in_every_bit") {
+        return;
+    }
+    for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+        let model = open(BUNDLED, Device::Cuda, dtype);
+        let request = request(&model, "ddpm", 4.0.into());
+        let [first, second] = [(); 2].map(|()| run(&model, &request, &Start::Noise).0);
+        assert!(first.latents.equal(&second.latents), "{dtype:?}");
+        assert_eq!(first.picture, second.picture, "{dtype:?}");
+    }
+}
+
+#[test]
+fn halves_on_cuda_stay_near_f32() {
+    if !on_cuda("halves_on_cuda_stay_near_f32") {
+        return;
+    }
+    let of = |dtype| {
+        let model = open(BUNDLED, Device::Cuda, dtype);
+        run(&model, &request(&model, "dpm++2m", 4.0.into()), &Start::Noise).0
+    };
+    let right = of(Dtype::F32);
+    // Guidance 4 and twenty steps enlarge the error of one call about tenfold.
+    for (dtype, tolerance) in [(Dtype::F16, 0.1), (Dtype::Bf16, 0.5)] {
+        row(&format!("run of 20 steps, {dtype:?} beside F32"), relative(&of(dtype).latents, &right.latents), tolerance);
+    }
+}
+
+#[test]
+fn a_batch_on_cuda_is_its_images_alone() {
+    if !on_cuda("a_batch_on_cuda_is_its_images_alone") {
+        return;
+    }
+    let model = open(BUNDLED, Device::Cuda, Dtype::F32);
+    let requests: Vec<Request> =
+        [0.0, 1.0, 2.0, 4.0, 8.0].map(|weight| request(&model, "dpm++2m", Guidance::Constant(weight))).into();
+    let images: Vec<(&Request, &Start)> = requests.iter().map(|request| (request, &Start::Noise)).collect();
+    let together = model.run_together(&images, &mut Pass::silent()).unwrap();
+    assert_eq!(together.evaluations, evaluations(&images).unwrap());
+    for (request, outcome) in requests.iter().zip(&together.outcomes) {
+        let alone = run(&model, request, &Start::Noise).0;
+        row(
+            &format!("image at guidance {} in a batch of 5, F32", request.guidance),
+            relative(&outcome.latents, &alone.latents),
+            1e-3,
+        );
+    }
+}
+
+#[test]
+fn a_number_that_is_not_finite_is_found_on_cuda() {
+    if !on_cuda("a_number_that_is_not_finite_is_found_on_cuda") {
+        return;
+    }
+    /// Puts a NaN into one tensor.
+    struct Spoil;
+    impl Probe for Spoil {
+        fn wants(&self, tap: &Tap, moment: &Moment) -> bool {
+            tap.name() == "unet.mid_block.out" && moment.call == 2
+        }
+        fn visit(&mut self, _: &Tap, _: Moment, tensor: Tensor) -> Tensor {
+            tensor * f64::NAN
+        }
+    }
+    let model = open(BUNDLED, Device::Cuda, Dtype::F16);
+    let error = model.run(&request(&model, "lms", 4.0.into()), &mut Pass::watched(&mut Spoil)).err().expect("an error");
+    assert!(error.to_string().contains("unet.mid_block"), "{error}");
+}
