@@ -46,7 +46,7 @@ pub use resample::{Downsample, Padding, Upsample};
 pub use resnet::{ResnetBlock, ResnetShape};
 pub use shapes::{is_shape_only, shape_only};
 pub use source::{Init, Source};
-pub use store::{PARTIAL, replace, write_safetensors};
+pub use store::{PARTIAL, create, replace, write_safetensors};
 pub use tap::{Both, Pass, Probe, Tap};
 pub use tch;
 pub use weights::{Variables, Weights};

@@ -3,7 +3,8 @@
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use std::collections::HashMap;
-use std::io::Write;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
@@ -38,18 +39,51 @@ pub const PARTIAL: &str = ".partial-";
 /// The file cannot be written; whatever stood under its name before still stands there.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(PARTIAL);
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)); // not its maker's alone
-        let mut file = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?;
+        let mut file = temporary(path)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
         Ok(())
     };
     write().map_err(|error: std::io::Error| Error::File { file: path.display().to_string(), cause: error.to_string() })
+}
+
+/// Creates a file that `fill` writes under the temporary name that it is given. The file appears whole or not at all, is
+/// on the disk when this returns, and never takes the place of another: where there is one of its name, the error is
+/// [`ErrorKind::AlreadyExists`].
+///
+/// # Errors
+/// The file cannot be written, or there is one already.
+pub fn create(path: &Path, fill: impl FnOnce(&Path) -> std::io::Result<()>) -> std::io::Result<()> {
+    let file = temporary(path)?;
+    fill(file.path())?;
+    let filled = File::open(file.path())?; // which may be another file by now: safetensors renames its own to this name
+    #[cfg(unix)]
+    filled.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    filled.sync_all()?;
+    match file.persist_noclobber(path) {
+        Ok(_) => {}
+        Err(failed) if failed.error.kind() == ErrorKind::AlreadyExists => return Err(failed.error),
+        // The file system knows neither hard links nor renaming without replacement: the empty file holds the name.
+        Err(failed) => {
+            File::create_new(path)?;
+            failed.file.persist(path).map_err(|error| error.error)?;
+        }
+    }
+    File::open(folder_of(path))?.sync_all()
+}
+
+/// An empty file beside `path`, removed when it is dropped.
+fn temporary(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(PARTIAL);
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)); // not its maker's alone
+    builder.tempfile_in(folder_of(path))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn dtype(kind: Kind) -> Option<Dtype> {
@@ -89,6 +123,18 @@ mod tests {
         assert!(weights.tensor("x", &[2, 2], Init::Zeros).unwrap().equal(&tensor));
         assert!(weights.tensor("h", &[2, 2], Init::Zeros).unwrap().equal(&halves.to_kind(Kind::Float)));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_never_replaced_by_a_created_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let put = |text: &str| create(&path, |temporary| std::fs::write(temporary, text));
+        put("first").unwrap();
+        assert_eq!(put("second").unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "first");
+        assert!(create(&folder.path().join("b"), |_| Err(std::io::Error::other("no"))).is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
     }
 
     #[test]

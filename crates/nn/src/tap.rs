@@ -67,6 +67,11 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Why the run must end before it makes another call, if it must.
+    pub fn stop(&mut self) -> Option<String> {
+        self.probe.as_mut().and_then(|probe| probe.stop())
+    }
+
     /// Does `work` again ([`Moment::again`]) with a second probe behind this pass's own, which sees what the first returns.
     pub fn again<T>(&mut self, probe: &mut dyn Probe, work: impl FnOnce(&mut Pass) -> T) -> T {
         let moment = Moment { again: true, ..self.moment };
@@ -92,6 +97,11 @@ pub trait Probe {
     fn leave_out(&mut self, _: &Tap, _: Moment, tensor: Tensor, _without: &dyn Fn() -> Tensor) -> Tensor {
         tensor
     }
+    /// Why the run must end here, if it must: asked before every network call, so that a run whose record cannot be
+    /// written is not computed to its end.
+    fn stop(&mut self) -> Option<String> {
+        None
+    }
 }
 
 /// Two probes in turn: the second sees what the first returns.
@@ -115,6 +125,10 @@ impl<A: Probe, B: Probe> Probe for Both<A, B> {
         let tensor = leave_out(&mut self.0, tensor);
         leave_out(&mut self.1, tensor)
     }
+
+    fn stop(&mut self) -> Option<String> {
+        self.0.stop().or_else(|| self.1.stop())
+    }
 }
 
 impl<P: Probe + ?Sized> Probe for &mut P {
@@ -128,6 +142,10 @@ impl<P: Probe + ?Sized> Probe for &mut P {
 
     fn leave_out(&mut self, tap: &Tap, moment: Moment, tensor: Tensor, without: &dyn Fn() -> Tensor) -> Tensor {
         (**self).leave_out(tap, moment, tensor, without)
+    }
+
+    fn stop(&mut self) -> Option<String> {
+        (**self).stop()
     }
 }
 
@@ -225,6 +243,28 @@ mod tests {
         assert_eq!(at(3), 24.0, "only the second looks");
         let alone = Pass::silent().again(&mut Double, |pass| pass.tap(&out, one()).double_value(&[]));
         assert_eq!(alone, 0.0, "at call 0");
+    }
+
+    struct Full;
+    impl Probe for Full {
+        fn wants(&self, _: &Tap, _: &Moment) -> bool {
+            false
+        }
+        fn visit(&mut self, _: &Tap, _: Moment, tensor: Tensor) -> Tensor {
+            tensor
+        }
+        fn stop(&mut self) -> Option<String> {
+            Some("the disk is full".into())
+        }
+    }
+
+    #[test]
+    fn either_of_two_probes_may_stop_a_run() {
+        let stops = |mut probe: &mut dyn Probe| Pass::watched(&mut probe).stop();
+        assert_eq!((Pass::silent().stop(), stops(&mut Both(Without, Double))), (None, None));
+        for probe in [&mut Both(Full, Double) as &mut dyn Probe, &mut Both(Double, Full)] {
+            assert_eq!(stops(probe).as_deref(), Some("the disk is full"));
+        }
     }
 
     #[test]

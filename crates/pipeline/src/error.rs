@@ -64,6 +64,14 @@ pub enum Error {
         /// What might help.
         hint: &'static str,
     },
+    /// A probe that stopped the run.
+    #[error("stopped before call {call}: {cause}")]
+    Stopped {
+        /// The network call that was not made.
+        call: usize,
+        /// Why, in the probe's words.
+        cause: String,
+    },
     /// An error of libtorch itself.
     #[error("libtorch: {0}")]
     Torch(#[from] latentrace_nn::tch::TchError),

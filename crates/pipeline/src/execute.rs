@@ -81,6 +81,9 @@ impl Execution<'_> {
         input: &Tensor,
         sample: &Tensor,
     ) -> Result<Option<Tensor>> {
+        if let Some(cause) = pass.stop() {
+            return Err(Error::Stopped { call, cause });
+        }
         let level = self.plan.steps()[call].level;
         let outputs = network.outputs(pass, call, input, level)?;
         if outputs.len() != self.guidance.len() {

@@ -270,6 +270,10 @@ impl Probe for Edits {
         }
         tensor
     }
+
+    fn stop(&mut self) -> Option<String> {
+        self.failed.as_ref().map(Error::to_string)
+    }
 }
 
 /// Holds that a trace has something whole of every tap.

@@ -3,7 +3,7 @@
 use crate::Statistics;
 use latentrace_nn::Branch;
 use serde::{Deserialize, Serialize};
-use std::fmt::Write;
+use std::io::Write;
 
 /// The version of the format that this crate writes, and the last that it reads.
 pub const FORMAT: u64 = 1;
@@ -61,6 +61,19 @@ pub struct Stored {
     pub range: Option<[f64; 2]>,
 }
 
+impl Stored {
+    /// The bytes of so many numbers.
+    fn bytes(&self, shape: &[usize]) -> u64 {
+        let each = match self.dtype.as_str() {
+            "F64" | "I64" => 8,
+            "F32" => 4,
+            "U8" => 1,
+            _ => 2,
+        };
+        shape.iter().fold(each, |bytes: u64, &size| bytes.saturating_mul(size as u64))
+    }
+}
+
 /// What makes a tensor comparable with one of another trace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
@@ -82,6 +95,16 @@ impl Entry {
         let Entry { call, tap, branch, image, kept, .. } = self;
         Key { call: *call, tap: tap.clone(), branch: *branch, image: *image, kept: kept.clone() }
     }
+
+    /// The bytes that it takes in its shard.
+    pub fn bytes(&self) -> u64 {
+        self.stored.as_ref().map_or(0, |stored| stored.bytes(&self.shape))
+    }
+
+    /// Whether the flight recorder kept it, which every run has and no budget counts.
+    pub fn is_of_flight_recorder(&self) -> bool {
+        self.tap.starts_with("sampler.") && self.kept.is_empty()
+    }
 }
 
 impl Key {
@@ -101,6 +124,11 @@ impl Key {
         }
         name
     }
+
+    /// The call in a name that [`Key::name`] has made.
+    pub(crate) fn call_of(name: &str) -> Option<usize> {
+        name.split('/').nth(1)?.split(' ').next()?.parse().ok()
+    }
 }
 
 /// A line of the index.
@@ -108,11 +136,27 @@ impl Key {
 #[serde(untagged)]
 pub(crate) enum Line {
     /// Everything of this call and those before it is in the index.
-    Complete { complete: usize },
+    Complete {
+        complete: usize,
+        /// How many tensors the byte budget has kept out so far.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        beyond_budget: u64,
+        /// CRC-32 of `run.json`; a foreign or an older trace lacks it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run_crc32: Option<u32>,
+    },
     /// The record has ended.
-    End { end: End },
+    End {
+        end: End,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run_crc32: Option<u32>,
+    },
     /// A tensor.
     Entry(Box<Entry>),
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// How a record ended.
@@ -127,29 +171,43 @@ pub struct End {
 }
 
 impl Line {
-    /// The line, with its own checksum at its end.
-    pub(crate) fn write(&self, lines: &mut String) {
-        let json = serde_json::to_string(self).unwrap_or_default(); // plain structs of plain values
-        let body = json.strip_suffix('}').unwrap_or(&json);
-        lines.push_str(body);
-        let _ = writeln!(lines, "{CHECK}{:08x}\"}}", crc32fast::hash(body.as_bytes())); // to a String, which does not fail
+    /// The line with its number, counted from 1, and its checksum at its end.
+    pub(crate) fn write(&self, number: u64, lines: &mut Vec<u8>) {
+        let begin = lines.len();
+        let _ = serde_json::to_writer(&mut *lines, self); // plain structs of plain values, to memory
+        lines.pop(); // the closing brace: more fields follow
+        finish(begin, number, lines);
     }
 
-    /// Reads a line without its newline. A line without a checksum is a foreign one, and is read.
-    pub(crate) fn read(text: &str) -> Result<Line, String> {
+    /// Reads a line without its newline, and its number. A foreign line may lack the checksum and the number, and an older
+    /// one the number.
+    pub(crate) fn read(text: &str) -> Result<(Line, Option<u64>), String> {
+        let mut body = text;
         if let Some(at) = text.rfind(CHECK) {
-            let (body, check) = (&text[..at], &text[at + CHECK.len()..]);
-            let check = check.strip_suffix("\"}").and_then(|check| u32::from_str_radix(check, 16).ok());
+            let check = text[at + CHECK.len()..].strip_suffix("\"}");
+            let check = check.and_then(|check| u32::from_str_radix(check, 16).ok());
+            body = &text[..at];
             if check != Some(crc32fast::hash(body.as_bytes())) {
                 return Err("has changed since it was written".into());
             }
         }
-        serde_json::from_str(text).map_err(|error| error.to_string())
+        let number = body.rfind(NUMBER).and_then(|at| body[at + NUMBER.len()..].parse().ok());
+        Ok((serde_json::from_str(text).map_err(|error| error.to_string())?, number))
     }
 }
 
-/// What comes before a line's checksum.
-pub(crate) const CHECK: &str = ",\"check\":\"";
+/// Ends a line that begins at `begin` and lacks its closing brace.
+pub(crate) fn finish(begin: usize, number: u64, lines: &mut Vec<u8>) {
+    let _ = write!(lines, "{NUMBER}{number}"); // to memory, which does not fail
+    let check = crc32fast::hash(&lines[begin..]);
+    let _ = writeln!(lines, "{CHECK}{check:08x}\"}}");
+}
+
+/// What comes before a line's number, the last field but one.
+const NUMBER: &str = ",\"line\":";
+
+/// What comes before a line's checksum, the last field.
+const CHECK: &str = ",\"check\":\"";
 
 mod branch {
     use super::Branch;
@@ -204,28 +262,41 @@ mod tests {
     fn a_line_is_read_as_it_was_written_and_every_flipped_bit_is_seen() {
         for line in [
             Line::Entry(Box::new(entry())),
-            Line::Complete { complete: 3 },
-            Line::End { end: End { error: Some("NaN, \"x\"".into()), beyond_budget: 2 } },
+            Line::Complete { complete: 3, beyond_budget: 0, run_crc32: None },
+            Line::Complete { complete: 3, beyond_budget: 9, run_crc32: Some(77) },
+            Line::End { end: End { error: Some("NaN, \"x\"".into()), beyond_budget: 2 }, run_crc32: Some(u32::MAX) },
         ] {
-            let mut text = String::new();
-            line.write(&mut text);
+            let mut text = Vec::new();
+            line.write(417, &mut text);
+            let text = String::from_utf8(text).unwrap();
             let text = text.strip_suffix('\n').unwrap();
-            assert_eq!(Line::read(text).unwrap(), line);
+            assert_eq!(Line::read(text).unwrap(), (line.clone(), Some(417)));
+            assert_eq!(serde_json::from_str::<serde_json::Value>(text).unwrap()["line"], 417, "any reader finds it");
             for bit in 0..8 * text.len() {
                 let mut bytes = text.as_bytes().to_vec();
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 let Ok(changed) = String::from_utf8(bytes) else { continue };
                 // A flip in the word "check" makes a foreign line of it, all else in place.
-                assert!(Line::read(&changed).is_err() || Line::read(&changed).unwrap() == line, "{changed}");
+                assert!(Line::read(&changed).is_err() || Line::read(&changed).unwrap().0 == line, "{changed}");
             }
         }
         assert_eq!(entry().key().name(), "unet.mid_block.out/012/cond | head_mean");
     }
 
     #[test]
+    fn a_tensors_name_says_its_call() {
+        for (image, kept) in [(0, ""), (0, "tokens(a/9)"), (3, ""), (1, "q8")] {
+            let key = Key { image, kept: kept.into(), ..entry().key() };
+            assert_eq!(Key::call_of(&key.name()), Some(12), "{}", key.name());
+            assert_eq!(Key::call_of(&Key { branch: None, ..key }.name()), Some(12));
+        }
+        assert_eq!((Key::call_of("foreign"), Key::call_of("a/b")), (None, None));
+    }
+
+    #[test]
     fn a_foreign_line_needs_only_what_nothing_else_says() {
         let text = r#"{"call":0,"step":0,"t":981,"sigma":13.5,"tap":"unet.out","shape":[1],"dtype":"F32","statistics":{"mean":0,"rms":0,"min":0,"max":0},"stored":{"shard":"000000.safetensors","name":"a","dtype":"F32"}}"#;
-        let Ok(Line::Entry(entry)) = Line::read(text) else { panic!("no entry") };
+        let Ok((Line::Entry(entry), None)) = Line::read(text) else { panic!("no entry") };
         assert_eq!((entry.branch, entry.image, entry.kept.as_str()), (None, 0, ""));
     }
 }

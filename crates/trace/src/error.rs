@@ -43,6 +43,32 @@ pub enum Error {
         /// The shard.
         file: String,
     },
+    /// A trace that another process is writing.
+    #[error(
+        "{folder}: a live run: {owner} has it in hand\nhint: wait until it ends; a process that was stopped goes on after `kill -CONT`, and holds its trace until it is ended"
+    )]
+    Live {
+        /// The trace.
+        folder: String,
+        /// The process.
+        owner: String,
+    },
+    /// A file of a trace that is not as this process left it, or read it.
+    #[error(
+        "{file}: another process has changed it\nhint: nothing of it was overwritten; `latentrace trace` says what the record holds now"
+    )]
+    Changed {
+        /// The file.
+        file: String,
+    },
+    /// A description that is not the one that was recorded with.
+    #[error(
+        "{file}: has changed since the run was recorded\nhint: put it back as it was; another run is made with `latentrace generate` or `latentrace fork`"
+    )]
+    RunChanged {
+        /// The `run.json`.
+        file: String,
+    },
     /// A tensor that a trace does not hold.
     #[error("{name}: not in {folder}\nhint: {hint}")]
     Absent {
@@ -63,6 +89,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 pub(crate) fn file(path: &Path, cause: impl ToString) -> Error {
     Error::File { file: path.display().to_string(), cause: cause.to_string() }
+}
+
+pub(crate) fn changed(path: &Path) -> Error {
+    Error::Changed { file: path.display().to_string() }
 }
 
 pub(crate) fn rule(text: &str, cause: impl Into<String>, hint: impl Into<String>) -> Error {

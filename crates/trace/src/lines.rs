@@ -2,18 +2,18 @@
 //! line after line is written once.
 
 use crate::Statistics;
-use crate::entry::{CHECK, Line, Stored};
+use crate::entry::{Line, Stored, finish};
 use crate::numbers::Numbers;
 use latentrace_nn::{Branch, Moment, Row, Tap};
 use serde::Serialize;
 use std::collections::HashMap;
-use std::io::Write;
 use std::sync::Arc;
 
 /// Lines, and the parts that many of them have.
-#[derive(Default)]
 pub(crate) struct Lines {
     bytes: Vec<u8>,
+    /// The number of the next line.
+    next: u64,
     /// The first part of every line of a moment.
     moment: Option<(Moment, Vec<u8>)>,
     /// The middle part of every line of a tensor, by tap, branch, image, and where the rule's words for it are.
@@ -40,6 +40,11 @@ struct When {
 }
 
 impl Lines {
+    /// The lines of an empty index.
+    pub(crate) fn new() -> Lines {
+        Lines { bytes: Vec::new(), next: 1, moment: None, middles: HashMap::new() }
+    }
+
     /// Adds the line of a tensor: what [`Line::write`] makes of its entry.
     #[allow(clippy::too_many_arguments)] // an entry's parts, which are not copied into one
     pub(crate) fn entry(
@@ -72,15 +77,14 @@ impl Lines {
             self.bytes.extend_from_slice(b",\"stored\":");
             self.bytes.extend_from_slice(&json(stored));
         }
-        let check = crc32fast::hash(&self.bytes[begin..]);
-        let _ = writeln!(self.bytes, "{CHECK}{check:08x}\"}}"); // to memory, which does not fail
+        finish(begin, self.next, &mut self.bytes);
+        self.next += 1;
     }
 
     /// Adds another line.
     pub(crate) fn line(&mut self, line: &Line) {
-        let mut text = String::new();
-        line.write(&mut text);
-        self.bytes.extend_from_slice(text.as_bytes());
+        line.write(self.next, &mut self.bytes);
+        self.next += 1;
     }
 
     /// Takes the lines.
@@ -127,9 +131,9 @@ mod tests {
         let numbers = Numbers::row(&Tensor::from_slice(&[1f32, -2.5, 0.1, f32::NAN]).view([2, 2]), 1).unwrap();
         let statistics = numbers.statistics();
         let tap = Tap::named("unet.\"odd\".out");
-        let mut lines = Lines::default();
-        let mut expected = String::new();
-        for (call, branch, kept, stored) in [
+        let mut lines = Lines::new();
+        let mut expected = Vec::new();
+        for (number, (call, branch, kept, stored)) in [
             (0, None, "", None),
             (0, Some(Branch::Conditional), "head_mean | stats", None),
             (
@@ -144,7 +148,10 @@ mod tests {
                     range: Some([0.0, 1e-9]),
                 }),
             ),
-        ] {
+        ]
+        .into_iter()
+        .enumerate()
+        {
             let moment = Moment { call, step: 2, evaluation: 1, t: 980.5, sigma: 0.1, ..Moment::default() };
             let row = Row { index: 1, branch, image: call };
             lines.entry(&moment, &tap, row, &kept.into(), &numbers, &statistics, stored.as_ref());
@@ -165,10 +172,11 @@ mod tests {
                 statistics,
                 stored,
             };
-            Line::Entry(Box::new(entry)).write(&mut expected);
+            Line::Entry(Box::new(entry)).write(1 + number as u64, &mut expected);
         }
-        lines.line(&Line::Complete { complete: 3 });
-        Line::Complete { complete: 3 }.write(&mut expected);
-        assert_eq!(String::from_utf8(lines.take()).unwrap(), expected);
+        let complete = Line::Complete { complete: 3, beyond_budget: 0, run_crc32: Some(5) };
+        lines.line(&complete);
+        complete.write(4, &mut expected);
+        assert_eq!(String::from_utf8(lines.take()).unwrap(), String::from_utf8(expected).unwrap());
     }
 }

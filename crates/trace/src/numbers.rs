@@ -1,12 +1,13 @@
 //! A tensor's numbers as a shard stores them.
 
 use crate::Statistics;
-use crate::error::{Result, file};
+use crate::error::{Result, changed, file};
 use crate::reduction::Storage;
+use latentrace_nn::create;
 use latentrace_nn::tch::{Kind, Tensor};
 use safetensors::tensor::{Dtype, View, serialize_to_file};
 use std::borrow::Cow;
-use std::fs::File;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 
@@ -122,17 +123,14 @@ impl View for Numbers {
     }
 }
 
-/// Writes a shard: under a temporary name, to the disk, then its own name.
-pub(crate) fn write(folder: &Path, name: &str, tensors: Vec<(String, Numbers)>) -> Result<()> {
-    let (path, temporary) = (folder.join(name), folder.join(format!("{name}.unfinished")));
-    let fail = |error: &dyn std::fmt::Display| file(&path, error);
-    serialize_to_file(tensors, None, &temporary).map_err(|error| fail(&error))?;
-    let place = || {
-        File::open(&temporary)?.sync_all()?;
-        std::fs::rename(&temporary, &path)?;
-        File::open(folder)?.sync_all()
-    };
-    place().map_err(|error: std::io::Error| fail(&error))
+/// Writes a shard: under a temporary name, to the disk, then its own name, which no file may have.
+pub(crate) fn write(path: &Path, tensors: Vec<(String, Numbers)>) -> Result<()> {
+    let fill = |temporary: &Path| serialize_to_file(tensors, None, temporary).map_err(std::io::Error::other);
+    create(path, fill).map_err(|error| match error.kind() {
+        // There is one already, or the temporary file was cleared away.
+        ErrorKind::AlreadyExists | ErrorKind::NotFound => changed(path),
+        _ => file(path, error),
+    })
 }
 
 /// 256 levels between the least and the greatest finite number.

@@ -43,6 +43,10 @@ impl Probe for Playback<'_> {
             }
         }
     }
+
+    fn stop(&mut self) -> Option<String> {
+        self.failed.as_ref().map(Error::to_string)
+    }
 }
 
 /// A probe that holds every value of the sampler against the record, and lets the recorded one pass, so that each is
@@ -109,6 +113,10 @@ impl Probe for Against<'_> {
                 tensor
             }
         }
+    }
+
+    fn stop(&mut self) -> Option<String> {
+        self.failed.as_ref().map(Error::to_string)
     }
 }
 

@@ -33,14 +33,17 @@ pub struct Recorder {
     /// What the writer was not yet given: it is woken once for each call, not for each tensor.
     waiting: Vec<Item>,
     waiting_bytes: u64,
-    /// The call whose tensors are coming in.
-    call: usize,
+    /// The call whose tensors are coming in; nothing before the first of them.
+    call: Option<usize>,
+    /// The calls before this one are in the record already, whole.
+    begin: usize,
     left: Option<u64>,
     beyond_budget: u64,
 }
 
 impl Recorder {
-    /// A recorder of a run of `steps` steps on a model of these taps.
+    /// A recorder of a run of `steps` steps on a model of these taps. Where the writer goes on with a record, its whole calls
+    /// are not recorded again, and what they took of the budget is taken.
     ///
     /// # Errors
     /// A rule selects nothing, or a reduction does not fit what it selects.
@@ -55,6 +58,9 @@ impl Recorder {
             rules.map(|(index, _)| index).collect::<Vec<_>>()
         };
         let selected = taps.iter().map(|tap| (tap.id(), of(tap))).filter(|(_, rules)| !rules.is_empty()).collect();
+        let begun = writer.begun();
+        // What did not fit has ended the budget, see `spend`.
+        let left = |budget: u64| if begun.beyond_budget > 0 { 0 } else { budget.saturating_sub(begun.spent) };
         Ok(Recorder {
             rules,
             selected,
@@ -63,9 +69,10 @@ impl Recorder {
             writer,
             waiting: Vec::new(),
             waiting_bytes: 0,
-            call: 0,
-            left: capture.budget,
-            beyond_budget: 0,
+            call: (begun.calls == 0).then_some(0),
+            begin: begun.calls,
+            left: capture.budget.map(left),
+            beyond_budget: begun.beyond_budget,
         })
     }
 
@@ -77,8 +84,8 @@ impl Recorder {
     pub fn end(mut self, error: Option<String>) -> Result<u64> {
         self.give();
         let beyond_budget = self.beyond_budget;
-        if error.is_none() {
-            self.writer.complete(self.call);
+        if let Some(call) = self.call.filter(|_| error.is_none()) {
+            self.writer.complete(call, beyond_budget);
         }
         self.writer.end(End { error, beyond_budget })?;
         Ok(beyond_budget)
@@ -160,15 +167,19 @@ impl Recorder {
 
 impl Probe for Recorder {
     fn wants(&self, tap: &Tap, moment: &Moment) -> bool {
-        !moment.again && self.admitted(tap, moment).next().is_some()
+        !moment.again && moment.call >= self.begin && self.admitted(tap, moment).next().is_some()
+    }
+
+    fn stop(&mut self) -> Option<String> {
+        self.writer.failed().map(str::to_string)
     }
 
     fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
-        if moment.call > self.call {
+        if let Some(call) = self.call.filter(|call| *call < moment.call) {
             self.give();
-            self.writer.complete(self.call);
-            self.call = moment.call;
+            self.writer.complete(call, self.beyond_budget);
         }
+        self.call = self.call.max(Some(moment.call));
         let rules: Vec<usize> = self.admitted(tap, &moment).collect();
         for (place, &rule) in rules.iter().enumerate() {
             self.keep(&rules[..place], rule, tap, moment, &tensor);

@@ -1,9 +1,13 @@
 //! A recorded run, read.
 
+use crate::Owner;
 use crate::entry::{End, Entry, FORMAT, Key, Line};
-use crate::error::{Error, Result, file};
+use crate::error::{Error, Result, changed, file};
+use crate::lines::Lines;
+use crate::numbering::{Numbering, Place as Order};
 use crate::numbers::{from_levels, kind, name};
-use crate::writer::shard_name;
+use crate::owner::{Stamp, live};
+use crate::writer::{Begun, shard_name};
 use latentrace_nn::Branch;
 use latentrace_nn::tch::{Kind, Tensor};
 use memmap2::Mmap;
@@ -11,7 +15,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -23,9 +27,17 @@ use std::path::{Path, PathBuf};
 pub struct Trace {
     folder: PathBuf,
     run: Value,
+    run_crc32: u32,
+    /// What the index says that `run_crc32` is.
+    recorded_with: Option<u32>,
+    live: Option<Owner>,
+    /// The index as it was read.
+    stamp: Option<Stamp>,
     entries: Vec<Entry>,
     places: HashMap<Key, usize>,
     complete: usize,
+    /// How many tensors the budget had kept out at the end of the last whole call.
+    beyond_budget: u64,
     end: Option<End>,
     problems: Vec<String>,
     /// How many more problems there are.
@@ -45,13 +57,18 @@ impl Trace {
     /// # Errors
     /// The folder is missing, is no trace, or is one of a later version.
     pub fn open(folder: &Path) -> Result<Trace> {
-        let run = read_run(folder)?;
+        let (run, run_crc32) = read_run(folder)?;
         let mut trace = Trace {
             folder: folder.into(),
             run,
+            run_crc32,
+            recorded_with: None,
+            live: live(folder), // before the index: one that ends in between is called live, and not cut off
+            stamp: None,
             entries: Vec::new(),
             places: HashMap::new(),
             complete: 0,
+            beyond_budget: 0,
             end: None,
             problems: Vec::new(),
             untold: 0,
@@ -81,7 +98,30 @@ impl Trace {
         self.complete
     }
 
-    /// How the record ended; without, the run was cut off and can be resumed.
+    /// The process that was writing the record when it was opened.
+    pub fn live(&self) -> Option<&Owner> {
+        self.live.as_ref()
+    }
+
+    /// Whether a change of `run.json` would be seen: records of before lack its checksum.
+    pub fn vouches_for_run(&self) -> bool {
+        self.recorded_with.is_some()
+    }
+
+    /// Checks that `run.json` is the one that the run was recorded with, as far as the record says.
+    ///
+    /// # Errors
+    /// It has changed.
+    pub fn check_run(&self) -> Result<()> {
+        match self.recorded_with {
+            Some(crc32) if crc32 != self.run_crc32 => {
+                Err(Error::RunChanged { file: self.folder.join("run.json").display().to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How the record ended; without, the run is [live](Trace::live), or was cut off and can be resumed.
     pub fn end(&self) -> Option<&End> {
         self.end.as_ref()
     }
@@ -151,6 +191,7 @@ impl Trace {
 
     fn read_index(&mut self) -> Result<()> {
         let path = self.folder.join("index.jsonl");
+        self.stamp = Stamp::at(&path);
         let text = match read_whole(&path) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -158,35 +199,103 @@ impl Trace {
                 return Ok(());
             }
         };
-        let mut complete = Vec::new();
-        let mut damaged = false;
-        let lines = text.split_inclusive(|byte| *byte == b'\n').enumerate();
-        for (number, line) in lines {
-            let at = || format!("{}, line {}", path.display(), number + 1);
-            let Some(line) = line.strip_suffix(b"\n") else {
-                self.problem(format!("{}: cut off, as a kill leaves it", at()));
-                continue;
-            };
-            match std::str::from_utf8(line).map_err(|error| error.to_string()).and_then(Line::read) {
-                Ok(Line::Entry(entry)) => damaged |= !self.add(*entry),
-                Ok(Line::Complete { complete: call }) => {
-                    // A call is whole only if everything that was said before it could be read.
-                    if !damaged {
-                        complete.push(call);
-                    }
-                }
-                Ok(Line::End { end }) => self.end = Some(end).filter(|_| !damaged),
-                Err(cause) => {
-                    damaged = true;
-                    self.problem(format!("{}: {cause}", at()));
-                }
+        let mut found = Found { numbering: Numbering::new(), complete: None, end: None, damaged: false, ended: false };
+        for (number, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            let at = format!("{}, line {}", path.display(), number + 1);
+            match line.strip_suffix(b"\n") {
+                Some(line) => self.read_line(line, &at, &mut found),
+                None if self.live.is_some() => {} // it is being written
+                None => self.problem(format!("{at}: cut off, as a kill leaves it")),
             }
+        }
+        (self.end, self.beyond_budget) = (found.end, found.complete.map_or(0, |(_, beyond)| beyond));
+        self.complete = found.complete.map_or(0, |(call, _)| call.saturating_add(1));
+        // Of what could not be read it is known already why no line speaks of it.
+        if found.ended && (!found.damaged || found.numbering.has_gaps()) {
+            self.look_for_orphans();
+        }
+        if let Err(error) = self.check_run() {
+            let said = error.to_string();
+            self.problem(said.lines().next().unwrap_or_default().to_string());
         }
         if self.untold > 0 {
             self.problems.push(format!("{}: {} more of these", path.display(), self.untold));
         }
-        self.complete = complete.into_iter().max().map_or(0, |call: usize| call.saturating_add(1));
         Ok(())
+    }
+
+    fn read_line(&mut self, line: &[u8], at: &str, found: &mut Found) {
+        let read = std::str::from_utf8(line).map_err(|error| error.to_string()).and_then(Line::read);
+        let (line, number) = match read {
+            Ok(read) => read,
+            Err(cause) => {
+                (found.damaged, _) = (true, found.numbering.unreadable());
+                return self.problem(format!("{at}: {cause}"));
+            }
+        };
+        match found.numbering.read(number) {
+            Order::Next => {}
+            Order::Wrong(problem) => {
+                found.damaged = true;
+                self.problem(format!("{at}: {problem}"));
+            }
+            Order::Twice(problem) => {
+                found.damaged = true;
+                return self.problem(format!("{at}: {problem}"));
+            }
+        }
+        match line {
+            Line::Entry(entry) => found.damaged |= !self.add(*entry),
+            Line::Complete { complete, beyond_budget, run_crc32 } => {
+                self.recorded_with = self.recorded_with.or(run_crc32);
+                // A call is whole only if everything that was said before it could be read.
+                if !found.damaged && found.complete.is_none_or(|(last, _)| last < complete) {
+                    found.complete = Some((complete, beyond_budget));
+                }
+            }
+            Line::End { end, run_crc32 } => {
+                self.recorded_with = self.recorded_with.or(run_crc32);
+                found.ended = true;
+                found.end = Some(end).filter(|_| !found.damaged);
+            }
+        }
+    }
+
+    /// Finds tensors in the shards of an ended record that no line speaks of: their lines have been removed. Of a run that
+    /// was resumed a shard may hold more than is spoken of, but what it holds more was recorded again.
+    fn look_for_orphans(&mut self) {
+        let Ok(found) = std::fs::read_dir(self.folder.join("shards")) else { return };
+        let mut names: Vec<String> =
+            found.flatten().map(|found| found.file_name().to_string_lossy().into_owned()).collect();
+        names.retain(|name| shard_number(name).is_some());
+        names.sort();
+        let mut spoken_of: HashSet<(&str, &str)> = HashSet::new();
+        for stored in self.entries.iter().flat_map(|entry| &entry.stored) {
+            spoken_of.insert((&stored.shard, &stored.name));
+        }
+        let mut orphans: Vec<(String, String)> = Vec::new();
+        for name in names {
+            let path = self.folder.join("shards").join(&name);
+            let mut shards = self.shards.borrow_mut();
+            if !shards.contains_key(&name) {
+                let Ok(shard) = Shard::open(&path) else { continue };
+                shards.insert(name.clone(), shard);
+            }
+            let held = shards[&name].places.keys().filter(|held| !spoken_of.contains(&(&name, held)));
+            orphans.extend(held.map(|held| (name.clone(), held.clone())));
+        }
+        if orphans.is_empty() {
+            return;
+        }
+        let known: HashSet<String> = self.entries.iter().map(|entry| entry.key().name()).collect();
+        orphans.retain(|(_, name)| !known.contains(name));
+        orphans.sort();
+        for (shard, name) in orphans {
+            self.end = None;
+            self.complete = Key::call_of(&name).map_or(self.complete, |call| self.complete.min(call));
+            let path = self.folder.join("shards").join(shard);
+            self.problem(format!("{}: holds {name}, whose line in index.jsonl is missing", path.display()));
+        }
     }
 
     /// Tells a problem in a line of sane length, or counts it where there are many.
@@ -216,8 +325,7 @@ impl Trace {
         let Some(stored) = &entry.stored else { return Ok(()) };
         let path = self.folder.join("shards").join(&stored.shard);
         let problem = |cause: String| format!("{}: {cause}", path.display());
-        let number = stored.shard.strip_suffix(".safetensors").and_then(|number| number.parse::<u32>().ok());
-        if number.map(|number| shard_name(number as usize)).as_ref() != Some(&stored.shard) {
+        if shard_number(&stored.shard).is_none() {
             return Err(format!(
                 "{}: {:?} is no name of a shard",
                 self.folder.join("index.jsonl").display(),
@@ -241,43 +349,75 @@ impl Trace {
         }
     }
 
-    /// Clears away what is not whole, and gives the number of the next shard.
-    pub(crate) fn prune(&self) -> Result<usize> {
+    /// What a run that goes on with the record finds.
+    pub(crate) fn begun(&self) -> Begun {
+        let counts = |entry: &&Entry| entry.call < self.complete && !entry.is_of_flight_recorder();
+        let spent = self.entries.iter().filter(counts).map(Entry::bytes).fold(0, u64::saturating_add);
+        Begun { calls: self.complete, spent, beyond_budget: self.beyond_budget }
+    }
+
+    pub(crate) fn run_crc32(&self) -> u32 {
+        self.run_crc32
+    }
+
+    /// Clears away what is not whole, and gives the number of the next shard, and what counts the lines of the index.
+    /// Whoever calls it must have [claimed](crate::owner::Claim) the trace.
+    pub(crate) fn prune(&self) -> Result<(usize, Lines)> {
         let path = self.folder.join("index.jsonl");
         let folder = self.folder.join("shards");
         no_link(&folder).map_err(|cause| file(&folder, cause))?; // nothing outside may be cleared away
-        let mut lines = String::new();
-        self.entries.iter().for_each(|entry| Line::Entry(Box::new(entry.clone())).write(&mut lines));
-        if let Some(last) = self.complete.checked_sub(1) {
-            Line::Complete { complete: last }.write(&mut lines);
+        if Stamp::at(&path) != self.stamp {
+            return Err(changed(&path)); // since it was read, another process has gone on with it
         }
-        latentrace_nn::replace(&path, lines.as_bytes())?;
-        let used = |name: &str| self.entries.iter().flat_map(|entry| &entry.stored).any(|stored| stored.shard == name);
-        let mut next = 0;
+        let mut lines = Lines::new();
+        self.entries.iter().for_each(|entry| lines.line(&Line::Entry(Box::new(entry.clone()))));
+        if let Some(complete) = self.complete.checked_sub(1) {
+            let run_crc32 = Some(self.run_crc32);
+            lines.line(&Line::Complete { complete, beyond_budget: self.beyond_budget, run_crc32 });
+        }
+        latentrace_nn::replace(&path, &lines.take())?;
+        let used: HashSet<&str> =
+            self.entries.iter().flat_map(|entry| &entry.stored).map(|stored| stored.shard.as_str()).collect();
         for found in std::fs::read_dir(&folder).map_err(|error| file(&folder, error))?.flatten() {
-            let name = found.file_name().to_string_lossy().into_owned();
-            if !used(&name) {
+            if !used.contains(found.file_name().to_string_lossy().as_ref()) {
                 std::fs::remove_file(found.path()).map_err(|error| file(&found.path(), error))?;
             }
         }
-        for stored in self.entries.iter().flat_map(|entry| &entry.stored) {
-            let number: usize = stored.shard.trim_end_matches(".safetensors").parse().unwrap_or(0);
-            next = next.max(number + 1);
-        }
-        Ok(next)
+        let next = used.into_iter().filter_map(shard_number).max().map_or(0, |last| last as usize + 1);
+        Ok((next, lines))
     }
 }
 
-fn read_run(folder: &Path) -> Result<Value> {
+/// What is found while the index is read.
+struct Found {
+    numbering: Numbering,
+    /// The last call that is whole, and how many tensors the budget had kept out then.
+    complete: Option<(usize, u64)>,
+    end: Option<End>,
+    /// Something of the index, or what it speaks of, could not be read.
+    damaged: bool,
+    /// A line says that the record has ended, whatever was damaged before.
+    ended: bool,
+}
+
+/// The number in a shard's name, if it is one.
+fn shard_number(name: &str) -> Option<u32> {
+    let number = name.strip_suffix(".safetensors")?.parse().ok()?;
+    (shard_name(number as usize) == name).then_some(number)
+}
+
+/// `run.json`, and the checksum of its bytes.
+fn read_run(folder: &Path) -> Result<(Value, u32)> {
     let path = folder.join("run.json");
     if !path.is_file() {
         let what = if folder.is_dir() { "no run.json in this folder" } else { "no such folder" };
         return Err(file(folder, format!("{what}\nhint: a trace is a folder with run.json, index.jsonl and shards")));
     }
-    let run: Value = serde_json::from_slice(&read_whole(&path)?).map_err(|error| file(&path, error))?;
+    let bytes = read_whole(&path)?;
+    let run: Value = serde_json::from_slice(&bytes).map_err(|error| file(&path, error))?;
     match run.get("format").and_then(Value::as_u64) {
         Some(found) if found > FORMAT => Err(Error::Version { file: path.display().to_string(), found, known: FORMAT }),
-        Some(_) => Ok(run),
+        Some(_) => Ok((run, crc32fast::hash(&bytes))),
         None => Err(file(&path, "no format in it: this is not a trace of latentrace")),
     }
 }
@@ -292,12 +432,12 @@ fn read_whole(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// A plain file: no link, that might lead out of the folder.
-fn plain(path: &Path) -> std::result::Result<std::fs::Metadata, String> {
+pub(crate) fn plain(path: &Path) -> std::result::Result<std::fs::Metadata, String> {
     let about = std::fs::symlink_metadata(path).map_err(|error| error.to_string())?;
     if about.is_file() { Ok(about) } else { Err("not a plain file".into()) }
 }
 
-/// Holds that a folder, if it is there, is one itself and no link to one.
+/// Checks that a folder, if it is there, is one itself and no link to one.
 fn no_link(folder: &Path) -> std::result::Result<(), String> {
     match std::fs::symlink_metadata(folder) {
         Ok(about) if !about.is_dir() => Err("the folder of the shards is a link".into()),

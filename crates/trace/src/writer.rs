@@ -1,20 +1,21 @@
 //! The thread that brings a record to the disk.
 
 use crate::entry::{End, FORMAT, Key, Line, Stored};
-use crate::error::{Result, file};
+use crate::error::{Error, Result, changed, file};
 use crate::lines::Lines;
 use crate::numbers::{self, Numbers};
+use crate::owner::{Claim, Stamp, live, live_error};
 use crate::reduction::Storage;
 use crate::{Statistics, Trace};
 use latentrace_nn::tch::{Device, Tensor};
-use latentrace_nn::{Moment, Row, Tap};
+use latentrace_nn::{Moment, Row, Tap, create};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -51,11 +52,29 @@ pub(crate) const AT_ONCE: u64 = 16 << 20;
 ///
 /// The order is what makes a record safe to read at any time: a shard is written under a temporary name, brought to the
 /// disk and named, and only then do the index lines that speak of it appear.
+///
+/// A trace has one writer. It holds a lock as long as it lives, and no other begins meanwhile. Besides, because not every
+/// file system has locks and a file may be removed by hand, it never writes over a shard, and it stops with
+/// [`Error::Changed`] as soon as the index is not as it left it.
 pub struct Writer {
     to: Option<Sender<Message>>,
     waiting: Arc<Waiting>,
     thread: Option<JoinHandle<Result<()>>>,
+    failed: Arc<OnceLock<String>>,
     most: u64,
+    begun: Begun,
+    _claim: Claim,
+}
+
+/// What a record that is gone on with holds already.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Begun {
+    /// So many calls are whole: nothing of them is recorded again.
+    pub(crate) calls: usize,
+    /// The bytes of the budget that they took.
+    pub(crate) spent: u64,
+    /// How many of their tensors the budget kept out.
+    pub(crate) beyond_budget: u64,
 }
 
 /// A tensor on its way to the disk.
@@ -75,47 +94,81 @@ pub(crate) struct Item {
 
 enum Message {
     Items(Vec<Item>),
-    Complete(usize),
+    Complete { call: usize, beyond_budget: u64 },
     End(End),
 }
 
 impl Writer {
-    /// Begins a trace in a new folder. `run` says what the run is; the format's version is added to it.
+    /// Begins a trace in a folder that holds none. `run` says what the run is; the format's version is added to it.
     ///
     /// # Errors
-    /// The folder is there already, or cannot be made or written.
+    /// The folder holds a trace already, or cannot be made or written.
     pub fn create(folder: &Path, run: &Value, layout: Layout) -> Result<Writer> {
-        if folder.join("run.json").exists() {
-            return Err(file(folder, "there is a trace here already\nhint: name another folder"));
+        let description = folder.join("run.json");
+        let taken = || match live(folder) {
+            Some(owner) => live_error(folder, &owner),
+            None => file(folder, "there is a trace here already\nhint: name another folder"),
+        };
+        if description.exists() {
+            return Err(taken());
         }
-        std::fs::create_dir_all(folder.join("shards")).map_err(|error| file(folder, error))?;
+        std::fs::create_dir_all(folder).map_err(|error| file(folder, error))?;
+        let claim = Claim::take(folder)?;
+        let shards = folder.join("shards");
+        std::fs::create_dir_all(&shards).map_err(|error| file(&shards, error))?;
+        let index = Index::open(folder)?;
+        if index.stamp.length > 0 {
+            return Err(file(&index.path, "there is one already, without its run.json\nhint: name another folder"));
+        }
         let mut run = run.clone();
         run["format"] = FORMAT.into();
-        File::create(folder.join("index.jsonl")).map_err(|error| file(folder, error))?;
-        latentrace_nn::replace(&folder.join("run.json"), format!("{run:#}\n").as_bytes())?;
-        Writer::start(Thread::new(folder, layout, 0, HashSet::new())?, layout)
+        let run = format!("{run:#}\n");
+        // Where there are no locks, this file decides whose the folder is.
+        create(&description, |temporary| std::fs::write(temporary, &run)).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => taken(),
+            _ => file(&description, error),
+        })?;
+        let run_crc32 = crc32fast::hash(run.as_bytes());
+        let thread = Thread::new(folder, layout, index, Lines::new(), run_crc32);
+        Writer::start(thread, layout, claim, Begun::default())
     }
 
     /// Goes on with a trace that was cut off: what is whole stays, the rest is cleared away, and what is given again is
     /// not written twice.
     ///
     /// # Errors
-    /// The folder holds no trace, or cannot be written.
+    /// Another process writes the trace or has written to it since it was read; its description has changed; or the folder
+    /// cannot be written.
     pub fn append(trace: &Trace, layout: Layout) -> Result<Writer> {
-        let kept: HashSet<String> = trace.entries().iter().map(|entry| entry.key().name()).collect();
-        let next = trace.prune()?;
-        Writer::start(Thread::new(trace.folder(), layout, next, kept)?, layout)
+        trace.check_run()?;
+        let claim = Claim::take(trace.folder())?;
+        let (next, lines) = trace.prune()?;
+        let index = Index::open(trace.folder())?;
+        let known = trace.entries().iter().map(|entry| entry.key().name()).collect();
+        let thread =
+            Thread { shard: next, known, ..Thread::new(trace.folder(), layout, index, lines, trace.run_crc32()) };
+        Writer::start(thread, layout, claim, trace.begun())
     }
 
-    fn start(mut thread: Thread, layout: Layout) -> Result<Writer> {
+    fn start(mut thread: Thread, layout: Layout, claim: Claim, begun: Begun) -> Result<Writer> {
         let (to, from) = channel();
-        let waiting = thread.waiting.clone();
+        let (waiting, failed) = (thread.waiting.clone(), thread.failed.clone());
         let run = move || thread.run(&from);
         let handle = std::thread::Builder::new()
             .name("trace".into())
             .spawn(run)
             .map_err(|error| file(Path::new("trace"), error))?;
-        Ok(Writer { to: Some(to), waiting, thread: Some(handle), most: layout.queue })
+        Ok(Writer { to: Some(to), waiting, thread: Some(handle), failed, most: layout.queue, begun, _claim: claim })
+    }
+
+    /// What the record holds already, where it is gone on with.
+    pub(crate) fn begun(&self) -> Begun {
+        self.begun
+    }
+
+    /// Why nothing more can be written, where that is so: the disk is full, say. [`Writer::end`] returns the same error.
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
     }
 
     /// Gives tensors to the thread; waits where too much is waiting already.
@@ -124,9 +177,9 @@ impl Writer {
         self.send(Message::Items(items));
     }
 
-    /// Says that everything of a call has been given.
-    pub(crate) fn complete(&self, call: usize) {
-        self.send(Message::Complete(call));
+    /// Says that everything of a call has been given, and how many tensors the budget has kept out so far.
+    pub(crate) fn complete(&self, call: usize, beyond_budget: u64) {
+        self.send(Message::Complete { call, beyond_budget });
     }
 
     /// Ends the record, and waits until it is on the disk.
@@ -191,12 +244,46 @@ impl Waiting {
     }
 }
 
+/// The file of the index, which grows at its end.
+struct Index {
+    path: PathBuf,
+    file: File,
+    /// The file as this process left it.
+    stamp: Stamp,
+}
+
+impl Index {
+    /// Opens the index of a trace, or makes it.
+    fn open(folder: &Path) -> Result<Index> {
+        let path = folder.join("index.jsonl");
+        let fail = |error| file(&path, error);
+        let opened = OpenOptions::new().append(true).create(true).open(&path).map_err(fail)?;
+        let stamp = Stamp::of(&opened.metadata().map_err(fail)?);
+        Ok(Index { path, file: opened, stamp })
+    }
+
+    /// Checks that no other process has written to it, or put another in its place.
+    fn check(&self) -> Result<()> {
+        if Stamp::at(&self.path) == Some(self.stamp) { Ok(()) } else { Err(changed(&self.path)) }
+    }
+
+    /// Appends lines and brings them to the disk.
+    fn append(&mut self, lines: &[u8]) -> Result<()> {
+        self.check()?;
+        let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
+        self.stamp.length += lines.len() as u64;
+        written.map_err(|error| file(&self.path, error))
+    }
+}
+
 /// What the thread holds.
 struct Thread {
     folder: PathBuf,
-    index: File,
+    index: Index,
     layout: Layout,
     waiting: Arc<Waiting>,
+    failed: Arc<OnceLock<String>>,
+    run_crc32: u32,
     /// The number of the next shard.
     shard: usize,
     /// The names of everything that was in the index when a record that was cut off is gone on with.
@@ -210,32 +297,33 @@ struct Thread {
     named: HashSet<String>,
     /// Where the numbers with some checksum are in the open shard.
     same: HashMap<u32, usize>,
-    complete: Option<usize>,
+    /// The last call that is whole, and how many tensors the budget had kept out then.
+    complete: Option<(usize, u64)>,
 }
 
 impl Thread {
-    fn new(folder: &Path, layout: Layout, shard: usize, known: HashSet<String>) -> Result<Thread> {
-        let path = folder.join("index.jsonl");
-        let index = OpenOptions::new().append(true).open(&path).map_err(|error| file(&path, error))?;
-        Ok(Thread {
+    fn new(folder: &Path, layout: Layout, index: Index, lines: Lines, run_crc32: u32) -> Thread {
+        Thread {
             folder: folder.into(),
             index,
             layout,
             waiting: Arc::default(),
-            shard,
-            known,
-            lines: Lines::default(),
+            failed: Arc::default(),
+            run_crc32,
+            shard: 0,
+            known: HashSet::new(),
+            lines,
             open: Vec::new(),
             bytes: 0,
             since: Instant::now(),
             named: HashSet::new(),
             same: HashMap::new(),
             complete: None,
-        })
+        }
     }
 
     fn run(&mut self, from: &Receiver<Message>) -> Result<()> {
-        let mut failed = None;
+        let mut failed: Option<Error> = None;
         while let Ok(message) = from.recv() {
             let bytes = match &message {
                 Message::Items(items) => items.iter().map(Item::bytes).sum(),
@@ -243,13 +331,14 @@ impl Thread {
             };
             let done = match (&failed, message) {
                 (None, Message::Items(items)) => self.items(items),
-                (None, Message::Complete(call)) => self.complete(call),
+                (None, Message::Complete { call, beyond_budget }) => self.complete(call, beyond_budget),
                 (None, Message::End(end)) => self.end(end),
                 (Some(_), _) => Ok(()),
             };
             // Nobody may wait for a disk that is full, nor for an open shard, which waits for what is still to come.
             self.waiting.take(bytes);
             if let Err(error) = done {
+                self.failed.set(error.to_string()).ok(); // it is the first
                 failed = Some(error);
             }
         }
@@ -316,42 +405,34 @@ impl Thread {
         Stored { shard: shard_name(self.shard), name, dtype, crc32: Some(crc32), range }
     }
 
-    fn complete(&mut self, call: usize) -> Result<()> {
-        self.complete = Some(call);
+    fn complete(&mut self, call: usize, beyond_budget: u64) -> Result<()> {
+        self.complete = Some((call, beyond_budget));
         self.named.clear();
         if self.since.elapsed().as_secs_f64() >= self.layout.seconds { self.close() } else { Ok(()) }
     }
 
     fn end(&mut self, end: End) -> Result<()> {
         self.close()?;
-        self.lines.line(&Line::End { end });
-        let line = self.lines.take();
-        self.append(&line)
+        self.lines.line(&Line::End { end, run_crc32: Some(self.run_crc32) });
+        self.index.append(&self.lines.take())
     }
 
     /// Brings the open shard to the disk, then the lines that speak of it.
     fn close(&mut self) -> Result<()> {
         if !self.open.is_empty() {
-            let shards = self.folder.join("shards");
-            numbers::write(&shards, &shard_name(self.shard), std::mem::take(&mut self.open))?;
+            self.index.check()?;
+            let path = self.folder.join("shards").join(shard_name(self.shard));
+            numbers::write(&path, std::mem::take(&mut self.open))?;
             self.shard += 1;
             self.same.clear();
         }
         self.bytes = 0;
-        if let Some(complete) = self.complete.take() {
-            self.lines.line(&Line::Complete { complete });
+        if let Some((complete, beyond_budget)) = self.complete.take() {
+            self.lines.line(&Line::Complete { complete, beyond_budget, run_crc32: Some(self.run_crc32) });
         }
         let lines = self.lines.take();
         self.since = Instant::now();
-        if lines.is_empty() { Ok(()) } else { self.append(&lines) }
-    }
-
-    fn append(&mut self, lines: &[u8]) -> Result<()> {
-        let write = |index: &mut File| {
-            index.write_all(lines)?;
-            index.sync_data()
-        };
-        write(&mut self.index).map_err(|error| file(&self.folder.join("index.jsonl"), error))
+        if lines.is_empty() { Ok(()) } else { self.index.append(&lines) }
     }
 }
 
