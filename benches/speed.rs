@@ -67,7 +67,9 @@ fn networks(criterion: &mut Criterion) {
         bench.iter(|| no_grad(|| model.unet.forward(&mut Pass::silent(), &sample, &time, &text)));
     });
     let latents = draw(1);
-    criterion.bench_function("vae: decode", |bench| bench.iter(|| model.decode(&latents, &mut Pass::silent())));
+    criterion.bench_function("vae: decode", |bench| {
+        bench.iter(|| model.decode(&latents, &mut Pass::silent()).expect("a picture"))
+    });
 }
 
 fn runs(criterion: &mut Criterion) {

@@ -2,9 +2,10 @@
 
 use crate::record::{pixels, tap};
 use anyhow::{Context, Result};
-use latentrace_pipeline::Model;
+use latentrace_pipeline::nn::Pass;
 use latentrace_pipeline::nn::tch::Tensor;
-use latentrace_plot::{RgbImage, open_image, read_png_text, save_png};
+use latentrace_pipeline::{Error, Model};
+use latentrace_plot::{Cell, RgbImage, open_image, read_png_text, save_png};
 use latentrace_trace::{Entry, Trace};
 use std::path::Path;
 
@@ -19,10 +20,19 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Decodes what a record holds of these calls.
+    /// Decodes what a record holds of these calls. A call whose sample or estimate the decoder makes NaN or infinity of is
+    /// left out, and said on stderr.
     pub fn decode(trace: &Trace, model: &Model, calls: &[usize]) -> Result<Frames> {
         let of = |tap: &str| decode(trace, model, tap, calls);
-        Ok(Frames { calls: calls.to_vec(), samples: of(tap::SAMPLE)?, estimates: of(tap::DENOISED)? })
+        let mut frames = Frames { calls: Vec::new(), samples: Vec::new(), estimates: Vec::new() };
+        for ((call, sample), estimate) in calls.iter().zip(of(tap::SAMPLE)?).zip(of(tap::DENOISED)?) {
+            if let (Some(sample), Some(estimate)) = (sample, estimate) {
+                frames.calls.push(*call);
+                frames.samples.push(sample);
+                frames.estimates.push(estimate);
+            }
+        }
+        Ok(frames)
     }
 
     /// Keeps them as one picture: the samples in a row, and their estimates under them.
@@ -65,13 +75,33 @@ const CALLS: &str = "Calls";
 /// Latent pixels that are decoded in one batch.
 const ROOM: i64 = 4096;
 
-/// A value of the sampler at some calls, decoded.
-pub fn decode(trace: &Trace, model: &Model, tap: &str, calls: &[usize]) -> Result<Vec<RgbImage>> {
+/// A value of the sampler at some calls, decoded; nothing, and a warning, for one that is not finite then: of samples on
+/// their way a decoder may make what it makes of no final latents.
+fn decode(trace: &Trace, model: &Model, tap: &str, calls: &[usize]) -> Result<Vec<Option<RgbImage>>> {
     let latents: Vec<Tensor> = calls.iter().map(|&call| latents(trace, tap, call)).collect::<Result<_>>()?;
     let size = latents.first().map_or(1, |first| first.size()[2] * first.size()[3]);
     let most = (ROOM / size.max(1)).clamp(1, 16) as usize;
     let batches = latents.chunks(most).map(|batch| Tensor::cat(batch, 0).to_device(model.device));
-    Ok(batches.flat_map(|batch| model.decode_all(&batch)).map(|picture| pixels(&picture)).collect())
+    let decoded = batches.flat_map(|batch| model.decode_all(&batch)).zip(calls);
+    let frame = |(picture, call): (latentrace_pipeline::Result<_>, &usize)| match picture {
+        Ok(picture) => Ok(Some(pixels(&picture))),
+        Err(error @ Error::NotFinite { .. }) => {
+            eprintln!("warning: {tap} of call {call} is left out of the previews: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    };
+    decoded.map(frame).collect()
+}
+
+/// Latents `[1, 4, height, width]` at unit variance as a cell of a figure; an empty one that says so where the decoder makes
+/// NaN or infinity of them.
+pub fn cell(model: &Model, latents: &Tensor, caption: String) -> Result<Cell> {
+    match model.decode(&latents.to_device(model.device), &mut Pass::silent()) {
+        Ok(picture) => Ok(Cell::new(pixels(&picture), caption)),
+        Err(Error::NotFinite { .. }) => Ok(Cell::missing(format!("{caption}, not finite"))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// `[1, 4, height, width]` at unit variance
@@ -90,7 +120,9 @@ pub fn about_eight(calls: usize) -> Vec<usize> {
 /// About eight decoded clean estimates from the first call to the last, each with what it is.
 pub fn previews(trace: &Trace, model: &Model) -> Result<(Vec<RgbImage>, Vec<String>)> {
     let calls = about_eight(trace.of_tap(tap::DENOISED).count());
-    Ok((decode(trace, model, tap::DENOISED, &calls)?, captions(trace, &calls)))
+    let decoded = decode(trace, model, tap::DENOISED, &calls)?;
+    let captions = captions(trace, &calls);
+    Ok(decoded.into_iter().zip(captions).filter_map(|(image, caption)| Some((image?, caption))).unzip())
 }
 
 /// The time of each call.

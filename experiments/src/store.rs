@@ -247,8 +247,9 @@ pub fn keep_scalars(recorded: &Recorded) -> Result<()> {
 }
 
 /// How much small pictures are enlarged in strips and grids.
-pub fn enlargement(images: &[RgbImage]) -> u32 {
-    images.first().map_or(1, |image| (160 / image.width().max(1)).max(1))
+pub fn enlargement<'a>(images: impl IntoIterator<Item = &'a RgbImage>) -> u32 {
+    let there = images.into_iter().find(|image| image.width() > 0); // a missing one has no pixels
+    there.map_or(1, |image| (160 / image.width()).max(1))
 }
 
 /// What a file name can hold of a label.

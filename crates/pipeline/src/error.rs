@@ -1,5 +1,6 @@
 //! What can go wrong between a folder and a picture.
 
+use std::fmt;
 use std::path::Path;
 
 /// An error of a run: one line with the noun, the value and the file, and a hint where there is one.
@@ -51,16 +52,14 @@ pub enum Error {
         found: String,
     },
     /// NaN or infinity in a run.
-    #[error("{tap}: {found} at call {call} (t = {t}), the first such tensor of the run\nhint: {hint}")]
+    #[error("{tap}: {found} {stage}, the first such tensor of the run\nhint: {hint}")]
     NotFinite {
         /// The first tap that showed it.
         tap: String,
         /// What it showed.
         found: String,
-        /// The network call.
-        call: usize,
-        /// The network's time there.
-        t: f64,
+        /// What was computed.
+        stage: Stage,
         /// What might help.
         hint: &'static str,
     },
@@ -75,6 +74,35 @@ pub enum Error {
     /// An error of libtorch itself.
     #[error("libtorch: {0}")]
     Torch(#[from] latentrace_nn::tch::TchError),
+}
+
+/// A part of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stage {
+    /// A prompt goes through the text encoder.
+    Text,
+    /// The picture that the run starts from goes through the VAE's encoder.
+    Encoding,
+    /// A call of the UNet, and the sampler's sums before and after it.
+    Call {
+        /// Which, counted from 0.
+        call: usize,
+        /// The network's time.
+        t: f64,
+    },
+    /// Latents go through the VAE's decoder.
+    Decoding,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stage::Text => f.write_str("while the text was encoded"),
+            Stage::Encoding => f.write_str("while the picture was encoded"),
+            Stage::Call { call, t } => write!(f, "at call {call} (t = {t})"),
+            Stage::Decoding => f.write_str("while the latents were decoded"),
+        }
+    }
 }
 
 /// A result with this crate's [`Error`].

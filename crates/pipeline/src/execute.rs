@@ -1,9 +1,9 @@
 //! The one executor: it runs any plan on tensors, and moves the sampler's values through their taps.
 
-use crate::error::{Error, Result};
-use crate::network::Network;
+use crate::error::{Error, Result, Stage};
+use crate::network::{Network, Outputs};
 use crate::noise::Draws;
-use crate::tripwire::{FirstFault, fault};
+use crate::tripwire::{Scene, blame, fault, is_finite, mark};
 use crate::{Guidance, SamplerTaps};
 use latentrace_nn::tch::Tensor;
 use latentrace_nn::{Branch, Moment, Pass, Tap};
@@ -28,11 +28,33 @@ pub(crate) enum Given {
     Sample(Tensor),
 }
 
-impl Execution<'_> {
+/// The sampler's values since the last network call, for the search for a fault. They are asked only when something after
+/// them shows one, because a value that is not finite makes all that follow so.
+#[derive(Default)]
+struct Since<'a>(Vec<(&'a Tap, Tensor)>);
+
+impl<'a> Since<'a> {
+    /// Notes what a tap let pass.
+    fn note(&mut self, tap: &'a Tap, tensor: Tensor) -> Tensor {
+        self.0.push((tap, tensor.shallow_clone()));
+        tensor
+    }
+
+    /// The first tap that showed a fault, and what it showed.
+    fn first(&self) -> Option<(String, String)> {
+        self.0.iter().find_map(|(tap, tensor)| Some((tap.name().to_string(), fault(tensor)?)))
+    }
+}
+
+impl<'a> Execution<'a> {
     /// Runs the plan; a value is dropped after its last use. Sums are f32 whatever the network runs in. Ends early, with
     /// `None`, where the network has no more outputs.
+    ///
+    /// # Errors
+    /// A network's output, or what the sampler makes of it, is not finite.
     pub(crate) fn run(&self, network: &mut dyn Network, draws: &mut Draws, pass: &mut Pass) -> Result<Option<Tensor>> {
         let ops = self.plan.ops();
+        let mut since = Since::default();
         let mut values: Vec<Option<Tensor>> = Vec::with_capacity(ops.len());
         let (mut call, mut drawn) = (0, 0);
         for (index, (op, done)) in ops.iter().zip(self.plan.last_uses()).enumerate() {
@@ -41,42 +63,54 @@ impl Execution<'_> {
                 Op::Noise => {
                     // A run from noise or an image begins with the first draw; churn may draw again before the first call.
                     let is_start = (call, drawn) == (0, 0) && !matches!(self.given, Given::Sample(_));
-                    let tap = if is_start { &self.taps.start } else { &self.taps.noise };
+                    let taps = self.taps;
+                    let tap = if is_start { &taps.start } else { &taps.noise };
                     drawn += 1;
-                    self.tap(
-                        pass,
-                        self.moment(self.step_of(Val(index as u32), call)),
-                        tap,
-                        draws.next().ok_or_else(missing)?,
-                    )
+                    let moment = self.moment(self.step_of(Val(index as u32), call));
+                    since.note(tap, self.tap(pass, moment, tap, draws.next().ok_or_else(missing)?))
                 }
                 Op::Given => match &self.given {
                     Given::Nothing => return Err(missing()),
-                    Given::Image(latents) => self.tap(pass, self.moment(0), &self.taps.image, latents.shallow_clone()),
+                    Given::Image(latents) => {
+                        let taps = self.taps;
+                        since.note(&taps.image, self.tap(pass, self.moment(0), &taps.image, latents.shallow_clone()))
+                    }
                     Given::Sample(sample) => sample.shallow_clone(),
                 },
                 Op::Eval { input, .. } => {
                     let input = sum(input, &values)?;
                     let sample = value(&values, self.plan.steps()[call].sample)?;
-                    let Some(output) = self.call(network, pass, call, &input, sample)? else { return Ok(None) };
+                    let Some(output) = self.call(network, pass, &since, call, &input, sample)? else { return Ok(None) };
                     call += 1;
+                    since = Since::default();
                     output
                 }
                 Op::Sum(form) => sum(form, &values)?,
                 Op::Clip { of, limit } => clip(value(&values, *of)?, *limit),
             };
-            values.push(Some(self.seen(pass, Val(index as u32), value, call)));
+            values.push(Some(self.seen(pass, &mut since, Val(index as u32), value, call)));
             done.into_iter().for_each(|val| values[val.0 as usize] = None);
         }
         let latents = values.swap_remove(self.plan.result().0 as usize).ok_or_else(missing)?;
-        Ok(Some(self.tap(pass, self.moment(call), &self.taps.latents, latents)))
+        let latents = self.tap(pass, self.moment(call), &self.taps.latents, latents);
+        match fault(&latents) {
+            None => Ok(Some(latents)),
+            Some(found) => {
+                let (tap, found) = since.first().unwrap_or_else(|| (self.taps.latents.name().into(), found));
+                let last = self.moment(call);
+                let stage = Stage::Call { call: last.call, t: last.t };
+                Err(Error::NotFinite { tap, found, stage, hint: network.hint() })
+            }
+        }
     }
 
-    /// One network call: the outputs of every image, guided, through their taps.
+    /// One network call: the outputs of every image, guided, through their taps. Whether they are finite is read as one
+    /// number, because to read one waits for the device.
     fn call(
         &self,
         network: &mut dyn Network,
         pass: &mut Pass,
+        since: &Since,
         call: usize,
         input: &Tensor,
         sample: &Tensor,
@@ -89,6 +123,27 @@ impl Execution<'_> {
         if outputs.len() != self.guidance.len() {
             return Ok(None); // there are no more
         }
+        let raw: Vec<Tensor> = outputs.iter().flat_map(Outputs::tensors).map(Tensor::shallow_clone).collect();
+        let guided = self.guided(outputs, pass, call, sample);
+        if is_finite(&raw.iter().fold(mark(&guided), |sum, output| sum + mark(output))) {
+            return Ok(Some(guided));
+        }
+        let Some(found) = raw.iter().chain([&guided]).find_map(fault) else { return Ok(Some(guided)) };
+        let stage = Stage::Call { call, t: level.t };
+        if let Some((tap, found)) = since.first() {
+            return Err(Error::NotFinite { tap, found, stage, hint: network.hint() });
+        }
+        let scene = Scene { output: self.taps.output.name().into(), stage, hint: network.hint() };
+        Err(blame(scene, found, pass, |pass| {
+            let outputs = network.outputs(pass, call, input, level);
+            outputs.map(|outputs| self.guided(outputs, pass, call, sample))
+        }))
+    }
+
+    /// What the sampler goes on with: the outputs of every image through their taps, and guided, `[images, 4, height,
+    /// width]`.
+    fn guided(&self, outputs: Vec<Outputs>, pass: &mut Pass, call: usize, sample: &Tensor) -> Tensor {
+        let level = self.plan.steps()[call].level;
         let taps = self.taps;
         let mut guided = Vec::new();
         for (image, (outputs, guidance)) in outputs.into_iter().zip(&self.guidance).enumerate() {
@@ -105,12 +160,7 @@ impl Execution<'_> {
             guided.push(door(pass, &taps.guided, &taps.output, outputs.guide(guidance.at(level.sigma))));
         }
         pass.set_moment(self.moment(call));
-        let guided = stack(guided);
-        let Some(found) = fault(&guided) else { return Ok(Some(guided)) };
-        let mut first = FirstFault::default();
-        pass.again(&mut first, |pass| network.outputs(pass, call, input, level))?;
-        let (tap, found) = first.found.unwrap_or_else(|| (taps.output.name().to_string(), found));
-        Err(Error::NotFinite { tap, found, call, t: level.t, hint: network.hint() })
+        stack(guided)
     }
 
     /// Moves every image's row of a value through a tap.
@@ -149,13 +199,13 @@ impl Execution<'_> {
     }
 
     /// Moves the values that a step names through their taps.
-    fn seen(&self, pass: &mut Pass, val: Val, value: Tensor, calls: usize) -> Tensor {
+    fn seen(&self, pass: &mut Pass, since: &mut Since<'a>, val: Val, value: Tensor, calls: usize) -> Tensor {
         let steps = self.plan.steps();
         if steps.get(calls).is_some_and(|step| step.sample == val) {
-            return self.tap(pass, self.moment(calls), &self.taps.sample, value);
+            return since.note(&self.taps.sample, self.tap(pass, self.moment(calls), &self.taps.sample, value));
         }
         if calls > 0 && steps[calls - 1].denoised == val {
-            return self.tap(pass, self.moment(calls - 1), &self.taps.denoised, value);
+            return since.note(&self.taps.denoised, self.tap(pass, self.moment(calls - 1), &self.taps.denoised, value));
         }
         value
     }

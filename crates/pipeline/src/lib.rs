@@ -27,7 +27,7 @@ mod tripwire;
 
 pub use bare::Bare;
 pub use checkpoint::{Device, Dtype, Model, Options};
-pub use error::{Error, Result};
+pub use error::{Error, Result, Stage};
 pub use execute::moment;
 pub use guidance::{Curve, Guidance, Window};
 pub use latentrace_nn as nn;

@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::execute::missing;
 use crate::sharing::{Arm, Sharing};
+use crate::tripwire::hint;
 use latentrace_nn::tch::{Device, Kind, Tensor};
 use latentrace_nn::{Branch, Pass, Rows};
 use latentrace_schedulers::Level;
@@ -31,6 +32,15 @@ impl Outputs {
             Outputs::Both { unconditional, conditional } => unconditional + (conditional - unconditional) * weight,
             Outputs::Conditional(output) | Outputs::Unconditional(output) => output.shallow_clone(),
         }
+    }
+
+    /// The one or two tensors.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        let (one, other) = match self {
+            Outputs::Both { unconditional, conditional } => (unconditional, Some(conditional)),
+            Outputs::Conditional(output) | Outputs::Unconditional(output) => (output, None),
+        };
+        std::iter::once(one).chain(other)
     }
 
     /// The same on another device.
@@ -91,7 +101,7 @@ impl Network for Guided<'_> {
     }
 
     fn hint(&self) -> &'static str {
-        hint(self.unet)
+        hint(self.unet.kind())
     }
 }
 
@@ -139,7 +149,7 @@ impl Network for Shared<'_> {
     }
 
     fn hint(&self) -> &'static str {
-        hint(self.unet)
+        hint(self.unet.kind())
     }
 }
 
@@ -147,13 +157,6 @@ impl Network for Shared<'_> {
 fn forward(unet: &Unet, pass: &mut Pass, input: &Tensor, level: Level, text: &Tensor) -> Tensor {
     let times = Tensor::from_slice(&[level.t as f32]).to_device(unet.device());
     unet.forward(pass, &input.to_kind(unet.kind()), &times, text).to_kind(Kind::Float)
-}
-
-fn hint(unet: &Unet) -> &'static str {
-    match unet.kind() {
-        Kind::Half => "f16 holds nothing above 65504; try --dtype f32 or bf16",
-        _ => "the checkpoint's weights, the guidance or an edit are too large",
-    }
 }
 
 /// Outputs of one image that are known, and after them those of another network.

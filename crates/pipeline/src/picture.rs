@@ -2,6 +2,7 @@
 
 use crate::Size;
 use crate::error::{Error, Result};
+use crate::tripwire::fault;
 use latentrace_nn::tch::{Kind, Tensor};
 
 /// A picture of 8-bit red, green and blue, row by row from the top.
@@ -17,7 +18,18 @@ pub struct Picture {
 
 impl Picture {
     /// The picture of a tensor `[1, 3, height, width]` in -1..1: clamped, and rounded (half to even), not cut.
-    pub fn from_tensor(tensor: &Tensor) -> Picture {
+    ///
+    /// # Errors
+    /// A number is not finite.
+    pub fn from_tensor(tensor: &Tensor) -> Result<Picture> {
+        match fault(tensor) {
+            None => Ok(Picture::of_finite(tensor)),
+            Some(found) => Err(Error::Range { field: "picture", expected: "finite numbers".into(), found }),
+        }
+    }
+
+    /// The same of a tensor that is known to be finite.
+    pub(crate) fn of_finite(tensor: &Tensor) -> Picture {
         let size = tensor.size();
         let bytes = ((tensor.to_kind(Kind::Float) / 2 + 0.5).clamp(0.0, 1.0) * 255).round().to_kind(Kind::Uint8);
         let rows = bytes.squeeze_dim(0).permute([1, 2, 0]).contiguous().to_device(latentrace_nn::tch::Device::Cpu);
@@ -27,7 +39,7 @@ impl Picture {
         Picture { width, height, pixels }
     }
 
-    /// Holds that the picture has the size that is asked for.
+    /// Checks that the picture has the size that is asked for.
     ///
     /// # Errors
     /// It has another.
@@ -55,12 +67,21 @@ mod tests {
     fn bytes_are_rounded_and_clamped_and_in_order() {
         // (x / 2 + 0.5) * 255: -1.2 below 0, 0.002 to 127.755, 1 to 255
         let tensor = Tensor::from_slice(&[-1.2f32, 0.002, 1.0, -1.0, 0.0, 3.0]).view([1, 3, 1, 2]);
-        let picture = Picture::from_tensor(&tensor);
+        let picture = Picture::from_tensor(&tensor).unwrap();
         assert_eq!((picture.width, picture.height), (2, 1));
         assert_eq!(picture.pixels, [0, 255, 128, 128, 0, 255]);
         let again = picture.to_tensor();
         assert_eq!(again.size(), [1, 3, 1, 2]);
-        assert_eq!(Picture::from_tensor(&again), picture);
+        assert_eq!(Picture::from_tensor(&again).unwrap(), picture);
         assert_eq!([again.double_value(&[0, 1, 0, 0]), again.double_value(&[0, 0, 0, 0])], [1.0, -1.0]);
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_no_picture() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let tensor = Tensor::from_slice(&[0.0, 0.5, bad]).view([1, 3, 1, 1]);
+            let error = Picture::from_tensor(&tensor).unwrap_err().to_string();
+            assert!(error.starts_with("picture: expected finite numbers, found "), "{error}");
+        }
     }
 }

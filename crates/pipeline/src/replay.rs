@@ -9,7 +9,7 @@ use latentrace_nn::Pass;
 use latentrace_nn::tch::{Device, Tensor, no_grad};
 
 /// Computes everything between the network's outputs again: noise, guidance, samples, clean estimates, the final latents.
-/// Each passes its tap, so that a probe can hold it against the record. `shape` is `[1, 4, height, width]`. Gives the final
+/// Each passes its tap, so that a probe can compare it with the record. `shape` is `[1, 4, height, width]`. Gives the final
 /// latents, or `None` where `outputs` end before the run does.
 ///
 /// # Errors

@@ -1,9 +1,10 @@
 //! One picture asked of a model, and what came of it.
 
-use crate::error::Result;
+use crate::error::{Result, Stage};
 use crate::execute::{Execution, Given, missing, moment};
 use crate::network::{Guided, Network, Outputs, Past};
 use crate::noise::Draws;
+use crate::tripwire::{Scene, blame, fault, hint};
 use crate::{Guidance, Model, Picture, Size};
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
 use latentrace_nn::{Branch, Pass, Rows};
@@ -83,7 +84,7 @@ impl Start {
     }
 }
 
-/// Holds that a plan needs no image.
+/// Checks that a plan needs no image.
 fn from_noise(plan: Plan) -> Result<Plan> {
     if plan.ops().contains(&Op::Given) { Err(latentrace_schedulers::Error::Inverse.into()) } else { Ok(plan) }
 }
@@ -116,7 +117,7 @@ impl Model {
         }
     }
 
-    /// Holds that a request can be run, before anything is computed.
+    /// Checks that a request can be run, before anything is computed.
     ///
     /// # Errors
     /// A size, guidance or number of steps that does not work.
@@ -141,7 +142,7 @@ impl Model {
     /// The request cannot be run, or a tensor was not finite.
     pub fn go_on(&self, request: &Request, start: &Start, past: &[Outputs], pass: &mut Pass) -> Result<Outcome> {
         let (latents, tokens, plan) = self.sample(request, start, past, pass)?;
-        let picture = self.decode(&latents, pass);
+        let picture = self.decode(&latents, pass)?;
         Ok(Outcome { latents, picture, tokens, plan })
     }
 
@@ -238,7 +239,12 @@ impl Model {
                 Some(place) => place,
                 None => {
                     let pixels = picture.to_tensor().to_device(self.device).to_kind(self.unet.kind());
-                    encoded.push((picture, self.vae.encode(pass, &pixels)));
+                    let moments = self.vae.moments(pass, &pixels);
+                    if let Some(found) = fault(&moments) {
+                        let scene = self.scene("vae.encoder.moments", Stage::Encoding);
+                        return Err(blame(scene, found, pass, |pass| self.vae.moments(pass, &pixels)));
+                    }
+                    encoded.push((picture, Posterior::of(&moments)));
                     encoded.len() - 1
                 }
             };
@@ -253,23 +259,49 @@ impl Model {
     /// The text features of a prompt, `[1, tokens, features]`.
     ///
     /// # Errors
-    /// The tokenizer fails.
+    /// The tokenizer fails, or a number of the features is not finite.
     pub fn encode(&self, prompt: &str, pass: &mut Pass) -> Result<(Tokens, Tensor)> {
         let tokens = self.tokenizer.encode(prompt)?;
         let ids = Tensor::from_slice(&tokens.ids).unsqueeze(0).to_device(self.device);
-        let features = no_grad(|| self.text_encoder.forward(pass, &ids));
-        Ok((tokens, features.to_kind(self.unet.kind())))
+        let encode = |pass: &mut Pass| no_grad(|| self.text_encoder.forward(pass, &ids));
+        let features = encode(pass);
+        match fault(&features) {
+            None => Ok((tokens, features.to_kind(self.unet.kind()))),
+            Some(found) => Err(blame(self.scene("text_encoder.out", Stage::Text), found, pass, encode)),
+        }
     }
 
     /// The picture of latents `[1, 4, height, width]` in the UNet's scale.
-    pub fn decode(&self, latents: &Tensor, pass: &mut Pass) -> Picture {
-        Picture::from_tensor(&self.pixels(latents, pass))
+    ///
+    /// # Errors
+    /// A number of the picture is not finite.
+    pub fn decode(&self, latents: &Tensor, pass: &mut Pass) -> Result<Picture> {
+        self.picture(latents, &self.pixels(latents, pass), pass)
     }
 
-    /// The pictures of latents `[images, 4, height, width]` in the UNet's scale, all at once.
-    pub fn decode_all(&self, latents: &Tensor) -> Vec<Picture> {
+    /// The pictures of latents `[images, 4, height, width]` in the UNet's scale, all at once; in place of one that has
+    /// numbers that are not finite, an error.
+    pub fn decode_all(&self, latents: &Tensor) -> Vec<Result<Picture>> {
         let pixels = self.pixels(latents, &mut Pass::silent());
-        (0..pixels.size()[0]).map(|image| Picture::from_tensor(&pixels.narrow(0, image, 1))).collect()
+        let row = |tensor: &Tensor, image| tensor.narrow(0, image, 1);
+        let picture = |image| self.picture(&row(latents, image), &row(&pixels, image), &mut Pass::silent());
+        (0..pixels.size()[0]).map(picture).collect()
+    }
+
+    /// The picture of latents whose pixels are computed.
+    fn picture(&self, latents: &Tensor, pixels: &Tensor, pass: &mut Pass) -> Result<Picture> {
+        match fault(pixels) {
+            None => Ok(Picture::of_finite(pixels)),
+            Some(found) => {
+                let scene = self.scene("vae.decoder.out", Stage::Decoding);
+                Err(blame(scene, found, pass, |pass| self.pixels(latents, pass)))
+            }
+        }
+    }
+
+    /// Where a fault of one of the networks belongs.
+    fn scene(&self, output: &str, stage: Stage) -> Scene {
+        Scene { output: output.into(), stage, hint: hint(self.unet.kind()) }
     }
 
     /// `[images, 3, 8 height, 8 width]`, about -1..1

@@ -55,13 +55,15 @@ impl Model {
                 evaluations: 0,
             };
             let latents = self.execute(&plan, images, &mut network, pass)?;
-            let outcomes = self.decode_all(&latents).into_iter().enumerate().map(|(image, picture)| Outcome {
-                latents: latents.narrow(0, image as i64, 1),
-                picture,
-                tokens: [1, 0].map(|half| encoded[places[image][half]].0.clone()),
-                plan: plan.clone(),
+            let outcomes = self.decode_all(&latents).into_iter().enumerate().map(|(image, picture)| {
+                Ok(Outcome {
+                    latents: latents.narrow(0, image as i64, 1),
+                    picture: picture?,
+                    tokens: [1, 0].map(|half| encoded[places[image][half]].0.clone()),
+                    plan: plan.clone(),
+                })
             });
-            Ok(Together { outcomes: outcomes.collect(), evaluations: network.evaluations })
+            Ok(Together { outcomes: outcomes.collect::<Result<_>>()?, evaluations: network.evaluations })
         })
     }
 }

@@ -1,13 +1,14 @@
 //! The search for the first tensor with NaN or infinity.
 
+use crate::error::{Error, Stage};
 use latentrace_nn::tch::{Kind, Tensor};
-use latentrace_nn::{Moment, Probe, Tap};
+use latentrace_nn::{Moment, Pass, Probe, Tap};
 
 /// A probe that looks at every tap until one shows NaN or infinity.
 #[derive(Default)]
-pub(crate) struct FirstFault {
+struct FirstFault {
     /// The tap, and what it showed.
-    pub(crate) found: Option<(String, String)>,
+    found: Option<(String, String)>,
 }
 
 impl Probe for FirstFault {
@@ -22,11 +23,72 @@ impl Probe for FirstFault {
     }
 }
 
+/// Where a fault belongs, for its error.
+pub(crate) struct Scene {
+    /// The output that showed it: what is named where no tap before it does.
+    pub(crate) output: String,
+    /// What was computed.
+    pub(crate) stage: Stage,
+    /// What might help.
+    pub(crate) hint: &'static str,
+}
+
+/// The error of an output that showed a fault: `work` is done again, and the first tap that shows one is named.
+pub(crate) fn blame<T>(scene: Scene, found: String, pass: &mut Pass, work: impl FnOnce(&mut Pass) -> T) -> Error {
+    let mut first = FirstFault::default();
+    pass.again(&mut first, |pass| _ = work(pass));
+    let Scene { output, stage, hint } = scene;
+    let (tap, found) = first.found.unwrap_or((output, found));
+    Error::NotFinite { tap, found, stage, hint }
+}
+
+/// What might help a network that runs in a number format.
+pub(crate) fn hint(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Half => "f16 holds nothing above 65504; try --dtype f32 or bf16",
+        _ => "the checkpoint's weights, the guidance or an edit are too large, or not numbers",
+    }
+}
+
 /// What is wrong with a tensor, if anything is.
 pub(crate) fn fault(tensor: &Tensor) -> Option<String> {
+    if is_finite(&mark(tensor)) {
+        return None;
+    }
+    // The sum of finite numbers may overflow, so what it says is only a suspicion.
     if tensor.isfinite().all().int64_value(&[]) != 0 {
         return None;
     }
     let count = |mask: Tensor| mask.sum(Kind::Int64).int64_value(&[]);
     Some(format!("{} NaN and {} infinite of {} numbers", count(tensor.isnan()), count(tensor.isinf()), tensor.numel()))
+}
+
+/// One number, on the tensor's device, that is not finite if the tensor is not. Marks can be added, so that several
+/// tensors are asked by reading one number, which waits for the device.
+pub(crate) fn mark(tensor: &Tensor) -> Tensor {
+    tensor.sum(Kind::Float)
+}
+
+/// Reads a mark.
+pub(crate) fn is_finite(mark: &Tensor) -> bool {
+    mark.double_value(&[]).is_finite()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use latentrace_nn::tch::Device;
+
+    #[test]
+    fn a_fault_is_counted_and_large_numbers_are_none() {
+        let finite = Tensor::full([64], 3e38, (Kind::Float, Device::Cpu)); // its sum is infinite
+        assert!(!is_finite(&mark(&finite)));
+        assert_eq!(fault(&finite), None);
+        assert_eq!(fault(&Tensor::full([64], 65504.0, (Kind::Half, Device::Cpu))), None);
+        let faulty = Tensor::from_slice(&[1f32, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0]);
+        assert_eq!(fault(&faulty).unwrap(), "1 NaN and 2 infinite of 5 numbers");
+        assert_eq!(fault(&faulty.to_kind(Kind::BFloat16)).unwrap(), "1 NaN and 2 infinite of 5 numbers");
+        let opposite = Tensor::from_slice(&[f32::INFINITY, f32::NEG_INFINITY]);
+        assert_eq!(fault(&opposite).unwrap(), "0 NaN and 2 infinite of 2 numbers");
+    }
 }

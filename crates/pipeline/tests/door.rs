@@ -1,9 +1,9 @@
-//! The sampler's values at their doors: looking changes nothing, editing changes what follows, NaN is named.
+//! The sampler's values at their taps: looking changes nothing, editing changes what follows.
 
 use latentrace_pipeline::nn::tch::{self, Kind, Tensor};
 use latentrace_pipeline::nn::{Moment, Pass, Probe, Tap};
 use latentrace_pipeline::schedulers::Reading;
-use latentrace_pipeline::{Device, Error, Model, Options, Outputs, Request, Start, replay};
+use latentrace_pipeline::{Device, Model, Options, Outputs, Request, Start, replay};
 use std::path::{Path, PathBuf};
 
 fn golden(name: &str) -> PathBuf {
@@ -116,30 +116,6 @@ fn an_edit_at_a_door_is_what_the_run_goes_on_with() {
     let is = |name: &str| name == "sampler.sample" || name == "sampler.epsilon.guided";
     let edited = latents(&model, &request, &mut Each(is, replace));
     assert!((&edited - &plain).abs().min().double_value(&[]) > 0.0);
-}
-
-#[test]
-fn nan_stops_the_run_with_the_name_of_the_first_tap_that_showed_it() {
-    let folder = tempfile::tempdir().unwrap();
-    for part in ["", "unet", "vae", "text_encoder", "tokenizer", "scheduler"] {
-        std::fs::create_dir_all(folder.path().join(part)).unwrap();
-        for entry in
-            std::fs::read_dir(golden("sd1").join(part)).unwrap().flatten().filter(|entry| entry.path().is_file())
-        {
-            std::fs::copy(entry.path(), folder.path().join(part).join(entry.file_name())).unwrap();
-        }
-    }
-    let path = folder.path().join("unet/diffusion_pytorch_model.safetensors");
-    let poison = |(name, tensor): (String, Tensor)| match name.as_str() {
-        "mid_block.resnets.1.conv1.bias" => (name, tensor * f64::NAN),
-        _ => (name, tensor),
-    };
-    let tensors: Vec<(String, Tensor)> = Tensor::read_safetensors(&path).unwrap().into_iter().map(poison).collect();
-    Tensor::write_safetensors(&tensors, &path).unwrap();
-    let model = Model::open(folder.path(), Options { device: Device::Cpu, ..Options::default() }).unwrap();
-    let failed = model.run(&request(&model), &mut Pass::silent()).err().expect("NaN");
-    let Error::NotFinite { tap, call, .. } = &failed else { panic!("{failed}") };
-    assert_eq!((tap.as_str(), *call), ("unet.mid_block.resnets.1.conv1", 0));
 }
 
 #[test]

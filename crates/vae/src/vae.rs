@@ -35,11 +35,15 @@ impl Vae {
 
     /// A picture `[batch, 3, height, width]` in -1..1 to a distribution over `[batch, 4, height / 8, width / 8]`.
     pub fn encode(&self, pass: &mut Pass, picture: &Tensor) -> Posterior {
+        Posterior::of(&self.moments(pass, picture))
+    }
+
+    /// What the encoder puts out for a picture `[batch, 3, height, width]` in -1..1: means, and under them logarithms of
+    /// variances, `[batch, 8, height / 8, width / 8]`.
+    pub fn moments(&self, pass: &mut Pass, picture: &Tensor) -> Tensor {
         let h = self.encoder.forward(pass, picture);
         let moments = self.quant_conv.as_ref().map_or_else(|| h.shallow_clone(), |conv| conv.forward(&h));
-        let halves = pass.tap(&self.moments, moments).chunk(2, 1);
-        // The clamp keeps the standard deviation between 3e-7 and 2e4 (Rombach et al. 2022, as trained).
-        Posterior { mean: halves[0].shallow_clone(), log_variance: halves[1].clamp(-30.0, 20.0) }
+        pass.tap(&self.moments, moments)
     }
 
     /// Latents `[batch, 4, height, width]` to a picture `[batch, 3, 8 height, 8 width]`, about -1..1.
@@ -59,6 +63,13 @@ pub struct Posterior {
 }
 
 impl Posterior {
+    /// The distribution of the encoder's [`Vae::moments`].
+    pub fn of(moments: &Tensor) -> Posterior {
+        let halves = moments.chunk(2, 1);
+        // The clamp keeps the standard deviation between 3e-7 and 2e4 (Rombach et al. 2022, as trained).
+        Posterior { mean: halves[0].shallow_clone(), log_variance: halves[1].clamp(-30.0, 20.0) }
+    }
+
     /// The latents that standard normal `noise` of the same shape stands for.
     pub fn sample(&self, noise: &Tensor) -> Tensor {
         &self.mean + (&self.log_variance * 0.5).exp() * noise

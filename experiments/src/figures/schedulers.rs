@@ -4,16 +4,16 @@ use super::trajectory::{short, spread};
 use super::{Done, Finished};
 use crate::cell::Cell;
 use crate::description::Description;
+use crate::frames::cell;
 use crate::measure::axes;
 use crate::models::Loaded;
-use crate::record::{pixels, tap};
+use crate::record::tap;
 use crate::store::{enlargement, trace_of};
 use anyhow::{Context, Result, ensure};
 use latentrace_measures::{Estimate, relative_l2};
 use latentrace_pipeline::Start;
-use latentrace_pipeline::nn::Pass;
 use latentrace_pipeline::nn::tch::Tensor;
-use latentrace_plot::{Axis, Cell as Picture, Chart, Grid, Panels, RgbImage, Series, save_png, write};
+use latentrace_plot::{Axis, Chart, Grid, Panels, Series, save_png, write};
 use latentrace_trace::{Entry, Trace};
 use std::path::PathBuf;
 
@@ -212,14 +212,12 @@ fn at_equal_sigma(finished: &Finished, loaded: &mut Loaded) -> Result<Vec<PathBu
         for sigma in &wanted {
             let away = |entry: &&Entry| (entry.sigma / sigma).ln().abs();
             let Some(entry) = trace.of_tap(tap::DENOISED).min_by(|a, b| away(a).total_cmp(&away(b))) else { continue };
-            let latents = trace.tensor(entry)?.to_device(model.device);
-            let image = pixels(&model.decode(&latents, &mut Pass::silent()));
-            cells.push(Picture::new(image, format!("σ {}", short(entry.sigma))));
+            cells.push(cell(model, &trace.tensor(entry)?, format!("σ {}", short(entry.sigma)))?);
         }
     }
     let Cell { steps, seed, prompt, .. } = &chosen[0].1.cell;
     let title = format!("“{prompt}”, seed {seed}, {steps} steps: the clean estimate at equal noise");
-    let scale = enlargement(&cells.iter().take(1).map(|cell| cell.image.clone()).collect::<Vec<RgbImage>>());
+    let scale = enlargement(cells.iter().map(|cell| &cell.image));
     let grid = Grid {
         title: Some(title.clone()),
         columns: wanted.len(),

@@ -1,15 +1,16 @@
 //! What a run's samples look like on their way, and what way they go.
 
 use super::{Done, Finished};
+use crate::frames::cell;
 use crate::models::Loaded;
 use crate::paths::{Path, geometry, plane};
-use crate::record::{pixels, tap};
+use crate::record::tap;
 use crate::store::{enlargement, trace_of};
 use anyhow::Result;
 use latentrace_measures::{Moments, Trajectory};
 use latentrace_pipeline::Model;
-use latentrace_pipeline::nn::{Pass, replace};
-use latentrace_plot::{Axis, Cell, Chart, Grid, Panels, RgbImage, Series, save_png, write};
+use latentrace_pipeline::nn::replace;
+use latentrace_plot::{Axis, Cell, Chart, Grid, Panels, Series, save_png, write};
 use latentrace_trace::{Entry, Trace};
 use std::path::PathBuf;
 
@@ -115,7 +116,7 @@ fn strips(finished: &Finished, loaded: &mut Loaded) -> Result<PathBuf> {
             row
         })
         .collect();
-    let scale = enlargement(&flat.iter().take(1).map(|cell| cell.image.clone()).collect::<Vec<RgbImage>>());
+    let scale = enlargement(flat.iter().map(|cell| &cell.image));
     let title = format!("{}: the sample at unit variance, and the clean estimate in it", finished.title);
     let grid = Grid { title: Some(title.clone()), columns, cells: flat, row_labels, scale, ..Grid::default() };
     let path = finished.root.join("trajectory-strips.png");
@@ -126,9 +127,7 @@ fn strips(finished: &Finished, loaded: &mut Loaded) -> Result<PathBuf> {
 /// One decoded tensor; a sample is brought to the unit variance that the decoder was made for.
 fn frame(trace: &Trace, entry: &Entry, model: &Model, is_sample: bool) -> Result<Cell> {
     let scale = if is_sample { 1.0 / entry.sigma.hypot(1.0) } else { 1.0 };
-    let latents = trace.tensor(entry)?.to_device(model.device) * scale;
-    let image = pixels(&model.decode(&latents, &mut Pass::silent()));
-    Ok(Cell::new(image, format!("σ {}", short(entry.sigma))))
+    cell(model, &(trace.tensor(entry)? * scale), format!("σ {}", short(entry.sigma)))
 }
 
 /// A level in three digits.

@@ -131,7 +131,7 @@ impl Bench<'_> {
         for pair in 0..=self.pairs {
             let mut one = Clock::default();
             one.sampling.take(pair, |space| self.sample(space, two[space as usize].unet()))?;
-            one.decoding.push(self.decode());
+            one.decoding.push(self.decode()?);
             one.training.take(pair, |space| {
                 let began = Instant::now();
                 two[space as usize].step()?; // gives the loss as a number, so the step is over
@@ -165,13 +165,13 @@ impl Bench<'_> {
         Ok(milliseconds(began) / plan.calls() as f64)
     }
 
-    fn decode(&self) -> f64 {
+    fn decode(&self) -> Result<f64> {
         let side = self.model.unet_config.sample_size;
         let latents =
             Tensor::zeros([1, self.model.unet_config.in_channels, side, side], (Kind::Float, self.model.device));
         let began = Instant::now();
-        self.model.decode(&latents, &mut Pass::silent());
-        milliseconds(began)
+        self.model.decode(&latents, &mut Pass::silent())?;
+        Ok(milliseconds(began))
     }
 
     fn encode(&self) -> f64 {

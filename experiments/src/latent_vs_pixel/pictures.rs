@@ -102,8 +102,8 @@ impl<'a> Gallery<'a> {
         };
         let sample = bare.run(&mut Pass::silent())?;
         Ok(match space {
-            Space::Latents => model.decode(&sample, &mut Pass::silent()),
-            Space::Pixels => Picture::from_tensor(&sample),
+            Space::Latents => model.decode(&sample, &mut Pass::silent())?,
+            Space::Pixels => Picture::from_tensor(&sample)?,
         })
     }
 

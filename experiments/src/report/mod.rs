@@ -107,7 +107,7 @@ fn picture(run: &Run, trace: &Trace, loaded: &mut Loaded) -> Result<RgbImage> {
     }
     let model = loaded.get(&run.done.cell)?;
     let latents = trace.get(tap::LATENTS, 0, None)?.to_device(model.device);
-    Ok(pixels(&model.decode(&latents, &mut Pass::silent())))
+    Ok(pixels(&model.decode(&latents, &mut Pass::silent())?))
 }
 
 /// What the run looked like on its way: `most` of its calls decoded, or those that a sweep has kept if that is as many.
