@@ -2,7 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// Runs `draw` with libtorch's CPU generator freshly seeded, as `torch.manual_seed(seed)` would leave it.
+/// Runs `draw` with libtorch's CPU generator freshly seeded, as `torch.manual_seed(seed)` would leave it, for every seed
+/// that PyTorch takes. That generator uses the lowest 32 bits of it alone: seeds 2^32 apart give the same numbers.
 ///
 /// libtorch's generator is global here (tch has no generator handle), so every draw of the workspace goes through this
 /// lock, and no draw depends on what was drawn before it.
@@ -10,7 +11,7 @@ pub fn seeded<T>(seed: u64, draw: impl FnOnce() -> T) -> T {
     crate::cuda(); // seeding asks libtorch whether there is CUDA
     static GENERATOR: Mutex<()> = Mutex::new(());
     let _held = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
-    tch::manual_seed(seed as i64);
+    tch::manual_seed(seed as i64); // libtorch takes the bits as unsigned again
     draw()
 }
 
@@ -18,6 +19,43 @@ pub fn seeded<T>(seed: u64, draw: impl FnOnce() -> T) -> T {
 mod tests {
     use super::*;
     use tch::{Device, Kind, Tensor};
+
+    /// PyTorch's `randn` of 16 numbers, from the definitions of its parts: the Mersenne twister (Matsumoto and Nishimura
+    /// 1998), 24 bits of each number as a uniform one, and Box and Muller's (1958) pairs, eight apart.
+    fn reference(seed: u64) -> [f64; 16] {
+        const N: usize = 624;
+        let mut state = [seed as u32; N];
+        for i in 1..N {
+            let before = state[i - 1];
+            state[i] = 1_812_433_253u32.wrapping_mul(before ^ (before >> 30)).wrapping_add(i as u32);
+        }
+        let uniform: [f64; 16] = std::array::from_fn(|i| {
+            let mixed = (state[i] & 0x8000_0000) | (state[i + 1] & 0x7fff_ffff);
+            let mut y = state[i + 397] ^ (mixed >> 1) ^ (if mixed & 1 == 1 { 0x9908_b0df } else { 0 });
+            y ^= y >> 11;
+            y ^= (y << 7) & 0x9d2c_5680;
+            y ^= (y << 15) & 0xefc6_0000;
+            y ^= y >> 18;
+            f64::from(y & 0xff_ffff) / f64::from(1 << 24)
+        });
+        std::array::from_fn(|i| {
+            let radius = (-2.0 * (1.0 - uniform[i % 8]).ln()).sqrt();
+            let angle = std::f64::consts::TAU * uniform[i % 8 + 8];
+            if i < 8 { radius * angle.cos() } else { radius * angle.sin() }
+        })
+    }
+
+    #[test]
+    fn every_seed_of_64_bits_is_taken_as_pytorch_takes_it() {
+        for seed in [0, 193, (1 << 53) + 1, i64::MAX as u64, 1 << 63, u64::MAX - 1, u64::MAX] {
+            let drawn = seeded(seed, || Tensor::randn([16], (Kind::Float, Device::Cpu)));
+            let drawn = Vec::<f32>::try_from(drawn).unwrap();
+            for (found, expected) in drawn.iter().zip(reference(seed)) {
+                // f32's logarithm, root, sine and product: a few times 6e-8 of numbers below 6.
+                assert!((f64::from(*found) - expected).abs() < 2e-6, "seed {seed}: {found}, expected {expected}");
+            }
+        }
+    }
 
     #[test]
     fn a_seed_gives_the_numbers_that_pytorch_gives() {
