@@ -2,8 +2,9 @@
 //! in a visible line and passes. `tools/gpu` runs this on a machine that has one.
 //!
 //! The tolerances are for a largest difference relative to the largest magnitude. In f32 both devices sum the same products
-//! in another order, and the random networks of `data/golden` enlarge rounding up to 6e-5 (see README, parity). f16 and bf16
-//! round every tensor to 11 and 8 bits; forty layers of that are a hundred times the last place, a few percent in bf16.
+//! in another order, and the random networks of `data/golden` enlarge that to 6e-5 (see README, parity). They would enlarge
+//! the rounding of halves by the same thousand, to nothing that could be compared; so halves are compared on the bundled
+//! model, which enlarges rounding ten- to a hundredfold: f16 rounds to 5e-4 and bf16 to 4e-3.
 
 use latentrace::nn::tch::{self, Kind, Tensor};
 use latentrace::nn::{Moment, Pass, Probe, Tap, first_cuda, seeded};
@@ -46,10 +47,25 @@ fn relative(found: &Tensor, right: &Tensor) -> f64 {
     (found - &right).abs().max().double_value(&[]) / right.abs().max().double_value(&[])
 }
 
-/// Prints a row of the table that `tools/gpu` shows, and fails above the tolerance. What is not a number is above it.
-fn row(what: &str, error: f64, tolerance: f64) {
-    say(&format!("row: {what:<58} {error:>9.1e}   allowed {tolerance:.0e}"));
-    assert!(error <= tolerance, "{what}: {error:.3e}, allowed {tolerance:.1e}");
+/// The rows of a test, all printed before any fails.
+#[derive(Default)]
+struct Rows {
+    beyond: Vec<String>,
+}
+
+impl Rows {
+    /// Prints a row, as `tools/gpu.py` reads it. What is not a number is beyond every tolerance.
+    fn add(&mut self, what: &str, error: f64, tolerance: f64) {
+        say(&format!("row: {what:<58} {error:>9.1e}   allowed {tolerance:.0e}"));
+        let within = error <= tolerance;
+        if !within {
+            self.beyond.push(format!("{what}: {error:.3e}, allowed {tolerance:.1e}"));
+        }
+    }
+
+    fn check(self) {
+        assert!(self.beyond.is_empty(), "{}", self.beyond.join("\n"));
+    }
 }
 
 /// The outputs of the three networks for fixed inputs: text features, one UNet call of two rows, a picture encoded, latents
@@ -80,17 +96,20 @@ fn networks_on_cuda_compute_what_they_compute_on_the_cpu() {
     if !on_cuda("networks_on_cuda_compute_what_they_compute_on_the_cpu") {
         return;
     }
+    let mut rows = Rows::default();
     for folder in MODELS {
         let right = outputs(&open(folder, Device::Cpu, Dtype::F32));
-        for (dtype, tolerance) in [(Dtype::F32, 2e-4), (Dtype::F16, 3e-2), (Dtype::Bf16, 0.2)] {
+        let formats = [(Dtype::F32, 2e-4), (Dtype::F16, 3e-2), (Dtype::Bf16, 0.2)];
+        for (dtype, tolerance) in formats.into_iter().take(if folder == BUNDLED { 3 } else { 1 }) {
             let found = outputs(&open(folder, Device::Cuda, dtype));
             for (part, (found, right)) in
                 ["text encoder", "UNet", "VAE encoder", "VAE decoder"].iter().zip(found.iter().zip(&right))
             {
-                row(&format!("{folder}, {part}, {dtype:?}"), relative(found, right), tolerance);
+                rows.add(&format!("{folder}, {part}, {dtype:?}"), relative(found, right), tolerance);
             }
         }
     }
+    rows.check();
 }
 
 /// Keeps the start noise.
@@ -129,20 +148,22 @@ fn runs_on_cuda_end_where_they_end_on_the_cpu() {
         return;
     }
     let (cpu, cuda) = (open(BUNDLED, Device::Cpu, Dtype::F32), open(BUNDLED, Device::Cuda, Dtype::F32));
+    let mut rows = Rows::default();
     // Noise draws, a multistep history, clipping by quantile, and a solver of two calls a step.
     for sampler in ["pndm", "lms", "ddpm", "dpm++2m", "heun"] {
         let right = run(&cpu, &request(&cpu, sampler, 4.0.into()), &Start::Noise);
         let found = run(&cuda, &request(&cuda, sampler, 4.0.into()), &Start::Noise);
         assert!(found.1.unwrap().equal(&right.1.unwrap()), "{sampler}: the start noise is drawn on the CPU");
-        row(&format!("run of 20 steps, {sampler}, F32"), relative(&found.0.latents, &right.0.latents), 1e-3);
+        rows.add(&format!("run of 20 steps, {sampler}, F32"), relative(&found.0.latents, &right.0.latents), 1e-4);
         // A number half way between two bytes may be rounded to either; clipped estimates of DDPM move more.
-        row(&format!("run of 20 steps, {sampler}, F32: bytes"), levels(&found.0.picture, &right.0.picture), 2.0);
+        rows.add(&format!("run of 20 steps, {sampler}, F32: bytes"), levels(&found.0.picture, &right.0.picture), 2.0);
     }
     let picture = run(&cpu, &request(&cpu, "pndm", 4.0.into()), &Start::Noise).0.picture;
     let start = || Start::Picture { strength: 0.6, picture: picture.clone() };
     let right = run(&cpu, &request(&cpu, "pndm", 6.0.into()), &start()).0;
     let found = run(&cuda, &request(&cuda, "pndm", 6.0.into()), &start()).0;
-    row("run from a picture, F32", relative(&found.latents, &right.latents), 1e-3);
+    rows.add("run from a picture, F32", relative(&found.latents, &right.latents), 1e-4);
+    rows.check();
 }
 
 #[test]
@@ -169,10 +190,16 @@ fn halves_on_cuda_stay_near_f32() {
         run(&model, &request(&model, "dpm++2m", 4.0.into()), &Start::Noise).0
     };
     let right = of(Dtype::F32);
+    let mut rows = Rows::default();
     // Guidance 4 and twenty steps enlarge the error of one call about tenfold.
     for (dtype, tolerance) in [(Dtype::F16, 0.1), (Dtype::Bf16, 0.5)] {
-        row(&format!("run of 20 steps, {dtype:?} beside F32"), relative(&of(dtype).latents, &right.latents), tolerance);
+        rows.add(
+            &format!("run of 20 steps, {dtype:?} beside F32"),
+            relative(&of(dtype).latents, &right.latents),
+            tolerance,
+        );
     }
+    rows.check();
 }
 
 #[test]
@@ -185,15 +212,17 @@ fn a_batch_on_cuda_is_its_images_alone() {
         [0.0, 1.0, 2.0, 4.0, 8.0].map(|weight| request(&model, "dpm++2m", Guidance::Constant(weight))).into();
     let images: Vec<(&Request, &Start)> = requests.iter().map(|request| (request, &Start::Noise)).collect();
     let together = model.run_together(&images, &mut Pass::silent()).unwrap();
+    let mut rows = Rows::default();
     assert_eq!(together.evaluations, evaluations(&images).unwrap());
     for (request, outcome) in requests.iter().zip(&together.outcomes) {
         let alone = run(&model, request, &Start::Noise).0;
-        row(
+        rows.add(
             &format!("image at guidance {} in a batch of 5, F32", request.guidance),
             relative(&outcome.latents, &alone.latents),
-            1e-3,
+            1e-4,
         );
     }
+    rows.check();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a tensor's numbers are like, in one walk over them.
 
-use latentrace_nn::tch::{Kind, Tensor};
+use latentrace_nn::tch::{Device, Kind, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// What a tensor's numbers are like. Numbers that are not finite are counted and otherwise left out.
@@ -27,12 +27,35 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Statistics {
-    /// Of a tensor on the CPU; of any number format.
+    /// Of a tensor of any number format. On another device than the CPU they are computed there, and only they are copied.
     pub fn of(tensor: &Tensor) -> Statistics {
-        match tensor.kind() {
-            Kind::Float => floats(tensor, Statistics::of_slice),
-            _ => floats(&tensor.to_kind(Kind::Float), Statistics::of_slice),
+        match (tensor.device(), tensor.kind()) {
+            (Device::Cpu, Kind::Float) => floats(tensor, Statistics::of_slice),
+            (Device::Cpu, _) => floats(&tensor.to_kind(Kind::Float), Statistics::of_slice),
+            _ => Statistics::by_operators(tensor),
         }
+    }
+
+    /// By libtorch's operators, wherever the tensor is.
+    fn by_operators(tensor: &Tensor) -> Statistics {
+        let x = tensor.to_kind(Kind::Float).flatten(0, -1);
+        let count = x.numel();
+        if count == 0 {
+            return Statistics::default();
+        }
+        let [sum, squares, min, max] = sums(&x, &x.square());
+        if squares.is_finite() {
+            return Block { sum, squares, min: min as f32, max: max as f32 }.over(count as f64);
+        }
+        let finite = x.masked_select(&x.isfinite()).to_kind(Kind::Double); // where squares of f32 do not overflow
+        let nan = x.isnan().sum(Kind::Int64).int64_value(&[]) as u64;
+        let inf = (count - finite.numel()) as u64 - nan;
+        if finite.numel() == 0 {
+            return Statistics { nan, inf, ..Statistics::default() };
+        }
+        let [sum, squares, min, max] = sums(&finite, &finite.square());
+        let total = Block { sum, squares, min: min as f32, max: max as f32 };
+        Statistics { nan, inf, ..total.over(finite.numel() as f64) }
     }
 
     /// Of plain numbers.
@@ -67,6 +90,20 @@ impl Statistics {
     pub fn is_finite(&self) -> bool {
         self.nan == 0 && self.inf == 0
     }
+}
+
+/// The sum, the sum of squares, the least and the greatest of the numbers of a flat tensor, fetched at once. Blocks are
+/// summed as they are, and their sums in f64.
+fn sums(x: &Tensor, squares: &Tensor) -> [f64; 4] {
+    let total = |x: &Tensor| {
+        let whole = x.numel() as i64 / BLOCK as i64 * BLOCK as i64;
+        let blocks = x.narrow(0, 0, whole).view([-1, BLOCK as i64]).sum_dim_intlist(1, false, x.kind());
+        let rest = x.narrow(0, whole, x.numel() as i64 - whole);
+        blocks.sum(Kind::Double) + rest.sum(Kind::Double)
+    };
+    let found = [total(x), total(squares), x.min().to_kind(Kind::Double), x.max().to_kind(Kind::Double)];
+    let found = Tensor::stack(&found, 0).to_device(Device::Cpu);
+    [0, 1, 2, 3].map(|place| found.double_value(&[place]))
 }
 
 /// The numbers of a contiguous f32 tensor on the CPU.
@@ -183,9 +220,13 @@ mod tests {
             let count = numbers.len().max(1) as f64;
             let sum: f64 = numbers.iter().map(|&x| f64::from(x)).sum();
             let squares: f64 = numbers.iter().map(|&x| f64::from(x).powi(2)).sum();
-            // A lane sums 64 f32 numbers at most: half a unit of 2^-24 for each addition.
-            prop_assert!((fast.mean - sum / count).abs() <= 4e-6 * 1e3);
-            prop_assert!((fast.rms - (squares / count).sqrt()).abs() <= 4e-6 * 1e3);
+            let by_operators = Statistics::by_operators(&Tensor::from_slice(&numbers));
+            // A lane sums 64 f32 numbers at most: half a unit of 2^-24 for each addition. libtorch sums in pairs.
+            for found in [fast, by_operators] {
+                prop_assert!((found.mean - sum / count).abs() <= 4e-6 * 1e3);
+                prop_assert!((found.rms - (squares / count).sqrt()).abs() <= 4e-6 * 1e3);
+            }
+            prop_assert_eq!((fast.min, fast.max), (by_operators.min, by_operators.max));
             if let Some(least) = numbers.iter().copied().reduce(f32::min) {
                 prop_assert_eq!((fast.min, fast.max), (f64::from(least), f64::from(numbers.iter().copied().fold(least, f32::max))));
             }
@@ -198,6 +239,10 @@ mod tests {
         let found = Statistics::of_slice(&numbers);
         assert_eq!((found.nan, found.inf, found.mean, found.min, found.max), (1, 2, 0.0, -3.0, 2.0));
         assert!(!found.is_finite());
+        let by_operators = |numbers: &[f32]| Statistics::by_operators(&Tensor::from_slice(numbers));
+        assert_eq!(by_operators(&numbers), found);
+        assert_eq!(by_operators(&[f32::NAN, f32::INFINITY]), Statistics::of_slice(&[f32::NAN, f32::INFINITY]));
+        assert!((by_operators(&[3e30; 40]).rms / 3e30 - 1.0).abs() < 1e-6);
         // Squares that f32 cannot hold are no infinity.
         let large = Statistics::of_slice(&[3e30; 40]);
         assert!(large.is_finite() && (large.rms / 3e30 - 1.0).abs() < 1e-6);

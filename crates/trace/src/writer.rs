@@ -353,7 +353,11 @@ impl Thread {
     }
 
     fn item(&mut self, item: Item) -> Result<()> {
-        let tensor = item.tensor.to_device(Device::Cpu).contiguous();
+        // Of a tensor on a device, statistics alone are computed there.
+        let tensor = match (item.storage, item.tensor.device()) {
+            (Storage::Stats, Device::Cuda(_)) => item.tensor.shallow_clone(),
+            _ => item.tensor.to_device(Device::Cpu).contiguous(),
+        };
         for (index, row) in &item.rows {
             self.row(&item, &tensor, *index, *row)?;
         }
@@ -373,8 +377,11 @@ impl Thread {
             return Ok(());
         }
         let numbers = Numbers::row(tensor, index)?;
-        let own = numbers.statistics();
-        let whole = histogram_of.as_ref().map(|whole| Statistics::of(&whole.to_device(Device::Cpu)));
+        let own = match tensor.device() {
+            Device::Cpu => numbers.statistics(),
+            _ => Statistics::of(&tensor.narrow(0, index, 1)),
+        };
+        let whole = histogram_of.as_ref().map(Statistics::of);
         let range = match storage {
             Storage::Q8 => Some([own.min, own.max]),
             _ => whole.as_ref().map(|whole| [whole.min, whole.max]),
