@@ -1,4 +1,4 @@
-//! Multi-head attention, fused unless somebody asks for its probabilities.
+//! Multi-head attention: one fused kernel, and its scores and probabilities beside it for a probe that asks for them.
 
 use crate::shapes::is_shape_only;
 use crate::{Linear, Pass, Result, Tap, Weights};
@@ -84,36 +84,73 @@ impl Attention {
         let v = pass.tap(&self.taps.v, self.split(self.to_v.forward(context)));
         let upcast = self.upcast && q.kind() != Kind::Double;
         let (q, k) = if upcast { (q.to_kind(Kind::Float), k.to_kind(Kind::Float)) } else { (q, k) };
-        // The fused kernel has no form without numbers.
-        let by_steps = pass.wants(&self.taps.probs) || pass.wants(&self.taps.scores) || is_shape_only(&q);
-        let mixed = if by_steps {
-            self.step_by_step(pass, &q, &k, &v)
-        } else {
-            let v = v.to_kind(q.kind());
-            Tensor::scaled_dot_product_attention::<Tensor>(&q, &k, &v, None, 0.0, self.causal, None, false)
-        };
+        let mixed = self.mix(pass, &q, &k, &v);
         let joined = mixed.to_kind(x.kind()).transpose(1, 2).flatten(2, 3); // [batch, pixels, width]
         let out = self.to_out.forward(&joined);
         pass.tap_residual(&self.taps.out, out, || x.zeros_like())
     }
 
-    /// The same as the fused kernel, by way of scores and probabilities that a probe can see and change.
-    fn step_by_step(&self, pass: &mut Pass, q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
+    /// The values of what is attended to, weighted by the probabilities, `[batch, heads, pixels, features]`.
+    ///
+    /// They are always the fused kernel's, so that looking at scores or probabilities changes no bit; but for the rows in
+    /// which a probe changes one of the two, whose probabilities are multiplied out in f32 at least.
+    fn mix(&self, pass: &mut Pass, q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
+        if is_shape_only(q) {
+            // The fused kernel has no form without numbers.
+            return self.probabilities(pass, q, k).0.to_kind(v.kind()).matmul(v).to_kind(q.kind());
+        }
+        let watched = pass.wants(&self.taps.probs) || pass.wants(&self.taps.scores);
+        let changed = if watched { self.changed(pass, q, k) } else { None };
+        let v = v.to_kind(q.kind());
+        let fused = Tensor::scaled_dot_product_attention::<Tensor>(q, k, &v, None, 0.0, self.causal, None, false);
+        match changed {
+            None => fused,
+            Some((probs, rows)) => {
+                let multiplied = probs.matmul(&v.to_kind(probs.kind())).to_kind(q.kind());
+                multiplied.where_self(&rows, &fused)
+            }
+        }
+    }
+
+    /// Shows scores and probabilities to the probe. If it returns others: the probabilities, and which rows of the batch
+    /// are no longer what they were, `[batch, 1, 1, 1]`.
+    fn changed(&self, pass: &mut Pass, q: &Tensor, k: &Tensor) -> Option<(Tensor, Tensor)> {
+        let (probs, changed) = self.probabilities(pass, q, k);
+        let rows = changed.into_iter().flatten().reduce(|a, b| a.logical_or(&b))?;
+        Some((probs, rows.view([-1, 1, 1, 1])))
+    }
+
+    /// The probabilities `[batch, heads, pixels, tokens]`, in f32 at least, as the probe returns them, and which rows of
+    /// the scores and of the probabilities it changed, where it returned other tensors than it was given.
+    fn probabilities(&self, pass: &mut Pass, q: &Tensor, k: &Tensor) -> (Tensor, [Option<Tensor>; 2]) {
+        let kind = if q.kind() == Kind::Double { Kind::Double } else { Kind::Float }; // as the fused kernel sums
         let features = q.size()[3] as f64;
-        let mut scores = q.matmul(&k.transpose(2, 3)) / features.sqrt(); // [batch, heads, pixels, tokens]
+        let mut scores = q.to_kind(kind).matmul(&k.to_kind(kind).transpose(2, 3)) / features.sqrt();
         if self.causal {
             let later = scores.get(0).get(0).ones_like().triu(1).to_kind(Kind::Bool); // [pixels, tokens]
             scores = scores.masked_fill(&later, f64::NEG_INFINITY);
         }
-        let scores = pass.tap(&self.taps.scores, scores);
-        let probs = pass.tap(&self.taps.probs, scores.softmax(-1, Kind::Float));
-        probs.to_kind(v.kind()).matmul(v)
+        let seen = pass.tap(&self.taps.scores, scores.shallow_clone());
+        let of_scores = changed_rows(&scores, &seen);
+        drop(scores);
+        let probs = seen.softmax(-1, kind);
+        let seen = pass.tap(&self.taps.probs, probs.shallow_clone());
+        let of_probs = changed_rows(&probs, &seen);
+        (seen, [of_scores, of_probs])
     }
 
     fn split(&self, x: Tensor) -> Tensor {
         let size = x.size();
         x.view([size[0], size[1], self.heads, size[2] / self.heads]).transpose(1, 2)
     }
+}
+
+/// Which rows of a batch differ in any number, `[batch]`; `None` if a probe handed back the tensor that it was given.
+fn changed_rows(given: &Tensor, returned: &Tensor) -> Option<Tensor> {
+    if given.data_ptr() == returned.data_ptr() {
+        return None;
+    }
+    Some(given.eq_tensor(returned).flatten(1, -1).all_dim(1, false).logical_not())
 }
 
 #[cfg(test)]
@@ -133,24 +170,66 @@ mod tests {
         }
     }
 
+    /// Attention of width 12 in 3 heads, from 5 pixels to `tokens` tokens, or a causal one.
+    fn attention(kind: Kind, causal: bool) -> (Attention, Tensor, Tensor) {
+        let weights = Weights::random("test", 3, kind, Device::Cpu);
+        let names = AttentionShape::DIFFUSERS;
+        let shape = AttentionShape { width: 12, context: 6, heads: 3, bias: true, causal, upcast: false, names };
+        let draw = |size: [i64; 3]| seeded(1, || Tensor::randn(size, (Kind::Float, Device::Cpu))).to_kind(kind);
+        let tokens = if causal { 5 } else { 7 };
+        (Attention::load(&weights, shape).unwrap(), draw([2, 5, 12]), draw([2, tokens, 6]))
+    }
+
     #[test]
-    fn the_fused_path_and_the_watched_path_agree_and_probabilities_sum_to_one() {
-        for (causal, tokens) in [(false, 7), (true, 5)] {
-            let weights = Weights::random("test", 3, Kind::Float, Device::Cpu);
-            let names = AttentionShape::DIFFUSERS;
-            let shape = AttentionShape { width: 12, context: 6, heads: 3, bias: true, causal, upcast: false, names };
-            let attention = Attention::load(&weights, shape).unwrap();
-            let draw = |size: [i64; 3]| seeded(1, || Tensor::randn(size, (Kind::Float, Device::Cpu)));
-            let (x, context) = (draw([2, 5, 12]), draw([2, tokens, 6]));
-            let fused = attention.forward(&mut Pass::silent(), &x, &context);
-            let mut watch = Watch(Vec::new());
-            let watched = attention.forward(&mut Pass::watched(&mut watch), &x, &context);
-            // Both sum at most 12 products of order one in f32: a few units in the last place.
-            assert!((fused - watched).abs().max().double_value(&[]) < 1e-6);
-            let sums = watch.0[0].sum_dim_intlist(-1, false, Kind::Float);
-            assert!((sums - 1.0).abs().max().double_value(&[]) < 1e-6);
-            let first_sees_second = watch.0[0].double_value(&[0, 0, 0, 1]);
-            assert_eq!(causal, first_sees_second == 0.0);
+    fn looking_changes_no_bit_in_any_format_and_probabilities_sum_to_one() {
+        for kind in [Kind::Float, Kind::BFloat16, Kind::Half, Kind::Double] {
+            for causal in [false, true] {
+                let (attention, x, context) = attention(kind, causal);
+                let silent = attention.forward(&mut Pass::silent(), &x, &context);
+                let mut watch = Watch(Vec::new());
+                let watched = attention.forward(&mut Pass::watched(&mut watch), &x, &context);
+                assert!(silent.equal(&watched), "{kind:?}");
+                let sums = watch.0[0].sum_dim_intlist(-1, false, Kind::Double);
+                assert!((sums - 1.0).abs().max().double_value(&[]) < 1e-6); // at most 7 numbers in f32
+                let first_sees_second = watch.0[0].double_value(&[0, 0, 0, 1]);
+                assert_eq!(causal, first_sees_second == 0.0);
+            }
+        }
+    }
+
+    /// Changes a tap's second row of the batch by a function.
+    struct Change<F>(&'static str, F);
+    impl<F: Fn(Tensor) -> Tensor> Probe for Change<F> {
+        fn wants(&self, tap: &Tap, _: &Moment) -> bool {
+            tap.name().ends_with(self.0)
+        }
+        fn visit(&mut self, _: &Tap, _: Moment, tensor: Tensor) -> Tensor {
+            Tensor::cat(&[tensor.narrow(0, 0, 1), (self.1)(tensor.narrow(0, 1, 1))], 0)
+        }
+    }
+
+    #[test]
+    fn a_changed_row_is_multiplied_out_and_the_others_stay_the_fused_kernels() {
+        for kind in [Kind::Float, Kind::BFloat16] {
+            let (attention, x, context) = attention(kind, false);
+            let silent = attention.forward(&mut Pass::silent(), &x, &context);
+            let with = |tap, change: &dyn Fn(Tensor) -> Tensor| {
+                attention.forward(&mut Pass::watched(&mut Change(tap, change)), &x, &context)
+            };
+            for tap in ["scores", "probs"] {
+                let same = with(tap, &|tensor| tensor * 1.0);
+                assert!(same.equal(&silent), "{kind:?}, {tap}: an edit that changes no number changes no bit");
+            }
+            let zero = with("probs", &|tensor| tensor * 0.0);
+            assert!(zero.get(0).equal(&silent.get(0)), "{kind:?}: the row that was not changed");
+            let bias = attention.forward(&mut Pass::watched(&mut Change("v", |v: Tensor| v * 0.0)), &x, &context);
+            assert!(zero.get(1).equal(&bias.get(1)), "{kind:?}: nothing attended to leaves the last layer's bias");
+            // What a changed row is multiplied out to is the fused kernel's result up to rounding: of a sum of 7 products
+            // of order one, in f32, or of its result to 8 bits.
+            let nearly = with("probs", &|tensor| tensor * (1.0 + 1e-7));
+            let size = silent.abs().max().double_value(&[]);
+            let apart = (&nearly - &silent).abs().max().double_value(&[]) / size;
+            assert!(apart < if kind == Kind::Float { 1e-6 } else { 1e-2 }, "{kind:?}: {apart:.1e}");
         }
     }
 }

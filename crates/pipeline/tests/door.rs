@@ -3,7 +3,7 @@
 use latentrace_pipeline::nn::tch::{self, Kind, Tensor};
 use latentrace_pipeline::nn::{Moment, Pass, Probe, Tap};
 use latentrace_pipeline::schedulers::Reading;
-use latentrace_pipeline::{Device, Model, Options, Outputs, Request, Start, replay};
+use latentrace_pipeline::{Device, Dtype, Model, Options, Outputs, Request, Start, replay};
 use std::path::{Path, PathBuf};
 
 fn golden(name: &str) -> PathBuf {
@@ -36,26 +36,30 @@ fn latents(model: &Model, request: &Request, probe: &mut dyn Probe) -> Tensor {
 }
 
 #[test]
-fn watching_every_tap_of_the_fused_path_changes_no_bit() {
+fn watching_every_tap_changes_no_bit_in_any_format() {
     for name in ["sd1", "sd2"] {
-        let model = tiny(name);
-        for sampler in ["ddpm", "pndm", "lms"] {
-            let request = request(&model);
-            let scheduler = request.scheduler.with_class(sampler).unwrap();
-            let request = Request { scheduler, ..request };
-            let silent = model.run(&request, &mut Pass::silent()).unwrap();
-            let mut seen = 0;
-            let fused = |name: &str| !name.ends_with(".probs") && !name.ends_with(".scores");
-            let watched = latents(
-                &model,
-                &request,
-                &mut Each(fused, |_: &str, _, tensor| {
-                    seen += 1;
-                    tensor
-                }),
-            );
-            assert!(silent.latents.equal(&watched), "{name} {sampler}");
-            assert!(seen > 4 * 100, "{seen} tensors passed");
+        for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+            let model = Model::open(&golden(name), Options { device: Device::Cpu, dtype }).unwrap();
+            for sampler in ["ddpm", "pndm", "lms"] {
+                let request = request(&model);
+                let scheduler = request.scheduler.with_class(sampler).unwrap();
+                let request = Request { scheduler, ..request };
+                let silent = model.run(&request, &mut Pass::silent()).unwrap();
+                let mut probabilities = 0;
+                let watched = latents(
+                    &model,
+                    &request,
+                    &mut Each(
+                        |_: &str| true,
+                        |name: &str, _, tensor| {
+                            probabilities += usize::from(name.ends_with(".probs"));
+                            tensor
+                        },
+                    ),
+                );
+                assert!(silent.latents.equal(&watched), "{name} {dtype:?} {sampler}");
+                assert!(probabilities >= 4 * 10, "{probabilities} tensors of probabilities passed");
+            }
         }
     }
 }
@@ -120,7 +124,7 @@ fn an_edit_at_a_door_is_what_the_run_goes_on_with() {
 
 #[test]
 fn a_half_precision_network_keeps_its_sampler_in_f32() {
-    let options = Options { device: Device::Cpu, dtype: latentrace_pipeline::Dtype::Bf16 };
+    let options = Options { device: Device::Cpu, dtype: Dtype::Bf16 };
     let model = Model::open(&golden("sd1"), options).unwrap();
     let full = tiny("sd1");
     let both = [&model, &full].map(|model| {
@@ -154,28 +158,42 @@ fn no_network_writes_into_a_tensor_that_has_passed() {
 }
 
 #[test]
-fn probabilities_by_steps_give_what_the_fused_kernel_gives() {
+fn probabilities_that_are_edited_by_nothing_to_speak_of_give_what_the_fused_kernel_gives() {
     for name in ["sd1", "sd2"] {
         let model = tiny(name);
         let request = Request { steps: 1, guidance: 1.0.into(), ..request(&model) };
-        let outputs = |asks: fn(&str) -> bool| {
+        let outputs = |factor: f64| {
             let mut found = None;
-            let keep = |name: &str, _, tensor: Tensor| {
-                if name == "unet.out" {
+            let edit = |name: &str, _, tensor: Tensor| match name {
+                "unet.out" => {
                     found = Some(tensor.shallow_clone());
+                    tensor
                 }
-                tensor
+                _ => tensor * factor,
             };
-            let _ = latents(&model, &request, &mut Each(asks, keep));
+            let _ =
+                latents(&model, &request, &mut Each(|name: &str| name == "unet.out" || name.ends_with(".probs"), edit));
             found.unwrap()
         };
-        let fused = outputs(|name| name == "unet.out");
-        let by_steps = outputs(|name| name == "unet.out" || name.ends_with(".probs"));
+        let fused = model_output(&model, &request);
+        assert!(fused.equal(&outputs(1.0)), "{name}: nothing was changed");
+        let multiplied = outputs(1.0 + 2f64.powi(-23)); // a unit in the last place: every row is multiplied out
         let size = fused.abs().max().double_value(&[]);
-        let apart = (&fused - &by_steps).abs().max().double_value(&[]) / size;
+        let apart = (&fused - &multiplied).abs().max().double_value(&[]) / size;
         // Both sum the same products in f32, in another order.
-        assert!(apart < 1e-5, "{name}: {apart:.1e}");
+        assert!(apart > 0.0 && apart < 1e-5, "{name}: {apart:.1e}");
     }
+}
+
+/// The network's output of the only call, as nobody edits it.
+fn model_output(model: &Model, request: &Request) -> Tensor {
+    let mut found = None;
+    let keep = |_: &str, _, tensor: Tensor| {
+        found = Some(tensor.shallow_clone());
+        tensor
+    };
+    let _ = latents(model, request, &mut Each(|name: &str| name == "unet.out", keep));
+    found.unwrap()
 }
 
 #[test]
