@@ -7,7 +7,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use latentrace::nn::tch::{Device, Kind, Tensor};
 use latentrace::nn::{Moment, Pass, Probe, Tap};
 use latentrace::pipeline::{Model, Options, Request, Start};
-use latentrace::trace::{Capture, Layout, Recorder, Rule, Scene, Words, Writer};
+use latentrace::trace::{Capture, Layout, Recorder, Rule, Words, Writer};
 use std::hint::black_box;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -119,10 +119,9 @@ fn disk(_: &mut Criterion) {
 fn record(model: &Model, request: &Request, rules: &[&str], trace: &Path) {
     let rules = rules.iter().map(|rule| Rule::parse(rule).expect("a rule")).collect();
     let writer = Writer::create(trace, &serde_json::json!({}), Layout::LIVE).expect("a trace");
-    let words = Words::default();
-    let scene = Scene { words, latents: [64, 64] };
     let capture = Capture { rules, budget: None };
-    let mut recorder = Recorder::new(&capture, &model.taps, scene, request.steps, writer).expect("a recorder");
+    let mut recorder =
+        Recorder::new(&capture, &model.taps, Words::default(), request.steps, writer).expect("a recorder");
     let _ = denoise(model, request, &mut Pass::watched(&mut recorder));
     recorder.end(None).expect("a record");
 }

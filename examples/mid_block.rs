@@ -4,7 +4,7 @@
 #![allow(clippy::print_stdout)] // an example prints
 use latentrace::nn::{Both, Pass};
 use latentrace::pipeline::{Model, Options, Request};
-use latentrace::trace::{Capture, Edits, Layout, Recorder, Rule, Scene, Trace, Words, Writer};
+use latentrace::trace::{Capture, Edits, Layout, Recorder, Rule, Trace, Words, Writer};
 use std::error::Error;
 use std::path::Path;
 
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     {
         let capture = Capture { rules: vec![Rule::parse("unet.mid_block.out @branch{cond}")?], budget: None };
         let writer = Writer::create(&folder.path().join(name), &serde_json::json!({ "name": name }), Layout::LIVE)?;
-        let recorder = Recorder::new(&capture, &model.taps, Scene::default(), request.steps, writer)?;
+        let recorder = Recorder::new(&capture, &model.taps, Words::default(), request.steps, writer)?;
         let mut probe = Both(Edits::new(&rules, &model.taps, Words::default(), request.steps)?, recorder);
         pictures.push(model.run(&request, &mut Pass::watched(&mut probe))?.picture);
         probe.1.end(None)?;

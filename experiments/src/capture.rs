@@ -1,18 +1,16 @@
 //! What a command records besides the sampler's values, and what that will cost.
 
-use crate::description::Description;
 use crate::record::Job;
+use crate::rules::Fires;
 use anyhow::{Result, ensure};
-use latentrace_pipeline::nn::{Moment, shape_only};
-use latentrace_pipeline::schedulers::Plan;
-use latentrace_pipeline::{Model, Options, Outlined, Size, When, moment, outline};
-use latentrace_trace::{FLIGHT_RECORDER, Layout, Rule, Scene, bytes};
-use std::collections::HashMap;
+use latentrace_trace::{FLIGHT_RECORDER, Foreseen, Layout, PerTap, Rule};
+use std::collections::HashSet;
 
 /// How rules are written, for the end of a command's help.
 pub const RULES: &str = "\
 Rules name tensors as `latentrace taps` lists them: * stands for a part of a name, ** for any parts, {a,b} for either.
   windows     @step[10:20] @eval[0] @image[0] @sigma[1:15] @branch{cond}
+  words       whole words of the prompt, as red or astronaut; #3 is the token at place 3, where #0 is the start
   --capture   RULE | full, stats, head_mean, tokens(red, circle), down(32), topk(16), histogram(64), f16, q8
   --edit      RULE => zero, mean, scale(0.5), add(0.1), add(TRACE, 0.5), noise(0.1), replace(TRACE), skip, mask(red),
               reweight(red, 2)";
@@ -34,143 +32,62 @@ pub struct CaptureArguments {
     pub dry_run: bool,
 }
 
-impl CaptureArguments {
-    /// Prints what a run would keep.
-    pub fn estimate(&self, model: &Model, job: &Job, images: u64) -> Result<()> {
-        let description = job.description();
-        let request = description.request()?;
-        let plan = job.asked().1.plan(&request)?;
-        let mut rules = vec![Rule::parse(FLIGHT_RECORDER)?];
-        rules.extend(self.capture.iter().map(|text| Rule::parse(text)).collect::<Result<Vec<_>, _>>()?);
-        let options = Options { dtype: description.cell.dtype, device: description.cell.device };
-        let list =
-            outline(&model.folder, options, Some(Size { height: description.size[0], width: description.size[1] }))?;
-        let mut total = 0;
-        let pictures = if images == 1 { "one picture".into() } else { format!("each of {images} pictures") };
-        println!("{} calls of the network for {pictures}\n", plan.calls());
-        println!("{:>9} {:>9}  what", "tensors", "bytes");
-        for (index, rule) in rules.iter().enumerate() {
-            let costs = costs(rule, &list, &plan, description);
-            let (tensors, size) = costs.values().fold((0, 0), |(n, size), (count, bytes)| (n + count, size + bytes));
-            let text = if index == 0 {
-                "the flight recorder: the sampler's values".into()
-            } else {
-                self.capture[index - 1].clone()
-            };
-            println!("{tensors:>9} {:>9}  {text}", human(size));
-            for (tap, (count, size)) in costs.iter().take(if index == 0 { 0 } else { 8 }) {
-                println!("{count:>9} {:>9}    {tap}", human(*size));
-            }
-            if index > 0 && costs.len() > 8 {
-                println!("{:>19}    and {} more taps", "", costs.len() - 8);
-            }
-            total += if index == 0 { size } else { self.budget.map_or(size, |budget| size.min(budget)) };
+/// Prints what each picture of a command would keep and change.
+pub fn estimate(job: &Job, fires: &Fires, images: u64) -> Result<()> {
+    let flight = job.course()?.capture(&Rule::parse(FLIGHT_RECORDER)?)?;
+    let pictures = if images == 1 { "one picture".into() } else { format!("each of {images} pictures") };
+    println!("{} calls of the network for {pictures}\n", job.calls());
+    println!("{:>9} {:>9}  what", "tensors", "bytes");
+    println!("{:>9} {:>9}  the flight recorder: the sampler's values", flight.tensors, human(flight.bytes()));
+    for rule in &fires.capture {
+        println!("{:>9} {:>9}  {}", rule.tensors, human(rule.bytes()), rule.rule);
+        for PerTap { tap, tensors, bytes } in rule.taps.iter().take(8) {
+            println!("{tensors:>9} {:>9}    {tap}", human(*bytes));
         }
-        println!("\n{} on disk for each picture", human(total));
-        let more = human(memory(&rules, &list, &plan));
-        println!("{more} more memory at most: scores and probabilities of one attention, and what waits for the disk");
-        Ok(())
+        if rule.taps.len() > 8 {
+            println!("{:>19}    and {} more taps", "", rule.taps.len() - 8);
+        }
     }
+    for rule in &fires.edits {
+        println!("{:>9} {:>9}  {}", rule.tensors, "changed", rule.rule);
+    }
+    if let Some(rule) = &fires.guidance {
+        println!("{:>9} {:>9}  {}", rule.calls, "calls", rule.rule);
+    }
+    for (_, rule) in fires.all() {
+        rule.notes.iter().for_each(|note| println!("note: {}: {note}", rule.rule));
+    }
+    println!("\n{} on disk for each picture", human(flight.bytes() + captured(job, fires)));
+    let more = human(memory(job, fires)?);
+    println!("{more} more memory at most: scores and probabilities of one attention, and what waits for the disk");
+    Ok(())
 }
 
 /// Bytes on disk that a run will take, near enough: what it keeps and its pictures.
-pub fn disk(model: &Model, job: &Job) -> Result<u64> {
-    let description = job.description();
-    let (request, start) = job.asked();
-    let plan = start.plan(request)?;
-    let options = Options { dtype: description.cell.dtype, device: description.cell.device };
-    let list = outline(&model.folder, options, Some(request.size))?;
-    let mut rules = vec![Rule::parse(FLIGHT_RECORDER)?];
-    rules.extend(description.capture.iter().map(|text| Rule::parse(text)).collect::<Result<Vec<_>, _>>()?);
-    let sizes =
-        rules.iter().map(|rule| costs(rule, &list, &plan, description).values().map(|(_, size)| size).sum::<u64>());
-    let mut sizes = sizes.collect::<Vec<_>>();
-    let flight = sizes.remove(0);
-    let captured = sizes.iter().sum::<u64>();
-    let pixels = 3 * (request.size.height * request.size.width) as u64;
-    Ok(flight + description.budget.map_or(captured, |budget| captured.min(budget)) + 4 * pixels)
+pub fn disk(job: &Job) -> Result<u64> {
+    let flight = job.course()?.capture(&Rule::parse(FLIGHT_RECORDER)?)?;
+    let [height, width] = job.description().size;
+    let pixels = 3 * (height * width) as u64;
+    Ok(flight.bytes() + captured(job, &job.foresee()?) + 4 * pixels)
 }
 
-/// How many tensors of each tap a rule keeps, and their bytes, in the order of the taps.
-fn costs(rule: &Rule, list: &[Outlined], plan: &Plan, description: &Description) -> indexed::Indexed {
-    let [_, height, width] = description.latents;
-    let scene = Scene { words: description.words(), latents: [height, width] };
-    let mut costs = indexed::Indexed::default();
-    for seen in list.iter().filter(|seen| rule.selector.names(&seen.tap)) {
-        let mut sizes: HashMap<_, Option<u64>> = HashMap::new();
-        for at in moments(seen, plan) {
-            if !rule.selector.admits(&at, description.cell.steps) {
-                continue;
-            }
-            for row in at.rows(seen.shape[0]).into_iter().filter(|row| rule.selector.admits_row(row)) {
-                let size = *sizes.entry(row.branch).or_insert_with(|| {
-                    let mut shape = seen.shape.clone();
-                    shape[0] = 1;
-                    let whole = Some(shape_only(&shape, seen.kind));
-                    let kept = rule
-                        .reductions
-                        .iter()
-                        .fold(whole, |tensor, reduction| reduction.apply(&seen.tap, row.branch, tensor?, &scene));
-                    kept.map(|kept| bytes(&kept, rule.storage))
-                });
-                if let Some(size) = size {
-                    costs.add(seen.tap.name(), size);
-                }
-            }
-        }
-    }
-    costs
+/// Bytes of what is kept besides the sampler's values.
+fn captured(job: &Job, fires: &Fires) -> u64 {
+    let bytes = fires.capture.iter().map(Foreseen::bytes).sum::<u64>();
+    job.description().budget.map_or(bytes, |budget| bytes.min(budget))
 }
 
-/// Every moment of a run at which a tensor passes.
-fn moments(seen: &Outlined, plan: &Plan) -> Vec<Moment> {
-    let at = |call| Moment { rows: seen.rows, ..moment(plan, call) };
-    match seen.when {
-        When::Text | When::Start => vec![at(0)],
-        When::Call => (0..plan.calls()).map(at).collect(),
-        When::Draw => (0..plan.draws().saturating_sub(1)).map(at).collect(),
-        When::Pixels => vec![at(plan.calls() - 1)],
-        When::Picture => Vec::new(),
-    }
-}
-
-/// The largest attention that leaves its fused kernel, and the queue.
-fn memory(rules: &[Rule], list: &[Outlined], plan: &Plan) -> u64 {
-    let materialised = |seen: &&Outlined| {
-        let name = seen.tap.name();
-        let asked = |rule: &Rule| rule.selector.names(&seen.tap) && !moments(seen, plan).is_empty();
-        (name.ends_with(".probs") || name.ends_with(".scores")) && rules.iter().any(asked)
-    };
-    let largest = list.iter().filter(materialised).map(|seen| 2 * seen.shape.iter().product::<i64>() as u64 * 4).max();
-    largest.unwrap_or(0) + if rules.len() > 1 { Layout::LIVE.memory() } else { 0 }
-}
-
-/// A map that keeps its order.
-mod indexed {
-    /// Names with how many times and how much was added.
-    #[derive(Default)]
-    pub struct Indexed(Vec<(String, (usize, u64))>);
-
-    impl Indexed {
-        pub fn add(&mut self, name: &str, size: u64) {
-            match self.0.iter_mut().rev().find(|(known, _)| known == name) {
-                Some((_, (count, bytes))) => (*count, *bytes) = (*count + 1, *bytes + size),
-                None => self.0.push((name.into(), (1, size))),
-            }
-        }
-
-        pub fn iter(&self) -> impl Iterator<Item = &(String, (usize, u64))> {
-            self.0.iter()
-        }
-
-        pub fn values(&self) -> impl Iterator<Item = (usize, u64)> {
-            self.0.iter().map(|(_, cost)| *cost)
-        }
-
-        pub fn len(&self) -> usize {
-            self.0.len()
-        }
-    }
+/// The largest attention whose scores or probabilities are asked for, and the queue.
+fn memory(job: &Job, fires: &Fires) -> Result<u64> {
+    let asked: HashSet<&str> =
+        fires.capture.iter().chain(&fires.edits).flat_map(|rule| &rule.taps).map(|tap| tap.tap.as_str()).collect();
+    let course = job.course()?;
+    let materialised = course.passages().iter().filter(|passage| {
+        let name = passage.tap.name();
+        asked.contains(name) && (name.ends_with(".probs") || name.ends_with(".scores"))
+    });
+    let largest = materialised.map(|passage| 2 * passage.shape.iter().product::<i64>() as u64 * 4).max();
+    Ok(largest.unwrap_or(0) + if fires.capture.is_empty() { 0 } else { Layout::LIVE.memory() })
 }
 
 /// Bytes in the unit that a reader takes in at once.

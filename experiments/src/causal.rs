@@ -3,6 +3,7 @@
 use crate::description::Description;
 use crate::models;
 use crate::record::{bar, recorded_outputs, start, tap};
+use crate::rules::steps;
 use anyhow::{Context, Result, ensure};
 use latentrace_pipeline::Model;
 use latentrace_pipeline::nn::tch::{Kind, Tensor};
@@ -37,7 +38,7 @@ impl Causal {
         let description = Description::of(&base)?;
         ensure!(base.complete() == description.calls, "{}: not a whole run", self.base.display());
         let model = models::open(&description.model.folder, description.cell.options())?;
-        let steps = description.cell.steps;
+        let steps = steps(&start(&base, &description)?.plan(&description.cell.request(&model)?)?);
         let sites = self.sites(&model, &source)?;
         let blocks = blocks(steps, self.blocks as usize);
         let end = |trace: &Trace| -> Result<Tensor> {
@@ -137,10 +138,12 @@ fn patched(model: &Model, base: &Trace, description: &Description, rule: &str, c
     let request = description.cell.request(model)?;
     let mut rules = description.cell.edits.clone();
     rules.push(rule.into());
-    let edits = Edits::new(&rules, &model.taps, description.words(), request.steps)?.beginning_at(call);
+    let start = start(base, description)?;
+    let steps = steps(&start.plan(&request)?);
+    let edits = Edits::new(&rules, &model.taps, description.words(), steps)?.beginning_at(call);
     let outputs = recorded_outputs(base, call)?;
     let mut probe = Both(Playback::new(base, call), edits);
-    let latents = model.denoise(&request, &start(base, description)?, &outputs, &mut Pass::watched(&mut probe))?;
+    let latents = model.denoise(&request, &start, &outputs, &mut Pass::watched(&mut probe))?;
     probe.0.outcome()?;
     probe.1.outcome()?;
     Ok(latents.to_device(latentrace_pipeline::nn::tch::Device::Cpu))

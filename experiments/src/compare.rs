@@ -20,9 +20,12 @@ pub struct Compare {
     /// Draw the differences into this folder: compare.svg, .png and .csv
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
-    /// Fail where something differs
+    /// Fail where something differs, or only one of the two holds it
     #[arg(long)]
     check: bool,
+    /// With --check, let pass what only one of the two holds
+    #[arg(long, requires = "check")]
+    common: bool,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -60,6 +63,12 @@ impl Compare {
             }
         }
         ensure!(!self.check || beyond.is_none(), "the runs differ by more than {:.1e}", self.tolerance);
+        ensure!(
+            !self.check || self.common || found.missing() == 0,
+            "{} tensors are only in the first and {} only in the second\nhint: --common checks only those that both hold",
+            found.only_first,
+            found.only_second
+        );
         Ok(())
     }
 

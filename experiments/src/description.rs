@@ -2,13 +2,14 @@
 
 use crate::cell::Cell;
 use crate::models::home;
+use crate::rules::Counts;
 use crate::store;
 use anyhow::{Context, Result};
 use latentrace_pipeline::nn::LIBTORCH;
 use latentrace_pipeline::nn::tch;
 use latentrace_pipeline::schedulers::{Config, Level};
 use latentrace_pipeline::{Model, Request, Size, Start, Tokens};
-use latentrace_trace::{Trace, Words};
+use latentrace_trace::{Prompt, Trace, Words};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,9 @@ pub struct Description {
     /// How many bytes of it at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<u64>,
+    /// How many tensors each rule selects, as was known before the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fires: Option<Counts>,
     /// What made it.
     pub program: Program,
 }
@@ -114,6 +118,7 @@ impl Description {
             fork: None,
             capture: Vec::new(),
             budget: None,
+            fires: None,
             program: Program::this(model.device),
             cell: cell.clone(),
         })
@@ -137,7 +142,11 @@ impl Description {
 
     /// The tokens of the two texts.
     pub fn words(&self) -> Words {
-        Words { conditional: self.prompt.tokens.clone(), unconditional: self.negative.tokens.clone() }
+        let Cell { prompt, negative, .. } = &self.cell;
+        Words {
+            conditional: Prompt::new(prompt, &self.prompt.tokens),
+            unconditional: Prompt::new(negative, &self.negative.tokens),
+        }
     }
 
     /// Height and width of the latents.

@@ -1,6 +1,6 @@
 //! `latentrace resume` and `latentrace fork`: a recorded run goes on.
 
-use crate::capture::{CaptureArguments, RULES};
+use crate::capture::{CaptureArguments, RULES, estimate};
 use crate::cell::Cell;
 use crate::description::Description;
 use crate::models;
@@ -83,11 +83,11 @@ impl ForkRun {
         let cell = self.cell(&description.cell);
         let rules = if self.capture.capture.is_empty() { &description.capture } else { &self.capture.capture };
         let job = Job::fork(&model, &cell, &trace, call)?.capturing(rules, self.capture.budget.or(description.budget));
-        job.check()?;
+        let fires = job.check()?;
         if self.capture.dry_run {
-            println!("{} calls of the network", job.calls());
-            return Ok(());
+            return estimate(&job, &fires, 1);
         }
+        fires.say();
         let folder = self.output.clone().unwrap_or_else(|| self.named());
         let bar = bar(job.calls());
         let recorded = job.record(&folder, Layout::LIVE, &bar).with_context(|| kept(&folder))?;

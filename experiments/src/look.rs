@@ -6,7 +6,7 @@ use crate::scalars::Scalars;
 use crate::views;
 use anyhow::{Context, Result};
 use latentrace_pipeline::nn::replace;
-use latentrace_trace::Trace;
+use latentrace_trace::{Stored, Trace};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -66,8 +66,12 @@ fn report(trace: &Trace, description: Option<&Description>) {
         println!("“{}”, seed {}, {} steps, guidance {}", cell.prompt, cell.seed, cell.steps, cell.guidance);
         let commit = program.commit.as_deref().unwrap_or("no commit");
         println!("{}, on {}, by latentrace {} ({commit})", model.folder.display(), program.device, program.latentrace);
-        for edit in &cell.edits {
-            println!("edited: {edit}");
+        for (index, edit) in cell.edits.iter().enumerate() {
+            match description.and_then(|description| description.fires.as_ref()?.edits.get(index).copied()) {
+                Some(0) => println!("not edited, for it has nothing to do in this run: {edit}"),
+                Some(tensors) => println!("edited, {tensors} tensors: {edit}"),
+                None => println!("edited: {edit}"),
+            }
         }
         if let Some(fork) = fork {
             println!("from call {} of {}", fork.call, fork.trace.display());
@@ -110,13 +114,14 @@ fn groups(trace: &Trace) -> BTreeMap<String, (usize, u64)> {
         let parts: Vec<&str> = entry.tap.split('.').take(3).collect();
         let kept = if entry.kept.is_empty() { String::new() } else { format!(" | {}", entry.kept) };
         let place = groups.entry(parts.join(".") + &kept).or_default();
-        let width = entry.stored.as_ref().map_or(0, |stored| match stored.dtype.as_str() {
+        let width = |stored: &Stored| match stored.dtype.as_str() {
             "F64" | "I64" => 8,
             "F32" => 4,
             "U8" => 1,
             _ => 2,
-        });
-        *place = (place.0 + 1, place.1 + entry.shape.iter().product::<usize>() as u64 * width);
+        };
+        let bytes = entry.stored.iter().chain(&entry.places).map(width).sum::<u64>();
+        *place = (place.0 + 1, place.1 + entry.shape.iter().product::<usize>() as u64 * bytes);
     }
     groups
 }

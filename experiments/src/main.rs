@@ -27,6 +27,7 @@ mod pictures;
 mod record;
 mod report;
 mod results;
+mod rules;
 mod run;
 mod sampler;
 mod scalars;

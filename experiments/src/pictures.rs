@@ -1,6 +1,6 @@
 //! Pictures with settings, made and kept, as `latentrace generate` and `latentrace vary` do.
 
-use crate::capture::CaptureArguments;
+use crate::capture::{CaptureArguments, estimate};
 use crate::cell::Cell;
 use crate::frames::previews;
 use crate::interrupt;
@@ -95,10 +95,11 @@ impl Pictures {
         );
         let model = self.settings.model.open()?;
         let job = self.job(&model, first)?;
-        job.check()?;
+        let fires = job.check()?;
         if self.settings.capture.dry_run {
-            return self.settings.capture.estimate(&model, &job, self.images);
+            return estimate(&job, &fires, self.images);
         }
+        fires.say();
         let mut grid: Vec<Picture> =
             job.picture().map(|original| Picture::new(pixels(original), "original")).into_iter().collect();
         std::fs::create_dir_all(&self.output).with_context(|| format!("{}: cannot create", self.output.display()))?;

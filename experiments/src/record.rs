@@ -2,13 +2,14 @@
 
 use crate::cell::Cell;
 use crate::description::{Description, Fork};
+use crate::rules::{self, Does, Fires};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_pipeline::nn::{Both, Moment, Pass, Probe, Tap};
 use latentrace_pipeline::{Model, Outcome, Outputs, Picture, Request, Start};
 use latentrace_plot::RgbImage;
-use latentrace_trace::{Capture, Edits, Layout, Playback, Recorder, Rule, Scene, Trace, Writer};
+use latentrace_trace::{Capture, Course, Edits, Layout, Playback, Recorder, Rule, Trace, Writer};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ pub struct Job<'a> {
     /// A record, and how many of its calls are taken over.
     past: Option<(&'a Trace, usize)>,
     description: Description,
+    /// What the record says that the run goes on from: its rules were not given to this command.
+    before: Option<Description>,
 }
 
 /// A run and its record.
@@ -59,7 +62,7 @@ impl<'a> Job<'a> {
             _ => Start::Noise,
         };
         let description = Description::new(model, cell, &request, &start)?;
-        Ok(Job { model, request, start, past: None, description })
+        Ok(Job { model, request, start, past: None, description, before: None })
     }
 
     /// A run that goes on from a call of another, with another cell.
@@ -84,7 +87,7 @@ impl<'a> Job<'a> {
         }
         let mut description = Description::new(model, cell, &request, &start)?;
         description.fork = Some(fork);
-        Ok(Job { model, request, start, past, description })
+        Ok(Job { model, request, start, past, description, before: Some(before) })
     }
 
     /// The rest of a run that was cut off.
@@ -92,7 +95,8 @@ impl<'a> Job<'a> {
         let description = Description::of(trace)?;
         let request = description.cell.request(model)?;
         let start = start(trace, &description)?;
-        Ok(Job { model, request, start, past: Some((trace, trace.complete())), description })
+        let before = Some(description.clone());
+        Ok(Job { model, request, start, past: Some((trace, trace.complete())), description, before })
     }
 
     /// What is kept besides the sampler's values.
@@ -120,38 +124,62 @@ impl<'a> Job<'a> {
         self.description.calls - self.past.map_or(0, |(_, calls)| calls)
     }
 
-    /// Holds that rules and edits fit the model, before anything is computed or written.
-    pub fn check(&self) -> Result<()> {
-        self.rules()?;
-        self.edits()?;
-        Ok(())
+    /// Checks before anything is computed or written that the run can follow its rules, and that those that were given
+    /// to this command have something to do: not those that came with a record, which may lie in what is over.
+    pub fn check(&self) -> Result<Fires> {
+        let inherited = |does, rule: &str| {
+            self.before.as_ref().is_some_and(|before| match does {
+                Does::Keep => before.capture.iter().any(|known| known == rule),
+                Does::Change => before.cell.edits.iter().any(|known| known == rule),
+                Does::Guide => before.cell.guidance == self.description.cell.guidance,
+            })
+        };
+        self.foresee()?.check(inherited)
+    }
+
+    /// How often each rule will fire.
+    pub fn foresee(&self) -> Result<Fires> {
+        let fires = Fires::of(self)?;
+        self.capture(&fires)?;
+        self.edits(&fires)?;
+        Ok(fires)
+    }
+
+    /// What will pass.
+    pub fn course(&self) -> Result<Course> {
+        let from = self.past.map_or(0, |(_, calls)| calls);
+        let Description { cell, .. } = &self.description;
+        rules::course(self.model, &self.request, &self.start, self.description.words(), cell.options(), from)
     }
 
     /// Makes the run, recording it into a new folder; `bar` ticks once for every network call.
-    pub fn record(self, folder: &Path, layout: Layout, bar: &ProgressBar) -> Result<Recorded> {
-        self.check()?;
+    pub fn record(mut self, folder: &Path, layout: Layout, bar: &ProgressBar) -> Result<Recorded> {
+        let fires = self.foresee()?;
+        self.description.fires = fires.counts();
         let run = serde_json::to_value(&self.description)?;
         let writer = Writer::create(folder, &run, layout)?;
-        self.into_writer(folder, writer, bar)
+        self.into_writer(folder, writer, &fires, bar)
     }
 
     /// Makes the rest of a run into its own folder.
     pub fn record_on(self, trace: &Trace, bar: &ProgressBar) -> Result<Recorded> {
-        self.check()?;
+        let fires = self.check()?;
+        fires.say();
         let writer = Writer::append(trace, Layout::LIVE)?;
-        self.into_writer(trace.folder(), writer, bar)
+        self.into_writer(trace.folder(), writer, &fires, bar)
     }
 
-    fn into_writer(self, folder: &Path, writer: Writer, bar: &ProgressBar) -> Result<Recorded> {
+    fn into_writer(self, folder: &Path, writer: Writer, fires: &Fires, bar: &ProgressBar) -> Result<Recorded> {
         let (model, calls) = (self.model, self.past.map_or(0, |(_, calls)| calls));
         let began = Instant::now();
-        let recorder = Recorder::new(&self.rules()?, &model.taps, self.scene(), self.request.steps, writer)?;
+        let recorder =
+            Recorder::new(&self.capture(fires)?, &model.taps, self.description.words(), self.steps()?, writer)?;
         let outputs = match self.past {
             Some((trace, calls)) => outputs(trace, calls, model)?,
             None => Vec::new(),
         };
         let playback = self.past.map(|(trace, calls)| Playback::new(trace, calls));
-        let mut edits = Both(Maybe(playback), self.edits()?.beginning_at(calls));
+        let mut edits = Both(Maybe(playback), self.edits(fires)?.beginning_at(calls));
         let mut probe = Both(&mut edits, Both(recorder, Tick { bar, from: calls }));
         let run = model.go_on(&self.request, &self.start, &outputs, &mut Pass::watched(&mut probe));
         let Both(recorder, _) = probe.1;
@@ -175,22 +203,21 @@ impl<'a> Job<'a> {
         (&self.request, &self.start)
     }
 
-    fn rules(&self) -> Result<Capture> {
-        let rules: Vec<Rule> =
-            self.description.capture.iter().map(|text| Rule::parse(text)).collect::<Result<_, _>>()?;
-        for rule in &rules {
-            rule.check(self.model.taps.iter(), &self.scene())?;
-        }
-        Ok(Capture { rules, budget: self.description.budget })
+    /// The rules that keep something.
+    fn capture(&self, fires: &Fires) -> Result<Capture> {
+        let rules = Fires::firing(&self.description.capture, &fires.capture).map(|text| Rule::parse(text));
+        Ok(Capture { rules: rules.collect::<Result<_, _>>()?, budget: self.description.budget })
     }
 
-    fn edits(&self) -> Result<Edits> {
-        Ok(Edits::new(&self.description.cell.edits, &self.model.taps, self.description.words(), self.request.steps)?)
+    /// The edits that change something.
+    fn edits(&self, fires: &Fires) -> Result<Edits> {
+        let firing: Vec<String> = Fires::firing(&self.description.cell.edits, &fires.edits).cloned().collect();
+        Ok(Edits::new(&firing, &self.model.taps, self.description.words(), self.steps()?)?)
     }
 
-    fn scene(&self) -> Scene {
-        let [_, height, width] = self.description.latents;
-        Scene { words: self.description.words(), latents: [height, width] }
+    /// How many steps the run makes: from a picture, fewer than were asked for.
+    fn steps(&self) -> Result<usize> {
+        Ok(rules::steps(&self.start.plan(&self.request)?))
     }
 }
 
@@ -201,8 +228,10 @@ pub fn record_together(jobs: Vec<Job>, folders: &[PathBuf], bar: &ProgressBar) -
     let began = Instant::now();
     let mut recorders = Vec::new();
     for (job, folder) in jobs.iter().zip(folders) {
-        let writer = Writer::create(folder, &serde_json::to_value(&job.description)?, Layout::WHOLE)?;
-        recorders.push(Recorder::new(&job.rules()?, &model.taps, job.scene(), job.request.steps, writer)?);
+        let description = Description { fires: job.foresee()?.counts(), ..job.description.clone() };
+        let writer = Writer::create(folder, &serde_json::to_value(&description)?, Layout::WHOLE)?;
+        let words = description.words();
+        recorders.push(Recorder::new(&Capture::default(), &model.taps, words, job.steps()?, writer)?);
     }
     let mut probe = Both(Fan { recorders }, Tick { bar, from: 0 });
     let images: Vec<(&Request, &Start)> = jobs.iter().map(Job::asked).collect();

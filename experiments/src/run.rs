@@ -64,8 +64,9 @@ impl Run {
         let cells = sweep.points.iter().map(|point| (&point.cell, sweep.label(point)));
         let references = sweep.references.iter().map(|cell| (cell, format!("reference, seed {}", cell.seed)));
         let cells: Vec<(&Cell, String)> = cells.chain(references).collect();
-        bench.check(&cells)?;
+        let rules = bench.check(&cells)?;
         if self.dry_run {
+            Says::new(self.json, indicatif::ProgressBar::hidden()).rules(&rules);
             return bench.estimate(&cells, &root);
         }
         let began = Instant::now();
@@ -76,6 +77,7 @@ impl Run {
         if !self.json && !spec.about.is_empty() {
             println!("{}", spec.about);
         }
+        says.rules(&rules);
         interrupt::says("the same command goes on where this one stopped".into());
         let made = bench.run(&store, &tasks, self.retry, &says)?;
         says.clear();

@@ -4,6 +4,7 @@ use crate::capture::{disk, human};
 use crate::cell::Cell;
 use crate::models::Loaded;
 use crate::record::{Job, Recorded, record_together};
+use crate::rules::{OfCells, OfSweep};
 use crate::spec::Spec;
 use crate::store::{Claim, Mode, Store, trace_of};
 use anyhow::{Error, Result};
@@ -53,13 +54,15 @@ const ROOM: i64 = 16_384;
 const MOST: usize = 16;
 
 impl<'a> Bench<'a> {
-    /// Holds that every cell can be run by its model, before any is.
-    pub fn check(&mut self, cells: &[(&Cell, String)]) -> Result<()> {
+    /// Checks that every cell can be run by its model, before any is, and that every rule has something to do in one of
+    /// them.
+    pub fn check(&mut self, cells: &[(&Cell, String)]) -> Result<Vec<OfCells>> {
+        let mut rules = OfSweep::default();
         for (cell, label) in cells {
             let job = job(self.loaded.get(cell)?, cell, self.spec).map_err(|error| error.context(label.clone()))?;
-            job.check().map_err(|error| error.context(label.clone()))?;
+            rules.add(job.foresee().map_err(|error| error.context(label.clone()))?);
         }
-        Ok(())
+        rules.check()
     }
 
     /// A cell with its key. One that was made exactly is as good as one that is made fast.
@@ -208,7 +211,7 @@ impl<'a> Bench<'a> {
             let (each, size) = match probed.iter().find(|(known, _, _)| *known == like) {
                 Some((_, each, size)) => (*each, *size),
                 None => {
-                    let (each, size) = (probe(model, &jobs[0])?, disk(model, &jobs[0])?);
+                    let (each, size) = (probe(model, &jobs[0])?, disk(&jobs[0])?);
                     probed.push((like, each, size));
                     (each, size)
                 }
@@ -311,6 +314,17 @@ impl Says {
     /// Takes the bar away.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
+    }
+
+    /// Says how often each rule fires.
+    pub fn rules(&self, rules: &[OfCells]) {
+        for rule in rules {
+            match self.json {
+                true => self.event(json!({ "event": "rule", "rule": rule.rule, "tensors": rule.tensors,
+                    "cells": rule.cells, "firing": rule.firing })),
+                false => eprintln!("note: {}: {}", rule.rule, rule.often()),
+            }
+        }
     }
 
     fn begin(&self, all: usize, done: usize) {

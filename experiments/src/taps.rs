@@ -92,5 +92,6 @@ fn words(when: When) -> &'static str {
         When::Draw => "every draw of noise",
         When::Pixels => "at the end",
         When::Picture => "from a picture",
+        When::Latents => "from a picture or its latents",
     }
 }

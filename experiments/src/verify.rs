@@ -2,6 +2,7 @@
 
 use crate::description::Description;
 use crate::record::{recorded_outputs, start};
+use crate::rules::steps;
 use anyhow::{Result, ensure};
 use latentrace_pipeline::nn::{Both, Moment, Pass, Tap};
 use latentrace_pipeline::{SamplerTaps, replay};
@@ -31,7 +32,8 @@ impl Verify {
             .entries()
             .iter()
             .filter(|entry| entry.stored.is_some())
-            .filter_map(|entry| trace.tensor(entry).err().map(|error| error.to_string()))
+            .filter_map(|entry| trace.tensor(entry).and_then(|_| trace.places(entry)).err())
+            .map(|error| error.to_string())
             .collect();
         let checks = if damaged.is_empty() { checks(&trace, &description)? } else { Vec::new() };
         let worst = checks.iter().max_by(|a, b| a.relative.total_cmp(&b.relative));
@@ -107,13 +109,14 @@ fn checks(trace: &Trace, description: &Description) -> Result<Vec<Check>> {
     let skip = |_: &Tap, moment: &Moment| moment.call < taken_over;
     // The outputs are recorded as edited, so edits of what they are made of are not made again.
     let edited: Vec<Tap> = taps.all().into_iter().filter(|tap| !tap.name().ends_with("conditional")).cloned().collect();
-    let of_sampler =
-        |text: &&String| Edits::new(&[(*text).clone()], &edited, description.words(), request.steps).is_ok();
+    let start = start(trace, description)?;
+    let steps = steps(&start.plan(&request)?);
+    let of_sampler = |text: &&String| Edits::new(&[(*text).clone()], &edited, description.words(), steps).is_ok();
     let rules: Vec<String> = description.cell.edits.iter().filter(of_sampler).cloned().collect();
-    let edits = Edits::new(&rules, &edited, description.words(), request.steps)?.beginning_at(taken_over);
+    let edits = Edits::new(&rules, &edited, description.words(), steps)?.beginning_at(taken_over);
     let mut probe = Both(edits, Against::new(trace, skip));
     let shape = [1, channels, height, width];
-    replay(&request, &start(trace, description)?, &outputs, shape, &taps, &mut Pass::watched(&mut probe))?;
+    replay(&request, &start, &outputs, shape, &taps, &mut Pass::watched(&mut probe))?;
     probe.1.outcome()?;
     let complete = trace.complete();
     Ok(std::mem::take(&mut probe.1.checks).into_iter().filter(|check| check.call < complete).collect())

@@ -90,7 +90,7 @@ def check_shard(path, found):
     """Holds every tensor of a shard against the lines that speak of it; returns how many could not be looked at."""
     bf16 = any(entry["stored"]["dtype"] == "BF16" for entry in found)
     torch = torch_or_none() if bf16 else None
-    spoken = {entry["stored"]["name"] for entry in found}
+    spoken = {stored["name"] for entry in found for stored in parts(entry)}
     skipped = 0
     with safe_open(path, "np") as shard, safe_open(path, "pt" if torch else "np") as whole:
         assert set(shard.keys()) == spoken, f"{path}: {set(shard.keys()) ^ spoken} in one and not in the other"
@@ -111,7 +111,30 @@ def check_shard(path, found):
                 continue
             assert zlib.crc32(data) == stored["crc32"], f"{at}: has changed since it was written"
             check_numbers(entry, numbers, at)
+            if "places" in entry:
+                check_places(shard, entry, at)
     return skipped
+
+
+def parts(entry):
+    """What is stored of an entry: its numbers, and the places of a topk."""
+    return [entry[part] for part in ("stored", "places") if part in entry]
+
+
+def check_places(shard, entry, at):
+    """Holds that the places of a topk are exact: whole numbers, each once, as many as there are numbers."""
+    stored = entry["places"]
+    places = shard.get_tensor(stored["name"])
+    assert places.dtype == np.int64 and list(places.shape) == entry["shape"], f"{at}: places"
+    assert zlib.crc32(places.tobytes()) == stored["crc32"], f"{at}: its places have changed since they were written"
+    assert (places >= 0).all() and len(set(places.flat)) == places.size, f"{at}: places"
+
+
+def check_grid(entry):
+    """Holds that a grid has as many pixels as its axis."""
+    height, width = entry["grid"]
+    axis = {4: 2, 3: 1}[len(entry["shape"])]
+    assert entry["shape"][axis] == height * width, f"{entry['tap']}: a grid of {height} by {width} in {entry['shape']}"
 
 
 def torch_or_none():
@@ -170,6 +193,8 @@ def main(trace):
     found = [line for line in lines if "tap" in line]
     shards = {}
     for entry in found:
+        if "grid" in entry:
+            check_grid(entry)
         if "stored" in entry:
             shards.setdefault(entry["stored"]["shard"], []).append(entry)
     files = {path.name for path in (trace / "shards").iterdir()}

@@ -18,6 +18,9 @@ pub struct Moment {
     pub image: usize,
     /// What the rows of a tensor stand for.
     pub rows: Rows,
+    /// Height and width of the picture that the module works on pixel by pixel, where its tensors have an axis of pixels,
+    /// row by row: an attention over a picture. `None` where they have none, as in the text encoder.
+    pub grid: Option<[i64; 2]>,
     /// Whether the call was made before, and is made again to find what was wrong with it.
     pub again: bool,
 }

@@ -33,6 +33,11 @@ impl<'a> Pass<'a> {
         self.moment.rows = rows;
     }
 
+    /// Says of which picture the pixels are that the tensors that follow have on one axis: height and width.
+    pub fn set_grid(&mut self, grid: Option<[i64; 2]>) {
+        self.moment.grid = grid;
+    }
+
     /// Where in a run this pass stands.
     pub fn moment(&self) -> Moment {
         self.moment

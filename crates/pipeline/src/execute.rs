@@ -66,7 +66,7 @@ impl<'a> Execution<'a> {
                     let taps = self.taps;
                     let tap = if is_start { &taps.start } else { &taps.noise };
                     drawn += 1;
-                    let moment = self.moment(self.step_of(Val(index as u32), call));
+                    let moment = self.moment(call_of(self.plan, Val(index as u32), call));
                     since.note(tap, self.tap(pass, moment, tap, draws.next().ok_or_else(missing)?))
                 }
                 Op::Given => match &self.given {
@@ -210,15 +210,6 @@ impl<'a> Execution<'a> {
         value
     }
 
-    /// The call whose step a draw belongs to, where so many are made: the last one, until its step is; then the next, which
-    /// sees what churn has drawn.
-    fn step_of(&self, draw: Val, calls: usize) -> usize {
-        match calls.checked_sub(1) {
-            Some(last) if draw < self.plan.steps()[last].next => last,
-            _ => calls,
-        }
-    }
-
     fn moment(&self, call: usize) -> Moment {
         moment(self.plan, call)
     }
@@ -240,6 +231,24 @@ pub fn moment(plan: &Plan, call: usize) -> Moment {
     let step = plan.steps()[call];
     let Level { t, sigma } = step.level;
     Moment { call, step: step.index, evaluation: step.evaluation, t, sigma, ..Moment::default() }
+}
+
+/// The call whose step a draw belongs to, where so many calls are made before it: the last one, until its step is made;
+/// then the next, which sees what churn has drawn.
+fn call_of(plan: &Plan, draw: Val, calls: usize) -> usize {
+    match calls.checked_sub(1) {
+        Some(last) if draw < plan.steps()[last].next => last,
+        _ => calls.min(plan.calls() - 1),
+    }
+}
+
+/// The call that each draw of a plan belongs to, in order; that of the start is the first, if there is one.
+pub(crate) fn draws(plan: &Plan) -> impl Iterator<Item = usize> {
+    let mut calls = 0;
+    plan.ops().iter().enumerate().filter_map(move |(index, op)| {
+        calls += usize::from(matches!(op, Op::Eval { .. }));
+        matches!(op, Op::Noise).then(|| call_of(plan, Val(index as u32), calls))
+    })
 }
 
 fn sum(form: &Form, values: &[Option<Tensor>]) -> Result<Tensor> {

@@ -2,9 +2,11 @@
 
 use crate::checkpoint::Parts;
 use crate::error::Result;
-use crate::{Options, SamplerTaps, Size};
+use crate::execute::draws;
+use crate::{Options, SamplerTaps, Size, Start};
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
 use latentrace_nn::{Branch, Moment, Pass, Probe, Rows, Tap, Weights, shape_only};
+use latentrace_schedulers::Plan;
 use latentrace_text::TextEncoder;
 use latentrace_unet::Unet;
 use latentrace_vae::Vae;
@@ -21,6 +23,8 @@ pub struct Outlined {
     pub kind: Kind,
     /// What the first axis stands for.
     pub rows: Rows,
+    /// Height and width of the picture whose pixels are an axis of the tensor, where one is ([`Moment::grid`]).
+    pub grid: Option<[i64; 2]>,
     /// When it passes.
     pub when: When,
 }
@@ -34,15 +38,32 @@ pub enum When {
     Call,
     /// Once, before the first call.
     Start,
-    /// At the first calls, as many as there are draws after the start: at all but the last, or at none.
+    /// At the calls whose step draws noise.
     Draw,
     /// Once, after the last call.
     Pixels,
-    /// Only where a run starts from a picture.
+    /// Once, before the first call, where a run starts from a picture that it encodes.
     Picture,
+    /// Once, before the first call, where a run starts from a picture or from the latents of one.
+    Latents,
 }
 
 impl Outlined {
+    /// The network calls of a plan at which the tensor passes, in a run with this start.
+    pub fn calls(&self, plan: &Plan, start: &Start) -> Vec<usize> {
+        let from_sample = matches!(start, Start::Sample { .. });
+        let once = |passes: bool| if passes { vec![0] } else { Vec::new() };
+        match self.when {
+            When::Text => vec![0],
+            When::Start => once(!from_sample),
+            When::Call => (0..plan.calls()).collect(),
+            When::Draw => draws(plan).skip(usize::from(!from_sample)).collect(),
+            When::Pixels => vec![plan.calls() - 1],
+            When::Picture => once(matches!(start, Start::Picture { .. })),
+            When::Latents => once(matches!(start, Start::Picture { .. } | Start::Latents { .. })),
+        }
+    }
+
     /// The bytes of the tensor.
     pub fn bytes(&self) -> u64 {
         self.shape.iter().product::<i64>() as u64 * self.kind.elt_size_in_bytes() as u64
@@ -77,7 +98,7 @@ pub fn outline(folder: &Path, options: Options, size: Option<Size>) -> Result<Ve
         let taps = SamplerTaps::new();
         for tap in taps.all() {
             let when = match tap.id() {
-                id if id == taps.image.id() => When::Picture,
+                id if id == taps.image.id() => When::Latents,
                 id if id == taps.start.id() => When::Start,
                 id if id == taps.noise.id() => When::Draw,
                 id if id == taps.latents.id() => When::Pixels,
@@ -116,7 +137,14 @@ impl Probe for Seen {
 
     fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
         let (shape, kind) = (tensor.size(), tensor.kind());
-        self.list.push(Outlined { tap: tap.clone(), shape, kind, rows: moment.rows, when: self.when });
+        self.list.push(Outlined {
+            tap: tap.clone(),
+            shape,
+            kind,
+            rows: moment.rows,
+            grid: moment.grid,
+            when: self.when,
+        });
         tensor
     }
 }

@@ -2,7 +2,8 @@
 
 use latentrace_pipeline::nn::tch::{self, Kind, Tensor};
 use latentrace_pipeline::nn::{Moment, Pass, Probe, Tap};
-use latentrace_pipeline::{Device, Model, Options, Request, Size, When, outline};
+use latentrace_pipeline::schedulers::{Config, Plan, Reading};
+use latentrace_pipeline::{Device, Model, Options, Outlined, Picture, Request, Size, Start, outline};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -10,23 +11,43 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/golden/networks").join(name)
 }
 
-/// Shape, format and number of visits of every tap.
+/// Shape, format, grid and calls of every tap.
 #[derive(Default)]
-struct Seen(BTreeMap<String, (Vec<i64>, Kind, usize)>);
+struct Seen(Passed);
+
+type Passed = BTreeMap<String, (Vec<i64>, Kind, Option<[i64; 2]>, Vec<usize>)>;
 
 impl Probe for Seen {
     fn wants(&self, _: &Tap, _: &Moment) -> bool {
         true
     }
-    fn visit(&mut self, tap: &Tap, _: Moment, tensor: Tensor) -> Tensor {
-        self.0.entry(tap.name().into()).or_insert((tensor.size(), tensor.kind(), 0)).2 += 1;
+    fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
+        if let (Some([height, width]), 3) = (moment.grid, tensor.dim()) {
+            assert_eq!(tensor.size()[1], height * width, "{}", tap.name());
+        }
+        let entry = self.0.entry(tap.name().into());
+        entry.or_insert((tensor.size(), tensor.kind(), moment.grid, Vec::new())).3.push(moment.call);
         tensor
     }
 }
 
+/// What was said to pass, of the taps that do.
+fn said(outlined: &[Outlined], plan: &Plan, start: &Start) -> Passed {
+    let mut said = Passed::new();
+    for one in outlined {
+        let calls = one.calls(plan, start);
+        if !calls.is_empty() {
+            let entry = said.entry(one.tap.name().into());
+            entry.or_insert((one.shape.clone(), one.kind, one.grid, Vec::new())).3.extend(calls);
+        }
+    }
+    said
+}
+
 #[test]
-fn every_tensor_passes_in_the_shape_and_as_often_as_was_said() {
+fn every_tensor_passes_in_the_shape_and_at_the_calls_that_were_said() {
     tch::set_num_threads(1);
+    let churn = r#"{"_class_name": "EulerDiscreteScheduler", "s_churn": 3, "timestep_spacing": "trailing"}"#;
     for name in ["sd1", "sd2"] {
         let options = Options { device: Device::Cpu, ..Options::default() };
         let model = Model::open(&golden(name), options).unwrap();
@@ -34,25 +55,30 @@ fn every_tensor_passes_in_the_shape_and_as_often_as_was_said() {
         let factor = model.vae_config.factor();
         // Odd latents too, where the way down rounds up.
         for size in [own.size, Size { height: 9 * factor, width: 13 * factor }] {
-            let request = Request { steps: 3, size, ..own.clone() };
-            let mut seen = Seen::default();
-            let plan = model.run(&request, &mut Pass::watched(&mut seen)).unwrap().plan;
             let outlined = outline(&golden(name), options, Some(size)).unwrap();
-            let mut said: BTreeMap<String, (Vec<i64>, Kind, usize)> = BTreeMap::new();
-            for one in outlined.iter().filter(|one| one.when != When::Picture) {
-                let times = match one.when {
-                    When::Text | When::Start | When::Pixels => 1,
-                    When::Call => plan.calls(),
-                    When::Draw => plan.draws() - 1,
-                    When::Picture => 0,
+            for sampler in ["pndm", "ddpm", "lms", "dpm2", "dpm++2m_sde", "heun", churn] {
+                let scheduler = match sampler.starts_with('{') {
+                    true => Config::from_json(sampler).unwrap(),
+                    false => own.scheduler.with_class(sampler).unwrap(),
                 };
-                if times == 0 {
-                    continue;
+                let reading = Reading::Exact; // in which every sampler takes the churn and the strength
+                let request = Request { steps: 4, size, scheduler, reading, ..own.clone() };
+                let pixels = vec![128; (3 * size.height * size.width) as usize];
+                let picture = Picture { width: size.width as usize, height: size.height as usize, pixels };
+                let latents =
+                    Tensor::ones([1, 4, size.height / factor, size.width / factor], (Kind::Float, tch::Device::Cpu));
+                let level = request.scheduler.plan(4, reading).unwrap().steps()[1].level;
+                for start in [
+                    Start::Noise,
+                    Start::Picture { strength: 0.5, picture },
+                    Start::Latents { strength: 0.75, latents: latents.shallow_clone() },
+                    Start::Sample { level, sample: latents * level.sigma },
+                ] {
+                    let mut seen = Seen::default();
+                    let plan = model.go_on(&request, &start, &[], &mut Pass::watched(&mut seen)).unwrap().plan;
+                    assert_eq!(seen.0, said(&outlined, &plan, &start), "{name} at {size:?}, {sampler}, {start:?}");
                 }
-                let entry = said.entry(one.tap.name().into()).or_insert((one.shape.clone(), one.kind, 0));
-                entry.2 += times;
             }
-            assert_eq!(seen.0, said, "{name} at {size:?}");
             let listed: Vec<&str> = model.taps.iter().map(Tap::name).collect();
             assert!(outlined.iter().all(|one| listed.contains(&one.tap.name())), "the model has every tap of the list");
         }

@@ -22,7 +22,8 @@ pub struct Difference {
     pub key: Key,
     /// The sampler's step.
     pub step: usize,
-    /// The largest difference of two numbers; infinite where the shapes differ or only one of two numbers is finite.
+    /// The largest difference of two numbers; infinite where the shapes differ, only one of two numbers is finite, or the
+    /// largest of a tensor (`topk`) stand at other places.
     pub absolute: f64,
     /// The same over the largest magnitude in the first trace.
     pub relative: f64,
@@ -32,6 +33,11 @@ impl Comparison {
     /// The first tensor whose relative difference is above a tolerance, in the order in which they passed.
     pub fn first_beyond(&self, tolerance: f64) -> Option<&Difference> {
         self.differences.iter().find(|difference| difference.relative > tolerance)
+    }
+
+    /// How many tensors only one of the two holds.
+    pub fn missing(&self) -> usize {
+        self.only_first + self.only_second
     }
 
     /// The largest relative difference.
@@ -53,7 +59,11 @@ pub fn compare(first: &Trace, second: &Trace) -> Result<Comparison> {
         match second.find(&key).filter(held) {
             None => result.only_first += 1,
             Some(other) => {
-                let (absolute, relative) = distance(&first.tensor(entry)?, &second.tensor(other)?);
+                let (a, b) = (by_place(first, entry)?, by_place(second, other)?);
+                let (absolute, relative) = match a.places == b.places {
+                    true => distance(&a.numbers, &b.numbers),
+                    false => (f64::INFINITY, f64::INFINITY),
+                };
                 result.differences.push(Difference { key, step: entry.step, absolute, relative });
             }
         }
@@ -61,6 +71,20 @@ pub fn compare(first: &Trace, second: &Trace) -> Result<Comparison> {
     result.only_second =
         second.entries().iter().filter(held).filter(|entry| first.find(&entry.key()).is_none()).count();
     Ok(result)
+}
+
+/// A tensor's numbers; those of a `topk` in the order of their places.
+struct Numbers {
+    numbers: Tensor,
+    places: Option<Vec<i64>>,
+}
+
+fn by_place(trace: &Trace, entry: &Entry) -> Result<Numbers> {
+    let numbers = trace.tensor(entry)?;
+    let Some(places) = trace.places(entry)? else { return Ok(Numbers { numbers, places: None }) };
+    let (places, order) = places.flatten(0, -1).sort(0, false);
+    let places = (0..places.numel() as i64).map(|index| places.int64_value(&[index])).collect();
+    Ok(Numbers { numbers: numbers.flatten(0, -1).index_select(0, &order), places: Some(places) })
 }
 
 /// `max |a - b|`, and that over `max |a| + 1e-12`; numbers that are the same infinity, or both NaN, do not differ.

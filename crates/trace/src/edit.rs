@@ -5,7 +5,7 @@ use crate::error::{Error, Result, rule};
 use crate::reduction::{attends_to_text, has_heads};
 use crate::{Key, Selector, Trace, Words};
 use latentrace_nn::tch::{Device, Kind, Tensor};
-use latentrace_nn::{Moment, Probe, Row, Tap, seeded};
+use latentrace_nn::{Moment, Probe, Row, Rows, Tap, seeded};
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -41,20 +41,20 @@ const KNOWN: &str =
 
 /// A selector and what is done to what it selects.
 #[derive(Clone, Debug)]
-struct Rule {
+pub(crate) struct EditRule {
     text: String,
-    selector: Selector,
-    edit: Edit,
+    pub(crate) selector: Selector,
+    pub(crate) edit: Edit,
 }
 
-impl Rule {
-    fn parse(text: &str) -> Result<Rule> {
+impl EditRule {
+    pub(crate) fn parse(text: &str) -> Result<EditRule> {
         let (selector, edit) = text.split_once("=>").ok_or_else(|| {
             rule(text, "no => between what is selected and what is done to it", format!("edits are {KNOWN}"))
         })?;
         let unknown = || rule(text, format!("{} is no edit", edit.trim()), format!("edits are {KNOWN}"));
         let edit = Edit::parse(edit).ok_or_else(unknown)?;
-        Ok(Rule { text: text.into(), selector: Selector::parse(selector)?, edit })
+        Ok(EditRule { text: text.into(), selector: Selector::parse(selector)?, edit })
     }
 }
 
@@ -83,8 +83,8 @@ impl Edit {
         }
     }
 
-    /// Holds that the edit can be made at a tap.
-    fn check(&self, text: &str, tap: &Tap, words: &Words) -> Result<()> {
+    /// Checks that the edit can be made at a tap.
+    pub(crate) fn check(&self, text: &str, tap: &Tap) -> Result<()> {
         let name = tap.name();
         let to_text = |word: &str| attends_to_text(tap) && name.ends_with(word);
         match self {
@@ -100,13 +100,21 @@ impl Edit {
                 format!("{name} holds no probabilities of words"),
                 "reweight is for unet.**.attn2.probs",
             )),
-            Edit::Mask(of) => words.check(of, text),
-            Edit::Reweight(of, _) => words.check(std::slice::from_ref(of), text),
             _ => Ok(()),
         }
     }
 
-    fn trace(&self) -> Option<&PathBuf> {
+    /// The words that it names.
+    pub(crate) fn words(&self) -> &[String] {
+        match self {
+            Edit::Mask(words) => words,
+            Edit::Reweight(word, _) => std::slice::from_ref(word),
+            _ => &[],
+        }
+    }
+
+    /// The trace of another run that it takes tensors from.
+    pub(crate) fn trace(&self) -> Option<&PathBuf> {
         match self {
             Edit::Replace(path) | Edit::AddFrom(path, _) => Some(path),
             _ => None,
@@ -120,7 +128,7 @@ fn finite(text: &str) -> Option<f64> {
 
 /// A probe that edits what its rules select, in the order of the rules.
 pub struct Edits {
-    rules: Vec<Rule>,
+    rules: Vec<EditRule>,
     /// The rules that select each tap, by [`Tap::id`].
     selected: HashMap<u32, Vec<usize>>,
     traces: HashMap<PathBuf, Trace>,
@@ -132,13 +140,14 @@ pub struct Edits {
 }
 
 impl Edits {
-    /// The edits of a run of `steps` steps on a model of these taps.
+    /// The edits of a run of `steps` steps on a model of these taps. A [`Course`](crate::Course) knows beforehand how often
+    /// each rule will change something.
     ///
     /// # Errors
-    /// A rule cannot be read, selects nothing, does not fit what it selects, or its trace cannot be opened or holds
+    /// A rule cannot be read, selects no tap, does not fit what it selects, or its trace cannot be opened or holds
     /// nothing of it.
     pub fn new(rules: &[String], taps: &[Tap], words: Words, steps: usize) -> Result<Edits> {
-        let rules: Vec<Rule> = rules.iter().map(|text| Rule::parse(text)).collect::<Result<_>>()?;
+        let rules: Vec<EditRule> = rules.iter().map(|text| EditRule::parse(text)).collect::<Result<_>>()?;
         let mut selected: HashMap<u32, Vec<usize>> = HashMap::new();
         let mut traces = HashMap::new();
         for (index, rule) in rules.iter().enumerate() {
@@ -146,8 +155,9 @@ impl Edits {
             if of_rule.is_empty() {
                 return Err(rule.selector.fits_nothing(taps.iter().map(Tap::name)));
             }
+            words.check(rule.edit.words(), &rule.text)?;
             for tap in &of_rule {
-                rule.edit.check(&rule.text, tap, &words)?;
+                rule.edit.check(&rule.text, tap)?;
                 selected.entry(tap.id()).or_default().push(index);
             }
             if let Some(path) = rule.edit.trace().filter(|path| !traces.contains_key(*path)) {
@@ -160,7 +170,8 @@ impl Edits {
         Ok(Edits { rules, selected, traces, words, steps, begin: 0, failed: None })
     }
 
-    /// The same edits, from a call on: what comes before it is known, edits and all.
+    /// The same edits, from a call on: what comes before it is known, edits and all; but the texts, which every run encodes
+    /// itself.
     pub fn beginning_at(self, call: usize) -> Edits {
         Edits { begin: call, ..self }
     }
@@ -174,7 +185,7 @@ impl Edits {
     }
 
     fn admitted(&self, tap: &Tap, moment: &Moment) -> impl Iterator<Item = usize> {
-        let known = moment.call < self.begin;
+        let known = moment.call < self.begin && !matches!(moment.rows, Rows::Branch(_));
         let rules = self.selected.get(&tap.id()).filter(|_| !known).map(Vec::as_slice).unwrap_or_default();
         rules.iter().copied().filter(|&rule| self.rules[rule].selector.admits(moment, self.steps))
     }
@@ -182,7 +193,7 @@ impl Edits {
     /// Edits the rows that a rule selects; the others are what they were.
     fn rows(
         &self,
-        rule: &Rule,
+        rule: &EditRule,
         moment: &Moment,
         tensor: Tensor,
         mut edit: impl FnMut(Row, Tensor) -> Result<Tensor>,
@@ -276,7 +287,7 @@ impl Probe for Edits {
     }
 }
 
-/// Holds that a trace has something whole of every tap.
+/// Checks that a trace has something whole of every tap.
 fn holds_all(trace: &Trace, text: &str, taps: &[&Tap]) -> Result<()> {
     let whole = |tap: &Tap| trace.of_tap(tap.name()).any(|entry| entry.kept.is_empty() && entry.stored.is_some());
     match taps.iter().find(|tap| !whole(tap)) {

@@ -35,6 +35,9 @@ pub struct Entry {
     pub kept: String,
     /// The shape of what was kept.
     pub shape: Vec<usize>,
+    /// Height and width of the picture whose pixels, row by row, are an axis of it: the third of four, the second of three.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grid: Option<[usize; 2]>,
     /// The number format it had before it was stored.
     pub dtype: String,
     /// What its numbers were like before they were stored.
@@ -42,6 +45,9 @@ pub struct Entry {
     /// Where the numbers are, unless only the statistics were kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<Stored>,
+    /// Of `topk`, where the places of its numbers in the flat tensor are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub places: Option<Stored>,
 }
 
 /// Where an entry's numbers are.
@@ -246,6 +252,7 @@ mod tests {
             image: 0,
             kept: "head_mean".into(),
             shape: vec![1, 2],
+            grid: Some([2, 1]),
             dtype: "F32".into(),
             statistics: Statistics { mean: 0.5, rms: 1.0, min: -0.1, max: 2.0, nan: 1, inf: 0 },
             stored: Some(Stored {
@@ -255,6 +262,7 @@ mod tests {
                 crc32: Some(7),
                 range: None,
             }),
+            places: None,
         }
     }
 

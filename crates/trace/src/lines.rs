@@ -24,6 +24,7 @@ pub(crate) struct Lines {
 struct Middle {
     text: Vec<u8>,
     shape: Vec<usize>,
+    grid: Option<[i64; 2]>,
     dtype: &'static str,
     /// Keeps the words where they are.
     _kept: Arc<str>,
@@ -56,9 +57,11 @@ impl Lines {
         numbers: &Numbers,
         statistics: &Statistics,
         stored: Option<&Stored>,
+        places: Option<&Stored>,
     ) {
         let begin = self.bytes.len();
-        if self.moment.as_ref().is_none_or(|(known, _)| known != moment) {
+        let known = self.moment.as_ref().is_some_and(|(known, _)| Moment { grid: known.grid, ..*moment } == *known);
+        if !known {
             let Moment { call, step, evaluation, t, sigma, .. } = *moment;
             self.moment = Some((*moment, without_end(json(&When { call, step, evaluation, t, sigma }))));
         }
@@ -66,16 +69,19 @@ impl Lines {
             self.bytes.extend_from_slice(first);
         }
         let key = (tap.id(), row.branch, row.image, kept.as_ptr() as usize);
-        let middle = self.middles.entry(key).or_insert_with(|| Middle::new(tap, row, kept, numbers));
-        if middle.shape != numbers.shape() || middle.dtype != numbers.dtype_name() {
-            *middle = Middle::new(tap, row, kept, numbers);
+        let middle = self.middles.entry(key).or_insert_with(|| Middle::new(tap, row, kept, moment.grid, numbers));
+        let now = (numbers.shape(), moment.grid, numbers.dtype_name());
+        if (middle.shape.as_slice(), middle.grid, middle.dtype) != now {
+            *middle = Middle::new(tap, row, kept, moment.grid, numbers);
         }
         self.bytes.extend_from_slice(&middle.text);
         self.bytes.extend_from_slice(b",\"statistics\":");
         let _ = serde_json::to_writer(&mut self.bytes, statistics); // to memory, which does not fail
-        if let Some(stored) = stored {
-            self.bytes.extend_from_slice(b",\"stored\":");
-            self.bytes.extend_from_slice(&json(stored));
+        for (name, stored) in [(&b",\"stored\":"[..], stored), (b",\"places\":", places)] {
+            if let Some(stored) = stored {
+                self.bytes.extend_from_slice(name);
+                self.bytes.extend_from_slice(&json(stored));
+            }
         }
         finish(begin, self.next, &mut self.bytes);
         self.next += 1;
@@ -94,7 +100,7 @@ impl Lines {
 }
 
 impl Middle {
-    fn new(tap: &Tap, row: Row, kept: &Arc<str>, numbers: &Numbers) -> Middle {
+    fn new(tap: &Tap, row: Row, kept: &Arc<str>, grid: Option<[i64; 2]>, numbers: &Numbers) -> Middle {
         let (shape, dtype) = (numbers.shape().to_vec(), numbers.dtype_name());
         let mut text = format!(",\"tap\":{}", serde_json::Value::from(tap.name()));
         if let Some(branch) = row.branch {
@@ -104,8 +110,12 @@ impl Middle {
         if !kept.is_empty() {
             text += &format!(",\"kept\":{}", serde_json::Value::from(kept.as_ref()));
         }
-        text += &format!(",\"shape\":{},\"dtype\":\"{dtype}\"", serde_json::Value::from(shape.clone()));
-        Middle { text: text.into_bytes(), shape, dtype, _kept: kept.clone() }
+        text += &format!(",\"shape\":{}", serde_json::Value::from(shape.clone()));
+        if let Some([height, width]) = grid {
+            text += &format!(",\"grid\":[{height},{width}]");
+        }
+        text += &format!(",\"dtype\":\"{dtype}\"");
+        Middle { text: text.into_bytes(), shape, grid, dtype, _kept: kept.clone() }
     }
 }
 
@@ -152,9 +162,11 @@ mod tests {
         .into_iter()
         .enumerate()
         {
-            let moment = Moment { call, step: 2, evaluation: 1, t: 980.5, sigma: 0.1, ..Moment::default() };
+            let grid = branch.map(|_| [2, call as i64 + 1]);
+            let moment = Moment { call, step: 2, evaluation: 1, t: 980.5, sigma: 0.1, grid, ..Moment::default() };
+            let places = stored.as_ref().map(|stored: &Stored| Stored { dtype: "I64".into(), ..stored.clone() });
             let row = Row { index: 1, branch, image: call };
-            lines.entry(&moment, &tap, row, &kept.into(), &numbers, &statistics, stored.as_ref());
+            lines.entry(&moment, &tap, row, &kept.into(), &numbers, &statistics, stored.as_ref(), places.as_ref());
             let key = Key { call, tap: tap.name().into(), branch, image: call, kept: kept.into() };
             let Key { tap, kept, .. } = key;
             let entry = Entry {
@@ -168,9 +180,11 @@ mod tests {
                 image: call,
                 kept,
                 shape: vec![1, 2],
+                grid: grid.map(|sides| sides.map(|side| side as usize)),
                 dtype: "F32".into(),
                 statistics,
                 stored,
+                places,
             };
             Line::Entry(Box::new(entry)).write(1 + number as u64, &mut expected);
         }

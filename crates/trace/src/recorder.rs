@@ -2,10 +2,11 @@
 
 use crate::entry::End;
 use crate::error::Result;
+use crate::reduction::Reduced;
 use crate::reduction::Storage;
 use crate::rule::Rule;
-use crate::writer::{AT_ONCE, Item, Writer};
-use crate::{Reduction, Scene};
+use crate::writer::{AT_ONCE, Beside, Item, Writer};
+use crate::{Error, Reduction, Words};
 use latentrace_nn::tch::Tensor;
 use latentrace_nn::{Moment, Probe, Row, Tap};
 use std::collections::HashMap;
@@ -27,7 +28,7 @@ pub struct Recorder {
     rules: Vec<Rule>,
     /// The rules that select each tap, by [`Tap::id`].
     selected: HashMap<u32, Vec<usize>>,
-    scene: Scene,
+    words: Words,
     steps: usize,
     writer: Writer,
     /// What the writer was not yet given: it is woken once for each call, not for each tensor.
@@ -39,19 +40,21 @@ pub struct Recorder {
     begin: usize,
     left: Option<u64>,
     beyond_budget: u64,
+    failed: Option<Error>,
 }
 
 impl Recorder {
-    /// A recorder of a run of `steps` steps on a model of these taps. Where the writer goes on with a record, its whole calls
-    /// are not recorded again, and what they took of the budget is taken.
+    /// A recorder of a run of `steps` steps on a model of these taps. A [`Course`](crate::Course) knows beforehand how
+    /// often each rule will keep something. Where the writer goes on with a record, its whole calls are not recorded again,
+    /// and what they took of the budget is taken.
     ///
     /// # Errors
-    /// A rule selects nothing, or a reduction does not fit what it selects.
-    pub fn new(capture: &Capture, taps: &[Tap], scene: Scene, steps: usize, writer: Writer) -> Result<Recorder> {
+    /// A rule selects no tap, or a reduction does not fit what it selects.
+    pub fn new(capture: &Capture, taps: &[Tap], words: Words, steps: usize, writer: Writer) -> Result<Recorder> {
         let mut rules = vec![Rule::parse(FLIGHT_RECORDER)?];
         rules.extend(capture.rules.iter().cloned());
         for rule in &capture.rules {
-            rule.check(taps.iter(), &scene)?;
+            rule.check(taps.iter(), &words)?;
         }
         let of = |tap: &Tap| {
             let rules = rules.iter().enumerate().filter(|(_, rule)| rule.selector.names(tap));
@@ -64,7 +67,7 @@ impl Recorder {
         Ok(Recorder {
             rules,
             selected,
-            scene,
+            words,
             steps,
             writer,
             waiting: Vec::new(),
@@ -73,6 +76,7 @@ impl Recorder {
             begin: begun.calls,
             left: capture.budget.map(left),
             beyond_budget: begun.beyond_budget,
+            failed: None,
         })
     }
 
@@ -80,15 +84,16 @@ impl Recorder {
     /// kept out.
     ///
     /// # Errors
-    /// Something could not be written.
+    /// Something could not be written, or a reduction did not fit a tensor that passed.
     pub fn end(mut self, error: Option<String>) -> Result<u64> {
         self.give();
-        let beyond_budget = self.beyond_budget;
+        let (beyond_budget, failed) = (self.beyond_budget, self.failed.take());
+        let error = error.or(failed.as_ref().map(Error::to_string));
         if let Some(call) = self.call.filter(|_| error.is_none()) {
             self.writer.complete(call, beyond_budget);
         }
         self.writer.end(End { error, beyond_budget })?;
-        Ok(beyond_budget)
+        failed.map_or(Ok(beyond_budget), Err)
     }
 
     fn admitted(&self, tap: &Tap, moment: &Moment) -> impl Iterator<Item = usize> {
@@ -117,38 +122,39 @@ impl Recorder {
         self.beyond_budget += (rows.len() - affordable) as u64;
         let rows = rows[..affordable].to_vec();
         if !rows.is_empty() {
-            self.push(rule, tap, moment, tensor.shallow_clone(), rows, None);
+            let whole = Reduced::whole(tap, tensor.shallow_clone(), moment.grid);
+            self.push(rule, tap, moment, whole, rows, Beside::Nothing);
         }
     }
 
     /// Keeps what a rule's reductions leave of a row.
     fn keep_reduced(&mut self, rule: usize, tap: &Tap, moment: Moment, row: Row, tensor: &Tensor) {
-        let Rule { reductions, storage, .. } = &self.rules[rule];
+        let of = &self.rules[rule];
         let whole = tensor.narrow(0, row.index, 1);
-        let reduced = reductions
-            .iter()
-            .try_fold(whole.shallow_clone(), |tensor, reduction| reduction.apply(tap, row.branch, tensor, &self.scene));
-        let Some(reduced) = reduced else { return };
-        if !spend(&mut self.left, bytes(&reduced, *storage)) {
+        let fits = of.check_shape(tap, &whole.size(), moment.grid);
+        if let Err(error) = fits {
+            self.failed.get_or_insert(error);
+            return;
+        }
+        let reduced = of.reduce(tap, row.branch, whole.shallow_clone(), moment.grid, &self.words);
+        let Some(mut reduced) = reduced else { return };
+        if !spend(&mut self.left, reduced.bytes(of.storage)) {
             self.beyond_budget += 1;
             return;
         }
-        let histogram = matches!(reductions.last(), Some(Reduction::Histogram(_)));
-        self.push(rule, tap, moment, reduced, vec![(0, row)], histogram.then_some(whole));
+        let beside = match (reduced.places.take(), of.reductions.last()) {
+            (Some(places), _) => Beside::Places(places),
+            (None, Some(Reduction::Histogram(_))) => Beside::HistogramOf(whole),
+            _ => Beside::Nothing,
+        };
+        self.push(rule, tap, moment, reduced, vec![(0, row)], beside);
     }
 
-    fn push(
-        &mut self,
-        rule: usize,
-        tap: &Tap,
-        moment: Moment,
-        tensor: Tensor,
-        rows: Vec<(i64, Row)>,
-        histogram_of: Option<Tensor>,
-    ) {
+    fn push(&mut self, rule: usize, tap: &Tap, moment: Moment, of: Reduced, rows: Vec<(i64, Row)>, beside: Beside) {
         let Rule { storage, suffix, .. } = &self.rules[rule];
+        let moment = Moment { grid: of.grid, ..moment };
         let item =
-            Item { tap: tap.clone(), kept: suffix.clone(), moment, tensor, rows, storage: *storage, histogram_of };
+            Item { tap: tap.clone(), kept: suffix.clone(), moment, tensor: of.tensor, rows, storage: *storage, beside };
         self.waiting_bytes += item.bytes();
         self.waiting.push(item);
         if self.waiting_bytes >= AT_ONCE {
@@ -188,8 +194,16 @@ impl Probe for Recorder {
     }
 }
 
+impl Reduced {
+    /// How many bytes it takes once it is stored.
+    pub fn bytes(&self, storage: Storage) -> u64 {
+        let places = self.places.as_ref().filter(|_| storage != Storage::Stats);
+        bytes(&self.tensor, storage) + places.map_or(0, |places| bytes(places, Storage::Full))
+    }
+}
+
 /// How many bytes a tensor takes once it is stored.
-pub fn bytes(tensor: &Tensor, storage: Storage) -> u64 {
+fn bytes(tensor: &Tensor, storage: Storage) -> u64 {
     let each = match storage {
         Storage::Full => tensor.kind().elt_size_in_bytes() as u64,
         Storage::F16 => 2,

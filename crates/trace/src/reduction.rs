@@ -3,6 +3,7 @@
 use crate::Words;
 use crate::call::Call;
 use crate::error::{Result, rule};
+use crate::words::check_places;
 use latentrace_nn::tch::{Kind, Tensor};
 use latentrace_nn::{Branch, Tap, is_shape_only, shape_only};
 
@@ -15,7 +16,7 @@ pub enum Reduction {
     Tokens(Vec<String>),
     /// `down(n)`: averaged over pixels to at most `n` by `n`, the shape of the picture kept.
     Down(i64),
-    /// `topk(n)`: the `n` numbers of largest magnitude, `[1, 2, n]` in f64: the numbers, and their places in the flat tensor.
+    /// `topk(n)`: the `n` numbers of largest magnitude, `[1, n]`, with their places in the flat tensor.
     TopK(i64),
     /// `histogram(n)`: how many numbers lie in each of `n` bins between the least and the greatest that are finite,
     /// `[1, n]`.
@@ -36,15 +37,6 @@ pub enum Storage {
     Stats,
 }
 
-/// What a reduction must know of the run.
-#[derive(Clone, Debug, Default)]
-pub struct Scene {
-    /// The prompts' tokens.
-    pub words: Words,
-    /// Height and width of the latents.
-    pub latents: [i64; 2],
-}
-
 /// What reductions look like, for a hint.
 const KNOWN: &str = "full, stats, head_mean, tokens(red, circle), down(32), topk(16), histogram(64), f16, q8";
 
@@ -56,6 +48,9 @@ pub(crate) fn parse(rule_text: &str, parts: &[&str]) -> Result<(Vec<Reduction>, 
         let call = Call::parse(part).ok_or_else(unknown)?;
         if storage != Storage::Full {
             return Err(rule(rule_text, format!("{} after the format", call.name), "stats, f16 and q8 come last"));
+        }
+        if let Some((earlier, hint)) = reductions.iter().find_map(|earlier| bars(earlier, call.name)) {
+            return Err(rule(rule_text, format!("{} after {earlier}", call.name), hint));
         }
         let count = || call.number().filter(|n| (1..=1 << 20).contains(n)).ok_or_else(unknown);
         match (call.name, call.arguments.is_empty()) {
@@ -76,28 +71,68 @@ pub(crate) fn parse(rule_text: &str, parts: &[&str]) -> Result<(Vec<Reduction>, 
     Ok((reductions, storage))
 }
 
+/// Whether a reduction leaves nothing for a later one to work on: its name, and what would work.
+fn bars(earlier: &Reduction, later: &str) -> Option<(&'static str, &'static str)> {
+    match (earlier, later) {
+        (_, "full" | "f16" | "q8" | "stats") => None,
+        (Reduction::TopK(_) | Reduction::Histogram(_), _) => {
+            Some((earlier.name(), "topk and histogram come last but for a format"))
+        }
+        (Reduction::Tokens(_), "tokens") => Some((earlier.name(), "name all words in one: tokens(a, b)")),
+        _ => None,
+    }
+}
+
 /// What the axes of a tap's tensor are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Axes {
     /// `[1, channels, height, width]`
     Picture,
     /// `[1, heads, pixels, tokens or features]`
-    Heads,
+    Heads([i64; 2]),
     /// `[1, pixels, features]`
-    Pixels,
+    Pixels([i64; 2]),
     /// Anything else: vectors, text.
     Other,
 }
 
 impl Axes {
-    fn of(tap: &Tap, rank: usize) -> Axes {
-        let text = tap.name().starts_with("text_encoder.");
-        match rank {
-            4 if has_heads(tap) => Axes::Heads,
-            4 => Axes::Picture,
-            3 if !text => Axes::Pixels,
+    /// Of a tensor of so many axes in a module that works on a grid of pixels, see
+    /// [`Moment::grid`](latentrace_nn::Moment::grid).
+    fn of(tap: &Tap, rank: usize, grid: Option<[i64; 2]>) -> Axes {
+        match (rank, grid) {
+            (4, _) if has_heads(tap) => grid.filter(|_| !of_context(tap)).map_or(Axes::Other, Axes::Heads),
+            (4, _) => Axes::Picture,
+            (3, Some(grid)) => Axes::Pixels(grid),
             _ => Axes::Other,
         }
+    }
+
+    /// The grid of the pixels that are one axis.
+    fn grid(self) -> Option<[i64; 2]> {
+        match self {
+            Axes::Heads(grid) | Axes::Pixels(grid) => Some(grid),
+            Axes::Picture | Axes::Other => None,
+        }
+    }
+}
+
+/// A tensor of which something was taken, one row of a batch.
+#[derive(Debug)]
+pub struct Reduced {
+    /// What is left.
+    pub tensor: Tensor,
+    /// Height and width of the picture whose pixels are one axis: `[1, heads, pixels, ..]` or `[1, pixels, ..]`.
+    pub grid: Option<[i64; 2]>,
+    /// Of `topk`, where the numbers were in the flat tensor, `[1, n]` in i64.
+    pub places: Option<Tensor>,
+}
+
+impl Reduced {
+    /// All of a tensor that passes a tap where its module works on a grid of pixels.
+    pub fn whole(tap: &Tap, tensor: Tensor, grid: Option<[i64; 2]>) -> Reduced {
+        let grid = Axes::of(tap, tensor.dim(), grid).grid();
+        Reduced { tensor, grid, places: None }
     }
 }
 
@@ -107,98 +142,125 @@ pub(crate) fn has_heads(tap: &Tap) -> bool {
     ["q", "k", "v", "scores", "probs"].contains(&word)
 }
 
+/// Whether a tap's third axis is what is attended to, not the pixels that attend.
+fn of_context(tap: &Tap) -> bool {
+    [".k", ".v"].iter().any(|end| tap.name().ends_with(end))
+}
+
 /// Whether a tap is of attention to text, whose last axis is the prompt's tokens.
 pub(crate) fn attends_to_text(tap: &Tap) -> bool {
     [".attn2.probs", ".attn2.scores"].iter().any(|end| tap.name().ends_with(end))
 }
 
 impl Reduction {
-    /// Holds that the reduction can be applied to a tap's tensors.
-    pub(crate) fn check(&self, text: &str, tap: &Tap, scene: &Scene) -> Result<()> {
-        let word = tap.name().rsplit('.').next().unwrap_or_default();
+    /// The name that a rule has for it.
+    fn name(&self) -> &'static str {
         match self {
-            Reduction::HeadMean if !has_heads(tap) => Err(rule(
-                text,
-                format!("{} has no heads", tap.name()),
-                "q, k, v, scores and probs of an attention have",
-            )),
-            Reduction::Tokens(_) if !attends_to_text(tap) => {
-                let hint = "attn2.probs and attn2.scores of the UNet do";
-                Err(rule(text, format!("{} does not attend to words", tap.name()), hint))
+            Reduction::HeadMean => "head_mean",
+            Reduction::Tokens(_) => "tokens",
+            Reduction::Down(_) => "down",
+            Reduction::TopK(_) => "topk",
+            Reduction::Histogram(_) => "histogram",
+        }
+    }
+
+    /// Checks that the reduction can be applied to a tap's tensors, as far as the tap's name says.
+    pub(crate) fn check(&self, text: &str, tap: &Tap) -> Result<()> {
+        let no_pixels = tap.name().starts_with("text_encoder.") || of_context(tap);
+        let (cause, hint) = match self {
+            Reduction::HeadMean if !has_heads(tap) => {
+                ("has no heads", "q, k, v, scores and probs of an attention have")
             }
-            Reduction::Tokens(words) => scene.words.check(words, text),
-            Reduction::Down(_) if tap.name().starts_with("text_encoder.") || (word == "k" || word == "v") => Err(rule(
-                text,
-                format!("{} has no pixels", tap.name()),
-                "pictures, and q, scores and probs of the UNet have",
-            )),
+            Reduction::Tokens(_) if !attends_to_text(tap) => {
+                ("does not attend to words", "attn2.probs and attn2.scores of the UNet do")
+            }
+            Reduction::Down(_) if no_pixels => ("has no pixels", PIXELS),
+            _ => return Ok(()),
+        };
+        Err(rule(text, format!("{} {cause}", tap.name()), hint))
+    }
+
+    /// Checks that the reduction can be applied to tensors of a shape, where a module works on a grid of pixels.
+    pub(crate) fn check_shape(&self, text: &str, tap: &Tap, shape: &[i64], grid: Option<[i64; 2]>) -> Result<()> {
+        self.check(text, tap)?;
+        match self {
+            Reduction::Down(_) if Axes::of(tap, shape.len(), grid) == Axes::Other => {
+                Err(rule(text, format!("{} has no pixels", tap.name()), PIXELS))
+            }
+            Reduction::Tokens(words) => check_places(words, shape.last().copied().unwrap_or(0), text),
             _ => Ok(()),
         }
     }
 
-    /// The reduced tensor, whose first axis is 1; of a tensor that has only a shape, its shape (said here where libtorch
-    /// does not). `None` where nothing is left: none of the words is in the text of this branch.
-    pub fn apply(&self, tap: &Tap, branch: Option<Branch>, tensor: Tensor, scene: &Scene) -> Option<Tensor> {
+    /// What is left of a tensor whose first axis is 1; of a tensor that has only a shape, its shape (said here where
+    /// libtorch does not). `None` where nothing is left: none of the words is in the text of this branch.
+    pub fn apply(&self, tap: &Tap, branch: Option<Branch>, from: Reduced, words: &Words) -> Option<Reduced> {
+        let Reduced { tensor, grid, .. } = from;
+        let without_pixels = |tensor| Reduced { tensor, grid: None, places: None };
         Some(match self {
-            Reduction::HeadMean => tensor.mean_dim(1, true, None::<Kind>),
-            Reduction::Tokens(words) => {
+            Reduction::HeadMean => Reduced { tensor: tensor.mean_dim(1, true, None::<Kind>), grid, places: None },
+            Reduction::Tokens(chosen) => {
                 let axis = tensor.dim() as i64 - 1;
                 let count = tensor.size()[axis as usize];
-                let places =
-                    scene.words.all_places(words, branch).into_iter().filter(|place| (0..count).contains(place));
+                let places = words.all_places(chosen, branch).into_iter().filter(|place| (0..count).contains(place));
                 let columns: Vec<Tensor> = places.map(|place| tensor.narrow(axis, place, 1)).collect();
                 if columns.is_empty() {
                     return None;
                 }
-                Tensor::cat(&columns, axis)
+                Reduced { tensor: Tensor::cat(&columns, axis), grid, places: None }
             }
-            Reduction::Down(most) => down(Axes::of(tap, tensor.dim()), &tensor, *most, scene.latents),
-            Reduction::TopK(count) if is_shape_only(&tensor) => {
-                shape_only(&[1, 2, (*count).min(tensor.numel() as i64)], Kind::Double)
-            }
+            Reduction::Down(most) => down(Axes::of(tap, tensor.dim(), grid), tensor, *most),
             Reduction::TopK(count) => {
+                let count = (*count).min(tensor.numel() as i64);
+                if is_shape_only(&tensor) {
+                    let places = Some(shape_only(&[1, count], Kind::Int64));
+                    return Some(Reduced { tensor: shape_only(&[1, count], tensor.kind()), grid: None, places });
+                }
                 let flat = tensor.flatten(0, -1);
-                let (_, places) = flat.abs().topk((*count).min(flat.numel() as i64), 0, true, true);
-                let numbers = flat.gather(0, &places, false);
-                Tensor::stack(&[numbers.to_kind(Kind::Double), places.to_kind(Kind::Double)], 0).unsqueeze(0)
+                let (_, places) = flat.abs().topk(count, 0, true, true);
+                let numbers = flat.gather(0, &places, false).unsqueeze(0);
+                Reduced { tensor: numbers, grid: None, places: Some(places.unsqueeze(0)) }
             }
-            Reduction::Histogram(bins) if is_shape_only(&tensor) => shape_only(&[1, *bins], Kind::Float),
+            Reduction::Histogram(bins) if is_shape_only(&tensor) => {
+                without_pixels(shape_only(&[1, *bins], Kind::Float))
+            }
             Reduction::Histogram(bins) => {
                 let flat = tensor.to_kind(Kind::Float).flatten(0, -1);
-                flat.masked_select(&flat.isfinite()).histc(*bins).unsqueeze(0) // libtorch counts nothing where one is not
+                // libtorch counts nothing where one is not finite
+                without_pixels(flat.masked_select(&flat.isfinite()).histc(*bins).unsqueeze(0))
             }
         })
     }
 }
 
-/// The mean over blocks of pixels; where the sides of a block are no whole number of pixels, blocks overlap.
-fn down(axes: Axes, tensor: &Tensor, most: i64, [height, width]: [i64; 2]) -> Tensor {
-    let size = tensor.size();
-    let fit = |height: i64, width: i64| {
+/// What has pixels, for a hint.
+const PIXELS: &str = "pictures, and q, scores and probs of an attention over them have";
+
+/// The mean over blocks of pixels; where the sides of a block are no whole number of pixels, blocks overlap. A tensor
+/// without pixels is left as it is.
+fn down(axes: Axes, tensor: Tensor, most: i64) -> Reduced {
+    let fit = |[height, width]: [i64; 2]| {
         let longer = height.max(width).max(1);
         if longer <= most { [height, width] } else { [(height * most / longer).max(1), (width * most / longer).max(1)] }
     };
-    // The picture that so many pixels are of, in the shape of the latents.
-    let picture = |pixels: i64| {
-        let side = ((pixels * height) as f64 / width.max(1) as f64).sqrt().round().max(1.0) as i64;
-        if pixels % side == 0 { [side, pixels / side] } else { [1, pixels] }
-    };
+    let size = tensor.size();
     match (axes, size.as_slice()) {
-        (Axes::Picture, &[_, _, height, width]) => pooled(tensor, fit(height, width)),
-        (Axes::Heads, &[_, heads, pixels, tokens]) => {
-            let [height, width] = picture(pixels);
-            let planes = tensor.permute([0, 1, 3, 2]).reshape([1, heads * tokens, height, width]);
-            let [height, width] = fit(height, width);
-            let small = pooled(&planes, [height, width]);
-            small.reshape([1, heads, tokens, height * width]).permute([0, 1, 3, 2])
+        (Axes::Picture, &[_, _, height, width]) => {
+            Reduced { tensor: pooled(&tensor, fit([height, width])), grid: None, places: None }
         }
-        (Axes::Pixels, &[_, pixels, features]) => {
-            let [height, width] = picture(pixels);
-            let planes = tensor.permute([0, 2, 1]).reshape([1, features, height, width]);
-            let [height, width] = fit(height, width);
-            pooled(&planes, [height, width]).reshape([1, features, height * width]).permute([0, 2, 1])
+        (Axes::Heads(grid), &[_, heads, pixels, tokens]) if grid[0] * grid[1] == pixels => {
+            let planes = tensor.permute([0, 1, 3, 2]).reshape([1, heads * tokens, grid[0], grid[1]]);
+            let small = fit(grid);
+            let tensor = pooled(&planes, small).reshape([1, heads, tokens, small[0] * small[1]]).permute([0, 1, 3, 2]);
+            Reduced { tensor, grid: Some(small), places: None }
         }
-        _ => tensor.shallow_clone(),
+        (Axes::Pixels(grid), &[_, pixels, features]) if grid[0] * grid[1] == pixels => {
+            let planes = tensor.permute([0, 2, 1]).reshape([1, features, grid[0], grid[1]]);
+            let small = fit(grid);
+            let tensor = pooled(&planes, small).reshape([1, features, small[0] * small[1]]).permute([0, 2, 1]);
+            Reduced { tensor, grid: Some(small), places: None }
+        }
+        _ => Reduced { tensor, grid: None, places: None },
     }
 }
 
@@ -213,28 +275,29 @@ fn pooled(planes: &Tensor, [height, width]: [i64; 2]) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Prompt;
     use latentrace_nn::tch::Device;
 
-    fn scene() -> Scene {
-        let words =
-            Words { conditional: vec!["a".into(), "red".into(), "cat".into()], unconditional: vec!["dog".into()] };
-        Scene { words, latents: [4, 8] }
+    fn words() -> Words {
+        let of = |text: &str| Prompt::new(text, &text.split(' ').map(str::to_string).collect::<Vec<_>>());
+        Words { conditional: of("a red cat"), unconditional: of("dog") }
     }
 
-    fn reduced(text: &str, name: &str, branch: Branch, tensor: Tensor) -> Option<Tensor> {
-        let (reductions, _) = parse(text, &text.split('|').collect::<Vec<_>>()).unwrap();
+    fn reduced(text: &str, name: &str, branch: Branch, tensor: Tensor, grid: [i64; 2]) -> Option<Reduced> {
+        let (reductions, _) = parse(text, &text.split('|').map(str::trim).collect::<Vec<_>>()).unwrap();
         let tap = Tap::named(name);
-        let tensor = Some(tensor);
-        reductions.iter().fold(tensor, |tensor, reduction| reduction.apply(&tap, Some(branch), tensor?, &scene()))
+        let whole = Some(Reduced::whole(&tap, tensor, Some(grid)));
+        reductions.iter().fold(whole, |from, reduction| reduction.apply(&tap, Some(branch), from?, &words()))
     }
 
     #[test]
     fn each_reduction_keeps_what_it_says() {
         let probs = Tensor::arange(2 * 8 * 5, (Kind::Float, Device::Cpu)).view([1, 2, 8, 5]);
-        let of = |text: &str, branch| reduced(text, "unet.x.attn2.probs", branch, probs.shallow_clone());
+        let of = |text: &str, branch| reduced(text, "unet.x.attn2.probs", branch, probs.shallow_clone(), [2, 4]);
         let mean = of("head_mean", Branch::Conditional).unwrap();
-        assert_eq!((mean.size(), mean.double_value(&[0, 0, 0, 0])), (vec![1, 1, 8, 5], 20.0));
-        let cat = of("head_mean | tokens(cat)", Branch::Conditional).unwrap();
+        assert_eq!((mean.tensor.size(), mean.tensor.double_value(&[0, 0, 0, 0])), (vec![1, 1, 8, 5], 20.0));
+        assert_eq!(mean.grid, Some([2, 4]));
+        let cat = of("head_mean | tokens(cat)", Branch::Conditional).unwrap().tensor;
         assert_eq!(
             (cat.size(), cat.double_value(&[0, 0, 1, 0])),
             (vec![1, 1, 8, 1], 28.0),
@@ -243,19 +306,39 @@ mod tests {
         assert!(of("tokens(cat)", Branch::Unconditional).is_none(), "the negative prompt has no such word");
         // 2 by 4 pixels to 1 by 2: pixels 0, 1, 4 and 5 are one block; their first tokens are 0, 5, 20 and 25.
         let small = of("down(2)", Branch::Conditional).unwrap();
-        assert_eq!((small.size(), small.double_value(&[0, 0, 0, 0])), (vec![1, 2, 2, 5], 12.5));
+        assert_eq!((small.tensor.size(), small.tensor.double_value(&[0, 0, 0, 0])), (vec![1, 2, 2, 5], 12.5));
+        assert_eq!(small.grid, Some([1, 2]));
         let top = of("topk(2)", Branch::Conditional).unwrap();
-        assert_eq!(Vec::<f64>::try_from(top.flatten(0, -1)).unwrap(), [79.0, 78.0, 79.0, 78.0]);
+        assert_eq!(Vec::<f32>::try_from(top.tensor.flatten(0, -1)).unwrap(), [79.0, 78.0]);
+        assert_eq!(Vec::<i64>::try_from(top.places.unwrap().flatten(0, -1)).unwrap(), [79, 78]);
         let bins = of("histogram(4)", Branch::Conditional).unwrap();
-        assert_eq!(Vec::<f32>::try_from(bins.flatten(0, -1)).unwrap(), [20.0; 4]);
+        assert_eq!(Vec::<f32>::try_from(bins.tensor.flatten(0, -1)).unwrap(), [20.0; 4]);
         let picture = Tensor::ones([1, 3, 4, 8], (Kind::Float, Device::Cpu));
-        assert_eq!(reduced("down(4)", "unet.out", Branch::Conditional, picture).unwrap().size(), [1, 3, 2, 4]);
+        let small = reduced("down(4)", "unet.out", Branch::Conditional, picture, [1, 1]).unwrap();
+        assert_eq!((small.tensor.size(), small.grid), (vec![1, 3, 2, 4], None));
+    }
+
+    #[test]
+    fn blocks_of_an_odd_grid_are_means_of_its_own_pixels() {
+        // 15 pixels of 5 by 3, as 10 by 5 latents halve to: 3 by 5 would have as many, and other neighbours.
+        let probs = Tensor::arange(15, (Kind::Float, Device::Cpu)).view([1, 1, 15, 1]);
+        let of =
+            |text: &str, grid| reduced(text, "unet.x.attn2.probs", Branch::Conditional, probs.shallow_clone(), grid);
+        let numbers = |reduced: Option<Reduced>| Vec::<f32>::try_from(reduced.unwrap().tensor.flatten(0, -1)).unwrap();
+        // 5 by 3 to 3 by 1: rows 0 and 1, 1 to 3, 3 and 4, each over all three columns.
+        let small = of("down(3)", [5, 3]);
+        assert_eq!(small.as_ref().unwrap().grid, Some([3, 1]));
+        assert_eq!(numbers(small), [2.5, 7.0, 11.5]);
+        assert_eq!(numbers(of("down(4) | down(3)", [5, 3])).len(), 3);
     }
 
     #[test]
     fn shapes_are_reduced_as_numbers_are() {
-        for text in ["head_mean | tokens(red, cat) | down(2)", "down(1)", "topk(3)"] {
-            let of = |tensor| reduced(text, "unet.x.attn2.probs", Branch::Conditional, tensor).unwrap().size();
+        for text in ["head_mean | tokens(red, cat) | down(2)", "down(1)", "topk(3)", "tokens(red) | histogram(5)"] {
+            let of = |tensor| {
+                let left = reduced(text, "unet.x.attn2.probs", Branch::Conditional, tensor, [2, 4]).unwrap();
+                (left.tensor.size(), left.tensor.kind(), left.grid, left.places.map(|places| places.size()))
+            };
             let numbers = of(Tensor::ones([1, 2, 8, 5], (Kind::Float, Device::Cpu)));
             assert_eq!(of(shape_only(&[1, 2, 8, 5], Kind::Float)), numbers, "{text}");
         }
@@ -266,16 +349,48 @@ mod tests {
         for (text, name) in [
             ("head_mean", "unet.out"),
             ("tokens(red)", "unet.x.attn1.probs"),
-            ("tokens(blue)", "unet.x.attn2.probs"),
             ("down(4)", "text_encoder.out"),
+            ("down(4)", "unet.x.attn2.k"),
         ] {
             let (reductions, _) = parse(text, &[text]).unwrap();
-            assert!(reductions[0].check(text, &Tap::named(name), &scene()).is_err(), "{text} of {name}");
+            assert!(reductions[0].check(text, &Tap::named(name)).is_err(), "{text} of {name}");
+        }
+        let of_shape = |text: &str, name: &str, shape: &[i64], grid| {
+            let (reductions, _) = parse(text, &[text]).unwrap();
+            reductions[0].check_shape(text, &Tap::named(name), shape, grid).map_err(|error| error.to_string())
+        };
+        let probs = "unet.x.attn2.probs";
+        assert!(of_shape("down(4)", probs, &[2, 8, 64, 77], Some([8, 8])).is_ok());
+        assert!(of_shape("down(4)", "unet.time_embedding", &[1, 32], None).unwrap_err().contains("has no pixels"));
+        assert!(of_shape("tokens(#76)", probs, &[2, 8, 64, 77], Some([8, 8])).is_ok());
+        for place in ["#77", "#-1"] {
+            let error = of_shape(&format!("tokens({place})"), probs, &[2, 8, 64, 77], Some([8, 8])).unwrap_err();
+            assert!(error.contains("no such place\nhint: places are #0 to #76"), "{error}");
         }
         for bad in ["mean", "down", "down(0)", "down(x)", "tokens", "topk(-1)", "stats(3)"] {
             let error = parse(bad, &[bad]).unwrap_err().to_string();
             assert!(error.contains("head_mean"), "{error}");
         }
         assert!(parse("q8 | down(2)", &["q8", "down(2)"]).is_err());
+    }
+
+    #[test]
+    fn a_reduction_follows_only_what_leaves_it_its_axes() {
+        for bad in [
+            "topk(4) | down(2)",
+            "topk(4) | tokens(red)",
+            "topk(4) | topk(2)",
+            "topk(4) | histogram(2)",
+            "histogram(4) | head_mean",
+            "histogram(4) | topk(2)",
+            "tokens(a) | tokens(red)",
+            "tokens(a) | head_mean | tokens(red)",
+        ] {
+            let error = parse(bad, &bad.split(" | ").collect::<Vec<_>>()).unwrap_err().to_string();
+            assert!(error.contains(" after ") && error.contains("hint: "), "{bad}: {error}");
+        }
+        for good in ["topk(4) | f16", "histogram(4) | q8", "tokens(a) | head_mean | down(2) | topk(3) | stats"] {
+            assert!(parse(good, &good.split(" | ").collect::<Vec<_>>()).is_ok(), "{good}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use crate::error::{Result, rule};
 use globset::{GlobBuilder, GlobMatcher};
 use latentrace_nn::{Branch, Moment, Row, Tap};
+use std::fmt;
 
 /// A pattern of tap names, and windows that a tensor's moment must lie in.
 ///
@@ -16,8 +17,9 @@ pub struct Selector {
     windows: Vec<Window>,
 }
 
+/// A window of a selector.
 #[derive(Clone, Debug, PartialEq)]
-enum Window {
+pub(crate) enum Window {
     Step(Slice),
     Evaluation(Slice),
     Image(Slice),
@@ -27,7 +29,7 @@ enum Window {
 
 /// A Python slice: from, to, stride.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Slice {
+pub(crate) struct Slice {
     from: Option<i64>,
     to: Option<i64>,
     stride: i64,
@@ -70,21 +72,17 @@ impl Selector {
     /// Whether a moment of a run of `steps` steps lies in every window; which of its rows do, [`Selector::admits_row`]
     /// says.
     pub fn admits(&self, moment: &Moment, steps: usize) -> bool {
-        self.windows.iter().all(|window| match window {
-            Window::Step(slice) => slice.holds(moment.step, steps),
-            Window::Evaluation(slice) => slice.holds(moment.evaluation, usize::MAX),
-            Window::Sigma { low, high } => (*low..=*high).contains(&moment.sigma),
-            Window::Image(_) | Window::Branch(_) => true,
-        })
+        self.windows.iter().all(|window| window.admits(moment, steps))
     }
 
     /// Whether a row of a tensor fits. A row that both branches share fits either.
     pub fn admits_row(&self, row: &Row) -> bool {
-        self.windows.iter().all(|window| match window {
-            Window::Branch(branch) => row.branch.is_none_or(|of| of == *branch),
-            Window::Image(slice) => slice.holds(row.image, usize::MAX),
-            _ => true,
-        })
+        self.windows.iter().all(|window| window.admits_row(row))
+    }
+
+    /// The windows, in order.
+    pub(crate) fn windows(&self) -> &[Window] {
+        &self.windows
     }
 
     /// The error of a selector that fits no tap, with the names that come nearest.
@@ -96,6 +94,51 @@ impl Selector {
         let names: Vec<&str> = near.iter().take(3).map(|(_, name)| *name).collect();
         let hint = format!("near names: {}; `latentrace taps` lists all", names.join(", "));
         rule(&self.text, "fits no tap of this model", hint)
+    }
+}
+
+impl Window {
+    /// Whether a moment of a run of `steps` steps lies in it.
+    pub(crate) fn admits(&self, moment: &Moment, steps: usize) -> bool {
+        match self {
+            Window::Step(slice) => slice.holds(moment.step, steps),
+            Window::Evaluation(slice) => slice.holds(moment.evaluation, usize::MAX),
+            Window::Sigma { low, high } => (*low..=*high).contains(&moment.sigma),
+            Window::Image(_) | Window::Branch(_) => true,
+        }
+    }
+
+    /// Whether a row lies in it.
+    pub(crate) fn admits_row(&self, row: &Row) -> bool {
+        match self {
+            Window::Branch(branch) => row.branch.is_none_or(|of| of == *branch),
+            Window::Image(slice) => slice.holds(row.image, usize::MAX),
+            _ => true,
+        }
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let open = |end: &f64| if end.is_finite() { end.to_string() } else { String::new() };
+        match self {
+            Window::Step(slice) => write!(f, "@step[{slice}]"),
+            Window::Evaluation(slice) => write!(f, "@eval[{slice}]"),
+            Window::Image(slice) => write!(f, "@image[{slice}]"),
+            Window::Sigma { low, high } => write!(f, "@sigma[{}:{}]", open(low), open(high)),
+            Window::Branch(branch) => write!(f, "@branch{{{}}}", branch.name()),
+        }
+    }
+}
+
+impl fmt::Display for Slice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = |end: Option<i64>| end.map_or(String::new(), |end| end.to_string());
+        match (self.from, self.to, self.stride) {
+            (Some(one), to, 1) if to == one.checked_add(1).filter(|to| *to != 0) => write!(f, "{one}"),
+            (from, to, 1) => write!(f, "{}:{}", end(from), end(to)),
+            (from, to, stride) => write!(f, "{}:{}:{stride}", end(from), end(to)),
+        }
     }
 }
 
@@ -185,6 +228,25 @@ mod tests {
         let row = |branch| Row { index: 0, branch, image: 0 };
         assert!(selector.admits_row(&row(Some(Branch::Conditional))) && selector.admits_row(&row(None)));
         assert!(!selector.admits_row(&row(Some(Branch::Unconditional))));
+    }
+
+    #[test]
+    fn a_window_is_shown_as_it_is_read() {
+        for text in [
+            "@step[3]",
+            "@step[-1]",
+            "@step[2:-1:3]",
+            "@step[:5]",
+            "@step[::2]",
+            "@eval[0]",
+            "@image[1:]",
+            "@sigma[0.5:]",
+            "@sigma[:3]",
+            "@branch{cond}",
+            "@branch{uncond}",
+        ] {
+            assert_eq!(window(text).unwrap().to_string(), text);
+        }
     }
 
     #[test]

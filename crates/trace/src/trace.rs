@@ -1,7 +1,7 @@
 //! A recorded run, read.
 
 use crate::Owner;
-use crate::entry::{End, Entry, FORMAT, Key, Line};
+use crate::entry::{End, Entry, FORMAT, Key, Line, Stored};
 use crate::error::{Error, Result, changed, file};
 use crate::lines::Lines;
 use crate::numbering::{Numbering, Place as Order};
@@ -165,19 +165,33 @@ impl Trace {
     /// Only its statistics were kept, or its bytes have changed.
     pub fn tensor(&self, entry: &Entry) -> Result<Tensor> {
         let name = entry.key().name();
+        let hint = "only its statistics were kept".to_string();
+        let absent = || Error::Absent { name: name.clone(), folder: self.folder.display().to_string(), hint };
+        self.read(&name, entry.stored.as_ref().ok_or_else(absent)?)
+    }
+
+    /// Of a `topk`, the places of its numbers in the flat tensor, `[1, n]` in i64.
+    ///
+    /// # Errors
+    /// The bytes have changed.
+    pub fn places(&self, entry: &Entry) -> Result<Option<Tensor>> {
+        entry.places.as_ref().map(|places| self.read(&format!("{}, places", entry.key().name()), places)).transpose()
+    }
+
+    /// What is stored of an entry: in f32 where it was stored in 256 levels, else as it was stored.
+    fn read(&self, name: &str, stored: &Stored) -> Result<Tensor> {
         let absent = |hint: &str| Error::Absent {
-            name: name.clone(),
+            name: name.into(),
             folder: self.folder.display().to_string(),
             hint: hint.into(),
         };
-        let stored = entry.stored.as_ref().ok_or_else(|| absent("only its statistics were kept"))?;
         let path = self.folder.join("shards").join(&stored.shard);
         let shards = self.shards.borrow();
         let shard = shards.get(&stored.shard).ok_or_else(|| absent("its shard cannot be read"))?;
         let place = shard.places.get(&stored.name).ok_or_else(|| absent("its shard does not hold it"))?;
         let bytes = &shard.map[place.bytes.clone()];
         if stored.crc32.is_some_and(|crc32| crc32 != crc32fast::hash(bytes)) {
-            return Err(Error::Damaged { name, file: path.display().to_string() });
+            return Err(Error::Damaged { name: name.into(), file: path.display().to_string() });
         }
         let unsupported = || file(&path, format!("{name}: unsupported number format {:?}", place.dtype));
         let kind = kind(place.dtype).ok_or_else(unsupported)?;
@@ -322,7 +336,10 @@ impl Trace {
     }
 
     fn check(&self, entry: &Entry) -> std::result::Result<(), String> {
-        let Some(stored) = &entry.stored else { return Ok(()) };
+        entry.stored.iter().chain(&entry.places).try_for_each(|stored| self.check_stored(entry, stored))
+    }
+
+    fn check_stored(&self, entry: &Entry, stored: &Stored) -> std::result::Result<(), String> {
         let path = self.folder.join("shards").join(&stored.shard);
         let problem = |cause: String| format!("{}: {cause}", path.display());
         if shard_number(&stored.shard).is_none() {
@@ -376,8 +393,8 @@ impl Trace {
             lines.line(&Line::Complete { complete, beyond_budget: self.beyond_budget, run_crc32 });
         }
         latentrace_nn::replace(&path, &lines.take())?;
-        let used: HashSet<&str> =
-            self.entries.iter().flat_map(|entry| &entry.stored).map(|stored| stored.shard.as_str()).collect();
+        let stored = self.entries.iter().flat_map(|entry| entry.stored.iter().chain(&entry.places));
+        let used: HashSet<&str> = stored.map(|stored| stored.shard.as_str()).collect();
         for found in std::fs::read_dir(&folder).map_err(|error| file(&folder, error))?.flatten() {
             if !used.contains(found.file_name().to_string_lossy().as_ref()) {
                 std::fs::remove_file(found.path()).map_err(|error| file(&found.path(), error))?;

@@ -3,40 +3,85 @@
 use crate::error::{Result, rule};
 use latentrace_nn::Branch;
 
-/// The tokens of the two texts of a run, in order and as written, without the start token that goes before them.
+/// The two texts of a run and the tokens that they became.
 #[derive(Clone, Debug, Default)]
 pub struct Words {
-    /// Of the prompt.
-    pub conditional: Vec<String>,
-    /// Of the negative prompt.
-    pub unconditional: Vec<String>,
+    /// The prompt.
+    pub conditional: Prompt,
+    /// The negative prompt.
+    pub unconditional: Prompt,
 }
 
-impl Words {
-    /// The tokens of a branch's text; a tensor that both branches share is taken for the prompt's.
-    fn of(&self, branch: Option<Branch>) -> &[String] {
-        match branch {
-            Some(Branch::Unconditional) => &self.unconditional,
-            _ => &self.conditional,
+/// A text and its tokens, without the start token that comes before them.
+#[derive(Clone, Debug, Default)]
+pub struct Prompt {
+    tokens: Vec<Token>,
+}
+
+/// A token as written, and where it stands in the text, in bytes.
+#[derive(Clone, Debug)]
+struct Token {
+    piece: String,
+    from: usize,
+    to: usize,
+}
+
+impl Prompt {
+    /// A text and its tokens in order, each as it is written there.
+    pub fn new(text: &str, pieces: &[String]) -> Prompt {
+        let mut tokens: Vec<Token> = Vec::new();
+        let mut end = 0;
+        for piece in pieces {
+            let rest = text.get(end..).unwrap_or_default();
+            let from = end + rest.len() - rest.trim_start().len();
+            let is_next = !piece.is_empty() && text.get(from..).is_some_and(|rest| rest.starts_with(piece.as_str()));
+            // A character outside the vocabulary is several tokens, each of which is written as the whole of it.
+            let (from, to) = match (is_next, tokens.last()) {
+                (false, Some(before)) => (before.from, before.to),
+                _ => (from, from + piece.len()),
+            };
+            end = to;
+            tokens.push(Token { piece: piece.clone(), from, to });
         }
+        Prompt { tokens }
     }
 
-    /// The places of a word on an attention's token axis, where 0 is the start token. The word may be several tokens, may
-    /// stand in the text several times, or may be the number of a place itself.
-    pub fn places(&self, word: &str, branch: Option<Branch>) -> Vec<i64> {
-        if let Ok(place) = word.parse() {
-            return vec![place];
-        }
-        let (pieces, word) = (self.of(branch), word.to_lowercase());
-        let mut places = Vec::new();
-        for first in 0..pieces.len() {
-            let mut joined = String::new();
-            for (last, piece) in pieces.iter().enumerate().skip(first) {
-                joined.push_str(&piece.trim().to_lowercase());
-                if joined == word {
-                    places.extend((first..=last).map(|piece| piece as i64 + 1));
+    /// The whole words of the text in order, and the places of their tokens. What stands between two words, such as a
+    /// comma, is one itself.
+    pub fn words(&self) -> Vec<(String, Vec<i64>)> {
+        let mut words: Vec<(String, Vec<i64>)> = Vec::new();
+        for index in 0..self.tokens.len() {
+            let place = index as i64 + 1;
+            match words.last_mut().filter(|_| !self.is_boundary(index)) {
+                Some((word, places)) => {
+                    if !self.is_part_of_a_character(index) {
+                        word.push_str(&self.tokens[index].piece);
+                    }
+                    places.push(place);
                 }
-                if joined.len() >= word.len() {
+                None => words.push((self.tokens[index].piece.clone(), vec![place])),
+            }
+        }
+        words
+    }
+
+    /// The places of a word, or of several with spaces between them, wherever the text has them whole; in any case.
+    fn places(&self, word: &str) -> Vec<i64> {
+        let word = word.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+        let mut places = Vec::new();
+        for first in (0..self.tokens.len()).filter(|&first| self.is_boundary(first)) {
+            let mut joined = String::new();
+            for last in first..self.tokens.len() {
+                if !self.is_part_of_a_character(last) || last == first {
+                    let apart = last > first && self.tokens[last].from > self.tokens[last - 1].to;
+                    joined.push_str(if apart { " " } else { "" });
+                    joined.push_str(&self.tokens[last].piece.to_lowercase());
+                }
+                if joined == word && self.is_boundary(last + 1) {
+                    places.extend((first..=last).map(|token| token as i64 + 1));
+                    break;
+                }
+                if joined.len() > word.len() {
                     break;
                 }
             }
@@ -44,28 +89,96 @@ impl Words {
         places
     }
 
-    /// The places of several words in a branch; none where the branch's text has none of them.
-    pub fn all_places(&self, words: &[String], branch: Option<Branch>) -> Vec<i64> {
-        words.iter().flat_map(|word| self.places(word, branch)).collect()
+    /// Whether a word may begin with a token: not where letters or digits meet without a space.
+    fn is_boundary(&self, index: usize) -> bool {
+        let Some((before, after)) = index.checked_sub(1).and_then(|before| Some((before, self.tokens.get(index)?)))
+        else {
+            return true;
+        };
+        let before = &self.tokens[before];
+        let meet = before.piece.ends_with(char::is_alphanumeric) && after.piece.starts_with(char::is_alphanumeric);
+        !self.is_part_of_a_character(index) && (after.from > before.to || !meet)
     }
 
-    /// Holds that every word is in one of the texts.
-    pub(crate) fn check(&self, words: &[String], text: &str) -> Result<()> {
-        let found = |word: &str| {
-            [Branch::Conditional, Branch::Unconditional]
-                .iter()
-                .any(|branch| !self.places(word, Some(*branch)).is_empty())
-        };
-        match words.iter().find(|word| !found(word)) {
-            None => Ok(()),
-            Some(word) => Err(rule(text, format!("{word}: no such word in the prompt"), self.listed())),
-        }
+    /// Whether a token is one more of the character that the one before it is of.
+    fn is_part_of_a_character(&self, index: usize) -> bool {
+        let before = index.checked_sub(1).map(|before| &self.tokens[before]);
+        before.is_some_and(|before| before.from == self.tokens[index].from && before.to > before.from)
     }
 
     fn listed(&self) -> String {
-        let listed: Vec<String> =
-            self.conditional.iter().enumerate().map(|(index, piece)| format!("{} {piece}", index + 1)).collect();
-        format!("the tokens of the prompt are {}", listed.join(", "))
+        let listed = self.tokens.iter().enumerate().map(|(index, token)| format!("#{} {}", index + 1, token.piece));
+        listed.collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Words {
+    /// The text of a branch; a tensor that both branches share is taken for the prompt's.
+    fn of(&self, branch: Option<Branch>) -> &Prompt {
+        match branch {
+            Some(Branch::Unconditional) => &self.unconditional,
+            _ => &self.conditional,
+        }
+    }
+
+    /// The places of a word on an attention's token axis, where 0 is the start token: of all its tokens, wherever the
+    /// text of a branch has it as a whole word. `#3` is place 3 itself.
+    pub fn places(&self, word: &str, branch: Option<Branch>) -> Vec<i64> {
+        match place(word) {
+            Some(place) => vec![place],
+            None => self.of(branch).places(word),
+        }
+    }
+
+    /// The places of several words in a branch, each once; none where the branch's text has none of them.
+    pub fn all_places(&self, words: &[String], branch: Option<Branch>) -> Vec<i64> {
+        let mut places = Vec::new();
+        for place in words.iter().flat_map(|word| self.places(word, branch)) {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places
+    }
+
+    /// Whether one of the texts has a word.
+    pub(crate) fn has(&self, word: &str) -> bool {
+        [Branch::Conditional, Branch::Unconditional].iter().any(|branch| !self.places(word, Some(*branch)).is_empty())
+    }
+
+    /// The error of a word that neither text has.
+    pub(crate) fn unknown(&self, word: &str, text: &str) -> crate::Error {
+        rule(text, format!("{word}: no such word in the prompt"), self.listed())
+    }
+
+    /// Checks that every word is in one of the texts.
+    pub(crate) fn check(&self, words: &[String], text: &str) -> Result<()> {
+        match words.iter().find(|word| !self.has(word)) {
+            None => Ok(()),
+            Some(word) => Err(self.unknown(word, text)),
+        }
+    }
+
+    /// The tokens of both texts, for a hint.
+    pub(crate) fn listed(&self) -> String {
+        let of = |prompt: &Prompt| if prompt.tokens.is_empty() { "none".into() } else { prompt.listed() };
+        let (prompt, negative) = (of(&self.conditional), of(&self.unconditional));
+        format!(
+            "tokens of the prompt: {prompt}; of the negative prompt: {negative}; words are matched whole, #2 is a place"
+        )
+    }
+}
+
+/// The place that `#3` stands for.
+fn place(word: &str) -> Option<i64> {
+    word.strip_prefix('#')?.parse().ok()
+}
+
+/// Checks that the places among words are on a token axis of so many columns.
+pub(crate) fn check_places(words: &[String], columns: i64, text: &str) -> Result<()> {
+    match words.iter().find(|word| place(word).is_some_and(|place| !(0..columns).contains(&place))) {
+        None => Ok(()),
+        Some(word) => Err(rule(text, format!("{word}: no such place"), format!("places are #0 to #{}", columns - 1))),
     }
 }
 
@@ -73,17 +186,74 @@ impl Words {
 mod tests {
     use super::*;
 
+    /// A text whose tokens are written here with bars between them: "an astro|naut".
+    fn prompt(marked: &str) -> Prompt {
+        let pieces: Vec<String> = marked.split([' ', '|']).map(str::to_string).collect();
+        Prompt::new(&marked.replace('|', ""), &pieces)
+    }
+
+    fn places(marked: &str, word: &str) -> Vec<i64> {
+        Words { conditional: prompt(marked), ..Words::default() }.places(word, None)
+    }
+
     #[test]
-    fn a_word_is_its_tokens_wherever_it_stands() {
-        let split = |text: &str| text.split(' ').map(str::to_string).collect();
-        let words = Words { conditional: split("an astro naut and an Astro naut"), unconditional: split("a cat") };
-        assert_eq!(words.places("astronaut", Some(Branch::Conditional)), [2, 3, 6, 7]);
-        assert_eq!(words.places("an", None), [1, 5]);
+    fn a_word_is_all_its_tokens_wherever_it_stands_whole() {
+        let text = "an astro|naut and an Astro|naut|, sad";
+        assert_eq!(places(text, "astronaut"), [2, 3, 6, 7]);
+        assert_eq!(places(text, "an"), [1, 5]);
+        assert_eq!(places(text, ","), [8]);
+        assert_eq!(places(text, "an Astronaut"), [1, 2, 3, 5, 6, 7]);
+        for part in ["naut", "astro", "naut and", "naut,", "a", "ana"] {
+            assert!(places(text, part).is_empty(), "{part}");
+        }
+        // Pieces of other words, and words of pieces of others.
+        for (text, word) in [("a ti|red cat", "red"), ("a top|az", "top"), ("to day", "today"), ("1|9|2|0 cats", "2")] {
+            assert!(places(text, word).is_empty(), "{word} in {text}");
+        }
+        assert_eq!(places("a ti|red red cat", "red"), [4]);
+        assert_eq!(places("a red|-|hot cat", "red-hot"), [2, 3, 4]);
+        assert_eq!(places("a red|-|hot cat", "red"), [2]);
+        assert_eq!(places("a cat|'s 3|d eye", "cat"), [2]);
+        assert_eq!(places("a cat|'s 3|d eye", "3D"), [4, 5]);
+    }
+
+    #[test]
+    fn a_number_is_a_word_and_a_place_has_its_own_spelling() {
+        assert_eq!(places("3 red circles", "3"), [1]);
+        assert_eq!(places("3 red circles", "#3"), [3]);
+        assert!(places("red circles", "3").is_empty());
+        assert!(check_places(&["#76".into(), "red".into()], 77, "rule").is_ok());
+        for bad in ["#77", "#-1"] {
+            let error = check_places(&[bad.into()], 77, "rule").unwrap_err().to_string();
+            assert!(error.contains("no such place\nhint: places are #0 to #76"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_character_of_several_tokens_is_one() {
+        let pieces = ["a", "🦙", "🦙", "cat"].map(String::from);
+        let words = Words { conditional: Prompt::new("a 🦙 cat", &pieces), ..Words::default() };
+        assert_eq!(words.places("🦙", None), [2, 3]);
+        assert_eq!(words.conditional.words()[1], ("🦙".to_string(), vec![2, 3]));
+    }
+
+    #[test]
+    fn words_are_told_apart_and_their_tokens_kept_together() {
+        let words = prompt("an astro|naut|, ti|red").words();
+        let expected = [("an", vec![1]), ("astronaut", vec![2, 3]), (",", vec![4]), ("tired", vec![5, 6])];
+        assert_eq!(words, expected.map(|(word, places)| (word.to_string(), places)));
+    }
+
+    #[test]
+    fn a_word_of_neither_text_is_an_error_that_lists_both() {
+        let words = Words { conditional: prompt("a dog"), unconditional: prompt("a cat") };
         assert_eq!(words.places("cat", Some(Branch::Unconditional)), [2]);
-        assert_eq!(words.places("4", None), [4]);
-        assert!(words.places("naut and", None).is_empty());
-        assert!(words.check(&["cat".into(), "astronaut".into()], "rule").is_ok());
-        let error = words.check(&["dog".into()], "rule").unwrap_err().to_string();
-        assert!(error.contains("dog") && error.contains("2 astro"), "{error}");
+        assert!(words.check(&["cat".into(), "dog".into(), "#4".into()], "rule").is_ok());
+        let error = words.check(&["red".into()], "rule").unwrap_err().to_string();
+        assert!(
+            error.contains("red: no such word") && error.contains("#2 dog; of the negative prompt: #1 a"),
+            "{error}"
+        );
+        assert_eq!(words.all_places(&["dog".into(), "#2".into(), "#1".into()], None), [2, 1]);
     }
 }

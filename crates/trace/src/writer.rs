@@ -88,8 +88,16 @@ pub(crate) struct Item {
     /// Which of them are kept: an index into the tensor, and what the row is.
     pub(crate) rows: Vec<(i64, Row)>,
     pub(crate) storage: Storage,
-    /// Where it is a histogram, of which tensor.
-    pub(crate) histogram_of: Option<Tensor>,
+    pub(crate) beside: Beside,
+}
+
+/// What belongs to the tensor of an [`Item`].
+pub(crate) enum Beside {
+    Nothing,
+    /// It is a histogram of another, whose statistics are kept.
+    HistogramOf(Tensor),
+    /// Its numbers stood at these places of another, kept exactly, `[1, n]` in i64.
+    Places(Tensor),
 }
 
 enum Message {
@@ -368,7 +376,7 @@ impl Thread {
     }
 
     fn row(&mut self, item: &Item, tensor: &Tensor, index: i64, row: Row) -> Result<()> {
-        let Item { tap, kept, moment, storage, histogram_of, .. } = item;
+        let Item { tap, kept, moment, storage, beside, .. } = item;
         let name = || {
             let Row { branch, image, .. } = row;
             Key { call: moment.call, tap: tap.name().into(), branch, image, kept: kept.to_string() }.name()
@@ -381,7 +389,10 @@ impl Thread {
             Device::Cpu => numbers.statistics(),
             _ => Statistics::of(&tensor.narrow(0, index, 1)),
         };
-        let whole = histogram_of.as_ref().map(Statistics::of);
+        let whole = match beside {
+            Beside::HistogramOf(whole) => Some(Statistics::of(whole)),
+            _ => None,
+        };
         let range = match storage {
             Storage::Q8 => Some([own.min, own.max]),
             _ => whole.as_ref().map(|whole| [whole.min, whole.max]),
@@ -392,7 +403,15 @@ impl Thread {
             _ if !self.named.insert(name()) => return Ok(()),
             _ => Some(self.store(name(), numbers.stored(*storage, &own)?, range)),
         };
-        self.lines.entry(moment, tap, row, kept, &numbers, &whole.unwrap_or(own), stored.as_ref());
+        let places = match beside {
+            Beside::Places(places) if stored.is_some() => {
+                let places = Numbers::row(&places.to_device(Device::Cpu).contiguous(), 0)?;
+                Some(self.store(format!("{}, places", name()), places, None))
+            }
+            _ => None,
+        };
+        let statistics = whole.unwrap_or(own);
+        self.lines.entry(moment, tap, row, kept, &numbers, &statistics, stored.as_ref(), places.as_ref());
         Ok(())
     }
 

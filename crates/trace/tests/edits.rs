@@ -6,7 +6,7 @@ mod common;
 use common::{Run, key, list, noise, same, words};
 use latentrace_nn::tch::{Device, Kind, Tensor};
 use latentrace_nn::{Attention, AttentionShape, Branch, Moment, Pass, ResnetBlock, ResnetShape, Rows, Tap, Weights};
-use latentrace_trace::{Comparison, Edits, Layout, Result, Trace, Words, compare};
+use latentrace_trace::{Comparison, Edits, Layout, Prompt, Result, Trace, Words, compare};
 
 const STEPS: usize = 4;
 
@@ -325,7 +325,8 @@ fn a_masked_word_is_attended_to_by_no_pixel() {
         (0..5).filter(|&token| list(&probs.get(row).narrow(-1, token, 1)).iter().all(|p| *p == 0.0)).collect::<Vec<_>>()
     };
     assert_eq!((zeros(0), zeros(1)), (vec![1], vec![1, 3]));
-    let split = Words { conditional: ["astro", "naut"].map(String::from).to_vec(), ..Words::default() };
+    let split = Prompt::new("astronaut", &["astro", "naut"].map(String::from));
+    let split = Words { conditional: split, ..Words::default() };
     let (probs, _) = attended(&["unet.**.attn2.scores @branch{cond} => mask(astronaut)"], split);
     assert!(
         list(&probs.get(1).narrow(-1, 1, 2)).iter().all(|p| *p == 0.0)
@@ -343,8 +344,8 @@ fn a_reweighted_word_is_its_column_times_a_number() {
         assert!(same(&after, &(&before * if token == 3 { -2.0 } else { 1.0 })), "token {token}");
     }
     assert!(same(&out.get(0), &without.get(0)) && !same(&out.get(1), &without.get(1)));
-    let (by_place, _) = attended(&["unet.**.attn2.probs @branch{cond} => reweight(3, -2)"], words());
-    assert!(same(&by_place, &probs), "3 is the place of the cat");
+    let (by_place, _) = attended(&["unet.**.attn2.probs @branch{cond} => reweight(#3, -2)"], words());
+    assert!(same(&by_place, &probs), "#3 is the place of the cat");
 }
 
 #[test]
@@ -463,6 +464,32 @@ fn runs_of_other_batches_branches_and_formats_are_held_against_each_other() {
     let comparison = compare(&first, &cut).unwrap();
     assert_eq!(comparison.first_beyond(1e9).unwrap().key.tap, "sampler.sample");
     assert_eq!(comparison.worst().unwrap().relative, f64::INFINITY);
+}
+
+#[test]
+fn the_largest_numbers_at_other_places_differ() {
+    let top = |numbers: &[f32]| {
+        let mut run = Run::empty();
+        run.pass("a.out", Moment::default(), Tensor::from_slice(numbers).view([1, -1]));
+        trace_of(&run, &["a.out | topk(2)"], Layout::WHOLE)
+    };
+    let apart = |other: &[f32]| {
+        let ((_a, first), (_b, second)) = (top(&[4.0, 0.0, 3.0]), top(other));
+        compare(&first, &second).unwrap().worst().unwrap().absolute
+    };
+    assert_eq!(apart(&[4.0, 0.0, 3.0]), 0.0);
+    assert_eq!(apart(&[3.5, 0.0, 4.0]), 1.0, "in another order: place by place");
+    assert_eq!(apart(&[4.0, 3.0, 0.0]), f64::INFINITY);
+}
+
+#[test]
+fn texts_are_edited_however_late_a_run_begins() {
+    let tap = Tap::named("text_encoder.out");
+    let mut edits = edits(&["text_encoder.out => scale(2)"], std::slice::from_ref(&tap)).unwrap().beginning_at(3);
+    let tensor = noise(1, &[1, 5, 6]);
+    let mut pass = Pass::watched(&mut edits);
+    pass.set_moment(Moment { rows: Rows::Branch(Branch::Conditional), ..Moment::default() });
+    assert!(same(&pass.tap(&tap, tensor.shallow_clone()), &(&tensor * 2.0)), "a fork encodes its texts anew");
 }
 
 #[test]

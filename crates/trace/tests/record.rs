@@ -196,10 +196,66 @@ fn the_largest_magnitudes_are_kept_with_their_places() {
     for kind in [Kind::Float, Kind::BFloat16, Kind::Half] {
         let tensor = Tensor::from_slice(&[1f32, -8.0, 3.0, 0.5, 7.0, -2.0]).view([1, 2, 3]).to_kind(kind);
         let (_folder, trace) = recorded(&single("a.out", tensor), &["a.out | topk(3)"], Layout::WHOLE);
-        let top = trace.tensor(only(&trace, "a.out")).unwrap();
-        assert_eq!(top.size(), [1, 2, 3]);
-        assert_eq!((top.kind(), list(&top)), (Kind::Double, vec![-8.0, 7.0, 3.0, 1.0, 4.0, 2.0]), "{kind:?}");
+        let entry = only(&trace, "a.out");
+        let (top, places) = (trace.tensor(entry).unwrap(), trace.places(entry).unwrap().unwrap());
+        assert_eq!((top.size(), top.kind(), list(&top)), (vec![1, 3], kind, vec![-8.0, 7.0, 3.0]));
+        assert_eq!((places.size(), places.kind(), list(&places)), (vec![1, 3], Kind::Int64, vec![1.0, 4.0, 2.0]));
+        assert_eq!((entry.statistics.min, entry.statistics.max), (-8.0, 7.0), "of the numbers alone");
     }
+}
+
+#[test]
+fn places_are_exact_whatever_the_numbers_are_rounded_to() {
+    // Places above 65504, which f16 cannot hold, and not apart in 256 levels.
+    let tensor = Tensor::zeros([1, 300, 300], (Kind::Float, Device::Cpu));
+    for (place, number) in [(89_999, 9.123_456f32), (70_001, -8.0), (70_002, 7.5), (3, 1.0)] {
+        let _ = tensor.view([-1]).get(place).fill_(f64::from(number));
+    }
+    for (format, rounded) in [("f16", Kind::Half), ("q8", Kind::Uint8)] {
+        let rule = format!("a.out | topk(4) | {format}");
+        let (_folder, trace) = recorded(&single("a.out", tensor.shallow_clone()), &[&rule], Layout::WHOLE);
+        let entry = only(&trace, "a.out");
+        assert_eq!(list(&trace.places(entry).unwrap().unwrap()), [89_999.0, 70_001.0, 70_002.0, 3.0], "{format}");
+        let stored = entry.stored.as_ref().unwrap().dtype.clone();
+        assert_eq!(stored, if rounded == Kind::Half { "F16" } else { "U8" });
+        let numbers = list(&trace.tensor(entry).unwrap());
+        // Half a unit of f16's 11 digits below 16, or half of one of 255 levels between -8 and 9.12.
+        let rounding = if rounded == Kind::Half { 2f64.powi(-8) } else { 17.13 / 510.0 };
+        for (number, exact) in numbers.iter().zip([9.123_456, -8.0, 7.5, 1.0]) {
+            assert!((number - exact).abs() <= rounding, "{format}: {numbers:?}");
+        }
+    }
+    let (_folder, trace) = recorded(&single("a.out", tensor), &["a.out | topk(4) | stats"], Layout::WHOLE);
+    let entry = only(&trace, "a.out");
+    assert!(entry.stored.is_none() && entry.places.is_none());
+}
+
+#[test]
+fn a_grid_is_recorded_with_what_has_its_pixels_on_one_axis() {
+    let mut run = Run::empty();
+    let at = Moment { grid: Some([5, 3]), rows: Rows::Branch(Branch::Conditional), ..Moment::default() };
+    run.pass("unet.x.attn2.probs", at, noise(1, &[1, 2, 15, 5]).softmax(-1, Kind::Float));
+    run.pass("unet.x.attn2.k", at, noise(2, &[1, 2, 5, 4]));
+    run.pass("unet.x.attn2.out", at, noise(3, &[1, 15, 8]));
+    run.pass("unet.x.out", Moment { grid: None, ..at }, noise(4, &[1, 8, 5, 3]));
+    let rules = ["**", "**.probs | down(3)", "**.probs | topk(3)", "unet.x.out | down(3)"];
+    let (_folder, trace) = recorded(&run, &rules, Layout::WHOLE);
+    let grid = |tap: &str, kept: &str| {
+        trace.of_tap(tap).find(|entry| entry.kept == kept).unwrap_or_else(|| panic!("{tap} {kept}")).grid
+    };
+    assert_eq!(grid("unet.x.attn2.probs", ""), Some([5, 3]));
+    assert_eq!(grid("unet.x.attn2.probs", "down(3)"), Some([3, 1]));
+    assert_eq!(grid("unet.x.attn2.probs", "topk(3)"), None);
+    assert_eq!(grid("unet.x.attn2.k", ""), None, "its third axis is the text");
+    assert_eq!(grid("unet.x.attn2.out", ""), Some([5, 3]));
+    assert_eq!((grid("unet.x.out", ""), grid("unet.x.out", "down(3)")), (None, None));
+    // Where nobody said what the pixels are of, they are not guessed.
+    let mut run = Run::empty();
+    run.pass("unet.x.attn2.probs", Moment { grid: None, ..at }, noise(1, &[1, 2, 15, 5]));
+    let folder = tempfile::tempdir().unwrap();
+    let error = run.record(folder.path(), &["**.probs | down(3)"], None, Layout::WHOLE).unwrap_err().to_string();
+    assert!(error.contains("unet.x.attn2.probs has no pixels"), "{error}");
+    assert!(Trace::open(folder.path()).unwrap().end().unwrap().error.as_ref().unwrap().contains("has no pixels"));
 }
 
 #[test]

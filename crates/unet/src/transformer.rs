@@ -41,9 +41,11 @@ impl Transformer {
     pub(crate) fn forward(&self, pass: &mut Pass, x: &Tensor, text: &Tensor) -> Tensor {
         let size = x.size();
         let normed = pass.tap(&self.taps.norm, self.norm.forward(x));
+        pass.set_grid(Some([size[2], size[3]]));
         let h = pass.tap(&self.taps.proj_in, self.proj_in.forward(&pixels(&normed), &size)); // [batch, pixels, channels]
         let h = self.block.forward(pass, h, text);
         let h = pass.tap(&self.taps.proj_out, self.proj_out.forward(&h, &size));
+        pass.set_grid(None);
         pass.tap_residual(&self.taps.out, x + h.transpose(1, 2).reshape(&size), || x.shallow_clone())
     }
 }

@@ -141,7 +141,9 @@ impl PixelAttention {
         let size = x.size();
         let normed = pass.tap(&self.norm, self.group_norm.forward(&x));
         let pixels = normed.flatten(2, 3).transpose(1, 2); // [batch, pixels, channels]
+        pass.set_grid(Some([size[2], size[3]]));
         let out = self.attention.forward(pass, &pixels, &pixels);
+        pass.set_grid(None);
         pass.tap_residual(&self.sum, &x + out.transpose(1, 2).reshape(size), || x.shallow_clone())
     }
 }

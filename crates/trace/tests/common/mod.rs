@@ -2,7 +2,7 @@
 
 use latentrace_nn::tch::{Device, Kind, Tensor};
 use latentrace_nn::{Branch, Moment, Pass, Probe, Rows, Tap, seeded};
-use latentrace_trace::{Capture, Key, Layout, Recorder, Result, Rule, Scene, Trace, Words, Writer};
+use latentrace_trace::{Capture, Key, Layout, Prompt, Recorder, Result, Rule, Trace, Words, Writer};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -46,7 +46,8 @@ impl Run {
                 ..Moment::default()
             };
             let mut pass = |name: &str, rows: Rows, tensor: Tensor| {
-                run.pass(name, Moment { rows, ..moment }, change(name, call, tensor));
+                let grid = name.ends_with(".probs").then_some([3, 3]);
+                run.pass(name, Moment { rows, grid, ..moment }, change(name, call, tensor));
             };
             let draw = |place: u64, shape: &[i64]| noise(100 * call as u64 + place, shape);
             let sample = draw(0, &[images, 4, 3, 3]);
@@ -102,8 +103,7 @@ impl Run {
     /// A recorder of the run.
     pub fn recorder(&self, rules: &[&str], budget: Option<u64>, writer: Writer) -> Result<Recorder> {
         let rules = rules.iter().map(|text| Rule::parse(text)).collect::<Result<_>>()?;
-        let scene = Scene { words: words(), latents: [3, 3] };
-        Recorder::new(&Capture { rules, budget }, &self.taps, scene, Run::STEPS, writer)
+        Recorder::new(&Capture { rules, budget }, &self.taps, words(), Run::STEPS, writer)
     }
 
     /// Records the run, and gives how many tensors the budget kept out.
@@ -144,8 +144,12 @@ pub fn key(tap: &str, call: usize, branch: Option<Branch>, image: usize) -> Key 
 
 /// The tokens of two prompts of five places, the start token's and an end token's among them.
 pub fn words() -> Words {
-    let split = |text: &str| text.split(' ').map(str::to_string).collect();
-    Words { conditional: split("a red cat"), unconditional: split("a dog") }
+    Words { conditional: prompt("a red cat"), unconditional: prompt("a dog") }
+}
+
+/// A text of which every word is a token.
+pub fn prompt(text: &str) -> Prompt {
+    Prompt::new(text, &text.split(' ').map(str::to_string).collect::<Vec<_>>())
 }
 
 pub fn about() -> serde_json::Value {
