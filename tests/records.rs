@@ -5,6 +5,7 @@ use assert_cmd::Command;
 use latentrace_trace::{Trace, compare};
 use predicates::prelude::*;
 use predicates::str::contains;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -240,6 +241,252 @@ fn rules_that_fit_nothing_are_told_before_anything_runs() {
 }
 
 #[test]
+fn a_rule_that_cannot_fire_is_an_error_that_says_what_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, model) = (folder.path().join("out").display().to_string(), tiny());
+    let fails = |more: &[&str], said: &str| {
+        let all = [&["generate", "3 tired cats", "--model", &model, "--steps", "5", "--output", &out], more].concat();
+        latentrace(&all)
+            .assert()
+            .code(1)
+            .stderr(contains(said).and(contains("hint: ")).and(contains("panicked").not()));
+    };
+    for (rule, said) in [
+        ("unet.mid_block.out @step[60:70]", "hint: steps are 0 to 4"),
+        ("unet.mid_block.out @step[3:1]", "@step[3:1] selects nothing of this run"),
+        ("unet.mid_block.out @sigma[20:30]", "sigma goes from"),
+        ("unet.mid_block.out @eval[3]", "calls of a step are 0 to 1"),
+        ("unet.mid_block.out @image[1]", "a run is one image: @image[0]"),
+        ("vae.encoder.**", "it passes where a run starts from a picture"),
+    ] {
+        fails(&["--edit", &format!("{rule} => zero")], said);
+        fails(&["--capture", rule], said);
+    }
+    for (edit, said) in [
+        ("unet.**.attn2.probs => reweight(99, 5)", "99: no such word"),
+        ("unet.**.attn2.probs => reweight(#99, 5)", "#99: no such place"),
+        ("unet.**.attn2.scores => mask(99)", "99: no such word"),
+        ("unet.**.attn2.scores => mask(#77)", "places are #0 to #76"),
+        ("unet.**.attn2.scores => mask(red)", "red: no such word in the prompt"),
+        ("unet.**.attn2.scores @branch{uncond} => mask(cats)", "cats: not in the text of the branch"),
+    ] {
+        fails(&["--edit", edit], said);
+    }
+    for (rule, said) in [
+        ("tokens(-1)", "-1: no such word"),
+        ("tokens(red)", "red: no such word"),
+        ("topk(4) | down(2)", "down after topk"),
+        ("topk(4) | tokens(cats)", "tokens after topk"),
+        ("histogram(4) | head_mean", "head_mean after histogram"),
+        ("tokens(cats) | tokens(3)", "tokens after tokens"),
+    ] {
+        fails(&["--capture", &format!("unet.**.attn2.probs | {rule}")], said);
+    }
+    fails(&["--guidance", "{ weight = 8, sigma = [20, 30] }"], "guidance 8 for sigma 20 to 30: no noise level");
+    assert!(!Path::new(&out).exists(), "nothing was written");
+}
+
+#[test]
+fn how_often_a_rule_fires_is_said_and_recorded_and_is_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, model) = (folder.path().display().to_string(), tiny());
+    let rules = [
+        "--capture",
+        "unet.**.attn2.probs @step[3:60] | tokens(3)",
+        "--edit",
+        "unet.mid_block.out @step[4:] @branch{cond} => scale(0.5)",
+        "--edit",
+        "unet.time_embedding.** @branch{cond} @step[1] => scale(1.1)",
+        "--guidance",
+        "{ weight = 8, sigma = [0, 1] }",
+    ];
+    let all =
+        [&["generate", "3 red cats", "--model", &model, "--seed", "7", "--steps", "6", "--output", &out], &rules[..]];
+    latentrace(&all.concat())
+        .assert()
+        .success()
+        .stderr(contains("scale(0.5): changes 2 tensors, at 2 of 7 calls").and(contains("selects it for both")));
+    let trace = Trace::open(&folder.path().join("3-red-cats-7.trace")).unwrap();
+    let kept: Vec<_> = trace.entries().iter().filter(|entry| !entry.kept.is_empty()).collect();
+    let levels = trace.of_tap("sampler.sample").filter(|entry| entry.sigma <= 1.0).count();
+    let fires = &trace.run()["fires"];
+    assert_eq!(fires["capture"][0], kept.len());
+    assert_eq!((&fires["edits"][0], &fires["guidance"]), (&2.into(), &levels.into()));
+    assert!(kept.iter().all(|entry| entry.shape[3] == 1), "3 is a word here, and not place 3");
+}
+
+#[test]
+fn rules_that_came_with_a_record_may_lie_in_what_is_over() {
+    let made = Made::with(&[
+        "--edit",
+        "unet.mid_block.out @step[1] => scale(0.5)",
+        "--edit",
+        "unet.**.attn2.scores => mask(cat)",
+        "--capture",
+        "unet.mid_block.out @step[0:2]",
+    ]);
+    let dog = made.beside("dog.trace");
+    latentrace(&["fork", made.path(), "--at", "3", "--prompt", "a dog", "--output", &dog])
+        .assert()
+        .success()
+        .stderr(contains("came with the record, and does not fire again").and(contains("cat: no such word")));
+    assert_eq!(
+        Trace::open(Path::new(&dog)).unwrap().run()["fires"],
+        serde_json::json!({"capture": [0], "edits": [0, 0]})
+    );
+    latentrace(&["verify", &dog, "--tolerance", "0"]).assert().success();
+    // The same given to the fork itself is an error.
+    latentrace(&["fork", made.path(), "--at", "3", "--edit", "unet.conv_in @step[0:3] => zero"])
+        .assert()
+        .code(1)
+        .stderr(contains("lies before the first step that this run makes\nhint: this run makes the steps 3 to 5"));
+}
+
+#[test]
+fn an_edited_text_is_the_same_in_a_fork() {
+    let made = Made::with(&["--edit", "text_encoder.** => scale(1.25)"]);
+    let same = made.beside("same.trace");
+    latentrace(&["fork", made.path(), "--at", "3", "--output", &same]).assert().success();
+    assert_eq!(latents(&made.trace), latents(Path::new(&same)), "its texts are encoded again, and edited again");
+}
+
+#[test]
+fn looking_at_probabilities_changes_no_bit_of_a_run() {
+    for dtype in ["f32", "bf16", "f16"] {
+        let silent = Made::with(&["--dtype", dtype]);
+        let looked = Made::with(&["--dtype", dtype, "--capture", "unet.**.{probs,scores} | stats"]);
+        assert_eq!(latents(&silent.trace), latents(&looked.trace), "{dtype}");
+        let nothing = Made::with(&["--dtype", dtype, "--edit", "unet.**.probs => scale(1)"]);
+        assert_eq!(latents(&silent.trace), latents(&nothing.trace), "{dtype}: an edit that changes no number");
+    }
+}
+
+#[test]
+fn a_comparison_that_is_checked_fails_where_tensors_are_missing() {
+    let (more, less) = (Made::with(&["--capture", "unet.**.out"]), Made::with(&[]));
+    let compare = |rest: &[&str]| latentrace(&[&["compare", more.path(), less.path()], rest].concat()).assert();
+    compare(&[]).success();
+    compare(&["--check"]).code(1).stderr(contains("tensors are only in the first and 0 only in the second"));
+    compare(&["--check", "--common"]).success();
+    latentrace(&["compare", less.path(), more.path(), "--check"]).assert().code(1);
+    latentrace(&["compare", less.path(), less.path(), "--check"]).assert().success();
+}
+
+/// The cubic convolution of Keys (1981) with a = -0.75, pixel centres half a pixel in, edges repeated: of a grid of
+/// `from` to a picture of `to`, both height and width.
+fn bicubic(grid: &[f64], from: [usize; 2], to: [usize; 2]) -> Vec<f64> {
+    let weight = |x: f64| match x.abs() {
+        x if x <= 1.0 => 1.25 * x * x * x - 2.25 * x * x + 1.0,
+        x if x < 2.0 => -0.75 * (x * x * x - 5.0 * x * x + 8.0 * x - 4.0),
+        _ => 0.0,
+    };
+    let taps = |at: usize, from: usize, to: usize| {
+        let place = (at as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+        let first = place.floor() as i64 - 1;
+        (first..first + 4).map(move |tap| (tap.clamp(0, from as i64 - 1) as usize, weight(place - tap as f64)))
+    };
+    let value = |row: usize, column: usize| {
+        let rows = taps(row, from[0], to[0]);
+        rows.map(|(y, a)| taps(column, from[1], to[1]).map(|(x, b)| a * b * grid[y * from[1] + x]).sum::<f64>()).sum()
+    };
+    (0..to[0] * to[1]).map(|pixel| value(pixel / to[1], pixel % to[1])).collect()
+}
+
+/// Maps of words as `words.csv` has them, by word.
+fn word_maps(trace: &Path) -> BTreeMap<String, Vec<f64>> {
+    latentrace(&["trace", trace.to_str().unwrap()]).assert().success();
+    let mut maps = BTreeMap::<String, Vec<f64>>::new();
+    for line in std::fs::read_to_string(trace.join("figures/words.csv")).unwrap().lines().skip(1) {
+        let (left, number) = line.rsplit_once(',').unwrap();
+        maps.entry(left.split('"').nth(1).unwrap().into()).or_default().push(number.parse().unwrap());
+    }
+    maps
+}
+
+#[test]
+fn maps_of_words_are_what_the_recorded_probabilities_say_at_odd_sizes() {
+    // Latents of 20 by 9, which the bundled model halves to 10 by 5; of 9 by 13, which the tiny one halves three times.
+    let bundled = home().join("data/models/shapes").display().to_string();
+    let tiny = tiny();
+    for (model, latents) in [("bundled", [20, 9]), ("tiny", [9, 13])] {
+        let folder = if model == "tiny" { &tiny } else { &bundled };
+        let [height, width] = latents.map(|side| (8 * side).to_string());
+        let of = |more: &[&str]| {
+            let size = ["--steps", "3", "--height", &height, "--width", &width];
+            Made::of("a red cat", &[&["--model", folder][..], &size, more].concat())
+        };
+        let whole = of(&["--capture", "unet.**.attn2.probs"]);
+        let trace = whole.open();
+        let tokens = trace.run()["prompt"]["tokens"].as_array().unwrap().clone();
+        let (mut grids, mut heads) = (BTreeSet::new(), 0.0);
+        let mut sums = vec![vec![0.0; latents[0] * latents[1]]; tokens.len()];
+        let mut averaged = sums.clone();
+        let mut layers = 0.0;
+        for entry in trace.entries().iter().filter(|entry| entry.tap.ends_with("attn2.probs")) {
+            if entry.branch != Some(latentrace_pipeline::nn::Branch::Conditional) {
+                continue;
+            }
+            let (from, shape) = (entry.grid.unwrap(), &entry.shape);
+            grids.insert(from);
+            let probs: Vec<f32> = trace.tensor(entry).unwrap().flatten(0, -1).try_into().unwrap();
+            let at = |head: usize, pixel: usize, token: usize| {
+                f64::from(probs[(head * shape[2] + pixel) * shape[3] + token])
+            };
+            for token in 0..tokens.len() {
+                let pixels = (0..shape[2]).map(|pixel| (0..shape[1]).map(|head| at(head, pixel, token + 1)).sum());
+                let map = bicubic(&pixels.collect::<Vec<f64>>(), from, latents);
+                for (pixel, value) in map.into_iter().enumerate() {
+                    sums[token][pixel] += value;
+                    averaged[token][pixel] += value / shape[1] as f64;
+                }
+            }
+            heads += shape[1] as f64;
+            layers += 1.0;
+        }
+        println!("{model}: grids {grids:?}");
+        assert!(grids.len() > 1, "{grids:?}");
+        let words = trace.run()["cell"]["prompt"].as_str().unwrap().split(' ').map(str::to_string).collect::<Vec<_>>();
+        // A word of several tokens is their mean; the tokens of a word follow each other.
+        let expected = |sums: &[Vec<f64>], count: f64| {
+            let mut maps = BTreeMap::new();
+            let mut token = 0;
+            for word in &words {
+                let first = token;
+                let mut joined = String::new();
+                while joined != *word {
+                    joined += tokens[token].as_str().unwrap();
+                    token += 1;
+                }
+                let mean = (0..latents[0] * latents[1]).map(|pixel| {
+                    let of = |token: usize| (sums[token][pixel] / count).max(0.0);
+                    (first..token).map(of).sum::<f64>() / (token - first) as f64
+                });
+                maps.insert(word.clone(), mean.collect::<Vec<f64>>());
+            }
+            maps
+        };
+        let close = |found: &BTreeMap<String, Vec<f64>>, expected: &BTreeMap<String, Vec<f64>>, what: &str| {
+            assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{what}");
+            for (word, map) in found {
+                let size = expected[word].iter().fold(0.0, |size: f64, x| size.max(*x));
+                let apart = map.iter().zip(&expected[word]).fold(0.0, |gap: f64, (a, b)| gap.max((a - b).abs()));
+                assert_eq!(map.len(), expected[word].len());
+                // f32 probabilities, summed in f64 by both.
+                assert!(apart < 1e-5 * size, "{model}, {what}, {word}: {apart:.1e} of {size:.1e}");
+            }
+        };
+        close(&word_maps(&whole.trace), &expected(&sums, heads), "whole");
+        // Several rules for the same tensors count each once.
+        let more = ["--capture", "unet.**.attn2.probs", "--capture", "unet.mid_block.**.attn2.probs | f16"];
+        let more = of(&[&more[..], &["--capture", "unet.**.attn2.probs @step[1] | topk(4)"]].concat());
+        close(&word_maps(&more.trace), &expected(&sums, heads), "several rules");
+        let mean = ["--capture", "unet.**.attn2.probs | head_mean", "--capture", "unet.mid_block.**.attn2.probs"];
+        let mean = of(&mean);
+        close(&word_maps(&mean.trace), &expected(&averaged, layers), "mean over heads");
+    }
+}
+
+#[test]
 fn a_tensor_of_one_run_leads_another_and_the_map_is_drawn() {
     let cat = Made::with(&["--capture", "unet.{mid_block,up_blocks.0}.out"]);
     let sites = "unet.{mid_block,up_blocks.0}.out";
@@ -408,8 +655,22 @@ fn stock_python_reads_a_record() {
         println!("skipped: no Python with safetensors and numpy here");
         return;
     };
-    let made =
-        Made::with(&["--capture", "unet.**.out @branch{cond} | q8", "--capture", "unet.mid_block.out | histogram(8)"]);
+    let made = Made::with(&[
+        "--capture",
+        "unet.**.out @branch{cond} | q8",
+        "--capture",
+        "unet.mid_block.out | histogram(8)",
+        "--capture",
+        "unet.mid_block.out | topk(5)",
+        "--capture",
+        "unet.**.attn1.probs @step[1] | topk(3) | f16",
+        "--capture",
+        "unet.**.attn2.probs @step[1] | down(3) | topk(7) | q8",
+        "--capture",
+        "unet.**.attn2.{q,k,probs,out} @step[2]",
+        "--capture",
+        "unet.**.attn2.probs @step[2] | tokens(cat) | down(3)",
+    ]);
     let output = std::process::Command::new(python).arg(script).arg(&made.trace).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -4,9 +4,11 @@ use super::{grid, picture, title};
 use crate::description::Description;
 use anyhow::Result;
 use latentrace_measures::{TokenMaps, entropy, mass, token_entropy};
+use latentrace_pipeline::nn::tch::Kind;
 use latentrace_pipeline::nn::{Branch, replace};
 use latentrace_plot::{Axis, Cell, Chart, Colours, HeatMap, Series, ValueScale, colourise, overlay, write};
 use latentrace_trace::{Entry, Reduction, Rule, Trace};
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +16,12 @@ use std::path::{Path, PathBuf};
 /// calls (Tang et al. 2022, DAAM); and its share and spread by call.
 pub fn words(folder: &Path, trace: &Trace, description: &Description) -> Result<Vec<PathBuf>> {
     let Some(found) = Attention::of(trace, description)? else { return Ok(Vec::new()) };
+    if found.without_grid > 0 {
+        let count = found.without_grid;
+        eprintln!(
+            "note: {count} tensors of attention were reduced before records had their grids: not on the maps of words"
+        );
+    }
     let words: Vec<Word> = found.words();
     let mut made = vec![folder.join("words.csv")];
     replace(&made[0], csv(&words).as_bytes())?;
@@ -48,10 +56,22 @@ pub fn word_maps(trace: &Trace, description: &Description) -> Result<Vec<(String
 
 /// What a record holds of the conditional branch's attention to text.
 struct Attention {
-    /// What each column of the probabilities is: a token, or `<start>`, `<end>`, `<padding>`.
-    columns: Vec<String>,
+    /// What the columns of the probabilities are, a name and its columns: whole words with all their tokens, and
+    /// `<start>`, `<end>`, `<padding>`.
+    groups: Vec<Group>,
     calls: Vec<Call>,
     maps: TokenMaps,
+    /// How many tensors have no known place on the maps.
+    without_grid: usize,
+}
+
+/// Columns of the probabilities that are one word, or one kind of what is none.
+struct Group {
+    name: String,
+    /// The place of the first on the token axis.
+    place: i64,
+    columns: Vec<usize>,
+    is_word: bool,
 }
 
 /// Sums over the layers of a call.
@@ -65,35 +85,49 @@ struct Call {
 
 /// A word of the prompt and where it is looked for.
 struct Word {
-    column: usize,
+    place: i64,
     name: String,
     map: Vec<Vec<f64>>,
 }
 
+/// A recorded tensor of probabilities.
+struct Kept<'a> {
+    entry: &'a Entry,
+    /// The places of its columns on the token axis.
+    places: Vec<i64>,
+    /// The picture that its pixels are of.
+    grid: Option<[usize; 2]>,
+    /// Whether its heads were averaged.
+    averaged: bool,
+}
+
 impl Attention {
-    /// Reads every recorded tensor of probabilities; where several rules kept different words, those of the first.
+    /// Reads the recorded probabilities, each tensor once, whatever number of rules kept it; where several rules kept
+    /// different words, those of the rule that kept most. If one has its heads averaged, all have, so that a layer counts
+    /// alike whichever rule kept it.
     fn of(trace: &Trace, description: &Description) -> Result<Option<Attention>> {
+        let is_of_prompt = |entry: &&Entry| {
+            entry.tap.ends_with(".attn2.probs") && entry.branch != Some(Branch::Unconditional) && entry.stored.is_some()
+        };
+        let kept = trace.entries().iter().filter(is_of_prompt).filter_map(|entry| Kept::of(entry, description));
+        let kept = once(kept.collect());
+        let Some(first) = kept.first() else { return Ok(None) };
+        let averaged = kept.iter().any(|kept| kept.averaged);
         let (height, width) = description.grid();
-        let mut found: Option<Attention> = None;
-        for entry in trace.entries().iter().filter(|entry| entry.tap.ends_with(".attn2.probs")) {
-            if entry.branch == Some(Branch::Unconditional) || entry.stored.is_none() {
-                continue;
-            }
+        let mut found = Attention {
+            groups: groups(&first.places, description),
+            calls: Vec::new(),
+            maps: TokenMaps::new(height, width),
+            without_grid: 0,
+        };
+        for Kept { entry, grid, .. } in &kept {
             let probs = trace.tensor(entry)?; // [1, heads or 1, pixels, tokens]
-            let Some(columns) = columns(entry, description) else { continue };
-            let maps = || TokenMaps::new(height, width);
-            let found =
-                found.get_or_insert_with(|| Attention { columns: columns.clone(), calls: Vec::new(), maps: maps() });
-            if found.columns != columns {
-                continue;
-            }
-            let pixels = entry.shape[2];
-            let rows = ((pixels as f64 * height as f64 / width as f64).sqrt().round() as usize).max(1);
-            // A grid that does not fit, as of a picture reduced to odd sides, has no place on the map; its share counts.
-            let _ = found.maps.add(&probs.squeeze_dim(0), (rows, pixels / rows));
+            let probs = if averaged { probs.mean_dim(1, true, None::<Kind>) } else { probs };
+            let added = grid.is_some_and(|[rows, columns]| found.maps.add(&probs.squeeze_dim(0), (rows, columns)));
+            found.without_grid += usize::from(!added);
             found.add(entry.call, mass(&probs), token_entropy(&probs));
         }
-        Ok(found)
+        Ok(Some(found))
     }
 
     fn add(&mut self, number: usize, mass: Vec<f64>, entropy: f64) {
@@ -109,33 +143,23 @@ impl Attention {
 
     /// The prompt's own words with their maps.
     fn words(&self) -> Vec<Word> {
-        let own = self.columns.iter().enumerate().filter(|(_, name)| !is_special(name));
-        let word = |(column, name): (usize, &String)| {
-            let map = self.maps.map(&[column])?.outer_iter().map(|row| row.to_vec()).collect();
-            Some(Word { column, name: name.clone(), map })
+        let word = |Group { name, place, columns, .. }: &Group| {
+            let map = self.maps.map(columns)?.outer_iter().map(|row| row.to_vec()).collect();
+            Some(Word { place: *place, name: name.clone(), map })
         };
-        own.filter_map(word).collect()
+        self.groups.iter().filter(|group| group.is_word).filter_map(word).collect()
     }
 
-    /// A row for each token, and one for all of the padding.
+    /// A row for each word, and one for all of the padding.
     fn shares(&self, description: &Description) -> HeatMap {
-        let mut rows: Vec<(String, Vec<usize>)> = Vec::new();
-        for (column, name) in self.columns.iter().enumerate() {
-            match rows.iter_mut().find(|(known, _)| is_special(name) && known == name) {
-                Some((_, columns)) => columns.push(column),
-                None => rows.push((name.clone(), vec![column])),
-            }
-        }
         let share =
             |call: &Call, columns: &[usize]| columns.iter().map(|&column| call.mass[column]).sum::<f64>() / call.layers;
+        let row = |group: &Group| self.calls.iter().map(|call| share(call, &group.columns)).collect();
         HeatMap {
             title: format!("attention to each word: {}", title(description)),
-            rows: rows.iter().map(|(name, _)| name.clone()).collect(),
+            rows: self.groups.iter().map(|group| group.name.clone()).collect(),
             columns: self.calls.iter().map(|call| call.number.to_string()).collect(),
-            values: rows
-                .iter()
-                .map(|(_, columns)| self.calls.iter().map(|call| share(call, columns)).collect())
-                .collect(),
+            values: self.groups.iter().map(row).collect(),
             x_label: "network call".into(),
             value_label: "share of attention".into(),
             scale: ValueScale::Log,
@@ -161,40 +185,97 @@ impl Attention {
     }
 }
 
-fn is_special(name: &str) -> bool {
-    ["<start>", "<end>", "<padding>"].contains(&name)
+impl<'a> Kept<'a> {
+    /// `None` where the reductions leave no columns of words.
+    fn of(entry: &'a Entry, description: &Description) -> Option<Kept<'a>> {
+        let &[_, _, pixels, count] = entry.shape.as_slice() else { return None };
+        let text = if entry.kept.is_empty() { "x".to_string() } else { format!("x | {}", entry.kept) };
+        let reductions = Rule::parse(&text).ok()?.reductions;
+        let chosen = reductions.iter().find_map(|reduction| match reduction {
+            Reduction::Tokens(words) => Some(description.words().all_places(words, Some(Branch::Conditional))),
+            _ => None,
+        });
+        let places = chosen.unwrap_or_else(|| (0..count as i64).collect());
+        let is_whole = !reductions.iter().any(|reduction| matches!(reduction, Reduction::Down(_)));
+        let (height, width) = description.grid();
+        Some(Kept {
+            entry,
+            grid: entry.grid.or_else(|| if is_whole { halved([height, width], pixels) } else { None }),
+            averaged: reductions.contains(&Reduction::HeadMean),
+            places,
+        })
+        .filter(|kept| kept.places.len() == count)
+    }
+
+    fn pixels(&self) -> usize {
+        self.entry.shape[2]
+    }
 }
 
-/// What the columns of recorded probabilities are; `None` where the reduction leaves no columns of words.
-fn columns(entry: &Entry, description: &Description) -> Option<Vec<String>> {
-    let &[_, _, _, count] = entry.shape.as_slice() else { return None };
-    let rule =
-        Rule::parse(&if entry.kept.is_empty() { "x".to_string() } else { format!("x | {}", entry.kept) }).ok()?;
-    let tokens = &description.prompt.tokens;
-    let name = |place: usize| match place {
-        0 => "<start>".to_string(),
-        _ if place <= tokens.len() => tokens[place - 1].clone(),
-        _ if place == tokens.len() + 1 => "<end>".to_string(),
-        _ => "<padding>".to_string(),
-    };
-    let chosen = rule.reductions.iter().find_map(|reduction| match reduction {
-        Reduction::Tokens(words) => Some(description.words().all_places(words, Some(Branch::Conditional))),
-        _ => None,
-    });
-    let names: Vec<String> = match chosen {
-        Some(places) => places.into_iter().map(|place| name(place as usize)).collect(),
-        None => (0..count).map(name).collect(),
-    };
-    (names.len() == count).then_some(names)
+/// Of tensors that several rules kept, each once: all of them with the columns of the rule that kept most, with all heads
+/// and pixels where there is a choice.
+fn once(kept: Vec<Kept>) -> Vec<Kept> {
+    let most = kept.iter().fold(
+        Vec::new(),
+        |most: Vec<i64>, kept| {
+            if kept.places.len() > most.len() { kept.places.clone() } else { most }
+        },
+    );
+    let mut found: Vec<Kept> = Vec::new();
+    let mut places: HashMap<(usize, &str, usize), usize> = HashMap::new();
+    for kept in kept.into_iter().filter(|kept| kept.places == most) {
+        let key = (kept.entry.call, kept.entry.tap.as_str(), kept.entry.image);
+        match places.get(&key).map(|&place| &mut found[place]) {
+            Some(known) => {
+                if (!kept.averaged, kept.pixels()) > (!known.averaged, known.pixels()) {
+                    *known = kept;
+                }
+            }
+            None => {
+                places.insert(key, found.len());
+                found.push(kept);
+            }
+        }
+    }
+    found
+}
+
+/// The grid of so many pixels among those that a network halves a picture to, rounding up: for records that do not say.
+fn halved(latents: [usize; 2], pixels: usize) -> Option<[usize; 2]> {
+    let halve = |grid: &[usize; 2]| Some(grid.map(|side| side.div_ceil(2))).filter(|_| *grid != [1, 1]);
+    std::iter::successors(Some(latents), halve).find(|[height, width]| height * width == pixels)
+}
+
+/// What columns at some places of the prompt are.
+fn groups(places: &[i64], description: &Description) -> Vec<Group> {
+    let words = description.words().conditional.words();
+    let end = description.prompt.tokens.len() as i64 + 1;
+    let mut groups: Vec<Group> = Vec::new();
+    for (column, &place) in places.iter().enumerate() {
+        let word = words.iter().find(|(_, tokens)| tokens.contains(&place));
+        let (name, first) = match word {
+            Some((word, tokens)) => (word.as_str(), tokens[0]),
+            None if place == 0 => ("<start>", 0),
+            None if place == end => ("<end>", end),
+            None => ("<padding>", end + 1),
+        };
+        match groups.iter_mut().find(|group| group.place == first) {
+            Some(group) => group.columns.push(column),
+            None => {
+                groups.push(Group { name: name.into(), place: first, columns: vec![column], is_word: word.is_some() })
+            }
+        }
+    }
+    groups
 }
 
 fn csv(words: &[Word]) -> String {
     let mut csv = String::from("token,word,row,column,attention\n");
-    for Word { column, name, map } in words {
+    for Word { place, name, map } in words {
         for (row, values) in map.iter().enumerate() {
             for (at, value) in values.iter().enumerate() {
                 let quoted = name.replace('"', "\"\"");
-                let _ = writeln!(csv, "{column},\"{quoted}\",{row},{at},{value}"); // writing to a String does not fail
+                let _ = writeln!(csv, "{place},\"{quoted}\",{row},{at},{value}"); // writing to a String does not fail
             }
         }
     }
