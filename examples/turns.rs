@@ -16,7 +16,7 @@
 use latentrace::nn::tch::{Device as Place, Kind, Tensor, no_grad};
 use latentrace::nn::{Pass, seeded};
 use latentrace::pipeline::{Device, Dtype, Model, Options, Request, Start};
-use latentrace::trace::{Capture, Layout, Recorder, Rule, Scene, Words, Writer};
+use latentrace::trace::{Capture, Layout, Recorder, Rule, Words, Writer};
 use std::error::Error;
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -115,13 +115,10 @@ impl Turns {
         let folder = tempfile::tempdir()?;
         let rules = if rule == "-" { Vec::new() } else { vec![Rule::parse(rule)?] };
         let request = self.request(steps, 7.5);
-        let [height, width] =
-            [request.size.height, request.size.width].map(|side| side / self.model.vae_config.factor());
         let began = Instant::now();
         let writer = Writer::create(&folder.path().join("trace"), &serde_json::json!({}), Layout::LIVE)?;
-        let scene = Scene { words: Words::default(), latents: [height, width] };
         let capture = Capture { rules, budget: None };
-        let mut recorder = Recorder::new(&capture, &self.model.taps, scene, steps, writer)?;
+        let mut recorder = Recorder::new(&capture, &self.model.taps, Words::default(), steps, writer)?;
         self.model.run(&request, &mut Pass::watched(&mut recorder))?;
         recorder.end(None)?;
         Ok(began.elapsed().as_secs_f64())
