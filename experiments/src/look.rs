@@ -6,7 +6,7 @@ use crate::scalars::Scalars;
 use crate::views;
 use anyhow::{Context, Result};
 use latentrace_pipeline::nn::replace;
-use latentrace_trace::{Stored, Trace};
+use latentrace_trace::Trace;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -114,14 +114,7 @@ fn groups(trace: &Trace) -> BTreeMap<String, (usize, u64)> {
         let parts: Vec<&str> = entry.tap.split('.').take(3).collect();
         let kept = if entry.kept.is_empty() { String::new() } else { format!(" | {}", entry.kept) };
         let place = groups.entry(parts.join(".") + &kept).or_default();
-        let width = |stored: &Stored| match stored.dtype.as_str() {
-            "F64" | "I64" => 8,
-            "F32" => 4,
-            "U8" => 1,
-            _ => 2,
-        };
-        let bytes = entry.stored.iter().chain(&entry.places).map(width).sum::<u64>();
-        *place = (place.0 + 1, place.1 + entry.shape.iter().product::<usize>() as u64 * bytes);
+        *place = (place.0 + 1, place.1 + entry.bytes());
     }
     groups
 }

@@ -164,7 +164,7 @@ impl<'a> Job<'a> {
     /// Makes the rest of a run into its own folder.
     pub fn record_on(self, trace: &Trace, bar: &ProgressBar) -> Result<Recorded> {
         let fires = self.check()?;
-        fires.say();
+        fires.say_what_is_over();
         let writer = Writer::append(trace, Layout::LIVE)?;
         self.into_writer(trace.folder(), writer, &fires, bar)
     }

@@ -119,12 +119,19 @@ impl Fires {
 
     /// Says on stderr how often each rule fires, and what may surprise.
     pub fn say(&self) {
-        for (does, rule) in self.all() {
-            match (rule.tensors, rule.unmet.first()) {
-                (0, Some(unmet)) => eprintln!("note: came with the record, and does not fire again: {}", unmet.error),
-                _ => eprintln!("note: {}: {}", rule.rule, self.often(does, rule)),
-            }
+        self.say_what_is_over();
+        for (does, rule) in self.all().filter(|(_, rule)| rule.tensors > 0) {
+            eprintln!("note: {}: {}", rule.rule, self.often(does, rule));
             rule.notes.iter().for_each(|note| eprintln!("note: {}: {note}", rule.rule));
+        }
+    }
+
+    /// Says on stderr which rules came with a record and have nothing to do in the rest of the run.
+    pub fn say_what_is_over(&self) {
+        for (_, rule) in self.all().filter(|(_, rule)| rule.tensors == 0) {
+            if let Some(unmet) = rule.unmet.first() {
+                eprintln!("note: came with the record, and does not fire again: {}", unmet.error);
+            }
         }
     }
 

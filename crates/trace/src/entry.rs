@@ -104,7 +104,7 @@ impl Entry {
 
     /// The bytes that it takes in its shard.
     pub fn bytes(&self) -> u64 {
-        self.stored.as_ref().map_or(0, |stored| stored.bytes(&self.shape))
+        self.stored.iter().chain(&self.places).map(|stored| stored.bytes(&self.shape)).sum()
     }
 
     /// Whether the flight recorder kept it, which every run has and no budget counts.

@@ -177,7 +177,7 @@ impl Probe for Recorder {
     }
 
     fn stop(&mut self) -> Option<String> {
-        self.writer.failed().map(str::to_string)
+        self.failed.as_ref().map(Error::to_string).or_else(|| self.writer.failed().map(str::to_string))
     }
 
     fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
