@@ -102,9 +102,14 @@ impl Entry {
         Key { call: *call, tap: tap.clone(), branch: *branch, image: *image, kept: kept.clone() }
     }
 
+    /// All that is stored of it: its numbers and the places of a `topk`.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Stored> {
+        self.stored.iter().chain(&self.places)
+    }
+
     /// The bytes that it takes in its shard.
     pub fn bytes(&self) -> u64 {
-        self.stored.iter().chain(&self.places).map(|stored| stored.bytes(&self.shape)).sum()
+        self.parts().map(|stored| stored.bytes(&self.shape)).sum()
     }
 
     /// Whether the flight recorder kept it, which every run has and no budget counts.
@@ -129,6 +134,11 @@ impl Key {
             name += &self.kept;
         }
         name
+    }
+
+    /// The name of a `topk`'s places in its shard.
+    pub(crate) fn name_of_places(&self) -> String {
+        format!("{}, places", self.name())
     }
 
     /// The call in a name that [`Key::name`] has made.

@@ -175,7 +175,7 @@ impl Trace {
     /// # Errors
     /// The bytes have changed.
     pub fn places(&self, entry: &Entry) -> Result<Option<Tensor>> {
-        entry.places.as_ref().map(|places| self.read(&format!("{}, places", entry.key().name()), places)).transpose()
+        entry.places.as_ref().map(|places| self.read(&entry.key().name_of_places(), places)).transpose()
     }
 
     /// What is stored of an entry: in f32 where it was stored in 256 levels, else as it was stored.
@@ -284,7 +284,7 @@ impl Trace {
         names.retain(|name| shard_number(name).is_some());
         names.sort();
         let mut spoken_of: HashSet<(&str, &str)> = HashSet::new();
-        for stored in self.entries.iter().flat_map(|entry| &entry.stored) {
+        for stored in self.entries.iter().flat_map(Entry::parts) {
             spoken_of.insert((&stored.shard, &stored.name));
         }
         let mut orphans: Vec<(String, String)> = Vec::new();
@@ -301,7 +301,8 @@ impl Trace {
         if orphans.is_empty() {
             return;
         }
-        let known: HashSet<String> = self.entries.iter().map(|entry| entry.key().name()).collect();
+        let names = |key: Key| [key.name(), key.name_of_places()];
+        let known: HashSet<String> = self.entries.iter().flat_map(|entry| names(entry.key())).collect();
         orphans.retain(|(_, name)| !known.contains(name));
         orphans.sort();
         for (shard, name) in orphans {
@@ -336,7 +337,7 @@ impl Trace {
     }
 
     fn check(&self, entry: &Entry) -> std::result::Result<(), String> {
-        entry.stored.iter().chain(&entry.places).try_for_each(|stored| self.check_stored(entry, stored))
+        entry.parts().try_for_each(|stored| self.check_stored(entry, stored))
     }
 
     fn check_stored(&self, entry: &Entry, stored: &Stored) -> std::result::Result<(), String> {
@@ -393,7 +394,7 @@ impl Trace {
             lines.line(&Line::Complete { complete, beyond_budget: self.beyond_budget, run_crc32 });
         }
         latentrace_nn::replace(&path, &lines.take())?;
-        let stored = self.entries.iter().flat_map(|entry| entry.stored.iter().chain(&entry.places));
+        let stored = self.entries.iter().flat_map(Entry::parts);
         let used: HashSet<&str> = stored.map(|stored| stored.shard.as_str()).collect();
         for found in std::fs::read_dir(&folder).map_err(|error| file(&folder, error))?.flatten() {
             if !used.contains(found.file_name().to_string_lossy().as_ref()) {

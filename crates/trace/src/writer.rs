@@ -377,10 +377,11 @@ impl Thread {
 
     fn row(&mut self, item: &Item, tensor: &Tensor, index: i64, row: Row) -> Result<()> {
         let Item { tap, kept, moment, storage, beside, .. } = item;
-        let name = || {
+        let key = || {
             let Row { branch, image, .. } = row;
-            Key { call: moment.call, tap: tap.name().into(), branch, image, kept: kept.to_string() }.name()
+            Key { call: moment.call, tap: tap.name().into(), branch, image, kept: kept.to_string() }
         };
+        let name = || key().name();
         if !self.known.is_empty() && self.known.contains(&name()) {
             return Ok(());
         }
@@ -406,7 +407,7 @@ impl Thread {
         let places = match beside {
             Beside::Places(places) if stored.is_some() => {
                 let places = Numbers::row(&places.to_device(Device::Cpu).contiguous(), 0)?;
-                Some(self.store(format!("{}, places", name()), places, None))
+                Some(self.store(key().name_of_places(), places, None))
             }
             _ => None,
         };
