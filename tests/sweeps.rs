@@ -207,6 +207,58 @@ fn what_cannot_be_run_is_said_before_anything_is_made() {
 }
 
 #[test]
+fn a_rule_fires_in_one_cell_at_least_and_the_others_say_that_it_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = |capture: &str, edit: &str, guidance: &str| {
+        let path = folder.path().join("rules.toml");
+        let text = format!(
+            "name = \"rules\"\ncapture = [{capture:?}]\n[fixed]\nguidance = {guidance}\nedits = [{edit:?}]\nmodel = {:?}\n\
+             [vary]\nprompt = [\"a cat\", \"a tired dog\"]\nsteps = [2, 5]\n",
+            tiny()
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (out, mask) = (folder.path().join("out"), "unet.**.attn2.scores => mask(dog)");
+    let late = "unet.mid_block.out @step[4:] | stats";
+    let refused = |spec: &Path, says: &str| {
+        asserted(run(spec, &out, &[])).failure().stderr(contains(says).and(contains("panicked").not()));
+        assert!(!out.exists(), "{says}");
+    };
+    let nowhere = "in no cell of this experiment: ";
+    refused(&spec("unet.mid_block.out @step[5:]", mask, "2.0"), nowhere);
+    refused(&spec(late, "unet.**.attn2.scores => mask(red)", "2.0"), "red: no such word in the prompt");
+    refused(&spec(late, "unet.**.attn2.scores => mask(dog, red)", "2.0"), "red: no such word in the prompt");
+    refused(&spec(late, mask, "{ weight = 8, sigma = [20, 30] }"), "no noise level of this run lies in its window");
+    let spec = spec(late, mask, "{ weight = 8, sigma = [0.0, 0.1] }");
+    asserted(run(&spec, &out, &[]))
+        .success()
+        .stderr(contains(format!("note: {late}: keeps 4 tensors, in 2 of 4 cells")));
+    let mut found = Vec::new();
+    for cell in std::fs::read_dir(out.join("cells")).unwrap() {
+        let run = std::fs::read(cell.unwrap().path().join("trace/run.json")).unwrap();
+        let run: Value = serde_json::from_slice(&run).unwrap();
+        let count = |kind: &str| run["fires"][kind][0].as_u64().unwrap();
+        found.push((
+            run["cell"]["prompt"].to_string(),
+            run["cell"]["steps"].as_u64(),
+            count("capture"),
+            count("edits") > 0,
+        ));
+    }
+    found.sort();
+    let expected = |prompt: &str, steps, kept, masked| (format!("{prompt:?}"), Some(steps), kept, masked);
+    let dog = "a tired dog";
+    let expected = [
+        expected("a cat", 2, 0, false),
+        expected("a cat", 5, 2, false),
+        expected(dog, 2, 0, true),
+        expected(dog, 5, 2, true),
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn a_picture_to_start_from_is_made_anew_by_its_strength() {
     let folder = tempfile::tempdir().unwrap();
     let picture = folder.path().join("photo.png");
