@@ -1,11 +1,13 @@
 //! One picture of an experiment, fully said.
 
 use crate::init_image::{self, Fit};
-use crate::sampler::Sampler;
-use anyhow::{Context, Result, ensure};
+use crate::sampler::{self, Sampler};
+use anyhow::{Result, ensure};
 use latentrace_pipeline::{Device, Dtype, Guidance, Model, Options, Picture, Request, Size};
 use latentrace_schedulers::Reading;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Everything that decides a picture's pixels, in the words of a spec.
@@ -25,6 +27,9 @@ pub struct Cell {
     /// A scheduler by its name or its config; the checkpoint's own without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampler: Option<Sampler>,
+    /// Options of the scheduler in place of its own, as `from_config(.., use_karras_sigmas=True)` takes them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub scheduler: BTreeMap<String, Value>,
     /// How the steps are spread over the training times: leading, trailing, linspace or ays; the checkpoint's own without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spacing: Option<String>,
@@ -65,9 +70,25 @@ fn is_default(fit: &Fit) -> bool {
 pub const STRENGTH: f64 = 0.8;
 
 /// The names of a cell's fields.
-pub const FIELDS: [&str; 17] = [
-    "prompt", "negative", "seed", "steps", "guidance", "sampler", "spacing", "image", "strength", "fit", "height",
-    "width", "reading", "edits", "model", "dtype", "device",
+pub const FIELDS: [&str; 18] = [
+    "prompt",
+    "negative",
+    "seed",
+    "steps",
+    "guidance",
+    "sampler",
+    "scheduler",
+    "spacing",
+    "image",
+    "strength",
+    "fit",
+    "height",
+    "width",
+    "reading",
+    "edits",
+    "model",
+    "dtype",
+    "device",
 ];
 
 impl Default for Cell {
@@ -80,6 +101,7 @@ impl Default for Cell {
             steps: 50,
             guidance: Guidance::Constant(7.5),
             sampler: None,
+            scheduler: BTreeMap::new(),
             spacing: None,
             image: None,
             strength: None,
@@ -110,14 +132,13 @@ impl Cell {
     pub fn request(&self, model: &Model) -> Result<Request> {
         ensure!(self.seed <= i64::MAX as u64, "seed: expected 0 to {}, found {}", i64::MAX, self.seed);
         let own = model.request(&self.prompt, self.seed);
-        let scheduler = match &self.sampler {
-            Some(sampler) => sampler.config(&own.scheduler).context("sampler")?,
-            None => own.scheduler,
+        let own_scheduler = match self.reading {
+            Reading::Diffusers => &model.scheduler_in_pipeline,
+            Reading::Exact => &model.scheduler,
         };
-        let scheduler = match &self.spacing {
-            Some(name) => scheduler.with("timestep_spacing", name.as_str()).context("spacing")?,
-            None => scheduler,
-        };
+        let spacing = self.spacing.as_ref().map(|name| ("timestep_spacing".to_string(), Value::from(name.as_str())));
+        let options = spacing.into_iter().chain(self.scheduler.clone());
+        let scheduler = sampler::configured(own_scheduler, self.sampler.as_ref(), options)?;
         let size = Size { height: self.height.unwrap_or(own.size.height), width: self.width.unwrap_or(own.size.width) };
         let request = Request {
             negative: self.negative.clone(),
@@ -149,11 +170,14 @@ impl Cell {
             ("sampler", Some(sampler)) => return sampler.to_string(),
             _ => (),
         }
-        let value = serde_json::to_value(self).ok().and_then(|cell| cell.get(field).cloned());
+        let value = match field.strip_prefix(sampler::PREFIX) {
+            Some(option) => self.scheduler.get(option).cloned(),
+            None => serde_json::to_value(self).ok().and_then(|cell| cell.get(field).cloned()),
+        };
         match value {
-            Some(serde_json::Value::String(text)) if text.is_empty() => "none".into(),
-            Some(serde_json::Value::String(text)) => text,
-            Some(serde_json::Value::Number(number)) => {
+            Some(Value::String(text)) if text.is_empty() => "none".into(),
+            Some(Value::String(text)) => text,
+            Some(Value::Number(number)) => {
                 let float = number.as_f64().filter(|_| number.is_f64()); // 4.0 is shown as 4, and a long seed in full
                 float.map_or_else(|| number.to_string(), |float| float.to_string())
             }
@@ -181,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_list_of_fields_is_the_fields() {
-        let full = r#"{"sampler":"lms","spacing":"trailing","image":"x.png","strength":0.5,"fit":"stretch","height":64,"width":64,"edits":["** => zero"],"model":"x"}"#;
+        let full = r#"{"sampler":"lms","scheduler":{"order":2},"spacing":"trailing","image":"x.png","strength":0.5,"fit":"stretch","height":64,"width":64,"edits":["** => zero"],"model":"x"}"#;
         let cell: Cell = serde_json::from_str(full).unwrap();
         let value = serde_json::to_value(&cell).unwrap();
         let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
@@ -190,5 +214,6 @@ mod tests {
         fields.sort_unstable();
         assert_eq!(names, fields);
         assert_eq!((cell.value("guidance"), cell.value("sampler")), ("7.5".into(), "lms".into()));
+        assert_eq!([cell.value("scheduler.order"), cell.value("scheduler.rho")], ["2", "the model's own"]);
     }
 }

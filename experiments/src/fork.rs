@@ -124,6 +124,7 @@ impl ForkRun {
         cell.steps = self.steps.unwrap_or(cell.steps);
         if self.sampler.is_some() {
             cell.sampler.clone_from(&self.sampler);
+            cell.scheduler.clear(); // options of the other
         }
         cell.edits.extend(self.capture.edit.iter().cloned());
         cell

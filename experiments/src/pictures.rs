@@ -6,7 +6,7 @@ use crate::frames::previews;
 use crate::interrupt;
 use crate::models::ModelArguments;
 use crate::record::{Job, bar, kept, pixels};
-use crate::sampler::Sampler;
+use crate::sampler::{self, Sampler};
 use crate::store::{chunks, enlargement, keep_scalars, provenance};
 use anyhow::{Context, Result, ensure};
 use indicatif::ProgressBar;
@@ -14,6 +14,7 @@ use latentrace_pipeline::{Guidance, Model};
 use latentrace_plot::{Cell as Picture, Grid, RgbImage, save_png, strip};
 use latentrace_schedulers::Reading;
 use latentrace_trace::{Layout, Trace};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// What decides pictures besides the prompt.
@@ -35,6 +36,9 @@ pub struct Settings {
     /// Scheduler: pndm, lms, euler, dpm++2m, unipc, ... (see `latentrace schedule --list`), or a scheduler_config.json [default: the checkpoint's own]
     #[arg(long, value_parser = Sampler::parse)]
     sampler: Option<Sampler>,
+    /// Replace an option of the scheduler: --set scheduler.use_karras_sigmas=true (see `latentrace schedule --explain`)
+    #[arg(long, value_name = "scheduler.OPTION=VALUE", value_parser = sampler::parse_option)]
+    set: Vec<(String, Value)>,
     /// Pixels from top to bottom [default: the checkpoint's own]
     #[arg(long, allow_negative_numbers = true)]
     height: Option<i64>,
@@ -56,6 +60,7 @@ impl Settings {
             steps: self.steps,
             guidance: guidance.clone(),
             sampler: self.sampler.clone(),
+            scheduler: self.set.iter().cloned().collect(),
             height: self.height,
             width: self.width,
             reading: if self.exact { Reading::Exact } else { Reading::Diffusers },
@@ -96,6 +101,7 @@ impl Pictures {
         let model = self.settings.model.open()?;
         let job = self.job(&model, first)?;
         let fires = job.check()?;
+        sampler::set_by_pipeline(&job.asked().0.scheduler).iter().for_each(|said| eprintln!("{said}"));
         if self.settings.capture.dry_run {
             return estimate(&job, &fires, self.images);
         }

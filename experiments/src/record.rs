@@ -68,8 +68,8 @@ impl<'a> Job<'a> {
     /// A run that goes on from a call of another, with another cell.
     pub fn fork(model: &'a Model, cell: &Cell, trace: &'a Trace, call: usize) -> Result<Job<'a>> {
         let before = Description::of(trace)?;
-        let same =
-            |new: &Cell, old: &Cell| (&new.sampler, new.steps, new.reading) == (&old.sampler, old.steps, old.reading);
+        let plan_of = |cell: &Cell| (cell.sampler.clone(), cell.scheduler.clone(), cell.steps, cell.reading);
+        let same = |new: &Cell, old: &Cell| plan_of(new) == plan_of(old);
         let request = cell.request(model)?;
         let folder = std::path::absolute(trace.folder())?;
         let mut fork = Fork { trace: folder, call, level: None };

@@ -1,10 +1,63 @@
 //! A sampler as a user names it.
 
-use anyhow::{Context, Result};
-use latentrace_pipeline::schedulers::{Config, Error, class_of};
+use anyhow::{Context, Result, bail, ensure};
+use latentrace_pipeline::schedulers::{Class, Config, Error, class_of};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fmt;
 use std::path::Path;
+
+/// Begins the name of a scheduler's option, among the fields of a cell and on a command line.
+pub const PREFIX: &str = "scheduler.";
+
+/// The scheduler of a cell: the model's own, or another; and options in place of its own.
+pub fn configured(
+    own: &Config,
+    sampler: Option<&Sampler>,
+    options: impl IntoIterator<Item = (String, Value)>,
+) -> Result<Config> {
+    let options: Vec<(String, Value)> = options.into_iter().collect();
+    let mut config = match sampler {
+        Some(sampler) => sampler.config(own).context("sampler")?,
+        None => own.clone(),
+    };
+    // diffusers takes options by `from_config`, which reads the scheduler's config anew; a name has just been read so.
+    if !options.is_empty() && !matches!(sampler, Some(Sampler::Named(_))) {
+        config = config.with_class(&config.class().to_string())?;
+    }
+    config.with_all(options).context("scheduler")
+}
+
+/// What is to be said of a scheduler that the pipeline of diffusers changes, a line for each option.
+pub fn set_by_pipeline(config: &Config) -> Vec<String> {
+    let said = |(option, own, value): (&str, Value, Value)| {
+        format!(
+            "warning: scheduler: {option} is {value} in place of {own}, as StableDiffusionPipeline sets it\nhint: {PREFIX}{option}={own}, by --set or in a spec, keeps it"
+        )
+    };
+    config.set_by_pipeline().into_iter().map(said).collect()
+}
+
+/// An option of a scheduler as a command line has it: `scheduler.use_karras_sigmas=true`. What is no JSON is a word.
+pub fn parse_option(text: &str) -> Result<(String, Value)> {
+    let Some((key, value)) = text.split_once('=') else { bail!("expected scheduler.OPTION=VALUE, found {text}") };
+    let Some(option) = key.trim().strip_prefix(PREFIX) else {
+        bail!("{}: not an option of the scheduler\nhint: --set takes {PREFIX}OPTION=VALUE", key.trim());
+    };
+    is_known(option)?;
+    let value = value.trim();
+    Ok((option.into(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+}
+
+/// Checks that some scheduler reads an option.
+pub fn is_known(option: &str) -> Result<()> {
+    let mut known: Vec<&str> = Class::ALL.into_iter().flat_map(Class::option_names).collect();
+    known.sort_unstable();
+    known.dedup();
+    let hint = || crate::names::hint(option, known.iter().copied());
+    ensure!(known.contains(&option), "{PREFIX}{option}: no scheduler reads such an option\n{}", hint());
+    Ok(())
+}
 
 /// A sampler of a cell. In a record it stands as a string: a name, or the whole text of a config, so that the cell holds all
 /// that decides its pixels whatever becomes of the file.
@@ -44,7 +97,7 @@ impl Sampler {
     /// A config's text that can be read, written closely where it is not Python's own JSON with infinities.
     fn checked(text: &str) -> Result<Sampler> {
         Config::from_json(text)?;
-        let close = serde_json::from_str(text).map(|value: serde_json::Value| value.to_string());
+        let close = serde_json::from_str(text).map(|value: Value| value.to_string());
         Ok(Sampler::Config(close.unwrap_or_else(|_| text.trim().to_owned())))
     }
 

@@ -199,7 +199,7 @@ impl Store {
 
 /// Changes when a cell's folder gets another shape, or its settings come to mean other numbers (a sampler mended), so that
 /// old ones are made again.
-const FORMAT: usize = 5;
+const FORMAT: usize = 6;
 
 /// Stands for the figures among the claims, where all others are cells' keys.
 const FIGURES: &str = "figures";

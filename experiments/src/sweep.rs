@@ -5,6 +5,7 @@ use crate::cell::Cell;
 use crate::models::Loaded;
 use crate::record::{Job, Recorded, record_together};
 use crate::rules::{OfCells, OfSweep};
+use crate::sampler::set_by_pipeline;
 use crate::spec::Spec;
 use crate::store::{Claim, Mode, Store, trace_of};
 use anyhow::{Error, Result};
@@ -13,6 +14,7 @@ use latentrace_pipeline::nn::Pass;
 use latentrace_pipeline::{Model, Request, Start, evaluations};
 use latentrace_trace::Layout;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -55,13 +57,16 @@ const MOST: usize = 16;
 
 impl<'a> Bench<'a> {
     /// Checks that every cell can be run by its model, before any is, and that every rule has something to do in one of
-    /// them.
+    /// them. Says what a pipeline sets of the cells' schedulers, once.
     pub fn check(&mut self, cells: &[(&Cell, String)]) -> Result<Vec<OfCells>> {
         let mut rules = OfSweep::default();
+        let mut said = BTreeSet::new();
         for (cell, label) in cells {
             let job = job(self.loaded.get(cell)?, cell, self.spec).map_err(|error| error.context(label.clone()))?;
             rules.add(job.foresee().map_err(|error| error.context(label.clone()))?);
+            said.extend(set_by_pipeline(&job.asked().0.scheduler));
         }
+        said.iter().for_each(|said| eprintln!("{said}"));
         rules.check()
     }
 

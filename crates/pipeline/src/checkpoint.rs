@@ -26,8 +26,10 @@ pub struct Model {
     pub vae: Vae,
     /// The VAE's configuration.
     pub vae_config: VaeConfig,
-    /// The scheduler configuration of the folder.
+    /// The scheduler configuration of the folder, for the class that its `model_index.json` names.
     pub scheduler: schedulers::Config,
+    /// The same as `StableDiffusionPipeline` runs it: for [`Reading::Diffusers`](schedulers::Reading::Diffusers).
+    pub scheduler_in_pipeline: schedulers::Config,
     /// The doors of the sampler's values.
     pub sampler: SamplerTaps,
     /// Every tap: of the three networks in the order of loading, then the sampler's.
@@ -110,7 +112,8 @@ impl Model {
     pub fn open(folder: &Path, options: Options) -> Result<Model> {
         let Parts { text: text_config, unet: unet_config, vae: vae_config } = Parts::read(folder)?;
         let (kind, device) = (options.dtype.kind(), options.device.find()?);
-        let scheduler = scheduler(&folder.join("scheduler/scheduler_config.json"))?;
+        let scheduler = Model::scheduler(folder)?;
+        let scheduler_in_pipeline = in_pipeline(folder, &scheduler)?;
         let length = usize::try_from(text_config.max_position_embeddings).unwrap_or(usize::MAX);
         let tokenizer = Tokenizer::open(&folder.join("tokenizer"), length)?;
         let open = |part: &str, stem: &str| {
@@ -128,6 +131,7 @@ impl Model {
             unet_config,
             vae_config,
             scheduler,
+            scheduler_in_pipeline,
             sampler: SamplerTaps::new(),
             taps: Vec::new(),
             unread: Vec::new(),
@@ -141,6 +145,27 @@ impl Model {
         Ok(model)
     }
 
+    /// The scheduler of a checkpoint folder: its file, for the class that `model_index.json` names as diffusers takes it, or
+    /// that the file names where the index names none.
+    ///
+    /// # Errors
+    /// A file is missing or garbled, or a value is not supported.
+    pub fn scheduler(folder: &Path) -> Result<schedulers::Config> {
+        let path = scheduler_file(folder);
+        let text = read(&path)?;
+        let config = match class_of_index(folder)? {
+            Some(class) => schedulers::Config::from_json_as(&text, &class),
+            None => schedulers::Config::from_json(&text),
+        };
+        config.map_err(|cause| match cause {
+            schedulers::Error::Class { .. } if class_of_index(folder).is_ok_and(|class| class.is_some()) => {
+                let file = folder.join(INDEX).display().to_string();
+                Error::SchedulerFile { file, cause }
+            }
+            cause => Error::SchedulerFile { file: path.display().to_string(), cause },
+        })
+    }
+
     /// The configuration and weight files of the folder that decide what it computes.
     ///
     /// # Errors
@@ -148,7 +173,10 @@ impl Model {
     pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
         let mut files: Vec<PathBuf> =
             ["text_encoder", "unet", "vae"].map(|part| folder.join(part).join("config.json")).into();
-        files.push(folder.join("scheduler/scheduler_config.json"));
+        files.push(scheduler_file(folder));
+        if index_decides(folder)? {
+            files.push(folder.join(INDEX));
+        }
         for name in ["vocab.json", "merges.txt", "tokenizer.json", "special_tokens_map.json", "tokenizer_config.json"] {
             files.extend(Some(folder.join("tokenizer").join(name)).filter(|path| path.is_file()));
         }
@@ -168,7 +196,7 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) fn read(folder: &Path) -> Result<Parts> {
-        if !folder.join("model_index.json").is_file() {
+        if !folder.join(INDEX).is_file() {
             let hint = "hint: a checkpoint is a folder in the diffusers layout, with unet, vae, text_encoder, tokenizer and scheduler";
             let what = if folder.is_dir() { "no model_index.json in this folder" } else { "no such folder" };
             return Err(file(folder, format!("{what}\n{hint}")));
@@ -187,10 +215,37 @@ fn config(folder: &Path, part: &str) -> Result<Config> {
     Ok(Config::parse(&path.display().to_string(), &text)?)
 }
 
-fn scheduler(path: &Path) -> Result<schedulers::Config> {
-    let text = std::fs::read_to_string(path).map_err(|error| file(path, error))?;
-    schedulers::Config::from_json(&text)
-        .map_err(|cause| Error::SchedulerFile { file: path.display().to_string(), cause })
+/// The file that makes a folder a checkpoint, and names the class of each part.
+const INDEX: &str = "model_index.json";
+
+fn scheduler_file(folder: &Path) -> PathBuf {
+    folder.join("scheduler/scheduler_config.json")
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| file(path, error))
+}
+
+/// The scheduler's class in `model_index.json`, which is written as `["diffusers", "PNDMScheduler"]`.
+fn class_of_index(folder: &Path) -> Result<Option<String>> {
+    let path = folder.join(INDEX);
+    if !path.is_file() {
+        return Ok(None); // a scheduler's folder by itself
+    }
+    let index: serde_json::Value = serde_json::from_str(&read(&path)?).map_err(|error| file(&path, error))?;
+    Ok(index["scheduler"][1].as_str().map(str::to_owned))
+}
+
+/// Whether the index names another class for the scheduler than its own file does.
+fn index_decides(folder: &Path) -> Result<bool> {
+    let path = scheduler_file(folder);
+    let own = schedulers::Config::from_json(&read(&path)?).ok().map(|config| config.class().to_string());
+    Ok(class_of_index(folder)?.is_some_and(|class| own != Some(class)))
+}
+
+fn in_pipeline(folder: &Path, scheduler: &schedulers::Config) -> Result<schedulers::Config> {
+    let file = || scheduler_file(folder).display().to_string();
+    scheduler.in_pipeline().map_err(|cause| Error::SchedulerFile { file: file(), cause })
 }
 
 /// The parts of a checkpoint must fit each other.

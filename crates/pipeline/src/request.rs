@@ -102,7 +102,8 @@ pub struct Outcome {
 }
 
 impl Model {
-    /// A request with the model's own size and scheduler, for a prompt and a seed.
+    /// A request with the model's own size, and with its scheduler as `StableDiffusionPipeline` runs it, for a prompt and a
+    /// seed. For [`Reading::Exact`] the scheduler is [`Model::scheduler`].
     pub fn request(&self, prompt: &str, seed: u64) -> Request {
         let side = self.unet_config.sample_size * self.vae_config.factor();
         Request {
@@ -112,7 +113,7 @@ impl Model {
             steps: 50,
             guidance: Guidance::Constant(7.5),
             size: Size { height: side, width: side },
-            scheduler: self.scheduler.clone(),
+            scheduler: self.scheduler_in_pipeline.clone(),
             reading: Reading::Diffusers,
         }
     }

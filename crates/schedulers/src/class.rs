@@ -41,6 +41,8 @@ pub enum Class {
     Dpm2sAncestral,
     /// `DPMSolverSDEScheduler`: the stochastic DPM-Solver++ of two stages.
     DpmSde,
+    /// DPM-Solver-fast: exponential integrators of third order for any number of calls, as k-diffusion has it.
+    DpmFast,
     /// `DEISMultistepScheduler`: Adams-Bashforth on log sigma (arXiv 2204.13902).
     Deis,
     /// `UniPCMultistepScheduler`: predictor and corrector (arXiv 2302.04867).
@@ -105,7 +107,7 @@ pub fn class_of(name: &str) -> Result<Class, Error> {
 
 impl Class {
     /// Every class.
-    pub const ALL: [Class; 20] = [
+    pub const ALL: [Class; 21] = [
         Class::Ddpm,
         Class::Ddim,
         Class::DdimInverse,
@@ -121,6 +123,7 @@ impl Class {
         Class::DpmSinglestep,
         Class::Dpm2sAncestral,
         Class::DpmSde,
+        Class::DpmFast,
         Class::Deis,
         Class::UniPc,
         Class::SaSolver,
@@ -151,6 +154,7 @@ impl Class {
             Class::DpmSinglestep => "dpm_singlestep",
             Class::Dpm2sAncestral => "dpm++2s_a",
             Class::DpmSde => "dpm++sde",
+            Class::DpmFast => "dpm_fast",
             Class::Deis => "deis",
             Class::UniPc => "unipc",
             Class::SaSolver => "sa_solver",
@@ -177,6 +181,7 @@ impl Class {
             Class::DpmSinglestep => "exponential integrator of two or three stages",
             Class::Dpm2sAncestral => "exponential midpoint rule, then fresh noise",
             Class::DpmSde => "exponential midpoint rule for the SDE",
+            Class::DpmFast => "exponential integrator of three stages, as many calls as asked",
             Class::Deis => "Adams-Bashforth over log sigma",
             Class::UniPc => "exponential predictor and corrector",
             Class::SaSolver => "Adams predictor and corrector for the SDE",
@@ -187,7 +192,7 @@ impl Class {
 
     /// Whether diffusers has it. What it lacks has one reading: the exact one.
     pub fn is_in_diffusers(self) -> bool {
-        self != Class::Dpm2sAncestral
+        !matches!(self, Class::Dpm2sAncestral | Class::DpmFast)
     }
 
     /// Whether diffusers runs networks that put out the clean sample by it.
@@ -221,7 +226,8 @@ impl Class {
             | Class::Dpm2
             | Class::Dpm2Ancestral
             | Class::Dpm2sAncestral
-            | Class::DpmSde => Family::Fractional,
+            | Class::DpmSde
+            | Class::DpmFast => Family::Fractional,
             Class::DpmMultistep | Class::DpmSinglestep | Class::Deis | Class::UniPc | Class::SaSolver => {
                 Family::Dropped
             }
@@ -259,6 +265,7 @@ impl fmt::Display for Class {
             Class::DpmMultistep => "DPMSolverMultistepScheduler",
             Class::DpmSinglestep => "DPMSolverSinglestepScheduler",
             Class::Dpm2sAncestral => "dpm++2s_a",
+            Class::DpmFast => "dpm_fast",
             Class::DpmSde => "DPMSolverSDEScheduler",
             Class::Deis => "DEISMultistepScheduler",
             Class::UniPc => "UniPCMultistepScheduler",

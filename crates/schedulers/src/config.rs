@@ -6,7 +6,7 @@ use crate::defaults::{TRAINING, known_to, known_to_some_class};
 use crate::error::shown;
 use crate::options::Options;
 use crate::samplers::{
-    Path, Sampler, Times, ddim, ddim_inverse, inversion, ipndm_levels, ipndm_of_diffusers, pndm_of_diffusers,
+    Path, Sampler, Solver, Times, ddim, ddim_inverse, inversion, ipndm_levels, ipndm_of_diffusers, pndm_of_diffusers,
 };
 use crate::spacing::{Spacing, check_steps};
 use crate::tape::Tape;
@@ -71,12 +71,61 @@ impl Config {
         }
         let unchosen = unchosen.into_iter().filter(|name| !TRAINING.iter().any(|key| name == key)).collect();
         file.insert("_use_default_values".into(), Value::Array(unchosen));
-        Config::from_file(file)
+        let config = Config::from_file(file)?;
+        if self.values.pipeline.is_some() { config.in_pipeline() } else { Ok(config) }
     }
 
-    /// The same file and overrides read by another class, as `from_config` does in diffusers.
+    /// The same file and overrides read by another class, as `from_config` does in diffusers. Of a config
+    /// [in a pipeline](Config::in_pipeline) it is `from_config(pipeline.scheduler.config)`.
     pub fn with_class(&self, name: &str) -> Result<Config, Error> {
-        Config::build_named(name, self.values.file.clone(), self.values.overrides.clone())
+        let other = Config::build_named(name, self.values.file.clone(), self.values.overrides.clone())?;
+        let Some(before) = &self.values.pipeline else { return Ok(other) };
+        // What the file says goes on as the pipeline has changed it. What the first class took for a default is listed as one,
+        // and the other class takes its own.
+        let kept = before.iter().filter(|(key, _)| self.values.in_file(key).is_some());
+        let kept: Map<String, Value> = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
+        other.piped(kept)
+    }
+
+    /// The config as `StableDiffusionPipeline` of diffusers 0.42 (and its image-to-image kin) runs it: `steps_offset` is 1 and
+    /// `clip_sample` false whatever the file says, with a warning for each, and `eta` is 0 where [`Class::Tcd`] takes 0.3 for its
+    /// default. Values that are [set](Config::with) stay, as what is given to `from_config` does.
+    ///
+    /// The exact reading follows the file: this is for [`Reading::Diffusers`].
+    pub fn in_pipeline(&self) -> Result<Config, Error> {
+        let mut pipeline = Map::new();
+        if self.read_anywhere("steps_offset").is_some_and(|offset| offset != 1) {
+            pipeline.insert("steps_offset".into(), 1.into());
+        }
+        if self.read_anywhere("clip_sample") == Some(Value::Bool(true)) {
+            pipeline.insert("clip_sample".into(), false.into());
+        }
+        self.piped(pipeline)
+    }
+
+    /// What the pipeline sets and the class alone would read otherwise: the option, the class's value and the pipeline's.
+    pub fn set_by_pipeline(&self) -> Vec<(&'static str, Value, Value)> {
+        let known = self.class.options();
+        let changed = known.iter().filter_map(|known| match self.values.of(known) {
+            (value, Origin::Pipeline) => Some((known.name, self.values.of_class(known).0.clone(), value.clone())),
+            _ => None,
+        });
+        changed.filter(|(_, own, value)| own != value).collect()
+    }
+
+    /// The config in a pipeline that sets these values, and the `eta` that it gives to each step.
+    fn piped(&self, mut pipeline: Map<String, Value>) -> Result<Config, Error> {
+        if self.class == Class::Tcd && self.values.in_file("eta").is_none() {
+            pipeline.insert("eta".into(), 0.0.into());
+        }
+        Config::build(self.class, Values { pipeline: Some(pipeline), ..self.values.clone() })
+    }
+
+    /// What diffusers holds for an option in the scheduler's `config`: its value, or what the file says where the class does not
+    /// read it.
+    fn read_anywhere(&self, name: &str) -> Option<Value> {
+        let default = || self.class.options().into_iter().find(|known| known.name == name && known.in_diffusers);
+        self.values.in_file(name).cloned().or_else(|| default().map(|known| known.default))
     }
 
     /// The config with one value replaced; `null` takes the class's default for `trained_betas`,
@@ -85,9 +134,17 @@ impl Config {
     /// `order` (1 to 4, LMS and IPNDM), `timesteps` and `sigmas` (falling lists), `eta` and `s_churn` are options here, and
     /// arguments in diffusers where it has them.
     pub fn with(&self, key: &str, value: impl Into<Value>) -> Result<Config, Error> {
-        known_to(self.class, key)?;
+        self.with_all([(key, value.into())])
+    }
+
+    /// The config with some values replaced together: those that go with each other, such as `use_karras_sigmas` and `rho`, in
+    /// any order.
+    pub fn with_all<K: AsRef<str>>(&self, options: impl IntoIterator<Item = (K, Value)>) -> Result<Config, Error> {
         let mut values = self.values.clone();
-        values.overrides.insert(key.to_owned(), value.into());
+        for (key, value) in options {
+            known_to(self.class, key.as_ref())?;
+            values.overrides.insert(key.as_ref().to_owned(), value);
+        }
         Config::build(self.class, values)
     }
 
@@ -129,6 +186,14 @@ impl Config {
     /// The training noise schedule in double precision.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule
+    }
+
+    /// The training noise schedule as a reading keeps it: in single precision where that is diffusers.
+    ///
+    /// # Errors
+    /// Single precision cannot hold it.
+    pub fn schedule_in(&self, reading: Reading) -> Result<Schedule, Error> {
+        self.options.schedule(reading)
     }
 
     /// The levels of so many steps in double precision, then [`Level::CLEAN`].
@@ -187,7 +252,13 @@ impl Config {
         }
         let mut tape = self.tape(Reading::Exact);
         let sample = start(&mut tape);
-        let path = Path { levels: &levels, begin: 0, schedule: &self.schedule, reading: Reading::Exact };
+        let path = Path {
+            levels: &levels,
+            begin: 0,
+            counted: levels.len() - 1,
+            schedule: &self.schedule,
+            reading: Reading::Exact,
+        };
         let last = self.options.sampler.walk(&mut tape, sample, path);
         tape.finish(last, Level::CLEAN)
     }
@@ -196,7 +267,16 @@ impl Config {
     pub(crate) fn calls_together(&self) -> usize {
         match self.options.sampler {
             Sampler::Singlestep { order, .. } => order,
+            Sampler::DpmFast { .. } => 3,
             _ => 1,
+        }
+    }
+
+    /// The multistep DPM-Solver of so many steps, if any of them is of third order.
+    pub(crate) fn third_order_of(&self, steps: usize) -> Option<Solver> {
+        match self.options.sampler {
+            Sampler::Multistep { solver, order: 3, ending } => Some(solver).filter(|_| ending.reaches_third(steps)),
+            _ => None,
         }
     }
 
@@ -218,7 +298,13 @@ impl Config {
         if share != 0.0 {
             levels[begin] = self.options.grid.beside(&levels, begin, share, &schedule);
         }
-        let path = Path { levels: &levels, begin, schedule: &schedule, reading };
+        // Where the noisiest times are left out there are fewer levels than steps were asked for.
+        if begin + 1 >= levels.len() {
+            let found = (steps - begin) as f64 / steps as f64;
+            return Err(Error::Strength { found, steps: levels.len() - 1 });
+        }
+        let counted = self.options.grid.counted(levels.len() - 1, reading);
+        let path = Path { levels: &levels, begin, counted, schedule: &schedule, reading };
         let mut tape = self.tape(reading);
         let start = |tape: &mut Tape, level| self.start(tape, level, &schedule, entry.is_some(), reading);
         // The first training time's noise is left in the image, unless asked otherwise.
@@ -319,7 +405,7 @@ impl Config {
     fn build_named(name: &str, file: Map<String, Value>, overrides: Map<String, Value>) -> Result<Config, Error> {
         let (class, preset) = named(name)?;
         let name = preset.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        Config::build(class, Values { file, is_resolved: false, name, overrides })
+        Config::build(class, Values { file, name, overrides, ..Values::default() })
     }
 
     fn build(class: Class, values: Values) -> Result<Config, Error> {

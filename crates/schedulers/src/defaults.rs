@@ -13,8 +13,23 @@ pub(crate) struct Known {
     pub(crate) in_diffusers: bool,
 }
 
-/// Levels that every class can be given here, and few in diffusers.
+/// Sigmas that every class can be given here, and few in diffusers.
 const SPREADS: [&str; 3] = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"];
+
+/// Levels that every class can be given here, where diffusers has not the same for it.
+fn levels() -> Vec<(&'static str, Value)> {
+    let own = vec![
+        ("timesteps", Value::Null),
+        ("sigmas", Value::Null),
+        ("use_polyexponential_sigmas", json!(false)),
+        ("use_vp_sigmas", json!(false)),
+        ("rho", Value::Null),
+        ("vp_beta_d", Value::Null),
+        ("vp_beta_min", Value::Null),
+        ("vp_eps_s", Value::Null),
+    ];
+    [own, spreads()].concat()
+}
 
 /// Options of schedulers for flow-matching and EDM networks. A config that a newer class saved holds them, and they mean
 /// nothing while `use_flow_sigmas` is off.
@@ -74,16 +89,17 @@ pub(crate) fn known_to_some_class(key: &str, value: &Value) -> Result<(), Error>
 }
 
 impl Class {
+    /// The names of the options that the class reads.
+    pub fn option_names(self) -> impl Iterator<Item = &'static str> {
+        self.options().into_iter().map(|known| known.name)
+    }
+
     /// Every option that the class reads.
     pub(crate) fn options(self) -> Vec<Known> {
         let theirs = self.own_options();
         let mut options: Vec<Known> =
             theirs.into_iter().map(|(name, default)| Known { name, default, in_diffusers: true }).collect();
-        let ours = [("timesteps", Value::Null), ("sigmas", Value::Null)]
-            .into_iter()
-            .chain(SPREADS.map(|name| (name, json!(false))))
-            .chain(self.only_ours());
-        for (name, default) in ours {
+        for (name, default) in levels().into_iter().chain(self.only_ours()) {
             if options.iter().all(|known| known.name != name) {
                 options.push(Known { name, default, in_diffusers: false });
             }
@@ -113,7 +129,7 @@ impl Class {
                 options
             }
             Class::Pndm => vec![("skip_prk_steps", json!(false)), ("set_alpha_to_one", json!(false))],
-            Class::Ipndm | Class::Dpm2sAncestral => Vec::new(),
+            Class::Ipndm | Class::Dpm2sAncestral | Class::DpmFast => Vec::new(),
             Class::Lms => [spreads(), vec![("order", json!(4))]].concat(),
             Class::Euler => [spreads(), euler()].concat(),
             Class::EulerAncestral => Vec::new(),
@@ -135,7 +151,9 @@ impl Class {
     fn schedule_options(self) -> Vec<(&'static str, Value)> {
         let (start, end, schedule) = match self {
             Class::Heun | Class::Dpm2 | Class::Dpm2Ancestral | Class::DpmSde => (0.00085, 0.012, "linear"),
-            Class::Lcm | Class::Tcd | Class::Ipndm | Class::Dpm2sAncestral => (0.00085, 0.012, "scaled_linear"),
+            Class::Lcm | Class::Tcd | Class::Ipndm | Class::Dpm2sAncestral | Class::DpmFast => {
+                (0.00085, 0.012, "scaled_linear")
+            }
             _ => (0.0001, 0.02, "linear"),
         };
         let spacing = match self {
@@ -167,11 +185,14 @@ impl Class {
     /// The options that nothing in diffusers answers to.
     fn only_ours(self) -> Vec<(&'static str, Value)> {
         match self {
-            Class::EulerAncestral | Class::Dpm2Ancestral | Class::Dpm2sAncestral | Class::DpmSde => {
-                vec![("eta", json!(1.0))]
+            Class::EulerAncestral | Class::Dpm2Ancestral | Class::DpmMultistep => fresh(1.0),
+            Class::Dpm2sAncestral | Class::DpmSde => [fresh(1.0), vec![("r", json!(0.5))]].concat(),
+            Class::DpmFast => [fresh(0.0), vec![("final_sigmas_type", json!("sigma_min"))]].concat(),
+            Class::Heun | Class::Dpm2 => churn(),
+            Class::DpmSinglestep => {
+                let spacing = vec![("timestep_spacing", json!("linspace")), ("steps_offset", json!(0))];
+                [spacing, fresh(1.0)].concat()
             }
-            Class::Heun => churn(),
-            Class::DpmSinglestep => vec![("timestep_spacing", json!("linspace")), ("steps_offset", json!(0))],
             Class::Ipndm => vec![("order", json!(4))],
             Class::SaSolver => vec![("tau", Value::Null)],
             _ => Vec::new(),
@@ -187,8 +208,11 @@ fn threshold() -> Vec<(&'static str, Value)> {
     vec![("thresholding", json!(false)), ("dynamic_thresholding_ratio", json!(0.995)), ("sample_max_value", json!(1.0))]
 }
 
+/// Sigmas between two ends, and the ends. Most classes in diffusers that have the first look for the others in the config,
+/// although few have them as arguments.
 fn spreads() -> Vec<(&'static str, Value)> {
-    SPREADS.map(|name| (name, json!(false))).to_vec()
+    let ends = [("sigma_min", Value::Null), ("sigma_max", Value::Null)];
+    SPREADS.map(|name| (name, json!(false))).into_iter().chain(ends).collect()
 }
 
 /// Noise put in and taken away again (arXiv 2206.00364, algorithm 2). `s_tmax` null is no limit.
@@ -196,11 +220,14 @@ fn churn() -> Vec<(&'static str, Value)> {
     vec![("s_churn", json!(0.0)), ("s_tmin", json!(0.0)), ("s_tmax", Value::Null), ("s_noise", json!(1.0))]
 }
 
+/// Fresh noise after a step: how much of the SDE's, and its deviation.
+fn fresh(eta: f64) -> Vec<(&'static str, Value)> {
+    vec![("eta", json!(eta)), ("s_noise", json!(1.0))]
+}
+
 fn euler() -> Vec<(&'static str, Value)> {
     let own = vec![
         ("interpolation_type", json!("linear")),
-        ("sigma_min", Value::Null),
-        ("sigma_max", Value::Null),
         ("timestep_type", json!("discrete")),
         ("final_sigmas_type", json!("zero")),
         ("timesteps", Value::Null),
@@ -251,8 +278,6 @@ fn unipc() -> Vec<(&'static str, Value)> {
         ("disable_corrector", json!([])),
         ("solver_p", Value::Null),
         ("final_sigmas_type", json!("zero")),
-        ("sigma_min", Value::Null),
-        ("sigma_max", Value::Null),
     ];
     [own, flow()].concat()
 }

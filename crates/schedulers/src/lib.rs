@@ -21,7 +21,8 @@
 //!
 //! The [`chapter`] explains them one after the other, with code that runs. [`Class`] lists them, [`named`] knows their short names. A config has two [`Reading`]s: as
 //! diffusers runs it, faults included, and as the mathematics means it. [`truth`] has data whose
-//! exact flow is known, to measure a sampler on; [`run`] runs a plan on plain numbers.
+//! exact flow is known, to measure a sampler on; [`run()`] runs a plan on tensors of any library, [`Run`] waits for each call, and
+//! [`evaluate`] keeps every value.
 //!
 //! A schedule with zero terminal signal-to-noise ratio has an infinite sigma at its last time. It
 //! is written as [`Level::PURE_NOISE`], 2²⁴, which single precision cannot tell from infinity; a
@@ -61,6 +62,7 @@ mod class;
 mod config;
 mod defaults;
 mod error;
+mod evaluate;
 mod form;
 mod integrals;
 mod level;
@@ -72,6 +74,7 @@ mod remark;
 mod run;
 mod samplers;
 mod schedule;
+mod single;
 mod spacing;
 mod tape;
 mod text;
@@ -92,11 +95,12 @@ pub mod chapter {
 pub use class::{Class, Named, class_of, named};
 pub use config::Config;
 pub use error::Error;
+pub use evaluate::evaluate;
 pub use form::{Form, Val};
 pub use level::{Level, Prediction};
 pub use plan::{Limit, Op, Plan, Step};
 pub use reading::Reading;
 pub use remark::Remark;
-pub use run::run;
+pub use run::{Run, RunError, Tensor, run};
 pub use schedule::Schedule;
 pub use values::Origin;

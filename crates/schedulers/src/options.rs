@@ -3,7 +3,7 @@
 use crate::class::Family;
 use crate::plan::Limit;
 use crate::reader::{MOST_TIMES, Reader, wrong};
-use crate::samplers::{Churn, Ending, Of, Over, SaSolver, Sampler, Solver, UniPc, Variance};
+use crate::samplers::{Churn, Ending, Fresh, Of, Over, SaSolver, Sampler, Solver, TwoStages, UniPc, Variance};
 use crate::schedule::{Betas, ZeroSnr};
 use crate::spacing::{Given, Grid, Sigmas, Spacing};
 use crate::{Class, Error, Prediction, Reading, Schedule};
@@ -84,7 +84,7 @@ impl Options {
                 refuse("final_sigmas_type", "zero", reason)
             }
             Sampler::Multistep { solver, order: 3, ending }
-                if solver.of == Of::Noise && solver.is_stochastic && ending.reaches_third(steps) =>
+                if solver.of == Of::Noise && solver.is_stochastic() && ending.reaches_third(steps) =>
             {
                 refuse("solver_order", "3", "is missing for sde-dpmsolver in diffusers; the exact reading has it")
             }
@@ -102,12 +102,14 @@ pub(crate) enum End {
     Least,
 }
 
-/// The options that lay sigmas between their ends, of which one at most can be on.
-const SPREADS: [(&str, Sigmas); 4] = [
+/// The options that lay sigmas between their ends, of which one at most can be on. The numbers are those of the papers.
+const SPREADS: [(&str, Sigmas); 6] = [
     ("use_karras_sigmas", Sigmas::Karras { rho: 7.0 }),
     ("use_exponential_sigmas", Sigmas::Exponential),
     ("use_beta_sigmas", Sigmas::Beta { shape: 0.6 }),
     ("use_lu_lambdas", Sigmas::Lu),
+    ("use_polyexponential_sigmas", Sigmas::Polyexponential { rho: 1.0 }),
+    ("use_vp_sigmas", Sigmas::VariancePreserving { beta_d: 19.9, beta_min: 0.1, least_time: 1e-3 }),
 ];
 
 /// The options of one class.
@@ -215,7 +217,43 @@ impl ClassReader<'_> {
             }
         }
         let plain = if self.is_log_linear()? { Sigmas::LogLinear } else { Sigmas::Times };
-        Ok(chosen.map_or(plain, |(_, sigmas)| sigmas))
+        self.shaped(chosen.map_or(plain, |(_, sigmas)| sigmas))
+    }
+
+    /// The sigmas with the numbers that the config gives for them; a number that is given for others is an error.
+    fn shaped(&self, sigmas: Sigmas) -> Result<Sigmas, Error> {
+        let given =
+            |name| self.read.number_or_null(name, f64::MIN_POSITIVE, "a number above 0, or null for the usual one");
+        let (rho, beta_d) = (given("rho")?, given("vp_beta_d")?);
+        let (beta_min, least_time) = (given("vp_beta_min")?, given("vp_eps_s")?);
+        if let Some(time) = least_time.filter(|time| *time >= 1.0) {
+            return Err(wrong("vp_eps_s", "a number above 0 and below 1", &time.into()));
+        }
+        let is_vp = matches!(sigmas, Sigmas::VariancePreserving { .. });
+        let has_rho = matches!(sigmas, Sigmas::Karras { .. } | Sigmas::Polyexponential { .. });
+        let idle = [
+            (
+                "rho",
+                rho.filter(|_| !has_rho),
+                "shapes use_karras_sigmas and use_polyexponential_sigmas, and neither is on",
+            ),
+            ("vp_beta_d", beta_d.filter(|_| !is_vp), "shapes use_vp_sigmas, which is off"),
+            ("vp_beta_min", beta_min.filter(|_| !is_vp), "shapes use_vp_sigmas, which is off"),
+            ("vp_eps_s", least_time.filter(|_| !is_vp), "shapes use_vp_sigmas, which is off"),
+        ];
+        if let Some((field, Some(found), reason)) = idle.into_iter().find(|(_, found, _)| found.is_some()) {
+            return Err(Error::Unsupported { field, found: found.to_string(), reason });
+        }
+        Ok(match sigmas {
+            Sigmas::Karras { rho: usual } => Sigmas::Karras { rho: rho.unwrap_or(usual) },
+            Sigmas::Polyexponential { rho: usual } => Sigmas::Polyexponential { rho: rho.unwrap_or(usual) },
+            Sigmas::VariancePreserving { beta_d: d, beta_min: min, least_time: time } => Sigmas::VariancePreserving {
+                beta_d: beta_d.unwrap_or(d),
+                beta_min: beta_min.unwrap_or(min),
+                least_time: least_time.unwrap_or(time),
+            },
+            other => other,
+        })
     }
 
     fn is_log_linear(&self) -> Result<bool, Error> {
@@ -301,12 +339,11 @@ impl ClassReader<'_> {
             Class::Lms => Sampler::Adams { over: Over::Sigma, order: order()?, ending: Ending::default() },
             Class::Deis => self.deis()?,
             Class::Euler => Sampler::Euler { churn: self.churn()? },
-            Class::EulerAncestral => Sampler::Ancestral { eta: self.eta()? },
+            Class::EulerAncestral => Sampler::Ancestral { fresh: self.fresh()? },
             Class::Heun => Sampler::Heun { churn: self.churn()? },
-            Class::Dpm2 => Sampler::Dpm2 { eta: 0.0 },
-            Class::Dpm2Ancestral => Sampler::Dpm2 { eta: self.eta()? },
-            Class::Dpm2sAncestral => Sampler::Dpm2s { eta: self.eta()? },
-            Class::DpmSde => Sampler::DpmSde { eta: self.eta()? },
+            Class::Dpm2 | Class::Dpm2Ancestral | Class::Dpm2sAncestral => Sampler::TwoStages(self.two_stages()?),
+            Class::DpmSde => Sampler::DpmSde { fresh: self.fresh()?, middle: self.middle()? },
+            Class::DpmFast => Sampler::DpmFast { fresh: self.fresh()? },
             Class::DpmMultistep | Class::DpmSinglestep => self.dpm_solver()?,
             Class::UniPc => self.unipc()?,
             Class::SaSolver => self.sa_solver()?,
@@ -339,6 +376,33 @@ impl ClassReader<'_> {
         self.read.number("eta", 0.0, 1.0, "a number in 0..=1")
     }
 
+    /// The fresh noise of an ancestral sampler.
+    fn fresh(&self) -> Result<Fresh, Error> {
+        Ok(Fresh { share: self.eta()?, deviation: self.deviation()? })
+    }
+
+    fn deviation(&self) -> Result<f64, Error> {
+        self.read.number("s_noise", 0.0, f64::MAX, "a number not below 0")
+    }
+
+    fn two_stages(&self) -> Result<TwoStages, Error> {
+        let is_churned = self.class == Class::Dpm2;
+        Ok(TwoStages {
+            of: if self.class == Class::Dpm2sAncestral { Of::Data } else { Of::Noise },
+            fresh: if is_churned { Fresh::NONE } else { self.fresh()? },
+            churn: if is_churned { self.churn()? } else { Churn::NONE },
+            middle: self.middle()?,
+        })
+    }
+
+    /// Where the second of two stages is, as a share of the step.
+    fn middle(&self) -> Result<f64, Error> {
+        match (self.knows)("r") {
+            true => self.read.number("r", f64::MIN_POSITIVE, 1.0, "a number above 0 and at most 1"),
+            false => Ok(0.5),
+        }
+    }
+
     fn scaling(&self) -> Result<f64, Error> {
         self.read.number("timestep_scaling", f64::MIN_POSITIVE, 1e9, "a number above 0")
     }
@@ -349,7 +413,7 @@ impl ClassReader<'_> {
         Ok(Churn {
             amount: least("s_churn")?,
             within: (least("s_tmin")?, most.unwrap_or(f64::INFINITY)),
-            noise: least("s_noise")?,
+            noise: self.deviation()?,
         })
     }
 
@@ -377,13 +441,28 @@ impl ClassReader<'_> {
         algorithms.push(("deis", (Of::Data, false)));
         let (of, is_stochastic) = self.read.choice("algorithm_type", &algorithms)?;
         let types = [("midpoint", false), ("heun", true), ("logrho", false), ("bh1", false), ("bh2", false)];
-        let solver = Solver { of, is_stochastic, is_heun: self.read.choice("solver_type", &types)? };
+        let is_heun = self.read.choice("solver_type", &types)?;
+        let solver = Solver { of, fresh: self.fresh_of_solver(is_stochastic)?, is_heun };
         let order = self.read.integer("solver_order", 1, 3)?;
         let ending = self.ending()?;
         Ok(match self.class {
             Class::DpmMultistep => Sampler::Multistep { solver, order, ending },
             _ => Sampler::Singlestep { solver, order, falls: ending.falls },
         })
+    }
+
+    /// The fresh noise of a DPM-Solver; where it draws none, nothing may be said of it.
+    fn fresh_of_solver(&self, is_stochastic: bool) -> Result<Fresh, Error> {
+        let share = self.read.number("eta", 0.0, 100.0, "a number in 0..=100")?;
+        let fresh = Fresh { share, deviation: self.deviation()? };
+        let idle = [("eta", fresh.share), ("s_noise", fresh.deviation)].into_iter().find(|(_, value)| *value != 1.0);
+        match idle {
+            Some((field, value)) if !is_stochastic => {
+                let reason = "is for an algorithm_type that draws noise: sde-dpmsolver++, or sde-dpmsolver";
+                Err(Error::Unsupported { field, found: value.to_string(), reason })
+            }
+            _ => Ok(if is_stochastic { fresh } else { Fresh::NONE }),
+        }
     }
 
     fn unipc(&self) -> Result<Sampler, Error> {

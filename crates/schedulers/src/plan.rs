@@ -56,6 +56,24 @@ pub enum Limit {
     },
 }
 
+impl Limit {
+    /// One image's estimate, held within the limit.
+    pub fn hold(self, estimate: &[f64]) -> Vec<f64> {
+        match self {
+            Limit::Clamp { range } => estimate.iter().map(|value| value.clamp(-range, range)).collect(),
+            Limit::Dynamic { ratio, max } => {
+                let mut sizes: Vec<f64> = estimate.iter().map(|value| value.abs()).collect();
+                sizes.sort_by(f64::total_cmp);
+                let rank = ratio * (sizes.len().max(1) - 1) as f64;
+                let at = |rank: f64| sizes.get(rank as usize).copied().unwrap_or(0.0);
+                let (low, high) = (at(rank.floor()), at(rank.ceil()));
+                let most = (low + (high - low) * rank.fract()).clamp(1.0, max);
+                estimate.iter().map(|value| value.clamp(-most, most) / most).collect()
+            }
+        }
+    }
+}
+
 /// One network call as a record or a probe sees it. Samples are in `x = x₀ + sigma·noise`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {

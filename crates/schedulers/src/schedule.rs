@@ -1,6 +1,6 @@
 //! The training noise schedule: how much noise there is at each time.
 
-use crate::{Error, Level, Reading};
+use crate::{Error, Level, Reading, single};
 use ndarray::Array1;
 use std::f64::consts::FRAC_PI_2;
 
@@ -10,6 +10,8 @@ pub struct Schedule {
     betas: Array1<f64>,
     alphas_cumprod: Array1<f64>,
     sigmas: Array1<f64>,
+    /// The logarithms of the sigmas.
+    logs: Array1<f64>,
     reading: Reading,
 }
 
@@ -71,7 +73,10 @@ impl Schedule {
                 let reason = "there is no noise, or no signal left, that single precision could hold";
                 Err(Error::Beta { time, beta: betas[time], reason })
             }
-            None => Ok(Schedule { betas, alphas_cumprod, sigmas, reading }),
+            None => {
+                let logs = sigmas.mapv(|sigma| reading.ln(sigma));
+                Ok(Schedule { betas, alphas_cumprod, sigmas, logs, reading })
+            }
         }
     }
 
@@ -113,12 +118,11 @@ impl Schedule {
 
     /// The time at a sigma, linear in its logarithm between integer times and held within the schedule.
     pub fn time(&self, sigma: f64) -> f64 {
-        // diffusers keeps these logarithms in single precision, and cuts some of the times off to whole numbers.
-        let log = |time: usize| self.reading.round(self.sigmas[time].ln());
-        let at_most = |of: &f64| self.reading.round(of.ln()) <= sigma.ln();
-        let above = self.sigmas.as_slice().map_or(0, |sigmas| sigmas.partition_point(at_most));
-        let low = above.saturating_sub(1).min(self.len() - 2);
-        let (from, to) = (log(low), log(low + 1));
+        // The last that is not above it: where diffusers stretches a schedule to zero signal, its last sigma can lie below
+        // those before.
+        let below = self.logs.iter().rposition(|log| *log <= sigma.ln());
+        let low = below.unwrap_or(0).min(self.len() - 2);
+        let (from, to) = (self.logs[low], self.logs[low + 1]);
         let fraction = (sigma.ln() - from) / (to - from);
         low as f64 + fraction.clamp(0.0, 1.0)
     }
@@ -158,15 +162,18 @@ impl Betas {
     }
 }
 
-/// Evenly spaced numbers, each measured from the nearer end as torch does.
+/// Evenly spaced numbers, both ends included.
 fn linspace(start: f64, end: f64, len: usize, reading: Reading) -> Array1<f64> {
-    let round = |x| reading.round(x);
-    let (start, end) = (round(start), round(end));
-    let step = round(round(end - start) / (len - 1) as f64);
-    Array1::from_shape_fn(len, |index| match index < len / 2 {
-        true => round(start + round(step * index as f64)),
-        false => round(end - round(step * (len - 1 - index) as f64)),
-    })
+    match reading {
+        Reading::Diffusers => single::linspace(start as f32, end as f32, len).map(f64::from).collect(),
+        Reading::Exact => {
+            let step = (end - start) / (len - 1) as f64;
+            Array1::from_shape_fn(len, |index| match index < len / 2 {
+                true => start + step * index as f64,
+                false => end - step * (len - 1 - index) as f64,
+            })
+        }
+    }
 }
 
 /// Betas that leave the signal `signal(t)` for `t` in `0..1`, none above 0.999.

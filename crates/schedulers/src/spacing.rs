@@ -2,7 +2,7 @@
 
 use crate::class::Family;
 use crate::options::End;
-use crate::{Class, Error, Level, Reading, Schedule};
+use crate::{Class, Error, Level, Reading, Schedule, single};
 
 /// How a run's levels are laid.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +68,19 @@ pub(crate) enum Sigmas {
     },
     /// Even in the logarithm.
     Exponential,
+    /// Even in a power of the logarithm's share (k-diffusion).
+    Polyexponential {
+        /// The power; with 1 they are exponential.
+        rho: f64,
+    },
+    /// Those of the variance-preserving SDE at even times from 1 down (arXiv 2011.13456, appendix C; k-diffusion).
+    VariancePreserving {
+        /// `β_max − β_min`.
+        beta_d: f64,
+        beta_min: f64,
+        /// The last time, above 0.
+        least_time: f64,
+    },
     /// Quantiles of the symmetric beta distribution (arXiv 2407.12173).
     Beta {
         /// Both its parameters; 0.6 in the paper.
@@ -100,7 +113,16 @@ impl Grid {
             return Err(Error::Time { time: time as i64, len });
         }
         let levels: Vec<Level> = times.into_iter().map(|t| schedule.level(t)).collect();
-        Ok(self.told(self.spread(schedule, levels, reading)))
+        Ok(self.told(self.spread(schedule, levels, steps, reading)))
+    }
+
+    /// How many steps diffusers counts of a plan that makes so many: one too many for log-linear interpolation, whose list of
+    /// sigmas is longer than that of its times, unless the network is told sigmas and called at each.
+    pub(crate) fn counted(&self, steps: usize, reading: Reading) -> usize {
+        let is_given = matches!(self.given, Some(Given::Sigmas(_)));
+        let is_log_linear = reading == Reading::Diffusers && self.sigmas == Sigmas::LogLinear && !is_given;
+        let is_longer = is_log_linear && !self.tells_log_sigma;
+        steps + usize::from(is_longer)
     }
 
     /// The same levels, the network told what this grid tells it.
@@ -140,7 +162,12 @@ impl Grid {
         };
         Ok(self.told(match given {
             Given::Times(times) => {
-                times.iter().map(|&time| schedule.level(time)).chain([self.end_level(schedule, reading)]).collect()
+                let levels: Vec<Level> = times.iter().map(|&time| schedule.level(time)).collect();
+                match (self.sigmas, reading) {
+                    // The times that are given stand beside sigmas that are not theirs.
+                    (Sigmas::LogLinear, Reading::Diffusers) => self.spread(schedule, levels, steps, reading),
+                    _ => levels.into_iter().chain([self.end_level(schedule, reading)]).collect(),
+                }
             }
             Given::Sigmas(sigmas) => sigmas.iter().map(|&sigma| level(sigma)).collect(),
         }))
@@ -178,55 +205,78 @@ impl Grid {
                 let whole = |t: f64| if self.family == Family::Fractional { t } else { t.round_ties_even() };
                 even.map(whole).collect()
             }
-            Spacing::Trailing => trailing(total, len as f64 / steps as f64, steps, reading)?,
+            Spacing::Trailing => self.trailing(total, len as f64 / steps as f64, steps, reading)?,
             Spacing::Distilled { original } => distilled(len, original, steps)?,
             Spacing::AlignYourSteps => Vec::new(), // has levels, not times
         };
         Ok(times.into_iter().map(|t| reading.round(t)).collect())
     }
 
-    /// The levels that stand in for `levels`, as many, then the end.
-    fn spread(&self, schedule: &Schedule, levels: Vec<Level>, reading: Reading) -> Vec<Level> {
+    /// Strides down from `total`, less one.
+    ///
+    /// numpy counts these strides by dividing back, and at some step counts (61 of 1000) finds one more, whose time is -1. Where
+    /// sigmas are laid by themselves these times only say where they begin and end. Where the noisiest times are left out
+    /// (`lambda_min_clipped`) there are fewer.
+    fn trailing(&self, total: f64, stride: f64, steps: usize, reading: Reading) -> Result<Vec<f64>, Error> {
+        let (count, stride) = match reading {
+            Reading::Diffusers => ((total / stride).ceil() as usize, (total - stride) - total),
+            Reading::Exact => (steps, -total / steps as f64),
+        };
+        if count > steps && matches!(self.sigmas, Sigmas::Times | Sigmas::LogLinear) {
+            return Err(Error::Overrun { steps });
+        }
+        Ok((0..count).map(|i| (total + i as f64 * stride).round_ties_even() - 1.0).collect())
+    }
+
+    /// The levels that stand in for those of the times, one for each step, then the end.
+    fn spread(&self, schedule: &Schedule, levels: Vec<Level>, steps: usize, reading: Reading) -> Vec<Level> {
         let whole = self.family == Family::Dropped || self.is_log_linear;
         let (most, least) = match whole {
             true => (schedule.sigmas()[schedule.len() - 1], schedule.sigmas()[0]),
             false => (levels[0].sigma, levels[levels.len() - 1].sigma),
         };
+        if self.sigmas == Sigmas::Times {
+            return levels.into_iter().chain([self.end_level(schedule, reading)]).collect();
+        }
+        if self.sigmas == Sigmas::LogLinear && reading == Reading::Diffusers {
+            return self.log_linear_of_diffusers(schedule, levels, most, least);
+        }
+        let is_deaf = reading == Reading::Diffusers && matches!(self.class, Class::Lms | Class::DpmSde);
         let (least, most) = match self.sigmas {
             Sigmas::LogLinear => (least, most),
+            Sigmas::Karras { .. } if is_deaf => (least, most),
             _ => (self.ends.0.unwrap_or(least), self.ends.1.unwrap_or(most)),
         };
         // With the end at the least level the ramp reaches it there, and not one step before, as diffusers has it.
-        let reaches_end = match reading {
-            Reading::Diffusers => self.sigmas == Sigmas::LogLinear,
-            Reading::Exact => whole && !self.ends_clean(reading),
+        let reaches_end = reading == Reading::Exact && whole && !self.ends_clean(reading);
+        let last = (steps - usize::from(!reaches_end)).max(1);
+        let level = |index: usize| {
+            let sigma = self.sigmas.at(most, least, index, last, reading);
+            Level { t: self.told_time(schedule.time(sigma), reading), sigma: reading.round(sigma) }
         };
-        let last = (levels.len() - usize::from(!reaches_end)).max(1) as f64;
-        let level = |(i, level): (usize, &Level)| match self.sigmas.at(most, least, i as f64 / last) {
-            None => *level,
-            Some(sigma) => {
-                let t = if self.sigmas == Sigmas::LogLinear && reading == Reading::Diffusers {
-                    level.t
-                } else {
-                    self.told_time(schedule.time(sigma), reading)
-                };
-                Level { t, sigma: reading.round(sigma) }
-            }
-        };
-        let mut spread: Vec<Level> = levels.iter().enumerate().map(level).collect();
-        spread.push(match (self.sigmas, reading) {
-            // One sigma too many is made there, and the last is never reached.
-            (Sigmas::LogLinear, Reading::Diffusers) => Level { t: 0.0, sigma: reading.round(least) },
+        let mut spread: Vec<Level> = (0..steps).map(level).collect();
+        spread.push(match reading {
             // The last sigma twice: a step of no length.
-            (sigmas, Reading::Diffusers)
-                if self.end == End::Least
-                    && sigmas != Sigmas::Times
-                    && matches!(self.class, Class::Deis | Class::SaSolver | Class::UniPc) =>
+            Reading::Diffusers
+                if self.end == End::Least && matches!(self.class, Class::Deis | Class::SaSolver | Class::UniPc) =>
             {
                 Level { t: 0.0, sigma: spread[spread.len() - 1].sigma }
             }
             _ => self.end_level(schedule, reading),
         });
+        spread
+    }
+
+    /// Log-linear interpolation as diffusers has it: one sigma more than there are times. Where the network is told sigmas it is
+    /// called once more, at the last; else that is never left.
+    fn log_linear_of_diffusers(&self, schedule: &Schedule, levels: Vec<Level>, most: f64, least: f64) -> Vec<Level> {
+        let (from, to) = (single::ln(most as f32), single::ln(least as f32));
+        let sigmas = single::linspace(from, to, levels.len() + 1).map(|log| f64::from(f64::from(log).exp() as f32));
+        let times = levels.iter().map(|level| level.t).chain([0.0]);
+        let mut spread: Vec<Level> = times.zip(sigmas).map(|(t, sigma)| Level { t, sigma }).collect();
+        if self.tells_log_sigma {
+            spread.push(self.end_level(schedule, Reading::Diffusers));
+        }
         spread
     }
 
@@ -246,14 +296,31 @@ impl Grid {
 }
 
 impl Sigmas {
-    /// The sigma at a share of the way from `most` to `least`; none where sigmas are those of the times.
-    fn at(self, most: f64, least: f64, share: f64) -> Option<f64> {
-        let between = |from: f64, to: f64| from + share * (to - from);
+    /// The sigma of a place from 0 to `last`, from `most` down to `least`; not for those of the times. Even places are numpy's,
+    /// to the last bit, because some classes of diffusers cut the time of a sigma off to a whole number.
+    fn at(self, most: f64, least: f64, index: usize, last: usize, reading: Reading) -> f64 {
+        let even = |from: f64, to: f64| match index == last {
+            true => to,
+            false => index as f64 * ((to - from) / last as f64) + from,
+        };
+        let share = even(0.0, 1.0);
         match self {
-            Sigmas::Times => None,
-            Sigmas::Karras { rho } => Some(between(most.powf(1.0 / rho), least.powf(1.0 / rho)).powf(rho)),
-            Sigmas::Exponential | Sigmas::Lu | Sigmas::LogLinear => Some(between(most.ln(), least.ln()).exp()),
-            Sigmas::Beta { shape } => Some(least + beta_quantile(1.0 - share, shape) * (most - least)),
+            Sigmas::Times => most,
+            Sigmas::Karras { rho } => {
+                let (from, to) = (most.powf(1.0 / rho), least.powf(1.0 / rho));
+                (from + share * (to - from)).powf(rho)
+            }
+            Sigmas::Exponential | Sigmas::LogLinear => even(most.ln(), least.ln()).exp(),
+            Sigmas::Lu => {
+                let (from, to) = (reading.ln(most), reading.ln(least));
+                (from + share * (to - from)).exp()
+            }
+            Sigmas::Polyexponential { rho } => (even(1.0, 0.0).powf(rho) * (most / least).ln() + least.ln()).exp(),
+            Sigmas::VariancePreserving { beta_d, beta_min, least_time } => {
+                let time = even(1.0, least_time);
+                (beta_d * time.powi(2) / 2.0 + beta_min * time).exp_m1().sqrt()
+            }
+            Sigmas::Beta { shape } => least + beta_quantile(1.0 - share, shape) * (most - least),
         }
     }
 }
@@ -293,22 +360,6 @@ fn distilled(len: usize, original: usize, steps: usize) -> Result<Vec<f64>, Erro
     let stride = len / original;
     let time = |step: usize| ((original - step * original / steps) * stride) as f64 - 1.0;
     Ok((0..steps).map(time).collect())
-}
-
-/// Strides down from `total`, less one.
-///
-/// numpy counts these strides by dividing back, and at some step counts (61 of 1000) finds one
-/// more, whose time is -1.
-fn trailing(total: f64, stride: f64, steps: usize, reading: Reading) -> Result<Vec<f64>, Error> {
-    let count = (total / stride).ceil() as usize;
-    if reading == Reading::Diffusers && count != steps {
-        return Err(Error::Overrun { steps });
-    }
-    let stride = match reading {
-        Reading::Diffusers => (total - stride) - total,
-        Reading::Exact => -total / steps as f64,
-    };
-    Ok((0..steps).map(|i| (total + i as f64 * stride).round_ties_even() - 1.0).collect())
 }
 
 /// The quantile of the beta distribution with both parameters `shape`.

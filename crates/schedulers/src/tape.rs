@@ -40,9 +40,9 @@ impl Call {
     }
 
     /// The sample moved to `sigma` along the straight line to `clean`.
-    pub(crate) fn towards(&self, clean: Val, sigma: f64) -> Form {
+    pub(crate) fn towards(&self, clean: impl Into<Form>, sigma: f64) -> Form {
         let kept = sigma / self.level.sigma;
-        self.sample * kept + clean * (1.0 - kept)
+        self.sample * kept + clean.into() * (1.0 - kept)
     }
 }
 

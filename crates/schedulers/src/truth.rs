@@ -1,6 +1,6 @@
 //! Data whose perfect denoiser and exact probability flow are known, to prove samplers on.
 
-use crate::{Config, Error, Plan, Prediction, Reading, Step, run};
+use crate::{Config, Error, Plan, Prediction, Reading, Step, evaluate};
 use std::f64::consts::{PI, SQRT_2};
 
 /// Numbers drawn from a mixture of normal distributions. Every element of a sample is one by itself.
@@ -83,7 +83,7 @@ impl Mixture {
 
     /// Every value of a plan whose network is perfect.
     pub fn run(&self, plan: &Plan, prediction: Prediction, given: &[f64], draws: &[Vec<f64>]) -> Vec<Vec<f64>> {
-        run(plan, given, draws, |call, _, input| {
+        evaluate(plan, given, draws, |call, _, input| {
             let sigma = plan.steps()[call].level.sigma;
             input.iter().map(|x| self.output(prediction, *x, sigma)).collect()
         })

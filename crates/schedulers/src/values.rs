@@ -16,6 +16,8 @@ pub enum Origin {
     Default,
     /// The sampler's short name: `dpm++3m` is a class and an order.
     Name,
+    /// What `StableDiffusionPipeline` sets, see [`Config::in_pipeline`](crate::Config::in_pipeline).
+    Pipeline,
     /// [`Config::with`](crate::Config::with).
     Override,
 }
@@ -28,6 +30,8 @@ pub(crate) struct Values {
     pub(crate) is_resolved: bool,
     /// What the sampler's short name sets.
     pub(crate) name: Map<String, Value>,
+    /// What the pipeline of diffusers sets; none where the class is by itself.
+    pub(crate) pipeline: Option<Map<String, Value>>,
     pub(crate) overrides: Map<String, Value>,
 }
 
@@ -35,16 +39,27 @@ impl Values {
     /// A value and its origin. A file may list names under `_use_default_values`; diffusers reads those as absent. What
     /// diffusers does not read in a file for this class is not read here either, but it can be overridden.
     pub(crate) fn of<'a>(&'a self, known: &'a Known) -> (&'a Value, Origin) {
-        let Known { name, default, in_diffusers } = known;
-        let unset = self.file.get("_use_default_values").and_then(Value::as_array);
-        let unset = unset.is_some_and(|names| names.iter().any(|unset| unset == name));
-        let unset = unset || !in_diffusers && !self.is_resolved;
-        match (self.overrides.get(*name), self.name.get(*name), self.file.get(*name)) {
+        let pipeline = self.pipeline.as_ref().and_then(|values| values.get(known.name));
+        match (self.overrides.get(known.name), self.name.get(known.name), pipeline) {
             (Some(value), ..) => (value, Origin::Override),
             (None, Some(value), _) => (value, Origin::Name),
-            (None, None, Some(value)) if !unset => (value, Origin::File),
-            _ => (default, Origin::Default),
+            (None, None, Some(value)) => (value, Origin::Pipeline),
+            (None, None, None) => self.of_class(known),
         }
+    }
+
+    /// The value that the class takes from the file, or its default.
+    pub(crate) fn of_class<'a>(&'a self, known: &'a Known) -> (&'a Value, Origin) {
+        match self.in_file(known.name) {
+            Some(value) if known.in_diffusers || self.is_resolved => (value, Origin::File),
+            _ => (&known.default, Origin::Default),
+        }
+    }
+
+    /// What the file says, unless it lists the name among its defaults.
+    pub(crate) fn in_file(&self, name: &str) -> Option<&Value> {
+        let unset = self.file.get("_use_default_values").and_then(Value::as_array);
+        self.file.get(name).filter(|_| !unset.is_some_and(|names| names.iter().any(|unset| unset == name)))
     }
 }
 

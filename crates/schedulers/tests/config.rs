@@ -4,7 +4,7 @@ mod support;
 
 use latentrace_schedulers::{Class, Config, Error, Level, Op, Origin, Prediction, Reading, class_of};
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use support::{Edit, mutated};
 
 const STABLE_DIFFUSION: &str = r#"{"_class_name": "PNDMScheduler", "_diffusers_version": "0.7.0.dev0", "beta_end": 0.012,
@@ -85,6 +85,55 @@ fn what_diffusers_saves_is_read_and_is_what_it_says() {
             config.ignored().collect::<Vec<_>>()
         );
     }
+}
+
+/// What `StableDiffusionPipeline` and `from_config` make of files; `data/golden/schedulers/make.py` asked diffusers itself.
+#[test]
+fn a_pipeline_sets_what_diffusers_pipeline_sets() {
+    let path = format!("{}/../../data/golden/schedulers/pipelines.json", env!("CARGO_MANIFEST_DIR"));
+    let cases: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut counts = [0; 3];
+    for case in &cases {
+        let kind = case["kind"].as_str().unwrap();
+        let own = Config::from_json_as(&case["file"].to_string(), kind).unwrap().in_pipeline().unwrap();
+        let options = case["options"].as_object().unwrap();
+        let other = case["other"].as_str().or((!options.is_empty()).then_some(kind));
+        let mut config = other.map_or(own.clone(), |name| own.with_class(name).unwrap());
+        for (key, value) in options {
+            config = config.with(key, value.clone()).unwrap();
+        }
+        let found: Map<String, Value> = config.values().map(|(key, value, _)| (key.to_owned(), value)).collect();
+        for (key, value) in case["values"].as_object().unwrap() {
+            // `-Infinity` and `null` are both no limit; a class may have options that say nothing here.
+            let Some(found) = found.get(key).filter(|_| value != "-Infinity") else { continue };
+            let same = value == found || value.is_number() && value.as_f64() == found.as_f64();
+            assert!(same, "{key}: {found}, diffusers has {value}: {case}");
+            counts[0] += 1;
+        }
+        let resolved = Config::from_resolved(&config.resolved()).unwrap();
+        assert_eq!(resolved.plan(9, Reading::Diffusers), config.plan(9, Reading::Diffusers));
+        counts[1] += usize::from(!config.set_by_pipeline().is_empty());
+        counts[2] += 1;
+    }
+    assert!(counts[0] > 5000 && counts[1] > 50 && counts[2] > 500, "{counts:?}");
+}
+
+#[test]
+fn what_a_pipeline_sets_is_said() {
+    let ddim = r#"{"_class_name": "DDIMScheduler", "steps_offset": 0}"#;
+    let own = Config::from_json(ddim).unwrap();
+    assert!(own.set_by_pipeline().is_empty());
+    let piped = own.in_pipeline().unwrap();
+    let set = [("clip_sample", json!(true), json!(false)), ("steps_offset", json!(0), json!(1))];
+    let mut said = piped.set_by_pipeline();
+    said.sort_by_key(|(key, ..)| *key);
+    assert_eq!(said, set);
+    // A value that is set by hand stays, and one that is right already is not spoken of.
+    let set = piped.with("clip_sample", true).unwrap();
+    assert_eq!(set.set_by_pipeline(), [("steps_offset", json!(0), json!(1))]);
+    let tcd = piped.with_class("tcd").unwrap().set_by_pipeline();
+    assert!(tcd.contains(&("eta", json!(0.3), json!(0.0))), "{tcd:?}");
+    assert!(Config::from_json(STABLE_DIFFUSION).unwrap().in_pipeline().unwrap().set_by_pipeline().is_empty());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod support;
 
 use latentrace_schedulers::truth::Mixture;
-use latentrace_schedulers::{Class, Config, Level, Op, Plan, Prediction, Reading, Val, run};
+use latentrace_schedulers::{Class, Config, Level, Op, Plan, Prediction, Reading, Run, RunError, Val, evaluate};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::{Edit, gap, mutated};
@@ -37,7 +37,9 @@ fn any_config() -> impl Strategy<Value = Config> {
             if class == Class::Ddpm {
                 config["variance_type"] = json!(variance);
             }
-            Config::from_json_as(&config.to_string(), class.name()).expect("a config of valid options")
+            let config = Config::from_json_as(&config.to_string(), class.name()).expect("a config of valid options");
+            // The others end clean where nobody says.
+            if class == Class::DpmFast { config.with("final_sigmas_type", "zero").unwrap() } else { config }
         },
     )
 }
@@ -174,7 +176,7 @@ proptest! {
         let image = [0.7, -1.3, seed];
         let plan = config.plan_from_image(steps, strength, Reading::Exact).unwrap();
         let draws: Vec<Vec<f64>> = (0..plan.draws()).map(|draw| vec![0.3, -1.1, (draw as f64).sin()]).collect();
-        let values = run(&plan, &image, &draws, |call, t, input| {
+        let values = evaluate(&plan, &image, &draws, |call, t, input| {
             let Level { t: told, sigma } = plan.steps()[call].level;
             assert_eq!(t, told);
             let noise = |(x, clean): (&f64, &f64)| (x * sigma.hypot(1.0) - clean) / sigma;
@@ -257,7 +259,7 @@ proptest! {
 
 /// Runs a plan with the ideal network for data N(mean, spread²).
 fn ideal_run(plan: &Plan, prediction: Prediction, mean: f64, spread: f64, draws: &[Vec<f64>]) -> Vec<Vec<f64>> {
-    run(plan, &[], draws, |call, _, input| {
+    evaluate(plan, &[], draws, |call, _, input| {
         let sigma = plan.steps()[call].level.sigma;
         let share = spread.powi(2) / (spread.powi(2) + sigma.powi(2));
         let output = |u: &f64| {
@@ -410,7 +412,7 @@ proptest! {
         // A network that knows the image leads any sample to it, as in the law above.
         let clean = 0.25;
         let draws = vec![vec![0.6]; rest.draws()];
-        let values = run(&rest, &[x * from.sigma], &draws, |call, _, input| {
+        let values = evaluate(&rest, &[x * from.sigma], &draws, |call, _, input| {
             let sigma = rest.steps()[call].level.sigma;
             vec![exact_output(config.prediction(), sigma, clean, (input[0] * sigma.hypot(1.0) - clean) / sigma)]
         });
@@ -467,7 +469,7 @@ proptest! {
             // What was read can be walked: no value is used before it is made.
             Ok(plan) => {
                 prop_assert_eq!((plan.rows().len(), plan.last_uses().len()), (plan.calls() + 1, plan.ops().len()));
-                let values = run(&plan, &[0.3], &vec![vec![-0.7]; plan.draws()], |call, _, _| vec![plan.steps()[call].level.t]);
+                let values = evaluate(&plan, &[0.3], &vec![vec![-0.7]; plan.draws()], |call, _, _| vec![plan.steps()[call].level.t]);
                 prop_assert_eq!(values.len(), plan.ops().len());
             }
             Err(error) => prop_assert!(!error.to_string().contains('\n') && error.to_string().len() < 300, "{error}"),
@@ -576,4 +578,61 @@ proptest! {
         let (coarse, fine) = (strays[..3].iter().fold(0.0f64, |most, error| most.max(*error)), strays[3]);
         prop_assert!(fine < coarse * 0.8 + 1e-5, "{coarse:.2e} then {fine:.2e}");
     }
+}
+
+/// Every short name at 50 steps, in both readings, on plans that it has.
+fn every_plan() -> Vec<(String, Plan)> {
+    let mut plans = Vec::new();
+    for name in Class::names() {
+        for reading in [Reading::Diffusers, Reading::Exact] {
+            for options in
+                [json!({}), json!({"skip_prk_steps": false}), json!({"thresholding": true}), json!({"solver_order": 3})]
+            {
+                let base = json!({"skip_prk_steps": true, "prediction_type": "v_prediction"});
+                let mut all = base.as_object().unwrap().clone();
+                all.extend(options.as_object().unwrap().clone());
+                let config = Config::from_json_as(&Value::Object(all).to_string(), name).unwrap();
+                plans.extend(config.plan(50, reading).map(|plan| (format!("{name} {reading:?} {options}"), plan)));
+            }
+        }
+    }
+    plans
+}
+
+#[test]
+fn a_run_holds_few_tensors_and_ends_where_the_whole_program_does() {
+    let plans = every_plan();
+    let mut most = 0;
+    for (name, plan) in &plans {
+        let draw = |number: usize| vec![(number as f64).sin(), (number as f64).cos()];
+        let network =
+            |time: f64, input: &[f64]| -> Vec<f64> { input.iter().map(|x| (x + time / 500.0).sin()).collect() };
+        let given = plan.ops().contains(&Op::Given).then(|| vec![0.3, -0.8]);
+        let draws: Vec<Vec<f64>> = (0..plan.draws()).map(draw).collect();
+        let every = evaluate(plan, given.as_deref().unwrap_or_default(), &draws, |_, time, input| network(time, input));
+        let mut drawn = 0..;
+        let mut run = Run::new(plan.clone(), given, || Ok(draw(drawn.next().unwrap()))).unwrap();
+        while let Some(step) = run.call().copied() {
+            assert_eq!(run.sample().unwrap(), &every[step.sample.0 as usize], "{name}");
+            let input = run.input().unwrap();
+            // The input and the output are alive, too, while the network runs.
+            most = most.max(run.alive() + 2);
+            run.step(network(step.level.t, &input)).unwrap();
+        }
+        assert_eq!(run.alive(), 1, "{name}");
+        assert!(run.step(vec![0.0, 0.0]).is_err(), "{name}: a step after the end");
+        assert_eq!(run.finish().unwrap(), every[plan.result().0 as usize], "{name}");
+    }
+    assert!(plans.len() > 150, "{} plans", plans.len());
+    assert!(most <= 14, "{most} tensors alive");
+}
+
+#[test]
+fn a_run_says_what_it_lacks() {
+    let config = stable_diffusion("ddim_inverse", json!({}));
+    let plan = config.plan(3, Reading::Exact).unwrap();
+    let none = Run::new(plan.clone(), None, || Ok(vec![0.0])).err().unwrap();
+    assert_eq!(none.to_string(), "the plan starts from an image, and none is given");
+    let waiting = Run::new(plan, Some(vec![0.0]), || Ok(vec![0.0])).unwrap();
+    assert_eq!(waiting.finish().unwrap_err(), RunError::NotAtEnd);
 }

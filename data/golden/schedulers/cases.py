@@ -5,6 +5,7 @@ the table (None: all of them; the last row alone says almost everything, since e
 """
 
 import itertools
+import random
 
 STABLE_DIFFUSION = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
 SPACINGS = ["leading", "linspace", "trailing"]
@@ -58,6 +59,7 @@ def grid(known):
         yield from common(kind, known(kind), base_of(kind, known))
         yield from noise_levels(kind, known(kind), base_of(kind, known))
     yield from in_double(known)
+    yield from mixed(known)
     for special in [ddpm, ddim, pndm, lms, euler, dpm_multistep, dpm_singlestep, deis, unipc, sasolver, consistency, edges, ipndm]:
         yield from special(lambda kind: base_of(kind, known))
 
@@ -211,10 +213,46 @@ def euler(base_of):
             for steps in [4, 10]:
                 yield "churn", dict(base, **churn, prediction_type=prediction), steps, None, [-2, -1]
         yield "churn", dict(base, **churn, use_karras_sigmas=True), 10, 0.7, [-2, -1]
+    # Log-linear interpolation makes a list longer than that of its times, of which churn takes its share.
+    for churn in [{}, *churns]:
+        for variant in [dict(timestep_spacing="trailing"), dict(timesteps=[900, 500, 260, 40]), continuous, dict(continuous, final_sigmas_type="sigma_min")]:
+            yield "log linear", dict(base, interpolation_type="log_linear", **churn, **variant), 4, None, [-2, -1]
+        yield "log linear", dict(base, interpolation_type="log_linear", **churn), 10, 0.7, [-2, -1]
     for sigmas in [ALIGNED_SIGMAS, [10, 5, 1, 0], [2.5, 0], [80, 3, 0.01, 0]]:
         for variant in [{}, dict(timestep_spacing="leading"), continuous]:
             yield "sigmas given", dict(base, sigmas=sigmas, **variant), len(sigmas) - 1, None, None if len(sigmas) < 9 else [-2, -1]
     yield "sigmas given", dict(base, sigmas=ALIGNED_SIGMAS), len(ALIGNED_SIGMAS) - 1, 0.6, [-2, -1]
+
+
+def mixed(known):
+    """Options mixed at random, on schedules of other lengths and ends."""
+    chance = random.Random(12)
+    for number in range(600):
+        kind = chance.choice(list(PREDICTIONS))
+        options = known(kind)
+        config = dict(base_of(kind, known), num_train_timesteps=chance.choice([250, 500, 777, 1000, 1337, 2000]))
+        if chance.random() < 0.4:
+            config |= dict(beta_start=round(chance.uniform(1e-4, 1e-3), 6), beta_end=round(chance.uniform(8e-3, 2e-2), 5), beta_schedule=chance.choice(["linear", "scaled_linear"]))
+        config["prediction_type"] = chance.choice(PREDICTIONS[kind])
+        if spacings := OWN_SPACINGS.get(kind, SPACINGS):
+            config |= dict(timestep_spacing=chance.choice(spacings), steps_offset=chance.choice([0, 1, 1]))
+        steps = chance.choice([2, 3, 4, 6, 8, 11, 15, 20])
+        levels = [name for name in LEVELS if name in options]
+        if levels and chance.random() < 0.5:
+            config[chance.choice(levels)] = True
+        elif kind in TIMED and chance.random() < 0.2:
+            config["timesteps"] = sorted(chance.sample(range(config["num_train_timesteps"]), steps), reverse=True)
+        choices = dict(
+            final_sigmas_type=["zero", "sigma_min"], lower_order_final=[True, False], solver_order=[1, 2, 3], predict_x0=[True, False],
+            set_alpha_to_one=[True, False], original_inference_steps=[50, 100], euler_at_final=[True, False],
+        )
+        config |= {name: chance.choice(values) for name, values in choices.items() if name in options and chance.random() < 0.5}
+        if kind in ["DDIMScheduler", "TCDScheduler"]:
+            config["eta"] = chance.choice([0.0, 0.3, 0.5, 1.0])
+        if kind == "EulerDiscreteScheduler" and chance.random() < 0.4:
+            config |= dict(s_churn=chance.choice([2, 20, 60]), s_noise=1.003)
+        strength = chance.choice([None, None, None, 0.5, 0.8])
+        yield "mixed", config, steps, strength, [-1]
 
 
 def corners(base, variants, spacings, predictions=THREE):
@@ -242,6 +280,13 @@ def dpm_multistep(base_of):
     for levels in LEVELS:
         for steps in [5, 10]:
             yield "sigmas", dict(base, final_sigmas_type="sigma_min", **{levels: True}), steps, None, [-2, -1]
+    # The ends of Lu's: a schedule stretched to zero signal ends below the sigmas before it where it has many times.
+    for length in [100, 500, 1000, 2000, 4000]:
+        for schedule in [dict(STABLE_DIFFUSION), dict(beta_schedule="squaredcos_cap_v2"), dict(STABLE_DIFFUSION, rescale_betas_zero_snr=True)]:
+            yield "lu", dict(base, **dict(schedule, num_train_timesteps=length, use_lu_lambdas=True, prediction_type="v_prediction")), 8, None, [-2, -1]
+    # As many steps as make numpy count one stride too many, where sigmas are laid by themselves.
+    for levels in LEVELS:
+        yield "overrun", dict(base, timestep_spacing="trailing", **{levels: True}), 61, None, [-1]
     for times in [[999, 0], ALIGNED_TIMES]:
         for solver in ["midpoint", "heun"]:
             yield "timesteps", dict(base, timesteps=times, final_sigmas_type="sigma_min", solver_type=solver), len(times), None, [-1]
@@ -363,6 +408,17 @@ def ipndm(base_of):
     yield "edge", dict(base, num_train_timesteps=100), 101, None, [-1]
     for levels, steps in [([0.9, 0.6, 0.3, 0.1], 10), ([0.1, 0.5, 0.9], 2), ([0.5, 0.5, 0.1], 2)]:
         yield "edge", dict(own, trained_betas=levels, num_train_timesteps=len(levels)), steps, None, None
+
+
+# Files of checkpoints, the classes that a pipeline runs them by, and the others that are made of those.
+FILES = [
+    dict(_class_name="PNDMScheduler", **STABLE_DIFFUSION, skip_prk_steps=True),
+    dict(_class_name="PNDMScheduler", **STABLE_DIFFUSION, skip_prk_steps=True, steps_offset=0, clip_sample=True, timestep_spacing="trailing"),
+    dict(_class_name="DDIMScheduler", **STABLE_DIFFUSION, steps_offset=1, clip_sample=False, set_alpha_to_one=False),
+    dict(_class_name="DDIMScheduler", **STABLE_DIFFUSION, _use_default_values=["clip_sample", "steps_offset"], clip_sample=True, steps_offset=0),
+    dict(_class_name="EulerDiscreteScheduler", **STABLE_DIFFUSION, steps_offset=2, interpolation_type="linear", use_karras_sigmas=False),
+]
+PIPED = ["PNDMScheduler", "DDIMScheduler", "DDPMScheduler", "TCDScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler"]
 
 
 CLIPS = {"clip": dict(clip_sample=True), "clip range": dict(clip_sample=True, clip_sample_range=2.5)}

@@ -1,4 +1,4 @@
-"""Writes tables/, failures.json, configs.json and replays.json: what the schedulers of diffusers do, as numbers.
+"""Writes tables/, failures.json, configs.json, betas.json, pipelines.json and replays.json: what the schedulers of diffusers do, as numbers.
 
 A scheduler without clipping is linear, so running it on basis vectors reads its coefficients off: axis 0 is the starting
 noise, axes 1..E the network's outputs in call order, then come the noise draws, and the last axis is the image that an
@@ -6,13 +6,16 @@ image-to-image run starts from. Each network input, and the final sample, IS its
 Cases that diffusers cannot run, or runs into NaN or infinity, are in failures.json instead.
 Clipping is not linear; replays.json holds short runs on random tensors instead.
 
-Run with diffusers 0.42.1, torch 2.11 and scipy: `python make.py`. The same versions write the same bytes.
+Run with diffusers 0.42.1, torch 2.11, numpy 2 and scipy: `python make.py`. The same versions write the same bytes on processors with
+AVX2 or AVX-512. Without them torch rounds differently in `linspace`, and numpy in the logarithm.
 """
 
 import collections
 import importlib
 import inspect
+import itertools
 import json
+import math
 import pathlib
 import sys
 import types
@@ -204,6 +207,38 @@ def failure(name, config, steps, strength, error):
     return case
 
 
+def betas():
+    """Checksums of betas in single precision, bit by bit, over many lengths."""
+    ends = [(0.00085, 0.012), (0.0001, 0.02), (0.0015, 0.0195)]
+    lengths = [*range(2, 130), 250, 333, 500, 512, 777, 1000, 1001, 1024, 1337, 2000, 4000, 10000, 40000, 100000]
+    # Not the sigmoid's: torch's own exponential is a unit in the last place off here and there.
+    for schedule in ["linear", "scaled_linear", "squaredcos_cap_v2"]:
+        for start, end in ends if "linear" in schedule else ends[:1]:
+            for length in lengths if "linear" in schedule else [2, 20, 333, 1000, 4000]:
+                share = min(1, 1000 / length)  # as much noise at the end of a long schedule
+                config = dict(_class_name="DDPMScheduler", beta_schedule=schedule, beta_start=start * share, beta_end=end * share, num_train_timesteps=length)
+                bits = module("DDPMScheduler").DDPMScheduler(**{key: value for key, value in config.items() if key != "_class_name"}).betas.view(torch.int32).tolist()
+                yield dict(config=config, checksum=str(sum(place * bit for place, bit in enumerate(bits, 1))))
+
+
+def piped():
+    """Schedulers as StableDiffusionPipeline sets them up, and as from_config makes others of them."""
+    for file, kind in itertools.product(cases.FILES, cases.PIPED):
+        parts = dict.fromkeys(["vae", "text_encoder", "tokenizer", "unet", "safety_checker", "feature_extractor"])
+        for other, options in itertools.product([None, *cases.PIPED], [{}, dict(use_karras_sigmas=True), dict(clip_sample=True, steps_offset=0)]):
+            options = {key: value for key, value in options.items() if key in known(other or kind)}
+            first = getattr(diffusers, kind).from_config(file)
+            pipeline = diffusers.StableDiffusionPipeline(**parts, scheduler=first, requires_safety_checker=False)
+            if other or options:
+                pipeline.scheduler = getattr(diffusers, other or kind).from_config(pipeline.scheduler.config, **options)
+            scheduler = pipeline.scheduler
+            values = {key: scheduler.config[key] for key in known(other or kind) if key in scheduler.config}
+            values |= pipeline.prepare_extra_step_kwargs(None, 0.0)
+            values.pop("generator", None)
+            values = {key: "-Infinity" if value == -math.inf else value for key, value in values.items()}
+            yield dict(file=file, kind=kind, other=other, options=options, values=values)
+
+
 def saved():
     """The text of each class's config as diffusers saves it, with every default written out and infinities as Python has them."""
     return [getattr(module(kind), kind)().to_json_string() for kind in MODULES]
@@ -239,6 +274,8 @@ def main():
         write(f"tables/{kind}.json", tables[kind])
     write("failures.json", failures)
     write("configs.json", saved())
+    write("betas.json", list(betas()))
+    write("pipelines.json", list(piped()))
     write("replays.json", replays)
 
 

@@ -1,7 +1,7 @@
 //! Data whose exact flow is known, and what becomes of it under a plan.
 
 use latentrace_pipeline::schedulers::truth::Mixture;
-use latentrace_pipeline::schedulers::{Config, Plan, Reading, Val, run};
+use latentrace_pipeline::schedulers::{Config, Plan, Reading, Val, evaluate};
 
 /// How many starts an error is the root mean square of.
 pub const STARTS: usize = 32;
@@ -55,7 +55,7 @@ fn values(
     round: impl Fn(f64) -> f64,
 ) -> Vec<Vec<f64>> {
     let schedule = config.schedule();
-    run(plan, given, draws, |_, time, input| {
+    evaluate(plan, given, draws, |_, time, input| {
         let sigma = schedule.level(time).sigma;
         input.iter().map(|x| round(world.output(config.prediction(), *x, sigma))).collect()
     })

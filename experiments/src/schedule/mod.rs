@@ -3,15 +3,17 @@
 mod figures;
 
 use crate::models::bundled;
+use crate::sampler::{self, Sampler, set_by_pipeline};
 use anyhow::{Context, Result, bail};
-use latentrace_pipeline::schedulers::{Class, Config, Error, Plan, Reading, Step, named};
+use latentrace_pipeline::Model;
+use latentrace_pipeline::schedulers::{Class, Config, Plan, Reading, Step, class_of, named};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Print a sampler's times, noise levels and coefficients, and draw them
 #[derive(clap::Args)]
 pub struct ScheduleRun {
-    /// A sampler by its short name or diffusers' class name [default: the one that the config names]
+    /// A sampler by its short name or diffusers' class name, or a scheduler_config.json [default: the one that the config names]
     name: Option<String>,
     /// List every sampler
     #[arg(long, conflicts_with = "name")]
@@ -19,7 +21,7 @@ pub struct ScheduleRun {
     /// How many steps
     #[arg(long, default_value_t = 20)]
     steps: usize,
-    /// A scheduler_config.json [default: that of the bundled model]
+    /// A scheduler_config.json, or the folder of a checkpoint [default: the bundled model]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Replace an option: --set timestep_spacing=trailing, --set use_karras_sigmas=true, --set "timesteps=[999, 500, 100]"
@@ -28,6 +30,10 @@ pub struct ScheduleRun {
     /// Follow the mathematics where diffusers departs from it
     #[arg(long)]
     exact: bool,
+    /// As StableDiffusionPipeline runs it, and `latentrace generate` without --exact: its steps_offset, clip_sample and eta, and
+    /// the class that model_index.json names; without, the class by itself
+    #[arg(long, conflicts_with = "exact")]
+    pipeline: bool,
     /// The last part of the steps, as from an image
     #[arg(long, value_name = "0 TO 1")]
     strength: Option<f64>,
@@ -90,29 +96,40 @@ impl ScheduleRun {
 
     /// The config for a sampler, with what is replaced.
     fn read(&self, name: Option<&str>) -> Result<Config> {
-        let path = match &self.config {
-            Some(path) => path.clone(),
-            None => bundled()?.join("scheduler/scheduler_config.json"),
+        let options = self.set.iter().map(|set| option(set)).collect::<Result<Vec<_>>>()?;
+        let sampler = name.map(Sampler::read).transpose()?;
+        if let Some(Sampler::Named(name)) = &sampler {
+            // A name that was typed is not in a file.
+            class_of(name).map_err(|error| anyhow::anyhow!("{error}\nhint: --list names them all"))?;
+        }
+        if let (Some(Sampler::Config(text)), false) = (&sampler, self.pipeline) {
+            return sampler::configured(&Config::from_json(text)?, None, options);
+        }
+        sampler::configured(&self.own(sampler.as_ref())?, sampler.as_ref(), options)
+    }
+
+    /// The scheduler of the checkpoint or of the file, in its pipeline or by itself. A class that is to be read from the file need
+    /// not be the one that the file names.
+    fn own(&self, sampler: Option<&Sampler>) -> Result<Config> {
+        let folder = match &self.config {
+            None => Some(bundled()?),
+            Some(path) => Some(path.clone()).filter(|path| path.join("scheduler").is_dir()),
+        };
+        if let Some(folder) = folder.as_ref().filter(|_| self.pipeline) {
+            return Ok(Model::scheduler(folder)?.in_pipeline()?);
+        }
+        let path = match (folder, &self.config) {
+            (Some(folder), _) => folder.join("scheduler/scheduler_config.json"),
+            (None, Some(path)) if path.is_dir() => path.join("scheduler_config.json"),
+            (None, path) => path.clone().unwrap_or_default(),
         };
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let read = match name {
-            Some(name) => Config::from_json_as(&text, name),
-            None => Config::from_json(&text),
+        let config = match sampler {
+            Some(Sampler::Named(name)) if !self.pipeline => Config::from_json_as(&text, name),
+            _ => Config::from_json(&text),
         };
-        let mut config = match read {
-            // A name that was typed is not in the file.
-            Err(error @ Error::Class { .. }) if name.is_some() => bail!("{error}\nhint: --list names them all"),
-            read => read.with_context(|| path.display().to_string())?,
-        };
-        for assignment in &self.set {
-            let Some((option, value)) = assignment.split_once('=') else {
-                bail!("--set {assignment}: expected OPTION=VALUE");
-            };
-            // What is no JSON is a word.
-            let value: Value = serde_json::from_str(value.trim()).unwrap_or_else(|_| value.trim().into());
-            config = config.with(option.trim(), value)?;
-        }
-        Ok(config)
+        let config = config.with_context(|| path.display().to_string())?;
+        if self.pipeline { Ok(config.in_pipeline()?) } else { Ok(config) }
     }
 
     fn reading(&self) -> Reading {
@@ -129,11 +146,15 @@ impl ScheduleRun {
 
     /// What is to be said, then the table of levels, then the program.
     fn text(&self, shown: &[Shown]) -> String {
-        let reading = if self.exact { "exact" } else { "diffusers" };
+        let reading = match (self.exact, self.pipeline) {
+            (true, _) => "exact reading",
+            (false, true) => "diffusers reading in its pipeline",
+            (false, false) => "diffusers reading",
+        };
         let mut text = String::new();
         for Shown { name, config, plan } in shown {
             let draws = plan.draws().saturating_sub(1);
-            text += &format!("{name}: {}, {} steps, {reading} reading: ", config.class(), self.steps);
+            text += &format!("{name}: {}, {} steps, {reading}: ", config.class(), self.steps);
             text += &format!("{} network calls, {draws} draws of noise on the way\n", plan.calls());
             if self.explain {
                 text += &format!("{config}\n");
@@ -150,11 +171,22 @@ impl ScheduleRun {
         }
         let remarks = |one: &Shown| -> Vec<String> {
             let whose = if shown.len() > 1 { format!("{}: ", one.name) } else { String::new() };
-            one.config.remarks(&one.plan).iter().map(|remark| format!("note: {whose}{remark}\n")).collect()
+            let remarks = one.config.remarks(&one.plan, self.reading()).into_iter();
+            let remarks = remarks.map(|remark| format!("note: {whose}{remark}\n"));
+            set_by_pipeline(&one.config).into_iter().map(|said| said + "\n").chain(remarks).collect()
         };
         let remarks: String = shown.iter().flat_map(remarks).collect();
         if remarks.is_empty() { text } else { text + "\n" + &remarks }
     }
+}
+
+/// An option with its value: `use_karras_sigmas=true`, with or without `scheduler.` before it. What is no JSON is a word.
+fn option(assignment: &str) -> Result<(String, Value)> {
+    let Some((option, value)) = assignment.split_once('=') else {
+        bail!("--set {assignment}: expected OPTION=VALUE");
+    };
+    let option = option.trim().trim_start_matches(sampler::PREFIX);
+    Ok((option.into(), serde_json::from_str(value.trim()).unwrap_or_else(|_| value.trim().into())))
 }
 
 /// Time, sigma, log signal-to-noise ratio and its change, a line for each network call, the samplers side by side.

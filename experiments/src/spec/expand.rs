@@ -2,7 +2,7 @@
 
 use super::{Spec, values::number};
 use crate::cell::{Cell, FIELDS};
-use crate::sampler::Sampler;
+use crate::sampler::{PREFIX, Sampler};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -99,8 +99,12 @@ impl Spec {
 
     /// The cell of a table, words put into its texts.
     fn cell(&self, table: &Table) -> Result<Cell> {
-        let (mut fields, words): (Table, Table) =
-            table.clone().into_iter().partition(|(key, _)| FIELDS.contains(&key.as_str()));
+        let (options, rest): (Table, Table) = table.clone().into_iter().partition(|(key, _)| key.starts_with(PREFIX));
+        let (mut fields, words): (Table, Table) = rest.into_iter().partition(|(key, _)| FIELDS.contains(&key.as_str()));
+        if !options.is_empty() {
+            let options = options.into_iter().map(|(key, value)| (key.trim_start_matches(PREFIX).to_string(), value));
+            fields.insert("scheduler".into(), Value::Table(options.collect()));
+        }
         for name in ["prompt", "negative"] {
             if let Some(Value::String(text)) = fields.get_mut(name) {
                 *text = filled(text, &words).with_context(|| format!("{}: {name}", self.file.display()))?;

@@ -10,7 +10,7 @@ use crate::cell::{Cell, FIELDS};
 use crate::figures::Figure;
 use crate::init_image;
 use crate::measure::Measure;
-use crate::sampler::Sampler;
+use crate::sampler::{self, Sampler};
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use expand::{Group, words};
 use latentrace_pipeline::Model;
@@ -82,7 +82,10 @@ impl Spec {
         let mut written: Written = toml::from_str(&text).with_context(|| path.display().to_string())?;
         let beside = path.parent().unwrap_or(Path::new(""));
         let tables = [&mut written.fixed, &mut written.vary, &mut written.reference];
-        tables.into_iter().chain(&mut written.zip).chain(&mut written.exclude).for_each(|table| resolve(table, beside));
+        tables.into_iter().chain(&mut written.zip).chain(&mut written.exclude).for_each(|table| {
+            resolve(table, beside);
+            flatten(table);
+        });
         let mut lines = Lines::of(&text);
         for assignment in overrides {
             written.set(assignment)?;
@@ -228,7 +231,7 @@ impl Written {
             zip.remove(key);
         }
         self.zip.retain(|zip| !zip.is_empty());
-        let varies = values::values(&value).is_ok() && key != "edits";
+        let varies = values::values(&value).is_ok() && key != "edits" && !is_list(key, &value);
         let (to, from) = if varies { (&mut self.vary, &mut self.fixed) } else { (&mut self.fixed, &mut self.vary) };
         from.remove(key);
         to.insert(key.into(), value);
@@ -240,6 +243,9 @@ impl Written {
 fn known(key: &str, asked: &[&str]) -> Result<()> {
     if FIELDS.contains(&key) || asked.contains(&key) {
         return Ok(());
+    }
+    if let Some(option) = key.strip_prefix(sampler::PREFIX) {
+        return sampler::is_known(option);
     }
     let near = FIELDS.iter().map(|field| (strsim::jaro_winkler(field, key), field)).max_by(|a, b| a.0.total_cmp(&b.0));
     let hint = match near {
@@ -278,6 +284,21 @@ fn check(key: &str, value: &Value) -> Result<()> {
         Model::files(model)?;
     }
     Ok(())
+}
+
+/// The options of a scheduler as fields by themselves: TOML reads `scheduler.rho = 5` as a table in a table.
+fn flatten(table: &mut Table) {
+    if let Some(Value::Table(options)) = table.get("scheduler").cloned() {
+        table.remove("scheduler");
+        table.extend(options.into_iter().map(|(option, value)| (format!("{}{option}", sampler::PREFIX), value)));
+    }
+}
+
+/// Whether a list is one value: some options of schedulers are lists, and vary as a list of lists.
+fn is_list(key: &str, value: &Value) -> bool {
+    let lists = ["timesteps", "sigmas", "trained_betas", "disable_corrector"];
+    let is_flat = |value: &Value| value.as_array().is_some_and(|list| !list.iter().any(Value::is_array));
+    key.strip_prefix(sampler::PREFIX).is_some_and(|option| lists.contains(&option)) && is_flat(value)
 }
 
 /// Paths in a file are meant from its own folder.
@@ -343,6 +364,28 @@ mod tests {
         let cells = spec_with(SMALL, &["prompt=a red circle"]).unwrap().expand().unwrap().points;
         assert_eq!((cells[0].cell.prompt.as_str(), cells[3].cell.seed), ("a red circle", 2));
         assert_eq!(cells[1].place, [0, 1]);
+    }
+
+    #[test]
+    fn options_of_the_scheduler_are_fixed_vary_and_are_set() {
+        let text = "name='x'\n[fixed]\nprompt='a'\nscheduler.rho=5\n[vary]\nscheduler.use_karras_sigmas=[true,false]\nseed=[1,2]";
+        let sweep = spec(text).unwrap().expand().unwrap();
+        assert_eq!(sweep.label(&sweep.points[2]), "scheduler.use_karras_sigmas false, seed 1");
+        let options = |cell: &Cell| serde_json::to_string(&cell.scheduler).unwrap();
+        assert_eq!(options(&sweep.points[0].cell), r#"{"rho":5,"use_karras_sigmas":true}"#);
+        let set = spec_with(text, &["scheduler.use_karras_sigmas=true", "scheduler.sigmas=[9.0, 1.0, 0.0]"]).unwrap();
+        let points = set.expand().unwrap().points;
+        assert_eq!(
+            (points.len(), options(&points[0].cell).as_str()),
+            (2, r#"{"rho":5,"sigmas":[9.0,1.0,0.0],"use_karras_sigmas":true}"#)
+        );
+        let error = format!("{:#}", spec("name='x'\n[fixed]\nscheduler.use_karas_sigmas=true").err().unwrap());
+        assert!(
+            error.contains(":3: fixed.scheduler.use_karas_sigmas") && error.contains("did you mean use_karras_sigmas?"),
+            "{error}"
+        );
+        let whole = format!("{:#}", spec("name='x'\n[fixed]\nscheduler='lms'").err().unwrap());
+        assert!(whole.contains(":3: fixed.scheduler.0: invalid type"), "{whole}");
     }
 
     #[test]

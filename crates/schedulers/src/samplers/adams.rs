@@ -21,7 +21,7 @@ pub(crate) enum Over {
 
 /// Walks `levels[begin..]` down from `x` (the ODE is arXiv 2206.00364, eq. 1 and 3).
 pub(crate) fn adams(tape: &mut Tape, mut x: Val, path: Path, over: Over, order: usize, ending: Ending) -> Val {
-    let Path { levels, begin, reading, schedule } = path;
+    let Path { levels, begin, reading, schedule, .. } = path;
     let least = schedule.level(0.0).sigma;
     let mut slopes: VecDeque<Form> = VecDeque::new();
     let steps = levels.len() - 1;

@@ -42,7 +42,8 @@ pub(crate) fn tcd(
         let is_last = index + 1 == steps;
         let below = match reading {
             _ if is_last => next,
-            Reading::Diffusers => schedule.level(((1.0 - eta) * next.t).floor()),
+            // The product is single precision there, which decides on which side of a whole number it falls.
+            Reading::Diffusers => schedule.level(f64::from((1.0 - eta) as f32 * next.t as f32).floor()),
             Reading::Exact => schedule.level((1.0 - eta) * next.t),
         };
         // The noise in the sample is the network's, whatever the estimate was held within.
@@ -51,8 +52,20 @@ pub(crate) fn tcd(
             tape.step(call, jump)
         } else {
             let noise = tape.noise();
-            tape.step(call, jump + noise * (next.sigma.powi(2) - below.sigma.powi(2)).sqrt())
+            tape.step(call, jump + noise * rise(below, next, schedule, reading))
         };
     }
     x
+}
+
+/// The deviation of the noise that brings a sample from one level up to another.
+fn rise(from: Level, to: Level, schedule: &Schedule, reading: Reading) -> f64 {
+    match reading {
+        Reading::Exact => (to.sigma.powi(2) - from.sigma.powi(2)).sqrt(),
+        // One less the ratio of two signals, in single precision, at unit variance. Times are whole there.
+        Reading::Diffusers => {
+            let signal = |level: Level| schedule.alphas_cumprod()[level.t as usize] as f32;
+            f64::from((1.0 - signal(to) / signal(from)).sqrt()) / to.input_scale()
+        }
+    }
 }

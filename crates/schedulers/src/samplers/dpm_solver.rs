@@ -1,16 +1,17 @@
 //! DPM-Solver: exponential integrators in the log signal-to-noise ratio (arXiv 2206.00927, 2211.01095), deterministic and
 //! stochastic. What a step weighs; the steps are in `dpm_multistep` and `dpm_singlestep`.
 
+use super::ancestral::Fresh;
 use crate::tape::{Call, Tape};
 use crate::{Form, Level, Reading, Val};
 
 /// What is integrated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Solver {
     /// What the network's outputs are turned into.
     pub(crate) of: Of,
-    /// Whether fresh noise is drawn, as the reverse-time SDE has it.
-    pub(crate) is_stochastic: bool,
+    /// How much fresh noise is drawn, as a share of the reverse-time SDE's.
+    pub(crate) fresh: Fresh,
     /// Whether the second order takes the polynomial's own weights ("heun") or half the first weight ("midpoint").
     pub(crate) is_heun: bool,
 }
@@ -45,51 +46,36 @@ pub(super) struct Weights {
 }
 
 impl Solver {
-    /// The weights from `now` to `next`. A third order of diffusers is wrong in a sign where it draws noise, see
-    /// [`Reading`].
+    /// Whether fresh noise is drawn.
+    pub(crate) fn is_stochastic(self) -> bool {
+        self.fresh.share > 0.0
+    }
+
+    /// The weights from `now` to `next`. With the share `eta` of the SDE's noise a sample decays `1 + eta` times as fast:
+    /// `dx = (1 + eta)·(x − D)/sigma dsigma + √(2·eta·sigma) dw`. A third order of diffusers is wrong in a sign where it
+    /// draws noise, see [`Reading`].
     pub(super) fn weights(self, now: Level, next: Level, reading: Reading) -> Weights {
         let (from, to) = (now.sigma, next.sigma);
+        let (eta, rate) = (self.fresh.share, 1.0 + self.fresh.share);
         let kept = to / from; // e^(−h)
         let h = -kept.ln();
-        match (self.of, self.is_stochastic) {
-            (Of::Data, false) => {
-                let whole = 1.0 - kept;
-                let heun = 1.0 - whole / h;
-                Weights {
-                    carry: kept,
-                    zeroth: whole,
-                    first: self.pick(heun, whole / 2.0),
-                    second: 0.5 - heun / h,
-                    noise: 0.0,
-                }
-            }
-            (Of::Data, true) => {
-                let whole = 1.0 - kept.powi(2);
-                let heun = 1.0 - whole / (2.0 * h);
-                let half = if reading == Reading::Diffusers { -0.5 } else { 0.5 };
-                Weights {
-                    carry: kept.powi(2),
-                    zeroth: whole,
-                    first: self.pick(heun, whole / 2.0),
-                    second: half - heun / (2.0 * h),
-                    noise: to * whole.sqrt(),
-                }
+        let (carry, zeroth, heun, second, noise) = match self.of {
+            Of::Data => {
+                let carry = kept.powf(rate);
+                let whole = 1.0 - carry;
+                let heun = 1.0 - whole / (rate * h);
+                let half = if self.is_stochastic() && reading == Reading::Diffusers { -0.5 } else { 0.5 };
+                (carry, whole, heun, half - heun / (rate * h), to * (1.0 - kept.powf(2.0 * eta)).sqrt())
             }
             // e^h is taken together with the sigma before it: sigma'·(e^h − 1) = sigma − sigma'.
-            (Of::Noise, false) => {
-                let whole = to - from;
-                let heun = whole / h + to;
-                let second = heun / h + to / 2.0;
-                Weights { carry: 1.0, zeroth: whole, first: self.pick(heun, whole / 2.0), second, noise: 0.0 }
+            Of::Noise => {
+                let whole = rate * (to - from);
+                let heun = whole / h + rate * to;
+                (1.0, whole, heun, heun / h + rate * to / 2.0, (eta * (from.powi(2) - to.powi(2))).sqrt())
             }
-            (Of::Noise, true) => {
-                let whole = 2.0 * (to - from);
-                let heun = whole / h + 2.0 * to;
-                let second = heun / h + to;
-                let noise = (from.powi(2) - to.powi(2)).sqrt();
-                Weights { carry: 1.0, zeroth: whole, first: self.pick(heun, whole / 2.0), second, noise }
-            }
-        }
+        };
+        let first = self.pick(heun, zeroth / 2.0);
+        Weights { carry, zeroth, first, second, noise: noise * self.fresh.deviation }
     }
 
     fn pick(self, heun: f64, midpoint: f64) -> f64 {
@@ -100,7 +86,7 @@ impl Solver {
     pub(super) fn step(self, tape: &mut Tape, x: Val, weights: &Weights, terms: [Form; 3], reading: Reading) -> Form {
         let [zeroth, first, second] = terms;
         let sum = x * weights.carry + zeroth * weights.zeroth + first * weights.first + second * weights.second;
-        let draws = self.is_stochastic && (weights.noise > 0.0 || reading == Reading::Diffusers);
+        let draws = self.is_stochastic() && (weights.noise > 0.0 || reading == Reading::Diffusers);
         if draws { sum + tape.noise() * weights.noise } else { sum }
     }
 }

@@ -16,6 +16,9 @@ pub(crate) struct Churn {
 }
 
 impl Churn {
+    /// No noise.
+    pub(crate) const NONE: Churn = Churn { amount: 0.0, within: (0.0, f64::INFINITY), noise: 1.0 };
+
     /// The sigma that a sample is raised to, of a run of `steps`.
     fn raised(self, sigma: f64, steps: usize) -> f64 {
         let is_within = self.within.0 <= sigma && sigma <= self.within.1;
@@ -24,7 +27,7 @@ impl Churn {
     }
 
     /// Raises a sample, and says to which level.
-    fn raise(self, tape: &mut Tape, x: Val, now: Level, steps: usize, schedule: &Schedule) -> (Val, Level) {
+    pub(super) fn raise(self, tape: &mut Tape, x: Val, now: Level, steps: usize, schedule: &Schedule) -> (Val, Level) {
         let sigma = self.raised(now.sigma, steps);
         if sigma == now.sigma {
             return (x, now);
@@ -36,8 +39,7 @@ impl Churn {
 
 /// Walks `levels[begin..]` down from `x` by Euler's method.
 pub(crate) fn euler(tape: &mut Tape, mut x: Val, path: Path, churn: Churn) -> Val {
-    let Path { levels, begin, schedule, reading } = path;
-    let steps = levels.len() - 1;
+    let Path { levels, begin, counted: steps, schedule, reading } = path;
     for (&now, &next) in levels[begin..].iter().zip(&levels[begin + 1..]) {
         tape.begin_step();
         x = match reading {
@@ -73,8 +75,7 @@ fn stale_euler_step(tape: &mut Tape, x: Val, (now, next): (Level, Level), raised
 /// Walks `levels[begin..]` down from `x` by the trapezoid rule, and to no noise at all by Euler's (arXiv 2206.00364,
 /// algorithm 2).
 pub(crate) fn heun(tape: &mut Tape, mut x: Val, path: Path, churn: Churn) -> Val {
-    let Path { levels, begin, schedule, .. } = path;
-    let steps = levels.len() - 1;
+    let Path { levels, begin, counted: steps, schedule, .. } = path;
     for (&now, &next) in levels[begin..].iter().zip(&levels[begin + 1..]) {
         tape.begin_step();
         let (raised, now) = churn.raise(tape, x, now, steps, schedule);

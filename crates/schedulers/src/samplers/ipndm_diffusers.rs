@@ -3,7 +3,7 @@
 use super::pndm::{WEIGHTS, weighted};
 use crate::spacing::check_steps;
 use crate::tape::Tape;
-use crate::{Error, Form, Level, Val};
+use crate::{Error, Form, Level, Val, single};
 use std::f32::consts::PI;
 
 /// The levels of so many steps, then the end. The amplitude of their noise is `sin²(πt/2)` at even times `t` from 1 to 0,
@@ -20,7 +20,7 @@ pub(crate) fn ipndm_levels(steps: usize, len: usize, given: Option<&[f64]>) -> R
         None if steps == 1 => {
             return refuse("2 or more, as one step of diffusers' IPNDMScheduler makes zeros of everything".into());
         }
-        None => (0..=steps).map(|index| level(amplitude(index, steps))).collect(),
+        None => single::linspace(1.0, 0.0, steps + 1).map(|time| level(amplitude(time))).collect(),
     };
     // diffusers looks its place up by the first time, and begins too late where that comes twice.
     if levels.windows(2).all(|pair| pair[1].t < pair[0].t) {
@@ -36,14 +36,8 @@ pub(crate) fn ipndm_levels(steps: usize, len: usize, given: Option<&[f64]>) -> R
     Err(Error::Unsupported { field: "trained_betas", found: found.into(), reason })
 }
 
-/// The amplitude of the noise in single precision, from which diffusers goes on. Even times are measured from the nearer
-/// end and rounded once, as torch does.
-fn amplitude(index: usize, steps: usize) -> f32 {
-    let stride = 1.0 / steps as f32;
-    let time = match index < steps.div_ceil(2) {
-        true => (-stride).mul_add(index as f32, 1.0),
-        false => stride * (steps - index) as f32,
-    };
+/// The amplitude of the noise in single precision, from which diffusers goes on.
+fn amplitude(time: f32) -> f32 {
     let sine = f64::from(time * PI / 2.0).sin() as f32;
     sine * sine
 }

@@ -5,6 +5,7 @@ mod ancestral;
 mod ddim_diffusers;
 mod ddpm;
 mod distilled;
+mod dpm_fast;
 mod dpm_multistep;
 mod dpm_singlestep;
 mod dpm_solver;
@@ -18,6 +19,7 @@ mod sa_solver;
 mod unipc;
 
 pub(crate) use adams::Over;
+pub(crate) use ancestral::Fresh;
 pub(crate) use ddim_diffusers::{ddim, ddim_inverse};
 pub(crate) use ddpm::Variance;
 pub(crate) use dpm_multistep::Ending;
@@ -25,6 +27,7 @@ pub(crate) use dpm_solver::{Of, Solver};
 pub(crate) use euler::Churn;
 pub(crate) use inversion::inversion;
 pub(crate) use ipndm_diffusers::{ipndm as ipndm_of_diffusers, ipndm_levels};
+pub(crate) use midpoint::TwoStages;
 pub(crate) use pndm_diffusers::{Times, pndm as pndm_of_diffusers};
 pub(crate) use sa_solver::SaSolver;
 pub(crate) use unipc::UniPc;
@@ -41,11 +44,11 @@ pub(crate) enum Sampler {
     Pndm { warm_up: bool, to_clean: bool },
     Adams { over: Over, order: usize, ending: Ending },
     Euler { churn: Churn },
-    Ancestral { eta: f64 },
+    Ancestral { fresh: Fresh },
     Heun { churn: Churn },
-    Dpm2 { eta: f64 },
-    Dpm2s { eta: f64 },
-    DpmSde { eta: f64 },
+    TwoStages(TwoStages),
+    DpmSde { fresh: Fresh, middle: f64 },
+    DpmFast { fresh: Fresh },
     Multistep { solver: Solver, order: usize, ending: Ending },
     Singlestep { solver: Solver, order: usize, falls: bool },
     UniPc(UniPc),
@@ -61,6 +64,8 @@ pub(crate) struct Path<'a> {
     pub(crate) levels: &'a [Level],
     /// Where the walk begins: above 0 for a run from an image.
     pub(crate) begin: usize,
+    /// How many steps the whole run counts, of which churn takes its share.
+    pub(crate) counted: usize,
     pub(crate) schedule: &'a Schedule,
     pub(crate) reading: Reading,
 }
@@ -68,20 +73,23 @@ pub(crate) struct Path<'a> {
 impl Sampler {
     /// Walks the path down from `x`. PNDM, IPNDM and DDIM as diffusers keeps their books, and DDIM up, are other functions.
     pub(crate) fn walk(&self, tape: &mut Tape, x: Val, path: Path) -> Val {
-        let Path { levels, begin, schedule, reading } = path;
+        let Path { levels, begin, schedule, reading, .. } = path;
         let rest = &levels[begin..];
         match self {
             Sampler::Ddpm { variance, .. } => ddpm::ddpm(tape, x, rest, *variance, reading),
-            Sampler::Ddim { eta, .. } => ancestral::ancestral(tape, x, rest, *eta, Reading::Exact),
+            Sampler::Ddim { eta, .. } => {
+                let fresh = Fresh { share: *eta, deviation: 1.0 };
+                ancestral::ancestral(tape, x, rest, fresh, Reading::Exact)
+            }
             Sampler::DdimInverse { .. } => inversion(tape, x, rest),
             Sampler::Pndm { warm_up, .. } => pndm::pndm(tape, x, rest, schedule, *warm_up),
             Sampler::Adams { over, order, ending } => adams::adams(tape, x, path, *over, *order, *ending),
             Sampler::Euler { churn } => euler::euler(tape, x, path, *churn),
-            Sampler::Ancestral { eta } => ancestral::ancestral(tape, x, rest, *eta, reading),
+            Sampler::Ancestral { fresh } => ancestral::ancestral(tape, x, rest, *fresh, reading),
             Sampler::Heun { churn } => euler::heun(tape, x, path, *churn),
-            Sampler::Dpm2 { eta } => midpoint::two_stages(tape, x, rest, Of::Noise, *eta, schedule, reading),
-            Sampler::Dpm2s { eta } => midpoint::two_stages(tape, x, rest, Of::Data, *eta, schedule, reading),
-            Sampler::DpmSde { eta } => midpoint::dpmpp_sde(tape, x, rest, *eta, schedule, reading),
+            Sampler::TwoStages(stages) => stages.walk(tape, x, path),
+            Sampler::DpmSde { fresh, middle } => midpoint::dpmpp_sde(tape, x, path, *fresh, *middle),
+            Sampler::DpmFast { fresh } => dpm_fast::dpm_fast(tape, x, path, *fresh),
             Sampler::Multistep { solver, order, ending } => {
                 dpm_multistep::multistep(tape, x, path, *solver, *order, *ending)
             }
