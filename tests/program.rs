@@ -177,7 +177,7 @@ fn a_picture_is_varied_and_stands_beside_its_variations() {
     refused(
         &home().join("README.md").display().to_string(),
         &[],
-        "not a picture that can be read\nhint: PNG and JPEG can",
+        "not a picture that can be read\nhint: PNG, JPEG, WebP, GIF, BMP and TIFF can",
     );
     vary(&photo, &["--strength", "0.5"]).success().stdout(contains("my-photo-a-cat-193-to-194.png"));
     let at = |name: &str| Path::new(&out).join(name);
@@ -263,8 +263,8 @@ fn bad_input_is_one_clear_error_and_leaves_nothing() {
     on_tiny(&["--width", "-8"]).code(1).stderr(contains("width: -8"));
     on_tiny(&["--guidance", "nan"]).code(1).stderr(contains("guidance: expected a finite number"));
     on_tiny(&["--seed", "-1"]).code(2);
-    on_tiny(&["--seed", "18446744073709551615"]).code(2);
-    on_tiny(&["--seed", "9223372036854775807", "--images", "2"]).code(1).stderr(contains("seed"));
+    on_tiny(&["--seed", "18446744073709551616"]).code(2);
+    on_tiny(&["--seed", "18446744073709551615", "--images", "2"]).code(1).stderr(contains("seed"));
     on_tiny(&["--sampler", "plsm"]).code(1).stderr(contains("ddpm").and(contains("pndm")).and(contains("lms")));
     generate(&["--model", "/no/such/folder"]).code(1).stderr(starts_with("error: /no/such/folder: no such folder"));
     let empty = folder.path().display().to_string();
@@ -349,6 +349,8 @@ fn doctor_and_help_read_well() {
     latentrace(&["--help"]).assert().success().stdout(contains("research bench for latent diffusion"));
     for command in [
         "generate",
+        "vary",
+        "show",
         "run",
         "taps",
         "schedule",

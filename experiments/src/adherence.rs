@@ -1,8 +1,9 @@
 //! `latentrace adherence`: how much of what a caption asks for is seen in its picture.
 
+use crate::lost;
 use crate::models::ModelArguments;
 use crate::record::bar;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use latentrace_pipeline::Request;
 use latentrace_pipeline::nn::{Pass, replace};
 use latentrace_shapes::{Adherence, Detail, Picture, Scene, Stream, adherence, look, parse};
@@ -35,10 +36,13 @@ impl Measure {
     pub fn run(self) -> Result<()> {
         let model = self.model.open()?;
         let scenes = held_out(self.seed, self.captions);
+        let more = scenes.len() as u64;
+        ensure!(self.seed.checked_add(more).is_some(), "seed: {} and {more} more go beyond {}", self.seed, u64::MAX);
         let calls = model.check(&Request { steps: self.steps, ..model.request("", 0) })?.calls();
         let bar = bar(calls * scenes.len() * self.guidance.len());
         let mut csv = String::from("guidance,attribute,right,asked,rate,low,high\n");
         println!("{} held-out captions, {} steps, seed {}", scenes.len(), self.steps, self.seed);
+        let mut lost = lost::Captions::default();
         for &guidance in &self.guidance {
             let mut total = Adherence::default();
             for (number, scene) in scenes.iter().enumerate() {
@@ -46,6 +50,7 @@ impl Measure {
                 let own = model.request(&caption, self.seed + number as u64);
                 let outcome =
                     model.run(&Request { steps: self.steps, guidance: guidance.into(), ..own }, &mut Pass::silent())?;
+                bar.suspend(|| lost.say(&outcome.tokens[0]));
                 let picture = outcome.picture;
                 let seen = look(&Picture { width: picture.width, height: picture.height, pixels: picture.pixels });
                 total += adherence(&parse(&caption).context("a caption of this world")?, &seen);

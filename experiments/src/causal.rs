@@ -1,6 +1,7 @@
 //! `latentrace causal`: which tensor, at which steps, carries what one run has and another has not.
 
 use crate::description::Description;
+use crate::lost;
 use crate::models;
 use crate::record::{bar, recorded_outputs, start, tap};
 use crate::rules::steps;
@@ -37,6 +38,7 @@ impl Causal {
         let (base, source) = (Trace::open(&self.base)?, Trace::open(&self.from)?);
         let description = Description::of(&base)?;
         ensure!(base.complete() == description.calls, "{}: not a whole run", self.base.display());
+        lost::say(&description);
         let model = models::open(&description.model.folder, description.cell.options())?;
         let steps = steps(&start(&base, &description)?.plan(&description.cell.request(&model)?)?);
         let sites = self.sites(&model, &source)?;

@@ -5,9 +5,11 @@ use crate::sampler::{self, Sampler};
 use anyhow::{Result, ensure};
 use latentrace_pipeline::{Device, Dtype, Guidance, Model, Options, Picture, Request, Size};
 use latentrace_schedulers::Reading;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 /// Everything that decides a picture's pixels, in the words of a spec.
@@ -18,7 +20,8 @@ pub struct Cell {
     pub prompt: String,
     /// What guidance leads away from.
     pub negative: String,
-    /// The seed of every draw.
+    /// The seed of every draw: a whole number, or a string of one where the format's integers end before 2^64.
+    #[serde(deserialize_with = "seed")]
     pub seed: u64,
     /// Sampling steps.
     pub steps: usize,
@@ -33,7 +36,7 @@ pub struct Cell {
     /// How the steps are spread over the training times: leading, trailing, linspace or ays; the checkpoint's own without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spacing: Option<String>,
-    /// A picture to start from, PNG or JPEG.
+    /// A picture to start from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<PathBuf>,
     /// How much of the picture is made anew, above 0 and at most 1; [`STRENGTH`] without.
@@ -60,6 +63,33 @@ pub struct Cell {
     pub dtype: Dtype,
     /// Where to run.
     pub device: Device,
+}
+
+/// Reads a seed: TOML's integers end at 2^63 - 1, so that larger ones are strings there.
+fn seed<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    struct Seed;
+
+    impl Visitor<'_> for Seed {
+        type Value = u64;
+
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            write!(f, "a seed from 0 to {} (in quotes above {})", u64::MAX, i64::MAX)
+        }
+
+        fn visit_u64<E: de::Error>(self, seed: u64) -> Result<u64, E> {
+            Ok(seed)
+        }
+
+        fn visit_i64<E: de::Error>(self, seed: i64) -> Result<u64, E> {
+            u64::try_from(seed).map_err(|_| E::invalid_value(Unexpected::Signed(seed), &self))
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<u64, E> {
+            text.trim().parse().map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+        }
+    }
+
+    from.deserialize_any(Seed)
 }
 
 fn is_default(fit: &Fit) -> bool {
@@ -130,7 +160,6 @@ impl Cell {
 
     /// The cell as a request to its model, checked.
     pub fn request(&self, model: &Model) -> Result<Request> {
-        ensure!(self.seed <= i64::MAX as u64, "seed: expected 0 to {}, found {}", i64::MAX, self.seed);
         let own = model.request(&self.prompt, self.seed);
         let own_scheduler = match self.reading {
             Reading::Diffusers => &model.scheduler_in_pipeline,
@@ -149,13 +178,25 @@ impl Cell {
             size,
             ..own
         };
-        model.check(&request)?;
+        model.check(&request).map_err(|error| by_steps(&request, error))?;
         Ok(request)
     }
 
     /// How much of the picture that the run starts from is made anew; nothing where it starts from noise.
     pub fn picture_strength(&self) -> Option<f64> {
         self.image.as_ref().map(|_| self.strength.unwrap_or(STRENGTH))
+    }
+
+    /// Checks that the strength is in its range.
+    pub fn check_strength(&self) -> Result<()> {
+        match self.strength {
+            Some(strength) => ensure!(
+                strength > 0.0 && strength <= 1.0,
+                "strength: expected a number above 0 and at most 1, found {strength}"
+            ),
+            None => {}
+        }
+        Ok(())
     }
 
     /// The picture that the run starts from, brought to size.
@@ -182,10 +223,30 @@ impl Cell {
                 float.map_or_else(|| number.to_string(), |float| float.to_string())
             }
             Some(other) => other.to_string(),
-            None => "the model's own".into(),
+            None => match field {
+                "fit" => "crop".into(),
+                "image" | "edits" | "strength" => "none".into(),
+                _ => "the model's own".into(),
+            },
         }
     }
 }
+
+/// The error of a request by the number of its steps, where that is what a user can change: a scheduler speaks of its times
+/// and coefficients, and with fewer steps these are fine.
+fn by_steps(request: &Request, error: latentrace_pipeline::Error) -> anyhow::Error {
+    let text = error.to_string();
+    let fewer = |steps: &usize| request.scheduler.plan(*steps, request.reading).is_ok();
+    let is_of_scheduler = matches!(error, latentrace_pipeline::Error::Schedule(_)) && !text.starts_with("steps: ");
+    match (1..request.steps).rev().take(NEAR).find(fewer).filter(|_| is_of_scheduler) {
+        Some(fewer) => anyhow::Error::from(error)
+            .context(format!("steps: {} cannot be sampled by this scheduler, and {fewer} can", request.steps)),
+        None => error.into(),
+    }
+}
+
+/// How many fewer steps are tried for a hint.
+const NEAR: usize = 16;
 
 /// Guidance as a command line has it: `7.5`, or a table as in a spec, `{ weight = 8, sigma = [0.3, 5] }`.
 pub fn parse_guidance(text: &str) -> Result<Guidance> {
@@ -215,5 +276,20 @@ mod tests {
         assert_eq!(names, fields);
         assert_eq!((cell.value("guidance"), cell.value("sampler")), ("7.5".into(), "lms".into()));
         assert_eq!([cell.value("scheduler.order"), cell.value("scheduler.rho")], ["2", "the model's own"]);
+    }
+
+    #[test]
+    fn seeds_are_all_numbers_of_64_bits_and_come_back_exactly() {
+        for seed in [0, (1 << 53) + 1, i64::MAX as u64, 1 << 63, u64::MAX] {
+            let number: Cell = serde_json::from_str(&format!(r#"{{"seed": {seed}}}"#)).unwrap();
+            let text: Cell = serde_json::from_str(&format!(r#"{{"seed": "{seed}"}}"#)).unwrap();
+            assert_eq!((number.seed, text.seed, number.value("seed")), (seed, seed, seed.to_string()));
+            let kept: Cell = serde_json::from_value(serde_json::to_value(&number).unwrap()).unwrap();
+            assert_eq!(kept.seed, seed);
+        }
+        for bad in ["-1", "1.5", "18446744073709551616", "\"18446744073709551616\"", "\"two\"", "\"-1\""] {
+            let error = serde_json::from_str::<Cell>(&format!(r#"{{"seed": {bad}}}"#)).unwrap_err().to_string();
+            assert!(error.contains("a seed from 0 to 18446744073709551615"), "{bad}: {error}");
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! What a run was: the `run.json` of its trace.
 
 use crate::cell::Cell;
+use crate::inputs::{Content, Inputs};
 use crate::models::home;
+use crate::processor;
 use crate::rules::Counts;
-use crate::store;
+use crate::store::{self, Kept};
 use anyhow::{Context, Result};
 use latentrace_pipeline::nn::LIBTORCH;
 use latentrace_pipeline::nn::tch;
@@ -38,6 +40,12 @@ pub struct Description {
     /// The run that this one goes on from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fork: Option<Fork>,
+    /// The picture that the run started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Content>,
+    /// The records that its edits read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traces: Vec<Content>,
     /// What was kept besides the sampler's values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capture: Vec<String>,
@@ -96,6 +104,9 @@ pub struct Program {
     pub device: String,
     /// CPU threads of libtorch.
     pub threads: i32,
+    /// The processor and its instruction sets.
+    #[serde(default)]
+    pub processor: String,
 }
 
 impl Description {
@@ -107,7 +118,10 @@ impl Description {
             let Tokens { pieces: tokens, lost, .. } = model.tokenizer.encode(prompt)?;
             Ok(Text { tokens, lost })
         };
+        let Inputs { image, traces, .. } = Inputs::of(cell)?;
         Ok(Description {
+            image,
+            traces,
             model: Checkpoint { folder: model.folder.clone(), blake3: store::hash(&model.folder)? },
             scheduler: request.scheduler.resolved(),
             size: [request.size.height, request.size.width],
@@ -140,6 +154,11 @@ impl Description {
         Ok(Request { prompt, negative, seed, steps, guidance, reading, scheduler, size: Size { height, width } })
     }
 
+    /// What was kept besides the sampler's values, and how much of it at most.
+    pub fn kept(&self) -> Kept {
+        Kept { capture: self.capture.clone(), budget: self.budget }
+    }
+
     /// The tokens of the two texts.
     pub fn words(&self) -> Words {
         let Cell { prompt, negative, .. } = &self.cell;
@@ -163,6 +182,7 @@ impl Program {
             libtorch: LIBTORCH.into(),
             device: format!("{device:?}").to_lowercase(),
             threads: tch::get_num_threads(),
+            processor: processor::NAME.clone(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `latentrace doctor`: what the program found on this machine.
 
 use crate::models::{self, ModelArguments};
+use crate::processor;
 use anyhow::Result;
 use latentrace_pipeline::nn::{self, Cuda, LIBTORCH, tch};
 
@@ -16,7 +17,7 @@ impl Doctor {
     pub fn run(self) -> Result<()> {
         println!("latentrace  {}", env!("CARGO_PKG_VERSION"));
         println!("libtorch    {}", libtorch());
-        println!("processor   {} threads, {}", tch::get_num_threads(), features());
+        println!("processor   {} threads, {}", tch::get_num_threads(), processor::features());
         println!("cuda        {}", cuda());
         let folder = self.model.folder()?;
         let model = models::open(&folder, self.model.options())?;
@@ -38,22 +39,6 @@ fn libtorch() -> String {
     let version = models::home().and_then(|home| std::fs::read_to_string(home.join(".libtorch/version.py")).ok());
     let stated = version.as_deref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("__version__ = ")));
     stated.map_or(LIBTORCH.into(), |version| version.trim_matches('\'').to_string())
-}
-
-fn features() -> String {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let known = [
-            ("avx2", is_x86_feature_detected!("avx2")),
-            ("fma", is_x86_feature_detected!("fma")),
-            ("avx512f", is_x86_feature_detected!("avx512f")),
-            ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
-        ];
-        let found: Vec<&str> = known.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
-        found.join(" ")
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    std::env::consts::ARCH.to_string()
 }
 
 fn cuda() -> String {

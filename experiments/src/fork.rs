@@ -3,10 +3,12 @@
 use crate::capture::{CaptureArguments, RULES, estimate};
 use crate::cell::Cell;
 use crate::description::Description;
+use crate::lost;
 use crate::models;
+use crate::provenance::{Provenance, What};
 use crate::record::{Job, Recorded, bar, kept, pixels};
 use crate::sampler::Sampler;
-use crate::store::{chunks, keep_scalars, provenance};
+use crate::store::keep_scalars;
 use anyhow::{Context, Result, bail, ensure};
 use latentrace_pipeline::{Guidance, Model};
 use latentrace_plot::save_png;
@@ -31,6 +33,7 @@ impl Resume {
         }
         let model = open(&description)?;
         let job = Job::resume(&model, &trace)?;
+        lost::say(job.description());
         let bar = bar(job.calls());
         println!("{} of {} calls are there", trace.complete(), description.calls);
         let recorded = job.record_on(&trace, &bar).with_context(|| kept(&self.trace))?;
@@ -49,10 +52,10 @@ pub struct ForkRun {
     #[arg(long, value_name = "STEP")]
     at: usize,
     /// What to show from there on
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     prompt: Option<String>,
     /// What guidance leads away from
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     negative: Option<String>,
     /// w in u + w (c - u)
     #[arg(long, allow_negative_numbers = true, value_parser = crate::cell::parse_guidance)]
@@ -84,6 +87,7 @@ impl ForkRun {
         let rules = if self.capture.capture.is_empty() { &description.capture } else { &self.capture.capture };
         let job = Job::fork(&model, &cell, &trace, call)?.capturing(rules, self.capture.budget.or(description.budget));
         let fires = job.check()?;
+        lost::say(job.description());
         if self.capture.dry_run {
             return estimate(&job, &fires, 1);
         }
@@ -178,8 +182,7 @@ fn beside(trace: &Path) -> PathBuf {
 fn keep(recorded: &Recorded, picture: &Path) -> Result<()> {
     let folder = recorded.trace.folder();
     keep_scalars(recorded)?;
-    let cell = &recorded.description.cell;
-    let text = chunks(cell, &provenance(cell, "", recorded));
+    let text = Provenance::of_run(recorded)?.chunks(What::Picture);
     save_png(picture, &pixels(&recorded.outcome.picture), &text)?;
     println!("{} ({:.1} s), recorded in {}", picture.display(), recorded.elapsed.as_secs_f64(), folder.display());
     Ok(())

@@ -1,11 +1,14 @@
 //! A picture that a run starts from: read, and brought to size.
 
-use anyhow::{Context, Result, ensure};
+use crate::whole;
+use anyhow::{Context, Result, anyhow, ensure};
 use image::imageops::{FilterType, crop_imm, resize};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 use latentrace_pipeline::{Picture, Size};
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 
 /// How a picture of other proportions is brought to size.
@@ -24,8 +27,14 @@ const LARGEST: u32 = 16_384;
 /// The most bytes that reading may take.
 const MEMORY: u64 = 1 << 30;
 
-/// Reads a PNG or JPEG picture as a camera meant it to be held, without its transparency (as the reference's `load_image`
-/// does), and brings it to size with the Lanczos filter.
+/// The formats that are read.
+const FORMATS: &str = "PNG, JPEG, WebP, GIF, BMP and TIFF";
+
+/// Reads a picture, the first of several, as a camera meant it to be held and without its transparency (as the reference's
+/// `load_image` does), and brings it to size with the Lanczos filter.
+///
+/// # Errors
+/// The file is none of the formats, too large, or damaged.
 pub fn open(path: &Path, size: Size, fit: Fit) -> Result<Picture> {
     let image = read(path).with_context(|| path.display().to_string())?;
     let (width, height) = (size.width as u32, size.height as u32);
@@ -41,26 +50,32 @@ pub fn open(path: &Path, size: Size, fit: Fit) -> Result<Picture> {
     Ok(Picture { width: width as usize, height: height as usize, pixels: image.into_raw() })
 }
 
-/// Holds that a file is a picture that can be read, by its beginning alone.
+/// Checks that a file is a picture that can be read, by its beginning alone.
 pub fn check(path: &Path) -> Result<()> {
-    decoder(path).map(drop).with_context(|| path.display().to_string())
+    let beginning = || decoder(BufReader::new(File::open(path)?)).map(drop);
+    beginning().with_context(|| path.display().to_string())
 }
 
 fn read(path: &Path) -> Result<RgbImage> {
-    let mut decoder = decoder(path)?;
+    decoder(BufReader::new(File::open(path)?))?; // before all of a file that is no picture is read
+    let bytes = std::fs::read(path)?;
+    let mut decoder = decoder(Cursor::new(&bytes))?;
+    whole::check(&bytes, image::guess_format(&bytes)?)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);
     Ok(image.to_rgb8())
 }
 
-fn decoder(path: &Path) -> Result<impl ImageDecoder> {
-    let mut reader = ImageReader::open(path)?.with_guessed_format()?;
-    ensure!(reader.format().is_some(), "not a picture that can be read\nhint: PNG and JPEG can");
+fn decoder<'a>(bytes: impl BufRead + Seek + 'a) -> Result<impl ImageDecoder + 'a> {
+    let mut reader = ImageReader::new(bytes).with_guessed_format()?;
+    ensure!(reader.format().is_some(), "not a picture that can be read\nhint: {FORMATS} can");
     let mut limits = Limits::default();
     limits.max_alloc = Some(MEMORY);
     reader.limits(limits);
-    let decoder = reader.into_decoder().context("a picture that cannot be read\nhint: PNG and JPEG can")?;
+    let decoder = reader.into_decoder().map_err(|error| {
+        anyhow!("a picture that cannot be read: {error}\nhint: {FORMATS} can, in their usual forms")
+    })?;
     let (width, height) = decoder.dimensions();
     ensure!(width > 0 && height > 0, "a picture without pixels");
     let hint = "hint: make it smaller first; a model sees a few hundred pixels a side";
@@ -82,7 +97,8 @@ fn covered((width, height): (u32, u32), (across, down): (u32, u32)) -> (u32, u32
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::Rgb;
+    use image::{ImageFormat, Rgb};
+    use std::path::PathBuf;
 
     fn kept(image: &RgbImage, ending: &str) -> tempfile::TempPath {
         let path = tempfile::Builder::new().suffix(ending).tempfile().unwrap().into_temp_path();
@@ -114,6 +130,82 @@ mod tests {
         assert!(read.pixels.iter().all(|byte| byte.abs_diff(90) <= 2), "JPEG is lossy by a level or two");
     }
 
+    fn golden() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/golden/images")
+    }
+
+    /// Every picture of the fixtures, with the one that holds what Pillow reads of it.
+    fn fixtures() -> Vec<(PathBuf, PathBuf)> {
+        let files = std::fs::read_dir(golden()).unwrap().map(|entry| entry.unwrap().path());
+        let pictures = files.filter(|path| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            !name.ends_with(".py") && name.matches('.').count() == 1
+        });
+        let with_expected = |path: PathBuf| {
+            let own = PathBuf::from(format!("{}.png", path.display()));
+            let expected = if own.is_file() { own } else { golden().join("base.png") };
+            (path, expected)
+        };
+        pictures.map(with_expected).collect()
+    }
+
+    #[test]
+    fn every_format_is_read_as_pillow_reads_it() {
+        let fixtures = fixtures();
+        assert!(fixtures.len() > 25, "{}", fixtures.len());
+        for (path, expected) in fixtures {
+            check(&path).unwrap();
+            let (found, expected) = (read(&path).unwrap(), image::open(expected).unwrap().to_rgb8());
+            assert_eq!(found.dimensions(), expected.dimensions(), "{}", path.display());
+            let apart = found.as_raw().iter().zip(expected.as_raw()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            // A JPEG's cosines and the enlarging of its colours, and a lossy WebP's, are rounded as each decoder likes.
+            let is_lossy = path.extension().is_some_and(|ending| ending == "jpg") || path.ends_with("lossy.webp");
+            assert!(apart <= if is_lossy { 3 } else { 0 }, "{}: {apart} levels", path.display());
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_is_refused_wherever_it_was_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, _) in fixtures() {
+            let (whole, bytes) = (read(&path).unwrap(), std::fs::read(&path).unwrap());
+            let cut = folder.path().join(path.file_name().unwrap());
+            let mut refused = 0;
+            let (step, last) = (bytes.len().div_ceil(200), bytes.len() - 12);
+            let lengths: Vec<usize> = (0..last).step_by(step).chain(last..bytes.len()).collect();
+            for &length in &lengths {
+                std::fs::write(&cut, &bytes[..length]).unwrap();
+                match open(&cut, Size { height: 26, width: 37 }, Fit::Stretch) {
+                    Err(error) => {
+                        let said = format!("{error:#}");
+                        assert!(said.starts_with(&cut.display().to_string()), "{said}");
+                        refused += 1;
+                    }
+                    // What is cut from the end may be no part of the picture.
+                    Ok(_) => assert!(read(&cut).unwrap() == whole, "{} at {length}", path.display()),
+                }
+            }
+            // Of a file with two frames the second may be missing.
+            assert!(refused > lengths.len() / 3, "{}: {refused} of {}", path.display(), lengths.len());
+        }
+    }
+
+    #[test]
+    fn a_jpeg_whose_scan_ends_early_is_refused_though_it_has_its_end_marker() {
+        for name in ["base.jpg", "full.jpg", "grey.jpg", "cmyk.jpg", "restart.jpg", "progressive.jpg"] {
+            let bytes = std::fs::read(golden().join(name)).unwrap();
+            whole::check(&bytes, ImageFormat::Jpeg).unwrap();
+            let end = bytes.len() - 2;
+            for lost in [20, 40, 80] {
+                let early = [&bytes[..end - lost], &bytes[end..]].concat();
+                assert!(whole::check(&early, ImageFormat::Jpeg).is_err(), "{name} without {lost} bytes");
+            }
+            // What follows the end marker, and what stands between segments, is no damage.
+            let more = [&bytes[..2], b"junk", &bytes[2..], b"another picture"].concat();
+            whole::check(&more, ImageFormat::Jpeg).unwrap();
+        }
+    }
+
     #[test]
     fn what_cannot_be_read_is_named() {
         let of = |bytes: &[u8]| {
@@ -123,8 +215,8 @@ mod tests {
             assert!(error.starts_with(&file.path().display().to_string()), "{error}");
             error
         };
-        assert!(of(b"no picture").contains("PNG and JPEG"));
-        assert!(of(b"").contains("PNG and JPEG"));
+        assert!(of(b"no picture").contains(FORMATS));
+        assert!(of(b"").contains(FORMATS));
         assert!(of(b"\x89PNG\r\n\x1a\n cut off").contains("cannot be read"));
         assert!(check(Path::new("no-such.png")).is_err());
         let wide = kept(&RgbImage::new(30_000, 1), ".png");

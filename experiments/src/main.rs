@@ -14,16 +14,22 @@ mod experiments;
 mod figures;
 mod fork;
 mod frames;
+mod free;
 mod generate;
 mod init_image;
+mod inputs;
 mod interrupt;
 mod latent_vs_pixel;
+mod like;
 mod look;
+mod lost;
 mod measure;
 mod models;
 mod names;
 mod paths;
 mod pictures;
+mod processor;
+mod provenance;
 mod record;
 mod report;
 mod results;
@@ -32,6 +38,7 @@ mod run;
 mod sampler;
 mod scalars;
 mod schedule;
+mod show;
 mod spec;
 mod store;
 mod sweep;
@@ -40,6 +47,7 @@ mod train;
 mod vary;
 mod verify;
 mod views;
+mod whole;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -50,6 +58,7 @@ use std::process::ExitCode;
 enum Command {
     Generate(generate::Generate),
     Vary(vary::Vary),
+    Show(show::Show),
     Experiments(experiments::Experiments),
     Run(run::Run),
     Report(report::Report),
@@ -83,6 +92,7 @@ fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Generate(command) => command.run(),
         Command::Vary(command) => command.run(),
+        Command::Show(command) => command.run(),
         Command::Experiments(command) => command.run(),
         Command::Run(command) => command.run(),
         Command::Report(command) => command.run(),

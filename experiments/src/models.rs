@@ -12,27 +12,25 @@ pub struct ModelArguments {
     /// Checkpoint folder in the diffusers layout; without it, the bundled model of shapes
     #[arg(long, value_name = "FOLDER")]
     pub model: Option<PathBuf>,
-    /// Number format to run in, whatever the files hold
-    #[arg(long, value_enum, default_value_t)]
-    pub dtype: DtypeName,
-    /// Where to run
-    #[arg(long, value_enum, default_value_t)]
-    pub device: DeviceName,
+    /// Number format to run in, whatever the files hold [default: f32]
+    #[arg(long, value_enum)]
+    pub dtype: Option<DtypeName>,
+    /// Where to run [default: auto, which is a CUDA device where there is one]
+    #[arg(long, value_enum)]
+    pub device: Option<DeviceName>,
 }
 
 /// [`Dtype`] by name.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum DtypeName {
-    #[default]
     F32,
     F16,
     Bf16,
 }
 
 /// [`Device`] by name.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum DeviceName {
-    #[default]
     Auto,
     Cpu,
     Cuda,
@@ -46,16 +44,21 @@ impl ModelArguments {
 
     /// How it is loaded.
     pub fn options(&self) -> Options {
-        let dtype = match self.dtype {
+        self.options_over(Options::default())
+    }
+
+    /// Other options, but for what was given.
+    pub fn options_over(&self, base: Options) -> Options {
+        let dtype = self.dtype.map_or(base.dtype, |name| match name {
             DtypeName::F32 => Dtype::F32,
             DtypeName::F16 => Dtype::F16,
             DtypeName::Bf16 => Dtype::Bf16,
-        };
-        let device = match self.device {
+        });
+        let device = self.device.map_or(base.device, |name| match name {
             DeviceName::Auto => Device::Auto,
             DeviceName::Cpu => Device::Cpu,
             DeviceName::Cuda => Device::Cuda,
-        };
+        });
         Options { dtype, device }
     }
 

@@ -51,6 +51,8 @@ pub struct Recorded {
     pub elapsed: Duration,
     /// How many tensors the byte budget kept out.
     pub beyond_budget: u64,
+    /// Whether it was made in a batch with others.
+    pub together: bool,
 }
 
 impl<'a> Job<'a> {
@@ -87,6 +89,7 @@ impl<'a> Job<'a> {
         }
         let mut description = Description::new(model, cell, &request, &start)?;
         description.fork = Some(fork);
+        description.image.clone_from(&before.image); // the run begins with its latents, wherever the picture is now
         Ok(Job { model, request, start, past, description, before: Some(before) })
     }
 
@@ -190,7 +193,8 @@ impl<'a> Job<'a> {
         let outcome = outcome?;
         let beyond_budget = ended?;
         let trace = Trace::open(folder)?;
-        Ok(Recorded { outcome, trace, description: self.description, elapsed: began.elapsed(), beyond_budget })
+        let elapsed = began.elapsed();
+        Ok(Recorded { outcome, trace, description: self.description, elapsed, beyond_budget, together: false })
     }
 
     /// Whether the run can be made in one batch with others: nothing looks into a network or changes what passes there.
@@ -240,7 +244,8 @@ pub fn record_together(jobs: Vec<Job>, folders: &[PathBuf], bar: &ProgressBar) -
     let ends = probe.0.recorders.into_iter().map(|recorder| recorder.end(None)).collect::<Result<Vec<_>, _>>()?;
     let recorded = together.outcomes.into_iter().zip(jobs).zip(ends).zip(folders);
     let recorded = recorded.map(|(((outcome, job), beyond_budget), folder)| {
-        Ok(Recorded { outcome, trace: Trace::open(folder)?, description: job.description, elapsed, beyond_budget })
+        let trace = Trace::open(folder)?;
+        Ok(Recorded { outcome, trace, description: job.description, elapsed, beyond_budget, together: true })
     });
     Ok((recorded.collect::<Result<_>>()?, together.evaluations))
 }

@@ -9,7 +9,7 @@ use crate::record::bar;
 use crate::results::{self, Failed};
 use crate::spec::{Spec, Sweep};
 use crate::store::{Mode, Store};
-use crate::sweep::{Bench, Says, Task};
+use crate::sweep::{Bench, Checked, Says, Task};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use std::io::{BufRead, IsTerminal, Write};
@@ -64,7 +64,8 @@ impl Run {
         let cells = sweep.points.iter().map(|point| (&point.cell, sweep.label(point)));
         let references = sweep.references.iter().map(|cell| (cell, format!("reference, seed {}", cell.seed)));
         let cells: Vec<(&Cell, String)> = cells.chain(references).collect();
-        let rules = bench.check(&cells)?;
+        let Checked { rules, lost } = bench.check(&cells)?;
+        self.say_lost(&lost, cells.len());
         if self.dry_run {
             Says::new(self.json, indicatif::ProgressBar::hidden()).rules(&rules);
             return bench.estimate(&cells, &root);
@@ -114,7 +115,19 @@ impl Run {
         Ok(())
     }
 
-    /// Holds that so many cells are meant.
+    /// Says once what texts lose that do not fit the text encoder.
+    fn say_lost(&self, lost: &[String], cells: usize) {
+        let Some(first) = lost.first() else { return };
+        let count = lost.len();
+        if self.json {
+            println!("{}", json!({ "event": "lost", "pictures": count, "of": cells, "first": first }));
+        } else {
+            eprintln!("warning: {count} of {cells} pictures lose text that does not fit, the first by its {first}");
+            eprintln!("hint: the columns prompt_lost and negative_lost of results.csv have all of it");
+        }
+    }
+
+    /// Checks that so many cells are meant.
     fn ask(&self, count: usize) -> Result<()> {
         if count <= MANY || self.yes || self.dry_run && count <= 100 * MANY {
             return Ok(());

@@ -2,12 +2,15 @@
 
 use crate::cell::Cell;
 use crate::frames::{Frames, about_eight, captions};
+use crate::inputs::{Inputs, by_content};
+use crate::provenance::{Provenance, What};
 use crate::record::{Recorded, pixels};
 use crate::scalars::Scalars;
 use anyhow::{Context, Result};
 use latentrace_pipeline::Model;
 use latentrace_pipeline::nn::{LIBTORCH, PARTIAL, replace};
 use latentrace_plot::{RgbImage, save_png, strip};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
@@ -21,6 +24,32 @@ use tempfile::TempDir;
 /// Beside them `failed/` says what could not be made and why, and `claims/` which cells a process has in hand.
 pub struct Store {
     root: PathBuf,
+}
+
+/// The hash of everything that can change a cell's pixels or what is kept of its run: the cell, the content of the files that
+/// it reads, libtorch, the mode, and the rules of what is kept.
+pub fn key(cell: &Cell, inputs: &Inputs, kept: &Kept, mode: Mode) -> Result<String> {
+    let mut about = by_content(cell, inputs)?;
+    about["libtorch"] = json!(LIBTORCH);
+    about["format"] = json!(FORMAT);
+    if mode == Mode::Fast {
+        about["mode"] = json!("fast");
+    }
+    if !kept.capture.is_empty() {
+        about["kept"] = json!(kept);
+    }
+    Ok(blake3::hash(about.to_string().as_bytes()).to_hex()[..16].into())
+}
+
+/// What is kept of a run besides the sampler's values.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The rules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capture: Vec<String>,
+    /// How many bytes of it at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<u64>,
 }
 
 /// How a cell is made.
@@ -73,22 +102,6 @@ impl Store {
             drop(self.claim(&key)?); // which removes it
         }
         Ok(())
-    }
-
-    /// The hash of everything that can change a cell's pixels: the cell, the model's files, the picture to start from,
-    /// libtorch, the mode.
-    pub fn key(&self, cell: &Cell, mode: Mode) -> Result<String> {
-        let mut about = serde_json::to_value(cell)?;
-        about["model"] = json!(hash(&cell.folder()?)?);
-        if let Some(image) = &cell.image {
-            about["image"] = json!(hash_of(image)?);
-        }
-        about["libtorch"] = json!(LIBTORCH);
-        about["format"] = json!(FORMAT);
-        if mode == Mode::Fast {
-            about["mode"] = json!("fast");
-        }
-        Ok(blake3::hash(about.to_string().as_bytes()).to_hex()[..16].into())
     }
 
     /// Takes a cell, unless another process has it.
@@ -162,27 +175,18 @@ impl Store {
     }
 
     /// Keeps a cell: beside its record its picture, what it looked like on its way, its numbers, and all its settings.
-    pub fn put(
-        &self,
-        folder: TempDir,
-        cell: &Cell,
-        key: &str,
-        label: &str,
-        model: &Model,
-        recorded: &Recorded,
-    ) -> Result<PathBuf> {
+    pub fn put(&self, folder: TempDir, key: &str, label: &str, model: &Model, recorded: &Recorded) -> Result<PathBuf> {
         let cells = self.root.join("cells");
         let at = |name: &str| folder.path().join(name);
-        let about = provenance(cell, key, recorded);
-        let text = chunks(cell, &about);
-        save_png(&at("image.png"), &pixels(&recorded.outcome.picture), &text)?;
+        let provenance = Provenance::of(recorded, key);
+        save_png(&at("image.png"), &pixels(&recorded.outcome.picture), &provenance.chunks(What::Picture))?;
         let frames = Frames::decode(&recorded.trace, model, &about_eight(recorded.trace.complete()))?;
         frames.save(&at("frames.png"))?;
         let captions = captions(&recorded.trace, &frames.calls);
         let previews = strip(&frames.estimates, &captions, enlargement(&frames.estimates));
-        save_png(&at("previews.png"), &previews, &text)?;
+        save_png(&at("previews.png"), &previews, &provenance.chunks(What::Previews))?;
         keep_scalars(recorded)?;
-        let mut settings = about;
+        let mut settings = serde_json::to_value(&provenance)?;
         settings["seconds"] = json!(recorded.elapsed.as_secs_f64());
         let settings = format!("{settings:#}\n");
         std::fs::write(at("cell.json"), settings).with_context(|| at("cell.json").display().to_string())?;
@@ -225,21 +229,6 @@ fn open_to_others(place: &Path) {
     }
 }
 
-/// Everything a reader needs to make the picture again, and nothing that differs when it is made again.
-pub fn provenance(cell: &Cell, key: &str, recorded: &Recorded) -> Value {
-    let [prompt, negative] = &recorded.outcome.tokens;
-    json!({
-        "cell": cell, "key": key, "calls": recorded.outcome.plan.calls(),
-        "latentrace": env!("CARGO_PKG_VERSION"), "libtorch": LIBTORCH,
-        "words_lost": { "prompt": prompt.lost, "negative": negative.lost },
-    })
-}
-
-/// What a picture says of itself inside its own file.
-pub fn chunks(cell: &Cell, about: &Value) -> [(String, String); 2] {
-    [("Description".to_string(), cell.prompt.clone()), ("Latentrace".to_string(), about.to_string())]
-}
-
 /// Writes the numbers of a run beside its record.
 pub fn keep_scalars(recorded: &Recorded) -> Result<()> {
     let scalars = Scalars::of(&recorded.trace, &recorded.description)?.csv();
@@ -252,16 +241,37 @@ pub fn enlargement<'a>(images: impl IntoIterator<Item = &'a RgbImage>) -> u32 {
     there.map_or(1, |image| (160 / image.width()).max(1))
 }
 
-/// What a file name can hold of a label.
+/// What a file name can hold of a label: letters and digits of every script, and the sign of a number.
 pub fn slug(label: &str) -> String {
-    let plain = |letter: char| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' };
-    let text: String = label.to_lowercase().chars().map(plain).collect();
-    let words: Vec<&str> = text.split('-').filter(|word| !word.is_empty()).collect();
-    let mut slug: String = words.join("-").chars().take(60).collect();
+    let mut slug = String::new();
+    let mut before = ' ';
+    let mut letters = label.chars().flat_map(char::to_lowercase).peekable();
+    while let Some(letter) = letters.next() {
+        let is_sign = letter == '-' && !is_plain(before) && letters.peek().is_some_and(|next| next.is_numeric());
+        if is_plain(letter) || is_sign {
+            if !slug.is_empty() && !is_plain(before) {
+                slug.push('-');
+            }
+            slug.push(letter);
+        }
+        before = if is_sign { '0' } else { letter };
+    }
+    let mut slug: String = slug.chars().take(60).collect();
+    while slug.len() > MOST_BYTES {
+        slug.pop();
+    }
     if !slug.is_empty() {
         slug.push('-');
     }
     slug
+}
+
+/// Bytes of a label in a file's name, which may have 255 with what else is in it.
+const MOST_BYTES: usize = 160;
+
+/// Whether a file's name keeps a letter; an accent that is written by itself belongs to its letter.
+fn is_plain(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '.' || ('\u{300}'..='\u{36f}').contains(&letter)
 }
 
 /// The record of a cell.
@@ -269,14 +279,13 @@ pub fn trace_of(cell: &Path) -> PathBuf {
     cell.join("trace")
 }
 
-/// The hash of a file.
-fn hash_of(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-    Ok(blake3::hash(&bytes).to_hex().to_string())
-}
-
 /// The hash of the files that decide what a checkpoint computes, made once for each folder.
 pub fn hash(folder: &Path) -> Result<String> {
+    known_hash(folder, &Model::files(folder)?)
+}
+
+/// The hash of some files of a folder, made once for each folder.
+pub fn known_hash(folder: &Path, files: &[PathBuf]) -> Result<String> {
     static KNOWN: Mutex<Option<HashMap<PathBuf, String>>> = Mutex::new(None);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let known = known.get_or_insert_default();
@@ -284,10 +293,35 @@ pub fn hash(folder: &Path) -> Result<String> {
         return Ok(hash.clone());
     }
     let mut hasher = blake3::Hasher::new();
-    for path in Model::files(folder)? {
-        hasher.update_mmap_rayon(&path).with_context(|| path.display().to_string())?;
+    for path in files {
+        hasher.update_mmap_rayon(path).with_context(|| path.display().to_string())?;
     }
     let hash = hasher.finalize().to_hex().to_string();
     known.insert(folder.into(), hash.clone());
     Ok(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_what_differs() {
+        for (label, name) in [
+            ("A Cat, <b>", "a-cat-b-"),
+            ("guidance -2.5, seed 7", "guidance--2.5-seed-7-"),
+            ("guidance 2.5", "guidance-2.5-"),
+            ("8 for sigma 0.3 to 5", "8-for-sigma-0.3-to-5-"),
+            ("state-of-the-art", "state-of-the-art-"),
+            ("ein grünes Schiff", "ein-grünes-schiff-"),
+            ("赤い円", "赤い円-"),
+            ("Kra\u{301}l", "kra\u{301}l-"),
+            ("???", ""),
+            ("../x", "..-x-"),
+        ] {
+            assert_eq!(slug(label), name, "{label}");
+        }
+        let long = slug(&"赤い".repeat(100));
+        assert!(long.len() <= MOST_BYTES + 1, "{} bytes", long.len());
+    }
 }

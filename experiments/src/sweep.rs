@@ -2,12 +2,14 @@
 
 use crate::capture::{disk, human};
 use crate::cell::Cell;
+use crate::inputs::Inputs;
+use crate::lost;
 use crate::models::Loaded;
 use crate::record::{Job, Recorded, record_together};
 use crate::rules::{OfCells, OfSweep};
 use crate::sampler::set_by_pipeline;
 use crate::spec::Spec;
-use crate::store::{Claim, Mode, Store, trace_of};
+use crate::store::{Claim, Mode, Store, key, trace_of};
 use anyhow::{Error, Result};
 use indicatif::ProgressBar;
 use latentrace_pipeline::nn::Pass;
@@ -41,6 +43,14 @@ pub struct Task<'a> {
     pub key: String,
 }
 
+/// What is known of a sweep before it runs.
+pub struct Checked {
+    /// How often its rules fire.
+    pub rules: Vec<OfCells>,
+    /// What texts lose that do not fit the text encoder, a line for each cell that loses some.
+    pub lost: Vec<String>,
+}
+
 /// What a sweep came to.
 #[derive(Debug, Default)]
 pub struct Made {
@@ -58,25 +68,27 @@ const MOST: usize = 16;
 impl<'a> Bench<'a> {
     /// Checks that every cell can be run by its model, before any is, and that every rule has something to do in one of
     /// them. Says what a pipeline sets of the cells' schedulers, once.
-    pub fn check(&mut self, cells: &[(&Cell, String)]) -> Result<Vec<OfCells>> {
-        let mut rules = OfSweep::default();
+    pub fn check(&mut self, cells: &[(&Cell, String)]) -> Result<Checked> {
+        let (mut rules, mut lost) = (OfSweep::default(), Vec::new());
         let mut said = BTreeSet::new();
         for (cell, label) in cells {
             let job = job(self.loaded.get(cell)?, cell, self.spec).map_err(|error| error.context(label.clone()))?;
             rules.add(job.foresee().map_err(|error| error.context(label.clone()))?);
+            lost.extend(lost::lines(job.description()).into_iter().next());
             said.extend(set_by_pipeline(&job.asked().0.scheduler));
         }
         said.iter().for_each(|said| eprintln!("{said}"));
-        rules.check()
+        Ok(Checked { rules: rules.check()?, lost })
     }
 
     /// A cell with its key. One that was made exactly is as good as one that is made fast.
     pub fn task<'b>(&self, store: &Store, cell: &'b Cell, label: String) -> Result<Task<'b>> {
-        let exact = store.key(cell, Mode::Exact)?;
+        let (inputs, kept) = (Inputs::of(cell)?, self.spec.kept());
+        let exact = key(cell, &inputs, &kept, Mode::Exact)?;
         let key = if self.mode == Mode::Exact || store.done(&exact).is_some() {
             exact
         } else {
-            store.key(cell, self.mode)?
+            key(cell, &inputs, &kept, self.mode)?
         };
         Ok(Task { cell, label, key })
     }
@@ -280,7 +292,7 @@ fn keep(
     says: &Says,
     made: &mut Made,
 ) -> Result<()> {
-    let folder = store.put(folder, task.cell, &task.key, &task.label, model, recorded)?;
+    let folder = store.put(folder, &task.key, &task.label, model, recorded)?;
     store.forgive(&task.key);
     made.new += 1;
     says.made(task, recorded.elapsed, &folder);

@@ -4,8 +4,7 @@ use crate::capture::RULES;
 use crate::cell::{Cell, STRENGTH};
 use crate::init_image::{self, Fit};
 use crate::pictures::{Pictures, Settings};
-use crate::store::slug;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use latentrace_pipeline::Guidance;
 use std::path::PathBuf;
 
@@ -13,7 +12,7 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(after_help = RULES)]
 pub struct Vary {
-    /// The picture, PNG or JPEG
+    /// The picture: PNG, JPEG, WebP, GIF, BMP or TIFF
     picture: PathBuf,
     /// What to show
     prompt: String,
@@ -39,20 +38,17 @@ pub struct Vary {
 impl Vary {
     /// Makes the variations, and sets them beside the picture.
     pub fn run(self) -> Result<()> {
-        ensure!(
-            self.strength > 0.0 && self.strength <= 1.0,
-            "strength: expected a number above 0 and at most 1, found {}",
-            self.strength
-        );
-        init_image::check(&self.picture)?;
-        let stem = self.picture.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let name = slug(&format!("{stem} {}", self.prompt));
-        let cell = Cell {
-            image: Some(self.picture),
+        let cell = self.settings.over(Cell {
+            prompt: self.prompt,
+            seed: Settings::SEED,
+            guidance: self.guidance,
+            image: Some(self.picture.clone()),
             strength: Some(self.strength),
             fit: self.fit,
-            ..self.settings.cell(&self.prompt, &self.guidance)
-        };
-        Pictures { settings: self.settings, cell, images: self.images, name, output: self.output }.make()
+            ..Cell::default()
+        });
+        cell.check_strength()?;
+        init_image::check(&self.picture)?;
+        Pictures { settings: self.settings, cell, images: self.images, like: None, output: self.output }.make()
     }
 }

@@ -170,6 +170,14 @@ impl Edits {
         Ok(Edits { rules, selected, traces, words, steps, begin: 0, failed: None })
     }
 
+    /// The record of another run that an edit reads: that of `replace(TRACE)` or `add(TRACE, f)`.
+    ///
+    /// # Errors
+    /// The rule cannot be read.
+    pub fn reads(rule: &str) -> Result<Option<PathBuf>> {
+        Ok(EditRule::parse(rule)?.edit.trace().cloned())
+    }
+
     /// The same edits, from a call on: what comes before it is known, edits and all; but the texts, which every run encodes
     /// itself.
     pub fn beginning_at(self, call: usize) -> Edits {

@@ -2,6 +2,7 @@
 
 use super::turns::Turns;
 use crate::adherence::held_out;
+use crate::lost::Captions;
 use crate::record::{bar, pixels};
 use anyhow::{Context, Result};
 use latentrace_pipeline::nn::Pass;
@@ -61,8 +62,10 @@ impl<'a> Gallery<'a> {
         let calls = self.asked.plan.calls();
         let bar = bar(2 * calls * self.asked.captions.len());
         let unconditional = model.encode("", &mut Pass::silent())?.1;
+        let mut lost = Captions::default();
         for (number, caption) in self.asked.captions.iter().enumerate() {
-            let conditional = model.encode(caption, &mut Pass::silent())?.1;
+            let (tokens, conditional) = model.encode(caption, &mut Pass::silent())?;
+            bar.suspend(|| lost.say(&tokens));
             for space in Space::BOTH {
                 bar.set_message(format!("{} {number}", space.name()));
                 if !self.has(space, number, turns) {

@@ -1,6 +1,7 @@
 //! From a spec to its cells.
 
-use super::{Spec, values::number};
+use super::Spec;
+use super::values::{integer, number};
 use crate::cell::{Cell, FIELDS};
 use crate::sampler::{PREFIX, Sampler};
 use anyhow::{Context, Result, anyhow, ensure};
@@ -130,6 +131,7 @@ fn axis(group: &Group) -> Axis {
     let shown = |value: &Value| match value {
         Value::String(text) if text.is_empty() => "none".into(),
         Value::String(text) => text.clone(),
+        Value::Integer(number) => number.to_string(),
         other => number(other).map_or_else(|| said(other), |number| number.to_string()),
     };
     let (name, values) = &group.fields[0];
@@ -157,12 +159,16 @@ fn digits(mut index: usize, groups: &[&Group]) -> Vec<usize> {
     place
 }
 
-/// Whether a cell has every value of a pattern; 4 is 4.0.
+/// Whether a cell has every value of a pattern; 4 is 4.0, and whole numbers are compared exactly.
 fn matches(pattern: &Table, table: &Table) -> bool {
-    pattern.iter().all(|(key, value)| match (number(value), table.get(key).and_then(number)) {
+    let same = |value: &Value, own: &Value| match (integer(value), integer(own)) {
         (Some(a), Some(b)) => a == b,
-        _ => table.get(key) == Some(value),
-    })
+        _ => match (number(value), number(own)) {
+            (Some(a), Some(b)) => a == b,
+            _ => value == own,
+        },
+    };
+    pattern.iter().all(|(key, value)| table.get(key).is_some_and(|own| same(value, own)))
 }
 
 /// A text with every `{word}` replaced by its value; `{{` and `}}` stand for the braces themselves.

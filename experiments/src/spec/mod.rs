@@ -11,6 +11,7 @@ use crate::figures::Figure;
 use crate::init_image;
 use crate::measure::Measure;
 use crate::sampler::{self, Sampler};
+use crate::store::Kept;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use expand::{Group, words};
 use latentrace_pipeline::Model;
@@ -79,7 +80,7 @@ impl Spec {
     /// Reads a spec, with `key=value` overrides; everything in it is checked that can be without its models.
     pub fn open(path: &Path, overrides: &[String]) -> Result<Spec> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let mut written: Written = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        let mut written: Written = toml::from_str(&text).map_err(|error| read_error(path, error))?;
         let beside = path.parent().unwrap_or(Path::new(""));
         let tables = [&mut written.fixed, &mut written.vary, &mut written.reference];
         tables.into_iter().chain(&mut written.zip).chain(&mut written.exclude).for_each(|table| {
@@ -110,6 +111,11 @@ impl Spec {
         spec.read_names(&written.measure, written.figures.as_deref())?;
         spec.check()?;
         Ok(spec)
+    }
+
+    /// What is kept of every run besides the sampler's values, and how much of it at most.
+    pub fn kept(&self) -> Kept {
+        Kept { capture: self.capture.clone(), budget: self.budget }
     }
 
     /// The prompt as the spec has it, words not yet put in, where it is not itself what varies.
@@ -261,7 +267,6 @@ fn check(key: &str, value: &Value) -> Result<()> {
     let cell = Cell::deserialize(table).map_err(|error| anyhow!("{}", error.message()))?;
     cell.guidance.check().map_err(|error| anyhow!("{}", error.to_string().replace("guidance: ", "")))?;
     ensure!(cell.steps > 0, "expected 1 or more, found 0");
-    ensure!(cell.seed <= i64::MAX as u64, "expected 0 to {}, found {}", i64::MAX, cell.seed);
     if let Some(strength) = cell.strength {
         ensure!(
             strength > 0.0 && strength <= 1.0,
@@ -284,6 +289,15 @@ fn check(key: &str, value: &Value) -> Result<()> {
         Model::files(model)?;
     }
     Ok(())
+}
+
+/// An error of a spec's text, with what to do where a whole number is beyond TOML's.
+fn read_error(path: &Path, error: toml::de::Error) -> Error {
+    let hint = match error.message().contains("too large") {
+        true => format!("hint: a seed above {} is written in quotes, because TOML's numbers end there", i64::MAX),
+        false => String::new(),
+    };
+    anyhow!("{}: {error}{hint}", path.display())
 }
 
 /// The options of a scheduler as fields by themselves: TOML reads `scheduler.rho = 5` as a table in a table.
@@ -351,6 +365,33 @@ mod tests {
         sweep.points.iter().map(|point| sweep.label(point)).collect()
     }
 
+    #[test]
+    fn seeds_are_whole_numbers_of_64_bits_from_end_to_end() {
+        let seeds = |vary: &str| {
+            let sweep = spec(&format!("name='x'\n[vary]\nseed={vary}")).unwrap().expand().unwrap();
+            let of = |point: &expand::Point| (point.cell.seed, sweep.label(point));
+            sweep.points.iter().map(of).collect::<Vec<_>>()
+        };
+        let expected = |list: &[u64]| list.iter().map(|seed| (*seed, format!("seed {seed}"))).collect::<Vec<_>>();
+        let (middle, last) = (9_007_199_254_740_993, u64::MAX);
+        let three = [middle, middle + 1, middle + 2];
+        assert_eq!(seeds("{ range = [9007199254740993, 9007199254740995] }"), expected(&three));
+        assert_eq!(seeds("[9007199254740993, 9007199254740994, 9007199254740995]"), expected(&three));
+        assert_eq!(seeds("{ linspace = [9007199254740993, 9007199254740995, 3] }"), expected(&three));
+        assert_eq!(seeds("['18446744073709551615', 3]"), expected(&[last, 3]));
+        let across = "{ range = ['9223372036854775806', '9223372036854775809'] }";
+        assert_eq!(seeds(across), expected(&[0, 1, 2, 3].map(|more| (1 << 63) - 2 + more)));
+        assert_eq!(
+            seeds("{ range = ['18446744073709551615', '18446744073709551611', -2] }"),
+            expected(&[last, last - 2, last - 4])
+        );
+        let without = spec("name='x'\n[vary]\nseed={ range = [9007199254740993, 9007199254740995] }\n[[exclude]]\nseed=9007199254740994").unwrap();
+        let left: Vec<u64> = without.expand().unwrap().points.iter().map(|point| point.cell.seed).collect();
+        assert_eq!(left, [middle, middle + 2], "one is excluded, and not its neighbours that are the same float");
+        let set = spec_with(SMALL, &["seed=18446744073709551615"]).unwrap().expand().unwrap();
+        assert!(set.points.iter().all(|point| point.cell.seed == last));
+    }
+
     const SMALL: &str = "name='x'\n[fixed]\nprompt='a'\n[vary]\nseed=[1,2]\nguidance=[0.5,4]";
 
     #[test]
@@ -410,7 +451,17 @@ mod tests {
             ("name='../x'", ":1: name"),
             ("name='x'\n[vary]\nseed=[]", ":3: vary.seed: an empty list"),
             ("name='x'\n[vary]\nseed=3", ":3: vary.seed: expected a list"),
-            ("name='x'\n[vary]\nseed=[1,\n'two']", ":4: vary.seed.1: invalid type"),
+            ("name='x'\n[vary]\nseed=[1,\n'two']", ":4: vary.seed.1: invalid value: string \"two\""),
+            (
+                "name='x'\n[vary]\nseed=[1, -2]",
+                ":3: vary.seed.1: invalid value: integer `-2`, expected a seed from 0 to",
+            ),
+            ("name='x'\n[fixed]\nseed='18446744073709551616'", ":3: fixed.seed.0: invalid value"),
+            (
+                "name='x'\n[fixed]\nseed=18446744073709551615",
+                "hint: a seed above 9223372036854775807 is written in quotes",
+            ),
+            ("name='x'\n[fixed]\nseed=4.0", ":3: fixed.seed.0: invalid type: floating point"),
             ("name='x'\n[fixed]\nsteps=0", ":3: fixed.steps.0: expected 1 or more"),
             ("name='x'\n[fixed]\nstrength=0", ":3: fixed.strength"),
             ("name='x'\n[fixed]\nguidance=nan", ":3: fixed.guidance.0: expected a finite number"),

@@ -22,6 +22,9 @@ fn made(table: &Table) -> Result<Vec<Value>> {
     let (Some((kind, arguments)), 1) = (table.iter().next(), table.len()) else {
         bail!("expected one of range, linspace and logspace, found {table}");
     };
+    if let Some(exact) = whole(kind, arguments)? {
+        return exact.into_iter().map(integer_value).collect();
+    }
     let numbers: Option<Vec<f64>> =
         arguments.as_array().and_then(|list| list.iter().map(number).collect::<Option<_>>());
     let Some(numbers) = numbers.filter(|numbers| numbers.iter().all(|number| number.is_finite())) else {
@@ -42,6 +45,36 @@ fn made(table: &Table) -> Result<Vec<Value>> {
         _ => bail!("{kind}: expected range, linspace or logspace"),
     };
     Ok(made.into_iter().map(shortest).collect())
+}
+
+/// Whole numbers made of whole numbers, exactly: a float ends at 2^53, and a seed at 2^64. Nothing where one of them is
+/// none, or where the values between the ends of a `linspace` would be none.
+fn whole(kind: &str, arguments: &Value) -> Result<Option<Vec<i128>>> {
+    let list: Option<Vec<i128>> = arguments.as_array().and_then(|list| list.iter().map(integer).collect());
+    let (from, to, step) = match (kind, list.as_deref()) {
+        ("range", Some([from, to])) => (*from, *to, 1),
+        ("range", Some([from, to, step])) => (*from, *to, *step),
+        ("linspace", Some([from, to, count])) if *count > 1 && (to - from) % (count - 1) == 0 && to != from => {
+            (*from, *to, (to - from) / (count - 1))
+        }
+        _ => return Ok(None),
+    };
+    ensure!(
+        step != 0 && (to - from) / step >= 0 && (to - from).signum() * step.signum() >= 0,
+        "{kind}: from {from} steps of {step} never come to {to}"
+    );
+    let last = (to - from) / step;
+    ensure!(last < MOST as i128, "{kind}: {last} steps, more than {MOST}");
+    Ok(Some((0..=last).map(|index| from + step * index).collect()))
+}
+
+/// A whole number as TOML has it: beyond its integers, which end at 2^63 - 1, as a string.
+fn integer_value(number: i128) -> Result<Value> {
+    match i64::try_from(number) {
+        Ok(number) => Ok(Value::Integer(number)),
+        Err(_) if u64::try_from(number).is_ok() => Ok(Value::String(number.to_string())),
+        Err(_) => bail!("{number} is beyond the whole numbers from {} to {}", i64::MIN, u64::MAX),
+    }
 }
 
 fn range(from: f64, to: f64, step: f64) -> Result<Vec<f64>> {
@@ -70,6 +103,12 @@ fn shortest(number: f64) -> Value {
     }
 }
 
+/// A whole number, also where a string holds one that TOML's integers end before.
+pub fn integer(value: &Value) -> Option<i128> {
+    let text = |text: &str| text.parse::<u64>().ok().map(i128::from);
+    value.as_integer().map(i128::from).or_else(|| value.as_str().and_then(text))
+}
+
 /// An integer or a float as a float.
 pub fn number(value: &Value) -> Option<f64> {
     value.as_float().or_else(|| value.as_integer().map(|integer| integer as f64))
@@ -93,6 +132,12 @@ mod tests {
         assert_eq!(numbers("{ linspace = [0, 10, 5] }"), [0.0, 2.5, 5.0, 7.5, 10.0]);
         assert_eq!(numbers("{ logspace = [0.25, 16, 7] }"), [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0]);
         assert!(of("{ range = [1, 2] }").unwrap().iter().all(Value::is_integer));
+        let exact = of("{ range = [9007199254740993, 9007199254740997, 2] }").unwrap();
+        let exact: Vec<i128> = exact.iter().filter_map(integer).collect();
+        assert_eq!(exact, [9_007_199_254_740_993, 9_007_199_254_740_995, 9_007_199_254_740_997]);
+        assert_eq!(numbers("{ linspace = [1, 2, 3] }"), [1.0, 1.5, 2.0]);
+        assert_eq!(numbers("{ linspace = [3, 3, 2] }"), [3.0, 3.0]);
+        assert_eq!(numbers("{ range = [5, 5] }"), [5.0]);
     }
 
     #[test]
@@ -106,6 +151,8 @@ mod tests {
             "{ range = [1, 2, 0] }",
             "{ range = 3 }",
             "{ range = [0, 1e300] }",
+            "{ range = [0, 9223372036854775807] }",
+            "{ range = [2, 1] }",
             "{ linspace = [0, 1, 2.5] }",
             "{ logspace = [0, 1, 3] }",
             "{ linspace = [1, 2] }",

@@ -1,0 +1,31 @@
+//! The processor, as far as it decides how libtorch rounds.
+
+use std::sync::LazyLock;
+
+/// Its name and the instruction sets that libtorch chooses its kernels by.
+pub static NAME: LazyLock<String> = LazyLock::new(|| {
+    let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default(); // elsewhere the architecture has to do
+    let model = about.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or(std::env::consts::ARCH, |(_, name)| name.trim());
+    match features().as_str() {
+        "" => model.to_string(),
+        features => format!("{model}, {features}"),
+    }
+});
+
+/// The instruction sets.
+pub fn features() -> String {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let known = [
+            ("avx2", is_x86_feature_detected!("avx2")),
+            ("fma", is_x86_feature_detected!("fma")),
+            ("avx512f", is_x86_feature_detected!("avx512f")),
+            ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
+        ];
+        let found: Vec<&str> = known.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
+        found.join(" ")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    String::new()
+}
