@@ -674,3 +674,335 @@ fn stock_python_reads_a_record() {
     let output = std::process::Command::new(python).arg(script).arg(&made.trace).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// The root mean square of the difference of two lists.
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    let squares = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2));
+    (squares.sum::<f64>() / a.len() as f64).sqrt()
+}
+
+#[test]
+fn a_site_put_into_the_past_of_a_fork_is_put_into_the_run_that_was_forked() {
+    let site = "unet.mid_block.out";
+    let base = Made::with(&["--sampler", "lms", "--capture", site]);
+    let other = Made::of("a fox", &["--sampler", "lms", "--capture", site]);
+    let change = ["--at", "3", "--prompt", "a dog", "--guidance", "5"];
+    let fork = |trace: &str, output: &str| {
+        latentrace(&[&["fork", trace, "--output", output], &change[..]].concat()).assert().success();
+    };
+    let forked = base.beside("forked.trace");
+    fork(base.path(), &forked);
+    let map = base.beside("map");
+    let causal = ["causal", &forked, "--from", other.path(), "--sites", site, "--blocks", "3", "--output", &map];
+    latentrace(&causal).assert().success();
+    let csv = std::fs::read_to_string(Path::new(&map).join("causal.csv")).unwrap();
+    let found: Vec<f64> = csv.lines().nth(1).unwrap().split(',').skip(1).map(|cell| cell.parse().unwrap()).collect();
+    let (from, to) = (latents(Path::new(&forked)), latents(&other.trace));
+    for (block, found) in ["@step[0:2]", "@step[2:4]", "@step[4:6]"].into_iter().zip(found) {
+        // The same by hand: the first run made with the edit, and then forked.
+        let edit = format!("{site} {block} => replace({})", other.path());
+        let edited = Made::with(&["--sampler", "lms", "--edit", &edit]);
+        let by_hand = edited.beside("forked.trace");
+        fork(edited.path(), &by_hand);
+        let expected = 1.0 - distance(&latents(Path::new(&by_hand)), &to) / distance(&from, &to);
+        assert!((found - expected).abs() < 1e-6, "{block}: {found}, and by hand {expected}");
+    }
+}
+
+#[test]
+fn every_call_of_a_fork_of_a_fork_is_verified_with_the_settings_that_it_was_made_with() {
+    for (sampler, edit) in
+        [("pndm", "unet.mid_block.out => scale(0.5)"), ("ddpm", "sampler.sample @step[1] => noise(0.1)")]
+    {
+        let made = Made::with(&["--sampler", sampler, "--edit", edit]);
+        let mut last = made.path().to_string();
+        for (number, change) in [
+            ["--at", "1", "--guidance", "8"],
+            ["--at", "2", "--sampler", "lms"],
+            ["--at", "1", "--prompt", "a dog"],
+            ["--at", "3", "--seed", "99"],
+            ["--at", "2", "--guidance", "1"],
+        ]
+        .iter()
+        .enumerate()
+        {
+            let next = made.beside(&format!("fork-{number}.trace"));
+            latentrace(&[&["fork", &last, "--output", &next], &change[..]].concat()).assert().success();
+            let calls = Trace::open(Path::new(&next)).unwrap().complete();
+            let said = format!("of {calls} calls (of {calls}) computed again: worst relative difference 0.0e0");
+            latentrace(&["verify", &next, "--tolerance", "0"]).assert().success().stdout(contains(said));
+            last = next;
+        }
+    }
+}
+
+#[test]
+fn records_of_before_are_read_and_what_they_lack_is_said() {
+    let record = |name: &str| home().join("data/golden/records").join(name).display().to_string();
+    let old = "note: the record is of before run.json had a checksum";
+    latentrace(&["verify", &record("fork_of_fork.trace"), "--tolerance", "0"])
+        .assert()
+        .success()
+        .stdout(contains("41 tensors of 5 calls (of 7) computed again: worst relative difference 0.0e0"))
+        .stdout(contains("the calls before 2 are those of elsewhere").and(contains(old)));
+    latentrace(&["verify", &record("line_removed.trace")])
+        .assert()
+        .code(1)
+        .stdout(contains("holds sampler.denoised/004, whose line in index.jsonl is missing"));
+    latentrace(&["verify", &record("cut_fork.trace")])
+        .assert()
+        .code(1)
+        .stdout(contains("cut off before its own first call, 150: 0 of 200 calls are whole"))
+        .stderr(contains("no call was recorded whole").and(contains("panicked").not()));
+}
+
+#[test]
+fn a_fork_that_is_cut_off_before_its_own_first_call_says_how_far_it_is_whole() {
+    let made = Made::with(&["--sampler", "lms"]);
+    let fork = made.beside("fork.trace");
+    latentrace(&["fork", made.path(), "--at", "4", "--guidance", "1", "--output", &fork]).assert().success();
+    let whole = latents(Path::new(&fork));
+    let index = Path::new(&fork).join("index.jsonl");
+    let text = std::fs::read_to_string(&index).unwrap();
+    let end = text.find("{\"complete\":1").map_or(text.len() / 3, |place| place);
+    std::fs::write(&index, &text[..end]).unwrap();
+    let complete = Trace::open(Path::new(&fork)).unwrap().complete();
+    assert!(complete < 4, "{complete}");
+    latentrace(&["verify", &fork]).assert().stdout(contains(format!("{complete} of 6 calls are whole")));
+    latentrace(&["resume", &fork]).assert().success();
+    assert_eq!(latents(Path::new(&fork)), whole);
+    latentrace(&["verify", &fork, "--tolerance", "0"]).assert().success();
+}
+
+#[test]
+fn a_line_that_is_removed_and_a_prompt_that_is_changed_are_named() {
+    let made = Made::with(&["--capture", "unet.mid_block.out"]);
+    let (index, run) = (made.trace.join("index.jsonl"), made.trace.join("run.json"));
+    let lines = std::fs::read_to_string(&index).unwrap();
+    let fewer: Vec<&str> = lines.lines().enumerate().filter(|(place, _)| *place != 20).map(|(_, line)| line).collect();
+    std::fs::write(&index, fewer.join("\n") + "\n").unwrap();
+    latentrace(&["verify", made.path()]).assert().code(1).stdout(contains("line 21: line 21 is missing before it"));
+    std::fs::write(&index, &lines).unwrap();
+    let text = std::fs::read_to_string(&run).unwrap();
+    std::fs::write(&run, text.replace("\"a cat\"", "\"a dog\"")).unwrap();
+    let said = "run.json: has changed since the run was recorded";
+    latentrace(&["verify", made.path()]).assert().code(1).stdout(contains(said));
+    latentrace(&["trace", "--no-figures", made.path()]).assert().success().stdout(contains(said));
+    latentrace(&["fork", made.path(), "--at", "3"]).assert().code(1).stderr(contains(said));
+    latentrace(&["causal", made.path(), "--from", made.path()]).assert().code(1).stderr(contains(said));
+    std::fs::write(&index, &lines[..lines.len() / 2]).unwrap();
+    latentrace(&["resume", made.path()]).assert().code(1).stderr(contains(said));
+}
+
+#[test]
+fn every_number_of_run_json_is_checked_where_it_is_read() {
+    let made = Made::with(&[]);
+    let run = made.trace.join("run.json");
+    let good: serde_json::Value = serde_json::from_slice(&std::fs::read(&run).unwrap()).unwrap();
+    for (place, value, says) in [
+        ("/latents/0", "-4", "latents: expected 1 to"),
+        ("/latents/1", "1000000000", "size: "),
+        ("/latents/1", "0", "latents: "),
+        ("/latents", "[4, 8]", "latents"),
+        ("/size/0", "-64", "size: "),
+        ("/size", "[128, 64]", "size: "),
+        ("/calls", "8", "calls: 8 are said, and its settings make 7"),
+        ("/calls", "18446744073709551615", "calls: "),
+        ("/cell/steps", "0", "cell.steps: expected 1 or more"),
+        ("/cell/steps", "5000", "5000"),
+        ("/cell/guidance", "\"x\"", "cell.guidance: expected a number"),
+        ("/cell/seed", "-1", "cell.seed: "),
+        ("/prompt/tokens", "[1]", "prompt.tokens[0]: "),
+        ("/model/blake3", "\"x\"", "model.blake3: expected 64 hexadecimal digits"),
+        ("/scheduler/beta_end", "-1", "scheduler"),
+        ("/fork", "{\"trace\": \"x\", \"call\": 8}", "fork.call: expected at most 7, the calls of the run, found 8"),
+        ("/fork", "{\"trace\": \"x\", \"call\": 2, \"level\": {\"t\": 1, \"sigma\": -1}}", "fork.level: "),
+        ("/fork", "{\"trace\": \"x\", \"call\": 2, \"past\": [{\"until\": 9}]}", "fork.past.0.until: expected 1 to 7"),
+        ("/capture", "[\"unet.** | half\"]", "capture.0: "),
+    ] {
+        let mut bad = good.clone();
+        let (parent, name) = place.rsplit_once('/').unwrap();
+        let value: serde_json::Value = serde_json::from_str(value).unwrap();
+        match bad.pointer_mut(parent).unwrap() {
+            serde_json::Value::Array(list) => list[name.parse::<usize>().unwrap()] = value,
+            fields => fields[name] = value,
+        }
+        std::fs::write(&run, bad.to_string()).unwrap();
+        for command in ["verify", "resume"] {
+            latentrace(&[command, made.path()])
+                .assert()
+                .code(1)
+                .stderr(contains("run.json: ").and(contains(says)).and(contains("panicked").not()));
+        }
+    }
+}
+
+#[test]
+fn the_same_scheduler_by_its_name_is_no_change() {
+    let made = Made::with(&[]);
+    let fork = made.beside("fork.trace");
+    latentrace(&["fork", made.path(), "--at", "3", "--sampler", "pndm", "--output", &fork]).assert().success();
+    assert_eq!(latents(&made.trace), latents(Path::new(&fork)), "with its history");
+    assert_eq!(apart(&made.trace, Path::new(&fork)), 0.0);
+}
+
+#[test]
+fn edits_that_count_the_steps_of_another_sampler_are_left_out_of_a_fork() {
+    let made = Made::with(&[
+        "--edit",
+        "unet.mid_block.out @step[0:2] => zero",
+        "--edit",
+        "unet.conv_in => scale(0.5)",
+        "--capture",
+        "unet.{mid_block.out,conv_in}",
+    ]);
+    let fork = made.beside("fork.trace");
+    latentrace(&["fork", made.path(), "--at", "3", "--sampler", "lms", "--output", &fork])
+        .assert()
+        .success()
+        .stderr(contains("note: unet.mid_block.out @step[0:2] => zero counts the steps of the other sampler"));
+    let (before, after) = (made.open(), Trace::open(Path::new(&fork)).unwrap());
+    assert_eq!(after.run()["cell"]["edits"], serde_json::json!(["unet.conv_in => scale(0.5)"]));
+    let rms = |trace: &Trace| trace.of_tap("unet.mid_block.out").next().unwrap().statistics.rms;
+    assert!(rms(&before) == 0.0 && rms(&after) > 0.0, "{} and {}", rms(&before), rms(&after));
+    // The same sampler goes on counting, and has those steps behind it.
+    let same = made.beside("same.trace");
+    latentrace(&["fork", made.path(), "--at", "3", "--output", &same]).assert().success();
+    assert_eq!(latents(&made.trace), latents(Path::new(&same)));
+}
+
+#[test]
+fn a_resumed_run_goes_on_with_its_budget() {
+    let rules = ["--capture", "unet.**.out", "--budget", "60kB"];
+    let whole = Made::with(&rules);
+    let keys = |trace: &Trace| {
+        let mut keys: Vec<_> = trace.entries().iter().map(|entry| entry.key()).collect();
+        keys.sort();
+        (keys, trace.end().map(|end| end.beyond_budget))
+    };
+    let expected = keys(&whole.open());
+    assert!(expected.1.is_some_and(|beyond| beyond > 0));
+    let index = std::fs::read(whole.trace.join("index.jsonl")).unwrap();
+    for part in [1, 4, 7] {
+        let made = Made::with(&rules);
+        std::fs::write(made.trace.join("index.jsonl"), &index[..index.len() * part / 8]).unwrap();
+        latentrace(&["resume", made.path()]).assert().success();
+        assert_eq!(keys(&made.open()), expected, "cut at {part} eighths");
+    }
+}
+
+#[test]
+fn a_record_without_its_picture_is_given_it() {
+    let made = Made::with(&["--edit", "vae.decoder.conv_in => scale(0.5)"]);
+    let picture = made.trace.with_extension("png");
+    let expected = std::fs::read(&picture).unwrap();
+    std::fs::remove_file(&picture).unwrap();
+    latentrace(&["resume", made.path()]).assert().success();
+    assert_eq!(std::fs::read(&picture).unwrap(), expected);
+    latentrace(&["resume", made.path()]).assert().success().stdout(contains("all 7 calls are there"));
+    latentrace(&["verify", made.path(), "--tolerance", "0"]).assert().success();
+}
+
+/// Copies a folder.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name())),
+            false => _ = std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap(),
+        }
+    }
+}
+
+#[test]
+fn a_record_travels_with_its_model_or_without() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    copy(Path::new(&tiny()), &at("project/models/tiny"));
+    let generate = |prompt: &str, more: &[&str]| {
+        let (model, out) = (at("project/models/tiny"), at("project/runs"));
+        let all = ["generate", prompt, "--model", model.to_str().unwrap(), "--output", out.to_str().unwrap()];
+        let all = [&all[..], &["--seed", "7", "--steps", "4", "--guidance", "3"], more].concat();
+        latentrace(&all).assert().success();
+    };
+    generate("a fox", &["--capture", "unet.mid_block.out"]);
+    let edit = format!("unet.mid_block.out @step[1] => replace({})", at("project/runs/a-fox-7.trace").display());
+    generate("a cat", &["--edit", &edit, "--capture", "unet.mid_block.out"]);
+    // All of it moves: what is beside the record is found from there.
+    std::fs::rename(at("project"), at("moved")).unwrap();
+    let (cat, fox) = (at("moved/runs/a-cat-7.trace"), at("moved/runs/a-fox-7.trace"));
+    let (cat, fox) = (cat.to_str().unwrap(), fox.to_str().unwrap());
+    let fork = |output: &str, more: &[&str]| {
+        latentrace(&[&["fork", cat, "--at", "1", "--output", at(output).to_str().unwrap()], more].concat()).assert()
+    };
+    fork("one.trace", &[]).success();
+    assert_eq!(latents(Path::new(cat)), latents(&at("one.trace")));
+    let map = at("map");
+    let causal = ["causal", cat, "--from", fox, "--sites", "unet.mid_block.out", "--blocks", "1", "--output"];
+    latentrace(&[&causal[..], &[map.to_str().unwrap()]].concat()).assert().success();
+    // A copy of the model elsewhere is the same model, and another is not, whatever stands in its place.
+    std::fs::rename(at("moved/models/tiny"), at("elsewhere")).unwrap();
+    fork("two.trace", &[]).code(1).stderr(contains("nothing is there").and(contains("--model names")));
+    fork("two.trace", &["--model", at("elsewhere").to_str().unwrap()]).success();
+    assert_eq!(latents(Path::new(cat)), latents(&at("two.trace")));
+    let other = home().join("data/golden/networks/sd2");
+    copy(&other, &at("moved/models/tiny"));
+    fork("three.trace", &[]).code(1).stderr(contains("its files are not those that the run was made with"));
+    fork("three.trace", &["--model", other.to_str().unwrap()]).code(1).stderr(contains("its files are not those"));
+    // The record that an edit reads is known by its content as well.
+    std::fs::remove_dir_all(at("moved/models/tiny")).unwrap();
+    std::fs::rename(at("elsewhere"), at("moved/models/tiny")).unwrap();
+    std::fs::remove_dir_all(fox).unwrap();
+    copy(&at("two.trace"), Path::new(fox));
+    fork("three.trace", &[]).code(1).stderr(contains("an edit of this run reads it"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_fills_up_stops_the_run_and_room_lets_it_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().display().to_string();
+    let program = assert_cmd::cargo::cargo_bin("latentrace").display().to_string();
+    let script = r#"
+        mount -t tmpfs -o size=3m tmpfs "$DISK" || exit 77
+        began=$(date +%s%N)
+        "$PROGRAM" generate "a cat" --model "$MODEL" --seed 7 --steps 400 --capture "unet.**.out" --output "$DISK/out" 2> "$DISK.said"
+        echo "ended $?"
+        echo "first $(($(date +%s%N) - began))"
+        mount -o remount,size=200m "$DISK" || exit 77
+        "$PROGRAM" trace --json "$DISK/out/a-cat-7.trace" --no-figures
+        began=$(date +%s%N)
+        "$PROGRAM" resume "$DISK/out/a-cat-7.trace" || exit 1
+        echo "second $(($(date +%s%N) - began))"
+        "$PROGRAM" verify --tolerance 0 "$DISK/out/a-cat-7.trace"
+        echo "verified $?"
+    "#;
+    let output = std::process::Command::new("unshare")
+        .args(["-Urm", "sh", "-c", script])
+        .env("DISK", &disk)
+        .env("PROGRAM", program)
+        .env("MODEL", tiny())
+        .env("OMP_NUM_THREADS", "1")
+        .output();
+    let Some(output) = output.ok().filter(|output| output.status.success()) else {
+        println!("skipped: cannot mount a small tmpfs here");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let error = std::fs::read_to_string(format!("{disk}.said")).unwrap();
+    std::fs::remove_file(format!("{disk}.said")).unwrap();
+    assert!(said.contains("ended 1") && error.contains("No space left on device"), "{said}{error}");
+    assert!(error.contains("of 401 calls are whole") && error.contains("hint: `latentrace resume "), "{error}");
+    assert!(!error.contains("panicked"), "{error}");
+    let about = said.lines().find(|line| line.starts_with('{')).expect("what `trace` says");
+    let about: serde_json::Value = serde_json::from_str(about).unwrap();
+    let whole = about["complete"].as_u64().unwrap();
+    assert!(whole > 0 && whole < 200, "{whole} calls were kept");
+    // The first stopped where the disk was full; the second had to make most of the calls.
+    let lasted = |name: &str| {
+        let line = said.lines().find_map(|line| line.strip_prefix(name)).expect("a time");
+        line.trim().parse::<f64>().unwrap()
+    };
+    assert!(lasted("first") < 0.6 * lasted("second"), "{said}");
+    assert!(said.contains("verified 0") && said.contains("of 401 calls (of 401) computed again"), "{said}");
+}

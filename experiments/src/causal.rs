@@ -3,14 +3,13 @@
 use crate::description::Description;
 use crate::lost;
 use crate::models;
-use crate::record::{bar, recorded_outputs, start, tap};
-use crate::rules::steps;
+use crate::phases::Phased;
+use crate::record::{bar, tap};
 use anyhow::{Context, Result, ensure};
 use latentrace_pipeline::Model;
 use latentrace_pipeline::nn::tch::{Kind, Tensor};
-use latentrace_pipeline::nn::{Both, Pass};
 use latentrace_plot::{Colours, HeatMap, write};
-use latentrace_trace::{Edits, Playback, Selector, Trace};
+use latentrace_trace::{Selector, Trace};
 use std::path::PathBuf;
 
 /// Put tensors of one run into another, site by site and block by block of steps, and draw what each does
@@ -27,6 +26,12 @@ pub struct Causal {
     /// Blocks of steps
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     blocks: u64,
+    /// Where the checkpoint of the base is now [default: where it was, from the root or from the trace]
+    #[arg(long, value_name = "FOLDER")]
+    model: Option<PathBuf>,
+    /// Of a base that was forked by an earlier version: where the run is now that it was forked from
+    #[arg(long, value_name = "TRACE")]
+    parent: Option<PathBuf>,
     /// Folder of the map: causal.svg, .png and .csv [default: causal, beside the base]
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
@@ -38,11 +43,13 @@ impl Causal {
         let (base, source) = (Trace::open(&self.base)?, Trace::open(&self.from)?);
         let description = Description::of(&base)?;
         ensure!(base.complete() == description.calls, "{}: not a whole run", self.base.display());
+        source.check_idle()?;
         lost::say(&description);
-        let model = models::open(&description.model.folder, description.cell.options())?;
-        let steps = steps(&start(&base, &description)?.plan(&description.cell.request(&model)?)?);
+        let model = models::open_recorded(&description, &self.base, self.model.as_deref())?;
+        let run = Phased::new(&model, &base, self.parent.as_deref())?;
         let sites = self.sites(&model, &source)?;
-        let blocks = blocks(steps, self.blocks as usize);
+        let (first, last) = run.steps();
+        let blocks = blocks(first, last, self.blocks as usize);
         let end = |trace: &Trace| -> Result<Tensor> {
             let entry = trace.of_tap(tap::LATENTS).next().context("a run without its end")?;
             Ok(trace.tensor(entry)?)
@@ -67,7 +74,7 @@ impl Causal {
             for (first, last) in &blocks {
                 let call = first_call(*first);
                 let rule = format!("{site} @step[{first}:{last}] => replace({})", self.from.display());
-                let patched = patched(&model, &base, &description, &rule, call)?;
+                let patched = run.patched(&rule, call)?;
                 row.push(1.0 - distance(&patched, &to) / apart);
                 bar.inc((description.calls - call) as u64);
             }
@@ -129,26 +136,11 @@ impl Causal {
     }
 }
 
-/// The steps in blocks as even as they can be: first, and one after the last.
-fn blocks(steps: usize, count: usize) -> Vec<(usize, usize)> {
+/// The steps from `first` to before `last` in blocks as even as they can be: the first of each, and one after its last.
+fn blocks(first: usize, last: usize, count: usize) -> Vec<(usize, usize)> {
+    let steps = last.saturating_sub(first).max(1);
     let count = count.min(steps).max(1);
-    (0..count).map(|block| (block * steps / count, (block + 1) * steps / count)).collect()
-}
-
-/// The final latents of the base run with one more edit, from the first call that it touches.
-fn patched(model: &Model, base: &Trace, description: &Description, rule: &str, call: usize) -> Result<Tensor> {
-    let request = description.cell.request(model)?;
-    let mut rules = description.cell.edits.clone();
-    rules.push(rule.into());
-    let start = start(base, description)?;
-    let steps = steps(&start.plan(&request)?);
-    let edits = Edits::new(&rules, &model.taps, description.words(), steps)?.beginning_at(call);
-    let outputs = recorded_outputs(base, call)?;
-    let mut probe = Both(Playback::new(base, call), edits);
-    let latents = model.denoise(&request, &start, &outputs, &mut Pass::watched(&mut probe))?;
-    probe.0.outcome()?;
-    probe.1.outcome()?;
-    Ok(latents.to_device(latentrace_pipeline::nn::tch::Device::Cpu))
+    (0..count).map(|block| (first + block * steps / count, first + (block + 1) * steps / count)).collect()
 }
 
 fn distance(a: &Tensor, b: &Tensor) -> f64 {
@@ -161,8 +153,9 @@ mod tests {
 
     #[test]
     fn blocks_are_all_steps_once() {
-        assert_eq!(blocks(50, 5), [(0, 10), (10, 20), (20, 30), (30, 40), (40, 50)]);
-        assert_eq!(blocks(3, 2), [(0, 1), (1, 3)]);
-        assert_eq!(blocks(2, 9), [(0, 1), (1, 2)]);
+        assert_eq!(blocks(0, 50, 5), [(0, 10), (10, 20), (20, 30), (30, 40), (40, 50)]);
+        assert_eq!(blocks(0, 3, 2), [(0, 1), (1, 3)]);
+        assert_eq!(blocks(0, 2, 9), [(0, 1), (1, 2)]);
+        assert_eq!(blocks(30, 50, 2), [(30, 40), (40, 50)]);
     }
 }

@@ -3,14 +3,17 @@
 use crate::capture::{CaptureArguments, RULES, estimate};
 use crate::cell::Cell;
 use crate::description::Description;
+use crate::free::Stem;
+use crate::interrupt;
 use crate::lost;
 use crate::models;
+use crate::phases::Phased;
 use crate::provenance::{Provenance, What};
-use crate::record::{Job, Recorded, bar, kept, pixels};
+use crate::record::{Job, Recorded, bar, pixels};
 use crate::sampler::Sampler;
 use crate::store::keep_scalars;
-use anyhow::{Context, Result, bail, ensure};
-use latentrace_pipeline::{Guidance, Model};
+use anyhow::{Result, bail, ensure};
+use latentrace_pipeline::Guidance;
 use latentrace_plot::save_png;
 use latentrace_trace::{Layout, Trace};
 use std::path::{Path, PathBuf};
@@ -20,25 +23,35 @@ use std::path::{Path, PathBuf};
 pub struct Resume {
     /// The trace
     trace: PathBuf,
+    /// Where the checkpoint of the run is now [default: where it was, from the root or from the trace]
+    #[arg(long, value_name = "FOLDER")]
+    model: Option<PathBuf>,
 }
 
 impl Resume {
-    /// Makes the calls that are missing, into the same trace.
+    /// Makes the calls that are missing, into the same trace; and the picture, where that alone is missing.
     pub fn run(self) -> Result<()> {
         let trace = Trace::open(&self.trace)?;
         let description = Description::of(&trace)?;
-        if trace.end().is_some_and(|end| end.error.is_none()) {
+        trace.check_idle()?;
+        let is_whole = trace.end().is_some_and(|end| end.error.is_none());
+        let picture = beside(&self.trace);
+        if is_whole && (picture.exists() || is_of_cell(&self.trace)) {
             println!("{}: all {} calls are there", self.trace.display(), trace.complete());
             return Ok(());
         }
-        let model = open(&description)?;
-        let job = Job::resume(&model, &trace)?;
+        let model = models::open_recorded(&description, &self.trace, self.model.as_deref())?;
+        let taken_over = Phased::new(&model, &trace, None)?.taken_over()?;
+        let job = Job::resume(&model, &trace, taken_over.as_ref().map(|(_, past)| past))?;
         lost::say(job.description());
-        let bar = bar(job.calls());
         println!("{} of {} calls are there", trace.complete(), description.calls);
-        let recorded = job.record_on(&trace, &bar).with_context(|| kept(&self.trace))?;
+        if is_whole {
+            return keep(&job.again()?, &picture);
+        }
+        let bar = bar(job.calls());
+        let recorded = job.record_on(&trace, &bar)?;
         bar.finish_and_clear();
-        keep(&recorded, &beside(&self.trace))
+        keep(&recorded, &picture)
     }
 }
 
@@ -69,6 +82,9 @@ pub struct ForkRun {
     /// Another number of steps, of which those below that step's noise are made
     #[arg(long)]
     steps: Option<usize>,
+    /// Where the checkpoint of the run is now [default: where it was, from the root or from the trace]
+    #[arg(long, value_name = "FOLDER")]
+    model: Option<PathBuf>,
     #[command(flatten)]
     capture: CaptureArguments,
     /// The new trace [default: beside the old one, named for what changed]
@@ -81,22 +97,47 @@ impl ForkRun {
     pub fn run(self) -> Result<()> {
         let trace = Trace::open(&self.trace)?;
         let description = Description::of(&trace)?;
-        let model = open(&description)?;
+        trace.check_idle()?;
         let call = self.call(&trace, &description)?;
-        let cell = self.cell(&description.cell);
+        self.check_output()?;
+        let model = models::open_recorded(&description, &self.trace, self.model.as_deref())?;
         let rules = if self.capture.capture.is_empty() { &description.capture } else { &self.capture.capture };
-        let job = Job::fork(&model, &cell, &trace, call)?.capturing(rules, self.capture.budget.or(description.budget));
+        let (job, left_out) = Job::fork(&model, &trace, call, |before| self.cell(before))?;
+        let job = job.capturing(rules, self.capture.budget.or(description.budget));
         let fires = job.check()?;
         lost::say(job.description());
+        for edit in left_out {
+            eprintln!("note: {edit} counts the steps of the other sampler and is left out\nhint: --edit gives it anew");
+        }
         if self.capture.dry_run {
             return estimate(&job, &fires, 1);
         }
         fires.say();
-        let folder = self.output.clone().unwrap_or_else(|| self.named());
+        let folder = self.folder(&job.description().cell)?;
+        interrupt::says(format!("latentrace resume {} goes on with it", folder.display()));
         let bar = bar(job.calls());
-        let recorded = job.record(&folder, Layout::LIVE, &bar).with_context(|| kept(&folder))?;
+        let recorded = job.record(&folder, Layout::LIVE, &bar)?;
         bar.finish_and_clear();
         keep(&recorded, &beside(&folder))
+    }
+
+    /// Checks that nothing is in the way of what is asked for, before a model is opened.
+    fn check_output(&self) -> Result<()> {
+        let Some(folder) = &self.output else { return Ok(()) };
+        let picture = beside(folder);
+        ensure!(!picture.exists(), "{}: there is a picture here already\nhint: name another trace", picture.display());
+        ensure!(
+            !folder.join("run.json").exists(),
+            "{}: there is a trace here already\nhint: name another folder",
+            folder.display()
+        );
+        Ok(())
+    }
+
+    /// The new trace's folder: as named, or a new one beside the old.
+    fn folder(&self, cell: &Cell) -> Result<PathBuf> {
+        let beside = self.trace.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        self.output.clone().map_or_else(|| Ok(Stem::take(beside, &self.stem(), cell)?.trace), Ok)
     }
 
     /// The call that begins the step.
@@ -134,8 +175,8 @@ impl ForkRun {
         cell
     }
 
-    /// `a-cat-7.trace` becomes `a-cat-7-at-25-guidance-3.trace`.
-    fn named(&self) -> PathBuf {
+    /// `a-cat-7.trace` becomes `a-cat-7-at-25-guidance-3`.
+    fn stem(&self) -> String {
         let mut name = self.trace.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         name += &format!("-at-{}", self.at);
         let changes = [
@@ -150,32 +191,18 @@ impl ForkRun {
         let words: Vec<String> = changes.into_iter().flatten().collect();
         name += "-";
         name += &crate::store::slug(&words.join(" "));
-        let name = name.trim_end_matches('-').to_string();
-        let folder = self.trace.parent().unwrap_or(Path::new("."));
-        let free = |name: &String| !folder.join(format!("{name}.trace")).exists();
-        let numbered = (2..1000).map(|number| format!("{name}-{number}"));
-        let name = std::iter::once(name.clone()).chain(numbered).find(free).unwrap_or(name);
-        folder.join(format!("{name}.trace"))
+        name.trim_end_matches('-').to_string()
     }
-}
-
-/// Opens the model of a run, and holds that it is the same.
-fn open(description: &Description) -> Result<Model> {
-    let folder = &description.model.folder;
-    let model = models::open(folder, description.cell.options())
-        .with_context(|| format!("the model of this run, {}", folder.display()))?;
-    let found = crate::store::hash(folder)?;
-    ensure!(
-        found == description.model.blake3,
-        "{}: its files are not those that the run was made with\nhint: put them back, or run anew",
-        folder.display()
-    );
-    Ok(model)
 }
 
 /// `x.trace` goes with `x.png`.
 fn beside(trace: &Path) -> PathBuf {
     trace.with_extension("png")
+}
+
+/// Whether a record is that of a cell in a store, which keeps its picture elsewhere.
+fn is_of_cell(trace: &Path) -> bool {
+    trace.parent().is_some_and(|cell| cell.join("image.png").is_file())
 }
 
 /// Writes the numbers and the picture of a run.

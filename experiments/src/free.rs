@@ -4,7 +4,7 @@ use crate::cell::{Cell, FIELDS};
 use crate::description::Description;
 use crate::provenance;
 use crate::store::slug;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use latentrace_trace::Trace;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -13,17 +13,47 @@ use std::path::{Path, PathBuf};
 /// What a recorded picture leaves under its name.
 const ENDINGS: [&str; 3] = [".png", ".trace", "-previews.png"];
 
-/// A name for the picture of a cell: `stem`; where that is taken, `stem` with the settings that differ, as in
-/// `a-cat-193-guidance-4`; and where all are alike, `stem-2`, `stem-3`, .. Says which records were cut off.
-pub fn stem(folder: &Path, stem: &str, cell: &Cell) -> String {
-    let free = first_free(folder, stem, cell, &ENDINGS);
-    for name in &free.taken {
-        let trace = folder.join(format!("{name}.trace"));
-        if Trace::open(&trace).is_ok_and(|trace| trace.end().is_none()) {
-            eprintln!("note: {} was cut off\nhint: latentrace resume {0} goes on with it", trace.display());
+/// A name that belongs to this process: `stem.png` is not there, and `stem.trace` is an empty folder that it has made.
+pub struct Stem {
+    /// The record's folder.
+    pub trace: PathBuf,
+    /// The picture's file.
+    pub picture: PathBuf,
+    /// The file of the strip of clean estimates on its way.
+    pub previews: PathBuf,
+}
+
+impl Stem {
+    /// Takes the first free name for the picture of a cell: `stem`; where that is taken, `stem` with the settings that differ,
+    /// as in `a-cat-193-guidance-4`; and where all are alike, `stem-2`, `stem-3`, .. Says on stderr which records of such a
+    /// name were cut off.
+    ///
+    /// Who makes the record's folder has the name, for the picture too: so of two processes that want one, each gets its own.
+    ///
+    /// # Errors
+    /// The record's folder cannot be made.
+    pub fn take(folder: &Path, stem: &str, cell: &Cell) -> Result<Stem> {
+        for name in names(folder, stem, cell) {
+            let [picture, trace, previews] = ENDINGS.map(|ending| folder.join(format!("{name}{ending}")));
+            match std::fs::create_dir(&trace) {
+                Ok(()) if !picture.exists() && !previews.exists() => return Ok(Stem { trace, picture, previews }),
+                Ok(()) => _ = std::fs::remove_dir(&trace), // a picture without a record has the name
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => mention(&trace),
+                Err(error) => return Err(error).with_context(|| format!("{}: cannot create", trace.display())),
+            }
         }
+        bail!("{}: {MOST} pictures are named {stem} already", folder.display())
     }
-    free.name
+}
+
+/// More pictures of one name than any folder has.
+const MOST: usize = 100_000;
+
+/// Says of a record that is in the way that it was cut off.
+fn mention(trace: &Path) {
+    if Trace::open(trace).is_ok_and(|trace| trace.end().is_none() && trace.live().is_none()) {
+        eprintln!("note: {} was cut off\nhint: latentrace resume {0} goes on with it", trace.display());
+    }
 }
 
 /// A new and still empty file for a grid of a cell's pictures, named as they are.
@@ -31,38 +61,28 @@ pub fn stem(folder: &Path, stem: &str, cell: &Cell) -> String {
 /// # Errors
 /// The file cannot be made.
 pub fn grid(folder: &Path, stem: &str, cell: &Cell) -> Result<PathBuf> {
-    loop {
-        let path = folder.join(first_free(folder, stem, cell, &[".png"]).name + ".png");
+    for name in names(folder, stem, cell) {
+        let path = folder.join(name + ".png");
         match File::create_new(&path) {
             Ok(_) => return Ok(path),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {} // another process was first
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error).with_context(|| format!("{}: cannot create", path.display())),
         }
     }
+    bail!("{}: {MOST} grids are named {stem} already", folder.display())
 }
 
-/// A name that is free, and those before it that are not.
-struct Free {
-    name: String,
-    taken: Vec<String>,
-}
-
-fn first_free(folder: &Path, stem: &str, cell: &Cell, endings: &[&str]) -> Free {
-    let is_taken = |name: &str| endings.iter().any(|ending| folder.join(format!("{name}{ending}")).exists());
-    let mut taken = Vec::new();
-    let mut name = stem.to_string();
-    if is_taken(&name) {
-        let differences = holder(folder, &name).map(|other| differences(cell, &other)).unwrap_or_default();
-        taken.push(std::mem::replace(&mut name, format!("{stem}-{differences}").trim_end_matches('-').into()));
-    }
-    let base = name.clone();
-    let mut number = 2;
-    while taken.contains(&name) || is_taken(&name) {
-        taken.extend((!taken.contains(&name)).then(|| name.clone()));
-        name = format!("{base}-{number}");
-        number += 1;
-    }
-    Free { name, taken }
+/// The names to try, in order. What differs is looked up only where the first is taken.
+fn names(folder: &Path, stem: &str, cell: &Cell) -> impl Iterator<Item = String> {
+    let base = move || {
+        let differences = holder(folder, stem).map(|other| differences(cell, &other)).unwrap_or_default();
+        format!("{stem}-{differences}").trim_end_matches('-').to_string()
+    };
+    let numbered = move |base: String| {
+        let first = Some(base.clone()).filter(|base| base != stem);
+        first.into_iter().chain((2..=MOST).map(move |number| format!("{base}-{number}")))
+    };
+    std::iter::once(stem.to_string()).chain(std::iter::once_with(base).flat_map(numbered))
 }
 
 /// The cell of the picture or record that has a name.
@@ -106,20 +126,43 @@ mod tests {
             save_png(&at(name), &RgbImage::new(1, 1), &[("Latentrace".into(), text)]).unwrap();
         };
         let (plain, strong) = (Cell::default(), Cell { guidance: (-4.0).into(), steps: 20, ..Cell::default() });
-        assert_eq!(stem(folder.path(), "a-cat-7", &strong), "a-cat-7");
+        let take = |stem: &str, cell: &Cell| {
+            let taken = Stem::take(folder.path(), stem, cell).unwrap();
+            taken.trace.file_stem().unwrap().to_string_lossy().into_owned()
+        };
         keep("a-cat-7.png", &plain);
-        assert_eq!(stem(folder.path(), "a-cat-7", &strong), "a-cat-7-steps-20-guidance--4");
-        assert_eq!(stem(folder.path(), "a-cat-7", &plain), "a-cat-7-2");
-        keep("a-cat-7-2.png", &plain);
-        assert_eq!(stem(folder.path(), "a-cat-7", &plain), "a-cat-7-3");
-        keep("a-cat-7-steps-20-guidance--4.png", &strong);
-        assert_eq!(stem(folder.path(), "a-cat-7", &strong), "a-cat-7-steps-20-guidance--4-2");
+        assert_eq!(take("a-cat-7", &strong), "a-cat-7-steps-20-guidance--4");
+        assert_eq!(take("a-cat-7", &plain), "a-cat-7-2");
+        assert_eq!(take("a-cat-7", &plain), "a-cat-7-3");
+        assert_eq!(take("a-cat-7", &strong), "a-cat-7-steps-20-guidance--4-2");
         // A picture of an unknown origin is spared too, and so are previews and records by themselves.
         for other in ["x.png", "y-previews.png", "z.trace"] {
             std::fs::write(at(other), "").unwrap();
         }
-        assert_eq!(["x", "y", "z"].map(|name| stem(folder.path(), name, &plain)), ["x-2", "y-2", "z-2"]);
+        assert_eq!(["x", "y", "z"].map(|name| take(name, &plain)), ["x-2", "y-2", "z-2"]);
         let grids = [(); 2].map(|_| grid(folder.path(), "x-1-to-9", &plain).unwrap());
         assert_eq!(grids, [at("x-1-to-9.png"), at("x-1-to-9-2.png")]);
+    }
+
+    #[test]
+    fn of_many_threads_each_gets_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let cell = Cell::default();
+        let names: Vec<PathBuf> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| Stem::take(folder.path(), "cat", &cell).unwrap().trace)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let different: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!(different.len(), 8);
+    }
+
+    #[test]
+    fn a_picture_without_a_record_keeps_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("cat.png"), "a picture without a record").unwrap();
+        assert!(Stem::take(folder.path(), "cat", &Cell::default()).unwrap().trace.ends_with("cat-2.trace"));
+        assert!(!folder.path().join("cat.trace").exists());
+        assert!(Stem::take(&folder.path().join("nowhere"), "cat", &Cell::default()).is_err());
     }
 }

@@ -1,63 +1,46 @@
 //! The files that decide a picture besides its settings, by their content.
 
 use crate::cell::Cell;
+use crate::located::{self, Located};
 use crate::store;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use latentrace_trace::Edits;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-
-/// A file or folder, and the hash of what is in it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Content {
-    /// Where it was, from the root.
-    pub path: PathBuf,
-    /// blake3 of its content; for a checkpoint and for a record, of the files that decide what they hold.
-    pub blake3: String,
-}
 
 /// What a cell reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Inputs {
     /// The checkpoint.
-    pub model: Content,
+    pub model: Located,
     /// The picture that the run starts from. A fork has its latents in the record, and needs it no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<Content>,
+    pub image: Option<Located>,
     /// The records that its edits read, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub traces: Vec<Content>,
+    pub traces: Vec<Located>,
 }
 
-impl Content {
-    fn of(path: &Path, hash: fn(&Path) -> Result<String>) -> Result<Content> {
-        Ok(Content { path: std::path::absolute(path)?, blake3: hash(path)? })
-    }
+/// A file or folder as it is now.
+fn now(path: &Path, hash: fn(&Path) -> Result<String>) -> Result<Located> {
+    Ok(Located { path: std::path::absolute(path)?, relative: None, blake3: hash(path)? })
+}
 
-    /// The first of several places with this content.
-    ///
-    /// # Errors
-    /// It is nowhere: nothing is there, or something else.
-    fn found(&self, what: &str, hint: &str, places: &[PathBuf], hash: fn(&Path) -> Result<String>) -> Result<PathBuf> {
-        let there: Vec<&PathBuf> = places.iter().filter(|place| place.exists()).collect();
-        let same = |place: &&&PathBuf| hash(place).is_ok_and(|found| found == self.blake3);
-        if let Some(place) = there.iter().find(same) {
-            return Ok(place.to_path_buf());
-        }
-        let why = if there.is_empty() { "is not there any more" } else { "has changed since" };
-        bail!("{}: {what} {why}\nhint: {hint}", self.path.display())
-    }
+/// The picture that a cell starts from, if it is there. A fork has its latents in the record, and needs it no more.
+pub fn image_of(cell: &Cell) -> Result<Option<Located>> {
+    let image = cell.image.as_deref().filter(|path| path.is_file());
+    image.map(|path| now(path, hash_of_file)).transpose()
+}
+
+/// The records that a cell's edits read.
+pub fn traces_of(cell: &Cell) -> Result<Vec<Located>> {
+    traces(cell)?.iter().map(|path| now(path, store::hash_of_trace)).collect()
 }
 
 impl Inputs {
     /// The files of a cell.
     pub fn of(cell: &Cell) -> Result<Inputs> {
-        let image = cell.image.as_deref().filter(|path| path.is_file());
-        Ok(Inputs {
-            model: Content::of(&cell.folder()?, store::hash)?,
-            image: image.map(|path| Content::of(path, hash_of_file)).transpose()?,
-            traces: traces(cell)?.iter().map(|path| Content::of(path, hash_of_trace)).collect::<Result<_>>()?,
-        })
+        Ok(Inputs { model: now(&cell.folder()?, store::hash)?, image: image_of(cell)?, traces: traces_of(cell)? })
     }
 
     /// A cell with its paths as they are now: each is looked for where it was, as the cell has it from here, and beside
@@ -66,7 +49,7 @@ impl Inputs {
     /// # Errors
     /// A file is not there any more, or has another content.
     pub fn found(&self, cell: &Cell, home: &Path, model: Option<&Path>, image: Option<&Path>) -> Result<Cell> {
-        let places = |content: &Content, asked: Option<&Path>| {
+        let places = |content: &Located, asked: Option<&Path>| {
             let beside = content.path.file_name().map(|name| home.join(name));
             let mut places: Vec<PathBuf> = asked.map(Path::to_path_buf).into_iter().collect();
             places.push(content.path.clone());
@@ -79,12 +62,8 @@ impl Inputs {
             None => {
                 let hint = "--model names a checkpoint folder to use";
                 let asked = cell.folder().ok();
-                let found = self.model.found(
-                    "the model of this picture",
-                    hint,
-                    &places(&self.model, asked.as_deref()),
-                    store::hash,
-                )?;
+                let places = places(&self.model, asked.as_deref());
+                let found = located::find(&places, &self.model.blake3, store::hash, hint)?;
                 if cell.model.is_some() || asked != Some(found.clone()) {
                     cell.model = Some(found);
                 }
@@ -95,18 +74,16 @@ impl Inputs {
             (None, Some(content), asked) => {
                 let hint = "--image names a picture to start from";
                 let places = places(content, asked.as_deref());
-                cell.image = Some(content.found("the picture that it starts from", hint, &places, hash_of_file)?);
+                cell.image = Some(located::find(&places, &content.blake3, hash_of_file, hint)?);
             }
             (None, None, _) => {}
         }
         let asked = traces(&cell)?;
         ensure!(asked.len() == self.traces.len(), "the picture's edits and the records that they read do not fit");
         for (content, asked) in self.traces.iter().zip(asked) {
-            let hint = "put the record there again";
-            let places = places(content, Some(&asked));
-            let found = content.found("a record that an edit of this picture reads", hint, &places, hash_of_trace)?;
-            let of_it = cell.edits.iter_mut().filter(|edit| reads(edit, &asked));
-            of_it.for_each(|edit| *edit = reading(edit, &asked, &found.display().to_string()));
+            let hint = "an edit of this picture reads that record: put it there again";
+            let found = located::find(&places(content, Some(&asked)), &content.blake3, store::hash_of_trace, hint)?;
+            read_from(&mut cell.edits, &asked, &found)?;
         }
         Ok(cell)
     }
@@ -116,8 +93,7 @@ impl Inputs {
 pub fn by_content(cell: &Cell, inputs: &Inputs) -> Result<serde_json::Value> {
     let mut cell = cell.clone();
     for (path, content) in traces(&cell)?.iter().zip(&inputs.traces) {
-        let of_it = cell.edits.iter_mut().filter(|edit| reads(edit, path));
-        of_it.for_each(|edit| *edit = reading(edit, path, &content.blake3));
+        read_from(&mut cell.edits, path, Path::new(&content.blake3))?;
     }
     let mut about = serde_json::to_value(cell)?;
     about["model"] = inputs.model.blake3.clone().into();
@@ -136,29 +112,20 @@ fn traces(cell: &Cell) -> Result<Vec<PathBuf>> {
     Ok(traces)
 }
 
-fn reads(edit: &str, trace: &Path) -> bool {
-    Edits::reads(edit).is_ok_and(|path| path.is_some_and(|path| path == trace))
-}
-
-/// An edit that reads a record, with another name for that: the first thing in its parentheses.
-fn reading(edit: &str, trace: &Path, name: &str) -> String {
-    let begin = edit.find("=>").and_then(|arrow| Some(arrow + edit[arrow..].find('(')?)).unwrap_or_default();
-    edit[..begin].to_string() + &edit[begin..].replacen(&trace.display().to_string(), name, 1)
+/// Puts another record in the place of one that edits read.
+fn read_from(edits: &mut [String], trace: &Path, other: &Path) -> Result<()> {
+    for edit in edits {
+        if Edits::reads(edit)?.is_some_and(|path| path == trace) {
+            *edit = Edits::reading(edit, other)?;
+        }
+    }
+    Ok(())
 }
 
 fn hash_of_file(path: &Path) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_mmap(path).with_context(|| path.display().to_string())?;
     Ok(hasher.finalize().to_hex().to_string())
-}
-
-/// The hash of what a record holds: its index, which has a checksum of every tensor, and its shards.
-fn hash_of_trace(folder: &Path) -> Result<String> {
-    let shards = folder.join("shards");
-    let entries = std::fs::read_dir(&shards).with_context(|| shards.display().to_string())?.flatten();
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    files.sort();
-    store::known_hash(folder, &[vec![folder.join("index.jsonl")], files].concat())
 }
 
 #[cfg(test)]
@@ -190,8 +157,10 @@ mod tests {
         assert_eq!(one, same);
         assert_ne!(one, other);
         assert_eq!(one["edits"][1], "sampler.sample => zero");
-        assert_eq!(reading("a.out@step[1] => add( a , 0.5)", Path::new("a"), "b"), "a.out@step[1] => add( b , 0.5)");
-        assert_eq!(reading("**.out => replace(a)", Path::new("a"), "/b/c d"), "**.out => replace(/b/c d)");
+        let mut edits = ["a.out @step[1] => add( a , 0.5)", "**.out => replace(a)", "** => zero"].map(str::to_string);
+        read_from(&mut edits, Path::new("a"), Path::new("/b/c d")).unwrap();
+        let expected = ["a.out @step[1] => add(/b/c d, 0.5)", "**.out => replace(/b/c d)", "** => zero"];
+        assert_eq!(edits, expected);
     }
 
     #[test]
@@ -212,8 +181,8 @@ mod tests {
         assert!(found.edits[0].ends_with(&format!("replace({})", elsewhere.path().join("a.trace").display())));
         std::fs::write(elsewhere.path().join("photo.png"), "other pixels").unwrap();
         let error = inputs.found(&cell, elsewhere.path(), None, None).unwrap_err().to_string();
-        assert!(error.contains("has changed since") && error.contains("--image"), "{error}");
+        assert!(error.contains("its files are not those") && error.contains("--image"), "{error}");
         let error = inputs.found(&cell, Path::new("."), None, None).unwrap_err().to_string();
-        assert!(error.contains("photo.png: the picture that it starts from is not there any more"), "{error}");
+        assert!(error.contains("photo.png") && error.contains("nothing is there"), "{error}");
     }
 }

@@ -87,7 +87,7 @@ impl Like {
         let fields =
             FIELDS.iter().filter(|field| !files.contains(field) && then.cell.value(field) != cell.value(field));
         let mut changes: Vec<String> = fields.map(|field| format!("{field} {}", cell.value(field))).collect();
-        let content = |content: Option<&crate::inputs::Content>| content.map(|content| content.blake3.clone());
+        let content = |content: Option<&crate::located::Located>| content.map(|content| content.blake3.clone());
         let inputs = [&then.used.inputs, &now.used.inputs];
         let differs = |of: &dyn Fn(&crate::inputs::Inputs) -> Option<String>| of(inputs[0]) != of(inputs[1]);
         if differs(&|inputs| content(Some(&inputs.model))) {

@@ -79,6 +79,9 @@ fn report(trace: &Trace, description: Option<&Description>) {
         println!("{} of {calls} calls", trace.complete());
     }
     match trace.end() {
+        None if trace.live().is_some() => {
+            trace.live().into_iter().for_each(|owner| println!("a live run: {owner} has it in hand"))
+        }
         None if description.is_some() => {
             println!("cut off; `latentrace resume {}` goes on", trace.folder().display())
         }
@@ -104,7 +107,7 @@ fn about(trace: &Trace) -> serde_json::Value {
         .into_iter()
         .map(|(group, (count, bytes))| json!({ "taps": group, "tensors": count, "bytes": bytes }))
         .collect();
-    json!({ "run": trace.run(), "complete": trace.complete(), "end": trace.end(), "problems": trace.problems(), "kept": groups })
+    json!({ "run": trace.run(), "complete": trace.complete(), "end": trace.end(), "live": trace.live(), "problems": trace.problems(), "kept": groups })
 }
 
 /// Tensors and bytes by the first parts of the taps' names.
@@ -114,7 +117,7 @@ fn groups(trace: &Trace) -> BTreeMap<String, (usize, u64)> {
         let parts: Vec<&str> = entry.tap.split('.').take(3).collect();
         let kept = if entry.kept.is_empty() { String::new() } else { format!(" | {}", entry.kept) };
         let place = groups.entry(parts.join(".") + &kept).or_default();
-        *place = (place.0 + 1, place.1 + entry.bytes());
+        *place = (place.0 + 1, place.1.saturating_add(entry.bytes()));
     }
     groups
 }

@@ -1,7 +1,10 @@
 //! Which model a command runs.
 
 use crate::cell::Cell;
-use anyhow::Result;
+use crate::description::{Checkpoint, Description};
+use crate::located;
+use crate::store;
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use latentrace_pipeline::{Device, Dtype, Model, Options};
 use std::path::{Path, PathBuf};
@@ -75,6 +78,27 @@ pub fn open(folder: &Path, options: Options) -> Result<Model> {
         eprintln!("warning: {} tensors of the checkpoint were never read, such as {first}", model.unread.len());
     }
     Ok(model)
+}
+
+/// Opens the model of a recorded run: the one that is named, or else the first with the recorded content of where it was, the
+/// way there from the record, and the bundled one.
+///
+/// # Errors
+/// None of them has the files that the run was made with.
+pub fn open_recorded(description: &Description, record: &Path, named: Option<&Path>) -> Result<Model> {
+    let Checkpoint { folder, relative, blake3 } = &description.model;
+    let (places, hint) = match named {
+        Some(named) => (vec![named.to_path_buf()], "name the checkpoint that the run was made with, or run anew"),
+        None => (
+            located::places(folder, relative.as_deref(), record),
+            "put them back, name with --model where they are now, or run anew",
+        ),
+    };
+    let is_same = |folder: &PathBuf| named.is_none() && store::hash(folder).is_ok_and(|found| found == *blake3);
+    let found =
+        located::find(&places, blake3, store::hash, hint).or_else(|error| bundled().ok().filter(is_same).ok_or(error));
+    let found = found.context("the model of this run")?;
+    open(&found, description.cell.options())
 }
 
 /// The model in use; a cell with another one has it replaced.

@@ -3,13 +3,13 @@
 use crate::capture::{CaptureArguments, estimate};
 use crate::cell::Cell;
 use crate::frames::previews;
-use crate::free;
+use crate::free::{self, Stem};
 use crate::interrupt;
 use crate::like::Like;
 use crate::lost;
 use crate::models::{self, ModelArguments};
 use crate::provenance::{self, Provenance, What};
-use crate::record::{Job, bar, kept, pixels};
+use crate::record::{Job, bar, pixels};
 use crate::sampler::{self, Sampler};
 use crate::store::{Kept, enlargement, keep_scalars, slug};
 use anyhow::{Context, Result};
@@ -147,18 +147,17 @@ impl Pictures {
     /// Makes, records and keeps one picture.
     fn picture(&self, model: &Model, seed: u64, bar: &ProgressBar) -> Result<(RgbImage, Provenance)> {
         let job = self.job(model, seed)?;
-        let stem = free::stem(&self.output, &format!("{}{seed}", self.name()), &job.description().cell);
-        let folder = self.output.join(format!("{stem}.trace"));
+        let stem = Stem::take(&self.output, &format!("{}{seed}", self.name()), &job.description().cell)?;
+        let (folder, path) = (&stem.trace, &stem.picture);
         interrupt::says(format!("latentrace resume {} goes on with it", folder.display()));
-        let recorded = job.record(&folder, Layout::LIVE, bar).with_context(|| kept(&folder))?;
+        let recorded = job.record(folder, Layout::LIVE, bar)?;
         keep_scalars(&recorded)?;
         let image = pixels(&recorded.outcome.picture);
         let about = Provenance::of_run(&recorded)?;
-        let path = self.output.join(format!("{stem}.png"));
-        save_png(&path, &image, &about.chunks(What::Picture))?;
+        save_png(path, &image, &about.chunks(What::Picture))?;
         let (images, captions) = previews(&recorded.trace, model)?;
         let strip = strip(&images, &captions, enlargement(&images));
-        save_png(&self.output.join(format!("{stem}-previews.png")), &strip, &about.chunks(What::Previews))?;
+        save_png(&stem.previews, &strip, &about.chunks(What::Previews))?;
         let seconds = recorded.elapsed.as_secs_f64();
         bar.suspend(|| {
             println!("{} ({seconds:.1} s), recorded in {}", path.display(), folder.display());

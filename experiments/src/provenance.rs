@@ -2,7 +2,8 @@
 
 use crate::cell::Cell;
 use crate::description::{Checkpoint, Description, Fork, Program};
-use crate::inputs::{Content, Inputs};
+use crate::inputs::Inputs;
+use crate::located::Located;
 use crate::record::Recorded;
 use crate::store::{Kept, Mode, key};
 use anyhow::{Context, Result};
@@ -85,8 +86,8 @@ impl Provenance {
         let Recorded { description, together, .. } = recorded;
         let Description { cell, model, image, traces, scheduler, size, calls, prompt, negative, fork, program, .. } =
             description.clone();
-        let Checkpoint { folder, blake3 } = model;
-        let model = Content { path: std::path::absolute(&folder).unwrap_or(folder), blake3 };
+        let Checkpoint { folder, blake3, .. } = model;
+        let model = Located { path: folder, relative: None, blake3 };
         Provenance {
             shows: What::Picture,
             key: key.into(),

@@ -1,15 +1,15 @@
 //! One run, recorded.
 
 use crate::cell::Cell;
-use crate::description::{Description, Fork};
+use crate::description::{Description, Fork, Phase, Settings, up_to};
 use crate::rules::{self, Does, Fires};
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_pipeline::nn::{Both, Moment, Pass, Probe, Tap};
 use latentrace_pipeline::{Model, Outcome, Outputs, Picture, Request, Start};
 use latentrace_plot::RgbImage;
-use latentrace_trace::{Capture, Course, Edits, Layout, Playback, Recorder, Rule, Trace, Writer};
+use latentrace_trace::{Capture, Course, Edits, Layout, Playback, Recorder, Rule, Selector, Trace, Words, Writer};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -67,39 +67,52 @@ impl<'a> Job<'a> {
         Ok(Job { model, request, start, past: None, description, before: None })
     }
 
-    /// A run that goes on from a call of another, with another cell.
-    pub fn fork(model: &'a Model, cell: &Cell, trace: &'a Trace, call: usize) -> Result<Job<'a>> {
-        let before = Description::of(trace)?;
-        let plan_of = |cell: &Cell| (cell.sampler.clone(), cell.scheduler.clone(), cell.steps, cell.reading);
-        let same = |new: &Cell, old: &Cell| plan_of(new) == plan_of(old);
-        let request = cell.request(model)?;
+    /// A run that goes on from a call of another, with what `change` makes of its cell. With another scheduler, reading or
+    /// number of steps it begins at the sample of that call, and edits of the other run that count its steps are left out;
+    /// they are returned besides.
+    pub fn fork(
+        model: &'a Model,
+        trace: &'a Trace,
+        call: usize,
+        change: impl FnOnce(&Cell) -> Cell,
+    ) -> Result<(Job<'a>, Vec<String>)> {
+        let before = of_whole(trace, model)?;
+        let mut cell = change(&before.cell);
+        let request = request(model, &cell, &before)?;
         let folder = std::path::absolute(trace.folder())?;
-        let mut fork = Fork { trace: folder, call, level: None };
-        let (start, past) = if same(cell, &before.cell) {
+        let mut fork = Fork { trace: folder, relative: None, call, level: None, past: Some(Vec::new()) };
+        let same = (request.scheduler.resolved(), request.steps, request.reading)
+            == (before.scheduler.clone(), before.cell.steps, before.cell.reading);
+        let mut left_out = Vec::new();
+        let (start, past) = if same {
+            fork.past = Some(past(&before, trace, call)?);
+            fork.level = before.fork.as_ref().and_then(|fork| fork.level); // its own beginning is a sample of an earlier run
             (start(trace, &before)?, Some((trace, call)))
         } else {
-            let own = start(trace, &before)?.plan(&before.request()?)?;
-            let level = own.steps()[call].level;
+            let inherited = before.cell.edits.len().min(cell.edits.len());
+            (left_out, cell.edits) = without_steps(cell.edits, inherited)?;
+            let plan = before.plan()?;
+            let level =
+                plan.steps().get(call).with_context(|| format!("call {call}: the run has {}", plan.calls()))?.level;
             fork.level = Some(level);
             let sample = trace.get(tap::SAMPLE, call, None)?.to_device(model.device);
             (Start::Sample { level, sample }, None)
         };
-        if let (Some(_), Some(of)) = (&past, &before.fork) {
-            fork.level = of.level; // its own beginning is a sample of an earlier run
-        }
-        let mut description = Description::new(model, cell, &request, &start)?;
+        let mut description = Description::new(model, &cell, &request, &start)?;
         description.fork = Some(fork);
         description.image.clone_from(&before.image); // the run begins with its latents, wherever the picture is now
-        Ok(Job { model, request, start, past, description, before: Some(before) })
+        Ok((Job { model, request, start, past, description, before: Some(before) }, left_out))
     }
 
-    /// The rest of a run that was cut off.
-    pub fn resume(model: &'a Model, trace: &'a Trace) -> Result<Job<'a>> {
-        let description = Description::of(trace)?;
-        let request = description.cell.request(model)?;
+    /// The rest of a run that was cut off. Of a fork that was cut off before its own first call, `taken_over` holds all that
+    /// it takes over.
+    pub fn resume(model: &'a Model, trace: &'a Trace, taken_over: Option<&'a Trace>) -> Result<Job<'a>> {
+        let description = of_whole(trace, model)?;
+        let request = request(model, &description.cell, &description)?;
         let start = start(trace, &description)?;
+        let past = taken_over.unwrap_or(trace);
         let before = Some(description.clone());
-        Ok(Job { model, request, start, past: Some((trace, trace.complete())), description, before })
+        Ok(Job { model, request, start, past: Some((past, past.complete())), description, before })
     }
 
     /// What is kept besides the sampler's values.
@@ -159,6 +172,7 @@ impl<'a> Job<'a> {
     pub fn record(mut self, folder: &Path, layout: Layout, bar: &ProgressBar) -> Result<Recorded> {
         let fires = self.foresee()?;
         self.description.fires = fires.counts();
+        self.description.seen_from(folder);
         let run = serde_json::to_value(&self.description)?;
         let writer = Writer::create(folder, &run, layout)?;
         self.into_writer(folder, writer, &fires, bar)
@@ -170,6 +184,27 @@ impl<'a> Job<'a> {
         fires.say_what_is_over();
         let writer = Writer::append(trace, Layout::LIVE)?;
         self.into_writer(trace.folder(), writer, &fires, bar)
+    }
+
+    /// The outcome of a run whose calls are all in its record: no network is called but the decoder.
+    pub fn again(self) -> Result<Recorded> {
+        self.foresee()?;
+        let Some((trace, calls)) = self.past else { return Err(anyhow!("a run that has no record yet")) };
+        let began = Instant::now();
+        let outputs = outputs(trace, calls, self.model)?;
+        // What is before the decoder is played back as it was edited.
+        let of_decoder: Vec<Tap> =
+            self.model.taps.iter().filter(|tap| tap.name().starts_with("vae.")).cloned().collect();
+        let edits = edits_at(&self.description.cell.edits, &of_decoder, &self.description.words(), self.steps()?)?;
+        let mut probe = Both(Playback::new(trace, calls), edits);
+        let outcome = self.model.go_on(&self.request, &self.start, &outputs, &mut Pass::watched(&mut probe));
+        probe.0.outcome()?;
+        probe.1.outcome()?;
+        let beyond_budget = trace.end().map_or(0, |end| end.beyond_budget);
+        let trace = Trace::open(trace.folder())?;
+        let elapsed = began.elapsed();
+        let outcome = outcome?;
+        Ok(Recorded { outcome, trace, description: self.description, elapsed, beyond_budget, together: false })
     }
 
     fn into_writer(self, folder: &Path, writer: Writer, fires: &Fires, bar: &ProgressBar) -> Result<Recorded> {
@@ -189,9 +224,11 @@ impl<'a> Job<'a> {
         let failed = edits.1.outcome().and(edits.0.0.as_mut().map_or(Ok(()), Playback::outcome)).err();
         let outcome = failed.map_or(run.map_err(anyhow::Error::from), |error| Err(error.into()));
         let error = outcome.as_ref().err().map(|error| error.to_string());
-        let ended = recorder.end(error);
-        let outcome = outcome?;
-        let beyond_budget = ended?;
+        // A record that cannot be written stops its run, and so is the cause of what the run says.
+        let ended = recorder.end(error).map_err(|error| cannot_write(folder, &error));
+        let stopped = |error: anyhow::Error| error.context(kept(folder, self.description.calls));
+        let beyond_budget = ended.map_err(stopped)?;
+        let outcome = outcome.map_err(stopped)?;
         let trace = Trace::open(folder)?;
         let elapsed = began.elapsed();
         Ok(Recorded { outcome, trace, description: self.description, elapsed, beyond_budget, together: false })
@@ -232,7 +269,8 @@ pub fn record_together(jobs: Vec<Job>, folders: &[PathBuf], bar: &ProgressBar) -
     let began = Instant::now();
     let mut recorders = Vec::new();
     for (job, folder) in jobs.iter().zip(folders) {
-        let description = Description { fires: job.foresee()?.counts(), ..job.description.clone() };
+        let mut description = Description { fires: job.foresee()?.counts(), ..job.description.clone() };
+        description.seen_from(folder);
         let writer = Writer::create(folder, &serde_json::to_value(&description)?, Layout::WHOLE)?;
         let words = description.words();
         recorders.push(Recorder::new(&Capture::default(), &model.taps, words, job.steps()?, writer)?);
@@ -267,13 +305,74 @@ impl Probe for Fan {
             None => tensor,
         }
     }
+
+    fn stop(&mut self, moment: &Moment) -> Option<String> {
+        self.recorders.iter_mut().find_map(|recorder| recorder.stop(moment))
+    }
+}
+
+/// What a record says of its run, if the record may be gone on with and the model is of its kind; its edits read their
+/// records where these are now.
+pub fn of_whole(trace: &Trace, model: &Model) -> Result<Description> {
+    trace.check_idle()?;
+    trace.check_run()?;
+    let mut description = Description::of(trace)?;
+    description.check_model(model)?;
+    description.cell.edits = description.edits(&description.cell, trace.folder())?;
+    Ok(description)
+}
+
+/// What is asked of a model by a cell of a run that goes on from another: the scheduler is the other's, to the last option,
+/// unless the cell names one.
+pub fn request(model: &Model, cell: &Cell, before: &Description) -> Result<Request> {
+    let mut request = cell.request(model)?;
+    let chosen = |cell: &Cell| (cell.sampler.clone(), cell.scheduler.clone(), cell.spacing.clone());
+    if chosen(cell) == chosen(&before.cell) {
+        request.scheduler = before.request()?.scheduler;
+    }
+    Ok(request)
+}
+
+/// The calls that a fork takes over, by the settings that they were made with.
+fn past(before: &Description, trace: &Trace, call: usize) -> Result<Vec<Phase>> {
+    let mut past = up_to(before.phases(), call);
+    for phase in &mut past {
+        phase.until = phase.until.min(call);
+        if let Some(Settings { cell, .. }) = &mut phase.settings {
+            cell.edits = before.edits(cell, trace.folder())?;
+        }
+    }
+    Ok(past)
+}
+
+/// Edits of which the first few, which are those of another run, count no steps; and those that did.
+fn without_steps(edits: Vec<String>, inherited: usize) -> Result<(Vec<String>, Vec<String>)> {
+    let (mut left_out, mut kept) = (Vec::new(), Vec::new());
+    for (index, edit) in edits.into_iter().enumerate() {
+        let selector = edit.split("=>").next().unwrap_or_default();
+        let counts = index < inherited && Selector::parse(selector)?.counts_steps();
+        if counts { left_out.push(edit) } else { kept.push(edit) }
+    }
+    Ok((left_out, kept))
+}
+
+/// The edits that select some of these taps.
+pub fn edits_at(rules: &[String], taps: &[Tap], words: &Words, steps: usize) -> Result<Edits> {
+    let fits = |rule: &&String| Edits::new(std::slice::from_ref(*rule), taps, words.clone(), steps).is_ok();
+    let rules: Vec<String> = rules.iter().filter(fits).cloned().collect();
+    Ok(Edits::new(&rules, taps, words.clone(), steps)?)
 }
 
 /// What a recorded run began with.
 pub fn start(trace: &Trace, description: &Description) -> Result<Start> {
+    start_of(description, |tap, call| Ok(trace.get(tap, call, None)?))
+}
+
+/// What a run began with, whose tensors are given by their tap and call.
+pub fn start_of(description: &Description, get: impl Fn(&str, usize) -> Result<Tensor>) -> Result<Start> {
     Ok(match (description.fork.as_ref().and_then(|fork| fork.level), description.cell.picture_strength()) {
-        (Some(level), _) => Start::Sample { level, sample: trace.get(tap::SAMPLE, 0, None)? },
-        (None, Some(strength)) => Start::Latents { strength, latents: trace.get(tap::IMAGE, 0, None)? },
+        (Some(level), _) => Start::Sample { level, sample: get(tap::SAMPLE, 0)? },
+        (None, Some(strength)) => Start::Latents { strength, latents: get(tap::IMAGE, 0)? },
         (None, None) => Start::Noise,
     })
 }
@@ -296,7 +395,8 @@ pub fn recorded_outputs(trace: &Trace, calls: usize) -> Result<Vec<Outputs>> {
     (0..calls).map(at).collect()
 }
 
-fn outputs(trace: &Trace, calls: usize, model: &Model) -> Result<Vec<Outputs>> {
+/// The same, where a model runs.
+pub fn outputs(trace: &Trace, calls: usize, model: &Model) -> Result<Vec<Outputs>> {
     Ok(recorded_outputs(trace, calls)?.into_iter().map(|outputs| outputs.to_device(model.device)).collect())
 }
 
@@ -313,6 +413,10 @@ impl<P: Probe> Probe for Maybe<P> {
             Some(probe) => probe.visit(tap, moment, tensor),
             None => tensor,
         }
+    }
+
+    fn stop(&mut self, moment: &Moment) -> Option<String> {
+        self.0.as_mut().and_then(|probe| probe.stop(moment))
     }
 }
 
@@ -334,8 +438,19 @@ impl Probe for Tick<'_> {
 }
 
 /// What to say where a run stopped.
-pub fn kept(folder: &Path) -> String {
-    format!("{}: stopped, its record is kept", folder.display())
+fn kept(folder: &Path, calls: usize) -> String {
+    let whole = Trace::open(folder).map_or(0, |trace| trace.complete());
+    format!("{}: stopped, its record is kept: {whole} of {calls} calls are whole", folder.display())
+}
+
+/// What to say where a record could not be written to its end.
+fn cannot_write(folder: &Path, error: &latentrace_trace::Error) -> anyhow::Error {
+    match error {
+        latentrace_trace::Error::File { .. } => {
+            anyhow!("{error}\nhint: `latentrace resume {}` goes on with it once it can be written", folder.display())
+        }
+        _ => anyhow!("{error}"),
+    }
 }
 
 /// A progress bar over network calls, drawn only on a terminal.

@@ -281,11 +281,23 @@ pub fn trace_of(cell: &Path) -> PathBuf {
 
 /// The hash of the files that decide what a checkpoint computes, made once for each folder.
 pub fn hash(folder: &Path) -> Result<String> {
-    known_hash(folder, &Model::files(folder)?)
+    hash_once(folder, || Ok(Model::files(folder)?))
 }
 
-/// The hash of some files of a folder, made once for each folder.
-pub fn known_hash(folder: &Path, files: &[PathBuf]) -> Result<String> {
+/// The hash of what a record holds, made once for each: its index, with the checksum of every tensor, and its shards.
+pub fn hash_of_trace(folder: &Path) -> Result<String> {
+    hash_once(folder, || {
+        let shards = folder.join("shards");
+        let found = std::fs::read_dir(&shards).with_context(|| shards.display().to_string())?.flatten();
+        let mut files: Vec<PathBuf> = found.map(|found| found.path()).collect();
+        files.sort();
+        files.insert(0, folder.join("index.jsonl"));
+        Ok(files)
+    })
+}
+
+/// The hash of files one after the other, made once for each folder.
+fn hash_once(folder: &Path, files: impl FnOnce() -> Result<Vec<PathBuf>>) -> Result<String> {
     static KNOWN: Mutex<Option<HashMap<PathBuf, String>>> = Mutex::new(None);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let known = known.get_or_insert_default();
@@ -293,8 +305,8 @@ pub fn known_hash(folder: &Path, files: &[PathBuf]) -> Result<String> {
         return Ok(hash.clone());
     }
     let mut hasher = blake3::Hasher::new();
-    for path in files {
-        hasher.update_mmap_rayon(path).with_context(|| path.display().to_string())?;
+    for path in files()? {
+        hasher.update_mmap_rayon(&path).with_context(|| path.display().to_string())?;
     }
     let hash = hasher.finalize().to_hex().to_string();
     known.insert(folder.into(), hash.clone());

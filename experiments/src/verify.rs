@@ -1,12 +1,12 @@
 //! `latentrace verify`: a recorded run, computed again from its record alone.
 
-use crate::description::Description;
-use crate::record::{recorded_outputs, start};
+use crate::description::{Description, Fork, Phase, Settings};
+use crate::record::{edits_at, recorded_outputs, start};
 use crate::rules::steps;
 use anyhow::{Result, ensure};
 use latentrace_pipeline::nn::{Both, Moment, Pass, Tap};
-use latentrace_pipeline::{SamplerTaps, replay};
-use latentrace_trace::{Against, Check, Edits, Trace};
+use latentrace_pipeline::{Outputs, SamplerTaps, replay};
+use latentrace_trace::{Against, Check, Trace};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -28,35 +28,27 @@ impl Verify {
     pub fn run(self) -> Result<()> {
         let trace = Trace::open(&self.trace)?;
         let description = Description::of(&trace)?;
-        let damaged: Vec<String> = trace
-            .entries()
-            .iter()
-            .filter(|entry| entry.stored.is_some())
-            .filter_map(|entry| trace.tensor(entry).and_then(|_| trace.places(entry)).err())
-            .map(|error| error.to_string())
-            .collect();
-        let checks = if damaged.is_empty() { checks(&trace, &description)? } else { Vec::new() };
-        let worst = checks.iter().max_by(|a, b| a.relative.total_cmp(&b.relative));
-        let beyond: Vec<&Check> =
-            checks.iter().filter(|check| check.relative > self.tolerance || check.relative.is_nan()).collect();
-        let problems: Vec<&String> = trace.problems().iter().chain(&damaged).collect();
+        let found = Found::of(&trace, &description, self.tolerance)?;
+        let beyond: Vec<&Check> = found.checks.iter().filter(|check| is_beyond(check, self.tolerance)).collect();
+        let worst = found.checks.iter().max_by(|a, b| a.relative.total_cmp(&b.relative));
         if self.json {
             println!(
                 "{}",
-                json!({ "calls": trace.complete(), "of": description.calls, "tensors": checks.len(),
-                "worst": worst.map(|check| check.relative), "tolerance": self.tolerance, "problems": problems,
+                json!({ "calls": trace.complete(), "of": description.calls, "tensors": found.checks.len(),
+                "worst": worst.map(|check| check.relative), "tolerance": self.tolerance, "problems": found.problems,
+                "live": trace.live(), "not_verified_before": found.begin, "vouches_for_run": trace.vouches_for_run(),
                 "beyond": beyond.iter().map(|check| json!({ "call": check.call, "tap": check.tap, "relative": check.relative })).collect::<Vec<_>>() })
             );
         } else {
-            self.report(&trace, &description, &checks, &problems);
+            self.report(&trace, &description, &found);
         }
-        ensure!(trace.complete() > 0, "{}: no call was recorded whole", self.trace.display());
         ensure!(
-            problems.is_empty(),
+            found.problems.is_empty(),
             "{}: {} tensors or lines cannot be trusted, see above",
             self.trace.display(),
-            problems.len()
+            found.problems.len()
         );
+        ensure!(trace.complete() > 0, "{}: no call was recorded whole", self.trace.display());
         if let Some(check) = beyond.first() {
             anyhow::bail!(
                 "{} at call {}: {:.1e} off, above the tolerance of {:.1e}; {} such tensors",
@@ -70,59 +62,132 @@ impl Verify {
         Ok(())
     }
 
-    fn report(&self, trace: &Trace, description: &Description, checks: &[Check], problems: &[&String]) {
-        for problem in problems {
+    fn report(&self, trace: &Trace, description: &Description, found: &Found) {
+        for problem in &found.problems {
             println!("problem: {problem}");
         }
         println!("{:>5} {:>8} {:>10} {:>10}  worst tensor", "call", "t", "absolute", "relative");
         for call in 0..trace.complete() {
-            let of_call = checks.iter().filter(|check| check.call == call);
+            let of_call = found.checks.iter().filter(|check| check.call == call);
             let Some(worst) = of_call.max_by(|a, b| a.relative.total_cmp(&b.relative)) else { continue };
             let t = trace.entries().iter().find(|entry| entry.call == call).map_or(f64::NAN, |entry| entry.t);
             let tap = if worst.absolute == 0.0 { "" } else { &worst.tap };
             println!("{call:>5} {t:>8.1} {:>10.1e} {:>10.1e}  {tap}", worst.absolute, worst.relative);
         }
-        if let Some(fork) = description.fork.as_ref().filter(|fork| fork.level.is_none()) {
-            println!(
-                "the calls before {} are those of {}, where they can be verified",
-                fork.call,
-                fork.trace.display()
-            );
+        if let Some(Fork { trace: other, .. }) = description.fork.as_ref().filter(|_| found.begin > 0) {
+            let other = other.display();
+            println!("the calls before {} are those of {other}, where they can be verified", found.begin);
         }
-        let worst = checks.iter().map(|check| check.relative).fold(0.0, f64::max);
+        let (complete, calls) = (trace.complete(), description.calls);
+        match (trace.live(), trace.end()) {
+            (Some(owner), _) => println!("a live run: {owner} has it in hand; {complete} of {calls} calls are whole"),
+            (None, None) if complete < found.begin => {
+                println!("cut off before its own first call, {}: {complete} of {calls} calls are whole", found.begin);
+            }
+            (None, None) => println!("cut off: {complete} of {calls} calls are whole"),
+            _ => {}
+        }
+        if !trace.vouches_for_run() {
+            println!("note: the record is of before run.json had a checksum, so a change of it would not be seen");
+        }
+        let worst = found.checks.iter().map(|check| check.relative).fold(0.0, f64::max);
         println!(
-            "{} tensors of {} calls (of {}) computed again: worst relative difference {worst:.1e}",
-            checks.len(),
-            trace.complete() - taken_over(description),
-            description.calls
+            "{} tensors of {} calls (of {calls}) computed again: worst relative difference {worst:.1e}",
+            found.checks.len(),
+            complete.saturating_sub(found.begin),
         );
     }
 }
 
-/// Every value of the sampler that the record holds, computed again from those before it.
-fn checks(trace: &Trace, description: &Description) -> Result<Vec<Check>> {
-    let request = description.request()?;
-    let taps = SamplerTaps::new();
-    let [channels, height, width] = description.latents;
-    let outputs = recorded_outputs(trace, trace.complete())?;
-    let taken_over = taken_over(description);
-    let skip = |_: &Tap, moment: &Moment| moment.call < taken_over;
-    // The outputs are recorded as edited, so edits of what they are made of are not made again.
-    let edited: Vec<Tap> = taps.all().into_iter().filter(|tap| !tap.name().ends_with("conditional")).cloned().collect();
-    let start = start(trace, description)?;
-    let steps = steps(&start.plan(&request)?);
-    let of_sampler = |text: &&String| Edits::new(&[(*text).clone()], &edited, description.words(), steps).is_ok();
-    let rules: Vec<String> = description.cell.edits.iter().filter(of_sampler).cloned().collect();
-    let edits = Edits::new(&rules, &edited, description.words(), steps)?.beginning_at(taken_over);
-    let mut probe = Both(edits, Against::new(trace, skip));
-    let shape = [1, channels, height, width];
-    replay(&request, &start, &outputs, shape, &taps, &mut Pass::watched(&mut probe))?;
-    probe.1.outcome()?;
-    let complete = trace.complete();
-    Ok(std::mem::take(&mut probe.1.checks).into_iter().filter(|check| check.call < complete).collect())
+fn is_beyond(check: &Check, tolerance: f64) -> bool {
+    check.relative > tolerance || check.relative.is_nan()
 }
 
-/// How many calls are those of the run that this one was forked from.
-fn taken_over(description: &Description) -> usize {
-    description.fork.as_ref().filter(|fork| fork.level.is_none()).map_or(0, |fork| fork.call)
+/// What was found in a record.
+pub struct Found {
+    /// What is damaged or missing, a line each.
+    pub problems: Vec<String>,
+    /// Every value of the sampler that the record holds, computed again from those before it.
+    pub checks: Vec<Check>,
+    /// The calls before this one are those of another run, of whose settings the record says nothing.
+    pub begin: usize,
+}
+
+impl Found {
+    /// Computes a recorded run again.
+    ///
+    /// # Errors
+    /// The record lacks what the run is computed from, or its description says what cannot be.
+    pub fn of(trace: &Trace, description: &Description, tolerance: f64) -> Result<Found> {
+        let stored = trace.entries().iter().filter(|entry| entry.stored.is_some());
+        let damaged: Vec<String> = stored
+            .filter_map(|entry| trace.tensor(entry).and_then(|_| trace.places(entry)).err())
+            .map(|error| error.to_string())
+            .collect();
+        let phases = description.phases();
+        let unknown = phases.iter().take_while(|phase| phase.settings.is_none()).last();
+        let mut found = Found {
+            problems: trace.problems().to_vec(),
+            checks: Vec::new(),
+            begin: unknown.map_or(0, |phase| phase.until),
+        };
+        if !damaged.is_empty() || trace.complete() == 0 {
+            found.problems.extend(damaged);
+            return Ok(found);
+        }
+        let outputs = recorded_outputs(trace, trace.complete())?;
+        let mut begin = 0;
+        for Phase { until, settings } in &phases {
+            if let Some(settings) = settings {
+                found.add(trace, description, settings, &outputs, begin..*until)?;
+            }
+            begin = *until;
+        }
+        found.ask_for_a_fork_of_a_fork(description, tolerance);
+        Ok(found)
+    }
+
+    /// Computes the calls of one phase again.
+    fn add(
+        &mut self,
+        trace: &Trace,
+        description: &Description,
+        settings: &Settings,
+        outputs: &[Outputs],
+        calls: std::ops::Range<usize>,
+    ) -> Result<()> {
+        let request = description.request_of(&settings.cell)?;
+        let taps = SamplerTaps::new();
+        let [channels, height, width] = description.latents;
+        let calls = calls.start..calls.end.min(trace.complete());
+        // The outputs are recorded as edited, so edits of what they are made of are not made again.
+        let edited: Vec<Tap> =
+            taps.all().into_iter().filter(|tap| !tap.name().ends_with("conditional")).cloned().collect();
+        let rules = description.edits(&settings.cell, trace.folder())?;
+        let start = start(trace, description)?;
+        let steps = steps(&start.plan(&request)?);
+        let edits = edits_at(&rules, &edited, &settings.words(), steps)?.beginning_at(calls.start);
+        let skip = |_: &Tap, moment: &Moment| !calls.contains(&moment.call);
+        let mut probe = Both(edits, Against::new(trace, skip));
+        let shape = [1, channels, height, width];
+        replay(&request, &start, outputs, shape, &taps, &mut Pass::watched(&mut probe))?;
+        probe.0.outcome()?;
+        probe.1.outcome()?;
+        self.checks.append(&mut probe.1.checks);
+        let file = trace.folder().join("index.jsonl");
+        let missing = std::mem::take(&mut probe.1.missing).into_iter();
+        self.problems.extend(missing.map(|(_, name)| format!("{}: no line of {name}", file.display())));
+        Ok(())
+    }
+
+    /// A record of before does not say of a fork of a fork with another sampler that calls were taken over: they are those
+    /// that the run's own settings do not lead to.
+    fn ask_for_a_fork_of_a_fork(&mut self, description: &Description, tolerance: f64) {
+        let Some(Fork { past: None, level: Some(_), call, .. }) = &description.fork else { return };
+        let mut beyond = self.checks.iter().filter(|check| is_beyond(check, tolerance)).peekable();
+        if beyond.peek().is_some() && beyond.all(|check| check.call < *call) {
+            self.begin = *call;
+            self.checks.retain(|check| check.call >= *call);
+        }
+    }
 }

@@ -53,8 +53,9 @@ NUMPY = {"F32": np.float32, "F16": np.float16, "F64": np.float64, "I64": np.int6
 
 
 def checked_lines(trace):
-    """Every line of the index, its checksum held."""
+    """Every line of the index; its number and its checksum are checked, and that of run.json, which is in the first."""
     data = (trace / "index.jsonl").read_bytes()
+    run = zlib.crc32((trace / "run.json").read_bytes())
     assert data.endswith(b"\n"), "index.jsonl: the last line is cut off"
     lines = []
     for number, line in enumerate(data.splitlines(), 1):
@@ -62,6 +63,8 @@ def checked_lines(trace):
         assert mark, f"index.jsonl, line {number}: no checksum"
         assert check == b'%08x"}' % zlib.crc32(body), f"index.jsonl, line {number}: has changed since it was written"
         lines.append(json.loads(line))
+        assert lines[-1]["line"] == number, f"index.jsonl, line {number}: it is line {lines[-1]['line']}"
+    assert lines[0]["run_crc32"] == run, "run.json: has changed since the run was recorded"
     return lines
 
 

@@ -74,7 +74,8 @@ impl<'a> Pass<'a> {
 
     /// Why the run must end before it makes another call, if it must.
     pub fn stop(&mut self) -> Option<String> {
-        self.probe.as_mut().and_then(|probe| probe.stop())
+        let moment = self.moment;
+        self.probe.as_mut().and_then(|probe| probe.stop(&moment))
     }
 
     /// Does `work` again ([`Moment::again`]) with a second probe behind this pass's own, which sees what the first returns.
@@ -102,9 +103,9 @@ pub trait Probe {
     fn leave_out(&mut self, _: &Tap, _: Moment, tensor: Tensor, _without: &dyn Fn() -> Tensor) -> Tensor {
         tensor
     }
-    /// Why the run must end here, if it must: asked before every network call, so that a run whose record cannot be
+    /// Why the run must end here, if it must: asked before every network call, with its moment, so that a run whose record cannot be
     /// written is not computed to its end.
-    fn stop(&mut self) -> Option<String> {
+    fn stop(&mut self, _: &Moment) -> Option<String> {
         None
     }
 }
@@ -131,8 +132,8 @@ impl<A: Probe, B: Probe> Probe for Both<A, B> {
         leave_out(&mut self.1, tensor)
     }
 
-    fn stop(&mut self) -> Option<String> {
-        self.0.stop().or_else(|| self.1.stop())
+    fn stop(&mut self, moment: &Moment) -> Option<String> {
+        self.0.stop(moment).or_else(|| self.1.stop(moment))
     }
 }
 
@@ -149,8 +150,8 @@ impl<P: Probe + ?Sized> Probe for &mut P {
         (**self).leave_out(tap, moment, tensor, without)
     }
 
-    fn stop(&mut self) -> Option<String> {
-        (**self).stop()
+    fn stop(&mut self, moment: &Moment) -> Option<String> {
+        (**self).stop(moment)
     }
 }
 
@@ -258,7 +259,7 @@ mod tests {
         fn visit(&mut self, _: &Tap, _: Moment, tensor: Tensor) -> Tensor {
             tensor
         }
-        fn stop(&mut self) -> Option<String> {
+        fn stop(&mut self, _: &Moment) -> Option<String> {
             Some("the disk is full".into())
         }
     }

@@ -7,7 +7,7 @@ use crate::{Key, Selector, Trace, Words};
 use latentrace_nn::tch::{Device, Kind, Tensor};
 use latentrace_nn::{Moment, Probe, Row, Rows, Tap, seeded};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What is done to a tensor, one row at a time.
 #[derive(Clone, Debug, PartialEq)]
@@ -178,6 +178,20 @@ impl Edits {
         Ok(EditRule::parse(rule)?.edit.trace().cloned())
     }
 
+    /// The same rule with another record in the place of the one that it reads.
+    ///
+    /// # Errors
+    /// The rule cannot be read.
+    pub fn reading(rule: &str, trace: &Path) -> Result<String> {
+        let EditRule { text, selector, edit } = EditRule::parse(rule)?;
+        let trace = trace.display();
+        Ok(match edit {
+            Edit::Replace(_) => format!("{} => replace({trace})", selector.text()),
+            Edit::AddFrom(_, factor) => format!("{} => add({trace}, {factor})", selector.text()),
+            _ => text,
+        })
+    }
+
     /// The same edits, from a call on: what comes before it is known, edits and all; but the texts, which every run encodes
     /// itself.
     pub fn beginning_at(self, call: usize) -> Edits {
@@ -290,7 +304,7 @@ impl Probe for Edits {
         tensor
     }
 
-    fn stop(&mut self) -> Option<String> {
+    fn stop(&mut self, _: &Moment) -> Option<String> {
         self.failed.as_ref().map(Error::to_string)
     }
 }
@@ -345,4 +359,22 @@ fn columns(part: &Tensor, places: &[i64], shift: f64, factor: f64) -> Tensor {
         let _ = shifts.get(place).fill_(shift);
     }
     part * factors + shifts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_reads_another_record_in_the_place_of_its_own() {
+        let put = |rule: &str| Edits::reading(rule, Path::new("/new, (odd)/b")).unwrap();
+        assert_eq!(put("a.** @step[1:2] => replace(old)"), "a.** @step[1:2] => replace(/new, (odd)/b)");
+        assert_eq!(put("a => add(old, 0.25)"), "a => add(/new, (odd)/b, 0.25)");
+        assert_eq!(put("a => add(0.25)"), "a => add(0.25)");
+        for rule in ["a => replace(x)", "a => add(x, 1)"] {
+            assert_eq!(Edits::reads(&put(rule)).unwrap(), Some("/new, (odd)/b".into()));
+        }
+        assert_eq!(Edits::reads("a => scale(2)").unwrap(), None);
+        assert!(Edits::reads("a => halve").is_err());
+    }
 }

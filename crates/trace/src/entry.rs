@@ -157,16 +157,9 @@ pub(crate) enum Line {
         /// How many tensors the byte budget has kept out so far.
         #[serde(default, skip_serializing_if = "is_zero")]
         beyond_budget: u64,
-        /// CRC-32 of `run.json`; a foreign or an older trace lacks it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        run_crc32: Option<u32>,
     },
     /// The record has ended.
-    End {
-        end: End,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        run_crc32: Option<u32>,
-    },
+    End { end: End },
     /// A tensor.
     Entry(Box<Entry>),
 }
@@ -186,18 +179,27 @@ pub struct End {
     pub beyond_budget: u64,
 }
 
+/// A line as it was read.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Read {
+    pub(crate) line: Line,
+    /// Its number, counted from 1; a foreign or an older line has none.
+    pub(crate) number: Option<u64>,
+    /// What the first line says that the CRC-32 of `run.json` is.
+    pub(crate) run_crc32: Option<u32>,
+}
+
 impl Line {
-    /// The line with its number, counted from 1, and its checksum at its end.
-    pub(crate) fn write(&self, number: u64, lines: &mut Vec<u8>) {
+    /// The line with its number and its checksum at its end. The first says what `run.json` was.
+    pub(crate) fn write(&self, number: u64, run_crc32: u32, lines: &mut Vec<u8>) {
         let begin = lines.len();
         let _ = serde_json::to_writer(&mut *lines, self); // plain structs of plain values, to memory
         lines.pop(); // the closing brace: more fields follow
-        finish(begin, number, lines);
+        finish(begin, number, run_crc32, lines);
     }
 
-    /// Reads a line without its newline, and its number. A foreign line may lack the checksum and the number, and an older
-    /// one the number.
-    pub(crate) fn read(text: &str) -> Result<(Line, Option<u64>), String> {
+    /// Reads a line without its newline.
+    pub(crate) fn read(text: &str) -> Result<Read, String> {
         let mut body = text;
         if let Some(at) = text.rfind(CHECK) {
             let check = text[at + CHECK.len()..].strip_suffix("\"}");
@@ -207,17 +209,34 @@ impl Line {
                 return Err("has changed since it was written".into());
             }
         }
-        let number = body.rfind(NUMBER).and_then(|at| body[at + NUMBER.len()..].parse().ok());
-        Ok((serde_json::from_str(text).map_err(|error| error.to_string())?, number))
+        let (body, number) = last(body, NUMBER);
+        let (_, run_crc32) = last(body, RUN);
+        let line = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        Ok(Read { line, number, run_crc32 })
     }
 }
 
 /// Ends a line that begins at `begin` and lacks its closing brace.
-pub(crate) fn finish(begin: usize, number: u64, lines: &mut Vec<u8>) {
-    let _ = write!(lines, "{NUMBER}{number}"); // to memory, which does not fail
+pub(crate) fn finish(begin: usize, number: u64, run_crc32: u32, lines: &mut Vec<u8>) {
+    if number == 1 {
+        let _ = write!(lines, "{RUN}{run_crc32}"); // to memory, which does not fail
+    }
+    let _ = write!(lines, "{NUMBER}{number}");
     let check = crc32fast::hash(&lines[begin..]);
     let _ = writeln!(lines, "{CHECK}{check:08x}\"}}");
 }
+
+/// What is before the last field of a line, and its number, if the field has this name.
+fn last<'a, N: std::str::FromStr>(body: &'a str, name: &str) -> (&'a str, Option<N>) {
+    let at = body.rfind(name);
+    match at.and_then(|at| Some((&body[..at], body[at + name.len()..].parse().ok()?))) {
+        Some((before, number)) => (before, Some(number)),
+        None => (body, None),
+    }
+}
+
+/// What comes before the CRC-32 of `run.json`, in the first line.
+const RUN: &str = ",\"run_crc32\":";
 
 /// What comes before a line's number, the last field but one.
 const NUMBER: &str = ",\"line\":";
@@ -280,22 +299,26 @@ mod tests {
     fn a_line_is_read_as_it_was_written_and_every_flipped_bit_is_seen() {
         for line in [
             Line::Entry(Box::new(entry())),
-            Line::Complete { complete: 3, beyond_budget: 0, run_crc32: None },
-            Line::Complete { complete: 3, beyond_budget: 9, run_crc32: Some(77) },
-            Line::End { end: End { error: Some("NaN, \"x\"".into()), beyond_budget: 2 }, run_crc32: Some(u32::MAX) },
+            Line::Complete { complete: 3, beyond_budget: 0 },
+            Line::Complete { complete: 3, beyond_budget: 9 },
+            Line::End { end: End { error: Some("NaN, \"x\"".into()), beyond_budget: 2 } },
         ] {
-            let mut text = Vec::new();
-            line.write(417, &mut text);
-            let text = String::from_utf8(text).unwrap();
-            let text = text.strip_suffix('\n').unwrap();
-            assert_eq!(Line::read(text).unwrap(), (line.clone(), Some(417)));
-            assert_eq!(serde_json::from_str::<serde_json::Value>(text).unwrap()["line"], 417, "any reader finds it");
+            let written = |number| {
+                let mut text = Vec::new();
+                line.write(number, 77, &mut text);
+                String::from_utf8(text).unwrap().trim_end().to_string()
+            };
+            let read = |number, run_crc32| Read { line: line.clone(), number: Some(number), run_crc32 };
+            assert_eq!(Line::read(&written(1)).unwrap(), read(1, Some(77)));
+            let text = written(417);
+            assert_eq!(Line::read(&text).unwrap(), read(417, None));
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap()["line"], 417, "any reader finds it");
             for bit in 0..8 * text.len() {
                 let mut bytes = text.as_bytes().to_vec();
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 let Ok(changed) = String::from_utf8(bytes) else { continue };
                 // A flip in the word "check" makes a foreign line of it, all else in place.
-                assert!(Line::read(&changed).is_err() || Line::read(&changed).unwrap().0 == line, "{changed}");
+                assert!(Line::read(&changed).is_err() || Line::read(&changed).unwrap().line == line, "{changed}");
             }
         }
         assert_eq!(entry().key().name(), "unet.mid_block.out/012/cond | head_mean");
@@ -314,7 +337,9 @@ mod tests {
     #[test]
     fn a_foreign_line_needs_only_what_nothing_else_says() {
         let text = r#"{"call":0,"step":0,"t":981,"sigma":13.5,"tap":"unet.out","shape":[1],"dtype":"F32","statistics":{"mean":0,"rms":0,"min":0,"max":0},"stored":{"shard":"000000.safetensors","name":"a","dtype":"F32"}}"#;
-        let Ok((Line::Entry(entry), None)) = Line::read(text) else { panic!("no entry") };
+        let Ok(Read { line: Line::Entry(entry), number: None, run_crc32: None }) = Line::read(text) else {
+            panic!("no entry")
+        };
         assert_eq!((entry.branch, entry.image, entry.kept.as_str()), (None, 0, ""));
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Lines {
     bytes: Vec<u8>,
     /// The number of the next line.
     next: u64,
+    /// CRC-32 of `run.json`, for the first line.
+    run_crc32: u32,
     /// The first part of every line of a moment.
     moment: Option<(Moment, Vec<u8>)>,
     /// The middle part of every line of a tensor, by tap, branch, image, and where the rule's words for it are.
@@ -42,8 +44,8 @@ struct When {
 
 impl Lines {
     /// The lines of an empty index.
-    pub(crate) fn new() -> Lines {
-        Lines { bytes: Vec::new(), next: 1, moment: None, middles: HashMap::new() }
+    pub(crate) fn new(run_crc32: u32) -> Lines {
+        Lines { bytes: Vec::new(), next: 1, run_crc32, moment: None, middles: HashMap::new() }
     }
 
     /// Adds the line of a tensor: what [`Line::write`] makes of its entry.
@@ -83,13 +85,13 @@ impl Lines {
                 self.bytes.extend_from_slice(&json(stored));
             }
         }
-        finish(begin, self.next, &mut self.bytes);
+        finish(begin, self.next, self.run_crc32, &mut self.bytes);
         self.next += 1;
     }
 
     /// Adds another line.
     pub(crate) fn line(&mut self, line: &Line) {
-        line.write(self.next, &mut self.bytes);
+        line.write(self.next, self.run_crc32, &mut self.bytes);
         self.next += 1;
     }
 
@@ -141,7 +143,7 @@ mod tests {
         let numbers = Numbers::row(&Tensor::from_slice(&[1f32, -2.5, 0.1, f32::NAN]).view([2, 2]), 1).unwrap();
         let statistics = numbers.statistics();
         let tap = Tap::named("unet.\"odd\".out");
-        let mut lines = Lines::new();
+        let mut lines = Lines::new(5);
         let mut expected = Vec::new();
         for (number, (call, branch, kept, stored)) in [
             (0, None, "", None),
@@ -186,11 +188,11 @@ mod tests {
                 stored,
                 places,
             };
-            Line::Entry(Box::new(entry)).write(1 + number as u64, &mut expected);
+            Line::Entry(Box::new(entry)).write(1 + number as u64, 5, &mut expected);
         }
-        let complete = Line::Complete { complete: 3, beyond_budget: 0, run_crc32: Some(5) };
+        let complete = Line::Complete { complete: 3, beyond_budget: 0 };
         lines.line(&complete);
-        complete.write(4, &mut expected);
+        complete.write(4, 5, &mut expected);
         assert_eq!(String::from_utf8(lines.take()).unwrap(), String::from_utf8(expected).unwrap());
     }
 }

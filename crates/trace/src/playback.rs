@@ -44,7 +44,7 @@ impl Probe for Playback<'_> {
         }
     }
 
-    fn stop(&mut self) -> Option<String> {
+    fn stop(&mut self, _: &Moment) -> Option<String> {
         self.failed.as_ref().map(Error::to_string)
     }
 }
@@ -56,6 +56,8 @@ pub struct Against<'a> {
     skip: Box<Choice<'a>>,
     /// What was computed again, in order.
     pub checks: Vec<Check>,
+    /// The names of what was computed again and is not in the record, with their calls.
+    pub missing: Vec<(usize, String)>,
     failed: Option<Error>,
 }
 
@@ -78,7 +80,7 @@ pub struct Check {
 impl<'a> Against<'a> {
     /// Against a trace, without the tensors that `skip` names.
     pub fn new(trace: &'a Trace, skip: impl Fn(&Tap, &Moment) -> bool + 'a) -> Against<'a> {
-        Against { trace, skip: Box::new(skip), checks: Vec::new(), failed: None }
+        Against { trace, skip: Box::new(skip), checks: Vec::new(), missing: Vec::new(), failed: None }
     }
 
     /// Says what could not be read.
@@ -107,7 +109,14 @@ impl Probe for Against<'_> {
                 }
                 recorded
             }
-            Ok(None) => tensor,
+            Ok(None) => {
+                if !(self.skip)(tap, &moment) {
+                    let tap = tap.name().into();
+                    let key = Key { call: moment.call, tap, branch: None, image: 0, kept: String::new() };
+                    self.missing.push((moment.call, key.name()));
+                }
+                tensor
+            }
             Err(error) => {
                 self.failed.get_or_insert(error);
                 tensor
@@ -115,7 +124,7 @@ impl Probe for Against<'_> {
         }
     }
 
-    fn stop(&mut self) -> Option<String> {
+    fn stop(&mut self, _: &Moment) -> Option<String> {
         self.failed.as_ref().map(Error::to_string)
     }
 }

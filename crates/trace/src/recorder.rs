@@ -176,7 +176,7 @@ impl Probe for Recorder {
         !moment.again && moment.call >= self.begin && self.admitted(tap, moment).next().is_some()
     }
 
-    fn stop(&mut self) -> Option<String> {
+    fn stop(&mut self, _: &Moment) -> Option<String> {
         self.failed.as_ref().map(Error::to_string).or_else(|| self.writer.failed().map(str::to_string))
     }
 

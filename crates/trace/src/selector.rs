@@ -64,6 +64,11 @@ impl Selector {
         &self.text
     }
 
+    /// Whether a window counts the steps of a run, or the calls of a step: in a run of another sampler it means another moment.
+    pub fn counts_steps(&self) -> bool {
+        self.windows.iter().any(|window| matches!(window, Window::Step(_) | Window::Evaluation(_)))
+    }
+
     /// Whether a tap's name fits.
     pub fn names(&self, tap: &Tap) -> bool {
         self.names.is_match(tap.name().replace('.', "/"))
@@ -228,6 +233,11 @@ mod tests {
         let row = |branch| Row { index: 0, branch, image: 0 };
         assert!(selector.admits_row(&row(Some(Branch::Conditional))) && selector.admits_row(&row(None)));
         assert!(!selector.admits_row(&row(Some(Branch::Unconditional))));
+        for (rule, counts) in
+            [("a @step[1]", true), ("a @sigma[1:2] @eval[0]", true), ("a @sigma[1:2] @branch{cond}", false)]
+        {
+            assert_eq!(Selector::parse(rule).unwrap().counts_steps(), counts, "{rule}");
+        }
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! A recorded run, read.
 
 use crate::Owner;
-use crate::entry::{End, Entry, FORMAT, Key, Line, Stored};
+use crate::entry::{End, Entry, FORMAT, Key, Line, Read, Stored};
 use crate::error::{Error, Result, changed, file};
 use crate::lines::Lines;
 use crate::numbering::{Numbering, Place as Order};
 use crate::numbers::{from_levels, kind, name};
-use crate::owner::{Stamp, live};
+use crate::owner::{Stamp, live, live_error};
 use crate::writer::{Begun, shard_name};
 use latentrace_nn::Branch;
 use latentrace_nn::tch::{Kind, Tensor};
@@ -101,6 +101,14 @@ impl Trace {
     /// The process that was writing the record when it was opened.
     pub fn live(&self) -> Option<&Owner> {
         self.live.as_ref()
+    }
+
+    /// Checks that no process is writing the record.
+    ///
+    /// # Errors
+    /// One is, or was when it was opened.
+    pub fn check_idle(&self) -> Result<()> {
+        self.live.as_ref().map_or(Ok(()), |owner| Err(live_error(&self.folder, owner)))
     }
 
     /// Whether a change of `run.json` would be seen: records of before lack its checksum.
@@ -240,13 +248,14 @@ impl Trace {
 
     fn read_line(&mut self, line: &[u8], at: &str, found: &mut Found) {
         let read = std::str::from_utf8(line).map_err(|error| error.to_string()).and_then(Line::read);
-        let (line, number) = match read {
+        let Read { line, number, run_crc32 } = match read {
             Ok(read) => read,
             Err(cause) => {
                 (found.damaged, _) = (true, found.numbering.unreadable());
                 return self.problem(format!("{at}: {cause}"));
             }
         };
+        self.recorded_with = self.recorded_with.or(run_crc32);
         match found.numbering.read(number) {
             Order::Next => {}
             Order::Wrong(problem) => {
@@ -260,15 +269,13 @@ impl Trace {
         }
         match line {
             Line::Entry(entry) => found.damaged |= !self.add(*entry),
-            Line::Complete { complete, beyond_budget, run_crc32 } => {
-                self.recorded_with = self.recorded_with.or(run_crc32);
+            Line::Complete { complete, beyond_budget } => {
                 // A call is whole only if everything that was said before it could be read.
                 if !found.damaged && found.complete.is_none_or(|(last, _)| last < complete) {
                     found.complete = Some((complete, beyond_budget));
                 }
             }
-            Line::End { end, run_crc32 } => {
-                self.recorded_with = self.recorded_with.or(run_crc32);
+            Line::End { end } => {
                 found.ended = true;
                 found.end = Some(end).filter(|_| !found.damaged);
             }
@@ -374,10 +381,6 @@ impl Trace {
         Begun { calls: self.complete, spent, beyond_budget: self.beyond_budget }
     }
 
-    pub(crate) fn run_crc32(&self) -> u32 {
-        self.run_crc32
-    }
-
     /// Clears away what is not whole, and gives the number of the next shard, and what counts the lines of the index.
     /// Whoever calls it must have [claimed](crate::owner::Claim) the trace.
     pub(crate) fn prune(&self) -> Result<(usize, Lines)> {
@@ -387,12 +390,12 @@ impl Trace {
         if Stamp::at(&path) != self.stamp {
             return Err(changed(&path)); // since it was read, another process has gone on with it
         }
-        let mut lines = Lines::new();
+        let mut lines = Lines::new(self.run_crc32);
         self.entries.iter().for_each(|entry| lines.line(&Line::Entry(Box::new(entry.clone()))));
         if let Some(complete) = self.complete.checked_sub(1) {
-            let run_crc32 = Some(self.run_crc32);
-            lines.line(&Line::Complete { complete, beyond_budget: self.beyond_budget, run_crc32 });
+            lines.line(&Line::Complete { complete, beyond_budget: self.beyond_budget });
         }
+        std::fs::create_dir_all(&folder).map_err(|error| file(&folder, error))?;
         latentrace_nn::replace(&path, &lines.take())?;
         let stored = self.entries.iter().flat_map(Entry::parts);
         let used: HashSet<&str> = stored.map(|stored| stored.shard.as_str()).collect();

@@ -136,8 +136,8 @@ impl Writer {
             ErrorKind::AlreadyExists => taken(),
             _ => file(&description, error),
         })?;
-        let run_crc32 = crc32fast::hash(run.as_bytes());
-        let thread = Thread::new(folder, layout, index, Lines::new(), run_crc32);
+        let lines = Lines::new(crc32fast::hash(run.as_bytes()));
+        let thread = Thread::new(folder, layout, index, lines);
         Writer::start(thread, layout, claim, Begun::default())
     }
 
@@ -153,8 +153,7 @@ impl Writer {
         let (next, lines) = trace.prune()?;
         let index = Index::open(trace.folder())?;
         let known = trace.entries().iter().map(|entry| entry.key().name()).collect();
-        let thread =
-            Thread { shard: next, known, ..Thread::new(trace.folder(), layout, index, lines, trace.run_crc32()) };
+        let thread = Thread { shard: next, known, ..Thread::new(trace.folder(), layout, index, lines) };
         Writer::start(thread, layout, claim, trace.begun())
     }
 
@@ -291,7 +290,6 @@ struct Thread {
     layout: Layout,
     waiting: Arc<Waiting>,
     failed: Arc<OnceLock<String>>,
-    run_crc32: u32,
     /// The number of the next shard.
     shard: usize,
     /// The names of everything that was in the index when a record that was cut off is gone on with.
@@ -310,14 +308,13 @@ struct Thread {
 }
 
 impl Thread {
-    fn new(folder: &Path, layout: Layout, index: Index, lines: Lines, run_crc32: u32) -> Thread {
+    fn new(folder: &Path, layout: Layout, index: Index, lines: Lines) -> Thread {
         Thread {
             folder: folder.into(),
             index,
             layout,
             waiting: Arc::default(),
             failed: Arc::default(),
-            run_crc32,
             shard: 0,
             known: HashSet::new(),
             lines,
@@ -440,7 +437,7 @@ impl Thread {
 
     fn end(&mut self, end: End) -> Result<()> {
         self.close()?;
-        self.lines.line(&Line::End { end, run_crc32: Some(self.run_crc32) });
+        self.lines.line(&Line::End { end });
         self.index.append(&self.lines.take())
     }
 
@@ -455,7 +452,7 @@ impl Thread {
         }
         self.bytes = 0;
         if let Some((complete, beyond_budget)) = self.complete.take() {
-            self.lines.line(&Line::Complete { complete, beyond_budget, run_crc32: Some(self.run_crc32) });
+            self.lines.line(&Line::Complete { complete, beyond_budget });
         }
         let lines = self.lines.take();
         self.since = Instant::now();

@@ -276,6 +276,12 @@ fn a_changed_description_is_seen_and_not_gone_on_with() {
     let path = folder.path().join("run.json");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("a red cat", "a red dog")).unwrap();
+    // Whatever is left of the index: its first line says what the run was.
+    let index = folder.path().join("index.jsonl");
+    let lines = std::fs::read_to_string(&index).unwrap();
+    std::fs::write(&index, lines.lines().next().unwrap().to_string() + "\n").unwrap();
+    assert!(Trace::open(folder.path()).unwrap().check_run().is_err());
+    std::fs::write(&index, lines).unwrap();
     let trace = Trace::open(folder.path()).unwrap();
     assert!(trace.vouches_for_run());
     assert_eq!(trace.problems(), [format!("{}: has changed since the run was recorded", path.display())]);

@@ -15,7 +15,7 @@ use crate::store::Kept;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use expand::{Group, words};
 use latentrace_pipeline::Model;
-use latentrace_trace::Rule;
+use latentrace_trace::{Edits, Rule};
 use lines::Lines;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -329,8 +329,27 @@ fn resolve(table: &mut Table, beside: &Path) {
             join(value, beside, |_| true);
         }
     }
+    if let Some(value) = table.get_mut("edits") {
+        read_beside(value, beside);
+    }
     if let Some(value) = table.get_mut("sampler") {
         join(value, beside, |text| !text.starts_with('{') && (text.contains('/') || text.ends_with(".json"))); // else it is a name, or a config
+    }
+}
+
+/// The records that edits read are meant from the spec's folder. A rule that cannot be read is left as it is, and refused
+/// where it is used.
+fn read_beside(edits: &mut Value, beside: &Path) {
+    match edits {
+        Value::String(rule) => {
+            if let Ok(Some(path)) = Edits::reads(rule)
+                && let Ok(read) = Edits::reading(rule, &beside.join(path))
+            {
+                *rule = read;
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(|value| read_beside(value, beside)),
+        _ => (),
     }
 }
 
@@ -440,6 +459,18 @@ mod tests {
         assert_eq!(sweep.references.len(), 2, "one for each prompt");
         assert_eq!((sweep.references[0].steps, sweep.references[1].prompt.as_str()), (100, blue));
         assert_eq!(sweep.axes.iter().map(|axis| axis.name.as_str()).collect::<Vec<_>>(), ["colour", "steps"]);
+    }
+
+    #[test]
+    fn records_that_edits_read_are_meant_from_the_specs_folder() {
+        let text = "name='x'\n[vary]\nedits=[['a => replace(b.trace)', 'a => zero'], ['a => add(../c, 0.5)', 'a => replace(/d)']]";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("spec.toml");
+        std::fs::write(&path, text).unwrap();
+        let points = Spec::open(&path, &[]).unwrap().expand().unwrap().points;
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        assert_eq!(points[0].cell.edits, [format!("a => replace({})", at("b.trace")), "a => zero".into()]);
+        assert_eq!(points[1].cell.edits, [format!("a => add({}, 0.5)", at("../c")), "a => replace(/d)".into()]);
     }
 
     #[test]

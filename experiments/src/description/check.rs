@@ -1,0 +1,155 @@
+//! What a description may say. A record may come from anywhere, and may have been changed; what is checked here reaches
+//! libtorch.
+
+use super::{Description, Fork, Phase, Settings, Text};
+use anyhow::{Context, Result, bail, ensure};
+use latentrace_pipeline::{Model, Size};
+use latentrace_trace::{Edits, Rule, Trace};
+
+/// More channels, tokens and letters than any model or text has.
+const MOST_CHANNELS: i64 = 1024;
+const MOST_TOKENS: usize = 4096;
+const LONGEST_TOKEN: usize = 1024;
+
+impl Description {
+    /// Checks every field, and that the record fits them.
+    pub(super) fn check(&self, trace: &Trace) -> Result<()> {
+        self.check_shape()?;
+        check_settings(&self.cell, &self.prompt, &self.negative)?;
+        for (name, hash) in [("model.blake3", &self.model.blake3)]
+            .into_iter()
+            .chain(self.traces.iter().map(|trace| ("traces.blake3", &trace.blake3)))
+        {
+            let is_hash = hash.len() == 64 && hash.bytes().all(|digit| digit.is_ascii_hexdigit());
+            ensure!(is_hash, "{name}: expected 64 hexadecimal digits, found {:?}", shown(hash));
+        }
+        for (index, rule) in self.capture.iter().enumerate() {
+            Rule::parse(rule).with_context(|| format!("capture.{index}"))?;
+        }
+        if let Some(fork) = &self.fork {
+            self.check_fork(fork)?;
+        }
+        let plan = self.plan().context("what is sampled")?;
+        ensure!(plan.calls() == self.calls, "calls: {} are said, and its settings make {}", self.calls, plan.calls());
+        self.check_record(trace)
+    }
+
+    /// Checks the sizes of the picture and its latents against each other.
+    fn check_shape(&self) -> Result<()> {
+        let ([channels, height, width], [rows, columns]) = (self.latents, self.size);
+        ensure!(
+            (1..=MOST_CHANNELS).contains(&channels) && height >= 1 && width >= 1,
+            "latents: expected 1 to {MOST_CHANNELS} channels, and a height and width of 1 or more, found {:?}",
+            self.latents
+        );
+        let factor = rows / height;
+        let fits =
+            factor >= 1 && [height.checked_mul(factor), width.checked_mul(factor)] == [Some(rows), Some(columns)];
+        ensure!(fits, "size: {:?} pixels do not go with latents of {:?}", self.size, [height, width]);
+        let latents = Size { height: rows, width: columns }.latents(factor).context("size")?;
+        ensure!(latents == [height, width], "latents: expected {latents:?} for this size, found {:?}", [height, width]);
+        for (name, asked, found) in [("height", self.cell.height, rows), ("width", self.cell.width, columns)] {
+            ensure!(asked.is_none_or(|asked| asked == found), "size: {name} {found}, and the cell asks for {asked:?}");
+        }
+        Ok(())
+    }
+
+    fn check_fork(&self, Fork { call, level, past, .. }: &Fork) -> Result<()> {
+        if let Some(level) = level {
+            let is_level = level.sigma > 0.0 && level.sigma.is_finite() && level.t.is_finite();
+            ensure!(is_level, "fork.level: expected a finite time and a sigma above 0, found {level:?}");
+        }
+        let is_whole = |call: usize| call <= self.calls;
+        ensure!(
+            level.is_some() || is_whole(*call),
+            "fork.call: expected at most {}, the calls of the run, found {call}",
+            self.calls
+        );
+        let mut before = 0;
+        for (index, Phase { until, settings }) in past.iter().flatten().enumerate() {
+            ensure!(
+                *until > before && is_whole(*until),
+                "fork.past.{index}.until: expected {} to {}, found {until}",
+                before + 1,
+                self.calls
+            );
+            before = *until;
+            let Some(Settings { cell, prompt, negative }) = settings else { continue };
+            let check = || {
+                check_settings(cell, prompt, negative)?;
+                ensure!(
+                    (cell.steps, cell.reading) == (self.cell.steps, self.cell.reading),
+                    "cell: {} steps in the {:?} reading, and the run itself has {} in the {:?}",
+                    cell.steps,
+                    cell.reading,
+                    self.cell.steps,
+                    self.cell.reading
+                );
+                Ok(())
+            };
+            check().with_context(|| format!("fork.past.{index}.settings"))?;
+        }
+        Ok(())
+    }
+
+    /// Checks that the record is one of such a run.
+    fn check_record(&self, trace: &Trace) -> Result<()> {
+        ensure!(
+            trace.complete() <= self.calls,
+            "calls: {}, and {} are said to be whole in the record",
+            self.calls,
+            trace.complete()
+        );
+        let [channels, height, width] = self.latents.map(|size| size as usize);
+        for entry in trace.entries() {
+            ensure!(entry.call < self.calls, "calls: {}, and the record holds {}", self.calls, entry.key().name());
+            ensure!(
+                !entry.is_of_flight_recorder() || entry.shape == [1, channels, height, width],
+                "latents: {:?}, and {} has shape {:?}",
+                self.latents,
+                entry.key().name(),
+                entry.shape
+            );
+        }
+        Ok(())
+    }
+
+    /// Checks that a model makes latents of this kind: before anything is computed with both.
+    pub fn check_model(&self, model: &Model) -> Result<()> {
+        let [rows, columns] = self.size;
+        let [height, width] = Size { height: rows, width: columns }.latents(model.vae_config.factor())?;
+        let own = [model.unet_config.in_channels, height, width];
+        ensure!(own == self.latents, "latents: {:?}, and {} makes {own:?}", self.latents, model.folder.display());
+        Ok(())
+    }
+}
+
+fn check_settings(cell: &crate::cell::Cell, prompt: &Text, negative: &Text) -> Result<()> {
+    cell.guidance.check()?; // the error names the field
+    ensure!(cell.steps > 0, "cell.steps: expected 1 or more, found 0");
+    if let Some(strength) = cell.strength {
+        ensure!(
+            strength > 0.0 && strength <= 1.0,
+            "cell.strength: expected a number above 0 and at most 1, found {strength}"
+        );
+    }
+    for (index, edit) in cell.edits.iter().enumerate() {
+        Edits::reads(edit).with_context(|| format!("cell.edits.{index}"))?;
+    }
+    for (name, Text { tokens, .. }) in [("prompt", prompt), ("negative", negative)] {
+        ensure!(
+            tokens.len() <= MOST_TOKENS,
+            "{name}.tokens: expected at most {MOST_TOKENS} tokens, found {}",
+            tokens.len()
+        );
+        if let Some(token) = tokens.iter().find(|token| token.len() > LONGEST_TOKEN) {
+            bail!("{name}.tokens: expected at most {LONGEST_TOKEN} bytes each, found {:?} and more", shown(token));
+        }
+    }
+    Ok(())
+}
+
+/// The beginning of a text.
+fn shown(text: &str) -> String {
+    text.chars().take(80).collect()
+}
