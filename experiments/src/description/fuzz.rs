@@ -229,7 +229,7 @@ fn use_all(path: &Path, model: &Model, dice: &mut Dice) -> anyhow::Result<()> {
         _ => None,
     };
     let past = taken_over.as_ref().map(|(_, past)| past);
-    let resumed = Job::resume(model, &trace, past).and_then(|job| job.check().map(|()| job));
+    let resumed = Job::resume(model, &trace, past).and_then(|job| job.check().map(|_| job));
     if let Ok(job) = resumed
         && job.calls() == 0
         && dice.below(4) == 0
@@ -238,7 +238,7 @@ fn use_all(path: &Path, model: &Model, dice: &mut Dice) -> anyhow::Result<()> {
     }
     for call in [0, 1, 3] {
         let forked = Job::fork(model, &trace, call, |before| Cell { guidance: 2.0.into(), ..before.clone() })
-            .and_then(|(job, _)| job.check().map(|()| job));
+            .and_then(|(job, _)| job.check().map(|_| job));
         if let Ok(job) = forked
             && dice.below(8) == 0
         {
