@@ -942,7 +942,9 @@ fn a_record_travels_with_its_model_or_without() {
     latentrace(&[&causal[..], &[map.to_str().unwrap()]].concat()).assert().success();
     // A copy of the model elsewhere is the same model, and another is not, whatever stands in its place.
     std::fs::rename(at("moved/models/tiny"), at("elsewhere")).unwrap();
-    fork("two.trace", &[]).code(1).stderr(contains("nothing is there").and(contains("--model names")));
+    fork("two.trace", &[])
+        .code(1)
+        .stderr(contains("nothing is there").and(contains("hint: ").and(contains("--model"))));
     fork("two.trace", &["--model", at("elsewhere").to_str().unwrap()]).success();
     assert_eq!(latents(Path::new(cat)), latents(&at("two.trace")));
     let other = home().join("data/golden/networks/sd2");

@@ -189,12 +189,11 @@ impl Cell {
 
     /// Checks that the strength is in its range.
     pub fn check_strength(&self) -> Result<()> {
-        match self.strength {
-            Some(strength) => ensure!(
+        if let Some(strength) = self.strength {
+            ensure!(
                 strength > 0.0 && strength <= 1.0,
                 "strength: expected a number above 0 and at most 1, found {strength}"
-            ),
-            None => {}
+            );
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use crate::phases::Phased;
 use crate::record::{Job, bar};
 use crate::scalars::Scalars;
 use crate::verify::Found;
+use crate::views;
 use latentrace_pipeline::nn::seeded;
 use latentrace_pipeline::nn::tch::{Kind, Tensor};
 use latentrace_pipeline::{Model, Options};
@@ -220,10 +221,17 @@ fn mutate(run: &mut Value, dice: &mut Dice) {
 fn use_all(path: &Path, model: &Model, dice: &mut Dice) -> anyhow::Result<()> {
     let trace = Trace::open(path)?;
     let description = Description::of(&trace)?;
-    let _ = Scalars::of(&trace, &description);
     let _ = Found::of(&trace, &description, 1e-6);
     let folder = tempfile::tempdir()?;
-    let _ = crate::views::words(folder.path(), &trace, &description);
+    let scalars = Scalars::of(&trace, &description);
+    let _ = views::words(folder.path(), &trace, &description);
+    if dice.below(30) == 0 {
+        let _ = scalars.and_then(|scalars| views::curves(folder.path(), &scalars, &description));
+        let _ = views::commitment(folder.path(), &trace, &description);
+        let _ = views::spectrum(folder.path(), &trace, &description);
+        let _ = views::health(folder.path(), &trace);
+        let _ = views::trajectory(folder.path(), std::slice::from_ref(&trace));
+    }
     let taken_over = match dice.below(8) {
         0 => Phased::new(model, &trace, None).and_then(|run| run.taken_over()).unwrap_or(None),
         _ => None,
