@@ -351,6 +351,21 @@ fn an_edited_text_is_the_same_in_a_fork() {
 }
 
 #[test]
+fn the_last_steps_of_a_run_from_a_picture_are_those_that_it_makes() {
+    let made = Made::with(&[]);
+    let (picture, out) = (made.beside("a-cat-7.png"), made.beside("varied"));
+    let last = ["--capture", "unet.mid_block.out @step[-1] | stats", "--capture", "vae.encoder.** | stats"];
+    let run = ["vary", &picture, "a cat", "--model", &tiny(), "--images", "1", "--steps", "8", "--strength", "0.5"];
+    latentrace(&[&run[..], &["--output", &out], &last].concat()).assert().success();
+    let trace = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path());
+    let trace = trace.filter(|path| path.extension().is_some_and(|end| end == "trace")).next().unwrap();
+    let trace = Trace::open(&trace).unwrap();
+    let calls: Vec<usize> = trace.of_tap("unet.mid_block.out").map(|entry| entry.call).collect();
+    assert_eq!(calls, [trace.complete() - 1; 2], "both branches of the last of fewer than 8 steps");
+    assert!(trace.of_tap("vae.encoder.out").chain(trace.of_tap("vae.encoder.conv_in")).next().is_some());
+}
+
+#[test]
 fn looking_at_probabilities_changes_no_bit_of_a_run() {
     for dtype in ["f32", "bf16", "f16"] {
         let silent = Made::with(&["--dtype", dtype]);
@@ -358,6 +373,11 @@ fn looking_at_probabilities_changes_no_bit_of_a_run() {
         assert_eq!(latents(&silent.trace), latents(&looked.trace), "{dtype}");
         let nothing = Made::with(&["--dtype", dtype, "--edit", "unet.**.probs => scale(1)"]);
         assert_eq!(latents(&silent.trace), latents(&nothing.trace), "{dtype}: an edit that changes no number");
+        let out = silent.beside("edited");
+        let run = ["generate", "a cat", "--model", &tiny(), "--steps", "2", "--dtype", dtype, "--output", &out];
+        let said = latentrace(&[&run[..], &["--edit", "unet.**.probs => scale(1.5)"]].concat()).assert().success();
+        let said = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
+        assert_eq!(said.contains("rounded otherwise than by the fused kernel"), dtype != "f32", "{said}");
     }
 }
 

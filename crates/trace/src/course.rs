@@ -1,7 +1,7 @@
 //! What will pass in a run, known before it is made: so every rule is checked against it, and it is known how often each
 //! will fire.
 
-use crate::edit::EditRule;
+use crate::edit::{EditRule, is_computed_again};
 use crate::error::{Error, Result, rule};
 use crate::selector::Window;
 use crate::words::check_places;
@@ -132,8 +132,8 @@ impl Course {
             check_places(rule.edit.words(), passage.shape.last().copied().unwrap_or(0), text)?;
         }
         let trace = rule.edit.trace().map(|path| Trace::open(path)).transpose()?;
-        // What is taken over is known, edits and all; the texts are encoded again.
-        let passes = |passage: &Passage, call| call >= self.from || matches!(passage.rows, Rows::Branch(_));
+        // What is taken over is known, edits and all.
+        let passes = |passage: &Passage, call| call >= self.from || is_computed_again(&passage.tap, passage.rows);
         self.foresee(text, &rule.selector, rule.edit.words(), &named, passes, &mut |passage, call, row| {
             if let Some(trace) = &trace {
                 holds(trace, text, passage, call, row)?;

@@ -192,8 +192,8 @@ impl Edits {
         })
     }
 
-    /// The same edits, from a call on: what comes before it is known, edits and all; but the texts, which every run encodes
-    /// itself.
+    /// The same edits, from a call on: what comes before it is known, edits and all; but texts and pictures, which every run
+    /// encodes and decodes itself.
     pub fn beginning_at(self, call: usize) -> Edits {
         Edits { begin: call, ..self }
     }
@@ -207,7 +207,7 @@ impl Edits {
     }
 
     fn admitted(&self, tap: &Tap, moment: &Moment) -> impl Iterator<Item = usize> {
-        let known = moment.call < self.begin && !matches!(moment.rows, Rows::Branch(_));
+        let known = moment.call < self.begin && !is_computed_again(tap, moment.rows);
         let rules = self.selected.get(&tap.id()).filter(|_| !known).map(Vec::as_slice).unwrap_or_default();
         rules.iter().copied().filter(|&rule| self.rules[rule].selector.admits(moment, self.steps))
     }
@@ -307,6 +307,12 @@ impl Probe for Edits {
     fn stop(&mut self, _: &Moment) -> Option<String> {
         self.failed.as_ref().map(Error::to_string)
     }
+}
+
+/// Whether what passes a tap is computed by a run that takes all its calls from a record: the text encoder's, whose rows
+/// are of one branch, and the VAE's.
+pub(crate) fn is_computed_again(tap: &Tap, rows: Rows) -> bool {
+    matches!(rows, Rows::Branch(_)) || tap.name().starts_with("vae.")
 }
 
 /// Checks that a trace has something whole of every tap.

@@ -483,13 +483,19 @@ fn the_largest_numbers_at_other_places_differ() {
 }
 
 #[test]
-fn texts_are_edited_however_late_a_run_begins() {
+fn texts_and_pictures_are_edited_however_late_a_run_begins() {
     let tap = Tap::named("text_encoder.out");
     let mut edits = edits(&["text_encoder.out => scale(2)"], std::slice::from_ref(&tap)).unwrap().beginning_at(3);
     let tensor = noise(1, &[1, 5, 6]);
     let mut pass = Pass::watched(&mut edits);
     pass.set_moment(Moment { rows: Rows::Branch(Branch::Conditional), ..Moment::default() });
     assert!(same(&pass.tap(&tap, tensor.shallow_clone()), &(&tensor * 2.0)), "a fork encodes its texts anew");
+    // A run that was cut off after its last call still has its picture to decode.
+    let tap = Tap::named("vae.decoder.out");
+    let mut edits = crate::edits(&["vae.** => scale(2)"], std::slice::from_ref(&tap)).unwrap().beginning_at(STEPS);
+    let mut pass = Pass::watched(&mut edits);
+    pass.set_moment(Moment { call: STEPS - 1, ..Moment::default() });
+    assert!(same(&pass.tap(&tap, tensor.shallow_clone()), &(&tensor * 2.0)));
 }
 
 #[test]
