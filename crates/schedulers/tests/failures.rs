@@ -52,7 +52,7 @@ fn what_fails_in_diffusers_is_an_error_or_a_plan_and_never_a_nan() {
 const INTRODUCTION: &str = "\
 # Where diffusers fails
 
-Every case of the parity grid that diffusers 0.42.1 raises on, or makes infinity or NaN of, and what is done here. *diffusers*
+Every case of the parity grid that diffusers 0.42.1 (with numpy 2) raises on, or makes infinity or NaN of, and what is done here. *diffusers*
 and *exact* are the two readings of a config; an error is one line that says what is wrong. The cases one by one are in `data/golden/schedulers/failures.json`; `UPDATE=1 cargo test -p latentrace-schedulers --test failures` writes
 this page.
 

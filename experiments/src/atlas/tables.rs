@@ -74,6 +74,46 @@ fn exact(samplers: &[Sampler], columns: &[String], cell: impl Fn(&Config, usize)
     Ok(text)
 }
 
+/// The third order of DPM-Solver where steps are few: errors of the readings and of the second order, and variances.
+pub fn third_order() -> Result<String> {
+    let config = |order: usize, algorithm: &str, spread: &str| -> Result<Config> {
+        let options = [("solver_order", order.into()), ("algorithm_type", algorithm.into()), (spread, true.into())];
+        Ok(Config::from_json_as(CONFIG, "dpm_multistep")?.with_all(options)?)
+    };
+    let columns = [
+        "steps",
+        "second order",
+        "third of diffusers",
+        "third mended",
+        "variance: second",
+        "third of diffusers",
+        "third mended",
+        "third of sde-dpmsolver",
+    ];
+    let mut text = head(&["sigmas"], &columns.map(String::from));
+    for (spread, name) in [("use_karras_sigmas", "karras"), ("use_exponential_sigmas", "exponential")] {
+        for steps in [5, 10, 15, 20, 30, 40, 60, 100] {
+            write!(text, "| {name} | {steps} |")?;
+            for (order, reading) in [(2, Reading::Exact), (3, Reading::Diffusers), (3, Reading::Exact)] {
+                let config = config(order, "dpmsolver++", spread)?;
+                write!(text, " {} |", shown(Some(error(&config, &config.plan(steps, reading)?, None))))?;
+            }
+            let drawing = [
+                (2, "sde-dpmsolver++", Reading::Exact),
+                (3, "sde-dpmsolver++", Reading::Diffusers),
+                (3, "sde-dpmsolver++", Reading::Exact),
+                (3, "sde-dpmsolver", Reading::Exact),
+            ];
+            for (order, algorithm, reading) in drawing {
+                let config = config(order, algorithm, spread)?;
+                write!(text, " {:.2} |", variance(&config, &config.plan(steps, reading)?))?;
+            }
+            text.push('\n');
+        }
+    }
+    Ok(text)
+}
+
 /// What each sampler is, costs and reaches.
 pub fn at_a_glance(straight: &[Sampler], random: &[Sampler]) -> Result<String> {
     let columns = ["what it is", "calls of 20 steps", "draws", "order", "error", "with Karras", "variance"];

@@ -4,11 +4,11 @@ mod figures;
 
 use crate::models::bundled;
 use crate::sampler::{self, Sampler, set_by_pipeline};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use latentrace_pipeline::Model;
 use latentrace_pipeline::schedulers::{Class, Config, Plan, Reading, Step, class_of, named};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Print a sampler's times, noise levels and coefficients, and draw them
 #[derive(clap::Args)]
@@ -97,38 +97,38 @@ impl ScheduleRun {
     /// The config for a sampler, with what is replaced.
     fn read(&self, name: Option<&str>) -> Result<Config> {
         let options = self.set.iter().map(|set| option(set)).collect::<Result<Vec<_>>>()?;
-        let sampler = name.map(Sampler::read).transpose()?;
-        if let Some(Sampler::Named(name)) = &sampler {
-            // A name that was typed is not in a file.
-            class_of(name).map_err(|error| anyhow::anyhow!("{error}\nhint: --list names them all"))?;
+        match name.map(Sampler::read).transpose()? {
+            None => sampler::configured(&self.own(self.config.as_deref(), None)?, None, options),
+            Some(Sampler::Config(text)) if name.is_some_and(|name| name.starts_with('{')) => {
+                let config = Config::from_json(&text)?;
+                sampler::configured(&if self.pipeline { config.in_pipeline()? } else { config }, None, options)
+            }
+            // A file, or a folder that holds one, in place of `--config`.
+            Some(Sampler::Config(_)) => sampler::configured(&self.own(name.map(Path::new), None)?, None, options),
+            Some(Sampler::Named(name)) => {
+                // A name that was typed is not in a file.
+                class_of(&name).map_err(|error| anyhow!("{error}\nhint: --list names them all"))?;
+                let own = self.own(self.config.as_deref(), Some(&name))?;
+                sampler::configured(&own, Some(&Sampler::Named(name)), options)
+            }
         }
-        if let (Some(Sampler::Config(text)), false) = (&sampler, self.pipeline) {
-            return sampler::configured(&Config::from_json(text)?, None, options);
-        }
-        sampler::configured(&self.own(sampler.as_ref())?, sampler.as_ref(), options)
     }
 
-    /// The scheduler of the checkpoint or of the file, in its pipeline or by itself. A class that is to be read from the file need
-    /// not be the one that the file names.
-    fn own(&self, sampler: Option<&Sampler>) -> Result<Config> {
-        let folder = match &self.config {
-            None => Some(bundled()?),
-            Some(path) => Some(path.clone()).filter(|path| path.join("scheduler").is_dir()),
-        };
-        if let Some(folder) = folder.as_ref().filter(|_| self.pipeline) {
-            return Ok(Model::scheduler(folder)?.in_pipeline()?);
+    /// The scheduler of a checkpoint or of a file, in its pipeline or by itself. A class that is to be read from the file need not
+    /// be the one that the file names.
+    fn own(&self, path: Option<&Path>, name: Option<&str>) -> Result<Config> {
+        let path = path.map_or_else(bundled, |path| Ok(path.into()))?;
+        if self.pipeline && path.join("scheduler").is_dir() {
+            return Ok(Model::scheduler(&path)?.in_pipeline()?);
         }
-        let path = match (folder, &self.config) {
-            (Some(folder), _) => folder.join("scheduler/scheduler_config.json"),
-            (None, Some(path)) if path.is_dir() => path.join("scheduler_config.json"),
-            (None, path) => path.clone().unwrap_or_default(),
-        };
-        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let config = match sampler {
-            Some(Sampler::Named(name)) if !self.pipeline => Config::from_json_as(&text, name),
+        let inside = ["scheduler/scheduler_config.json", "scheduler_config.json"].map(|name| path.join(name));
+        let file = inside.into_iter().find(|file| file.is_file()).unwrap_or(path);
+        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let config = match name {
+            Some(name) if !self.pipeline => Config::from_json_as(&text, name),
             _ => Config::from_json(&text),
         };
-        let config = config.with_context(|| path.display().to_string())?;
+        let config = config.with_context(|| file.display().to_string())?;
         if self.pipeline { Ok(config.in_pipeline()?) } else { Ok(config) }
     }
 
