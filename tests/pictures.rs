@@ -213,13 +213,14 @@ fn files_are_known_by_their_content_wherever_they_lie() {
         about(&place.at(output).join("photo-a-cat-193.png"))
     };
     let said = vary("out");
+    assert_eq!(vary("out/deeper"), said, "wherever it lies");
     assert_eq!(said["used"]["strength"].as_f64(), Some(0.5));
     let picture = place.at("out/photo-a-cat-193.png");
     place.like("again", &picture, &[]).success().stdout(contains("the same pixels as "));
     // Another picture under the same path is another picture, and its text says so.
     place.photo("photo.png", 200);
     assert_ne!(vary("other")["used"]["image"], said["used"]["image"]);
-    let error = "photo.png: the picture that it starts from has changed since\nhint: --image";
+    let error = "photo.png: its files are not those that the run was made with\nhint: --image";
     place.like("no", &picture, &[]).code(1).stderr(contains(error));
     place.photo("kept.png", 90);
     let kept = place.text("kept.png");
@@ -240,7 +241,7 @@ fn files_are_known_by_their_content_wherever_they_lie() {
     let other = vary("scheduler");
     assert_ne!(other["used"]["scheduler"], said["used"]["scheduler"]);
     assert_ne!(other["used"]["model"], said["used"]["model"]);
-    let error = "the model of this picture has changed since\nhint: --model names";
+    let error = "its files are not those that the run was made with\nhint: --model names";
     place.like("no", &picture, &[]).code(1).stderr(contains(error));
     place.like("again", &picture, &["--model", &model]).success().stdout(contains("but for model "));
     assert!(!place.at("no").exists());

@@ -88,6 +88,10 @@ impl Provenance {
             description.clone();
         let Checkpoint { folder, blake3, .. } = model;
         let model = Located { path: folder, relative: None, blake3 };
+        // The way from one record's folder is another when the picture is made again beside another.
+        let lies = |content: Located| Located { relative: None, ..content };
+        let (image, traces) = (image.map(lies), traces.into_iter().map(lies).collect());
+        let fork = fork.map(|fork| Fork { relative: None, ..fork });
         Provenance {
             shows: What::Picture,
             key: key.into(),
