@@ -312,11 +312,13 @@ class Bench:
             self.table.add(part, "diffusers, TF32 convolutions (torch's default)", error(found["TF32"]))
 
     def times(self):
-        halves = ["f32"] if self.rehearse else ["f16", "bf16", "f32"]
-        for dtype in halves:
-            self.times_in(dtype, full=dtype == halves[0])
+        dtypes = ["f32"] if self.rehearse else ["f16", "bf16", "f32"]
+        for dtype in dtypes:
+            self.times_in(dtype, more=False)
+        self.times_in(dtypes[0], more=True)
 
-    def times_in(self, dtype, full):
+    def times_in(self, dtype, more):
+        """A call, a decoded picture and a whole picture; or, as `more`, the sweep and the recorder."""
         from diffusers import StableDiffusionPipeline
 
         part = f"seconds, {dtype}: medians, and the median of the rounds' ratios ours / diffusers eager"
@@ -350,19 +352,19 @@ class Bench:
             return (time.perf_counter() - began) / per
 
         with self.turns(dtype) as turns:
-            self.table.add(part, "opening the checkpoint", f"ours {turns.opened:.2f}, diffusers {opened:.2f}")
             rounds = 2 if self.rehearse else 7
-            self.in_turn(part, "one UNet call of two rows", rounds, lambda: turns.ask(f"unet {calls}"), lambda: theirs(unet, calls))
-            self.in_turn(part, "decoding one picture", rounds, lambda: turns.ask("decode"), lambda: theirs(decode))
-            self.in_turn(part, f"a picture of {steps} steps", 2 if self.rehearse else 5, lambda: turns.ask(f"image {steps}"), lambda: theirs(image))
-            if not full:
+            if not more:
+                self.table.add(part, "opening the checkpoint", f"ours {turns.opened:.2f}, diffusers {opened:.2f}")
+                self.in_turn(part, "one UNet call of two rows", rounds, lambda: turns.ask(f"unet {calls}"), lambda: theirs(unet, calls))
+                self.in_turn(part, "decoding one picture", rounds, lambda: turns.ask("decode"), lambda: theirs(decode))
+                self.in_turn(part, f"a picture of {steps} steps", 2 if self.rehearse else 5, lambda: turns.ask(f"image {steps}"), lambda: theirs(image))
                 return
-            sweep = lambda: [image(scale) for scale in SCALES]
-            self.in_turn(part, f"nine guidance scales, {steps} steps", 2 if self.rehearse else 3, lambda: turns.ask(f"sweep {steps}"), lambda: theirs(sweep))
             plain = lambda: turns.ask(f"image {steps}")
             for rule in ["-", "unet.**.attn2.probs @branch{cond} | head_mean", "unet.** @step[0:50:10] | stats"]:
                 name = "the flight recorder" if rule == "-" else f"recording `{rule}`"
                 self.in_turn(part, f"{name}, ratio to nobody watching", 2 if self.rehearse else 5, lambda rule=rule: turns.ask(f"record {steps} {rule}"), plain)
+            sweep = lambda: [image(scale) for scale in SCALES]
+            self.in_turn(part, f"nine guidance scales, {steps} steps", 2 if self.rehearse else 3, lambda: turns.ask(f"sweep {steps}"), lambda: theirs(sweep))
             if not self.rehearse:
                 pipe.unet.to(memory_format=torch.channels_last)
                 self.in_turn(part, "one UNet call, diffusers channels-last", rounds, lambda: turns.ask(f"unet {calls}"), lambda: theirs(unet, calls))
