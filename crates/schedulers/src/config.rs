@@ -332,7 +332,7 @@ impl Config {
             _ => {
                 let x = start(&mut tape, levels[begin]);
                 let end = match (reading, self.class.family()) {
-                    (Reading::Diffusers, Family::Whole | Family::Dropped) => levels[steps],
+                    (Reading::Diffusers, Family::Whole | Family::Dropped) => levels[levels.len() - 1],
                     _ => Level::CLEAN,
                 };
                 (self.options.sampler.walk(&mut tape, x, path), end)

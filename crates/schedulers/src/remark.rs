@@ -51,7 +51,7 @@ impl fmt::Display for Remark {
                 signal * 100.0
             ),
             Remark::ThirdOrder { is_stochastic: false } => f.write_str(
-                "the third order pays from about 40 steps on: at 20 Karras steps it ends 5.2e-3 from the exact flow, solver_order=2 9.7e-3, and diffusers' third order, whose weights are wrong, 1.6e-3",
+                "the third order pays from about 40 steps on: at 20 Karras steps it ends 4.9e-3 from the exact flow, solver_order=2 9.3e-3, and diffusers' third order, whose weights are wrong, 1.5e-3",
             ),
             Remark::ThirdOrder { is_stochastic: true } => f.write_str(
                 "the third order with noise wants 15 steps or more: at 10 Karras steps what it makes varies 2.2 times as much as the data, at 20 as much (solver_order=2 is steadier)",

@@ -137,6 +137,19 @@ fn what_a_pipeline_sets_is_said() {
 }
 
 #[test]
+fn where_the_noisiest_times_are_left_out_there_are_fewer_calls() {
+    let cosine =
+        r#"{"beta_schedule": "squaredcos_cap_v2", "lambda_min_clipped": -1.0, "timestep_spacing": "trailing"}"#;
+    let config = Config::from_json_as(cosine, "dpm_multistep").unwrap();
+    // As diffusers 0.42.1 counts them.
+    let (whole, half) = (times(&config, 20), config.plan_from_image(20, 0.5, Reading::Diffusers).unwrap());
+    assert_eq!((whole.len(), whole[0], whole[15]), (16, 772.0, 22.0));
+    assert_eq!((half.calls(), half.steps()[0].level.t), (6, 272.0));
+    assert!(matches!(config.plan_from_image(20, 0.05, Reading::Diffusers), Err(Error::Strength { .. })));
+    assert_eq!(config.plan(20, Reading::Exact).unwrap().calls(), 20);
+}
+
+#[test]
 fn a_class_has_a_short_name_and_a_long_one() {
     for class in Class::ALL {
         assert_eq!((class_of(class.name()), class_of(&class.to_string())), (Ok(class), Ok(class)));

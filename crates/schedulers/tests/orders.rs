@@ -1,7 +1,7 @@
 //! How fast every deterministic sampler comes to the exact probability flow as its steps get finer.
 
 use latentrace_schedulers::truth::Mixture;
-use latentrace_schedulers::{Config, Reading};
+use latentrace_schedulers::{Config, Reading, Remark};
 use serde_json::{Value, json};
 use std::ops::RangeInclusive;
 
@@ -199,4 +199,49 @@ fn the_third_order_of_diffusers_is_of_second_order() {
     let [normal, _] = mixtures();
     let three = observed(&case("dpm++3m"), "epsilon", Reading::Diffusers, &normal);
     assert!((three - 2.0).abs() < 0.3, "{three:.2}");
+}
+
+/// What `Config::remarks` says of the third order: it is right, and wants short steps.
+#[test]
+fn the_mended_third_order_pays_where_steps_are_short() {
+    let [_, mixture] = mixtures();
+    let karras = |name, order: usize| {
+        let case = Case { name, options: json!({"solver_order": order}), order: 3.0, from: 14.6 };
+        spaced(&case, "karras")
+    };
+    let end = |order: usize, reading: Reading, steps: usize| {
+        let config = karras("dpm++3m", order);
+        let plan = config.plan(steps, reading).unwrap();
+        let starts: Vec<f64> = (0..32).map(|i| -2.0 + (f64::from(i) + 0.5) / 8.0).collect();
+        let values = mixture.run(&plan, config.prediction(), &[], &[starts]);
+        let (first, from) = (&values[plan.steps()[0].sample.0 as usize], plan.steps()[0].level.sigma);
+        let ends = &values[plan.result().0 as usize];
+        let squares = first.iter().zip(ends).map(|(x, end)| (end - mixture.flow(*x, from, 0.0)).powi(2));
+        (squares.sum::<f64>() / 32.0).sqrt()
+    };
+    let [second, theirs, mended] = [(2, Reading::Exact), (3, Reading::Diffusers), (3, Reading::Exact)]
+        .map(|(order, reading)| end(order, reading, 20));
+    assert!(2.0 * theirs < mended && mended < second, "{theirs:.1e} {mended:.1e} {second:.1e}");
+    let strays = |reading, steps| {
+        let config = karras("dpm++3m", 3);
+        mixture.strays(&config, &config.plan(steps, reading).unwrap(), &[1.3, -0.4], &[0.25])[0]
+    };
+    assert!(strays(Reading::Exact, 60) < strays(Reading::Diffusers, 60));
+    // What is made of normal data of deviation one half, over its variance.
+    let variance = |steps: usize| {
+        let config = karras("dpm++3m_sde", 3);
+        let plan = config.plan(steps, Reading::Exact).unwrap();
+        let units: Vec<Vec<f64>> =
+            (0..plan.draws()).map(|i| (0..plan.draws()).map(|j| f64::from(u8::from(i == j))).collect()).collect();
+        let values = Mixture::normal(0.0, 0.5).run(&plan, config.prediction(), &[], &units);
+        values[plan.result().0 as usize].iter().map(|weight| weight * weight).sum::<f64>() / 0.25
+    };
+    assert!((variance(10) - 2.24).abs() < 0.01 && (variance(20) - 1.0).abs() < 0.01);
+    assert!((variance(200) - 1.0).abs() < 0.01);
+    let said = |steps: usize| {
+        let config = karras("dpm++3m", 3);
+        let remarks = config.remarks(&config.plan(steps, Reading::Exact).unwrap(), Reading::Exact);
+        remarks.contains(&Remark::ThirdOrder { is_stochastic: false })
+    };
+    assert_eq!([said(20), said(50)], [true, false]);
 }

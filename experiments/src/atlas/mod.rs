@@ -92,8 +92,8 @@ third and fourth orders on even times.
 ";
 
 const THIRD: &str = "\
-The third order of DPM-Solver's multistep form as diffusers has it, and with the weights mended; between them the second. On
-even sigmas in the logarithm or Karras's, the mended one wants steps short enough for its polynomial: it comes nearer to the exact
+The third order of DPM-Solver's multistep form as diffusers has it, and with the weights mended, beside the second. On
+sigmas even in the logarithm, or Karras's, the mended one wants steps short enough for its polynomial: it comes nearer to the exact
 flow on the way down from about 40 steps on, and below that diffusers' half weight does better, though not by design. `latentrace
 schedule` says so. A variance is that of `sde-dpmsolver++` on normal data, over the data's. The last column is the third order of
 `sde-dpmsolver`, which diffusers has not: at very few steps it makes noise of everything.
