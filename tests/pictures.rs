@@ -234,7 +234,7 @@ fn files_are_known_by_their_content_wherever_they_lie() {
     // Another scheduler file under the same path.
     let scheduler = Path::new(&model).join("scheduler/scheduler_config.json");
     let text = std::fs::read_to_string(&scheduler).unwrap();
-    let edited = text.replace("\"steps_offset\": 1", "\"steps_offset\": 0");
+    let edited = text.replace("\"beta_end\": 0.012", "\"beta_end\": 0.011");
     assert_ne!(text, edited);
     std::fs::write(&scheduler, edited).unwrap();
     place.photo("photo.png", 90);
