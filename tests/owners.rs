@@ -68,7 +68,8 @@ fn signal(child: &Child, name: &str) {
 /// Waits until a run has begun, and then some share of the time that it takes.
 fn into_the_run(trace: &Path, round: u32, lasts: Duration) {
     let began = Instant::now();
-    while !trace.join("run.json").exists() && began.elapsed() < Duration::from_secs(60) {
+    while !trace.join("run.json").exists() {
+        assert!(began.elapsed() < Duration::from_secs(600), "{}: the run has not begun", trace.display());
         std::thread::sleep(Duration::from_millis(1));
     }
     let share = (f64::from(round) * 0.618_034).fract(); // golden-ratio steps: never in step with the writer
