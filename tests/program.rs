@@ -324,9 +324,14 @@ fn a_damaged_checkpoint_is_one_clear_error() {
         expect(message);
         std::fs::write(&path, text).unwrap();
     }
-    let scheduler = model.join("scheduler/scheduler_config.json");
-    std::fs::write(&scheduler, r#"{"_class_name": "PNDNScheduler"}"#).unwrap();
+    // As in a pipeline of diffusers, the index says of which class the scheduler is.
+    let index = model.join("model_index.json");
+    let text = std::fs::read_to_string(&index).unwrap();
+    assert!(text.contains("PNDMScheduler"));
+    std::fs::write(&index, text.replace("PNDMScheduler", "PNDNScheduler")).unwrap();
     expect("nearest: PNDMScheduler");
+    std::fs::write(&index, text).unwrap();
+    let scheduler = model.join("scheduler/scheduler_config.json");
     std::fs::write(&scheduler, "{").unwrap();
     expect("scheduler_config.json");
 }

@@ -986,16 +986,12 @@ fn a_disk_that_fills_up_stops_the_run_and_room_lets_it_go_on() {
     let disk = folder.path().display().to_string();
     let program = assert_cmd::cargo::cargo_bin("latentrace").display().to_string();
     let script = r#"
-        mount -t tmpfs -o size=3m tmpfs "$DISK" || exit 77
-        began=$(date +%s%N)
+        mount -t tmpfs -o size=24m tmpfs "$DISK" || exit 77
         "$PROGRAM" generate "a cat" --model "$MODEL" --seed 7 --steps 400 --capture "unet.**.out" --output "$DISK/out" 2> "$DISK.said"
         echo "ended $?"
-        echo "first $(($(date +%s%N) - began))"
-        mount -o remount,size=200m "$DISK" || exit 77
+        mount -o remount,size=400m "$DISK" || exit 77
         "$PROGRAM" trace --json "$DISK/out/a-cat-7.trace" --no-figures
-        began=$(date +%s%N)
         "$PROGRAM" resume "$DISK/out/a-cat-7.trace" || exit 1
-        echo "second $(($(date +%s%N) - began))"
         "$PROGRAM" verify --tolerance 0 "$DISK/out/a-cat-7.trace"
         echo "verified $?"
     "#;
@@ -1020,11 +1016,5 @@ fn a_disk_that_fills_up_stops_the_run_and_room_lets_it_go_on() {
     let about: serde_json::Value = serde_json::from_str(about).unwrap();
     let whole = about["complete"].as_u64().unwrap();
     assert!(whole > 0 && whole < 200, "{whole} calls were kept");
-    // The first stopped where the disk was full; the second had to make most of the calls.
-    let lasted = |name: &str| {
-        let line = said.lines().find_map(|line| line.strip_prefix(name)).expect("a time");
-        line.trim().parse::<f64>().unwrap()
-    };
-    assert!(lasted("first") < 0.6 * lasted("second"), "{said}");
     assert!(said.contains("verified 0") && said.contains("of 401 calls (of 401) computed again"), "{said}");
 }

@@ -300,12 +300,15 @@ fn read_error(path: &Path, error: toml::de::Error) -> Error {
     anyhow!("{}: {error}{hint}", path.display())
 }
 
-/// The options of a scheduler as fields by themselves: TOML reads `scheduler.rho = 5` as a table in a table.
+/// The options of a scheduler as fields by themselves, in their place: TOML reads `scheduler.rho = 5` as a table in a table.
 fn flatten(table: &mut Table) {
-    if let Some(Value::Table(options)) = table.get("scheduler").cloned() {
-        table.remove("scheduler");
-        table.extend(options.into_iter().map(|(option, value)| (format!("{}{option}", sampler::PREFIX), value)));
-    }
+    let apart = |(key, value): (String, Value)| match value {
+        Value::Table(options) if key == "scheduler" => {
+            options.into_iter().map(|(option, value)| (format!("{}{option}", sampler::PREFIX), value)).collect()
+        }
+        value => vec![(key, value)],
+    };
+    *table = std::mem::take(table).into_iter().flat_map(apart).collect();
 }
 
 /// Whether a list is one value: some options of schedulers are lists, and vary as a list of lists.
