@@ -1018,3 +1018,35 @@ fn a_disk_that_fills_up_stops_the_run_and_room_lets_it_go_on() {
     assert!(whole > 0 && whole < 200, "{whole} calls were kept");
     assert!(said.contains("verified 0") && said.contains("of 401 calls (of 401) computed again"), "{said}");
 }
+
+#[test]
+fn edits_of_every_value_of_the_sampler_are_verified() {
+    for tap in [
+        "sampler.output.conditional",
+        "sampler.output.unconditional",
+        "sampler.output.guided",
+        "sampler.epsilon.conditional",
+    ] {
+        for edit in ["zero", "scale(0.5)"] {
+            let made = Made::with(&["--edit", &format!("{tap} @step[1:3] => {edit}")]);
+            latentrace(&["verify", made.path(), "--tolerance", "1e-6"]).assert().success();
+        }
+    }
+}
+
+#[test]
+fn a_fork_says_where_it_can_begin_and_takes_no_folder_that_holds_other_files() {
+    let made = Made::with(&[]);
+    let fork = |at: &str, output: &str| {
+        latentrace(&["fork", made.path(), "--at", at, "--guidance", "2", "--output", output]).assert()
+    };
+    fork("6", &made.beside("new.trace"))
+        .code(1)
+        .stderr(contains("--at 6: this record can be forked at the steps 0 to 5"));
+    let folder = made.folder.path().display().to_string();
+    fork("2", &folder).code(1).stderr(contains("this folder holds other files").and(contains(&folder)));
+    assert!(!made.folder.path().join("run.json").exists());
+    let never = ["generate", "a cat", "--model", &tiny(), "--steps", "6", "--output", &made.beside("never")];
+    let never = [&never[..], &["--edit", "text_encoder.** @step[2:3] => zero"]].concat();
+    latentrace(&never).assert().code(1).stderr(contains("at step 0 only"));
+}

@@ -131,6 +131,8 @@ impl ForkRun {
             "{}: there is a trace here already\nhint: name another folder",
             folder.display()
         );
+        let is_empty = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
+        ensure!(is_empty, "{}: this folder holds other files\nhint: name a new folder for the trace", folder.display());
         Ok(())
     }
 
@@ -147,13 +149,14 @@ impl ForkRun {
         let whole = |call: &usize| *call <= trace.complete();
         match call.filter(whole) {
             Some(call) => Ok(call),
-            None => bail!(
-                "step {}: the record holds {} whole calls of {}, of {} steps",
-                self.at,
-                trace.complete(),
-                description.calls,
-                description.cell.steps
-            ),
+            None => {
+                let begins = trace.entries().iter().filter(|entry| entry.evaluation == 0);
+                let last = begins.filter(|entry| whole(&entry.call) && entry.call < description.calls);
+                match last.map(|entry| entry.step).max() {
+                    Some(last) => bail!("--at {}: this record can be forked at the steps 0 to {last}", self.at),
+                    None => bail!("--at {}: this record holds no step that can be made anew", self.at),
+                }
+            }
         }
     }
 

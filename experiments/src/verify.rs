@@ -6,7 +6,7 @@ use crate::rules::steps;
 use anyhow::{Result, ensure};
 use latentrace_pipeline::nn::{Both, Moment, Pass, Tap};
 use latentrace_pipeline::{Outputs, SamplerTaps, replay};
-use latentrace_trace::{Against, Check, Trace};
+use latentrace_trace::{Against, Check, Selector, Trace};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -44,7 +44,7 @@ impl Verify {
         }
         ensure!(
             found.problems.is_empty(),
-            "{}: {} tensors or lines cannot be trusted, see above",
+            "{}: the record is damaged or was changed, {} problems: see above",
             self.trace.display(),
             found.problems.len()
         );
@@ -167,7 +167,20 @@ impl Found {
         let start = start(trace, description)?;
         let steps = steps(&start.plan(&request)?);
         let edits = edits_at(&rules, &edited, &settings.words(), steps)?.beginning_at(calls.start);
-        let skip = |_: &Tap, moment: &Moment| !calls.contains(&moment.call);
+        // The noise of a branch passes before its output is edited, and the record holds the output after: neither follows
+        // from the other.
+        let selectors: Vec<Selector> =
+            rules.iter().filter_map(|rule| Selector::parse(rule.split("=>").next()?).ok()).collect();
+        let branches =
+            [[&taps.unconditional, &taps.output_unconditional], [&taps.conditional, &taps.output_conditional]];
+        let is_edited = |tap: &Tap, moment: &Moment| {
+            let of = |[noise, output]: &[&Tap; 2]| {
+                [noise.name(), output.name()].contains(&tap.name())
+                    && selectors.iter().any(|selector| selector.names(output) && selector.admits(moment, steps))
+            };
+            branches.iter().any(of)
+        };
+        let skip = |tap: &Tap, moment: &Moment| !calls.contains(&moment.call) || is_edited(tap, moment);
         let mut probe = Both(edits, Against::new(trace, skip));
         let shape = [1, channels, height, width];
         replay(&request, &start, outputs, shape, &taps, &mut Pass::watched(&mut probe))?;

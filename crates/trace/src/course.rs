@@ -258,7 +258,12 @@ impl Course {
         let windows = selector.windows();
         for window in windows {
             if !passing().any(|at| admits(std::slice::from_ref(window), at)) {
-                return rule(text, format!("{window} selects nothing of this run"), self.what_there_is(window));
+                let steps: BTreeSet<usize> = passing().map(|(_, call)| self.calls[call].step).collect();
+                let hint = match (window, steps.first(), steps.len()) {
+                    (Window::Step(_), Some(step), 1) => format!("{} passes at step {step} only", named[0].tap.name()),
+                    _ => self.what_there_is(window),
+                };
+                return rule(text, format!("{window} selects nothing of this run"), hint);
             }
         }
         if passing().any(|at| admits(windows, at)) && !passing().any(|(passage, call)| passes(passage, call)) {
