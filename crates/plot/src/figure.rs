@@ -37,7 +37,7 @@ pub trait Figure {
 /// # Errors
 /// When the folder or a file cannot be written; the error names it.
 pub fn write(folder: &Path, stem: &str, figure: &impl Figure) -> Result<Vec<PathBuf>, Error> {
-    fs::create_dir_all(folder).map_err(|source| Error::Folder { path: folder.to_owned(), source })?;
+    fs::create_dir_all(folder).map_err(|cause| Error::Folder { path: folder.to_owned(), cause })?;
     let (width, height) = figure.size();
     let path = |ending: &str| folder.join(format!("{stem}.{ending}"));
     let (svg, png, csv) = (path("svg"), path("png"), path("csv"));

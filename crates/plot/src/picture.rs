@@ -24,10 +24,10 @@ pub fn save_png(path: &Path, image: &RgbImage, text: &[(String, String)]) -> Res
 /// # Errors
 /// When the file cannot be read, is neither, or would need more than half a gigabyte.
 pub fn open_image(path: &Path) -> Result<RgbImage, Error> {
-    let file = File::open(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    let reading = |source| Error::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
+    let reading = |cause| Error::Read { path: path.to_owned(), cause };
     let reader = image::ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(reading)?;
-    let picture = reader.decode().map_err(|source| Error::Picture { path: path.to_owned(), source })?;
+    let picture = reader.decode().map_err(|cause| Error::Picture { path: path.to_owned(), cause })?;
     Ok(picture.to_rgb8())
 }
 
@@ -36,8 +36,8 @@ pub fn open_image(path: &Path) -> Result<RgbImage, Error> {
 /// # Errors
 /// When the file cannot be read or is not a whole PNG.
 pub fn read_png_text(path: &Path) -> Result<Vec<(String, String)>, Error> {
-    let file = File::open(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    let decoding = |source| Error::Decode { path: path.to_owned(), source };
+    let file = File::open(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
+    let decoding = |cause| Error::Decode { path: path.to_owned(), cause };
     let mut reader = png::Decoder::new(BufReader::new(file)).read_info().map_err(decoding)?;
     reader.finish().map_err(decoding)?; // texts may also follow the pixels
     let info = reader.info();
