@@ -39,14 +39,16 @@ fn executor(criterion: &mut Criterion) {
     for name in ["euler", "pndm", "lms", "dpm++2m", "dpm++sde", "unipc", "sa_solver"] {
         let scheduler = model.scheduler.with_class(name).expect("a sampler");
         let request = Request { scheduler, ..model.request("", 193) };
-        let calls = Start::Noise.plan(&request).expect("a plan").calls() as u64;
+        let plan = Start::Noise.plan(&request).expect("a plan");
+        let calls = plan.calls() as u64;
         let outputs: Vec<Outputs> = (0..calls)
             .map(|call| Outputs::Both { unconditional: draw(2 * call), conditional: draw(2 * call + 1) })
             .collect();
         criterion.bench_function(&format!("executor: {name}, 50 steps of {calls} calls"), |bench| {
             bench.iter(|| {
                 let pass = &mut Pass::silent();
-                replay(&request, &Start::Noise, black_box(&outputs), shape, &SamplerTaps::new(), pass).expect("a run")
+                replay(&request, &Start::Noise, &plan, black_box(&outputs), shape, &SamplerTaps::new(), pass)
+                    .expect("a run")
             });
         });
     }

@@ -35,10 +35,12 @@
 //! # Ok::<(), latentrace::pipeline::Error>(())
 //! ```
 
+pub use latentrace_experiments as experiments;
 pub use latentrace_measures as measures;
 pub use latentrace_nn as nn;
 pub use latentrace_pipeline as pipeline;
 pub use latentrace_plot as plot;
+pub use latentrace_runs as runs;
 pub use latentrace_schedulers as schedulers;
 pub use latentrace_shapes as shapes;
 pub use latentrace_text as text;

@@ -1,6 +1,7 @@
 //! `experiment.json`: what a sweep consisted of when it was last run, for whoever reads its folder.
 
-use crate::figures::{Done, Finished};
+use crate::done::Done;
+use crate::figures::Finished;
 use crate::spec::Axis;
 use anyhow::{Context, Result};
 use latentrace_pipeline::nn::replace;
@@ -37,7 +38,7 @@ impl Experiment {
     /// Writes what is done.
     pub fn write(finished: &Finished) -> Result<()> {
         let member = |done: &Done| Member {
-            folder: done.folder.strip_prefix(finished.root).unwrap_or(&done.folder).into(),
+            folder: done.run.path().strip_prefix(finished.root).unwrap_or(done.run.path()).into(),
             label: done.label.clone(),
             place: done.place.clone(),
         };

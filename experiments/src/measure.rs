@@ -1,10 +1,10 @@
 //! What the pictures of an experiment are like: numbers of each one, and of groups of them how sure those are.
 
-use crate::cell::{Cell, FIELDS};
-use crate::figures::Done;
+use crate::done::Done;
 use anyhow::{Context, Result, bail};
 use latentrace_measures::{Estimate, bits, clipped_pixels, contrast, pixel_distance, saturation};
 use latentrace_plot::{RgbImage, open_image};
+use latentrace_runs::{Cell, FIELDS};
 use latentrace_shapes::{Asked, Colour, Picture, Seen, Tally, adherence, look, parse};
 use std::cell::OnceCell;
 use std::str::FromStr;
@@ -42,7 +42,7 @@ impl FromStr for Measure {
         if let Some((_, measure)) = NAMES.iter().find(|(known, _)| *known == name) {
             return Ok(*measure);
         }
-        bail!("{name}: unknown\n{}", crate::names::hint(name, NAMES.iter().map(|(known, _)| *known)))
+        bail!("{name}: unknown\n{}", latentrace_runs::hint(name, NAMES.iter().map(|(known, _)| *known)))
     }
 }
 
@@ -66,8 +66,8 @@ pub struct Sight<'a> {
 impl Sight<'_> {
     /// Reads a cell's picture.
     pub fn of(done: &Done) -> Result<Sight<'_>> {
-        let path = done.folder.join("image.png");
-        let image = open_image(&path).with_context(|| path.display().to_string())?;
+        let path = done.run.picture();
+        let image = open_image(path).with_context(|| path.display().to_string())?;
         Ok(Sight { done, image, asked: parse(&done.cell.prompt), seen: OnceCell::new() })
     }
 
@@ -268,6 +268,7 @@ pub fn groups<'a, 'b>(sights: &'a [Sight<'b>], fields: &[&str]) -> Vec<(Vec<Stri
 mod tests {
     use super::*;
     use latentrace_plot::save_png;
+    use latentrace_runs::RunFolder;
     use latentrace_shapes::{Jitter, Scene};
     use std::path::Path;
 
@@ -287,7 +288,7 @@ mod tests {
         let image = RgbImage::from_raw(64, 64, picture.pixels).unwrap();
         save_png(&folder.join("image.png"), &image, &[]).unwrap();
         let cell: Cell = serde_json::from_str(&format!(r#"{{"prompt":"{caption}","seed":{seed}}}"#)).unwrap();
-        Done { cell, label: String::new(), place: Vec::new(), folder }
+        Done { cell, label: String::new(), place: Vec::new(), run: RunFolder::new(&folder) }
     }
 
     const RED: &str = "a large red circle on the left, white background";
@@ -315,7 +316,7 @@ mod tests {
             place: Vec::new(),
             cell: Cell { prompt: "an oil painting".into(), model: Some("other".into()), ..right.cell.clone() },
             label: String::new(),
-            folder: right.folder.clone(),
+            run: right.run.clone(),
         };
         assert!(value(&of(Measure::Adherence, &foreign), "whole").is_nan());
         assert!(value(&of(Measure::Colours, &foreign), "sees.red").is_nan());
@@ -323,7 +324,7 @@ mod tests {
             place: Vec::new(),
             cell: Cell { prompt: "a red red thing".into(), ..right.cell.clone() },
             label: String::new(),
-            folder: right.folder.clone(),
+            run: right.run.clone(),
         };
         assert!(value(&of(Measure::Adherence, &untold), "whole").is_nan(), "nothing can meet it");
         assert_eq!(*value(&of(Measure::Colours, &untold), "sees.red"), 1.0);

@@ -1,13 +1,52 @@
-//! `results.csv`: a row for each cell, with what varies and what was measured.
+//! What a sweep came to, as rows; and `results.csv`, which holds them.
 
-use crate::figures::{Done, Finished};
+use crate::done::Done;
+use crate::experiment::Experiment;
+use crate::figures::Finished;
 use crate::measure::Sight;
-use crate::provenance::Lost;
+use crate::progress::{OfRuns, Progress};
+use crate::spec::{Axis, Spec};
+use crate::store::Store;
+use crate::sweep::{Made, Sweep};
 use anyhow::{Context, Result};
 use latentrace_pipeline::nn::replace;
-use std::path::PathBuf;
+use latentrace_runs::{Lost, RunFolder};
+use std::path::{Path, PathBuf};
+
+/// What a sweep came to.
+#[derive(Debug)]
+pub struct Results {
+    /// What varies.
+    pub axes: Vec<Axis>,
+    /// A row for each cell that is done, in the order of the spec.
+    pub rows: Vec<Row>,
+    /// Cells that could not be made.
+    pub failed: Vec<Failed>,
+    /// How many cells there are, with references and those that failed.
+    pub cells: usize,
+    /// How many pictures are new.
+    pub new: usize,
+    /// How many rows the network computed: a row is one sample with one text.
+    pub evaluations: usize,
+    /// The tables and figures.
+    pub files: Vec<PathBuf>,
+}
+
+/// A cell that is done.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What the legend calls it.
+    pub label: String,
+    /// For each axis, the cell's value as a label shows it.
+    pub values: Vec<String>,
+    /// What was measured, by name; NaN where a number is not defined.
+    pub numbers: Vec<(String, f64)>,
+    /// Where it is.
+    pub run: RunFolder,
+}
 
 /// A cell that could not be made.
+#[derive(Clone, Debug)]
 pub struct Failed {
     /// For each field that varies, which of its values it has; empty for a reference.
     pub place: Vec<usize>,
@@ -17,25 +56,100 @@ pub struct Failed {
     pub error: String,
 }
 
+/// Measures and draws a sweep whose cells are made.
+pub(crate) fn finish(
+    sweep: &mut Sweep,
+    (root, store): (&Path, &Store),
+    (cells, references): (Vec<Done>, Vec<Done>),
+    made: Made,
+    tell: &dyn Fn(Progress),
+) -> Result<Results> {
+    let title = title(sweep);
+    let finished = Finished {
+        root,
+        title: &title,
+        axes: &sweep.axes,
+        columns: sweep.spec.columns,
+        measures: &sweep.spec.measure,
+        cells: &cells,
+        references: &references,
+    };
+    let failure = |task: &crate::sweep::Task| {
+        let error = store.failure(task.key(store))?;
+        Some(Failed { place: task.place.clone(), label: task.label.clone(), error })
+    };
+    let failed: Vec<Failed> = sweep.tasks.iter().filter_map(failure).collect();
+    let _figures = store.claim_figures()?;
+    let rows = rows(&finished)?;
+    let mut files = vec![write(&finished, &rows, &failed)?];
+    Experiment::write(&finished)?;
+    if !cells.is_empty() {
+        for figure in &sweep.spec.figures {
+            files.extend(figure.draw(&finished, &mut sweep.loaded, &OfRuns(tell))?);
+        }
+    }
+    let Made { new, evaluations } = made;
+    Ok(Results { axes: sweep.axes.clone(), rows, failed, cells: sweep.tasks.len(), new, evaluations, files })
+}
+
+/// What is the same everywhere, for a title; of prompts that differ in a word or two, what they are made from.
+fn title(sweep: &Sweep) -> String {
+    let spec: &Spec = sweep.spec;
+    let cells: Vec<_> = sweep.tasks.iter().filter(|task| !task.is_reference).map(|task| &task.cell).collect();
+    let Some(cell) = cells.first() else { return String::new() };
+    let same = |field: &str| cells.iter().all(|other| other.value(field) == cell.value(field));
+    let mut parts = Vec::new();
+    if let Some(prompt) = if same("prompt") { Some(cell.prompt.as_str()) } else { spec.prompt() } {
+        let mut shown: String = prompt.chars().take(120).collect();
+        if shown.len() < prompt.len() {
+            shown.push('…');
+        }
+        parts.push(format!("“{shown}”"));
+    }
+    if same("negative") && !cell.negative.is_empty() {
+        parts.push(format!("not “{}”", cell.negative));
+    }
+    for field in ["seed", "steps", "guidance"] {
+        if same(field) {
+            parts.push(format!("{field} {}", cell.value(field)));
+        }
+    }
+    parts.join(", ")
+}
+
+/// What each cell has and measures.
+fn rows(finished: &Finished) -> Result<Vec<Row>> {
+    let row = |done: &Done| {
+        let numbers = match finished.measures {
+            [] => Vec::new(),
+            measures => {
+                let sight = Sight::of(done)?;
+                measures.iter().flat_map(|measure| measure.of_cell(&sight)).collect()
+            }
+        };
+        let values = place(finished, &done.place).collect();
+        Ok(Row { label: done.label.clone(), values, numbers, run: done.run.clone() })
+    };
+    finished.cells.iter().map(row).collect()
+}
+
 /// Writes the table. What takes another time each time, as the seconds do, is in the cells' own files.
-pub fn write(finished: &Finished, failed: &[Failed]) -> Result<PathBuf> {
+fn write(finished: &Finished, rows: &[Row], failed: &[Failed]) -> Result<PathBuf> {
     let lost: Vec<Lost> = finished.cells.iter().map(lost).collect::<Result<_>>()?;
     // Two columns more, where a text did not fit.
     let lost_columns = if lost.iter().any(|lost| *lost != Lost::default()) { &LOST[..] } else { &[] };
     let of_lost = |lost: &Lost| [lost.prompt.clone(), lost.negative.clone()].into_iter().take(lost_columns.len());
-    let numbers: Vec<Vec<(String, f64)>> =
-        finished.cells.iter().map(|done| measured(finished, done)).collect::<Result<_>>()?;
-    let names: Vec<&String> = numbers.first().into_iter().flatten().map(|(name, _)| name).collect();
+    let names: Vec<&String> = rows.first().into_iter().flat_map(|row| &row.numbers).map(|(name, _)| name).collect();
     let axes = finished.axes.iter().map(|axis| axis.name.clone());
     let names_of_lost = lost_columns.iter().map(|name| name.to_string());
     let measured = axes.chain(names.iter().map(|name| name.to_string()));
     let mut csv = line(measured.chain(names_of_lost).chain(["picture".into(), "error".into()]));
-    for ((done, numbers), lost) in finished.cells.iter().zip(&numbers).zip(&lost) {
+    for (row, lost) in rows.iter().zip(&lost) {
         let numbers =
-            numbers.iter().map(|(_, number)| if number.is_finite() { number.to_string() } else { String::new() });
-        let picture = done.folder.join("image.png");
-        let picture = picture.strip_prefix(finished.root).unwrap_or(&picture).display().to_string();
-        csv += &line(place(finished, &done.place).chain(numbers).chain(of_lost(lost)).chain([picture, String::new()]));
+            row.numbers.iter().map(|(_, number)| if number.is_finite() { number.to_string() } else { String::new() });
+        let picture = row.run.picture();
+        let picture = picture.strip_prefix(finished.root).unwrap_or(picture).display().to_string();
+        csv += &line(row.values.iter().cloned().chain(numbers).chain(of_lost(lost)).chain([picture, String::new()]));
     }
     for failed in failed.iter().filter(|failed| failed.place.len() == finished.axes.len()) {
         let none = names.iter().map(|_| String::new()).chain(of_lost(&Lost::default()));
@@ -51,19 +165,9 @@ const LOST: [&str; 2] = ["prompt_lost", "negative_lost"];
 
 /// What a cell's texts lost.
 fn lost(done: &Done) -> Result<Lost> {
-    let path = done.folder.join("cell.json");
-    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let about: serde_json::Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-    serde_json::from_value(about["words_lost"].clone()).with_context(|| format!("{}: words_lost", path.display()))
-}
-
-/// What the spec measures, of one picture.
-fn measured(finished: &Finished, done: &Done) -> Result<Vec<(String, f64)>> {
-    if finished.measures.is_empty() {
-        return Ok(Vec::new());
-    }
-    let sight = Sight::of(done)?;
-    Ok(finished.measures.iter().flat_map(|measure| measure.of_cell(&sight)).collect())
+    let about = done.run.settings()?;
+    let lost = serde_json::from_value(about["words_lost"].clone());
+    lost.with_context(|| format!("{}: words_lost of its settings", done.run.path().display()))
 }
 
 fn place(finished: &Finished, place: &[usize]) -> impl Iterator<Item = String> {

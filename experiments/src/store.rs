@@ -1,22 +1,16 @@
 //! Where the pictures of an experiment are kept.
 
-use crate::cell::Cell;
-use crate::frames::{Frames, about_eight, captions};
-use crate::inputs::{Inputs, by_content};
-use crate::provenance::{Provenance, What};
-use crate::record::{Recorded, pixels};
-use crate::scalars::Scalars;
+use crate::previews::draw_previews;
 use anyhow::{Context, Result};
 use latentrace_pipeline::Model;
-use latentrace_pipeline::nn::{LIBTORCH, PARTIAL, replace};
-use latentrace_plot::{RgbImage, save_png, strip};
-use serde::{Deserialize, Serialize};
+use latentrace_pipeline::nn::{PARTIAL, replace};
+use latentrace_runs::{Cell, Frames, Observer, Provenance, Recorded, RunFolder, about_eight, slug};
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 /// The folder of one experiment: a folder for each cell, named for what varies and for the hash of all that can change
@@ -24,41 +18,17 @@ use tempfile::TempDir;
 /// Beside them `failed/` says what could not be made and why, and `claims/` which cells a process has in hand.
 pub struct Store {
     root: PathBuf,
+    /// The folders of the cells that are done, as they were last listed.
+    listed: RefCell<Listed>,
 }
 
-/// The hash of everything that can change a cell's pixels or what is kept of its run: the cell, the content of the files that
-/// it reads, libtorch, the mode, and the rules of what is kept.
-pub fn key(cell: &Cell, inputs: &Inputs, kept: &Kept, mode: Mode) -> Result<String> {
-    let mut about = by_content(cell, inputs)?;
-    about["libtorch"] = json!(LIBTORCH);
-    about["format"] = json!(FORMAT);
-    if mode == Mode::Fast {
-        about["mode"] = json!("fast");
-    }
-    if !kept.capture.is_empty() {
-        about["kept"] = json!(kept);
-    }
-    Ok(blake3::hash(about.to_string().as_bytes()).to_hex()[..16].into())
-}
-
-/// What is kept of a run besides the sampler's values.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Kept {
-    /// The rules.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub capture: Vec<String>,
-    /// How many bytes of it at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub budget: Option<u64>,
-}
-
-/// How a cell is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Alone: its bytes are the same in whatever company.
-    Exact,
-    /// In a batch with others, up to the rounding of other batch sizes.
-    Fast,
+/// The cells' folder as it was listed.
+#[derive(Default)]
+struct Listed {
+    /// The folder's own time then; nothing where it had only just changed, and may change again without another time.
+    at: Option<SystemTime>,
+    /// Each cell's folder by its key.
+    cells: HashMap<String, PathBuf>,
 }
 
 /// A cell that no other process makes as long as this lives.
@@ -80,7 +50,7 @@ impl Store {
             let folder = root.join(name);
             std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot create", folder.display()))?;
         }
-        let store = Store { root: root.to_path_buf() };
+        let store = Store { root: root.to_path_buf(), listed: RefCell::default() };
         store.clear_up()?;
         Ok(store)
     }
@@ -156,16 +126,16 @@ impl Store {
         self.root.join("failed").join(format!("{key}.json"))
     }
 
-    /// The folder of a cell that is done.
-    pub fn done(&self, key: &str) -> Option<PathBuf> {
-        let entries = std::fs::read_dir(self.root.join("cells")).ok()?.flatten();
-        let ours = |name: &str| !name.starts_with(UNFINISHED) && name.rsplit('-').next() == Some(key);
-        entries
-            .map(|entry| entry.path())
-            .find(|path| path.file_name().is_some_and(|name| ours(&name.to_string_lossy())))
+    /// The run of a cell that is done. The folder is listed again only where it has changed.
+    pub fn done(&self, key: &str) -> Option<RunFolder> {
+        let mut listed = self.listed.borrow_mut();
+        if !listed.cells.contains_key(key) {
+            listed.renew(&self.root.join("cells"));
+        }
+        listed.cells.get(key).map(|path| RunFolder::new(path))
     }
 
-    /// A folder for a cell that is about to be made and has been claimed; its record goes into [`trace_of`] it.
+    /// A folder for a cell that is about to be made and has been claimed.
     pub fn begin(&self, key: &str) -> Result<TempDir> {
         let cells = self.root.join("cells");
         tempfile::Builder::new()
@@ -174,36 +144,55 @@ impl Store {
             .with_context(|| cells.display().to_string())
     }
 
-    /// Keeps a cell: beside its record its picture, what it looked like on its way, its numbers, and all its settings.
-    pub fn put(&self, folder: TempDir, key: &str, label: &str, model: &Model, recorded: &Recorded) -> Result<PathBuf> {
-        let cells = self.root.join("cells");
-        let at = |name: &str| folder.path().join(name);
-        let provenance = Provenance::of(recorded, key);
-        save_png(&at("image.png"), &pixels(&recorded.outcome.picture), &provenance.chunks(What::Picture))?;
-        let frames = Frames::decode(&recorded.trace, model, &about_eight(recorded.trace.complete()))?;
-        frames.save(&at("frames.png"))?;
-        let captions = captions(&recorded.trace, &frames.calls);
-        let previews = strip(&frames.estimates, &captions, enlargement(&frames.estimates));
-        save_png(&at("previews.png"), &previews, &provenance.chunks(What::Previews))?;
-        keep_scalars(recorded)?;
-        let mut settings = serde_json::to_value(&provenance)?;
-        settings["seconds"] = json!(recorded.elapsed.as_secs_f64());
-        let settings = format!("{settings:#}\n");
-        std::fs::write(at("cell.json"), settings).with_context(|| at("cell.json").display().to_string())?;
-        let place = cells.join(format!("{}{key}", slug(label)));
+    /// Keeps a cell whose run has been recorded in a folder of [`Store::begin`]: with its picture, what it looked like on
+    /// its way, its numbers, and all its settings.
+    pub fn put(
+        &self,
+        folder: TempDir,
+        (key, label): (&str, &str),
+        model: &Model,
+        recorded: &Recorded,
+        observer: &dyn Observer,
+    ) -> Result<RunFolder> {
+        let run = RunFolder::new(folder.path());
+        let frames = Frames::decode(&recorded.trace, model, &about_eight(recorded.trace.complete()), observer)?;
+        let about = Provenance::of(recorded, key);
+        draw_previews(&run, recorded, &about, &frames)?;
+        run.keep(recorded, &about, Some(&frames))?;
+        let place = self.root.join("cells").join(format!("{}{key}", slug(label)));
         match std::fs::rename(folder.path(), &place) {
             Ok(()) => _ = folder.keep(),   // it has another name now, and is not to be cleared away
             Err(_) if place.is_dir() => {} // another process was first with the same pixels
             Err(error) => return Err(error).with_context(|| place.display().to_string()),
         }
         open_to_others(&place);
-        Ok(place)
+        self.listed.borrow_mut().cells.insert(key.into(), place.clone());
+        Ok(RunFolder::new(&place))
     }
 }
 
-/// Changes when a cell's folder gets another shape, or its settings come to mean other numbers (a sampler mended), so that
-/// old ones are made again.
-const FORMAT: usize = 6;
+impl Listed {
+    /// Lists the cells again, unless nothing has changed since.
+    fn renew(&mut self, folder: &Path) {
+        let changed = std::fs::metadata(folder).and_then(|about| about.modified()).ok();
+        if self.at.is_some() && self.at == changed {
+            return;
+        }
+        let now = SystemTime::now();
+        let settled = |at: &SystemTime| now.duration_since(*at).is_ok_and(|age| age > CLOCK);
+        let paths = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let with_key = |path: PathBuf| {
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            let key = name.rsplit('-').next().filter(|_| !name.starts_with(UNFINISHED))?;
+            Some((key.to_owned(), path))
+        };
+        self.cells = paths.filter_map(with_key).collect();
+        self.at = changed.filter(settled);
+    }
+}
+
+/// The coarsest clock of a file system that is met: two changes within it may have one time.
+const CLOCK: Duration = Duration::from_secs(2);
 
 /// Stands for the figures among the claims, where all others are cells' keys.
 const FIGURES: &str = "figures";
@@ -226,114 +215,5 @@ fn open_to_others(place: &Path) {
     if let Some(like) = like {
         let mode = std::fs::Permissions::from_mode(like.permissions().mode());
         std::fs::set_permissions(place, mode).ok(); // only a convenience
-    }
-}
-
-/// Writes the numbers of a run beside its record.
-pub fn keep_scalars(recorded: &Recorded) -> Result<()> {
-    let scalars = Scalars::of(&recorded.trace, &recorded.description)?.csv();
-    Ok(replace(&recorded.trace.folder().join("scalars.csv"), scalars.as_bytes())?)
-}
-
-/// How much small pictures are enlarged in strips and grids.
-pub fn enlargement<'a>(images: impl IntoIterator<Item = &'a RgbImage>) -> u32 {
-    let there = images.into_iter().find(|image| image.width() > 0); // a missing one has no pixels
-    there.map_or(1, |image| (160 / image.width()).max(1))
-}
-
-/// What a file name can hold of a label: letters and digits of every script, and the sign of a number.
-pub fn slug(label: &str) -> String {
-    let mut slug = String::new();
-    let mut before = ' ';
-    let mut letters = label.chars().flat_map(char::to_lowercase).peekable();
-    while let Some(letter) = letters.next() {
-        let is_sign = letter == '-' && !is_plain(before) && letters.peek().is_some_and(|next| next.is_numeric());
-        if is_plain(letter) || is_sign {
-            if !slug.is_empty() && !is_plain(before) {
-                slug.push('-');
-            }
-            slug.push(letter);
-        }
-        before = if is_sign { '0' } else { letter };
-    }
-    let mut slug: String = slug.chars().take(60).collect();
-    while slug.len() > MOST_BYTES {
-        slug.pop();
-    }
-    if !slug.is_empty() {
-        slug.push('-');
-    }
-    slug
-}
-
-/// Bytes of a label in a file's name, which may have 255 with what else is in it.
-const MOST_BYTES: usize = 160;
-
-/// Whether a file's name keeps a letter; an accent that is written by itself belongs to its letter.
-fn is_plain(letter: char) -> bool {
-    letter.is_alphanumeric() || letter == '.' || ('\u{300}'..='\u{36f}').contains(&letter)
-}
-
-/// The record of a cell.
-pub fn trace_of(cell: &Path) -> PathBuf {
-    cell.join("trace")
-}
-
-/// The hash of the files that decide what a checkpoint computes, made once for each folder.
-pub fn hash(folder: &Path) -> Result<String> {
-    hash_once(folder, || Ok(Model::files(folder)?))
-}
-
-/// The hash of what a record holds, made once for each: its index, with the checksum of every tensor, and its shards.
-pub fn hash_of_trace(folder: &Path) -> Result<String> {
-    hash_once(folder, || {
-        let shards = folder.join("shards");
-        let found = std::fs::read_dir(&shards).with_context(|| shards.display().to_string())?.flatten();
-        let mut files: Vec<PathBuf> = found.map(|found| found.path()).collect();
-        files.sort();
-        files.insert(0, folder.join("index.jsonl"));
-        Ok(files)
-    })
-}
-
-/// The hash of files one after the other, made once for each folder.
-fn hash_once(folder: &Path, files: impl FnOnce() -> Result<Vec<PathBuf>>) -> Result<String> {
-    static KNOWN: Mutex<Option<HashMap<PathBuf, String>>> = Mutex::new(None);
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = known.get_or_insert_default();
-    if let Some(hash) = known.get(folder) {
-        return Ok(hash.clone());
-    }
-    let mut hasher = blake3::Hasher::new();
-    for path in files()? {
-        hasher.update_mmap_rayon(&path).with_context(|| path.display().to_string())?;
-    }
-    let hash = hasher.finalize().to_hex().to_string();
-    known.insert(folder.into(), hash.clone());
-    Ok(hash)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_keep_what_differs() {
-        for (label, name) in [
-            ("A Cat, <b>", "a-cat-b-"),
-            ("guidance -2.5, seed 7", "guidance--2.5-seed-7-"),
-            ("guidance 2.5", "guidance-2.5-"),
-            ("8 for sigma 0.3 to 5", "8-for-sigma-0.3-to-5-"),
-            ("state-of-the-art", "state-of-the-art-"),
-            ("ein grünes Schiff", "ein-grünes-schiff-"),
-            ("赤い円", "赤い円-"),
-            ("Kra\u{301}l", "kra\u{301}l-"),
-            ("???", ""),
-            ("../x", "..-x-"),
-        ] {
-            assert_eq!(slug(label), name, "{label}");
-        }
-        let long = slug(&"赤い".repeat(100));
-        assert!(long.len() <= MOST_BYTES + 1, "{} bytes", long.len());
     }
 }

@@ -44,7 +44,7 @@ fn read(name: &str) -> (Model, Fixture, Picture) {
 /// Compares each image of a run, made alone: the times, both draws, the encoded picture, the latents at every step, the
 /// last latents, the pixels.
 fn compare(model: &Model, fixture: &Fixture, case: &Value, picture: &Picture, table: &mut Table) {
-    let start = Start::Picture { strength: case["strength"].as_f64().unwrap(), picture: picture.clone() };
+    let start = Start::Picture { strength: case["strength"].as_f64().unwrap(), picture: picture.clone().into() };
     for (index, seed) in (0..).zip(list(case, "seeds")) {
         let seed = seed.as_u64().unwrap();
         let name = match list(case, "seeds").len() {
@@ -97,7 +97,7 @@ fn a_strength_that_leaves_no_step_is_an_error_where_diffusers_makes_one_call_or_
         let strength = theirs["strength"].as_f64().unwrap();
         let mut request = request(&model, case, 193);
         request.scheduler = model.scheduler.with_class(class).unwrap();
-        let start = Start::Picture { strength, picture: picture.clone() };
+        let start = Start::Picture { strength, picture: picture.clone().into() };
         let outcome = model.go_on(&request, &start, &[], &mut Pass::silent());
         let error = outcome.err().unwrap_or_else(|| panic!("{class}: a picture")).to_string();
         let expected = format!("strength: expected a number that leaves 1 to 12 steps of 12, found {strength}");

@@ -10,6 +10,7 @@
 
 mod bare;
 mod checkpoint;
+mod counts;
 mod error;
 mod execute;
 mod guidance;
@@ -27,6 +28,7 @@ mod tripwire;
 
 pub use bare::Bare;
 pub use checkpoint::{Device, Dtype, Model, Options};
+pub use counts::{Counts, counts};
 pub use error::{Error, Result, Stage};
 pub use execute::moment;
 pub use guidance::{Curve, Guidance, Window};
@@ -39,7 +41,7 @@ pub use noise::Draws;
 pub use outline::{Outlined, When, outline};
 pub use picture::Picture;
 pub use replay::replay;
-pub use request::{Outcome, Request, Start};
+pub use request::{Outcome, Prepared, Request, Start, steps};
 pub use sampler::SamplerTaps;
 pub use sharing::evaluations;
 pub use size::Size;

@@ -7,22 +7,24 @@ use crate::noise::Draws;
 use crate::{Request, SamplerTaps, Start};
 use latentrace_nn::Pass;
 use latentrace_nn::tch::{Device, Tensor, no_grad};
+use latentrace_schedulers::Plan;
 
 /// Computes everything between the network's outputs again: noise, guidance, samples, clean estimates, the final latents.
-/// Each passes its tap, so that a probe can compare it with the record. `shape` is `[1, 4, height, width]`. Gives the final
+/// Each passes its tap, so that a probe can compare it with the record. `plan` is that of
+/// the start, and `shape` is `[1, 4, height, width]`. Gives the final
 /// latents, or `None` where `outputs` end before the run does.
 ///
 /// # Errors
-/// The scheduler cannot sample so many steps, or a recorded number is not finite.
+/// A recorded number is not finite.
 pub fn replay(
     request: &Request,
     start: &Start,
+    plan: &Plan,
     outputs: &[Outputs],
     shape: [i64; 4],
     taps: &SamplerTaps,
     pass: &mut Pass,
 ) -> Result<Option<Tensor>> {
-    let plan = start.plan(request)?;
     let mut draws = Draws::new(request.seed, start.draws() + plan.draws(), shape, Device::Cpu);
     let given = match start {
         Start::Picture { .. } => return Err(missing()), // its latents are in the record
@@ -34,7 +36,7 @@ pub fn replay(
         Start::Sample { sample, .. } => Given::Sample(sample.shallow_clone()),
     };
     let execution = Execution {
-        plan: &plan,
+        plan,
         prediction: request.scheduler.prediction(),
         guidance: vec![request.guidance.clone()],
         taps,

@@ -1,5 +1,6 @@
 //! One picture asked of a model, and what came of it.
 
+use crate::counts;
 use crate::error::{Result, Stage};
 use crate::execute::{Execution, Given, missing, moment};
 use crate::network::{Guided, Network, Outputs, Past};
@@ -11,6 +12,7 @@ use latentrace_nn::{Branch, Pass, Rows};
 use latentrace_schedulers::{Config, Level, Op, Plan, Reading};
 use latentrace_text::Tokens;
 use latentrace_vae::Posterior;
+use std::sync::Arc;
 
 /// One picture asked of a model.
 #[derive(Clone, Debug)]
@@ -43,8 +45,8 @@ pub enum Start {
     Picture {
         /// Above 0, at most 1, which keeps no more of the picture than shows through at the first level.
         strength: f64,
-        /// The picture, of the size that the request asks for.
-        picture: Picture,
+        /// The picture, of the size that the request asks for. Runs that start from the same one share it.
+        picture: Arc<Picture>,
     },
     /// A picture that was encoded before.
     Latents {
@@ -62,6 +64,20 @@ pub enum Start {
     },
 }
 
+impl Clone for Start {
+    /// The copy shares the tensors and the picture.
+    fn clone(&self) -> Start {
+        match self {
+            Start::Noise => Start::Noise,
+            Start::Picture { strength, picture } => Start::Picture { strength: *strength, picture: picture.clone() },
+            Start::Latents { strength, latents } => {
+                Start::Latents { strength: *strength, latents: latents.shallow_clone() }
+            }
+            Start::Sample { level, sample } => Start::Sample { level: *level, sample: sample.shallow_clone() },
+        }
+    }
+}
+
 impl Start {
     /// The program from here to the final latents.
     ///
@@ -69,6 +85,7 @@ impl Start {
     /// A number of steps that the scheduler cannot sample, or a strength that leaves none.
     pub fn plan(&self, request: &Request) -> Result<Plan> {
         let Request { scheduler, steps, reading, .. } = request;
+        counts::add(|counts| &mut counts.plans);
         Ok(match self {
             Start::Noise => from_noise(scheduler.plan(*steps, *reading)?)?,
             Start::Picture { strength, .. } | Start::Latents { strength, .. } => {
@@ -98,7 +115,32 @@ pub struct Outcome {
     /// The prompt and the negative prompt as the text encoder saw them, with what was lost.
     pub tokens: [Tokens; 2],
     /// The program that was run.
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
+}
+
+/// A request that was checked, with everything that is computed before the networks run: its program and its tokens.
+#[derive(Clone)]
+pub struct Prepared {
+    /// What is asked.
+    pub request: Request,
+    /// What the run begins with.
+    pub start: Start,
+    /// The program from there to the final latents.
+    pub plan: Arc<Plan>,
+    /// The prompt and the negative prompt as the text encoder sees them, with what does not fit.
+    pub tokens: [Tokens; 2],
+}
+
+impl Prepared {
+    /// How many steps the run makes: from a picture, fewer than were asked for.
+    pub fn steps(&self) -> usize {
+        steps(&self.plan)
+    }
+}
+
+/// How many steps a plan makes.
+pub fn steps(plan: &Plan) -> usize {
+    plan.steps().last().map_or(0, |last| last.index + 1)
 }
 
 impl Model {
@@ -118,17 +160,46 @@ impl Model {
         }
     }
 
-    /// Checks that a request can be run, before anything is computed.
+    /// Checks that a request can be run from noise, and returns its program.
     ///
     /// # Errors
     /// A size, guidance or number of steps that does not work.
     pub fn check(&self, request: &Request) -> Result<Plan> {
-        request.size.latents(self.vae_config.factor())?;
-        request.guidance.check()?;
-        from_noise(request.scheduler.plan(request.steps, request.reading)?)
+        self.check_start(request, &Start::Noise)
     }
 
-    /// Runs a request; `pass` says who watches.
+    /// Checks that a request can be run from a start, and returns its program.
+    fn check_start(&self, request: &Request, start: &Start) -> Result<Plan> {
+        self.check_fields(request)?;
+        start.plan(request)
+    }
+
+    /// Checks the size and the guidance of a request: what can be checked without its program.
+    ///
+    /// # Errors
+    /// A size or guidance that does not work.
+    pub fn check_fields(&self, request: &Request) -> Result<()> {
+        request.size.latents(self.vae_config.factor())?;
+        request.guidance.check()
+    }
+
+    /// Checks, plans and tokenises a request, once: whoever runs it, records it or counts what it costs takes it from here.
+    ///
+    /// # Errors
+    /// A size, guidance, strength or number of steps that does not work.
+    pub fn prepare(&self, request: Request, start: Start) -> Result<Prepared> {
+        let plan = Arc::new(self.check_start(&request, &start)?);
+        let tokens = [self.tokens(&request.prompt)?, self.tokens(&request.negative)?];
+        Ok(Prepared { request, start, plan, tokens })
+    }
+
+    /// The tokens of a text.
+    pub(crate) fn tokens(&self, text: &str) -> Result<Tokens> {
+        counts::add(|counts| &mut counts.texts);
+        Ok(self.tokenizer.encode(text)?)
+    }
+
+    /// Runs a request from noise; `pass` says who watches.
     ///
     /// # Errors
     /// The request cannot be run, or a tensor was not finite.
@@ -136,15 +207,12 @@ impl Model {
         self.go_on(request, &Start::Noise, &[], pass)
     }
 
-    /// Runs a request whose first calls are known: `past` holds their outputs, and the network is called from there on.
-    /// The sampler's history is made again from them, so that nothing distinguishes the rest from an unbroken run.
+    /// Runs a request whose first calls are known: see [`Model::make`].
     ///
     /// # Errors
     /// The request cannot be run, or a tensor was not finite.
     pub fn go_on(&self, request: &Request, start: &Start, past: &[Outputs], pass: &mut Pass) -> Result<Outcome> {
-        let (latents, tokens, plan) = self.sample(request, start, past, pass)?;
-        let picture = self.decode(&latents, pass)?;
-        Ok(Outcome { latents, picture, tokens, plan })
+        self.make(&self.prepare(request.clone(), start.clone())?, past, pass)
     }
 
     /// [`Model::go_on`] without the picture: the final latents, `[1, 4, height / 8, width / 8]`.
@@ -152,50 +220,50 @@ impl Model {
     /// # Errors
     /// The request cannot be run, or a tensor was not finite.
     pub fn denoise(&self, request: &Request, start: &Start, past: &[Outputs], pass: &mut Pass) -> Result<Tensor> {
-        Ok(self.sample(request, start, past, pass)?.0)
+        self.sample(&self.prepare(request.clone(), start.clone())?, past, pass)
     }
 
-    /// The final latents, the prompt's and the negative prompt's tokens, and the program that was run.
-    fn sample(
-        &self,
-        request: &Request,
-        start: &Start,
-        past: &[Outputs],
-        pass: &mut Pass,
-    ) -> Result<(Tensor, [Tokens; 2], Plan)> {
-        self.check(request)?;
-        let plan = start.plan(request)?;
+    /// Runs what was prepared. `past` holds the network's outputs of the first calls, and the network is called from there
+    /// on: the sampler's history is computed again from them, so that the rest is that of an unbroken run.
+    ///
+    /// # Errors
+    /// A tensor was not finite, or the probe stopped the run.
+    pub fn make(&self, prepared: &Prepared, past: &[Outputs], pass: &mut Pass) -> Result<Outcome> {
+        let latents = self.sample(prepared, past, pass)?;
+        let picture = self.decode(&latents, pass)?;
+        Ok(Outcome { latents, picture, tokens: prepared.tokens.clone(), plan: prepared.plan.clone() })
+    }
+
+    /// [`Model::make`] without the picture: the final latents, `[1, 4, height / 8, width / 8]`.
+    ///
+    /// # Errors
+    /// A tensor was not finite, or the probe stopped the run.
+    pub fn sample(&self, prepared: &Prepared, past: &[Outputs], pass: &mut Pass) -> Result<Tensor> {
+        let Prepared { plan, tokens: [prompt, negative], .. } = prepared;
         no_grad(|| {
-            pass.set_moment(moment(&plan, 0));
+            pass.set_moment(moment(plan, 0));
             pass.set_rows(Rows::Branch(Branch::Conditional));
-            let (tokens, conditional) = self.encode(&request.prompt, pass)?;
+            let conditional = self.encode_tokens(prompt, pass)?;
             pass.set_rows(Rows::Branch(Branch::Unconditional));
-            let (negative, unconditional) = self.encode(&request.negative, pass)?;
+            let unconditional = self.encode_tokens(negative, pass)?;
             pass.set_rows(Rows::Images);
             let mut network = Guided { unet: &self.unet, unconditional, conditional };
             let mut network = Past { outputs: past, then: Some(&mut network) };
-            let latents = self.execute(&plan, &[(request, start)], &mut network, pass)?;
-            Ok((latents, [tokens, negative], plan))
+            self.execute(&[prepared], &mut network, pass)
         })
     }
 
-    /// Runs a plan for images that share it: the final latents, `[images, 4, height, width]`.
-    pub(crate) fn execute(
-        &self,
-        plan: &Plan,
-        images: &[(&Request, &Start)],
-        network: &mut dyn Network,
-        pass: &mut Pass,
-    ) -> Result<Tensor> {
-        let Some((request, start)) = images.first() else { return Err(missing()) };
+    /// Runs images of one plan: the final latents, `[images, 4, height, width]`.
+    pub(crate) fn execute(&self, images: &[&Prepared], network: &mut dyn Network, pass: &mut Pass) -> Result<Tensor> {
+        let Some(Prepared { request, start, plan, .. }) = images.first() else { return Err(missing()) };
         let [height, width] = request.size.latents(self.vae_config.factor())?;
         let shape = [1, self.unet_config.in_channels, height, width];
-        let seeds: Vec<u64> = images.iter().map(|(request, _)| request.seed).collect();
+        let seeds: Vec<u64> = images.iter().map(|image| image.request.seed).collect();
         let mut draws = Draws::of_images(&seeds, start.draws() + plan.draws(), shape, self.device);
         let execution = Execution {
             plan,
             prediction: request.scheduler.prediction(),
-            guidance: images.iter().map(|(request, _)| request.guidance.clone()).collect(),
+            guidance: images.iter().map(|image| image.request.guidance.clone()).collect(),
             taps: &self.sampler,
             given: self.given(images, &mut draws, pass)?,
         };
@@ -203,12 +271,12 @@ impl Model {
     }
 
     /// What the plan's given value stands for; pictures are encoded, each once.
-    fn given(&self, images: &[(&Request, &Start)], draws: &mut Draws, pass: &mut Pass) -> Result<Given> {
+    fn given(&self, images: &[&Prepared], draws: &mut Draws, pass: &mut Pass) -> Result<Given> {
         let rows = |of: &dyn Fn(&Start) -> Option<Tensor>| {
-            let rows: Option<Vec<Tensor>> = images.iter().map(|(_, start)| of(start)).collect();
+            let rows: Option<Vec<Tensor>> = images.iter().map(|image| of(&image.start)).collect();
             rows.filter(|rows| !rows.is_empty()).map(|rows| Tensor::cat(&rows, 0)).ok_or_else(missing)
         };
-        Ok(match images[0].1 {
+        Ok(match images[0].start {
             Start::Noise => Given::Nothing,
             Start::Sample { .. } => Given::Sample(rows(&|start| match start {
                 Start::Sample { sample, .. } => Some(sample.to_device(self.device)),
@@ -230,10 +298,10 @@ impl Model {
 
     /// Latents at unit variance of the pictures that images start from, `[images, 4, height, width]`; `noise` of the same
     /// shape chooses among those that the encoder thinks likely.
-    fn encode_pictures(&self, images: &[(&Request, &Start)], noise: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let mut encoded: Vec<(&Picture, Posterior)> = Vec::new();
+    fn encode_pictures(&self, images: &[&Prepared], noise: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let mut encoded: Vec<(&Arc<Picture>, Posterior)> = Vec::new();
         let mut rows = Vec::new();
-        for (image, (request, start)) in images.iter().enumerate() {
+        for (image, Prepared { request, start, .. }) in images.iter().enumerate() {
             let Start::Picture { picture, .. } = start else { return Err(missing()) };
             picture.check(request.size)?;
             let place = match encoded.iter().position(|(known, _)| *known == picture) {
@@ -262,12 +330,18 @@ impl Model {
     /// # Errors
     /// The tokenizer fails, or a number of the features is not finite.
     pub fn encode(&self, prompt: &str, pass: &mut Pass) -> Result<(Tokens, Tensor)> {
-        let tokens = self.tokenizer.encode(prompt)?;
+        let tokens = self.tokens(prompt)?;
+        let features = self.encode_tokens(&tokens, pass)?;
+        Ok((tokens, features))
+    }
+
+    /// The text features of tokens, `[1, tokens, features]`.
+    pub(crate) fn encode_tokens(&self, tokens: &Tokens, pass: &mut Pass) -> Result<Tensor> {
         let ids = Tensor::from_slice(&tokens.ids).unsqueeze(0).to_device(self.device);
         let encode = |pass: &mut Pass| no_grad(|| self.text_encoder.forward(pass, &ids));
         let features = encode(pass);
         match fault(&features) {
-            None => Ok((tokens, features.to_kind(self.unet.kind()))),
+            None => Ok(features.to_kind(self.unet.kind())),
             Some(found) => Err(blame(self.scene("text_encoder.out", Stage::Text), found, pass, encode)),
         }
     }

@@ -1,6 +1,7 @@
 //! Which rows of the network several images need, where some of them still have the same sample.
 
-use crate::{Picture, Request, Start};
+use crate::{Picture, Prepared, Request, Start};
+use latentrace_text::Tokens;
 use std::collections::HashMap;
 use std::hash::Hash;
 
@@ -92,20 +93,23 @@ fn number<K: Eq + Hash>(items: impl IntoIterator<Item = K>) -> Vec<usize> {
 }
 
 /// What makes two images of one plan begin alike.
-pub(crate) fn start_key<'a>(request: &Request, start: &'a Start) -> (u64, Option<&'a Picture>) {
-    let picture = if let Start::Picture { picture, .. } = start { Some(picture) } else { None };
-    (request.seed, picture)
+pub(crate) fn start_key(image: &Prepared) -> (u64, Option<&Picture>) {
+    let picture = if let Start::Picture { picture, .. } = &image.start { Some(&**picture) } else { None };
+    (image.request.seed, picture)
 }
 
-/// Every text once, and each image's negative prompt and prompt as places among them.
-pub(crate) fn texts<'a>(images: &[(&'a Request, &Start)]) -> (Vec<&'a str>, Vec<[usize; 2]>) {
-    let all: Vec<&str> =
-        images.iter().flat_map(|(request, _)| [request.negative.as_str(), request.prompt.as_str()]).collect();
-    let places = number(&all);
-    let mut texts: Vec<&str> = Vec::new();
-    for (text, place) in all.iter().zip(&places) {
+/// Every text once, as its tokens, and each image's negative prompt and prompt as places among them.
+pub(crate) fn texts<'a>(images: &[&'a Prepared]) -> (Vec<&'a Tokens>, Vec<[usize; 2]>) {
+    let halves = |image: &&'a Prepared| {
+        let Prepared { request: Request { prompt, negative, .. }, tokens: [of_prompt, of_negative], .. } = *image;
+        [(negative.as_str(), of_negative), (prompt.as_str(), of_prompt)]
+    };
+    let all: Vec<(&str, &Tokens)> = images.iter().flat_map(halves).collect();
+    let places = number(all.iter().map(|(text, _)| *text));
+    let mut texts: Vec<&Tokens> = Vec::new();
+    for ((_, tokens), place) in all.iter().zip(&places) {
         if *place == texts.len() {
-            texts.push(text);
+            texts.push(tokens);
         }
     }
     (texts, places.chunks(2).map(|pair| [pair[0], pair[1]]).collect())
@@ -113,14 +117,11 @@ pub(crate) fn texts<'a>(images: &[(&'a Request, &Start)]) -> (Vec<&'a str>, Vec<
 
 /// How many rows the network computes for images of one plan that are run together: a row is one sample with one text.
 /// Known before anything is run.
-///
-/// # Errors
-/// The scheduler cannot sample the steps asked for.
-pub fn evaluations(images: &[(&Request, &Start)]) -> crate::Result<usize> {
-    let Some((request, start)) = images.first() else { return Ok(0) };
-    let plan = start.plan(request)?;
+pub fn evaluations(images: &[&Prepared]) -> usize {
+    let Some(Prepared { plan, .. }) = images.first() else { return 0 };
     let (_, places) = texts(images);
-    let arms: Vec<Arm> = images.iter().zip(places).map(|((request, _), texts)| Arm { request, texts }).collect();
-    let mut sharing = Sharing::new(images.iter().map(|(request, start)| start_key(request, start)));
-    Ok(plan.steps().iter().map(|step| sharing.call(&arms, step.level.sigma).rows.len()).sum())
+    let arms: Vec<Arm> =
+        images.iter().zip(places).map(|(image, texts)| Arm { request: &image.request, texts }).collect();
+    let mut sharing = Sharing::new(images.iter().map(|image| start_key(image)));
+    plan.steps().iter().map(|step| sharing.call(&arms, step.level.sigma).rows.len()).sum()
 }

@@ -3,10 +3,10 @@
 use crate::error::{Error, Result};
 use crate::network::Shared;
 use crate::sharing::{Arm, Sharing, start_key, texts};
-use crate::{Model, Outcome, Request, Start};
+use crate::{Model, Outcome, Prepared, Request, Start};
 use latentrace_nn::Pass;
 use latentrace_nn::tch::{Tensor, no_grad};
-use latentrace_text::Tokens;
+use std::sync::Arc;
 
 /// What images that were run together left.
 pub struct Together {
@@ -28,42 +28,58 @@ impl Model {
     /// # Errors
     /// The requests have not one plan and size, one of them cannot be run, or a tensor was not finite.
     pub fn run_together(&self, images: &[(&Request, &Start)], pass: &mut Pass) -> Result<Together> {
-        let Some((first, start)) = images.first() else {
+        let prepare = |(request, start): &(&Request, &Start)| self.prepare((*request).clone(), (*start).clone());
+        let prepared: Vec<Prepared> = images.iter().map(prepare).collect::<Result<_>>()?;
+        self.make_together(&prepared.iter().collect::<Vec<_>>(), pass)
+    }
+
+    /// [`Model::run_together`] of what was prepared.
+    ///
+    /// # Errors
+    /// The images have not one plan and size, or a tensor was not finite.
+    pub fn make_together(&self, images: &[&Prepared], pass: &mut Pass) -> Result<Together> {
+        let Some(first) = images.first() else {
             return Ok(Together { outcomes: Vec::new(), evaluations: 0 });
         };
-        let plan = start.plan(first)?;
-        for (request, start) in images {
-            self.check(request)?;
-            if request.size != first.size || start.plan(request)? != plan {
-                let found =
-                    format!("{} steps at {:?} beside {} at {:?}", request.steps, request.size, first.steps, first.size);
-                return Err(Error::Range { field: "batch", expected: "images of one plan and size".into(), found });
-            }
+        if let Some(other) = images.iter().find(|other| !is_alike(first, other)) {
+            let of =
+                |Prepared { request: Request { steps, size, .. }, .. }: &Prepared| format!("{steps} steps at {size:?}");
+            let found = format!("{} beside {}", of(other), of(first));
+            return Err(Error::Range { field: "batch", expected: "images of one plan and size".into(), found });
         }
         no_grad(|| {
             let (texts, places) = texts(images);
-            let encoded: Vec<(Tokens, Tensor)> =
-                texts.iter().map(|text| self.encode(text, &mut Pass::silent())).collect::<Result<_>>()?;
-            let features: Vec<&Tensor> = encoded.iter().map(|(_, features)| features).collect();
-            let arms: Vec<Arm> =
-                images.iter().zip(&places).map(|((request, _), texts)| Arm { request, texts: *texts }).collect();
+            let features: Vec<Tensor> =
+                texts.iter().map(|tokens| self.encode_tokens(tokens, &mut Pass::silent())).collect::<Result<_>>()?;
+            let arms: Vec<Arm> = images
+                .iter()
+                .zip(&places)
+                .map(|(image, texts)| Arm { request: &image.request, texts: *texts })
+                .collect();
             let mut network = Shared {
                 unet: &self.unet,
                 texts: Tensor::cat(&features, 0),
                 arms: &arms,
-                sharing: Sharing::new(images.iter().map(|(request, start)| start_key(request, start))),
+                sharing: Sharing::new(images.iter().map(|image| start_key(image))),
                 evaluations: 0,
             };
-            let latents = self.execute(&plan, images, &mut network, pass)?;
-            let outcomes = self.decode_all(&latents).into_iter().enumerate().map(|(image, picture)| {
+            let latents = self.execute(images, &mut network, pass)?;
+            let outcomes = self.decode_all(&latents).into_iter().zip(images).enumerate();
+            let outcomes = outcomes.map(|(place, (picture, image))| {
                 Ok(Outcome {
-                    latents: latents.narrow(0, image as i64, 1),
+                    latents: latents.narrow(0, place as i64, 1),
                     picture: picture?,
-                    tokens: [1, 0].map(|half| encoded[places[image][half]].0.clone()),
-                    plan: plan.clone(),
+                    tokens: image.tokens.clone(),
+                    plan: image.plan.clone(),
                 })
             });
             Ok(Together { outcomes: outcomes.collect::<Result<_>>()?, evaluations: network.evaluations })
         })
     }
+}
+
+/// Whether two images can be run in one batch.
+fn is_alike(first: &Prepared, other: &Prepared) -> bool {
+    let same_plan = Arc::ptr_eq(&first.plan, &other.plan) || first.plan == other.plan;
+    other.request.size == first.request.size && same_plan
 }

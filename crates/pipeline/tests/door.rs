@@ -219,9 +219,12 @@ fn a_run_goes_on_from_its_own_outputs_bit_by_bit() {
             assert!(rest.equal(&whole), "{sampler} from call {known}");
         }
         let shape = whole.size().try_into().unwrap();
-        let again = replay(&request, &Start::Noise, &outputs, shape, &model.sampler, &mut Pass::silent()).unwrap();
+        let plan = model.check(&request).unwrap();
+        let again =
+            replay(&request, &Start::Noise, &plan, &outputs, shape, &model.sampler, &mut Pass::silent()).unwrap();
         assert!(again.unwrap().equal(&whole), "without the network");
-        let cut = replay(&request, &Start::Noise, &outputs[..2], shape, &model.sampler, &mut Pass::silent()).unwrap();
+        let cut =
+            replay(&request, &Start::Noise, &plan, &outputs[..2], shape, &model.sampler, &mut Pass::silent()).unwrap();
         assert!(cut.is_none(), "the record ends first");
     }
 }

@@ -46,7 +46,7 @@ fn run(model: &Model, pass: &mut Pass) -> Result<Outcome> {
     let request = request(model);
     let (width, height) = (request.size.width as usize, request.size.height as usize);
     let picture = Picture { width, height, pixels: (0..3 * width * height).map(|byte| byte as u8).collect() };
-    model.go_on(&request, &Start::Picture { strength: 1.0, picture }, &[], pass)
+    model.go_on(&request, &Start::Picture { strength: 1.0, picture: picture.into() }, &[], pass)
 }
 
 fn named(failed: Option<Error>) -> (String, Stage, String) {

@@ -70,7 +70,7 @@ fn every_tensor_passes_in_the_shape_and_at_the_calls_that_were_said() {
                 let level = request.scheduler.plan(4, reading).unwrap().steps()[1].level;
                 for start in [
                     Start::Noise,
-                    Start::Picture { strength: 0.5, picture },
+                    Start::Picture { strength: 0.5, picture: picture.into() },
                     Start::Latents { strength: 0.75, latents: latents.shallow_clone() },
                     Start::Sample { level, sample: latents * level.sigma },
                 ] {

@@ -52,11 +52,13 @@ const MOST_PROBLEMS: usize = 100;
 const LARGEST: u64 = 1 << 30;
 
 impl Trace {
-    /// Opens a trace folder.
+    /// Opens a trace folder, or that which is named `trace` in the folder of a run.
     ///
     /// # Errors
     /// The folder is missing, is no trace, or is one of a later version.
     pub fn open(folder: &Path) -> Result<Trace> {
+        let inside = folder.join("trace");
+        let folder = if inside.is_dir() && !folder.join("run.json").exists() { &inside } else { folder };
         let (run, run_crc32) = read_run(folder)?;
         let mut trace = Trace {
             folder: folder.into(),

@@ -1,19 +1,16 @@
 //! The numbers of every run over its calls.
 
 use super::Finished;
-use crate::scalars::Scalars;
-use crate::store::trace_of;
 use anyhow::Result;
 use latentrace_plot::{Axis, Chart, Panels, Series, write};
+use latentrace_runs::Scalars;
 use std::path::PathBuf;
 
 /// Writes the curves of sigma, sample, predicted noise and guidance over the calls, for every cell.
 pub fn curves(finished: &Finished) -> Result<Vec<PathBuf>> {
     let Finished { root, title, cells, .. } = finished;
-    let tables: Vec<(String, Scalars)> = cells
-        .iter()
-        .map(|cell| Ok((cell.label.clone(), Scalars::read(&trace_of(&cell.folder))?)))
-        .collect::<Result<_>>()?;
+    let tables: Vec<(String, Scalars)> =
+        cells.iter().map(|cell| Ok((cell.label.clone(), Scalars::read(cell.run.trace())?))).collect::<Result<_>>()?;
     let chart = |heading: &str, column: &str, y: Axis| Chart {
         title: heading.into(),
         x: Axis::linear("network call"),

@@ -1,7 +1,8 @@
 //! The pictures of an experiment in labelled rows and columns.
 
-use super::{Done, Finished};
-use crate::store::enlargement;
+use super::Finished;
+use crate::done::Done;
+use crate::previews::enlargement;
 use anyhow::{Context, Result};
 use latentrace_plot::{Cell, Grid, RgbImage, save_png};
 use std::path::{Path, PathBuf};
@@ -13,8 +14,7 @@ const LARGEST: u32 = 8000;
 /// over so many columns as the spec says. What is excluded or failed is a hatched place. A huge grid is on
 /// several pages.
 pub fn grid(finished: &Finished) -> Result<Vec<PathBuf>> {
-    let images: Vec<RgbImage> =
-        finished.cells.iter().map(|cell| image(&cell.folder.join("image.png"))).collect::<Result<_>>()?;
+    let images: Vec<RgbImage> = finished.cells.iter().map(|cell| image(cell.run.picture())).collect::<Result<_>>()?;
     let scale = enlargement(&images);
     let title = finished.title.to_string();
     let grid = match finished.axes {

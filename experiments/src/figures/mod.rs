@@ -5,13 +5,14 @@ mod curves;
 mod grid;
 mod noise_curves;
 mod schedulers;
+pub(crate) mod tile;
 mod trajectory;
 
-use crate::cell::Cell;
+use crate::done::Done;
 use crate::measure::Measure;
-use crate::models::Loaded;
 use crate::spec::Axis;
 use anyhow::{Result, bail};
+use latentrace_runs::{Loaded, Observer};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -47,21 +48,21 @@ impl FromStr for Figure {
     fn from_str(name: &str) -> Result<Figure> {
         match NAMES.iter().find(|(known, _)| *known == name) {
             Some((_, figure)) => Ok(*figure),
-            None => bail!("{name}: unknown\n{}", crate::names::hint(name, NAMES.iter().map(|(known, _)| *known))),
+            None => bail!("{name}: unknown\n{}", latentrace_runs::hint(name, NAMES.iter().map(|(known, _)| *known))),
         }
     }
 }
 
 impl Figure {
     /// Draws it, and gives the files.
-    pub fn draw(self, finished: &Finished, loaded: &mut Loaded) -> Result<Vec<PathBuf>> {
+    pub fn draw(self, finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> Result<Vec<PathBuf>> {
         match self {
             Figure::Grid => grid::grid(finished),
             Figure::Curves => curves::curves(finished),
             Figure::Adherence => adherence::adherence(finished),
-            Figure::Trajectory => trajectory::trajectory(finished, loaded),
+            Figure::Trajectory => trajectory::trajectory(finished, loaded, observer),
             Figure::NoiseCurves => noise_curves::noise_curves(finished),
-            Figure::Schedulers => schedulers::schedulers(finished, loaded),
+            Figure::Schedulers => schedulers::schedulers(finished, loaded, observer),
         }
     }
 }
@@ -82,16 +83,4 @@ pub struct Finished<'a> {
     pub cells: &'a [Done],
     /// The fine solutions that they are held against.
     pub references: &'a [Done],
-}
-
-/// A cell that is done.
-pub struct Done {
-    /// Its settings.
-    pub cell: Cell,
-    /// What the legend calls it.
-    pub label: String,
-    /// For each field that varies, which of its values it has.
-    pub place: Vec<usize>,
-    /// Its folder: `image.png`, `cell.json`, and its record in `trace/`.
-    pub folder: PathBuf,
 }

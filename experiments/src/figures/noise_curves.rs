@@ -1,14 +1,14 @@
 //! How much noise there is: in training, at the sampler's levels, and in the samples that were recorded.
 
-use super::{Done, Finished};
-use crate::description::Description;
+use super::Finished;
+use crate::done::Done;
 use crate::measure::axes;
-use crate::record::tap;
-use crate::store::trace_of;
 use anyhow::{Context, Result};
 use latentrace_measures::Moments;
 use latentrace_pipeline::schedulers::{Class, Config, Schedule};
 use latentrace_plot::{Axis, Chart, Panels, Series, write};
+use latentrace_runs::Description;
+use latentrace_runs::tap;
 use latentrace_trace::{Entry, Trace};
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ const SIGMAS: [&str; 3] = ["use_karras_sigmas", "use_exponential_sigmas", "use_b
 /// `E|x|²/n = |x₀|²/n + sigma²`.
 pub fn noise_curves(finished: &Finished) -> Result<Vec<PathBuf>> {
     let Some(first) = finished.cells.first() else { return Ok(Vec::new()) };
-    let config = Description::of(&Trace::open(&trace_of(&first.folder))?)?.request()?.scheduler;
+    let config = Description::of(&first.run.read()?)?.request()?.scheduler;
     let mut made = write(finished.root, "noise-curves", &training(&config)?)?;
     made.extend(write(finished.root, "noise-levels", &levels(finished, &config)?)?);
     made.extend(write(finished.root, "noise-measured", &measured(finished)?)?);
@@ -148,7 +148,7 @@ fn add(rows: &mut Vec<Row>, spacing: &str, class: &'static str, is_used: bool, s
 
 /// The sampler and spacing of a cell.
 fn used(done: &Done) -> Result<(Class, String)> {
-    let config = Description::of(&Trace::open(&trace_of(&done.folder))?)?.request()?.scheduler;
+    let config = Description::of(&done.run.read()?)?.request()?.scheduler;
     let values: Vec<_> = config.values().collect();
     let spread = values.iter().find(|(name, value, _)| SIGMAS.contains(name) && value.as_bool() == Some(true));
     let spacing = values.iter().find(|(name, ..)| *name == "timestep_spacing").and_then(|(_, value, _)| value.as_str());
@@ -163,7 +163,7 @@ fn measured(finished: &Finished) -> Result<Chart> {
     let mut groups: Vec<(String, Vec<Curve>)> = Vec::new();
     let mut elements = 0;
     for done in finished.cells {
-        let Some((ratios, count)) = ratios(&Trace::open(&trace_of(&done.folder))?)? else { continue };
+        let Some((ratios, count)) = ratios(&done.run.read()?)? else { continue };
         elements = count;
         let name: Vec<String> = fields.iter().map(|field| format!("{field} {}", done.cell.value(field))).collect();
         let name = name.join(", ");

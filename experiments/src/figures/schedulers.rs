@@ -1,19 +1,20 @@
 //! How near each sampler comes to the solution for its work.
 
+use super::Finished;
 use super::trajectory::{short, spread};
-use super::{Done, Finished};
-use crate::cell::Cell;
-use crate::description::Description;
-use crate::frames::cell;
+use crate::done::Done;
+use crate::figures::tile::tile;
 use crate::measure::axes;
-use crate::models::Loaded;
-use crate::record::tap;
-use crate::store::{enlargement, trace_of};
+use crate::previews::enlargement;
 use anyhow::{Context, Result, ensure};
 use latentrace_measures::{Estimate, relative_l2};
 use latentrace_pipeline::Start;
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_plot::{Axis, Chart, Grid, Panels, Series, save_png, write};
+use latentrace_runs::Cell;
+use latentrace_runs::Description;
+use latentrace_runs::tap;
+use latentrace_runs::{Loaded, Observer};
 use latentrace_trace::{Entry, Trace};
 use std::path::PathBuf;
 
@@ -25,10 +26,10 @@ const COLUMNS: usize = 7;
 ///
 /// A cell's reference is that of `references` with its prompt, negative prompt, seed, guidance, model and size: a fine
 /// solution of the ordinary differential equation that the samplers solve.
-pub fn schedulers(finished: &Finished, loaded: &mut Loaded) -> Result<Vec<PathBuf>> {
+pub fn schedulers(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> Result<Vec<PathBuf>> {
     let results = results(finished, finished.references)?;
     let mut made = write(finished.root, "compare-schedulers", &panels(finished, &results))?;
-    made.extend(at_equal_sigma(finished, loaded)?);
+    made.extend(at_equal_sigma(finished, loaded, observer)?);
     Ok(made)
 }
 
@@ -82,7 +83,7 @@ fn name(finished: &Finished, done: &Done) -> String {
 }
 
 fn latents(done: &Done) -> Result<Tensor> {
-    let trace = Trace::open(&trace_of(&done.folder))?;
+    let trace = done.run.read()?;
     let entry = trace.of_tap(tap::LATENTS).next();
     let entry = entry.with_context(|| format!("{}: its record has no final latents", trace.folder().display()))?;
     Ok(trace.tensor(entry)?)
@@ -90,15 +91,13 @@ fn latents(done: &Done) -> Result<Tensor> {
 
 /// Whether a cell's sampler draws noise at its steps.
 fn is_random(done: &Done) -> Result<bool> {
-    let description = Description::of(&Trace::open(&trace_of(&done.folder))?)?;
+    let description = Description::of(&done.run.read()?)?;
     Ok(Start::Noise.plan(&description.request()?)?.draws() > 1)
 }
 
 /// Network calls, and the seconds of the recorded run.
 fn work(done: &Done) -> Result<(f64, f64)> {
-    let path = done.folder.join("cell.json");
-    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let about: serde_json::Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    let about = done.run.settings()?;
     let number = |key: &str| about.get(key).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
     Ok((number("calls"), number("seconds")))
 }
@@ -199,20 +198,19 @@ fn order(points: &[Point]) -> Option<f64> {
 }
 
 /// The clean estimates of every sampler at the largest number of steps that all have, at the calls nearest to some levels.
-fn at_equal_sigma(finished: &Finished, loaded: &mut Loaded) -> Result<Vec<PathBuf>> {
+fn at_equal_sigma(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> Result<Vec<PathBuf>> {
     let Some(chosen) = rows(finished).filter(|rows| !rows.is_empty()) else { return Ok(Vec::new()) };
-    let traces: Vec<Trace> =
-        chosen.iter().map(|(_, done)| Ok(Trace::open(&trace_of(&done.folder))?)).collect::<Result<_>>()?;
+    let traces: Vec<Trace> = chosen.iter().map(|(_, done)| Ok(done.run.read()?)).collect::<Result<_>>()?;
     let levels: Vec<Vec<f64>> =
         traces.iter().map(|trace| trace.of_tap(tap::DENOISED).map(|entry| entry.sigma).collect()).collect();
     let Some(wanted) = common(&levels) else { return Ok(Vec::new()) };
     let mut cells = Vec::new();
     for ((_, done), trace) in chosen.iter().zip(&traces) {
-        let model = loaded.get(&done.cell)?;
+        let model = loaded.get(&done.cell, observer)?;
         for sigma in &wanted {
             let away = |entry: &&Entry| (entry.sigma / sigma).ln().abs();
             let Some(entry) = trace.of_tap(tap::DENOISED).min_by(|a, b| away(a).total_cmp(&away(b))) else { continue };
-            cells.push(cell(model, &trace.tensor(entry)?, format!("σ {}", short(entry.sigma)))?);
+            cells.push(tile(model, &trace.tensor(entry)?, format!("σ {}", short(entry.sigma)))?);
         }
     }
     let Cell { steps, seed, prompt, .. } = &chosen[0].1.cell;

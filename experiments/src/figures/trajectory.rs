@@ -1,16 +1,17 @@
 //! What a run's samples look like on their way, and what way they go.
 
-use super::{Done, Finished};
-use crate::frames::cell;
-use crate::models::Loaded;
-use crate::paths::{Path, geometry, plane};
-use crate::record::tap;
-use crate::store::{enlargement, trace_of};
+use super::Finished;
+use crate::done::Done;
+use crate::figures::tile::tile;
+use crate::previews::enlargement;
+use crate::views::paths::{Path, geometry, plane};
 use anyhow::Result;
 use latentrace_measures::{Moments, Trajectory};
 use latentrace_pipeline::Model;
 use latentrace_pipeline::nn::replace;
 use latentrace_plot::{Axis, Cell, Chart, Grid, Panels, Series, save_png, write};
+use latentrace_runs::tap;
+use latentrace_runs::{Loaded, Observer};
 use latentrace_trace::{Entry, Trace};
 use std::path::PathBuf;
 
@@ -23,11 +24,11 @@ const FRAMES: usize = 9;
 /// Writes `trajectory-strips.png`, two rows for each of the first cells: the decoded sample at unit variance,
 /// `x / √(1 + sigma²)`, and the decoded clean estimate; and `trajectory`, the paths of both in the plane of their principal
 /// components, the size of the sample and its distance from a straight line, for up to twelve cells.
-pub fn trajectory(finished: &Finished, loaded: &mut Loaded) -> Result<Vec<PathBuf>> {
-    let mut made = vec![strips(finished, loaded)?];
+pub fn trajectory(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> Result<Vec<PathBuf>> {
+    let mut made = vec![strips(finished, loaded, observer)?];
     let shown = &finished.cells[..finished.cells.len().min(MOST_CURVES)];
     let along = |tap: &str| -> Result<Vec<Path>> {
-        let path = |done: &Done| Path::of(&Trace::open(&trace_of(&done.folder))?, tap, done.label.clone());
+        let path = |done: &Done| Path::of(&done.run.read()?, tap, done.label.clone());
         shown.iter().map(path).collect()
     };
     let (samples, estimates) = (along(tap::SAMPLE)?, along(tap::DENOISED)?);
@@ -91,12 +92,12 @@ fn detour(path: &Path) -> f64 {
 }
 
 /// Film strips: for each of the first cells its samples, and under them its clean estimates.
-fn strips(finished: &Finished, loaded: &mut Loaded) -> Result<PathBuf> {
+fn strips(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> Result<PathBuf> {
     let shown = &finished.cells[..finished.cells.len().min(MOST_STRIPS)];
     let (mut cells, mut row_labels) = (Vec::new(), Vec::new());
     for done in shown {
-        let trace = Trace::open(&trace_of(&done.folder))?;
-        let model = loaded.get(&done.cell)?;
+        let trace = done.run.read()?;
+        let model = loaded.get(&done.cell, observer)?;
         for (tap, what) in [(tap::SAMPLE, "sample"), (tap::DENOISED, "clean estimate")] {
             let entries: Vec<&Entry> = trace.of_tap(tap).collect();
             let levels: Vec<f64> = entries.iter().map(|entry| entry.sigma).collect();
@@ -127,7 +128,7 @@ fn strips(finished: &Finished, loaded: &mut Loaded) -> Result<PathBuf> {
 /// One decoded tensor; a sample is brought to the unit variance that the decoder was made for.
 fn frame(trace: &Trace, entry: &Entry, model: &Model, is_sample: bool) -> Result<Cell> {
     let scale = if is_sample { 1.0 / entry.sigma.hypot(1.0) } else { 1.0 };
-    cell(model, &(trace.tensor(entry)? * scale), format!("σ {}", short(entry.sigma)))
+    tile(model, &(trace.tensor(entry)? * scale), format!("σ {}", short(entry.sigma)))
 }
 
 /// A level in three digits.

@@ -2,14 +2,14 @@
 
 use super::Spec;
 use super::values::{integer, number};
-use crate::cell::{Cell, FIELDS};
-use crate::sampler::{PREFIX, Sampler};
 use anyhow::{Context, Result, anyhow, ensure};
+use latentrace_runs::{Cell, FIELDS};
+use latentrace_runs::{PREFIX, Sampler};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 /// Every cell of an experiment.
-pub struct Sweep {
+pub struct Expanded {
     /// What varies; the last varies fastest.
     pub axes: Vec<Axis>,
     /// The cells, in order.
@@ -51,7 +51,7 @@ impl Group {
 
 impl Spec {
     /// Every cell, in order, but those that are excluded.
-    pub fn expand(&self) -> Result<Sweep> {
+    pub fn expand(&self) -> Result<Expanded> {
         let groups: Vec<&Group> = self.groups.iter().filter(|group| group.len() > 1).collect();
         let mut points = Vec::new();
         let mut references: Vec<Cell> = Vec::new();
@@ -78,7 +78,7 @@ impl Spec {
         }
         ensure!(!points.is_empty(), "{}: every cell is excluded", self.file.display());
         let axes = groups.iter().map(|group| axis(group)).collect();
-        Ok(Sweep { axes, points, references })
+        Ok(Expanded { axes, points, references })
     }
 
     /// How many cells there are before any is excluded.
@@ -118,12 +118,12 @@ impl Spec {
     }
 }
 
-impl Sweep {
-    /// What a legend calls a cell: `guidance 4, seed 1`.
-    pub fn label(&self, point: &Point) -> String {
+impl Point {
+    /// What a legend calls the cell: `guidance 4, seed 1`.
+    pub fn label(&self, axes: &[Axis]) -> String {
         let part = |(axis, index): (&Axis, &usize)| format!("{} {}", axis.name, axis.values[*index]);
-        let parts: Vec<String> = self.axes.iter().zip(&point.place).map(part).collect();
-        if parts.is_empty() { format!("seed {}", point.cell.seed) } else { parts.join(", ") }
+        let parts: Vec<String> = axes.iter().zip(&self.place).map(part).collect();
+        if parts.is_empty() { format!("seed {}", self.cell.seed) } else { parts.join(", ") }
     }
 }
 

@@ -4,17 +4,15 @@ mod expand;
 mod lines;
 mod values;
 
-pub use expand::{Axis, Sweep};
+pub use expand::{Axis, Expanded, Point};
 
-use crate::cell::{Cell, FIELDS};
 use crate::figures::Figure;
-use crate::init_image;
 use crate::measure::Measure;
-use crate::sampler::{self, Sampler};
-use crate::store::Kept;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use expand::{Group, words};
 use latentrace_pipeline::Model;
+use latentrace_runs::{Cell, FIELDS};
+use latentrace_runs::{Kept, Sampler};
 use latentrace_trace::{Edits, Rule};
 use lines::Lines;
 use serde::Deserialize;
@@ -250,8 +248,8 @@ fn known(key: &str, asked: &[&str]) -> Result<()> {
     if FIELDS.contains(&key) || asked.contains(&key) {
         return Ok(());
     }
-    if let Some(option) = key.strip_prefix(sampler::PREFIX) {
-        return sampler::is_known(option);
+    if let Some(option) = key.strip_prefix(latentrace_runs::PREFIX) {
+        return latentrace_runs::is_known(option);
     }
     let near = FIELDS.iter().map(|field| (strsim::jaro_winkler(field, key), field)).max_by(|a, b| a.0.total_cmp(&b.0));
     let hint = match near {
@@ -283,7 +281,7 @@ fn check(key: &str, value: &Value) -> Result<()> {
         ensure!(known.contains(&name.as_str()), "expected {}, found {name}", known.join(", "));
     }
     if let Some(image) = &cell.image {
-        init_image::check(image)?;
+        latentrace_runs::check_picture(image)?;
     }
     if let Some(model) = &cell.model {
         Model::files(model)?;
@@ -304,7 +302,7 @@ fn read_error(path: &Path, error: toml::de::Error) -> Error {
 fn flatten(table: &mut Table) {
     let apart = |(key, value): (String, Value)| match value {
         Value::Table(options) if key == "scheduler" => {
-            options.into_iter().map(|(option, value)| (format!("{}{option}", sampler::PREFIX), value)).collect()
+            options.into_iter().map(|(option, value)| (format!("{}{option}", latentrace_runs::PREFIX), value)).collect()
         }
         value => vec![(key, value)],
     };
@@ -315,7 +313,7 @@ fn flatten(table: &mut Table) {
 fn is_list(key: &str, value: &Value) -> bool {
     let lists = ["timesteps", "sigmas", "trained_betas", "disable_corrector"];
     let is_flat = |value: &Value| value.as_array().is_some_and(|list| !list.iter().any(Value::is_array));
-    key.strip_prefix(sampler::PREFIX).is_some_and(|option| lists.contains(&option)) && is_flat(value)
+    key.strip_prefix(latentrace_runs::PREFIX).is_some_and(|option| lists.contains(&option)) && is_flat(value)
 }
 
 /// Paths in a file are meant from its own folder.
@@ -384,14 +382,14 @@ mod tests {
 
     fn said(text: &str, overrides: &[&str]) -> Vec<String> {
         let sweep = spec_with(text, overrides).unwrap().expand().unwrap();
-        sweep.points.iter().map(|point| sweep.label(point)).collect()
+        sweep.points.iter().map(|point| point.label(&sweep.axes)).collect()
     }
 
     #[test]
     fn seeds_are_whole_numbers_of_64_bits_from_end_to_end() {
         let seeds = |vary: &str| {
             let sweep = spec(&format!("name='x'\n[vary]\nseed={vary}")).unwrap().expand().unwrap();
-            let of = |point: &expand::Point| (point.cell.seed, sweep.label(point));
+            let of = |point: &Point| (point.cell.seed, point.label(&sweep.axes));
             sweep.points.iter().map(of).collect::<Vec<_>>()
         };
         let expected = |list: &[u64]| list.iter().map(|seed| (*seed, format!("seed {seed}"))).collect::<Vec<_>>();
@@ -433,7 +431,7 @@ mod tests {
     fn options_of_the_scheduler_are_fixed_vary_and_are_set() {
         let text = "name='x'\n[fixed]\nprompt='a'\nscheduler.rho=5\n[vary]\nscheduler.use_karras_sigmas=[true,false]\nseed=[1,2]";
         let sweep = spec(text).unwrap().expand().unwrap();
-        assert_eq!(sweep.label(&sweep.points[2]), "scheduler.use_karras_sigmas false, seed 1");
+        assert_eq!(sweep.points[2].label(&sweep.axes), "scheduler.use_karras_sigmas false, seed 1");
         let options = |cell: &Cell| serde_json::to_string(&cell.scheduler).unwrap();
         assert_eq!(options(&sweep.points[0].cell), r#"{"rho":5,"use_karras_sigmas":true}"#);
         let set = spec_with(text, &["scheduler.use_karras_sigmas=true", "scheduler.sigmas=[9.0, 1.0, 0.0]"]).unwrap();

@@ -1,12 +1,12 @@
 //! Where each word of the prompt is looked for, and how much.
 
 use super::{grid, picture, title};
-use crate::description::Description;
 use anyhow::Result;
 use latentrace_measures::{TokenMaps, entropy, mass, token_entropy};
 use latentrace_pipeline::nn::tch::Kind;
 use latentrace_pipeline::nn::{Branch, replace};
 use latentrace_plot::{Axis, Cell, Chart, Colours, HeatMap, Series, ValueScale, colourise, overlay, write};
+use latentrace_runs::Description;
 use latentrace_trace::{Entry, Reduction, Rule, Trace};
 use std::collections::HashMap;
 use std::fmt::Write;

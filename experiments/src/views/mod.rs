@@ -1,16 +1,18 @@
 //! Pictures of one recorded run, each with its numbers as CSV.
 
 mod attention;
+mod causal;
+mod compare;
 mod health;
+pub(crate) mod paths;
 
 pub use attention::{word_maps, words};
+pub use causal::causal;
+pub use compare::{by_tap, compare};
 pub use health::health;
 
-use crate::description::Description;
-use crate::paths::{Path, geometry, plane};
-use crate::record::tap;
-use crate::scalars::Scalars;
-use crate::store::enlargement;
+use crate::previews::enlargement;
+use crate::views::paths::{Path, geometry, plane};
 use anyhow::{Context, Result};
 use latentrace_measures::{Commitment, KAPPA, spectrum as power};
 use latentrace_pipeline::nn::tch::Tensor;
@@ -18,6 +20,9 @@ use latentrace_plot::{
     Axis, Cell, Chart, Colours, Grid, HeatMap, Panels, RgbImage, Series, ValueScale, open_image, overlay, save_png,
     write,
 };
+use latentrace_runs::Description;
+use latentrace_runs::tap;
+use latentrace_runs::{RunFolder, Scalars};
 use latentrace_trace::{Entry, Trace};
 use std::path::{self, PathBuf};
 
@@ -147,7 +152,7 @@ pub fn trajectory(folder: &path::Path, traces: &[Trace]) -> Result<Vec<PathBuf>>
         Ok(Description { cell, .. }) if traces.len() > 1 => {
             format!("“{}”, seed {}, w {}", short(&cell.prompt, 30), cell.seed, cell.guidance)
         }
-        _ => trace.folder().file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        _ => RunFolder::find(trace.folder()).map(|run| run.name()).unwrap_or_default(),
     };
     let path = |trace: &Trace| Path::of(trace, tap::SAMPLE, name(trace));
     let paths: Vec<Path> = traces.iter().map(path).collect::<Result<_>>()?;
@@ -161,9 +166,8 @@ pub fn trajectory(folder: &path::Path, traces: &[Trace]) -> Result<Vec<PathBuf>>
 
 /// The picture that a trace lies beside.
 fn picture(trace: &Trace) -> Option<RgbImage> {
-    let beside = trace.folder().with_extension("png");
-    let of_cell = trace.folder().parent().map(|cell| cell.join("image.png"));
-    [Some(beside), of_cell].into_iter().flatten().filter(|path| path.is_file()).find_map(|path| open_image(&path).ok())
+    let run = RunFolder::find(trace.folder()).ok()?;
+    open_image(run.picture()).ok()
 }
 
 fn tensors<'a>(trace: &Trace, entries: impl Iterator<Item = &'a Entry>) -> Result<Vec<Tensor>> {

@@ -1,0 +1,238 @@
+//! Arguments that several commands take.
+
+use crate::printer::Printer;
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+use latentrace::pipeline::{Device, Dtype, Model, Options};
+use latentrace::runs::{Cell, Fit, Kept, Sampler, bundled, open, parse_option};
+use latentrace::schedulers::Reading;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// The model and how it is loaded, as every command that runs one takes them.
+#[derive(Args, Clone, Debug)]
+pub struct ModelArguments {
+    /// Checkpoint folder in the diffusers layout; without it, the bundled model of shapes
+    #[arg(long, value_name = "FOLDER")]
+    pub model: Option<PathBuf>,
+    /// Number format to run in, whatever the files hold [default: f32]
+    #[arg(long, value_enum)]
+    pub dtype: Option<DtypeName>,
+    /// Where to run [default: auto, which is a CUDA device where there is one]
+    #[arg(long, value_enum)]
+    pub device: Option<DeviceName>,
+}
+
+/// [`Dtype`] by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum DtypeName {
+    F32,
+    F16,
+    Bf16,
+}
+
+/// [`Device`] by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum DeviceName {
+    Auto,
+    Cpu,
+    Cuda,
+}
+
+impl ModelArguments {
+    /// The checkpoint folder.
+    pub fn folder(&self) -> Result<PathBuf> {
+        self.model.clone().map_or_else(bundled, Ok)
+    }
+
+    /// How it is loaded.
+    pub fn options(&self) -> Options {
+        self.options_over(Options::default())
+    }
+
+    /// Other options, but for what was given.
+    pub fn options_over(&self, base: Options) -> Options {
+        let dtype = self.dtype.map_or(base.dtype, |name| match name {
+            DtypeName::F32 => Dtype::F32,
+            DtypeName::F16 => Dtype::F16,
+            DtypeName::Bf16 => Dtype::Bf16,
+        });
+        let device = self.device.map_or(base.device, |name| match name {
+            DeviceName::Auto => Device::Auto,
+            DeviceName::Cpu => Device::Cpu,
+            DeviceName::Cuda => Device::Cuda,
+        });
+        Options { dtype, device }
+    }
+
+    /// Opens the model, and warns of tensors in its files that nothing read.
+    pub fn open(&self) -> Result<Model> {
+        open(&self.folder()?, self.options(), &Printer::new())
+    }
+}
+
+/// [`Fit`] by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum FitName {
+    /// Scaled until it covers the size, and its middle kept
+    #[default]
+    Crop,
+    /// Scaled in each direction by itself
+    Stretch,
+}
+
+impl From<FitName> for Fit {
+    fn from(name: FitName) -> Fit {
+        match name {
+            FitName::Crop => Fit::Crop,
+            FitName::Stretch => Fit::Stretch,
+        }
+    }
+}
+
+/// How rules are written, for the end of a command's help.
+pub const RULES: &str = "\
+Rules name tensors as `latentrace taps` lists them: * stands for a part of a name, ** for any parts, {a,b} for either.
+  windows     @step[10:20] @eval[0] @image[0] @sigma[1:15] @branch{cond}
+  words       whole words of the prompt, as red or astronaut; #3 is the token at place 3, where #0 is the start
+  --capture   RULE | full, stats, head_mean, tokens(red, circle), down(32), topk(16), histogram(64), f16, q8
+  --edit      RULE => zero, mean, scale(0.5), add(0.1), add(TRACE, 0.5), noise(0.1), replace(TRACE), skip, mask(red),
+              reweight(red, 2)";
+
+/// What to record and what to change.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct CaptureArguments {
+    /// Keep more tensors: "unet.**.attn2.probs @step[0:50:5] @branch{cond} | head_mean | tokens(red)"; see `latentrace taps`
+    #[arg(long, value_name = "RULE")]
+    pub capture: Vec<String>,
+    /// Keep at most so much of them, such as 500MB or 2GiB; what comes after is counted and not kept
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub budget: Option<u64>,
+    /// Change tensors on the way: "unet.mid_block.out @step[10:20] => scale(0.5)"
+    #[arg(long, value_name = "RULE")]
+    pub edit: Vec<String>,
+    /// Say what would be kept and how large it is, and run nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+impl CaptureArguments {
+    /// What is kept besides the sampler's values.
+    pub fn kept(&self) -> Kept {
+        Kept { capture: self.capture.clone(), budget: self.budget }
+    }
+}
+
+/// Reads `500MB`, `2GiB`, `1e6`.
+fn parse_bytes(text: &str) -> Result<u64> {
+    let text = text.trim();
+    let number = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let factor = match text[number.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "kb" | "k" => 1e3,
+        "mb" | "m" => 1e6,
+        "gb" | "g" => 1e9,
+        "tb" | "t" => 1e12,
+        "kib" => 1024.0,
+        "mib" => 1024f64.powi(2),
+        "gib" => 1024f64.powi(3),
+        "tib" => 1024f64.powi(4),
+        _ => f64::NAN,
+    };
+    let bytes = number.trim().parse::<f64>().unwrap_or(f64::NAN) * factor;
+    ensure!((0.0..1e18).contains(&bytes), "expected a size such as 500MB or 2GiB, found {text}");
+    Ok(bytes as u64)
+}
+
+/// What decides pictures besides the prompt.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Settings {
+    #[command(flatten)]
+    model: ModelArguments,
+    #[command(flatten)]
+    capture: CaptureArguments,
+    /// What guidance leads away from [default: nothing]
+    #[arg(long, allow_hyphen_values = true)]
+    negative: Option<String>,
+    /// Seed of the first picture, from 0 to 2^64 - 1, of which PyTorch's generator takes the lowest 32 bits; the next picture has the next seed [default: 193]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Sampling steps [default: 50]
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Scheduler: pndm, lms, euler, dpm++2m, unipc, ... (see `latentrace schedule --list`), or a scheduler_config.json [default: the checkpoint's own]
+    #[arg(long, value_parser = Sampler::parse)]
+    sampler: Option<Sampler>,
+    /// Replace an option of the scheduler: --set scheduler.use_karras_sigmas=true (see `latentrace schedule --explain`)
+    #[arg(long, value_name = "scheduler.OPTION=VALUE", value_parser = parse_option)]
+    set: Vec<(String, Value)>,
+    /// Pixels from top to bottom [default: the checkpoint's own]
+    #[arg(long, allow_negative_numbers = true)]
+    height: Option<i64>,
+    /// Pixels from left to right [default: the checkpoint's own]
+    #[arg(long, allow_negative_numbers = true)]
+    width: Option<i64>,
+    /// Follow the mathematics where diffusers departs from it; --exact=false does not
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    exact: Option<bool>,
+}
+
+impl Settings {
+    /// The first seed where nobody names one.
+    pub const SEED: u64 = 193;
+
+    /// Another cell's settings, but for what was given.
+    pub fn over(&self, base: Cell) -> Cell {
+        let reading = |exact| if exact { Reading::Exact } else { Reading::Diffusers };
+        let Options { dtype, device } = self.model.options_over(base.options());
+        let edits = [base.edits, self.capture.edit.clone()].concat();
+        Cell {
+            negative: self.negative.clone().unwrap_or(base.negative),
+            seed: self.seed.unwrap_or(base.seed),
+            steps: self.steps.unwrap_or(base.steps),
+            sampler: self.sampler.clone().or(base.sampler),
+            scheduler: base.scheduler.into_iter().chain(self.set.iter().cloned()).collect(),
+            height: self.height.or(base.height),
+            width: self.width.or(base.width),
+            reading: self.exact.map_or(base.reading, reading),
+            edits,
+            model: self.model.model.clone().or(base.model),
+            dtype,
+            device,
+            ..base
+        }
+    }
+
+    /// The checkpoint folder, if it was given.
+    pub fn model(&self) -> Option<&Path> {
+        self.model.model.as_deref()
+    }
+
+    /// What to capture.
+    pub fn capture(&self) -> &CaptureArguments {
+        &self.capture
+    }
+
+    /// Keeps what another run kept, unless something else is asked for.
+    pub fn keep_as(&mut self, kept: &Kept) {
+        if self.capture.capture.is_empty() {
+            self.capture.capture.clone_from(&kept.capture);
+            self.capture.budget = self.capture.budget.or(kept.budget);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_and_shown() {
+        for (text, bytes) in [("500MB", 500_000_000), ("2GiB", 1 << 31), ("12", 12), ("1.5 kb", 1500)] {
+            assert_eq!(parse_bytes(text).unwrap(), bytes, "{text}");
+        }
+        for bad in ["", "x", "3 apples", "-1MB", "1e30"] {
+            assert!(parse_bytes(bad).is_err(), "{bad}");
+        }
+    }
+}

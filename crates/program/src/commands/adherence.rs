@@ -1,0 +1,57 @@
+//! `latentrace adherence`: how much of what a caption asks for is seen in its picture.
+
+use crate::arguments::ModelArguments;
+use crate::printer::{Printer, line};
+use anyhow::Result;
+use latentrace::nn::replace;
+use latentrace_studies::adherence::{HeldOut, held_out};
+use std::path::PathBuf;
+
+/// Measure how often a model of shapes shows what held-out captions ask for
+#[derive(clap::Args)]
+pub struct Adherence {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// How many held-out captions
+    #[arg(long, default_value_t = 200)]
+    captions: usize,
+    /// Guidance scales
+    #[arg(long, value_delimiter = ',', default_value = "0,1,2,4,8", allow_negative_numbers = true)]
+    guidance: Vec<f64>,
+    /// Sampling steps
+    #[arg(long, default_value_t = 50)]
+    steps: usize,
+    /// Seed of the captions and of the pictures
+    #[arg(long, default_value_t = 193)]
+    seed: u64,
+    /// Where to write the figures as CSV
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+}
+
+impl Adherence {
+    /// Measures every guidance scale on the same captions and seeds.
+    pub fn run(self) -> Result<()> {
+        let model = self.model.open()?;
+        let Adherence { guidance, steps, seed, .. } = self;
+        let study = HeldOut { scenes: held_out(seed, self.captions), guidance, steps, seed };
+        let printer = Printer::with_bar(study.calls(&model)?);
+        let mut csv = String::from("guidance,attribute,right,asked,rate,low,high\n");
+        line!("{} held-out captions, {steps} steps, seed {seed}", study.scenes.len());
+        study.measure(&model, &printer, |guidance, total| {
+            let mut text = format!("guidance {guidance}:");
+            for (attribute, tally) in total.attributes().into_iter().chain([("whole", total.whole)]) {
+                let (rate, (low, high)) = (tally.rate().unwrap_or(f64::NAN), tally.interval());
+                text += &format!(" {attribute} {:.1} %", 100.0 * rate);
+                csv +=
+                    &format!("{guidance},{attribute},{},{},{rate:.4},{low:.4},{high:.4}\n", tally.right, tally.asked);
+            }
+            printer.line(text);
+        })?;
+        printer.end();
+        if let Some(path) = &self.csv {
+            replace(path, csv.as_bytes())?;
+        }
+        Ok(())
+    }
+}

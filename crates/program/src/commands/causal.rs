@@ -1,0 +1,63 @@
+//! `latentrace causal`: which tensor, at which steps, carries what one run has and another has not.
+
+use crate::printer::{self, Printer, line};
+use anyhow::{Context, Result, ensure};
+use latentrace::experiments::views;
+use latentrace::runs::{self, Description, RunFolder, lost, open_recorded};
+use latentrace::trace::Trace;
+use std::path::PathBuf;
+
+/// Put tensors of one run into another, site by site and block by block of steps, and draw what each does
+#[derive(clap::Args)]
+pub struct Causal {
+    /// The run that is changed: its folder, or its record
+    base: PathBuf,
+    /// The run that the tensors come from; it must hold the sites whole
+    #[arg(long, value_name = "RUN")]
+    from: PathBuf,
+    /// The sites
+    #[arg(long, default_value = "unet.{down_blocks.*,mid_block,up_blocks.*}.out", value_name = "SELECTOR")]
+    sites: String,
+    /// Blocks of steps
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    blocks: u64,
+    /// Where the checkpoint of the base is now [default: where it was, from the root or from the record]
+    #[arg(long, value_name = "FOLDER")]
+    model: Option<PathBuf>,
+    /// Of a base that was forked by an earlier version: where the run is now that it was forked from
+    #[arg(long, value_name = "RUN")]
+    parent: Option<PathBuf>,
+    /// Folder of the map: causal.svg, .png and .csv [default: causal, in the base]
+    #[arg(long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+}
+
+impl Causal {
+    /// Runs the base once for every site and block.
+    pub fn run(self) -> Result<()> {
+        let run = RunFolder::find(&self.base)?;
+        let (base, source) = (run.read()?, Trace::open(&self.from)?);
+        let description = Description::of(&base)?;
+        ensure!(base.complete() == description.calls, "{}: not a whole run", self.base.display());
+        source.check_idle()?;
+        let printer = Printer::new();
+        lost::warn(&description, &printer);
+        let model = open_recorded(&description, run.trace(), self.model.as_deref(), &printer)?;
+        let parent = self.parent.as_deref().map(RunFolder::find).transpose()?;
+        let parent = parent.as_ref().map(RunFolder::trace);
+        let wanted = (self.sites.as_str(), self.blocks as usize);
+        let causal = runs::Causal::new(&model, (&base, &source), wanted, parent, &printer)?;
+        let (sites, blocks, calls) = (causal.sites.len(), causal.blocks.len(), causal.calls());
+        line!("{sites} sites, {blocks} blocks of steps: {calls} network calls of two passes each");
+        let bar = Printer::with_bar(calls);
+        let values = causal.measure(|site, calls| {
+            bar.message(site);
+            bar.called(calls);
+        })?;
+        bar.end();
+        let folder = self.output.clone().unwrap_or_else(|| run.path().join("causal"));
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        printer::files(&views::causal(&folder, &description, &source, &causal, values)?);
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! `latentrace doctor`: what the program found on this machine.
+
+use crate::arguments::ModelArguments;
+use crate::printer::line;
+use anyhow::Result;
+use latentrace::pipeline::nn::{self, Cuda, LIBTORCH, tch};
+use latentrace::runs::{home, processor};
+
+/// Say what was found on this machine, and what to do about what was not
+#[derive(clap::Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    model: ModelArguments,
+}
+
+impl Doctor {
+    /// Prints one line for each thing; fails if the model does not open.
+    pub fn run(self) -> Result<()> {
+        line!("latentrace  {}", env!("CARGO_PKG_VERSION"));
+        line!("libtorch    {}", libtorch());
+        line!("processor   {} threads, {}", tch::get_num_threads(), processor::features());
+        line!("cuda        {}", cuda());
+        let folder = self.model.folder()?;
+        let model = self.model.open()?;
+        let size = model.request("", 0).size;
+        line!("model       {}", folder.display());
+        line!(
+            "            {} x {} pixels, {}, on {:?}",
+            size.height,
+            size.width,
+            model.scheduler.class(),
+            model.device
+        );
+        line!("            {} taps in its networks", model.taps.len());
+        Ok(())
+    }
+}
+
+fn libtorch() -> String {
+    let version = home().and_then(|home| std::fs::read_to_string(home.join(".libtorch/version.py")).ok());
+    let stated = version.as_deref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("__version__ = ")));
+    stated.map_or(LIBTORCH.into(), |version| version.trim_matches('\'').to_string())
+}
+
+fn cuda() -> String {
+    let driver = std::path::Path::new("/proc/driver/nvidia/version").exists();
+    match (nn::cuda(), nn::cuda().devices()) {
+        (Cuda::Open(path), 0) => format!("no device answers; opened {}", path.display()),
+        (Cuda::Open(path), 1) => format!("1 device, {}", path.display()),
+        (Cuda::Open(path), devices) => format!("{devices} devices, {}; the first is used", path.display()),
+        (Cuda::Broken { path, cause }, _) => {
+            format!("{} does not open: {cause}\nhint: run ./just setup again", path.display())
+        }
+        (Cuda::Absent, _) if driver => {
+            "a driver is here, and no libtorch_cuda.so\nhint: remove .libtorch and run ./just setup, which fetches it"
+                .into()
+        }
+        (Cuda::Absent, _) => "none; everything runs on the processor".into(),
+    }
+}

@@ -1,0 +1,67 @@
+//! `latentrace generate`: pictures of a prompt, or of another picture's settings.
+
+use crate::arguments::{FitName, RULES, Settings};
+use crate::pictures::make;
+use anyhow::{Result, ensure};
+use latentrace::experiments::Pictures;
+use latentrace::pipeline::Guidance;
+use latentrace::runs::{Cell, Like, parse_guidance};
+use std::path::PathBuf;
+
+/// Make pictures of a prompt, or make a picture again with --like
+#[derive(clap::Args)]
+#[command(after_help = RULES)]
+pub struct Generate {
+    /// What to show; the bundled model knows "a large red circle on the left, white background"
+    #[arg(required_unless_present = "like")]
+    prompt: Option<String>,
+    /// Make a picture again from what its own file says (see `latentrace show`); other options change it
+    #[arg(long, value_name = "PICTURE")]
+    like: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+    /// How many pictures
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    images: u64,
+    /// w in u + w (c - u): 0 ignores the prompt, 1 follows it without emphasis [default: 7.5]
+    #[arg(long, allow_negative_numbers = true, value_parser = parse_guidance)]
+    guidance: Option<Guidance>,
+    /// With --like: another picture to start from
+    #[arg(long, requires = "like", value_name = "PICTURE")]
+    image: Option<PathBuf>,
+    /// With --like: how much of the picture that it starts from is made anew
+    #[arg(long, requires = "like", allow_negative_numbers = true)]
+    strength: Option<f64>,
+    /// With --like: how a picture of other proportions is brought to size
+    #[arg(long, requires = "like", value_enum)]
+    fit: Option<FitName>,
+    /// Folder of the results
+    #[arg(long, default_value = "runs/generate", value_name = "FOLDER")]
+    output: PathBuf,
+}
+
+impl Generate {
+    /// Makes the pictures.
+    pub fn run(mut self) -> Result<()> {
+        let like = self.like.as_deref().map(Like::open).transpose()?;
+        let base = match &like {
+            Some(like) => {
+                self.settings.keep_as(like.kept());
+                like.cell(self.settings.model(), self.image.as_deref())?
+            }
+            None => Cell { seed: Settings::SEED, ..Cell::default() },
+        };
+        let mut cell = self.settings.over(base);
+        cell.prompt = self.prompt.unwrap_or(cell.prompt);
+        cell.guidance = self.guidance.unwrap_or(cell.guidance);
+        cell.strength = self.strength.or(cell.strength);
+        cell.fit = self.fit.map_or(cell.fit, FitName::into);
+        ensure!(
+            cell.image.is_some() || (self.strength, self.fit) == (None, None),
+            "strength and fit: it starts from noise\nhint: --image names a picture to start from"
+        );
+        cell.check_strength()?;
+        let capture = self.settings.capture();
+        make(Pictures { cell, images: self.images, kept: capture.kept(), output: self.output }, like, capture.dry_run)
+    }
+}

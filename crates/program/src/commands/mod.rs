@@ -1,0 +1,75 @@
+//! The commands, a file each, named as they are called.
+
+mod adherence;
+mod causal;
+mod compare;
+mod doctor;
+mod experiments;
+mod fork;
+mod generate;
+mod latent_vs_pixel;
+mod report;
+mod resume;
+mod run;
+mod schedule;
+mod scheduler_atlas;
+mod show;
+mod taps;
+mod trace;
+mod train;
+mod vary;
+mod verify;
+
+use anyhow::Result;
+
+/// A research bench for latent diffusion: run a model, record it, sweep it, draw it
+#[derive(clap::Parser)]
+#[command(name = "latentrace", version, max_term_width = 100)]
+pub enum Command {
+    Generate(generate::Generate),
+    Vary(vary::Vary),
+    Show(show::Show),
+    Experiments(experiments::Experiments),
+    Run(run::Run),
+    Report(report::Report),
+    Taps(taps::Taps),
+    Schedule(schedule::Schedule),
+    SchedulerAtlas(scheduler_atlas::SchedulerAtlas),
+    Trace(trace::Trace),
+    Verify(verify::Verify),
+    Resume(resume::Resume),
+    Fork(fork::Fork),
+    Compare(compare::Compare),
+    Causal(causal::Causal),
+    Adherence(adherence::Adherence),
+    LatentVsPixel(latent_vs_pixel::LatentVsPixel),
+    Train(train::Train),
+    Doctor(doctor::Doctor),
+}
+
+impl Command {
+    /// Runs it.
+    pub fn run(self) -> Result<()> {
+        match self {
+            Command::Generate(command) => command.run(),
+            Command::Vary(command) => command.run(),
+            Command::Show(command) => command.run(),
+            Command::Experiments(command) => command.run(),
+            Command::Run(command) => command.run(),
+            Command::Report(command) => command.run(),
+            Command::Taps(command) => command.run(),
+            Command::Schedule(command) => command.run(),
+            Command::SchedulerAtlas(command) => command.run(),
+            Command::Trace(command) => command.run(),
+            Command::Verify(command) => command.run(),
+            Command::Resume(command) => command.run(),
+            Command::Fork(command) => command.run(),
+            Command::Compare(command) => command.run(),
+            Command::Causal(command) => command.run(),
+            Command::Adherence(command) => command.run(),
+            Command::LatentVsPixel(command) => command.run(),
+            Command::Train(command) => command.run(),
+            Command::Doctor(command) => command.run(),
+        }
+    }
+}

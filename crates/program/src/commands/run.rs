@@ -1,0 +1,134 @@
+//! `latentrace run`: an experiment from its spec.
+
+use crate::bytes::human;
+use crate::interrupt;
+use crate::printer::{self, aside, line};
+use crate::sweeps::Teller;
+use anyhow::{Context, Result, bail, ensure};
+use indicatif::HumanDuration;
+use latentrace::experiments::{Estimate, Failed, How, Results, Spec, Sweep};
+use latentrace::runs::{Mode, home};
+use serde_json::json;
+use std::io::{BufRead, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Run an experiment from its spec; what is done already is not done again
+#[derive(clap::Args)]
+pub struct Run {
+    /// The spec: a TOML file, or the name of one in experiments/specs (see `latentrace experiments`)
+    spec: PathBuf,
+    /// Replace a field: --set prompt="a red circle", or let it vary: --set "seed=[1, 2, 3]", --set "seed={ range = [1, 9] }"
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Folder of the results [default: runs/ and the name of the experiment]
+    #[arg(long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+    /// Make cells of one plan in batches and compute once what they share: faster, and equal up to rounding
+    #[arg(long, alias = "fast")]
+    batched: bool,
+    /// How many pictures in one batch, with --batched [default: as many as fit in about 16384 latent pixels, at most 16]
+    #[arg(long, value_name = "PICTURES", requires = "batched", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    batch: Option<u64>,
+    /// Try cells again that failed before
+    #[arg(long)]
+    retry: bool,
+    /// Do not ask, however many cells there are
+    #[arg(long)]
+    yes: bool,
+    /// Say what would be run, how long it may take and how large it is, and run nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// A JSON object on a line for all that happens
+    #[arg(long)]
+    json: bool,
+}
+
+/// More cells than anyone starts without being asked.
+const MANY: usize = 2000;
+
+impl Run {
+    /// Runs what is missing, then measures and draws everything.
+    pub fn run(self) -> Result<()> {
+        let spec = Spec::open(&found(&self.spec)?, &self.set)?;
+        self.ask(spec.count())?;
+        let root = self.output.clone().unwrap_or_else(|| PathBuf::from("runs").join(&spec.name));
+        let teller = Teller::new(self.json);
+        let tell = |progress: latentrace::experiments::Progress| teller.tell(progress);
+        let mut sweep = Sweep::new(&spec, self.how(), &tell)?;
+        if self.dry_run {
+            estimated(&spec, &root, &sweep.estimate(&tell)?);
+            return Ok(());
+        }
+        if !self.json && !spec.about.is_empty() {
+            line!("{}", spec.about);
+        }
+        interrupt::says("the same command goes on where this one stopped".into());
+        let began = Instant::now();
+        let results = sweep.run(&root, &tell)?;
+        teller.end();
+        self.summary(&results, began.elapsed().as_secs_f64());
+        let Results { failed, cells, .. } = &results;
+        failed.iter().for_each(|Failed { label, error, .. }| aside!("failed: {label}: {error}"));
+        ensure!(failed.is_empty(), "{} of {cells} cells failed\nhint: --retry tries them again", failed.len());
+        Ok(())
+    }
+
+    fn how(&self) -> How {
+        let mode = if self.batched { Mode::Batched } else { Mode::Alone };
+        How { mode, batch: self.batch.map(|batch| batch as usize), retry: self.retry }
+    }
+
+    /// Checks that so many cells are meant.
+    fn ask(&self, count: usize) -> Result<()> {
+        if count <= MANY || self.yes || self.dry_run && count <= 100 * MANY {
+            return Ok(());
+        }
+        let stdin = std::io::stdin();
+        if !stdin.is_terminal() {
+            bail!("{count} cells, more than {MANY}\nhint: --yes runs them all");
+        }
+        printer::ask(format_args!("{count} cells: run them all? [y/N] "));
+        let mut answer = String::new();
+        stdin.lock().read_line(&mut answer)?;
+        ensure!(answer.trim().eq_ignore_ascii_case("y"), "{count} cells: not run");
+        Ok(())
+    }
+
+    fn summary(&self, results: &Results, seconds: f64) {
+        let Results { cells, new, evaluations, files, .. } = results;
+        if self.json {
+            let files: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
+            return line!(
+                "{}",
+                json!({ "event": "end", "pictures": cells, "new": new, "evaluations": evaluations, "seconds": seconds,
+                    "files": files })
+            );
+        }
+        line!("{cells} pictures, {new} of them new, by {evaluations} evaluations of the network, in {seconds:.1} s");
+        printer::files(files);
+    }
+}
+
+/// Says what a run of the cells would cost.
+fn estimated(spec: &Spec, root: &Path, Estimate { labels, evaluations, time, bytes }: &Estimate) {
+    line!("{}: {} pictures into {}", spec.name, labels.len(), root.display());
+    line!("{evaluations} evaluations of the network, a sample with a text each");
+    line!("about {}, from a probe of two calls", HumanDuration(*time));
+    line!("about {} on disk", human(*bytes));
+    labels.iter().take(20).for_each(|label| line!("  {label}"));
+    if labels.len() > 20 {
+        line!("  and {} more", labels.len() - 20);
+    }
+}
+
+/// A spec by its path, or by its name among those that are brought along.
+fn found(spec: &Path) -> Result<PathBuf> {
+    if spec.is_file() {
+        return Ok(spec.into());
+    }
+    let named = home().map(|home| home.join("experiments/specs").join(spec).with_extension("toml"));
+    named.filter(|path| path.is_file()).with_context(|| {
+        format!("{}: no such spec\nhint: `latentrace experiments` lists those that are brought along", spec.display())
+    })
+}

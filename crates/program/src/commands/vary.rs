@@ -1,0 +1,55 @@
+//! `latentrace vary`: variations of a picture.
+
+use crate::arguments::{FitName, RULES, Settings};
+use crate::pictures::make;
+use anyhow::Result;
+use latentrace::experiments::Pictures;
+use latentrace::pipeline::Guidance;
+use latentrace::runs::{Cell, STRENGTH, check_picture, parse_guidance};
+use std::path::PathBuf;
+
+/// Make variations of a picture that a prompt leads
+#[derive(clap::Args)]
+#[command(after_help = RULES)]
+pub struct Vary {
+    /// The picture: PNG, JPEG, WebP, GIF, BMP or TIFF
+    picture: PathBuf,
+    /// What to show
+    prompt: String,
+    #[command(flatten)]
+    settings: Settings,
+    /// How much is made anew: near 0 the picture stays, 1 leaves little of it
+    #[arg(long, default_value_t = STRENGTH, allow_negative_numbers = true)]
+    strength: f64,
+    /// How a picture of other proportions is brought to size
+    #[arg(long, value_enum, default_value_t)]
+    fit: FitName,
+    /// How many variations
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    images: u64,
+    /// w in u + w (c - u): 0 ignores the prompt, 1 follows it without emphasis
+    #[arg(long, default_value = "6", allow_negative_numbers = true, value_parser = parse_guidance)]
+    guidance: Guidance,
+    /// Folder of the results
+    #[arg(long, default_value = "runs/vary", value_name = "FOLDER")]
+    output: PathBuf,
+}
+
+impl Vary {
+    /// Makes the variations, and sets them beside the picture.
+    pub fn run(self) -> Result<()> {
+        let cell = self.settings.over(Cell {
+            prompt: self.prompt,
+            seed: Settings::SEED,
+            guidance: self.guidance,
+            image: Some(self.picture.clone()),
+            strength: Some(self.strength),
+            fit: self.fit.into(),
+            ..Cell::default()
+        });
+        cell.check_strength()?;
+        check_picture(&self.picture)?;
+        let capture = self.settings.capture();
+        make(Pictures { cell, images: self.images, kept: capture.kept(), output: self.output }, None, capture.dry_run)
+    }
+}

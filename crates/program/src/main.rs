@@ -1,0 +1,35 @@
+//! The `latentrace` program.
+
+mod arguments;
+mod bytes;
+mod commands;
+mod estimate;
+mod interrupt;
+mod pictures;
+mod printer;
+mod sweeps;
+
+use clap::Parser;
+use commands::Command;
+use std::process::ExitCode;
+
+/// Lets a closed pipe end the program quietly (`latentrace run .. | head`), as other commands do; what is half-written is
+/// under a temporary name.
+fn end_with_the_pipe() {
+    #[allow(unsafe_code)] // Safety: the handler is the system's own, set before there is a second thread.
+    #[cfg(unix)]
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
+fn main() -> ExitCode {
+    end_with_the_pipe();
+    match Command::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            printer::err(format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The one place that prints: results on stdout, all else on stderr, and a bar on a terminal.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // printing is what this module is for
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use latentrace::runs::{Event, Observer};
+use std::fmt::Display;
+use std::io::Write;
+
+/// A line of results, as `println!` takes it.
+macro_rules! line {
+    ($($text:tt)*) => { $crate::printer::out(format_args!($($text)*)) };
+}
+
+/// A line on stderr, as `eprintln!` takes it.
+macro_rules! aside {
+    ($($text:tt)*) => { $crate::printer::err(format_args!($($text)*)) };
+}
+
+pub(crate) use {aside, line};
+
+/// A line of results.
+pub fn out(text: impl Display) {
+    println!("{text}");
+}
+
+/// Results that have their own line ends.
+pub fn text(text: impl Display) {
+    print!("{text}");
+}
+
+/// The files that a command has written.
+pub fn files(paths: &[std::path::PathBuf]) {
+    paths.iter().for_each(|path| out(format!("  {}", path.display())));
+}
+
+/// Something that may surprise.
+pub fn note(text: impl Display) {
+    eprintln!("note: {text}");
+}
+
+/// Something was lost or left out.
+pub fn warn(text: impl Display) {
+    eprintln!("warning: {text}");
+}
+
+/// A line on stderr.
+pub fn err(text: impl Display) {
+    eprintln!("{text}");
+}
+
+/// A question, whose answer is typed in its line.
+pub fn ask(text: impl Display) {
+    eprint!("{text}");
+    std::io::stderr().flush().ok(); // without it the question comes late
+}
+
+/// What is said while runs are made: a bar over network calls, drawn only on a terminal, and what happens, above it.
+pub struct Printer {
+    bar: ProgressBar,
+}
+
+impl Printer {
+    /// A printer without a bar.
+    pub fn new() -> Printer {
+        Printer { bar: ProgressBar::hidden() }
+    }
+
+    /// A printer with a bar over so many network calls.
+    pub fn with_bar(calls: usize) -> Printer {
+        let printer = Printer { bar: ProgressBar::new(0) };
+        printer.begin(calls);
+        printer
+    }
+
+    /// A printer whose bar begins later.
+    pub fn waiting() -> Printer {
+        let bar = ProgressBar::new(0);
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+        Printer { bar }
+    }
+
+    /// Begins the bar.
+    pub fn begin(&self, calls: usize) {
+        if let Ok(style) = ProgressStyle::with_template("{msg:24} {wide_bar} {pos}/{len} calls, {eta} left") {
+            self.bar.set_style(style);
+        }
+        self.bar.set_length(calls as u64);
+        self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        self.bar.reset();
+    }
+
+    /// What is made now.
+    pub fn message(&self, text: impl Display) {
+        self.bar.set_message(text.to_string());
+    }
+
+    /// So many network calls were made.
+    pub fn called(&self, calls: usize) {
+        self.bar.inc(calls as u64);
+    }
+
+    /// A line of results, above the bar.
+    pub fn line(&self, text: impl Display) {
+        self.bar.suspend(|| out(text));
+    }
+
+    /// A line on stderr, above the bar.
+    pub fn aside(&self, text: impl Display) {
+        self.bar.suspend(|| err(text));
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Observer for Printer {
+    fn tell(&self, event: Event) {
+        match event {
+            Event::Call => self.called(1),
+            Event::Note(text) => self.bar.suspend(|| note(text)),
+            Event::Warning(text) => self.bar.suspend(|| warn(text)),
+        }
+    }
+}

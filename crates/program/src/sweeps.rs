@@ -1,0 +1,110 @@
+//! What is said while a sweep is made: a bar on a terminal, lines elsewhere, JSON where asked.
+
+use crate::printer::{Printer, aside, line};
+use latentrace::experiments::{End, Progress};
+use latentrace::runs::{Event, Observer, OfCells, RunFolder};
+use serde_json::{Value, json};
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// Says what happens in a sweep.
+pub struct Teller {
+    json: bool,
+    printer: Printer,
+    /// When the first cell was begun.
+    began: Cell<Instant>,
+    /// How many cells were made.
+    made: Cell<usize>,
+}
+
+impl Teller {
+    /// Speaks in JSON or in words.
+    pub fn new(json: bool) -> Teller {
+        Teller { json, printer: Printer::waiting(), began: Instant::now().into(), made: 0.into() }
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        self.printer.end();
+    }
+
+    /// Says it.
+    pub fn tell(&self, progress: Progress) {
+        match progress {
+            Progress::Run(Event::Call) if self.json => {}
+            Progress::Run(event) => self.printer.tell(event),
+            Progress::Rule(rule) => self.rule(rule),
+            Progress::Lost { lines, cells } => self.lost(lines, cells),
+            Progress::Begin { cells, done, calls } => self.begin(cells, done, calls),
+            Progress::Making(label) => self.printer.message(label),
+            Progress::Waiting(label) => self.printer.message(format_args!("waiting for another process: {label}")),
+            Progress::Cell { label, key, end, left } => self.cell(label, key, &end, left),
+        }
+    }
+
+    fn rule(&self, rule: &OfCells) {
+        match self.json {
+            true => line!(
+                "{}",
+                json!({ "event": "rule", "rule": rule.rule, "tensors": rule.tensors, "cells": rule.cells,
+                    "firing": rule.firing })
+            ),
+            false => aside!("note: {}: {}", rule.rule, rule.often()),
+        }
+    }
+
+    fn lost(&self, lines: &[String], cells: usize) {
+        let (count, first) = (lines.len(), &lines[0]);
+        if self.json {
+            return line!("{}", json!({ "event": "lost", "pictures": count, "of": cells, "first": first }));
+        }
+        aside!("warning: {count} of {cells} pictures lose text that does not fit, the first by its {first}");
+        aside!("hint: the columns prompt_lost and negative_lost of results.csv have all of it");
+    }
+
+    fn begin(&self, cells: usize, done: usize, calls: usize) {
+        self.began.set(Instant::now());
+        if self.json {
+            return line!("{}", json!({ "event": "begin", "pictures": cells, "there": done }));
+        }
+        if done > 0 {
+            line!("{done} of {cells} pictures are there already");
+        }
+        self.printer.begin(calls);
+    }
+
+    fn cell(&self, label: &str, key: &str, end: &End, left: usize) {
+        match end {
+            End::Made { elapsed, run } => self.made(label, key, (*elapsed, run), left),
+            End::Kept => self.event(label, key, "kept", json!({})),
+            End::Failed(error) if self.json => self.event(label, key, "failed", json!({ "error": error })),
+            End::Failed(error) => self.printer.aside(format_args!("{label}: failed: {error}")),
+        }
+    }
+
+    /// The JSON object of a cell that has come to its end.
+    fn event(&self, label: &str, key: &str, status: &str, more: Value) {
+        let mut event = json!({ "event": "cell", "label": label, "key": key, "status": status });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            event[name] = value.clone();
+        }
+        if self.json {
+            line!("{event}");
+        }
+    }
+
+    fn made(&self, label: &str, key: &str, (elapsed, run): (Duration, &RunFolder), left: usize) {
+        self.made.set(self.made.get() + 1);
+        let seconds = elapsed.as_secs_f64();
+        if self.json {
+            let folder = run.path().display().to_string();
+            return self.event(label, key, "made", json!({ "seconds": seconds, "folder": folder }));
+        }
+        let each = self.began.get().elapsed().as_secs_f64() / self.made.get() as f64;
+        let to_go = match left {
+            0 => String::new(),
+            left => format!(" ({left} to go, {:.0} s)", each * left as f64),
+        };
+        self.printer.line(format_args!("{label}: {seconds:.1} s, {}{to_go}", run.picture().display()));
+    }
+}

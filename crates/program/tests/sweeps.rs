@@ -1,0 +1,276 @@
+//! Sweeps as their users run them: stopped, side by side, in batches, and where things go wrong.
+
+use predicates::prelude::*;
+use predicates::str::contains;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+fn tiny() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().join("data/golden/networks/sd1")
+}
+
+/// A spec on the tiny random checkpoint, three steps of PNDM, which are four calls of the network.
+fn spec(folder: &TempDir, vary: &str) -> PathBuf {
+    let path = folder.path().join("spec.toml");
+    let text = format!(
+        "name = \"small\"\nfigures = [\"grid\"]\n[fixed]\nprompt = \"a cat\"\nsteps = 3\nmodel = {:?}\n[vary]\n{vary}\n",
+        tiny()
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn run(spec: &Path, out: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("latentrace"));
+    command.arg("run").arg(spec).arg("--output").arg(out).args(more).env("OMP_NUM_THREADS", "1");
+    command
+}
+
+fn asserted(command: Command) -> assert_cmd::assert::Assert {
+    assert_cmd::Command::from_std(command).assert()
+}
+
+fn quietly(mut command: Command) -> Child {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Every file with its bytes, but for the seconds that a cell took.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![folder.to_path_buf()];
+    while let Some(inner) = left.pop() {
+        for entry in std::fs::read_dir(inner).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                left.push(path);
+                continue;
+            }
+            let mut bytes = std::fs::read(&path).unwrap();
+            if path.ends_with("cell.json") {
+                let mut settings: Value = serde_json::from_slice(&bytes).unwrap();
+                settings.as_object_mut().unwrap().remove("seconds").expect("the seconds");
+                bytes = settings.to_string().into_bytes();
+            }
+            found.insert(path.strip_prefix(folder).unwrap().to_path_buf(), bytes);
+        }
+    }
+    found
+}
+
+fn same(one: &Path, other: &Path) {
+    let (one, other) = (contents(one), contents(other));
+    let differs = |path: &&PathBuf| one.get(*path) != other.get(*path);
+    let paths: Vec<&PathBuf> = one.keys().chain(other.keys()).filter(differs).take(5).collect();
+    assert!(paths.is_empty(), "other bytes, or in one of them alone: {paths:?}");
+}
+
+#[test]
+fn a_sweep_that_is_killed_twenty_times_ends_as_one_that_was_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "guidance = [1, 4]\nseed = { range = [1, 12] }");
+    let (calm, killed) = (folder.path().join("calm"), folder.path().join("killed"));
+    let began = Instant::now();
+    asserted(run(&spec, &calm, &[])).success();
+    let whole = began.elapsed();
+    let mut cut = 0;
+    for moment in 0..20 {
+        let mut child = quietly(run(&spec, &killed, &[]));
+        // Spread over the first third of a whole run by the golden ratio, so that loading, computing and writing are hit.
+        let share = (f64::from(moment) * 0.618_034).fract() / 3.0;
+        std::thread::sleep(whole.mul_f64(share).max(Duration::from_millis(5)));
+        child.kill().unwrap();
+        let ended = child.wait().unwrap();
+        cut += usize::from(!ended.success());
+    }
+    assert!(cut >= 5, "{cut} of 20 were still at work");
+    asserted(run(&spec, &killed, &[])).success();
+    same(&calm, &killed);
+}
+
+#[test]
+fn two_processes_on_one_store_make_each_cell_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "guidance = [1, 4]\nseed = { range = [1, 10] }");
+    let (alone, shared) = (folder.path().join("alone"), folder.path().join("shared"));
+    asserted(run(&spec, &alone, &[])).success();
+    let start = || run(&spec, &shared, &["--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let new = |child: Child| {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        let said = String::from_utf8(output.stdout).unwrap();
+        let last: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        assert_eq!((last["event"].as_str(), last["pictures"].as_u64()), (Some("end"), Some(20)));
+        last["new"].as_u64().unwrap()
+    };
+    let (one, other) = (start(), start());
+    assert_eq!(new(one) + new(other), 20);
+    same(&alone, &shared);
+}
+
+#[test]
+fn a_batch_computes_once_what_its_cells_share() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "guidance = [0, 1, 2, 7]\nseed = [1, 2]");
+    let (exact, fast) = (folder.path().join("exact"), folder.path().join("fast"));
+    // Eight cells of four calls with two texts each.
+    asserted(run(&spec, &exact, &[])).success().stdout(contains("8 of them new, by 64 evaluations"));
+    // Of each seed: the first call is the same for all four, with two texts; then weight 0 needs the negative text alone
+    // and weight 1 the prompt alone, so three calls of 1 + 1 + 2 + 2.
+    let shared = 2 * (2 + 3 * 6);
+    asserted(run(&spec, &fast, &["--batched", "--dry-run"]))
+        .success()
+        .stdout(contains(format!("{shared} evaluations")));
+    asserted(run(&spec, &fast, &["--batched"]))
+        .success()
+        .stdout(contains(format!("8 of them new, by {shared} evaluations")));
+    asserted(run(&spec, &fast, &["--batched"])).success().stdout(contains("0 of them new, by 0 evaluations"));
+    // What was made exactly is good enough for who would be content with less.
+    asserted(run(&spec, &exact, &["--batched"])).success().stdout(contains("0 of them new"));
+    asserted(run(&spec, &fast, &[])).success().stdout(contains("8 of them new"));
+    let picture = |store: &Path, cell: &str| {
+        let cells = std::fs::read_dir(store.join("cells")).unwrap().map(|entry| entry.unwrap().path());
+        let named = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(cell);
+        latentrace::plot::open_image(&cells.filter(named).min().unwrap().join("image.png")).unwrap()
+    };
+    for cell in ["guidance-0-seed-1", "guidance-1-seed-2", "guidance-7-seed-2"] {
+        let (one, other) = (picture(&exact, cell), picture(&fast, cell));
+        let apart = one.as_raw().iter().zip(other.as_raw()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert!(apart <= 1, "{cell}: {apart} levels"); // another batch size rounds differently
+    }
+}
+
+#[test]
+fn a_cell_that_fails_is_recorded_and_tried_again_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "seed = [1, 2]\nedits = [[], [\"sampler.sample => scale(1e38)\"]]");
+    let out = folder.path().join("out");
+    asserted(run(&spec, &out, &[]))
+        .failure()
+        .stdout(contains("2 of them new"))
+        .stderr(contains("2 of 4 cells failed").and(contains("hint: --retry")));
+    let failed = || std::fs::read_dir(out.join("failed")).unwrap().count();
+    assert_eq!(failed(), 2);
+    let results = std::fs::read_to_string(out.join("results.csv")).unwrap();
+    assert_eq!(results.lines().filter(|line| line.contains("image.png")).count(), 2);
+    assert_eq!(
+        results.lines().filter(|line| line.contains("not finite") || line.contains("NaN")).count(),
+        2,
+        "{results}"
+    );
+    assert!(out.join("grid.png").is_file(), "what is there is drawn");
+    asserted(run(&spec, &out, &[])).failure().stdout(contains("0 of them new, by 0 evaluations"));
+    asserted(run(&spec, &out, &["--retry"])).failure().stderr(contains("failed"));
+    assert_eq!(failed(), 2);
+    // Without the cells that fail there is nothing to complain of.
+    asserted(run(&spec, &out, &["--set", "edits=[]"])).success().stdout(contains("0 of them new"));
+}
+
+#[test]
+fn a_disk_that_is_full_ends_the_sweep_and_the_next_one_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "seed = [1, 2, 3]");
+    let out = folder.path().join("out");
+    let whole = run(&spec, &out, &[]);
+    // A file may grow to eight blocks of 512 bytes; the signal is ignored, so writing more is an error, as on a full disk.
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\""]).arg(whole.get_program());
+    limited.args(whole.get_args()).env("OMP_NUM_THREADS", "1");
+    asserted(limited).failure().stderr(contains("error: ").and(contains("out")).and(contains("panicked").not()));
+    let cells = || std::fs::read_dir(out.join("cells")).unwrap().count();
+    assert_eq!(cells(), 0, "nothing half-written is left");
+    asserted(whole).success().stdout(contains("3 of them new"));
+    assert_eq!(cells(), 3);
+}
+
+#[test]
+fn what_cannot_be_run_is_said_before_anything_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "seed = [1, 2]");
+    let out = folder.path().join("out");
+    let refused = |more: &[&str], says: &str| {
+        asserted(run(&spec, &out, more)).failure().stderr(contains(says).and(contains("panicked").not()));
+        assert!(!out.exists(), "{more:?}");
+    };
+    refused(&["--set", "seed={ range = [1, 1000000] }"], "1000000 cells, more than 2000\nhint: --yes runs them all");
+    refused(&["--set", "sede=3"], "did you mean seed?");
+    refused(&["--set", "strength=0"], "strength");
+    refused(&["--set", "image=nothing.png"], "nothing.png");
+    refused(&["--set", "steps=99999"], "steps");
+    let empty = folder.path().join("empty.toml");
+    std::fs::write(&empty, "").unwrap();
+    asserted(run(&empty, &out, &[])).failure().stderr(contains("empty.toml").and(contains("missing field `name`")));
+    asserted(run(&folder.path().join("no-such"), &out, &[])).failure().stderr(contains("no such spec"));
+    let inside_a_file = spec.join("out");
+    asserted(run(&spec, &inside_a_file, &[])).failure().stderr(contains("spec.toml").and(contains("cannot create")));
+}
+
+#[test]
+fn a_rule_fires_in_one_cell_at_least_and_the_others_say_that_it_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = |capture: &str, edit: &str, guidance: &str| {
+        let path = folder.path().join("rules.toml");
+        let text = format!(
+            "name = \"rules\"\ncapture = [{capture:?}]\n[fixed]\nguidance = {guidance}\nedits = [{edit:?}]\nmodel = {:?}\n\
+             [vary]\nprompt = [\"a cat\", \"a tired dog\"]\nsteps = [2, 5]\n",
+            tiny()
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (out, mask) = (folder.path().join("out"), "unet.**.attn2.scores => mask(dog)");
+    let late = "unet.mid_block.out @step[4:] | stats";
+    let refused = |spec: &Path, says: &str| {
+        asserted(run(spec, &out, &[])).failure().stderr(contains(says).and(contains("panicked").not()));
+        assert!(!out.exists(), "{says}");
+    };
+    let nowhere = "in no cell of this experiment: ";
+    refused(&spec("unet.mid_block.out @step[5:]", mask, "2.0"), nowhere);
+    refused(&spec(late, "unet.**.attn2.scores => mask(red)", "2.0"), "red: no such word in the prompt");
+    refused(&spec(late, "unet.**.attn2.scores => mask(dog, red)", "2.0"), "red: no such word in the prompt");
+    refused(&spec(late, mask, "{ weight = 8, sigma = [20, 30] }"), "no noise level of this run lies in its window");
+    let spec = spec(late, mask, "{ weight = 8, sigma = [0.0, 0.1] }");
+    asserted(run(&spec, &out, &[]))
+        .success()
+        .stderr(contains(format!("note: {late}: keeps 4 tensors, in 2 of 4 cells")));
+    let mut found = Vec::new();
+    for cell in std::fs::read_dir(out.join("cells")).unwrap() {
+        let run = std::fs::read(cell.unwrap().path().join("trace/run.json")).unwrap();
+        let run: Value = serde_json::from_slice(&run).unwrap();
+        let count = |kind: &str| run["fires"][kind][0].as_u64().unwrap();
+        found.push((
+            run["cell"]["prompt"].to_string(),
+            run["cell"]["steps"].as_u64(),
+            count("capture"),
+            count("edits") > 0,
+        ));
+    }
+    found.sort();
+    let expected = |prompt: &str, steps, kept, masked| (format!("{prompt:?}"), Some(steps), kept, masked);
+    let dog = "a tired dog";
+    let expected = [
+        expected("a cat", 2, 0, false),
+        expected("a cat", 5, 2, false),
+        expected(dog, 2, 0, true),
+        expected(dog, 5, 2, true),
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_picture_to_start_from_is_made_anew_by_its_strength() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("photo.png");
+    let image = latentrace::plot::RgbImage::from_fn(90, 70, |x, y| [(2 * x) as u8, (3 * y) as u8, 90].into());
+    latentrace::plot::save_png(&picture, &image, &[]).unwrap();
+    let spec = spec(&folder, "strength = [0.5, 1.0]");
+    let out = folder.path().join("out");
+    let set = format!("image={}", picture.display());
+    asserted(run(&spec, &out, &["--set", &set, "--set", "steps=4"])).success().stdout(contains("2 of them new"));
+    // Another picture under the same name is another cell.
+    latentrace::plot::save_png(&picture, &latentrace::plot::RgbImage::new(90, 70), &[]).unwrap();
+    asserted(run(&spec, &out, &["--set", &set, "--set", "steps=4"])).success().stdout(contains("2 of them new"));
+}

@@ -1,0 +1,302 @@
+//! One picture of an experiment, fully said.
+
+use crate::init_image::Fit;
+use crate::sampler::{self, Sampler};
+use anyhow::{Result, ensure};
+use latentrace_pipeline::schedulers::Reading;
+use latentrace_pipeline::{Device, Dtype, Guidance, Model, Options, Prepared, Request, Size, Start};
+use serde::de::{self, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Everything that decides a picture's pixels, in the words of a spec.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cell {
+    /// What to show.
+    pub prompt: String,
+    /// What guidance leads away from.
+    pub negative: String,
+    /// The seed of every draw: a whole number, or a string of one where the format's integers end before 2^64.
+    #[serde(deserialize_with = "seed")]
+    pub seed: u64,
+    /// Sampling steps.
+    pub steps: usize,
+    /// `w` in `u + w (c - u)`: a number, or one for each noise level.
+    pub guidance: Guidance,
+    /// A scheduler by its name or its config; the checkpoint's own without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampler: Option<Sampler>,
+    /// Options of the scheduler in place of its own, as `from_config(.., use_karras_sigmas=True)` takes them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub scheduler: BTreeMap<String, Value>,
+    /// How the steps are spread over the training times: leading, trailing, linspace or ays; the checkpoint's own without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spacing: Option<String>,
+    /// A picture to start from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<PathBuf>,
+    /// How much of the picture is made anew, above 0 and at most 1; [`STRENGTH`] without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strength: Option<f64>,
+    /// How the picture is brought to size.
+    #[serde(skip_serializing_if = "is_default")]
+    pub fit: Fit,
+    /// Pixels from top to bottom; the checkpoint's own without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub height: Option<i64>,
+    /// Pixels from left to right; the checkpoint's own without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<i64>,
+    /// Whether diffusers' quirks are reproduced.
+    pub reading: Reading,
+    /// Interventions, such as `unet.mid_block.out @step[10:20] => scale(0.5)`, made in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<String>,
+    /// A checkpoint folder; the bundled model without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<PathBuf>,
+    /// The number format to run in.
+    pub dtype: Dtype,
+    /// Where to run.
+    pub device: Device,
+}
+
+/// Reads a seed: TOML's integers end at 2^63 - 1, so that larger ones are strings there.
+fn seed<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    struct Seed;
+
+    impl Visitor<'_> for Seed {
+        type Value = u64;
+
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            write!(f, "a seed from 0 to {} (in quotes above {})", u64::MAX, i64::MAX)
+        }
+
+        fn visit_u64<E: de::Error>(self, seed: u64) -> Result<u64, E> {
+            Ok(seed)
+        }
+
+        fn visit_i64<E: de::Error>(self, seed: i64) -> Result<u64, E> {
+            u64::try_from(seed).map_err(|_| E::invalid_value(Unexpected::Signed(seed), &self))
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<u64, E> {
+            text.trim().parse().map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+        }
+    }
+
+    from.deserialize_any(Seed)
+}
+
+fn is_default(fit: &Fit) -> bool {
+    *fit == Fit::default()
+}
+
+/// How much of a picture is made anew where nobody says: the reference's default.
+pub const STRENGTH: f64 = 0.8;
+
+/// The names of a cell's fields.
+pub const FIELDS: [&str; 18] = [
+    "prompt",
+    "negative",
+    "seed",
+    "steps",
+    "guidance",
+    "sampler",
+    "scheduler",
+    "spacing",
+    "image",
+    "strength",
+    "fit",
+    "height",
+    "width",
+    "reading",
+    "edits",
+    "model",
+    "dtype",
+    "device",
+];
+
+impl Default for Cell {
+    /// What a spec means that says nothing.
+    fn default() -> Cell {
+        Cell {
+            prompt: String::new(),
+            negative: String::new(),
+            seed: 0,
+            steps: 50,
+            guidance: Guidance::Constant(7.5),
+            sampler: None,
+            scheduler: BTreeMap::new(),
+            spacing: None,
+            image: None,
+            strength: None,
+            fit: Fit::default(),
+            height: None,
+            width: None,
+            reading: Reading::Diffusers,
+            edits: Vec::new(),
+            model: None,
+            dtype: Dtype::default(),
+            device: Device::default(),
+        }
+    }
+}
+
+impl Cell {
+    /// The folder of the cell's model.
+    pub fn folder(&self) -> Result<PathBuf> {
+        self.model.clone().map_or_else(crate::models::bundled, Ok)
+    }
+
+    /// How the cell's model is loaded.
+    pub fn options(&self) -> Options {
+        Options { dtype: self.dtype, device: self.device }
+    }
+
+    /// The cell as a request to its model: its size and guidance are checked, and not yet its steps.
+    ///
+    /// # Errors
+    /// The sampler, an option of it, the size or the guidance does not work.
+    pub fn request(&self, model: &Model) -> Result<Request> {
+        let own = model.request(&self.prompt, self.seed);
+        let own_scheduler = match self.reading {
+            Reading::Diffusers => &model.scheduler_in_pipeline,
+            Reading::Exact => &model.scheduler,
+        };
+        let spacing = self.spacing.as_ref().map(|name| ("timestep_spacing".to_string(), Value::from(name.as_str())));
+        let options = spacing.into_iter().chain(self.scheduler.clone());
+        let scheduler = sampler::configured(own_scheduler, self.sampler.as_ref(), options)?;
+        let size = Size { height: self.height.unwrap_or(own.size.height), width: self.width.unwrap_or(own.size.width) };
+        let request = Request {
+            negative: self.negative.clone(),
+            steps: self.steps,
+            guidance: self.guidance.clone(),
+            reading: self.reading,
+            scheduler,
+            size,
+            ..own
+        };
+        model.check_fields(&request)?;
+        Ok(request)
+    }
+
+    /// Checks, plans and tokenises a request of this cell.
+    ///
+    /// # Errors
+    /// The scheduler cannot sample so many steps from this start.
+    pub(crate) fn prepare(&self, model: &Model, request: Request, start: Start) -> Result<Prepared> {
+        model.prepare(request.clone(), start).map_err(|error| by_steps(&request, error))
+    }
+
+    /// How much of the picture that the run starts from is made anew; nothing where it starts from noise.
+    pub fn picture_strength(&self) -> Option<f64> {
+        self.image.as_ref().map(|_| self.strength.unwrap_or(STRENGTH))
+    }
+
+    /// Checks that the strength is in its range.
+    pub fn check_strength(&self) -> Result<()> {
+        if let Some(strength) = self.strength {
+            ensure!(
+                strength > 0.0 && strength <= 1.0,
+                "strength: expected a number above 0 and at most 1, found {strength}"
+            );
+        }
+        Ok(())
+    }
+
+    /// The value of a field as a label shows it.
+    pub fn value(&self, field: &str) -> String {
+        match (field, &self.sampler) {
+            ("guidance", _) => return self.guidance.to_string(),
+            ("sampler", Some(sampler)) => return sampler.to_string(),
+            _ => (),
+        }
+        let value = match field.strip_prefix(sampler::PREFIX) {
+            Some(option) => self.scheduler.get(option).cloned(),
+            None => serde_json::to_value(self).ok().and_then(|cell| cell.get(field).cloned()),
+        };
+        match value {
+            Some(Value::String(text)) if text.is_empty() => "none".into(),
+            Some(Value::String(text)) => text,
+            Some(Value::Number(number)) => {
+                let float = number.as_f64().filter(|_| number.is_f64()); // 4.0 is shown as 4, and a long seed in full
+                float.map_or_else(|| number.to_string(), |float| float.to_string())
+            }
+            Some(other) => other.to_string(),
+            None => match field {
+                "fit" => "crop".into(),
+                "image" | "edits" | "strength" => "none".into(),
+                _ => "the model's own".into(),
+            },
+        }
+    }
+}
+
+/// The error of a request by the number of its steps, where that is what a user can change: a scheduler speaks of its times
+/// and coefficients, and with fewer steps these are fine.
+fn by_steps(request: &Request, error: latentrace_pipeline::Error) -> anyhow::Error {
+    let text = error.to_string();
+    let works = |steps: &usize| request.scheduler.plan(*steps, request.reading).is_ok();
+    let is_of_steps = matches!(error, latentrace_pipeline::Error::Schedule(_))
+        && !text.starts_with("steps: ")
+        && !works(&request.steps);
+    match (1..request.steps).rev().take(NEAR).find(works).filter(|_| is_of_steps) {
+        Some(fewer) => anyhow::Error::from(error)
+            .context(format!("steps: {} cannot be sampled by this scheduler, and {fewer} can", request.steps)),
+        None => error.into(),
+    }
+}
+
+/// How many fewer steps are tried for a hint.
+const NEAR: usize = 16;
+
+/// Guidance as a command line has it: `7.5`, or a table as in a spec, `{ weight = 8, sigma = [0.3, 5] }`.
+pub fn parse_guidance(text: &str) -> Result<Guidance> {
+    #[derive(Deserialize)]
+    struct Named {
+        guidance: Guidance,
+    }
+    // "nan" and "inf" are numbers of TOML, and refused where the range is held.
+    let named: Named = toml::from_str(&format!("guidance = {text}"))
+        .map_err(|_| anyhow::anyhow!("expected a number or {{ weight = 8, sigma = [0.3, 5] }}, found {text}"))?;
+    Ok(named.guidance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_fields_is_the_fields() {
+        let full = r#"{"sampler":"lms","scheduler":{"order":2},"spacing":"trailing","image":"x.png","strength":0.5,"fit":"stretch","height":64,"width":64,"edits":["** => zero"],"model":"x"}"#;
+        let cell: Cell = serde_json::from_str(full).unwrap();
+        let value = serde_json::to_value(&cell).unwrap();
+        let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut fields = FIELDS;
+        names.sort_unstable();
+        fields.sort_unstable();
+        assert_eq!(names, fields);
+        assert_eq!((cell.value("guidance"), cell.value("sampler")), ("7.5".into(), "lms".into()));
+        assert_eq!([cell.value("scheduler.order"), cell.value("scheduler.rho")], ["2", "the model's own"]);
+    }
+
+    #[test]
+    fn seeds_are_all_numbers_of_64_bits_and_come_back_exactly() {
+        for seed in [0, (1 << 53) + 1, i64::MAX as u64, 1 << 63, u64::MAX] {
+            let number: Cell = serde_json::from_str(&format!(r#"{{"seed": {seed}}}"#)).unwrap();
+            let text: Cell = serde_json::from_str(&format!(r#"{{"seed": "{seed}"}}"#)).unwrap();
+            assert_eq!((number.seed, text.seed, number.value("seed")), (seed, seed, seed.to_string()));
+            let kept: Cell = serde_json::from_value(serde_json::to_value(&number).unwrap()).unwrap();
+            assert_eq!(kept.seed, seed);
+        }
+        for bad in ["-1", "1.5", "18446744073709551616", "\"18446744073709551616\"", "\"two\"", "\"-1\""] {
+            let error = serde_json::from_str::<Cell>(&format!(r#"{{"seed": {bad}}}"#)).unwrap_err().to_string();
+            assert!(error.contains("a seed from 0 to 18446744073709551615"), "{bad}: {error}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What a run will cost, known before it is made.
+
+use crate::ready::Ready;
+use anyhow::Result;
+use latentrace_trace::{FLIGHT_RECORDER, Foreseen, Layout, Rule};
+use std::collections::HashSet;
+
+/// What a run keeps and takes.
+#[derive(Debug)]
+pub struct Cost {
+    /// The sampler's values, which every run keeps.
+    pub sampler: Foreseen,
+    /// Bytes of what is kept besides, at most the budget.
+    pub captured: u64,
+    /// Bytes of its pictures on the disk, roughly.
+    pub pictures: u64,
+    /// Bytes of memory that watching takes at most: scores and probabilities of one attention, and what waits for the disk.
+    pub memory: u64,
+}
+
+impl Cost {
+    /// Of a run whose calls before `from` are taken from a record.
+    ///
+    /// # Errors
+    /// The checkpoint is not there any more.
+    pub fn of(ready: &Ready, from: usize) -> Result<Cost> {
+        let course = ready.course(from)?;
+        let [height, width] = ready.description.size;
+        let bytes = ready.fires.capture.iter().map(Foreseen::bytes).sum::<u64>();
+        Ok(Cost {
+            sampler: course.capture(&Rule::parse(FLIGHT_RECORDER)?)?,
+            captured: ready.description.budget.map_or(bytes, |budget| bytes.min(budget)),
+            pictures: 12 * (height * width) as u64,
+            memory: memory(ready, &course),
+        })
+    }
+
+    /// Bytes on the disk, without the pictures.
+    pub fn recorded(&self) -> u64 {
+        self.sampler.bytes() + self.captured
+    }
+}
+
+/// The largest attention whose scores or probabilities are asked for, and the queue.
+fn memory(ready: &Ready, course: &latentrace_trace::Course) -> u64 {
+    let fires = &ready.fires;
+    let asked: HashSet<&str> =
+        fires.capture.iter().chain(&fires.edits).flat_map(|rule| &rule.taps).map(|tap| tap.tap.as_str()).collect();
+    let materialised = course.passages().iter().filter(|passage| {
+        let name = passage.tap.name();
+        asked.contains(name) && (name.ends_with(".probs") || name.ends_with(".scores"))
+    });
+    let largest = materialised.map(|passage| 2 * passage.shape.iter().product::<i64>() as u64 * 4).max();
+    largest.unwrap_or(0) + if fires.capture.is_empty() { 0 } else { Layout::LIVE.memory() }
+}

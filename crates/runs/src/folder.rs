@@ -1,0 +1,190 @@
+//! The folder of one run: what is in it, who writes it, and how it is found again.
+
+use crate::frames::Frames;
+use crate::provenance::{Provenance, What};
+use crate::record::{Recorded, pixels};
+use crate::scalars::Scalars;
+use anyhow::{Context, Result, bail};
+use latentrace_pipeline::nn::replace;
+use latentrace_plot::save_png;
+use latentrace_trace::Trace;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// The folder of a run, as `generate`, `vary`, `fork` and a sweep's cell have it:
+///
+/// ```text
+/// a-cat-193/
+///   image.png      the picture, which says how it was made
+///   previews.png   clean estimates on its way, as a strip (of who draws)
+///   frames.png     decoded samples and clean estimates, for a report (of a sweep)
+///   cell.json      the settings, what was used, and the seconds
+///   trace/         the record: run.json, index.jsonl, shards/, scalars.csv
+/// ```
+///
+/// Earlier versions left a record `a-cat-193.trace` with `a-cat-193.png` beside it, and other programs leave records alone:
+/// these are read too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFolder {
+    /// What the files lie in.
+    folder: PathBuf,
+    /// The record.
+    trace: PathBuf,
+    /// The picture, which may not be there.
+    picture: PathBuf,
+}
+
+const TRACE: &str = "trace";
+const PICTURE: &str = "image.png";
+const PREVIEWS: &str = "previews.png";
+const FRAMES: &str = "frames.png";
+const CELL: &str = "cell.json";
+
+impl RunFolder {
+    /// The run that will be in a folder.
+    pub fn new(folder: &Path) -> RunFolder {
+        RunFolder { folder: folder.into(), trace: folder.join(TRACE), picture: folder.join(PICTURE) }
+    }
+
+    /// Finds a run by its folder, its record, or its picture.
+    ///
+    /// # Errors
+    /// No record is there.
+    pub fn find(path: &Path) -> Result<RunFolder> {
+        if is_record(&path.join(TRACE)) {
+            return Ok(RunFolder::new(path));
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let own_name = |name: &str| path.file_name().is_some_and(|own| own == name);
+        if own_name(PICTURE) && path.is_file() && is_record(&parent.join(TRACE)) {
+            return Ok(RunFolder::new(parent));
+        }
+        if is_record(path) {
+            let beside = path.with_extension("png");
+            return Ok(match own_name(TRACE) && !beside.is_file() {
+                true => RunFolder::new(parent),
+                false => RunFolder { folder: path.into(), trace: path.into(), picture: beside },
+            });
+        }
+        let hint =
+            "a run is a folder that `latentrace generate`, `fork` or a sweep has made, with its record in trace/";
+        match path.exists() {
+            true => bail!("{}: no record of a run in it\nhint: {hint}", path.display()),
+            false => bail!("{}: no such folder\nhint: {hint}", path.display()),
+        }
+    }
+
+    /// The runs in a folder, by name; those that were cut off are left out.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn all_in(folder: &Path) -> Result<Vec<RunFolder>> {
+        let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?.flatten();
+        let mut found: Vec<RunFolder> = entries
+            .filter(|entry| entry.path().is_dir())
+            .filter_map(|entry| RunFolder::find(&entry.path()).ok())
+            .collect();
+        found.retain(|run| run.read().is_ok_and(|trace| trace.end().is_some()));
+        found.sort_by(|a, b| a.folder.cmp(&b.folder));
+        Ok(found)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where the record is.
+    pub fn trace(&self) -> &Path {
+        &self.trace
+    }
+
+    /// Where the picture is, or will be.
+    pub fn picture(&self) -> &Path {
+        &self.picture
+    }
+
+    /// Where the strip of clean estimates is, or will be.
+    pub fn previews(&self) -> PathBuf {
+        self.folder.join(PREVIEWS)
+    }
+
+    /// What the run is called: the name of its folder.
+    pub fn name(&self) -> String {
+        let name = std::path::absolute(&self.folder).ok();
+        let name = name.as_deref().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+        name.trim_end_matches(".trace").to_owned()
+    }
+
+    /// A folder or file beside this run.
+    pub fn beside(&self) -> PathBuf {
+        let parent = self.folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+        parent.unwrap_or(Path::new(".")).to_path_buf()
+    }
+
+    /// Reads the record.
+    ///
+    /// # Errors
+    /// It is missing, damaged beyond reading, or of a later version.
+    pub fn read(&self) -> Result<Trace> {
+        Ok(Trace::open(&self.trace)?)
+    }
+
+    /// The frames that were kept; nothing where there are none.
+    ///
+    /// # Errors
+    /// They are damaged.
+    pub fn frames(&self) -> Result<Option<Frames>> {
+        let path = self.folder.join(FRAMES);
+        if path.is_file() { Frames::open(&path).map(Some) } else { Ok(None) }
+    }
+
+    /// The settings that were kept beside the record, as JSON.
+    ///
+    /// # Errors
+    /// They are missing or damaged.
+    pub fn settings(&self) -> Result<serde_json::Value> {
+        let path = self.folder.join(CELL);
+        let read = || Ok(serde_json::from_str(&std::fs::read_to_string(&path)?)?);
+        read().map_err(|error: anyhow::Error| error.context(path.display().to_string()))
+    }
+
+    /// Checks that a new run may be made in this folder: that it is not there, or empty.
+    ///
+    /// # Errors
+    /// Something is in it.
+    pub fn check_free(&self) -> Result<()> {
+        let folder = self.folder.display();
+        if is_record(&self.trace) || is_record(&self.folder) {
+            bail!("{folder}: there is a run here already\nhint: name another folder");
+        }
+        let is_empty = std::fs::read_dir(&self.folder).map_or(!self.folder.exists(), |mut all| all.next().is_none());
+        if !is_empty {
+            bail!("{folder}: this folder holds other files\nhint: name a new folder for the run");
+        }
+        Ok(())
+    }
+
+    /// Keeps what came of a run that was recorded here: its numbers, its settings, frames if there are any, and last its
+    /// picture, so that a run whose picture is there is whole.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn keep(&self, recorded: &Recorded, about: &Provenance, frames: Option<&Frames>) -> Result<()> {
+        let scalars = Scalars::of(&recorded.trace, &recorded.description)?.csv();
+        replace(&recorded.trace.folder().join("scalars.csv"), scalars.as_bytes())?;
+        if let Some(frames) = frames {
+            frames.save(&self.folder.join(FRAMES))?;
+        }
+        if self.folder != self.trace {
+            let mut settings = serde_json::to_value(about)?;
+            settings["seconds"] = json!(recorded.elapsed.as_secs_f64());
+            replace(&self.folder.join(CELL), format!("{settings:#}\n").as_bytes())?;
+        }
+        Ok(save_png(&self.picture, &pixels(&recorded.outcome.picture), &about.chunks(What::Picture))?)
+    }
+}
+
+fn is_record(folder: &Path) -> bool {
+    folder.join("run.json").is_file()
+}

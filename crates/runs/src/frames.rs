@@ -1,0 +1,161 @@
+//! What runs look like on their way: decoded samples and clean estimates.
+
+use crate::observer::Observer;
+use crate::record::pixels;
+use crate::tap;
+use anyhow::{Context, Result};
+use image::RgbImage;
+use latentrace_pipeline::nn::tch::Tensor;
+use latentrace_pipeline::{Error, Model};
+use latentrace_plot::{open_image, read_png_text, save_png};
+use latentrace_trace::{Entry, Trace};
+use std::path::Path;
+
+/// A run at some of its network calls.
+pub struct Frames {
+    /// Which calls, from 0.
+    pub calls: Vec<usize>,
+    /// The sample at each, decoded at unit variance, `x / √(1 + sigma²)`, which the decoder was made for.
+    pub samples: Vec<RgbImage>,
+    /// The clean estimate at each, decoded.
+    pub estimates: Vec<RgbImage>,
+}
+
+impl Frames {
+    /// Decodes what a record holds of these calls. A call whose sample or estimate the decoder makes NaN or infinity of is
+    /// left out, and the observer is told.
+    pub fn decode(trace: &Trace, model: &Model, calls: &[usize], observer: &dyn Observer) -> Result<Frames> {
+        let of = |tap: &str| decode(trace, model, tap, calls, observer);
+        let mut frames = Frames { calls: Vec::new(), samples: Vec::new(), estimates: Vec::new() };
+        for ((call, sample), estimate) in calls.iter().zip(of(tap::SAMPLE)?).zip(of(tap::DENOISED)?) {
+            if let (Some(sample), Some(estimate)) = (sample, estimate) {
+                frames.calls.push(*call);
+                frames.samples.push(sample);
+                frames.estimates.push(estimate);
+            }
+        }
+        Ok(frames)
+    }
+
+    /// Decodes the clean estimates alone: see [`Frames::decode`].
+    ///
+    /// # Errors
+    /// The record does not hold them, or the decoder fails.
+    pub fn estimates(trace: &Trace, model: &Model, calls: &[usize], observer: &dyn Observer) -> Result<Frames> {
+        let decoded = decode(trace, model, tap::DENOISED, calls, observer)?.into_iter().zip(calls);
+        let (estimates, calls) = decoded.filter_map(|(image, call)| Some((image?, *call))).unzip();
+        Ok(Frames { calls, samples: Vec::new(), estimates })
+    }
+
+    /// Keeps them as one picture: the samples in a row, and their estimates under them.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let Some((width, height)) = self.samples.first().map(RgbImage::dimensions) else { return Ok(()) };
+        let mut sheet = RgbImage::new(width * self.calls.len() as u32, 2 * height);
+        for (row, images) in [&self.samples, &self.estimates].into_iter().enumerate() {
+            for (column, image) in images.iter().enumerate() {
+                let (left, top) = (column as u32 * width, row as u32 * height);
+                for (x, y, pixel) in image.enumerate_pixels() {
+                    sheet.put_pixel(left + x, top + y, *pixel);
+                }
+            }
+        }
+        let calls: Vec<String> = self.calls.iter().map(usize::to_string).collect();
+        Ok(save_png(path, &sheet, &[(CALLS.into(), calls.join(" "))])?)
+    }
+
+    /// Reads what was kept.
+    pub fn open(path: &Path) -> Result<Frames> {
+        let text = read_png_text(path)?;
+        let (_, calls) = text.iter().find(|(key, _)| key == CALLS).with_context(|| path.display().to_string())?;
+        let calls: Vec<usize> = calls.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+        let sheet = open_image(path)?;
+        let (width, height) = (sheet.width() / calls.len() as u32, sheet.height() / 2);
+        let row = |row: u32| {
+            let frame = |column: usize| {
+                let (left, top) = (column as u32 * width, row * height);
+                RgbImage::from_fn(width, height, |x, y| *sheet.get_pixel(left + x, top + y))
+            };
+            (0..calls.len()).map(frame).collect()
+        };
+        Ok(Frames { samples: row(0), estimates: row(1), calls })
+    }
+}
+
+/// Names the calls in a kept picture's own text.
+const CALLS: &str = "Calls";
+
+/// Latent pixels that are decoded in one batch.
+const ROOM: i64 = 4096;
+
+/// A value of the sampler at some calls, decoded; nothing, and a warning, for one that is not finite then: of samples on
+/// their way a decoder may make what it makes of no final latents.
+fn decode(
+    trace: &Trace,
+    model: &Model,
+    tap: &str,
+    calls: &[usize],
+    observer: &dyn Observer,
+) -> Result<Vec<Option<RgbImage>>> {
+    let latents: Vec<Tensor> = calls.iter().map(|&call| latents(trace, tap, call)).collect::<Result<_>>()?;
+    let size = latents.first().map_or(1, |first| first.size()[2] * first.size()[3]);
+    let most = (ROOM / size.max(1)).clamp(1, 16) as usize;
+    let batches = latents.chunks(most).map(|batch| Tensor::cat(batch, 0).to_device(model.device));
+    let decoded = batches.flat_map(|batch| model.decode_all(&batch)).zip(calls);
+    let frame = |(picture, call): (latentrace_pipeline::Result<_>, &usize)| match picture {
+        Ok(picture) => Ok(Some(pixels(&picture))),
+        Err(error @ Error::NotFinite { .. }) => {
+            observer.warn(&format!("{tap} of call {call} is left out of the previews: {error}"));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    };
+    decoded.map(frame).collect()
+}
+
+/// `[1, 4, height, width]` at unit variance
+fn latents(trace: &Trace, tap: &str, call: usize) -> Result<Tensor> {
+    let sigma = trace.of_tap(tap).find(|entry| entry.call == call).map_or(0.0, |entry| entry.sigma);
+    let scale = if tap == tap::SAMPLE { 1.0 / sigma.hypot(1.0) } else { 1.0 };
+    Ok(trace.get(tap, call, None)? * scale)
+}
+
+/// About eight calls of a run, evenly from the first to the last.
+pub fn about_eight(calls: usize) -> Vec<usize> {
+    let stride = calls.div_ceil(8).max(1);
+    (0..calls).filter(|call| call % stride == 0 || call + 1 == calls).collect()
+}
+
+/// The time of each call.
+pub fn captions(trace: &Trace, calls: &[usize]) -> Vec<String> {
+    let entries: Vec<&Entry> = trace.of_tap(tap::DENOISED).collect();
+    calls.iter().filter_map(|&call| entries.get(call)).map(|entry| format!("t = {:.0}", entry.t)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_frames_are_read_back() {
+        let image = |shade: u8| RgbImage::from_pixel(3, 2, [shade, 2 * shade, 9].into());
+        let kept = Frames {
+            calls: vec![0, 7, 12],
+            samples: vec![image(1), image(2), image(3)],
+            estimates: vec![image(4), image(5), image(6)],
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("frames.png");
+        kept.save(&path).unwrap();
+        let read = Frames::open(&path).unwrap();
+        assert_eq!((&read.calls, &read.samples, &read.estimates), (&kept.calls, &kept.samples, &kept.estimates));
+        save_png(&path, &image(1), &[]).unwrap();
+        assert!(Frames::open(&path).is_err(), "a picture of something else");
+    }
+
+    #[test]
+    fn about_eight_are_even_with_both_ends() {
+        assert_eq!(about_eight(51), [0, 7, 14, 21, 28, 35, 42, 49, 50]);
+        assert_eq!(about_eight(3), [0, 1, 2]);
+        assert!(about_eight(0).is_empty());
+    }
+}

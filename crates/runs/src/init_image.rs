@@ -1,0 +1,233 @@
+//! A picture that a run starts from: read, and brought to size.
+
+use crate::whole;
+use anyhow::{Context, Result, anyhow, ensure};
+use image::imageops::{FilterType, crop_imm, resize};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
+use latentrace_pipeline::{Picture, Size};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Seek};
+use std::path::Path;
+
+/// How a picture of other proportions is brought to size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
+    /// Scaled until it covers the size, and its middle kept.
+    #[default]
+    Crop,
+    /// Scaled in each direction by itself.
+    Stretch,
+}
+
+/// The largest side that is read: more is surely not meant, and its pixels may not fit the memory.
+const LARGEST: u32 = 16_384;
+/// The most bytes that reading may take.
+const MEMORY: u64 = 1 << 30;
+
+/// The formats that are read.
+const FORMATS: &str = "PNG, JPEG, WebP, GIF, BMP and TIFF";
+
+/// Reads a picture, the first of several, as a camera meant it to be held and without its transparency (as the reference's
+/// `load_image` does), and brings it to size with the Lanczos filter. Returns also the blake3 of the file.
+///
+/// # Errors
+/// The file is none of the formats, too large, or damaged.
+pub fn open(path: &Path, size: Size, fit: Fit) -> Result<(Picture, String)> {
+    let (image, blake3) = read(path).with_context(|| path.display().to_string())?;
+    let (width, height) = (size.width as u32, size.height as u32);
+    let image = match fit {
+        _ if image.dimensions() == (width, height) => image,
+        Fit::Stretch => resize(&image, width, height, FilterType::Lanczos3),
+        Fit::Crop => {
+            let (across, down) = covered(image.dimensions(), (width, height));
+            let (left, top) = ((image.width() - across) / 2, (image.height() - down) / 2);
+            resize(&crop_imm(&image, left, top, across, down).to_image(), width, height, FilterType::Lanczos3)
+        }
+    };
+    Ok((Picture { width: width as usize, height: height as usize, pixels: image.into_raw() }, blake3))
+}
+
+/// Checks that a file is a picture that can be read, by its beginning alone.
+pub fn check(path: &Path) -> Result<()> {
+    let beginning = || decoder(BufReader::new(File::open(path)?)).map(drop);
+    beginning().with_context(|| path.display().to_string())
+}
+
+fn read(path: &Path) -> Result<(RgbImage, String)> {
+    decoder(BufReader::new(File::open(path)?))?; // before all of a file that is no picture is read
+    let bytes = std::fs::read(path)?;
+    let mut decoder = decoder(Cursor::new(&bytes))?;
+    whole::check(&bytes, image::guess_format(&bytes)?)?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut image = DynamicImage::from_decoder(decoder)?;
+    image.apply_orientation(orientation);
+    Ok((image.to_rgb8(), blake3::hash(&bytes).to_hex().to_string()))
+}
+
+fn decoder<'a>(bytes: impl BufRead + Seek + 'a) -> Result<impl ImageDecoder + 'a> {
+    let mut reader = ImageReader::new(bytes).with_guessed_format()?;
+    ensure!(reader.format().is_some(), "not a picture that can be read\nhint: {FORMATS} can");
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MEMORY);
+    reader.limits(limits);
+    let decoder = reader.into_decoder().map_err(|error| {
+        anyhow!("a picture that cannot be read: {error}\nhint: {FORMATS} can, in their usual forms")
+    })?;
+    let (width, height) = decoder.dimensions();
+    ensure!(width > 0 && height > 0, "a picture without pixels");
+    let hint = "hint: make it smaller first; a model sees a few hundred pixels a side";
+    ensure!(width.max(height) <= LARGEST, "{width}x{height} pixels, more than {LARGEST} a side\n{hint}");
+    ensure!(decoder.total_bytes() <= MEMORY, "{width}x{height} pixels take more than {MEMORY} bytes\n{hint}");
+    Ok(decoder)
+}
+
+/// The largest part of a picture with the proportions of another size.
+fn covered((width, height): (u32, u32), (across, down): (u32, u32)) -> (u32, u32) {
+    let (width, height, across, down) = (u64::from(width), u64::from(height), u64::from(across), u64::from(down));
+    let part = match width * down >= height * across {
+        true => ((height * across + down / 2) / down, height),
+        false => (width, (width * down + across / 2) / across),
+    };
+    (part.0.max(1) as u32, part.1.max(1) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{ImageFormat, Rgb};
+    use std::path::PathBuf;
+
+    fn kept(image: &RgbImage, ending: &str) -> tempfile::TempPath {
+        let path = tempfile::Builder::new().suffix(ending).tempfile().unwrap().into_temp_path();
+        image.save(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn the_middle_is_kept_or_the_whole_is_stretched() {
+        // Thirds of red, green and blue, 96x32: the middle third is green.
+        let image = RgbImage::from_fn(96, 32, |x, _| Rgb([[255, 0, 0], [0, 255, 0], [0, 0, 255]][x as usize / 32]));
+        let path = kept(&image, ".png");
+        let size = Size { height: 64, width: 64 };
+        let (cropped, _) = open(&path, size, Fit::Crop).unwrap();
+        assert_eq!((cropped.width, cropped.height, cropped.pixels.len()), (64, 64, 3 * 64 * 64));
+        assert!(cropped.pixels.chunks(3).all(|pixel| pixel == [0, 255, 0]));
+        let (stretched, _) = open(&path, size, Fit::Stretch).unwrap();
+        let at = |x: usize| &stretched.pixels[3 * x..3 * x + 3];
+        assert_eq!((at(5), at(32), at(60)), (&[255, 0, 0][..], &[0, 255, 0][..], &[0, 0, 255][..]));
+    }
+
+    #[test]
+    fn of_the_right_size_it_is_left_alone_and_jpeg_is_read() {
+        let image = RgbImage::from_fn(16, 8, |x, y| Rgb([x as u8 * 16, y as u8 * 32, 7]));
+        let (same, _) = open(&kept(&image, ".png"), Size { height: 8, width: 16 }, Fit::Crop).unwrap();
+        assert_eq!(same.pixels, image.into_raw());
+        let grey = RgbImage::from_pixel(32, 32, Rgb([90, 90, 90]));
+        let (read, _) = open(&kept(&grey, ".jpg"), Size { height: 16, width: 16 }, Fit::Crop).unwrap();
+        assert!(read.pixels.iter().all(|byte| byte.abs_diff(90) <= 2), "JPEG is lossy by a level or two");
+    }
+
+    fn golden() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/golden/images")
+    }
+
+    /// Every picture of the fixtures, with the one that holds what Pillow reads of it.
+    fn fixtures() -> Vec<(PathBuf, PathBuf)> {
+        let files = std::fs::read_dir(golden()).unwrap().map(|entry| entry.unwrap().path());
+        let pictures = files.filter(|path| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            !name.ends_with(".py") && name.matches('.').count() == 1
+        });
+        let with_expected = |path: PathBuf| {
+            let own = PathBuf::from(format!("{}.png", path.display()));
+            let expected = if own.is_file() { own } else { golden().join("base.png") };
+            (path, expected)
+        };
+        pictures.map(with_expected).collect()
+    }
+
+    #[test]
+    fn every_format_is_read_as_pillow_reads_it() {
+        let fixtures = fixtures();
+        assert!(fixtures.len() > 25, "{}", fixtures.len());
+        for (path, expected) in fixtures {
+            check(&path).unwrap();
+            let (found, expected) = (read(&path).unwrap().0, image::open(expected).unwrap().to_rgb8());
+            assert_eq!(found.dimensions(), expected.dimensions(), "{}", path.display());
+            let apart = found.as_raw().iter().zip(expected.as_raw()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            // A JPEG's cosines and the enlarging of its colours, and a lossy WebP's, are rounded as each decoder likes.
+            let is_lossy = path.extension().is_some_and(|ending| ending == "jpg") || path.ends_with("lossy.webp");
+            assert!(apart <= if is_lossy { 3 } else { 0 }, "{}: {apart} levels", path.display());
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_is_refused_wherever_it_was_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, _) in fixtures() {
+            let (whole, bytes) = (read(&path).unwrap().0, std::fs::read(&path).unwrap());
+            let cut = folder.path().join(path.file_name().unwrap());
+            let mut refused = 0;
+            let (step, last) = (bytes.len().div_ceil(200), bytes.len() - 12);
+            let lengths: Vec<usize> = (0..last).step_by(step).chain(last..bytes.len()).collect();
+            for &length in &lengths {
+                std::fs::write(&cut, &bytes[..length]).unwrap();
+                match open(&cut, Size { height: 26, width: 37 }, Fit::Stretch) {
+                    Err(error) => {
+                        let said = format!("{error:#}");
+                        assert!(said.starts_with(&cut.display().to_string()), "{said}");
+                        refused += 1;
+                    }
+                    // What is cut from the end may be no part of the picture.
+                    Ok(_) => assert!(read(&cut).unwrap().0 == whole, "{} at {length}", path.display()),
+                }
+            }
+            // Of a file with two frames the second may be missing.
+            assert!(refused > lengths.len() / 3, "{}: {refused} of {}", path.display(), lengths.len());
+        }
+    }
+
+    #[test]
+    fn a_jpeg_whose_scan_ends_early_is_refused_though_it_has_its_end_marker() {
+        for name in ["base.jpg", "full.jpg", "grey.jpg", "cmyk.jpg", "restart.jpg", "progressive.jpg"] {
+            let bytes = std::fs::read(golden().join(name)).unwrap();
+            whole::check(&bytes, ImageFormat::Jpeg).unwrap();
+            let end = bytes.len() - 2;
+            for lost in [20, 40, 80] {
+                let early = [&bytes[..end - lost], &bytes[end..]].concat();
+                assert!(whole::check(&early, ImageFormat::Jpeg).is_err(), "{name} without {lost} bytes");
+            }
+            // What follows the end marker, and what stands between segments, is no damage.
+            let more = [&bytes[..2], b"junk", &bytes[2..], b"another picture"].concat();
+            whole::check(&more, ImageFormat::Jpeg).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let of = |bytes: &[u8]| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), bytes).unwrap();
+            let error = format!("{:#}", check(file.path()).unwrap_err());
+            assert!(error.starts_with(&file.path().display().to_string()), "{error}");
+            error
+        };
+        assert!(of(b"no picture").contains(FORMATS));
+        assert!(of(b"").contains(FORMATS));
+        assert!(of(b"\x89PNG\r\n\x1a\n cut off").contains("cannot be read"));
+        assert!(check(Path::new("no-such.png")).is_err());
+        let wide = kept(&RgbImage::new(30_000, 1), ".png");
+        assert!(format!("{:#}", check(&wide).unwrap_err()).contains("30000x1 pixels"));
+    }
+
+    #[test]
+    fn the_largest_part_of_the_right_proportions() {
+        assert_eq!(covered((300, 100), (64, 64)), (100, 100));
+        assert_eq!(covered((100, 301), (64, 64)), (100, 100));
+        assert_eq!(covered((1920, 1080), (512, 512)), (1080, 1080));
+        assert_eq!(covered((10_000, 1), (1, 1)), (1, 1));
+    }
+}

@@ -1,0 +1,188 @@
+//! The files that decide a picture besides its settings, by their content.
+
+use crate::cell::Cell;
+use crate::key;
+use crate::located::{self, Located};
+use anyhow::{Context, Result, ensure};
+use latentrace_trace::Edits;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// What a cell reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Inputs {
+    /// The checkpoint.
+    pub model: Located,
+    /// The picture that the run starts from. A fork has its latents in the record, and needs it no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Located>,
+    /// The records that its edits read, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traces: Vec<Located>,
+}
+
+/// A file or folder as it is now.
+fn now(path: &Path, hash: fn(&Path) -> Result<String>) -> Result<Located> {
+    Ok(Located { path: std::path::absolute(path)?, relative: None, blake3: hash(path)? })
+}
+
+/// The picture that a cell starts from, if it is there. A fork has its latents in the record, and needs it no more.
+pub fn image_of(cell: &Cell) -> Result<Option<Located>> {
+    let image = cell.image.as_deref().filter(|path| path.is_file());
+    image.map(|path| now(path, hash_of_file)).transpose()
+}
+
+/// The records that a cell's edits read.
+pub fn traces_of(cell: &Cell) -> Result<Vec<Located>> {
+    traces(cell)?.iter().map(|path| now(path, key::hash_of_trace)).collect()
+}
+
+impl Inputs {
+    /// The files of a cell.
+    pub fn of(cell: &Cell) -> Result<Inputs> {
+        Ok(Inputs { model: now(&cell.folder()?, key::hash)?, image: image_of(cell)?, traces: traces_of(cell)? })
+    }
+
+    /// A cell with its paths as they are now: each is looked for where it was, as the cell has it from here, and beside
+    /// `home`. What is given anew, as `model` or `image`, is taken as it is.
+    ///
+    /// # Errors
+    /// A file is not there any more, or has another content.
+    pub fn found(&self, cell: &Cell, home: &Path, model: Option<&Path>, image: Option<&Path>) -> Result<Cell> {
+        let places = |content: &Located, asked: Option<&Path>| {
+            let beside = content.path.file_name().map(|name| home.join(name));
+            let mut places: Vec<PathBuf> = asked.map(Path::to_path_buf).into_iter().collect();
+            places.push(content.path.clone());
+            places.extend(beside);
+            places
+        };
+        let mut cell = cell.clone();
+        match model {
+            Some(model) => cell.model = Some(model.into()),
+            None => {
+                let hint = "--model names a checkpoint folder to use";
+                let asked = cell.folder().ok();
+                let places = places(&self.model, asked.as_deref());
+                let found = located::find(&places, &self.model.blake3, key::hash, hint)?;
+                if cell.model.is_some() || asked != Some(found.clone()) {
+                    cell.model = Some(found);
+                }
+            }
+        }
+        match (image, &self.image, &cell.image) {
+            (Some(image), ..) => cell.image = Some(image.into()),
+            (None, Some(content), asked) => {
+                let hint = "--image names a picture to start from";
+                let places = places(content, asked.as_deref());
+                cell.image = Some(located::find(&places, &content.blake3, hash_of_file, hint)?);
+            }
+            (None, None, _) => {}
+        }
+        let asked = traces(&cell)?;
+        ensure!(asked.len() == self.traces.len(), "the picture's edits and the records that they read do not fit");
+        for (content, asked) in self.traces.iter().zip(asked) {
+            let hint = "an edit of this picture reads that record: put it there again";
+            let found = located::find(&places(content, Some(&asked)), &content.blake3, key::hash_of_trace, hint)?;
+            read_from(&mut cell.edits, &asked, &found)?;
+        }
+        Ok(cell)
+    }
+}
+
+/// The cell as JSON, every path replaced by the hash of what is there, so that it names its pixels and not its files.
+pub fn by_content(cell: &Cell, inputs: &Inputs) -> Result<serde_json::Value> {
+    let mut cell = cell.clone();
+    for (path, content) in traces(&cell)?.iter().zip(&inputs.traces) {
+        read_from(&mut cell.edits, path, Path::new(&content.blake3))?;
+    }
+    let mut about = serde_json::to_value(cell)?;
+    about["model"] = inputs.model.blake3.clone().into();
+    if let Some(image) = &inputs.image {
+        about["image"] = image.blake3.clone().into();
+    }
+    Ok(about)
+}
+
+/// The records that a cell's edits read, each once.
+fn traces(cell: &Cell) -> Result<Vec<PathBuf>> {
+    let mut traces = Vec::new();
+    for edit in &cell.edits {
+        traces.extend(Edits::reads(edit)?.filter(|path| !traces.contains(path)));
+    }
+    Ok(traces)
+}
+
+/// Puts another record in the place of one that edits read.
+fn read_from(edits: &mut [String], trace: &Path, other: &Path) -> Result<()> {
+    for edit in edits {
+        if Edits::reads(edit)?.is_some_and(|path| path == trace) {
+            *edit = Edits::reading(edit, other)?;
+        }
+    }
+    Ok(())
+}
+
+fn hash_of_file(path: &Path) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_mmap(path).with_context(|| path.display().to_string())?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(folder: &Path, name: &str, index: &str) -> PathBuf {
+        let trace = folder.join(name);
+        std::fs::create_dir_all(trace.join("shards")).unwrap();
+        std::fs::write(trace.join("index.jsonl"), index).unwrap();
+        std::fs::write(trace.join("shards/000000.safetensors"), "numbers").unwrap();
+        trace
+    }
+
+    fn cell_with(trace: &Path) -> Cell {
+        let edits = vec![format!("unet.** => replace({})", trace.display()), "sampler.sample => zero".into()];
+        Cell { edits, ..Cell::default() }
+    }
+
+    #[test]
+    fn a_cell_is_named_by_what_its_edits_read_and_not_by_where_that_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let about = |trace: &Path| {
+            let cell = cell_with(trace);
+            by_content(&cell, &Inputs::of(&cell).unwrap()).unwrap()
+        };
+        let [one, same, other] = [("one", "a"), ("same", "a"), ("other", "b")]
+            .map(|(name, index)| about(&record(folder.path(), name, index)));
+        assert_eq!(one, same);
+        assert_ne!(one, other);
+        assert_eq!(one["edits"][1], "sampler.sample => zero");
+        let mut edits = ["a.out @step[1] => add( a , 0.5)", "**.out => replace(a)", "** => zero"].map(str::to_string);
+        read_from(&mut edits, Path::new("a"), Path::new("/b/c d")).unwrap();
+        let expected = ["a.out @step[1] => add(/b/c d, 0.5)", "**.out => replace(/b/c d)", "** => zero"];
+        assert_eq!(edits, expected);
+    }
+
+    #[test]
+    fn what_has_moved_is_found_by_its_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let trace = record(folder.path(), "a.trace", "a");
+        let photo = folder.path().join("photo.png");
+        std::fs::write(&photo, "pixels").unwrap();
+        let cell = Cell { image: Some(photo.clone()), ..cell_with(&trace) };
+        let inputs = Inputs::of(&cell).unwrap();
+        assert_eq!(inputs.found(&cell, Path::new("."), None, None).unwrap(), cell, "nothing has moved");
+        let elsewhere = tempfile::tempdir().unwrap();
+        for name in ["photo.png", "a.trace"] {
+            std::fs::rename(folder.path().join(name), elsewhere.path().join(name)).unwrap();
+        }
+        let found = inputs.found(&cell, elsewhere.path(), None, None).unwrap();
+        assert_eq!(found.image.unwrap(), elsewhere.path().join("photo.png"));
+        assert!(found.edits[0].ends_with(&format!("replace({})", elsewhere.path().join("a.trace").display())));
+        std::fs::write(elsewhere.path().join("photo.png"), "other pixels").unwrap();
+        let error = inputs.found(&cell, elsewhere.path(), None, None).unwrap_err().to_string();
+        assert!(error.contains("its files are not those") && error.contains("--image"), "{error}");
+        let error = inputs.found(&cell, Path::new("."), None, None).unwrap_err().to_string();
+        assert!(error.contains("photo.png") && error.contains("nothing is there"), "{error}");
+    }
+}

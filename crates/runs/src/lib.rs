@@ -1,0 +1,65 @@
+//! One run on disk: made and recorded, found again, verified, resumed, forked, compared.
+//!
+//! In order of use: a [`Cell`] is everything that decides a picture's pixels; a [`Job`] is a run of one that is about to be
+//! made, checked against its model, and [`Job::record`] makes it; its record says what it was as a [`Description`].
+//! [`Verification`] computes a record again without the model, [`Phased`] and [`Causal`] make runs again with a change.
+//! A picture's file says how it was made as a [`Provenance`], and [`Like`] makes it again. An [`Observer`] is told what
+//! happens on the way: nothing here prints.
+
+mod causal;
+mod cell;
+mod cost;
+mod description;
+mod folder;
+mod frames;
+mod init_image;
+mod inputs;
+mod key;
+mod like;
+mod located;
+pub mod lost;
+mod models;
+mod names;
+mod observer;
+mod past;
+mod phases;
+pub mod processor;
+mod provenance;
+mod ready;
+mod record;
+mod rules;
+mod sampler;
+mod scalars;
+mod sources;
+mod stem;
+pub mod tap;
+mod together;
+mod verify;
+mod whole;
+
+pub use causal::Causal;
+pub use cell::{Cell, FIELDS, STRENGTH, parse_guidance};
+pub use cost::Cost;
+pub use description::{Checkpoint, Description, Fork, Phase, Program, Settings, Text};
+pub use folder::RunFolder;
+pub use frames::{Frames, about_eight, captions};
+pub use init_image::{Fit, check as check_picture};
+pub use inputs::Inputs;
+pub use key::{Kept, Mode, hash, hash_of_trace, key, slug};
+pub use like::{Like, Likeness};
+pub use located::Located;
+pub use models::{Loaded, bundled, home, open, open_recorded};
+pub use names::hint;
+pub use observer::{Event, Observer};
+pub use past::call_of_step;
+pub use phases::Phased;
+pub use provenance::{Lost, Provenance, Used, What, of_grid, text};
+pub use ready::Ready;
+pub use record::{Job, Recorded, pixels};
+pub use rules::{Counts, Does, Fires, OfCells, OfSweep};
+pub use sampler::{PREFIX, Sampler, configured, is_known, parse_option, set_by_pipeline};
+pub use scalars::{COLUMNS, Scalars, label};
+pub use sources::{Source, Sources};
+pub use stem::{grid, take};
+pub use together::record_together;
+pub use verify::{Verification, is_beyond};

@@ -1,0 +1,133 @@
+//! A picture made again from what its own file says.
+
+use crate::cell::{Cell, FIELDS};
+use crate::key::Kept;
+use crate::provenance::{Provenance, What};
+use anyhow::{Context, Result, bail, ensure};
+use image::RgbImage;
+use latentrace_plot::open_image;
+use std::path::{Path, PathBuf};
+
+/// How a picture that was made again compares with the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Likeness {
+    /// The same pixels.
+    Same,
+    /// Other settings or files were asked for.
+    Changed {
+        /// What is another, with its new value.
+        changes: Vec<String>,
+        /// What differs besides: the program or the machine.
+        others: Vec<String>,
+    },
+    /// The same was asked for, and the pixels differ.
+    Apart {
+        /// How many bytes differ.
+        bytes: usize,
+        /// Of so many.
+        of: usize,
+        /// By so much at most.
+        most: u8,
+        /// What differs of the program or the machine.
+        others: Vec<String>,
+    },
+}
+
+/// A picture that is made again, as it was or with changes.
+pub struct Like {
+    path: PathBuf,
+    about: Provenance,
+}
+
+impl Like {
+    /// Reads what a picture says.
+    ///
+    /// # Errors
+    /// It says nothing, or it cannot be made again from its settings alone.
+    pub fn open(path: &Path) -> Result<Like> {
+        let about = Provenance::read(path)?;
+        if let Some(fork) = &about.fork {
+            let trace = fork.trace.display();
+            bail!(
+                "{}: a fork, from call {} of {trace}: without that record it cannot be made again\nhint: latentrace fork {trace} --at STEP goes on from it",
+                path.display(),
+                fork.call
+            );
+        }
+        ensure!(
+            about.shows == What::Picture,
+            "{}: previews of a run\nhint: its picture lies beside it, and says the same",
+            path.display()
+        );
+        Ok(Like { path: path.into(), about })
+    }
+
+    /// Its settings with the files as they are now; `model` and `image` in place of its own, where they are given.
+    ///
+    /// # Errors
+    /// One of its files is not there any more, or has another content.
+    pub fn cell(&self, model: Option<&Path>, image: Option<&Path>) -> Result<Cell> {
+        let home = self.path.parent().unwrap_or(Path::new(""));
+        let cell = self.about.used.inputs.found(&self.about.cell, home, model, image);
+        cell.with_context(|| self.path.display().to_string())
+    }
+
+    /// What was kept of its run.
+    pub fn kept(&self) -> &Kept {
+        &self.about.used.kept
+    }
+
+    /// Compares the picture with what was made of it.
+    ///
+    /// # Errors
+    /// The picture cannot be read again, or nothing that is recorded differs, and the pixels do all the same.
+    pub fn compare(&self, made: &RgbImage, now: &Provenance) -> Result<Likeness> {
+        let changes = self.changes(now);
+        let others = self.about.differences(now);
+        if !changes.is_empty() {
+            return Ok(Likeness::Changed { changes, others });
+        }
+        let original = open_image(&self.path)?;
+        if original == *made {
+            return Ok(Likeness::Same);
+        }
+        ensure!(
+            !others.is_empty(),
+            "{}: the pixels differ, and nothing does that is recorded\nhint: was the file edited?",
+            self.path.display()
+        );
+        let apart = original.as_raw().iter().zip(made.as_raw()).map(|(a, b)| a.abs_diff(*b));
+        let (bytes, most) = apart.fold((0, 0), |(count, most), by| (count + usize::from(by > 0), most.max(by)));
+        Ok(Likeness::Apart { bytes, of: made.as_raw().len(), most, others })
+    }
+
+    /// The picture's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The settings and files that are not those of the picture.
+    fn changes(&self, now: &Provenance) -> Vec<String> {
+        let (then, cell) = (&self.about, &now.cell);
+        let files = ["model", "image", "edits"]; // these by their content, wherever they lie
+        let fields =
+            FIELDS.iter().filter(|field| !files.contains(field) && then.cell.value(field) != cell.value(field));
+        let mut changes: Vec<String> = fields.map(|field| format!("{field} {}", cell.value(field))).collect();
+        let content = |content: Option<&crate::located::Located>| content.map(|content| content.blake3.clone());
+        let inputs = [&then.used.inputs, &now.used.inputs];
+        let differs = |of: &dyn Fn(&crate::inputs::Inputs) -> Option<String>| of(inputs[0]) != of(inputs[1]);
+        if differs(&|inputs| content(Some(&inputs.model))) {
+            changes.push(format!("model {}", now.used.inputs.model.path.display()));
+        }
+        if differs(&|inputs| content(inputs.image.as_ref())) {
+            changes.push(format!("image {}", cell.value("image")));
+        }
+        if then.cell.edits.len() != cell.edits.len() {
+            changes.push(format!("edits {}", cell.value("edits")));
+        }
+        if then.used.kept != now.used.kept {
+            changes.push("what is captured".into());
+        }
+        changes
+    }
+}

@@ -1,0 +1,110 @@
+//! Files and folders that a record speaks of, found again wherever they or the record have been moved to.
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::path::{Component, Path, PathBuf};
+
+/// A file or folder outside a record, and the hash of what is in it, which decides whether it is the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Located {
+    /// Where it was, from the root.
+    pub path: PathBuf,
+    /// The way there from the record's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative: Option<PathBuf>,
+    /// blake3 of its content.
+    pub blake3: String,
+}
+
+/// Where something may be that was at `path`, and at `relative` from the record's folder: there, and beside the record.
+pub fn places(path: &Path, relative: Option<&Path>, record: &Path) -> Vec<PathBuf> {
+    let mut places = vec![path.to_path_buf()];
+    places.extend(relative.map(|relative| record.join(relative)));
+    places.extend(beside(path, record));
+    places
+}
+
+/// The place beside a record's run that has the name of something. Records are named by their run's folder.
+fn beside(path: &Path, record: &Path) -> Option<PathBuf> {
+    let of_run = |path: &Path| path.file_name().is_some_and(|name| name == "trace");
+    let home = if of_run(record) { record.parent()?.parent()? } else { record.parent()? };
+    match of_run(path) {
+        true => Some(home.join(path.parent()?.file_name()?).join("trace")),
+        false => Some(home.join(path.file_name()?)),
+    }
+}
+
+/// The first of several places whose content has this hash.
+///
+/// # Errors
+/// There is nothing at any of them, or something else; `hint` says what to do.
+pub fn find(places: &[PathBuf], blake3: &str, hash: fn(&Path) -> Result<String>, hint: &str) -> Result<PathBuf> {
+    let there: Vec<&PathBuf> = places.iter().filter(|place| place.exists()).collect();
+    for place in &there {
+        if hash(place).with_context(|| place.display().to_string())? == blake3 {
+            return Ok(place.to_path_buf());
+        }
+    }
+    match there.first() {
+        Some(place) => {
+            bail!("{}: its files are not those that the run was made with\nhint: {hint}", place.display())
+        }
+        None => {
+            let named: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+            bail!("{}: nothing is there\nhint: {hint}", named.join(", nor "))
+        }
+    }
+}
+
+/// The way from a folder, which need not be there yet, to a file or folder that is.
+pub fn way(from: &Path, to: &Path) -> Option<PathBuf> {
+    let (from, to) = (resolved(from)?, std::fs::canonicalize(to).ok()?);
+    let (from, to): (Vec<Component>, Vec<Component>) = (from.components().collect(), to.components().collect());
+    let shared = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+    let up = std::iter::repeat_n(Component::ParentDir, from.len() - shared);
+    Some(up.chain(to[shared..].iter().copied()).collect())
+}
+
+/// A path without links, of which the last parts need not be there.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    let there = path.ancestors().find(|ancestor| ancestor.exists())?;
+    let rest = path.strip_prefix(there).ok()?;
+    Some(std::fs::canonicalize(there).ok()?.join(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_from_a_folder_to_another_leads_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("models/a")).unwrap();
+        std::fs::create_dir_all(at("runs/x.trace")).unwrap();
+        for (from, expected) in
+            [("runs/x.trace", "../../models/a"), ("runs/new/y.trace", "../../../models/a"), ("models", "a")]
+        {
+            assert_eq!(way(&at(from), &at("models/a")).unwrap(), Path::new(expected), "{from}");
+        }
+        assert_eq!(way(&at("models/a"), &at("models/a")).unwrap(), Path::new(""));
+        assert_eq!(way(&at("runs"), &at("nowhere")), None);
+    }
+
+    #[test]
+    fn the_content_decides_which_place_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let hash = |path: &Path| Ok(std::fs::read_to_string(path)?);
+        for (name, text) in [("a", "one"), ("b", "two")] {
+            std::fs::write(at(name), text).unwrap();
+        }
+        let found = |text: &str| find(&[at("c"), at("a"), at("b")], text, hash, "look elsewhere");
+        assert_eq!((found("one").unwrap(), found("two").unwrap()), (at("a"), at("b")));
+        let error = found("three").unwrap_err().to_string();
+        assert!(error.contains("a: its files are not those") && error.ends_with("hint: look elsewhere"), "{error}");
+        let error = find(&[at("c"), at("d")], "", hash, "look elsewhere").unwrap_err().to_string();
+        assert!(error.contains("c, nor ") && error.contains("d: nothing is there"), "{error}");
+    }
+}

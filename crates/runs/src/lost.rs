@@ -1,0 +1,36 @@
+//! What of a text did not fit the text encoder, said once by each command that encodes one.
+
+use crate::description::Description;
+use crate::observer::Observer;
+use latentrace_pipeline::Tokens;
+
+/// A line for each of a run's two texts that did not fit.
+pub fn lines(description: &Description) -> Vec<String> {
+    let texts = [("prompt", &description.prompt), ("negative", &description.negative)];
+    texts.into_iter().filter_map(|(name, text)| line(name, text.tokens.len(), &text.lost)).collect()
+}
+
+/// Warns of it.
+pub fn warn(description: &Description, observer: &dyn Observer) {
+    lines(description).iter().for_each(|line| observer.warn(line));
+}
+
+/// Says of many captions only the first that did not fit.
+#[derive(Default)]
+pub struct Captions(bool);
+
+impl Captions {
+    /// Warns of a caption, unless another was warned of.
+    pub fn warn(&mut self, caption: &Tokens, observer: &dyn Observer) {
+        let line = line("a caption", caption.pieces.len(), &caption.lost).filter(|_| !self.0);
+        if let Some(line) = line {
+            observer.warn(&line);
+            self.0 = true;
+        }
+    }
+}
+
+fn line(name: &str, tokens: usize, lost: &str) -> Option<String> {
+    let shown: String = lost.chars().take(80).collect();
+    (!lost.is_empty()).then(|| format!("{name}: {tokens} tokens fit; lost from here on: {shown}"))
+}

@@ -1,0 +1,266 @@
+//! A recorded run made again, each of its calls with the settings that it was made with: those of a fork's past are not the
+//! fork's own.
+
+use crate::description::{Description, Fork, Phase, Settings, up_to};
+use crate::located;
+use crate::observer::Observer;
+use crate::past::{of_whole, outputs, start};
+use crate::tap;
+use anyhow::{Context, Result, ensure};
+use latentrace_pipeline::nn::tch::{Device, Tensor};
+use latentrace_pipeline::nn::{Both, Moment, Pass, Probe, Tap};
+use latentrace_pipeline::{Error, Model, steps};
+use latentrace_trace::{Against, Capture, Edits, Layout, Playback, Recorder, Trace, Writer};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// A recorded run that can be made again from any call, phase by phase, with one more edit or as it was.
+pub struct Phased<'a> {
+    model: &'a Model,
+    observer: &'a dyn Observer,
+    base: &'a Trace,
+    description: Description,
+    /// Every call by its settings; those of a fork's past are made with the settings of that past.
+    phases: Vec<Phase>,
+}
+
+impl<'a> Phased<'a> {
+    /// Of a base; `parent` says where the run is that it was forked from.
+    pub fn new(
+        model: &'a Model,
+        base: &'a Trace,
+        parent: Option<&Path>,
+        observer: &'a dyn Observer,
+    ) -> Result<Phased<'a>> {
+        let description = of_whole(base, model)?;
+        let phases = known_phases(&description, base, parent)?;
+        let mut run = Phased { model, observer, base, description, phases };
+        if let Some(index) = run.phases.iter().rposition(|phase| phase.settings.is_none()) {
+            let proven = run.proven(run.phases[index].until)?;
+            run.phases[index].settings = proven;
+        }
+        Ok(run)
+    }
+
+    /// The first step, and one after the last.
+    pub fn steps(&self) -> (usize, usize) {
+        let steps = self.base.entries().iter().map(|entry| entry.step);
+        let (first, last) = steps.fold((usize::MAX, 0), |(first, last), step| (first.min(step), last.max(step)));
+        (first.min(last), last + 1)
+    }
+
+    /// The final latents with one more edit, from the first call that it touches on: as if the run had been made with it
+    /// from the beginning, and then been forked where it was.
+    pub fn patched(&self, rule: &str, call: usize) -> Result<Tensor> {
+        let made = self.before_the_last(Some(rule), call)?;
+        let (before, from) = made.as_ref().map_or((self.base, call), |(_, trace, until)| (trace, (*until).max(call)));
+        self.to_the_end(self.settings(self.phases.len() - 1)?, rule, before, from)
+    }
+
+    /// Of a fork that was cut off before its own first call, a record of the calls before that: they are made with the
+    /// settings that they had in the run that it was forked from.
+    pub fn taken_over(&self) -> Result<Option<(TempDir, Trace)>> {
+        let made = self.before_the_last(None, self.base.complete())?;
+        Ok(made.map(|(folder, trace, _)| (folder, trace)))
+    }
+
+    /// A record of the calls before the last phase, made again from `from` on, where there are such; with their number.
+    fn before_the_last(&self, rule: Option<&str>, from: usize) -> Result<Option<(TempDir, Trace, usize)>> {
+        let mut made: Option<(TempDir, Trace, usize)> = None;
+        for index in 0..self.phases.len() - 1 {
+            let until = self.phases[index].until;
+            if until > from {
+                let (before, from) = made.as_ref().map_or((self.base, from), |(_, trace, made)| (trace, *made));
+                let (folder, trace) = self.to(until, self.settings(index)?, rule, before, from)?;
+                made = Some((folder, trace, until));
+            }
+        }
+        Ok(made)
+    }
+
+    fn settings(&self, phase: usize) -> Result<&Settings> {
+        let Phase { until, settings } = &self.phases[phase];
+        settings.as_ref().with_context(|| {
+            let base = self.base.folder().display();
+            format!("{base}: its record does not say with what settings its calls before {until} were made\nhint: they are in the record of the run that it was forked from: put that beside it, or name it with causal --parent")
+        })
+    }
+
+    /// How many steps the sampler makes: from a picture, fewer than were asked for.
+    fn sampled(&self) -> Result<usize> {
+        Ok(steps(&self.description.plan()?))
+    }
+
+    /// The edits of a phase and one more, from a call on.
+    fn edits(&self, settings: &Settings, rule: Option<&str>, from: usize) -> Result<Edits> {
+        let mut rules = settings.cell.edits.clone();
+        rules.extend(rule.map(str::to_string));
+        Ok(Edits::new(&rules, &self.model.taps, settings.words(), self.sampled()?)?.beginning_at(from))
+    }
+
+    /// The final latents; what is before a call is played back.
+    fn to_the_end(&self, settings: &Settings, rule: &str, before: &Trace, from: usize) -> Result<Tensor> {
+        let mut probe = Both(Playback::new(before, from), self.edits(settings, Some(rule), from)?);
+        let made = self.make(settings, before, from, &mut probe);
+        probe.0.outcome()?;
+        probe.1.outcome()?;
+        Ok(made?.to_device(Device::Cpu))
+    }
+
+    /// A record of the run up to a call, as a fork at that call takes it over.
+    fn to(
+        &self,
+        until: usize,
+        settings: &Settings,
+        rule: Option<&str>,
+        before: &Trace,
+        from: usize,
+    ) -> Result<(TempDir, Trace)> {
+        let folder = tempfile::tempdir().context("a folder for what comes before a fork")?;
+        let writer = Writer::create(folder.path(), before.run(), Layout::WHOLE)?;
+        let recorder = Recorder::new(&Capture::default(), &self.model.taps, settings.words(), self.sampled()?, writer)?;
+        let played = Both(Playback::new(before, from), self.edits(settings, rule, from)?);
+        let mut probe = Both(played, Both(recorder, Until(until)));
+        let made = self.make(settings, before, from, &mut probe);
+        let Both(Both(mut playback, mut edits), Both(recorder, _)) = probe;
+        playback.outcome()?;
+        edits.outcome()?;
+        recorder.end(Some("only its beginning was asked for".into()))?; // so that no more calls are said to be whole
+        match made {
+            Err(error) if !matches!(error.downcast_ref(), Some(Error::Stopped { .. })) => return Err(error),
+            _ => {}
+        }
+        let trace = Trace::open(folder.path())?;
+        ensure!(
+            trace.complete() >= until,
+            "{}: only {} calls were made",
+            self.base.folder().display(),
+            trace.complete()
+        );
+        Ok((folder, trace))
+    }
+
+    fn make(&self, settings: &Settings, before: &Trace, from: usize, probe: &mut dyn Probe) -> Result<Tensor> {
+        let request = self.description.request_of(&settings.cell)?; // all phases have one scheduler
+        let outputs = outputs(before, from, self.model)?;
+        let start = start(self.base, &self.description)?;
+        Ok(self.model.denoise(&request, &start, &outputs, &mut Pass::watched(probe))?)
+    }
+}
+
+impl Phased<'_> {
+    /// Settings of a record beside the base that lead to what the base holds of the calls before one: a record of before does
+    /// not say with what settings the calls were made that a fork took over, and they may be those of a neighbour.
+    fn proven(&self, until: usize) -> Result<Option<Settings>> {
+        let folder =
+            self.base.folder().parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let Ok(found) = std::fs::read_dir(folder) else { return Ok(None) };
+        let mut places: Vec<PathBuf> = found.flatten().map(|found| found.path()).collect();
+        places.sort();
+        for place in places.into_iter().filter(|place| place.join("run.json").is_file()) {
+            let Ok(other) = Trace::open(&place) else { continue };
+            let Ok(description) = Description::of(&other) else { continue };
+            let (steps, reading) = (self.description.cell.steps, self.description.cell.reading);
+            let known = description.phases().into_iter().filter_map(|phase| phase.settings);
+            for mut settings in known.filter(|known| (known.cell.steps, known.cell.reading) == (steps, reading)) {
+                settings.cell.edits = description.edits(&settings.cell, other.folder()).unwrap_or_default();
+                if self.leads_to(&settings, until).unwrap_or(false) {
+                    self.observer.note(&format!(
+                        "the calls before {until} were made with the settings of {}: they lead to what is recorded",
+                        place.display()
+                    ));
+                    return Ok(Some(settings));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether settings lead to what is recorded of the calls before one.
+    fn leads_to(&self, settings: &Settings, until: usize) -> Result<bool> {
+        // One call tells most of them apart.
+        for until in [1, until] {
+            let against = Both(Against::new(self.base, |_, _| false), Until(until));
+            let mut probe = Both(self.edits(settings, None, 0)?, against);
+            let made = self.make(settings, self.base, 0, &mut probe);
+            if !made.is_err_and(|error| matches!(error.downcast_ref(), Some(Error::Stopped { .. }))) {
+                return Ok(false);
+            }
+            let Both(mut against, _) = probe.1;
+            against.outcome()?;
+            let of_calls = || against.checks.iter().filter(|check| check.call < until);
+            if of_calls().count() == 0 || of_calls().any(|check| check.relative.is_nan() || check.relative > SAME) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Two calls of a network on the same numbers differ by less, whatever the machine and its threads: some units in the last
+/// of f32's 24 digits. Other texts or weights of guidance make a hundredth of a difference and more.
+const SAME: f64 = 1e-4;
+
+/// All calls of a run by their settings. A record of before does not say those of the run that it was forked from: they are
+/// in that run's own record.
+fn known_phases(description: &Description, base: &Trace, parent: Option<&Path>) -> Result<Vec<Phase>> {
+    let mut phases = description.phases();
+    for phase in &mut phases {
+        if let Some(settings) = &mut phase.settings {
+            settings.cell.edits = description.edits(&settings.cell, base.folder())?;
+        }
+    }
+    let (Some(Fork { trace, relative, .. }), Some(last)) =
+        (&description.fork, phases.iter().rposition(|phase| phase.settings.is_none()))
+    else {
+        return Ok(phases);
+    };
+    let until = phases[last].until;
+    let places = match parent {
+        Some(parent) => vec![parent.to_path_buf()],
+        None => located::places(trace, relative.as_deref(), base.folder()),
+    };
+    // Without it, what begins after the fork can still be made.
+    let Some(place) = places.iter().find(|place| place.join("run.json").is_file()) else {
+        ensure!(parent.is_none(), "{}: no trace is there", places[0].display());
+        return Ok(phases);
+    };
+    let other = Trace::open(place)?;
+    ensure!(
+        same_until(base, &other, until)?,
+        "{}: not the run that {} was forked from",
+        place.display(),
+        base.folder().display()
+    );
+    let mut past = up_to(known_phases(&Description::of(&other)?, &other, None)?, until);
+    past.extend(phases.drain(last + 1..));
+    Ok(past)
+}
+
+/// Whether two records hold the same samples of the calls before one.
+fn same_until(a: &Trace, b: &Trace, until: usize) -> Result<bool> {
+    for call in 0..until.min(a.complete()) {
+        let (a, b) = (a.get(tap::SAMPLE, call, None)?, b.get(tap::SAMPLE, call, None));
+        if !b.is_ok_and(|b| a.size() == b.size() && a.equal(&b)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A probe that stops a run before a call.
+struct Until(usize);
+
+impl Probe for Until {
+    fn wants(&self, _: &Tap, _: &Moment) -> bool {
+        false
+    }
+
+    fn visit(&mut self, _: &Tap, _: Moment, tensor: Tensor) -> Tensor {
+        tensor
+    }
+
+    fn stop(&mut self, moment: &Moment) -> Option<String> {
+        (moment.call >= self.0).then(|| "no more is asked for".into())
+    }
+}

@@ -1,0 +1,111 @@
+//! A run that is checked and ready to be made.
+
+use crate::cell::Cell;
+use crate::description::Description;
+use crate::inputs::Inputs;
+use crate::key::{self, Kept, Mode};
+use crate::located::Located;
+use crate::rules::{self, Fires};
+use crate::sources::{Source, Sources};
+use anyhow::Result;
+use latentrace_pipeline::{Model, Prepared, Request, Start};
+use latentrace_trace::{Capture, Course, Edits, Rule};
+
+/// A run that is about to be made: what is asked, checked, planned and tokenised; what its record will say of it; and how
+/// often each of its rules fires. All of it is made once, and whoever makes, counts or names the run takes it from here.
+pub struct Ready {
+    pub(crate) prepared: Prepared,
+    pub(crate) description: Description,
+    pub(crate) fires: Fires,
+}
+
+impl Ready {
+    /// A run of a cell from its beginning, of which `kept` is kept besides the sampler's values.
+    ///
+    /// # Errors
+    /// The model cannot run the cell, or cannot follow a rule.
+    pub fn new(model: &Model, cell: &Cell, kept: &Kept, sources: &mut Sources) -> Result<Ready> {
+        let request = cell.request(model)?;
+        let source = sources.of(cell, request.size)?;
+        let (start, image) = match (source, cell.picture_strength()) {
+            (Some(Source { picture, file }), Some(strength)) => (Start::Picture { strength, picture }, Some(file)),
+            _ => (Start::Noise, None),
+        };
+        let prepared = cell.prepare(model, request, start)?;
+        let description = Description::new(model, cell, &prepared, image)?;
+        Ready::keeping(prepared, description, kept, 0)
+    }
+
+    /// A run that was described, whose calls before `from` are taken from a record.
+    pub(crate) fn keeping(prepared: Prepared, mut description: Description, kept: &Kept, from: usize) -> Result<Ready> {
+        description.capture.clone_from(&kept.capture);
+        description.budget = kept.budget;
+        let mut ready = Ready { prepared, description, fires: Fires::default() };
+        ready.fires = Fires::of(&ready, from)?;
+        Ok(ready)
+    }
+
+    /// Shares the plan of another run where it is the same, so that a thousand runs hold it once.
+    pub fn share_plan(&mut self, other: &Ready) {
+        if self.prepared.plan == other.prepared.plan {
+            self.prepared.plan = other.prepared.plan.clone();
+        }
+    }
+
+    /// What its record will say of it.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// What is asked of the model.
+    pub fn request(&self) -> &Request {
+        &self.prepared.request
+    }
+
+    /// What is computed before the networks run.
+    pub fn prepared(&self) -> &Prepared {
+        &self.prepared
+    }
+
+    /// How often each rule fires.
+    pub fn fires(&self) -> &Fires {
+        &self.fires
+    }
+
+    /// What will pass in the calls from one on.
+    ///
+    /// # Errors
+    /// The checkpoint is not there any more.
+    pub fn course(&self, from: usize) -> Result<Course> {
+        let Description { cell, model, .. } = &self.description;
+        rules::course(&model.folder, cell.options(), &self.prepared, self.description.words(), from)
+    }
+
+    /// Its name in a store.
+    ///
+    /// # Errors
+    /// An edit cannot be read.
+    pub fn key(&self, mode: Mode) -> Result<String> {
+        let Description { cell, model, image, traces, .. } = &self.description;
+        let model = Located { path: model.folder.clone(), relative: None, blake3: model.blake3.clone() };
+        let inputs = Inputs { model, image: image.clone(), traces: traces.clone() };
+        key::key(cell, &inputs, &self.description.kept(), mode)
+    }
+
+    /// Whether it can be made in one batch with others: nothing looks into a network or changes what passes there.
+    pub fn can_share(&self) -> bool {
+        self.description.capture.is_empty() && self.description.cell.edits.is_empty()
+    }
+
+    /// The rules that keep something.
+    pub(crate) fn capture(&self) -> Result<Capture> {
+        let rules = Fires::firing(&self.description.capture, &self.fires.capture).map(|text| Rule::parse(text));
+        Ok(Capture { rules: rules.collect::<Result<_, _>>()?, budget: self.description.budget })
+    }
+
+    /// The edits that change something.
+    pub(crate) fn edits(&self, model: &Model) -> Result<Edits> {
+        let firing: Vec<String> = Fires::firing(&self.description.cell.edits, &self.fires.edits).cloned().collect();
+        Ok(Edits::new(&firing, &model.taps, self.description.words(), self.prepared.steps())?)
+    }
+}

@@ -1,0 +1,325 @@
+//! One run, recorded.
+
+use crate::cell::Cell;
+use crate::cost::Cost;
+use crate::description::{Description, Fork};
+use crate::key::Kept;
+use crate::observer::{Event, Observer};
+use crate::past::{edits_at, of_whole, outputs, past, request, start, without_steps};
+use crate::ready::Ready;
+use crate::rules::{Does, Fires};
+use crate::sources::Sources;
+use crate::tap;
+use anyhow::{Context, Result, anyhow};
+use image::RgbImage;
+use latentrace_pipeline::nn::tch::Tensor;
+use latentrace_pipeline::nn::{Both, Moment, Pass, Probe, Tap};
+use latentrace_pipeline::{Model, Outcome, Picture, Start};
+use latentrace_trace::{Course, Layout, Playback, Recorder, Trace, Writer};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A run that is about to be made with a model and recorded.
+pub struct Job<'a> {
+    model: &'a Model,
+    ready: Ready,
+    /// A record, and how many of its calls are taken over.
+    past: Option<(&'a Trace, usize)>,
+    /// What the record says that the run goes on from: its rules were not given to this command.
+    before: Option<Description>,
+}
+
+/// A run and its record.
+pub struct Recorded {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The record.
+    pub trace: Trace,
+    /// What it was.
+    pub description: Description,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// How many tensors the byte budget kept out.
+    pub beyond_budget: u64,
+    /// Whether it was made in a batch with others.
+    pub together: bool,
+}
+
+impl<'a> Job<'a> {
+    /// A run of a cell, of which `kept` is kept besides the sampler's values.
+    ///
+    /// # Errors
+    /// The model cannot run the cell, or cannot follow a rule.
+    pub fn new(model: &'a Model, cell: &Cell, kept: &Kept) -> Result<Job<'a>> {
+        Ok(Job::of(model, Ready::new(model, cell, kept, &mut Sources::default())?))
+    }
+
+    /// A run that is ready to be made with this model.
+    pub fn of(model: &'a Model, ready: Ready) -> Job<'a> {
+        Job { model, ready, past: None, before: None }
+    }
+
+    /// A run that goes on from a call of another, with what `change` makes of its cell, keeping `kept` or else what the
+    /// other kept. With another scheduler, reading or number of steps it begins at the sample of that call, and edits of the
+    /// other run that count its steps are left out; they are returned besides.
+    ///
+    /// # Errors
+    /// The record cannot be gone on with, or the model cannot run the cell.
+    pub fn fork(
+        model: &'a Model,
+        trace: &'a Trace,
+        call: usize,
+        change: impl FnOnce(&Cell) -> Cell,
+        kept: Option<Kept>,
+    ) -> Result<(Job<'a>, Vec<String>)> {
+        let before = of_whole(trace, model)?;
+        let mut cell = change(&before.cell);
+        let request = request(model, &cell, &before)?;
+        let folder = std::path::absolute(trace.folder())?;
+        let mut fork = Fork { trace: folder, relative: None, call, level: None, past: Some(Vec::new()) };
+        let same = (request.scheduler.resolved(), request.steps, request.reading)
+            == (before.scheduler.clone(), before.cell.steps, before.cell.reading);
+        let mut left_out = Vec::new();
+        let (start, taken_over) = if same {
+            fork.past = Some(past(&before, trace, call)?);
+            fork.level = before.fork.as_ref().and_then(|fork| fork.level); // its own beginning is a sample of an earlier run
+            (start(trace, &before)?, Some((trace, call)))
+        } else {
+            let inherited = before.cell.edits.len().min(cell.edits.len());
+            (left_out, cell.edits) = without_steps(cell.edits, inherited)?;
+            let plan = before.plan()?;
+            let level =
+                plan.steps().get(call).with_context(|| format!("call {call}: the run has {}", plan.calls()))?.level;
+            fork.level = Some(level);
+            let sample = trace.get(tap::SAMPLE, call, None)?.to_device(model.device);
+            (Start::Sample { level, sample }, None)
+        };
+        let prepared = cell.prepare(model, request, start)?;
+        // The run begins with the latents of the picture, wherever the picture is now.
+        let mut description = Description::new(model, &cell, &prepared, before.image.clone())?;
+        description.fork = Some(fork);
+        let kept = kept.unwrap_or_else(|| before.kept());
+        let ready = Ready::keeping(prepared, description, &kept, taken_over.map_or(0, |(_, calls)| calls))?;
+        Ok((Job { model, ready, past: taken_over, before: Some(before) }, left_out))
+    }
+
+    /// The rest of a run that was cut off. Of a fork that was cut off before its own first call, `taken_over` holds all that
+    /// it takes over.
+    ///
+    /// # Errors
+    /// The record cannot be gone on with, or the model is another.
+    pub fn resume(model: &'a Model, trace: &'a Trace, taken_over: Option<&'a Trace>) -> Result<Job<'a>> {
+        let description = of_whole(trace, model)?;
+        let request = request(model, &description.cell, &description)?;
+        let start = start(trace, &description)?;
+        let prepared = description.cell.prepare(model, request, start)?;
+        let past = taken_over.unwrap_or(trace);
+        let (before, kept) = (Some(description.clone()), description.kept());
+        let calls = past.complete();
+        Ok(Job {
+            model,
+            ready: Ready::keeping(prepared, description, &kept, calls)?,
+            past: Some((past, calls)),
+            before,
+        })
+    }
+
+    /// The model that makes it.
+    pub fn model(&self) -> &'a Model {
+        self.model
+    }
+
+    /// What is checked, planned and described.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// What the run is.
+    pub fn description(&self) -> &Description {
+        &self.ready.description
+    }
+
+    /// How often each rule fires.
+    pub fn fires(&self) -> &Fires {
+        &self.ready.fires
+    }
+
+    /// How many calls of the network are left to make.
+    pub fn calls(&self) -> usize {
+        self.description().calls - self.from()
+    }
+
+    /// How many calls are taken from a record.
+    fn from(&self) -> usize {
+        self.past.map_or(0, |(_, calls)| calls)
+    }
+
+    /// Checks before anything is computed or written that the rules that were given to this command have something to do:
+    /// not those that came with a record, which may lie in what is over.
+    ///
+    /// # Errors
+    /// A rule that was given has nothing to do.
+    pub fn check(&self) -> Result<()> {
+        let own = self.description();
+        let inherited = |does, rule: &str| {
+            self.before.as_ref().is_some_and(|before| match does {
+                Does::Keep => before.capture.iter().any(|known| known == rule),
+                Does::Change => before.cell.edits.iter().any(|known| known == rule),
+                Does::Guide => before.cell.guidance == own.cell.guidance,
+            })
+        };
+        self.ready.fires.check(inherited)
+    }
+
+    /// What will pass.
+    ///
+    /// # Errors
+    /// The checkpoint is not there any more.
+    pub fn course(&self) -> Result<Course> {
+        self.ready.course(self.from())
+    }
+
+    /// What it will cost.
+    ///
+    /// # Errors
+    /// The checkpoint is not there any more.
+    pub fn cost(&self) -> Result<Cost> {
+        Cost::of(&self.ready, self.from())
+    }
+
+    /// Makes the run, recording it into a new folder; `observer` is told of every network call.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or the run fails.
+    pub fn record(mut self, folder: &Path, layout: Layout, observer: &dyn Observer) -> Result<Recorded> {
+        let (writer, description) = begin(&self.ready, folder, layout)?;
+        self.ready.description = description;
+        self.into_writer(folder, writer, observer)
+    }
+
+    /// Makes the rest of a run into its own folder.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or the run fails.
+    pub fn record_on(self, trace: &Trace, observer: &dyn Observer) -> Result<Recorded> {
+        self.check()?;
+        self.ready.fires.over().for_each(|line| observer.note(&line));
+        let writer = Writer::append(trace, Layout::LIVE)?;
+        self.into_writer(trace.folder(), writer, observer)
+    }
+
+    /// The outcome of a run whose calls are all in its record: no network is called but the decoder.
+    ///
+    /// # Errors
+    /// The record is damaged, or the decoder fails.
+    pub fn again(self) -> Result<Recorded> {
+        let Job { model, ready, past, .. } = self;
+        let Some((trace, calls)) = past else { return Err(anyhow!("a run that has no record yet")) };
+        let began = Instant::now();
+        let outputs = outputs(trace, calls, model)?;
+        // What is before the decoder is played back as it was edited.
+        let of_decoder: Vec<Tap> = model.taps.iter().filter(|tap| tap.name().starts_with("vae.")).cloned().collect();
+        let Ready { prepared, description, .. } = ready;
+        let edits = edits_at(&description.cell.edits, &of_decoder, &description.words(), prepared.steps())?;
+        let mut probe = Both(Playback::new(trace, calls), edits);
+        let outcome = model.make(&prepared, &outputs, &mut Pass::watched(&mut probe));
+        probe.0.outcome()?;
+        probe.1.outcome()?;
+        let beyond_budget = trace.end().map_or(0, |end| end.beyond_budget);
+        let trace = Trace::open(trace.folder())?;
+        let elapsed = began.elapsed();
+        Ok(Recorded { outcome: outcome?, trace, description, elapsed, beyond_budget, together: false })
+    }
+
+    fn into_writer(self, folder: &Path, writer: Writer, observer: &dyn Observer) -> Result<Recorded> {
+        let (from, Job { model, ready, past, .. }) = (self.from(), self);
+        let began = Instant::now();
+        let words = ready.description.words();
+        let recorder = Recorder::new(&ready.capture()?, &model.taps, words, ready.prepared.steps(), writer)?;
+        let outputs = match past {
+            Some((trace, calls)) => outputs(trace, calls, model)?,
+            None => Vec::new(),
+        };
+        let playback = past.map(|(trace, calls)| Playback::new(trace, calls));
+        let mut edits = Both(Maybe(playback), ready.edits(model)?.beginning_at(from));
+        let mut probe = Both(&mut edits, Both(recorder, Tick { observer, from }));
+        let run = model.make(&ready.prepared, &outputs, &mut Pass::watched(&mut probe));
+        let Both(recorder, _) = probe.1;
+        let failed = edits.1.outcome().and(edits.0.0.as_mut().map_or(Ok(()), Playback::outcome)).err();
+        let outcome = failed.map_or(run.map_err(anyhow::Error::from), |error| Err(error.into()));
+        let error = outcome.as_ref().err().map(|error| error.to_string());
+        // A record that cannot be written stops its run, and so is the cause of what the run says.
+        let ended = recorder.end(error).map_err(|error| cannot_write(folder, &error));
+        let stopped = |error: anyhow::Error| error.context(left(folder, ready.description.calls));
+        let beyond_budget = ended.map_err(stopped)?;
+        let outcome = outcome.map_err(stopped)?;
+        let trace = Trace::open(folder)?;
+        let elapsed = began.elapsed();
+        Ok(Recorded { outcome, trace, description: ready.description, elapsed, beyond_budget, together: false })
+    }
+}
+
+/// Begins the record of a run in a new folder, with what it says of the run.
+pub(crate) fn begin(ready: &Ready, folder: &Path, layout: Layout) -> Result<(Writer, Description)> {
+    let mut description = Description { fires: ready.fires.counts(), ..ready.description.clone() };
+    description.seen_from(folder);
+    Ok((Writer::create(folder, &serde_json::to_value(&description)?, layout)?, description))
+}
+
+/// A probe that may not be there.
+struct Maybe<P>(Option<P>);
+
+impl<P: Probe> Probe for Maybe<P> {
+    fn wants(&self, tap: &Tap, moment: &Moment) -> bool {
+        self.0.as_ref().is_some_and(|probe| probe.wants(tap, moment))
+    }
+
+    fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
+        match &mut self.0 {
+            Some(probe) => probe.visit(tap, moment, tensor),
+            None => tensor,
+        }
+    }
+
+    fn stop(&mut self, moment: &Moment) -> Option<String> {
+        self.0.as_mut().and_then(|probe| probe.stop(moment))
+    }
+}
+
+/// A probe that tells an observer of every network call.
+pub(crate) struct Tick<'a> {
+    pub(crate) observer: &'a dyn Observer,
+    pub(crate) from: usize,
+}
+
+impl Probe for Tick<'_> {
+    fn wants(&self, tap: &Tap, moment: &Moment) -> bool {
+        moment.call >= self.from && tap.name() == tap::OUTPUT_GUIDED
+    }
+
+    fn visit(&mut self, _: &Tap, _: Moment, tensor: Tensor) -> Tensor {
+        self.observer.tell(Event::Call);
+        tensor
+    }
+}
+
+/// What to say where a run stopped.
+fn left(folder: &Path, calls: usize) -> String {
+    let whole = Trace::open(folder).map_or(0, |trace| trace.complete());
+    format!("{}: stopped, its record is kept: {whole} of {calls} calls are whole", folder.display())
+}
+
+/// What to say where a record could not be written to its end.
+fn cannot_write(folder: &Path, error: &latentrace_trace::Error) -> anyhow::Error {
+    match error {
+        latentrace_trace::Error::File { .. } => {
+            anyhow!("{error}\nhint: `latentrace resume {}` goes on with it once it can be written", folder.display())
+        }
+        _ => anyhow!("{error}"),
+    }
+}
+
+/// A picture as the crate `image` has it.
+pub fn pixels(picture: &Picture) -> RgbImage {
+    RgbImage::from_raw(picture.width as u32, picture.height as u32, picture.pixels.clone()).unwrap_or_default()
+}

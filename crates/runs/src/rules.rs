@@ -1,0 +1,262 @@
+//! How often each rule of a run fires, known before it is made: captures, edits, and windows of guidance.
+
+use crate::description::Description;
+use crate::ready::Ready;
+use anyhow::{Error, Result, anyhow};
+use latentrace_pipeline::{Dtype, Guidance, Options, Outlined, Prepared, Size, Window, moment, outline};
+use latentrace_trace::{Course, Foreseen, Passage, PerTap, Rule, Words};
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// How often each rule of a run fires, in the order in which they were given.
+#[derive(Debug, Default)]
+pub struct Fires {
+    /// What is kept.
+    pub capture: Vec<Foreseen>,
+    /// What is changed.
+    pub edits: Vec<Foreseen>,
+    /// A window of guidance.
+    pub guidance: Option<Foreseen>,
+    /// Network calls of the run.
+    calls: usize,
+}
+
+/// [`Fires`] as a record keeps it: how many tensors each rule selects.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Of the rules in `capture`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capture: Vec<usize>,
+    /// Of the cell's `edits`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<usize>,
+    /// How many calls lie in the window of guidance, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guidance: Option<usize>,
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Does {
+    /// Keeps tensors: a capture rule.
+    Keep,
+    /// Changes tensors: an edit.
+    Change,
+    /// Guides in a window of noise levels.
+    Guide,
+}
+
+impl Fires {
+    /// Of the rules of a run whose calls before `from` are taken from a record.
+    ///
+    /// # Errors
+    /// A rule cannot be read, or can be followed in no run of this model.
+    pub(crate) fn of(ready: &Ready, from: usize) -> Result<Fires> {
+        let Description { capture, cell, calls, .. } = ready.description();
+        let window = match &cell.guidance {
+            Guidance::Window(Window { sigma, .. }) => Some(*sigma),
+            _ => None,
+        };
+        if capture.is_empty() && cell.edits.is_empty() && window.is_none() {
+            return Ok(Fires { calls: *calls, ..Fires::default() });
+        }
+        let course = ready.course(from)?;
+        Ok(Fires {
+            capture: capture
+                .iter()
+                .map(|text| Ok(Foreseen { rule: text.clone(), ..course.capture(&Rule::parse(text)?)? }))
+                .collect::<Result<_>>()?,
+            edits: cell.edits.iter().map(|text| Ok(noted(course.edit(text)?, cell.dtype))).collect::<Result<_>>()?,
+            guidance: window.map(|window| course.levels_within(&format!("guidance {}", cell.guidance), window)),
+            calls: *calls,
+        })
+    }
+
+    /// Every rule with what it does.
+    pub fn all(&self) -> impl Iterator<Item = (Does, &Foreseen)> {
+        let of = |does| move |foreseen| (does, foreseen);
+        let capture = self.capture.iter().map(of(Does::Keep));
+        capture.chain(self.edits.iter().map(of(Does::Change))).chain(self.guidance.iter().map(of(Does::Guide)))
+    }
+
+    /// What the record says; nothing where there are no rules.
+    pub fn counts(&self) -> Option<Counts> {
+        let of = |rules: &[Foreseen]| rules.iter().map(|rule| rule.tensors).collect();
+        let counts = Counts {
+            capture: of(&self.capture),
+            edits: of(&self.edits),
+            guidance: self.guidance.as_ref().map(|window| window.calls),
+        };
+        (counts != Counts::default()).then_some(counts)
+    }
+
+    /// The rules among `given`, which are those of `foreseen`, that fire: the others have nothing to do in this run.
+    pub fn firing<'a>(given: &'a [String], foreseen: &'a [Foreseen]) -> impl Iterator<Item = &'a String> {
+        given.iter().zip(foreseen).filter(|(_, foreseen)| foreseen.tensors > 0).map(|(text, _)| text)
+    }
+
+    /// Checks that every rule fires that was given to this command, with every word that it names. `inherited` says
+    /// which rules came with a record: these may lie in what is over.
+    ///
+    /// # Errors
+    /// A rule that was given has nothing to do.
+    pub fn check(&self, inherited: impl Fn(Does, &str) -> bool) -> Result<()> {
+        let is_given = |(does, rule): &(Does, &Foreseen)| !inherited(*does, &rule.rule);
+        match self.all().filter(is_given).find_map(|(_, rule)| rule.unmet.first()) {
+            Some(unmet) => Err(anyhow!("{}", unmet.error)),
+            None => Ok(()),
+        }
+    }
+
+    /// What to say of the rules before a run: how often each fires, and what may surprise.
+    pub fn notes(&self) -> Vec<String> {
+        let firing = self.all().filter(|(_, rule)| rule.tensors > 0);
+        let of = |(does, rule): (Does, &Foreseen)| {
+            let often = format!("{}: {}", rule.rule, self.often(does, rule));
+            let notes = rule.notes.iter().map(|note| format!("{}: {note}", rule.rule));
+            std::iter::once(often).chain(notes).collect::<Vec<_>>()
+        };
+        self.over().chain(firing.flat_map(of)).collect()
+    }
+
+    /// What to say of rules that came with a record and have nothing to do in the rest of the run.
+    pub fn over(&self) -> impl Iterator<Item = String> {
+        let unmet = self.all().filter(|(_, rule)| rule.tensors == 0).filter_map(|(_, rule)| rule.unmet.first());
+        unmet.map(|unmet| format!("came with the record, and does not fire again: {}", unmet.error))
+    }
+
+    /// `keeps 20 tensors, at 10 of 50 calls`.
+    fn often(&self, does: Does, Foreseen { tensors, calls, .. }: &Foreseen) -> String {
+        let verb = match does {
+            Does::Keep => "keeps",
+            Does::Change => "changes",
+            Does::Guide => return format!("holds at {calls} of {} calls", self.calls),
+        };
+        let plural = if *tensors == 1 { "" } else { "s" };
+        format!("{verb} {tensors} tensor{plural}, at {calls} of {} calls", self.calls)
+    }
+}
+
+/// Every rule of a sweep, and in how many of its cells it fires.
+#[derive(Debug, Default)]
+pub struct OfSweep(Vec<OfCells>);
+
+/// A rule of some cells.
+#[derive(Debug)]
+pub struct OfCells {
+    /// What it does.
+    pub does: Does,
+    /// As written.
+    pub rule: String,
+    /// How many cells have it.
+    pub cells: usize,
+    /// In how many it fires.
+    pub firing: usize,
+    /// How many tensors it selects in all of them.
+    pub tensors: usize,
+    /// The parts that no cell has had anything for yet, and what the first of them said.
+    unmet: Vec<(String, Error)>,
+}
+
+impl OfSweep {
+    /// Adds what is foreseen of a cell.
+    pub fn add(&mut self, fires: &Fires) {
+        for (does, rule) in fires.all() {
+            let firing = usize::from(rule.tensors > 0);
+            match self.0.iter_mut().find(|known| (known.does, &known.rule) == (does, &rule.rule)) {
+                Some(known) => {
+                    let parts: HashSet<&str> = rule.unmet.iter().map(|unmet| unmet.part.as_str()).collect();
+                    known.unmet.retain(|(part, _)| parts.contains(part.as_str()));
+                    known.cells += 1;
+                    known.firing += firing;
+                    known.tensors += rule.tensors;
+                }
+                None => self.0.push(OfCells {
+                    does,
+                    rule: rule.rule.clone(),
+                    cells: 1,
+                    firing,
+                    tensors: rule.tensors,
+                    unmet: rule.unmet.iter().map(|unmet| (unmet.part.clone(), anyhow!("{}", unmet.error))).collect(),
+                }),
+            }
+        }
+    }
+
+    /// Checks that every rule fires in one cell at least, with every word that it names.
+    ///
+    /// # Errors
+    /// A rule that has nothing to do anywhere.
+    pub fn check(mut self) -> Result<Vec<OfCells>> {
+        for rule in &mut self.0 {
+            if let Some((_, error)) = rule.unmet.drain(..).next() {
+                return Err(if rule.cells > 1 { error.context("in no cell of this experiment") } else { error });
+            }
+        }
+        Ok(self.0)
+    }
+}
+
+impl OfCells {
+    /// `keeps 20 tensors in 3 of 9 cells`.
+    pub fn often(&self) -> String {
+        let OfCells { cells, firing, tensors, .. } = self;
+        match self.does {
+            Does::Keep => format!("keeps {tensors} tensors, in {firing} of {cells} cells"),
+            Does::Change => format!("changes {tensors} tensors, in {firing} of {cells} cells"),
+            Does::Guide => format!("holds at {tensors} calls, in {firing} of {cells} cells"),
+        }
+    }
+}
+
+/// An edit with what it does besides in a format of 16 bits.
+fn noted(mut edit: Foreseen, dtype: Dtype) -> Foreseen {
+    let of_attention = |tap: &PerTap| tap.tap.ends_with(".probs") || tap.tap.ends_with(".scores");
+    let moved = match dtype {
+        Dtype::F16 => "0.4 %",
+        Dtype::Bf16 => "2 %",
+        Dtype::F32 => return edit, // 1.3e-6: rounding
+    };
+    if edit.taps.iter().any(of_attention) {
+        edit.notes.push(format!(
+            "the rows that it changes are rounded otherwise than by the fused kernel; on the bundled model that alone moves \
+             the latents of 20 steps by {moved}"
+        ));
+    }
+    edit
+}
+
+/// What will pass in a run of a checkpoint whose calls before `from` are taken from a record.
+pub fn course(folder: &Path, options: Options, prepared: &Prepared, words: Words, from: usize) -> Result<Course> {
+    let Prepared { request, start, plan, .. } = prepared;
+    let passage = |seen: &Outlined| Passage {
+        tap: seen.tap.clone(),
+        shape: seen.shape.clone(),
+        kind: seen.kind,
+        rows: seen.rows,
+        grid: seen.grid,
+        calls: seen.calls(plan, start),
+    };
+    let passages = outlined(folder, options, request.size)?.iter().map(passage).collect();
+    let calls = (0..plan.calls()).map(|call| moment(plan, call)).collect();
+    Ok(Course::new(passages, calls, words).beginning_at(from))
+}
+
+/// The outline of a model at a size: the last one is kept, as the cells of a sweep ask for the same again and again.
+fn outlined(folder: &Path, options: Options, size: Size) -> Result<Rc<Vec<Outlined>>> {
+    type Asked = (PathBuf, Options, Size);
+    thread_local! {
+        static LAST: RefCell<Option<(Asked, Rc<Vec<Outlined>>)>> = const { RefCell::new(None) };
+    }
+    let asked = (folder.to_path_buf(), options, size);
+    let known = LAST.with_borrow(|last| last.as_ref().filter(|(of, _)| *of == asked).map(|(_, list)| list.clone()));
+    if let Some(list) = known {
+        return Ok(list);
+    }
+    let list = Rc::new(outline(folder, options, Some(size))?);
+    LAST.set(Some((asked, list.clone())));
+    Ok(list)
+}

@@ -1,0 +1,188 @@
+//! A sampler as a user names it.
+
+use anyhow::{Context, Result, bail, ensure};
+use latentrace_pipeline::schedulers::{Class, Config, Error, class_of};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fmt;
+use std::path::Path;
+
+/// Begins the name of a scheduler's option, among the fields of a cell and on a command line.
+pub const PREFIX: &str = "scheduler.";
+
+/// The scheduler of a cell: the model's own, or another; and options in place of its own.
+pub fn configured(
+    own: &Config,
+    sampler: Option<&Sampler>,
+    options: impl IntoIterator<Item = (String, Value)>,
+) -> Result<Config> {
+    let options: Vec<(String, Value)> = options.into_iter().collect();
+    let mut config = match sampler {
+        Some(sampler) => sampler.config(own).context("sampler")?,
+        None => own.clone(),
+    };
+    // diffusers takes options by `from_config`, which reads the scheduler's config anew; a name has just been read so.
+    if !options.is_empty() && !matches!(sampler, Some(Sampler::Named(_))) {
+        config = config.with_class(&config.class().to_string())?;
+    }
+    config.with_all(options).context("scheduler")
+}
+
+/// What is to be said of a scheduler that the pipeline of diffusers changes, a line for each option.
+pub fn set_by_pipeline(config: &Config) -> Vec<String> {
+    let said = |(option, own, value): (&str, Value, Value)| {
+        format!(
+            "scheduler: {option} is {value} in place of {own}, as StableDiffusionPipeline sets it\nhint: {PREFIX}{option}={own}, by --set or in a spec, keeps it"
+        )
+    };
+    config.set_by_pipeline().into_iter().map(said).collect()
+}
+
+/// An option of a scheduler as a command line has it: `scheduler.use_karras_sigmas=true`. What is no JSON is a word.
+pub fn parse_option(text: &str) -> Result<(String, Value)> {
+    let Some((key, value)) = text.split_once('=') else { bail!("expected scheduler.OPTION=VALUE, found {text}") };
+    let Some(option) = key.trim().strip_prefix(PREFIX) else {
+        bail!("{}: not an option of the scheduler\nhint: --set takes {PREFIX}OPTION=VALUE", key.trim());
+    };
+    is_known(option)?;
+    let value = value.trim();
+    Ok((option.into(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+}
+
+/// Checks that some scheduler reads an option.
+pub fn is_known(option: &str) -> Result<()> {
+    let mut known: Vec<&str> = Class::ALL.into_iter().flat_map(Class::option_names).collect();
+    known.sort_unstable();
+    known.dedup();
+    let hint = || crate::names::hint(option, known.iter().copied());
+    ensure!(known.contains(&option), "{PREFIX}{option}: no scheduler reads such an option\n{}", hint());
+    Ok(())
+}
+
+/// A sampler of a cell. In a record it stands as a string: a name, or the whole text of a config, so that the cell holds all
+/// that decides its pixels whatever becomes of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Sampler {
+    /// A short name, or diffusers' name of a class, for the checkpoint's own config.
+    Named(String),
+    /// The text of a `scheduler_config.json`.
+    Config(String),
+}
+
+impl Sampler {
+    /// The sampler of a command line or a spec: a name; a `scheduler_config.json`; or a folder that holds one, by itself or
+    /// under `scheduler/`, as a checkpoint does.
+    pub fn read(text: &str) -> Result<Sampler> {
+        if text.starts_with('{') {
+            return Sampler::checked(text).context("sampler");
+        }
+        let path = Path::new(text);
+        let inside = ["scheduler/scheduler_config.json", "scheduler_config.json"].map(|name| path.join(name));
+        let file = match inside.iter().find(|file| file.is_file()) {
+            _ if class_of(text).is_ok() => return Ok(Sampler::Named(text.into())),
+            Some(file) => file.as_path(),
+            None if text.ends_with(".json") || path.is_file() => path,
+            None => return Ok(Sampler::Named(text.into())),
+        };
+        let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+        Sampler::checked(&text).with_context(|| file.display().to_string())
+    }
+
+    /// The same for a command line, which shows a cause only where it stands in the line.
+    pub fn parse(text: &str) -> Result<Sampler, String> {
+        Sampler::read(text).map_err(|error| format!("{error:#}"))
+    }
+
+    /// A config's text that can be read, written closely where it is not Python's own JSON with infinities.
+    fn checked(text: &str) -> Result<Sampler> {
+        Config::from_json(text)?;
+        let close = serde_json::from_str(text).map(|value: Value| value.to_string());
+        Ok(Sampler::Config(close.unwrap_or_else(|_| text.trim().to_owned())))
+    }
+
+    /// The same, the file read where the name is that of one.
+    pub fn resolved(self) -> Result<Sampler> {
+        match self {
+            Sampler::Named(name) => Sampler::read(&name),
+            Sampler::Config(_) => Ok(self),
+        }
+    }
+
+    /// The config of this sampler for the network of another.
+    pub fn config(&self, own: &Config) -> Result<Config, Error> {
+        match self {
+            Sampler::Named(name) => own.with_class(name),
+            Sampler::Config(text) => own.with_file(text),
+        }
+    }
+}
+
+impl From<String> for Sampler {
+    fn from(text: String) -> Sampler {
+        if text.starts_with('{') { Sampler::Config(text) } else { Sampler::Named(text) }
+    }
+}
+
+impl From<Sampler> for String {
+    fn from(sampler: Sampler) -> String {
+        match sampler {
+            Sampler::Named(text) | Sampler::Config(text) => text,
+        }
+    }
+}
+
+/// As a label shows it: the name, or the config's class and a few figures of its hash, since two may be of one class.
+impl fmt::Display for Sampler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sampler::Named(name) => f.write_str(name),
+            Sampler::Config(text) => {
+                let class = Config::from_json(text).map_or_else(|_| "file".into(), |config| config.class().to_string());
+                write!(f, "{class} {}", &blake3::hash(text.as_bytes()).to_hex()[..6])
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"{"_class_name": "UniPCMultistepScheduler", "solver_order": 3}"#;
+
+    #[test]
+    fn a_name_is_a_name_and_a_file_is_its_text() {
+        assert_eq!(Sampler::read("lms").unwrap(), Sampler::Named("lms".into()));
+        // An unknown name is told when it is used, where the checkpoint is known.
+        assert_eq!(Sampler::read("lmx").unwrap(), Sampler::Named("lmx".into()));
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("scheduler")).unwrap();
+        let file = folder.path().join("scheduler/scheduler_config.json");
+        std::fs::write(&file, CONFIG).unwrap();
+        for path in [file.as_path(), &folder.path().join("scheduler"), folder.path()] {
+            let sampler = Sampler::read(path.to_str().unwrap()).unwrap();
+            assert!(sampler.to_string().starts_with("UniPCMultistepScheduler "), "{sampler}");
+            assert_ne!(
+                sampler.to_string(),
+                Sampler::read(r#"{"_class_name": "UniPCMultistepScheduler"}"#).unwrap().to_string()
+            );
+            let text = String::from(sampler.clone());
+            assert_eq!(
+                (text.contains(' '), Sampler::from(text.clone()), Sampler::read(&text).unwrap()),
+                (false, sampler.clone(), sampler)
+            );
+        }
+        std::fs::write(
+            &file,
+            "\n {\"_class_name\": \"DPMSolverMultistepScheduler\", \"lambda_min_clipped\": -Infinity}",
+        )
+        .unwrap();
+        let infinite = Sampler::read(file.to_str().unwrap()).unwrap();
+        assert_eq!(Sampler::from(String::from(infinite.clone())), infinite, "a config stays a config");
+        std::fs::write(&file, r#"{"_class_name": "DDIMScheduler", "eta": 3}"#).unwrap();
+        let told = format!("{:#}", Sampler::read(file.to_str().unwrap()).unwrap_err());
+        assert!(told.ends_with("scheduler_config.json: eta: expected a number in 0..=1, found 3"), "{told}");
+        assert!(Sampler::read("nowhere.json").is_err());
+    }
+}

@@ -1,0 +1,182 @@
+//! The numbers of a recorded run, a row for each network call: `scalars.csv`.
+
+use crate::description::Description;
+use crate::tap;
+use anyhow::{Context, Result};
+use latentrace_measures::{Commitment, Guidance, KAPPA, Moments, channel_means, clipped_share};
+use latentrace_pipeline::nn::tch::Tensor;
+use latentrace_pipeline::schedulers::Prediction;
+use latentrace_trace::{Entry, Trace};
+use std::fmt::Write;
+use std::path::Path;
+
+/// The columns before the means of the clean estimate's channels, which are `mean_0`, `mean_1`, ..
+pub const COLUMNS: [&str; 19] = [
+    "call",
+    "step",
+    "evaluation",
+    "t",
+    "sigma",
+    "rms_x",
+    "rms_epsilon",
+    "std_epsilon",
+    "kurtosis_epsilon",
+    "autocorrelation_epsilon",
+    "rms_epsilon_difference",
+    "guidance_cosine",
+    "guidance_parallel",
+    "guidance_orthogonal",
+    "guidance_rescale",
+    "guidance_projection",
+    "rms_denoised",
+    "denoised_beyond_3",
+    "commitment",
+];
+
+/// What a column is called where people read it.
+pub fn label(name: &str) -> String {
+    let text = match name {
+        "sigma" => "noise level σ",
+        "rms_x" => "size of the sample x",
+        "rms_epsilon" => "size of the predicted noise ε",
+        "std_epsilon" => "standard deviation of ε",
+        "kurtosis_epsilon" => "kurtosis of ε",
+        "autocorrelation_epsilon" => "autocorrelation of ε",
+        "rms_epsilon_difference" => "what the prompt changes, εc − εu",
+        "guidance_cosine" => "cosine of εc and εu",
+        "guidance_parallel" => "guidance along the clean estimate",
+        "guidance_orthogonal" => "guidance across the clean estimate",
+        "guidance_rescale" => "guidance, rescaling factor",
+        "guidance_projection" => "guidance, projection",
+        "rms_denoised" => "size of the clean estimate x₀",
+        "denoised_beyond_3" => "share of x₀ beyond 3",
+        "commitment" => "how much is decided",
+        _ => return name.replace('_', " "),
+    };
+    text.into()
+}
+
+/// A table of numbers with named columns.
+pub struct Scalars {
+    /// The names.
+    pub columns: Vec<String>,
+    /// A row for each call.
+    pub rows: Vec<Vec<f64>>,
+}
+
+impl Scalars {
+    /// Measures every call that a trace holds whole.
+    pub fn of(trace: &Trace, description: &Description) -> Result<Scalars> {
+        let prediction = description.request()?.scheduler.prediction();
+        let samples: Vec<&Entry> = trace.of_tap(tap::SAMPLE).filter(|entry| entry.call < trace.complete()).collect();
+        let mut rows = Vec::new();
+        let mut estimates = Vec::new();
+        for entry in samples {
+            let (row, denoised) = row(trace, entry, prediction)?;
+            rows.push(row);
+            estimates.push(denoised);
+        }
+        let end = trace.of_tap(tap::LATENTS).next().map(|entry| trace.tensor(entry)).transpose()?;
+        let curve = end.as_ref().and_then(|end| Commitment::of(&estimates, end, KAPPA)).map(|found| found.curve);
+        let channels = estimates.first().map_or(0, |first| first.size()[1]);
+        for (index, (row, denoised)) in rows.iter_mut().zip(&estimates).enumerate() {
+            row.push(curve.as_ref().map_or(f64::NAN, |curve| curve[index]));
+            row.extend(channel_means(denoised));
+        }
+        let means = (0..channels).map(|channel| format!("mean_{channel}"));
+        Ok(Scalars { columns: COLUMNS.iter().map(|name| name.to_string()).chain(means).collect(), rows })
+    }
+
+    /// The table that was kept in a record's folder, or measured anew where there is none.
+    pub fn kept(trace: &Trace, description: &Description) -> Result<Scalars> {
+        match trace.folder().join("scalars.csv").is_file() {
+            true => Scalars::read(trace.folder()),
+            false => Scalars::of(trace, description),
+        }
+    }
+
+    /// The table that was kept in a record's folder.
+    pub fn read(folder: &Path) -> Result<Scalars> {
+        let path = folder.join("scalars.csv");
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let mut lines = text.lines();
+        let columns = lines.next().unwrap_or_default().split(',').map(str::to_string).collect();
+        let row = |line: &str| line.split(',').map(|cell| cell.parse().unwrap_or(f64::NAN)).collect();
+        Ok(Scalars { columns, rows: lines.map(row).collect() })
+    }
+
+    /// A column by its name; nothing where there is none.
+    pub fn column(&self, name: &str) -> Vec<f64> {
+        match self.columns.iter().position(|known| known == name) {
+            Some(place) => self.rows.iter().filter_map(|row| row.get(place).copied()).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// The rows with these columns alone; NaN where there is none.
+    pub fn only(&self, names: &[String]) -> Vec<Vec<f64>> {
+        let places: Vec<Option<usize>> =
+            names.iter().map(|name| self.columns.iter().position(|known| known == name)).collect();
+        let of = |row: &Vec<f64>| {
+            places.iter().map(|place| place.and_then(|place| row.get(place)).copied().unwrap_or(f64::NAN)).collect()
+        };
+        self.rows.iter().map(of).collect()
+    }
+
+    /// The table as text; a number that is not defined is an empty cell.
+    pub fn csv(&self) -> String {
+        let mut csv = self.columns.join(",") + "\n";
+        for row in &self.rows {
+            let cell = |number: &f64| if number.is_finite() { number.to_string() } else { String::new() };
+            let cells: Vec<String> = row.iter().map(cell).collect();
+            let _ = writeln!(csv, "{}", cells.join(",")); // writing to a String does not fail
+        }
+        csv
+    }
+}
+
+/// The numbers of a call, but for those that need the end of the run; and its clean estimate.
+fn row(trace: &Trace, entry: &Entry, prediction: Prediction) -> Result<(Vec<f64>, Tensor)> {
+    let of = |tap: &str| trace.get(tap, entry.call, None);
+    let (sample, denoised) = (of(tap::SAMPLE)?, of(tap::DENOISED)?);
+    let guided = of(tap::GUIDED)?;
+    let (p, q) = prediction.denoising(entry.sigma);
+    let nan = Guidance {
+        difference: f64::NAN,
+        cosine: f64::NAN,
+        parallel: f64::NAN,
+        orthogonal: f64::NAN,
+        rescale: f64::NAN,
+        projection: f64::NAN,
+    };
+    let has = |tap: &str| trace.of_tap(tap).any(|other| other.call == entry.call);
+    let guidance = match has(tap::UNCONDITIONAL) && has(tap::CONDITIONAL) {
+        true => {
+            let conditionally = &sample * p + of(tap::OUTPUT_CONDITIONAL)? * q;
+            Guidance::of(&of(tap::UNCONDITIONAL)?, &of(tap::CONDITIONAL)?, &guided, &conditionally).unwrap_or(nan)
+        }
+        false => nan, // guidance by 0 or 1 in a batch has only one of them
+    };
+    let epsilon = Moments::of(&guided);
+    let row = vec![
+        entry.call as f64,
+        entry.step as f64,
+        entry.evaluation as f64,
+        entry.t,
+        entry.sigma,
+        Moments::of(&sample).rms,
+        epsilon.rms,
+        epsilon.std,
+        epsilon.kurtosis,
+        epsilon.autocorrelation,
+        guidance.difference,
+        guidance.cosine,
+        guidance.parallel,
+        guidance.orthogonal,
+        guidance.rescale,
+        guidance.projection,
+        Moments::of(&denoised).rms,
+        clipped_share(&denoised, 3.0),
+    ];
+    Ok((row, denoised))
+}

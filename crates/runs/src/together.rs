@@ -1,0 +1,68 @@
+//! Runs of one plan and size, made in one batch and each recorded by itself.
+
+use crate::observer::Observer;
+use crate::ready::Ready;
+use crate::record::{Recorded, Tick, begin};
+use anyhow::Result;
+use latentrace_pipeline::nn::tch::Tensor;
+use latentrace_pipeline::nn::{Both, Moment, Pass, Probe, Tap};
+use latentrace_pipeline::{Model, Prepared};
+use latentrace_trace::{Capture, Layout, Recorder, Trace};
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Makes runs of one plan and size in one batch, each recorded into its own new folder; returns also how many rows the
+/// network computed.
+///
+/// # Errors
+/// A folder cannot be written, or a run fails.
+pub fn record_together(
+    model: &Model,
+    runs: &[Ready],
+    folders: &[PathBuf],
+    observer: &dyn Observer,
+) -> Result<(Vec<Recorded>, usize)> {
+    let began = Instant::now();
+    let mut recorders = Vec::new();
+    let mut descriptions = Vec::new();
+    for (ready, folder) in runs.iter().zip(folders) {
+        let (writer, description) = begin(ready, folder, Layout::WHOLE)?;
+        let words = description.words();
+        descriptions.push(description);
+        recorders.push(Recorder::new(&Capture::default(), &model.taps, words, ready.prepared.steps(), writer)?);
+    }
+    let mut probe = Both(Fan { recorders }, Tick { observer, from: 0 });
+    let images: Vec<&Prepared> = runs.iter().map(|ready| &ready.prepared).collect();
+    let together = model.make_together(&images, &mut Pass::watched(&mut probe))?;
+    let elapsed = began.elapsed().div_f64(runs.len() as f64); // each has its share
+    let ends = probe.0.recorders.into_iter().map(|recorder| recorder.end(None)).collect::<Result<Vec<_>, _>>()?;
+    let recorded = together.outcomes.into_iter().zip(descriptions).zip(ends).zip(folders);
+    let recorded = recorded.map(|(((outcome, description), beyond_budget), folder)| {
+        let trace = Trace::open(folder)?;
+        Ok(Recorded { outcome, trace, description, elapsed, beyond_budget, together: true })
+    });
+    Ok((recorded.collect::<Result<_>>()?, together.evaluations))
+}
+
+/// A recorder for each image of a batch.
+struct Fan {
+    recorders: Vec<Recorder>,
+}
+
+impl Probe for Fan {
+    fn wants(&self, tap: &Tap, moment: &Moment) -> bool {
+        let own = Moment { image: 0, ..*moment };
+        self.recorders.get(moment.image).is_some_and(|recorder| recorder.wants(tap, &own))
+    }
+
+    fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
+        match self.recorders.get_mut(moment.image) {
+            Some(recorder) => recorder.visit(tap, Moment { image: 0, ..moment }, tensor),
+            None => tensor,
+        }
+    }
+
+    fn stop(&mut self, moment: &Moment) -> Option<String> {
+        self.recorders.iter_mut().find_map(|recorder| recorder.stop(moment))
+    }
+}

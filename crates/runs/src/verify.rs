@@ -1,0 +1,116 @@
+//! A recorded run, computed again from its record alone.
+
+use crate::description::{Description, Fork, Phase, Settings};
+use crate::past::{edits_at, recorded_outputs, start};
+use anyhow::Result;
+use latentrace_pipeline::nn::{Both, Moment, Pass, Tap};
+use latentrace_pipeline::{Outputs, SamplerTaps, replay, steps};
+use latentrace_trace::{Against, Check, Selector, Trace};
+
+/// Whether a value differs by more than a tolerance, or is not a number.
+pub fn is_beyond(check: &Check, tolerance: f64) -> bool {
+    check.relative > tolerance || check.relative.is_nan()
+}
+
+/// What was found in a record.
+pub struct Verification {
+    /// What is damaged or missing, a line each.
+    pub problems: Vec<String>,
+    /// Every value of the sampler that the record holds, computed again from those before it.
+    pub checks: Vec<Check>,
+    /// The calls before this one are those of another run, of whose settings the record says nothing.
+    pub begin: usize,
+}
+
+impl Verification {
+    /// Computes a recorded run again.
+    ///
+    /// # Errors
+    /// The record lacks what the run is computed from, or its description says what cannot be.
+    pub fn of(trace: &Trace, description: &Description, tolerance: f64) -> Result<Verification> {
+        let stored = trace.entries().iter().filter(|entry| entry.stored.is_some());
+        let damaged: Vec<String> = stored
+            .filter_map(|entry| trace.tensor(entry).and_then(|_| trace.places(entry)).err())
+            .map(|error| error.to_string())
+            .collect();
+        let phases = description.phases();
+        let unknown = phases.iter().take_while(|phase| phase.settings.is_none()).last();
+        let mut found = Verification {
+            problems: trace.problems().to_vec(),
+            checks: Vec::new(),
+            begin: unknown.map_or(0, |phase| phase.until),
+        };
+        if !damaged.is_empty() || trace.complete() == 0 {
+            found.problems.extend(damaged);
+            return Ok(found);
+        }
+        let outputs = recorded_outputs(trace, trace.complete())?;
+        let mut begin = 0;
+        for Phase { until, settings } in &phases {
+            if let Some(settings) = settings {
+                found.add(trace, description, settings, &outputs, begin..*until)?;
+            }
+            begin = *until;
+        }
+        found.ask_for_a_fork_of_a_fork(description, tolerance);
+        Ok(found)
+    }
+
+    /// Computes the calls of one phase again.
+    fn add(
+        &mut self,
+        trace: &Trace,
+        description: &Description,
+        settings: &Settings,
+        outputs: &[Outputs],
+        calls: std::ops::Range<usize>,
+    ) -> Result<()> {
+        let request = description.request_of(&settings.cell)?;
+        let taps = SamplerTaps::new();
+        let [channels, height, width] = description.latents;
+        let calls = calls.start..calls.end.min(trace.complete());
+        // The outputs are recorded as edited, so edits of what they are made of are not made again.
+        let edited: Vec<Tap> =
+            taps.all().into_iter().filter(|tap| !tap.name().ends_with("conditional")).cloned().collect();
+        let rules = description.edits(&settings.cell, trace.folder())?;
+        let start = start(trace, description)?;
+        let plan = start.plan(&request)?;
+        let steps = steps(&plan);
+        let edits = edits_at(&rules, &edited, &settings.words(), steps)?.beginning_at(calls.start);
+        // The noise of a branch passes before its output is edited, and the record holds the output after: neither follows
+        // from the other.
+        let selectors: Vec<Selector> =
+            rules.iter().filter_map(|rule| Selector::parse(rule.split("=>").next()?).ok()).collect();
+        let branches =
+            [[&taps.unconditional, &taps.output_unconditional], [&taps.conditional, &taps.output_conditional]];
+        let is_edited = |tap: &Tap, moment: &Moment| {
+            let of = |[noise, output]: &[&Tap; 2]| {
+                [noise.name(), output.name()].contains(&tap.name())
+                    && selectors.iter().any(|selector| selector.names(output) && selector.admits(moment, steps))
+            };
+            branches.iter().any(of)
+        };
+        let skip = |tap: &Tap, moment: &Moment| !calls.contains(&moment.call) || is_edited(tap, moment);
+        let mut probe = Both(edits, Against::new(trace, skip));
+        let shape = [1, channels, height, width];
+        replay(&request, &start, &plan, outputs, shape, &taps, &mut Pass::watched(&mut probe))?;
+        probe.0.outcome()?;
+        probe.1.outcome()?;
+        self.checks.append(&mut probe.1.checks);
+        let file = trace.folder().join("index.jsonl");
+        let missing = std::mem::take(&mut probe.1.missing).into_iter();
+        self.problems.extend(missing.map(|(_, name)| format!("{}: no line of {name}", file.display())));
+        Ok(())
+    }
+
+    /// A record of before does not say of a fork of a fork with another sampler that calls were taken over: they are those
+    /// that the run's own settings do not lead to.
+    fn ask_for_a_fork_of_a_fork(&mut self, description: &Description, tolerance: f64) {
+        let Some(Fork { past: None, level: Some(_), call, .. }) = &description.fork else { return };
+        let mut beyond = self.checks.iter().filter(|check| is_beyond(check, tolerance)).peekable();
+        if beyond.peek().is_some() && beyond.all(|check| check.call < *call) {
+            self.begin = *call;
+            self.checks.retain(|check| check.call >= *call);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What a sweep would cost, known before it is run.
+
+use crate::progress::Progress;
+use crate::sweep::Sweep;
+use anyhow::Result;
+use latentrace_pipeline::nn::Pass;
+use latentrace_pipeline::{Model, Prepared, Request, Start, evaluations};
+use latentrace_runs::{Cell, Cost, Mode, Ready};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// What a sweep would cost.
+#[derive(Debug, Default)]
+pub struct Estimate {
+    /// What the legend calls each cell.
+    pub labels: Vec<String>,
+    /// Rows of the network: a row is one sample with one text.
+    pub evaluations: usize,
+    /// How long it may take, from a probe of two calls.
+    pub time: Duration,
+    /// Bytes on the disk, roughly.
+    pub bytes: u64,
+}
+
+impl Sweep<'_> {
+    /// Estimates what all cells would cost if none were there.
+    ///
+    /// # Errors
+    /// A model cannot be opened, or its probe fails.
+    pub fn estimate(&mut self, tell: &dyn Fn(Progress)) -> Result<Estimate> {
+        let labels = self.tasks.iter().map(|task| task.label.clone()).collect();
+        let mut found = Estimate { labels, ..Estimate::default() };
+        let mut probed: Vec<(Cell, Duration, u64)> = Vec::new();
+        for batch in self.batches(&(0..self.tasks.len()).collect::<Vec<_>>()) {
+            let runs: Vec<&Ready> = batch.iter().filter_map(|&index| self.tasks[index].ready.as_ref()).collect();
+            let Some(first) = runs.first() else { continue };
+            let cell = &self.tasks[batch[0]].cell;
+            let rows = rows(&runs, self.how.mode);
+            let like = alike(cell);
+            let (each, size) = match probed.iter().find(|(known, ..)| *known == like) {
+                Some((_, each, size)) => (*each, *size),
+                None => {
+                    let model = self.loaded.get(cell, &crate::progress::OfRuns(tell))?;
+                    let cost = Cost::of(first, 0)?;
+                    let (each, size) = (probe(model, first.request())?, cost.recorded() + cost.pictures);
+                    probed.push((like, each, size));
+                    (each, size)
+                }
+            };
+            found.evaluations += rows;
+            found.time += each * rows as u32;
+            found.bytes += size * runs.len() as u64;
+        }
+        Ok(found)
+    }
+}
+
+/// A cell without what may differ in one batch.
+pub(crate) fn alike(cell: &Cell) -> Cell {
+    let image = cell.image.as_ref().map(|_| PathBuf::new());
+    let guidance = 0.0.into();
+    Cell { prompt: String::new(), negative: String::new(), seed: 0, guidance, image, ..cell.clone() }
+}
+
+/// Rows of the network for cells that are made together.
+fn rows(runs: &[&Ready], mode: Mode) -> usize {
+    if mode == Mode::Alone || !runs.iter().all(|ready| ready.can_share()) {
+        return runs.iter().map(|ready| 2 * ready.description().calls).sum();
+    }
+    evaluations(&runs.iter().map(|ready| ready.prepared()).collect::<Vec<_>>())
+}
+
+/// How long a row of the network takes: two calls of a request, after two that warm up.
+fn probe(model: &Model, request: &Request) -> Result<Duration> {
+    let prepared: Prepared = model.prepare(Request { steps: 2, ..request.clone() }, Start::Noise)?;
+    let run = || -> Result<Duration> {
+        let began = Instant::now();
+        let _ = model.sample(&prepared, &[], &mut Pass::silent())?;
+        Ok(began.elapsed())
+    };
+    run()?;
+    Ok(run()?.div_f64((2 * prepared.plan.calls()) as f64))
+}

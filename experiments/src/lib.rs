@@ -1,0 +1,35 @@
+//! Experiments on runs: sweeps from a spec, with their store, measures and figures; pictures of recorded runs; and one page
+//! that shows runs in a browser.
+//!
+//! In order of use: a [`Spec`] says what is fixed and what varies; a [`Sweep`] has checked and planned every cell of it, and
+//! [`Sweep::run`] makes what is missing in a store; [`Results`] are its rows. [`views`] draws one recorded run, and
+//! [`page::write`] writes the page. Nothing here prints: who runs a sweep is told of its [`Progress`].
+
+mod cost;
+mod done;
+mod experiment;
+mod figures;
+mod measure;
+pub mod page;
+mod pictures;
+
+mod previews;
+mod progress;
+mod results;
+mod spec;
+mod store;
+mod sweep;
+pub mod views;
+
+pub use cost::Estimate;
+pub use done::Done;
+pub use figures::{Figure, Finished};
+pub use measure::Measure;
+
+pub use pictures::{Picture, Pictures, Watch};
+pub use previews::{draw_previews, enlargement, keep};
+pub use progress::{End, Progress};
+pub use results::{Failed, Results, Row};
+pub use spec::{Axis, Expanded, Point, Spec};
+pub use store::{Claim, Store};
+pub use sweep::{How, Sweep};

@@ -1,0 +1,131 @@
+//! Which runs a report is about, and how they differ.
+
+use crate::done::Done;
+use crate::experiment::Experiment;
+use crate::measure::Measure;
+use anyhow::{Result, bail, ensure};
+use latentrace_plot::ReportAxis;
+use latentrace_runs::{Description, FIELDS, RunFolder};
+use std::path::{Path, PathBuf};
+
+/// What was found.
+#[derive(Default)]
+pub struct Found {
+    /// What is the same everywhere.
+    pub title: String,
+    /// How the runs differ.
+    pub axes: Vec<ReportAxis>,
+    /// The runs.
+    pub runs: Vec<Done>,
+    /// What the experiments measure.
+    pub measures: Vec<Measure>,
+}
+
+/// The runs in these folders: experiments, recorded runs, or folders of those.
+pub fn find(folders: &[PathBuf]) -> Result<Found> {
+    let mut found = Found::default();
+    for folder in folders {
+        ensure!(folder.exists(), "{}: no such folder", folder.display());
+        let before = found.runs.len();
+        found.add(folder)?;
+        if found.runs.len() == before {
+            bail!(
+                "{}: no run that is done in it\nhint: name the folder of an experiment, such as runs/sweep-guidance, or of \
+                 recorded runs, such as runs/generate",
+                folder.display()
+            );
+        }
+    }
+    // A single experiment knows best what varies in it.
+    if found.axes.is_empty() || folders.len() > 1 {
+        found.arrange();
+    }
+    Ok(found)
+}
+
+impl Found {
+    fn add(&mut self, folder: &Path) -> Result<()> {
+        if let Some(experiment) = Experiment::read(folder)? {
+            return self.add_experiment(folder, experiment);
+        }
+        if let Ok(run) = RunFolder::find(folder) {
+            self.runs.push(done(run)?);
+            return Ok(());
+        }
+        for run in RunFolder::all_in(folder)? {
+            self.runs.push(done(run)?);
+        }
+        Ok(())
+    }
+
+    fn add_experiment(&mut self, folder: &Path, experiment: Experiment) -> Result<()> {
+        for member in experiment.cells {
+            let run = done(RunFolder::find(&folder.join(&member.folder))?)?;
+            self.runs.push(Done { label: member.label, place: member.place, ..run });
+        }
+        self.title = experiment.title;
+        self.axes =
+            experiment.axes.into_iter().map(|axis| ReportAxis { name: axis.name, values: axis.values }).collect();
+        for name in experiment.measures {
+            let measure = name.parse()?;
+            if !self.measures.contains(&measure) {
+                self.measures.push(measure);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds what differs, each field with its values in the order in which they come; runs that are alike are numbered.
+    fn arrange(&mut self) {
+        let value = |run: &Done, field: &str| run.cell.value(field);
+        self.axes.clear();
+        self.runs.iter_mut().for_each(|run| run.place.clear());
+        for field in FIELDS {
+            let mut values: Vec<String> = Vec::new();
+            for run in &self.runs {
+                let own = value(run, field);
+                if !values.contains(&own) {
+                    values.push(own);
+                }
+            }
+            if values.len() > 1 {
+                for run in &mut self.runs {
+                    let own = value(run, field);
+                    run.place.push(values.iter().position(|known| *known == own).unwrap_or_default());
+                }
+                self.axes.push(ReportAxis { name: field.into(), values });
+            }
+        }
+        self.number_the_alike();
+        for run in &mut self.runs {
+            let part = |(axis, place): (&ReportAxis, &usize)| format!("{} {}", axis.name, axis.values[*place]);
+            let parts: Vec<String> = self.axes.iter().zip(&run.place).map(part).collect();
+            run.label = if parts.is_empty() { format!("seed {}", run.cell.seed) } else { parts.join(", ") };
+        }
+        self.title = match self.runs.as_slice() {
+            [first, ..] if !self.axes.iter().any(|axis| axis.name == "prompt") => {
+                format!("“{}”", first.cell.prompt)
+            }
+            runs => format!("{} runs", runs.len()),
+        };
+    }
+
+    fn number_the_alike(&mut self) {
+        let places: Vec<Vec<usize>> = self.runs.iter().map(|run| run.place.clone()).collect();
+        let numbers: Vec<usize> = (0..places.len())
+            .map(|index| places[..index].iter().filter(|place| **place == places[index]).count())
+            .collect();
+        let most = numbers.iter().copied().max().unwrap_or_default();
+        if most > 0 {
+            self.runs.iter_mut().zip(numbers).for_each(|(run, number)| run.place.push(number));
+            let values = (1..=most + 1).map(|number| number.to_string()).collect();
+            self.axes.push(ReportAxis { name: "run".into(), values });
+        }
+    }
+}
+
+/// A run with its settings; its label and place are not known yet.
+fn done(run: RunFolder) -> Result<Done> {
+    let cell = Description::of(&run.read()?)?.cell;
+    Ok(Done { cell, label: String::new(), place: Vec::new(), run })
+}

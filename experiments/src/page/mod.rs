@@ -1,0 +1,207 @@
+//! One page that shows runs.
+
+mod found;
+
+use crate::done::Done;
+use crate::measure::Sight;
+use crate::views::word_maps;
+use anyhow::{Context, Result};
+use found::{Found, find};
+use latentrace_pipeline::nn::Pass;
+use latentrace_plot::{Report as Page, ReportCell, ReportFigure, ReportFrame, RgbImage, WordMap, open_image};
+use latentrace_runs::{Cell, Description, Frames, Loaded, Observer, Scalars, about_eight, label, pixels, tap};
+use latentrace_trace::Trace;
+use std::path::{Path, PathBuf};
+
+/// The slider's places for one run: more are not told apart.
+const MOST_FRAMES: usize = 101;
+/// A figure of more bytes is left on the disk.
+const MOST_FIGURE: usize = 1_000_000;
+
+/// A page that was written.
+#[derive(Debug)]
+pub struct Written {
+    /// Its file.
+    pub path: PathBuf,
+    /// How many pictures it shows.
+    pub pictures: usize,
+    /// How large it is.
+    pub bytes: u64,
+}
+
+/// Writes one page that shows runs in a browser: pictures at every noise level, differences, curves, numbers. `folders` are
+/// those of experiments or of recorded runs, or single runs, and `path` the page's file; the default is `report.html` in the
+/// first folder. At most `frames` pictures are decoded for the slider, of all runs together; a sweep's cells have some
+/// already.
+///
+/// # Errors
+/// A folder holds no run that is done, or a file cannot be read or written.
+pub fn write(folders: &[PathBuf], path: Option<&Path>, frames: usize, observer: &dyn Observer) -> Result<Written> {
+    let found = find(folders)?;
+    let path = path.map_or_else(|| folders[0].join("report.html"), Path::to_path_buf);
+    let page = Pages { frames, observer }.page(folders, &found)?;
+    page.write(&path)?;
+    let bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
+    Ok(Written { path, pictures: page.cells.len(), bytes })
+}
+
+/// How pages are made.
+struct Pages<'a> {
+    frames: usize,
+    observer: &'a dyn Observer,
+}
+
+impl Pages<'_> {
+    fn page(&self, folders: &[PathBuf], found: &Found) -> Result<Page> {
+        let mut loaded = Loaded::default();
+        let each = self.frames / (2 * found.runs.len());
+        let mut tables = Vec::new();
+        let mut cells = Vec::new();
+        let mut numbers = Vec::new();
+        for run in &found.runs {
+            let trace = run.run.read()?;
+            let about = Description::of(&trace)?;
+            let table = Scalars::kept(&trace, &about)?;
+            let measured = measured(run, found)?;
+            if numbers.is_empty() {
+                numbers = measured.iter().map(|(name, _)| name.clone()).collect();
+            }
+            cells.push(ReportCell {
+                label: run.label.clone(),
+                place: run.place.clone(),
+                picture: self.picture(run, &trace, &mut loaded)?,
+                frames: self.frames(run, &trace, each, &table, &mut loaded)?,
+                sigmas: table.column("sigma"),
+                curves: Vec::new(),
+                numbers: measured.into_iter().map(|(_, number)| number).collect(),
+                words: words(&trace, &about)?,
+                provenance: serde_json::to_string_pretty(&about)?,
+            });
+            tables.push(table);
+        }
+        let columns = columns(&tables);
+        for (cell, table) in cells.iter_mut().zip(&tables) {
+            cell.curves = table.only(&columns);
+        }
+        Ok(Page {
+            title: found.title.clone(),
+            axes: found.axes.clone(),
+            numbers,
+            columns: columns.into_iter().map(|name| (name.clone(), label(&name))).collect(),
+            cells,
+            figures: figures(folders)?,
+        })
+    }
+
+    fn picture(&self, run: &Done, trace: &Trace, loaded: &mut Loaded) -> Result<RgbImage> {
+        if run.run.picture().is_file() {
+            return Ok(open_image(run.run.picture())?);
+        }
+        let model = loaded.get(&run.cell, self.observer)?;
+        let latents = trace.get(tap::LATENTS, 0, None)?.to_device(model.device);
+        Ok(pixels(&model.decode(&latents, &mut Pass::silent())?))
+    }
+
+    /// What the run looked like on its way: `most` of its calls decoded, or those that a sweep has kept if that is as many.
+    fn frames(
+        &self,
+        run: &Done,
+        trace: &Trace,
+        most: usize,
+        table: &Scalars,
+        loaded: &mut Loaded,
+    ) -> Result<Vec<ReportFrame>> {
+        let kept = run.run.frames()?;
+        let sigmas = table.column("sigma");
+        let count = kept.as_ref().map_or(0, |kept| kept.calls.len());
+        let frames = match kept {
+            Some(kept) if count >= most.min(sigmas.len()) || !is_there(&run.cell) => kept,
+            _ if most == 0 || !is_there(&run.cell) => return Ok(Vec::new()),
+            _ => {
+                let calls = spread(sigmas.len(), most.min(MOST_FRAMES));
+                Frames::decode(trace, loaded.get(&run.cell, self.observer)?, &calls, self.observer)?
+            }
+        };
+        let frame = |((call, sample), clean): ((usize, RgbImage), RgbImage)| {
+            Some(ReportFrame { sigma: *sigmas.get(call)?, call, sample, clean })
+        };
+        Ok(frames.calls.into_iter().zip(frames.samples).zip(frames.estimates).filter_map(frame).collect())
+    }
+}
+
+/// What the experiment measures, of one run.
+fn measured(run: &Done, found: &Found) -> Result<Vec<(String, f64)>> {
+    if found.measures.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sight = Sight::of(run)?;
+    Ok(found.measures.iter().flat_map(|measure| measure.of_cell(&sight)).collect())
+}
+
+/// Whether the model of a run is still where it was.
+fn is_there(cell: &Cell) -> bool {
+    cell.folder().is_ok_and(|folder| folder.is_dir())
+}
+
+/// So many calls, evenly from the first to the last.
+fn spread(calls: usize, most: usize) -> Vec<usize> {
+    if most <= 9 || calls <= 9 {
+        return about_eight(calls);
+    }
+    let last = (most.min(calls) - 1) as f64;
+    (0..most.min(calls)).map(|index| (index as f64 * (calls - 1) as f64 / last).round() as usize).collect()
+}
+
+fn words(trace: &Trace, about: &Description) -> Result<Vec<WordMap>> {
+    let maps = word_maps(trace, about)?;
+    Ok(maps.into_iter().map(|(word, map)| WordMap { word, map }).collect())
+}
+
+/// The columns that some run has numbers in, but for those that only place a call.
+fn columns(tables: &[Scalars]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for table in tables {
+        for name in &table.columns {
+            let places = ["call", "step", "evaluation", "t"].contains(&name.as_str());
+            if !places && !names.contains(name) && table.column(name).iter().any(|number| number.is_finite()) {
+                names.push(name.clone());
+            }
+        }
+    }
+    names
+}
+
+/// The figures that lie in the folders, with their numbers.
+fn figures(folders: &[PathBuf]) -> Result<Vec<ReportFigure>> {
+    let mut found = Vec::new();
+    for folder in folders {
+        let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
+            .with_context(|| folder.display().to_string())?
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        paths.sort();
+        for path in paths.into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "svg")) {
+            let read = |path: &Path| std::fs::read_to_string(path).with_context(|| path.display().to_string());
+            let (svg, numbers) = (read(&path)?, path.with_extension("csv"));
+            if svg.len() <= MOST_FIGURE {
+                let csv = if numbers.is_file() { Some(read(&numbers)?) } else { None };
+                let name = path.file_stem().unwrap_or_default().to_string_lossy().replace('-', " ");
+                found.push(ReportFigure { name, svg, csv });
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_spread_from_the_first_to_the_last() {
+        assert_eq!(spread(51, 101), (0..51).collect::<Vec<_>>());
+        assert_eq!(spread(100, 12), [0, 9, 18, 27, 36, 45, 54, 63, 72, 81, 90, 99]);
+        assert_eq!(spread(4, 2), [0, 1, 2, 3]);
+    }
+}

@@ -1,0 +1,69 @@
+//! What is told while a sweep is made.
+
+use latentrace_runs::{Event, Observer, OfCells, RunFolder};
+use std::time::Duration;
+
+/// What happens in a sweep, as it happens.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// Something in one of its runs: a call of the network, a note, a warning.
+    Run(Event<'a>),
+    /// How often one of its rules fires.
+    Rule(&'a OfCells),
+    /// Texts that do not fit the text encoder: a line for each cell that loses some, of so many cells.
+    Lost {
+        /// The lines; never empty.
+        lines: &'a [String],
+        /// How many cells there are.
+        cells: usize,
+    },
+    /// Cells are about to be made.
+    Begin {
+        /// All that the sweep consists of.
+        cells: usize,
+        /// Those that are done already.
+        done: usize,
+        /// Network calls that are left, each picture's counted.
+        calls: usize,
+    },
+    /// A cell is about to be made.
+    Making(&'a str),
+    /// Another process makes this cell, and is waited for.
+    Waiting(&'a str),
+    /// A cell has come to its end.
+    Cell {
+        /// What the legend calls it.
+        label: &'a str,
+        /// Its key in the store.
+        key: &'a str,
+        /// What became of it.
+        end: End<'a>,
+        /// How many cells are left.
+        left: usize,
+    },
+}
+
+/// What became of a cell.
+#[derive(Debug)]
+pub enum End<'a> {
+    /// Its run was made.
+    Made {
+        /// How long that took.
+        elapsed: Duration,
+        /// Where it is.
+        run: &'a RunFolder,
+    },
+    /// Another process made it.
+    Kept,
+    /// It cannot be made.
+    Failed(&'a str),
+}
+
+/// Passes on what happens in the runs of a sweep.
+pub(crate) struct OfRuns<'a>(pub(crate) &'a dyn Fn(Progress));
+
+impl Observer for OfRuns<'_> {
+    fn tell(&self, event: Event) {
+        (self.0)(Progress::Run(event));
+    }
+}

@@ -1,0 +1,67 @@
+//! The way of a recorded run: its samples, or its clean estimates, from call to call.
+
+use anyhow::Result;
+use latentrace_measures::{Pca, Trajectory};
+use latentrace_pipeline::nn::tch::Tensor;
+use latentrace_plot::{Axis, Chart, Series};
+use latentrace_runs::tap;
+use latentrace_trace::{Entry, Trace};
+use std::fmt::Write;
+
+/// The points that a run passed.
+pub struct Path {
+    /// What a legend calls it.
+    pub name: String,
+    /// The points, in the order of the calls.
+    pub points: Vec<Tensor>,
+    /// The noise level of each.
+    pub levels: Vec<f64>,
+}
+
+impl Path {
+    /// What passed a tap, then the final latents where the record holds them.
+    pub fn of(trace: &Trace, tap: &str, name: String) -> Result<Path> {
+        let entries: Vec<&Entry> = trace.of_tap(tap).collect();
+        let mut points: Vec<Tensor> = entries.iter().map(|entry| Ok(trace.tensor(entry)?)).collect::<Result<_>>()?;
+        let mut levels: Vec<f64> = entries.iter().map(|entry| entry.sigma).collect();
+        if let Some(end) = trace.of_tap(tap::LATENTS).next() {
+            points.push(trace.tensor(end)?);
+            levels.push(0.0);
+        }
+        Ok(Path { name, points, levels })
+    }
+}
+
+/// The paths in the plane of their two largest principal components; `None` where there are no two.
+pub fn plane(title: &str, paths: &[Path]) -> Option<Chart> {
+    let runs: Vec<Vec<&Tensor>> = paths.iter().map(|path| path.points.iter().collect()).collect();
+    let found = Pca::of(&runs, 2).filter(|found| found.explained.len() == 2)?;
+    let series = paths.iter().zip(&found.runs).map(|(path, points)| {
+        Series::new(path.name.clone(), points.iter().map(|point| (point[0], point[1])).collect()).marked()
+    });
+    let axis = |number: usize| {
+        Axis::linear(format!("component {}: {:.1} % of the variance", number + 1, 100.0 * found.explained[number]))
+    };
+    Some(Chart {
+        title: title.into(),
+        x: axis(0),
+        y: axis(1),
+        series: series.collect(),
+        notes: vec!["a ring is the start, the last mark the end".into()],
+        ..Chart::default()
+    })
+}
+
+/// How straight each path is, a line for each point.
+pub fn geometry(paths: &[Path]) -> String {
+    let mut text = String::from("run,point,sigma,deviation_from_chord,turning_angle\n");
+    for (number, path) in paths.iter().enumerate() {
+        let Some(found) = Trajectory::of(&path.points, &path.levels) else { continue };
+        for (index, deviation) in found.relative_deviation().iter().enumerate() {
+            let turning = index.checked_sub(1).and_then(|before| found.turning.get(before));
+            let turning = turning.filter(|angle| angle.is_finite()).map_or(String::new(), f64::to_string);
+            let _ = writeln!(text, "{number},{index},{},{deviation},{turning}", path.levels[index]); // a String does not fail
+        }
+    }
+    text
+}
