@@ -1,17 +1,14 @@
 //! A scheduler config as diffusers writes it, with the origin of every value, and the plans it
 //! gives.
 
-use crate::class::{Family, named};
-use crate::defaults::{TRAINING, known_to, known_to_some_class};
+use crate::class::named;
+use crate::diffusers::{Asked, Run, Sampler, Source};
 use crate::error::shown;
-use crate::options::Options;
-use crate::samplers::{
-    Path, Sampler, Solver, Times, ddim, ddim_inverse, inversion, ipndm_levels, ipndm_of_diffusers, pndm_of_diffusers,
-};
-use crate::spacing::{Spacing, check_steps};
+use crate::levels::{Layout, Spacing, check_steps};
+use crate::options::{Known, Options, Origin, Reader, TRAINING, Values, known_to, known_to_some_class, object};
+use crate::samplers::Path;
 use crate::tape::Tape;
-use crate::values::{Origin, Values, object};
-use crate::{Class, Error, Level, Plan, Prediction, Reading, Schedule, Val};
+use crate::{Class, Error, Level, Plan, Prediction, Reading, Schedule};
 use serde_json::{Map, Value};
 use std::fmt;
 
@@ -21,12 +18,21 @@ use std::fmt;
 /// default of the class that reads. So the `scheduler_config.json` of Stable Diffusion 1.4, which
 /// does not name a `timestep_spacing`, gives PNDM `leading` and LMS `linspace`, as `from_config`
 /// does in diffusers; [`Config::values`] tells which came from where.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     class: Class,
     values: Values,
+    /// What the values say, checked and typed.
     options: Options,
+    /// The schedule of the exact reading.
     schedule: Schedule,
+}
+
+/// Everything else in a config is computed from its class and values.
+impl PartialEq for Config {
+    fn eq(&self, other: &Config) -> bool {
+        self.class == other.class && self.values == other.values
+    }
 }
 
 impl Config {
@@ -115,7 +121,8 @@ impl Config {
 
     /// The config in a pipeline that sets these values, and the `eta` that it gives to each step.
     fn piped(&self, mut pipeline: Map<String, Value>) -> Result<Config, Error> {
-        if self.class == Class::Tcd && self.values.in_file("eta").is_none() {
+        let takes_eta = |known: &Known| known.name == "eta" && known.in_diffusers && known.default != 0.0;
+        if self.class.options().iter().any(takes_eta) && self.values.in_file("eta").is_none() {
             pipeline.insert("eta".into(), 0.0.into());
         }
         Config::build(self.class, Values { pipeline: Some(pipeline), ..self.values.clone() })
@@ -193,12 +200,12 @@ impl Config {
     /// # Errors
     /// Single precision cannot hold it.
     pub fn schedule_in(&self, reading: Reading) -> Result<Schedule, Error> {
-        self.options.schedule(reading)
+        self.options.schedule(&self.layout(reading))
     }
 
     /// The levels of so many steps in double precision, then [`Level::CLEAN`].
     pub fn levels(&self, steps: usize) -> Result<Vec<Level>, Error> {
-        self.options.grid.levels(&self.schedule, steps, Reading::Exact)
+        self.options.grid.levels(&self.schedule, steps, &self.layout(Reading::Exact))
     }
 
     /// The plan from noise to latents.
@@ -214,192 +221,131 @@ impl Config {
     /// second, which a multistep sampler's weights would not bear.
     pub fn plan_from_image(&self, steps: usize, strength: f64, reading: Reading) -> Result<Plan, Error> {
         check_steps(steps, self.schedule.len())?;
-        let refused = || Error::Strength { found: strength, steps };
-        let entry = Entry::of_strength(strength, steps, reading).ok_or_else(refused)?;
-        if reading == Reading::Diffusers && self.class.has_own_levels() {
-            let reason =
-                "is a run from an image, to which diffusers' IPNDMScheduler cannot add noise; the exact reading can";
-            return Err(Error::Unsupported { field: "strength", found: strength.to_string(), reason });
-        }
+        let entry = match reading {
+            Reading::Exact => Entry::new(strength, steps),
+            Reading::Diffusers => Entry::in_diffusers(strength, steps),
+        };
+        let entry = entry.ok_or(Error::Strength { found: strength, steps })?;
         self.build_plan(steps, Some(entry), reading)
     }
 
     /// The plan from an image noised to any level, through those levels of so many steps that lie below it; always
     /// [`Reading::Exact`].
     pub fn plan_from_image_at(&self, steps: usize, from: Level) -> Result<Plan, Error> {
-        self.plan_below(steps, from, |tape| {
-            let (image, noise) = (tape.given(), tape.noise());
-            tape.sum(image + noise * from.sigma)
-        })
+        self.plan_below(steps, from, Source::Image)
     }
 
     /// The plan from a sample `x = x₀ + sigma·noise` at some level, [`Op::Given`](crate::Op::Given), through those
     /// levels of so many steps that lie below it. Multistep samplers begin without a history. There
     /// is nothing like it in diffusers, so this is always [`Reading::Exact`].
     pub fn plan_from_sample(&self, steps: usize, from: Level) -> Result<Plan, Error> {
-        self.plan_below(steps, from, Tape::given)
+        self.plan_below(steps, from, Source::Sample)
     }
 
-    fn plan_below(&self, steps: usize, from: Level, start: impl Fn(&mut Tape) -> Val) -> Result<Plan, Error> {
-        if matches!(self.options.sampler, Sampler::DdimInverse { .. }) {
-            return Err(Error::Inverse);
-        }
+    fn plan_below(&self, steps: usize, from: Level, source: Source) -> Result<Plan, Error> {
         let below = self.levels(steps)?.into_iter().filter(|level| level.sigma < from.sigma);
         let levels: Vec<Level> = std::iter::once(from).chain(below).collect();
         if levels.len() < 2 || !from.sigma.is_finite() {
             let expected = "a finite sigma with a level below it".into();
             return Err(Error::Value { field: "level".into(), expected, found: from.sigma.to_string() });
         }
-        let mut tape = self.tape(Reading::Exact);
-        let sample = start(&mut tape);
-        let path = Path {
-            levels: &levels,
-            begin: 0,
-            counted: levels.len() - 1,
-            schedule: &self.schedule,
-            reading: Reading::Exact,
-        };
-        let last = self.options.sampler.walk(&mut tape, sample, path);
-        tape.finish(last, Level::CLEAN)
+        self.exact_plan(&levels, 0, source)
     }
 
-    /// How many steps of the plan make one of the solver's, between which it holds samples of lower orders.
+    /// How many steps of the plan make one of the sampler's, between which it holds samples of lower orders.
     pub(crate) fn calls_together(&self) -> usize {
-        match self.options.sampler {
-            Sampler::Singlestep { order, .. } => order,
-            Sampler::DpmFast { .. } => 3,
-            _ => 1,
-        }
+        self.sampler().calls_together()
     }
 
-    /// The multistep DPM-Solver of so many steps, if any of them is of third order.
-    pub(crate) fn third_order_of(&self, steps: usize) -> Option<Solver> {
-        match self.options.sampler {
-            Sampler::Multistep { solver, order: 3, ending } => Some(solver).filter(|_| ending.reaches_third(steps)),
-            _ => None,
-        }
+    pub(crate) fn sampler(&self) -> &dyn Sampler {
+        &*self.options.sampler
     }
 
-    fn tape(&self, reading: Reading) -> Tape {
-        Tape::new(self.options.prediction, self.options.limit(reading))
+    fn layout(&self, reading: Reading) -> Layout {
+        self.class.scheduler().layout(reading)
     }
 
     /// From noise, or from where an image enters.
     fn build_plan(&self, steps: usize, entry: Option<Entry>, reading: Reading) -> Result<Plan, Error> {
-        self.check(steps, reading)?;
-        let schedule = self.options.schedule(reading)?;
-        let of_diffusers = reading == Reading::Diffusers;
-        let has_own_levels = of_diffusers && self.class.has_own_levels();
-        let Entry { step: begin, share } = entry.unwrap_or_default();
-        let mut levels = match has_own_levels {
-            true => ipndm_levels(steps, schedule.len(), self.options.betas.given())?,
-            false => self.options.grid.levels(&schedule, steps, reading)?,
-        };
-        if share != 0.0 {
-            levels[begin] = self.options.grid.beside(&levels, begin, share, &schedule);
-        }
-        // Where the noisiest times are left out there are fewer levels than steps were asked for.
-        if begin + 1 >= levels.len() {
-            let found = (steps - begin) as f64 / steps as f64;
-            return Err(Error::Strength { found, steps: levels.len() - 1 });
-        }
-        let counted = self.options.grid.counted(levels.len() - 1, reading);
-        let path = Path { levels: &levels, begin, counted, schedule: &schedule, reading };
-        let mut tape = self.tape(reading);
-        let start = |tape: &mut Tape, level| self.start(tape, level, &schedule, entry.is_some(), reading);
-        // The first training time's noise is left in the image, unless asked otherwise.
-        let end = |to_clean: bool| if to_clean { Level::CLEAN } else { schedule.level(0.0) };
-        let stride = (schedule.len() / steps) as f64;
-        let (last, end) = match self.options.sampler {
-            Sampler::Pndm { warm_up, to_clean } if of_diffusers => {
-                let list: Vec<f64> = levels[..steps].iter().map(|level| level.t).collect();
-                let times = Times::new(&list, schedule.len(), warm_up)?;
-                let x = start(&mut tape, schedule.level(times.calls[begin] as f64));
-                pndm_of_diffusers(&mut tape, x, &times, begin, &schedule, end(to_clean))?
-            }
-            Sampler::Ddim { eta, to_clean } if of_diffusers => {
-                let x = start(&mut tape, levels[begin]);
-                ddim(&mut tape, x, &levels[begin..], eta, stride, &schedule, end(to_clean))?
-            }
-            Sampler::DdimInverse { .. } if entry.is_some() => return Err(Error::Inverse),
-            Sampler::DdimInverse { from_clean } => {
-                inverted(&mut tape, &levels[..steps], stride, &schedule, end(from_clean), reading)
-            }
-            _ if has_own_levels => {
-                let x = start(&mut tape, levels[0]);
-                (ipndm_of_diffusers(&mut tape, x, &levels), levels[steps])
-            }
-            _ => {
-                let x = start(&mut tape, levels[begin]);
-                let end = match (reading, self.class.family()) {
-                    (Reading::Diffusers, Family::Whole | Family::Dropped) => levels[levels.len() - 1],
-                    _ => Level::CLEAN,
+        match reading {
+            Reading::Diffusers => self.plan_in_diffusers(steps, entry),
+            Reading::Exact => {
+                let mut levels = self.levels(steps)?;
+                let Some(Entry { step, share, .. }) = entry else {
+                    return self.exact_plan(&levels, 0, Source::Noise);
                 };
-                (self.options.sampler.walk(&mut tape, x, path), end)
+                if share != 0.0 {
+                    levels[step] = self.options.grid.beside(&levels, step, share, &self.schedule);
+                }
+                check_entry(&levels, step, steps)?;
+                self.exact_plan(&levels, step, Source::Image)
             }
-        };
+        }
+    }
+
+    /// The plan of the exact reading through `levels` from the one at `begin`.
+    fn exact_plan(&self, levels: &[Level], begin: usize, source: Source) -> Result<Plan, Error> {
+        let steps = levels.len() - 1;
+        let path = Path { levels, begin, counted: steps, schedule: &self.schedule };
+        let run = Run { path, steps, source, is_bare: false, end: Level::CLEAN };
+        let mut tape = Tape::new(self.options.prediction, self.options.limit);
+        let (last, end) = self.sampler().run(&mut tape, &run)?;
         tape.finish(last, end)
     }
 
-    /// The first sample: the image with noise added, or noise alone.
-    fn start(&self, tape: &mut Tape, level: Level, schedule: &Schedule, from_image: bool, reading: Reading) -> Val {
-        if from_image {
-            let (image, noise) = (tape.given(), tape.noise());
-            // SASolver adds the noise of the time that the network is told, whatever the level's own is.
-            let is_stale = reading == Reading::Diffusers && matches!(self.options.sampler, Sampler::SaSolver(_));
-            let at = if is_stale { schedule.level(level.t) } else { level };
-            return tape.sum((image + noise * at.sigma) * (at.input_scale() / level.input_scale()));
-        }
-        let bare = !matches!(self.options.grid.spacing, Spacing::Leading { .. });
-        let is_at_scale = self.class.family() == Family::Fractional && !self.class.has_own_levels();
-        let is_bare = reading == Reading::Diffusers && is_at_scale && bare;
-        let deviation = if is_bare { level.sigma } else { 1.0 / level.input_scale() };
-        let noise = tape.noise();
-        tape.sum(noise * deviation)
+    fn plan_in_diffusers(&self, steps: usize, entry: Option<Entry>) -> Result<Plan, Error> {
+        self.check_in_diffusers(steps, entry)?;
+        let (class, sampler) = (self.class.scheduler(), self.sampler());
+        let Options { grid, prediction, limit, .. } = &self.options;
+        let schedule = self.options.schedule(&class.layout)?;
+        let levels = sampler.levels_in_diffusers(&self.options, &schedule, steps, &class.layout)?;
+        let begin = entry.map_or(0, |entry| entry.step);
+        check_entry(&levels, begin, steps)?;
+        let counted = grid.counted(levels.len() - 1, &class.layout);
+        let is_at_image_scale = class.is_at_image_scale();
+        let run = Run {
+            path: Path { levels: &levels, begin, counted, schedule: &schedule },
+            steps,
+            source: if entry.is_some() { Source::Image } else { Source::Noise },
+            is_bare: is_at_image_scale && !matches!(grid.spacing, Spacing::Leading { .. }),
+            end: if is_at_image_scale { Level::CLEAN } else { levels[levels.len() - 1] },
+        };
+        let mut tape = Tape::new(*prediction, limit.filter(|_| sampler.clips_in_diffusers()));
+        let (last, end) = sampler.run_in_diffusers(&mut tape, &run)?;
+        tape.finish(last, end)
     }
 
-    /// Holds that a reading can run what the config says.
-    fn check(&self, steps: usize, reading: Reading) -> Result<(), Error> {
-        self.options.check(self.class, steps, reading)?;
-        if reading == Reading::Exact {
-            return Ok(());
+    /// Checks that diffusers can run what the config says.
+    fn check_in_diffusers(&self, steps: usize, entry: Option<Entry>) -> Result<(), Error> {
+        let class = self.class.scheduler();
+        if class.diffusers.is_none() {
+            let reason = "is not in diffusers; the exact reading has it";
+            return Err(Error::Unsupported { field: "scheduler class", found: class.name.into(), reason });
         }
-        // What is not in diffusers has no reading of diffusers, unless it is left as it is.
-        for known in self.class.options().into_iter().filter(|known| !known.in_diffusers) {
-            let (value, _) = self.values.of(&known);
+        let Options { grid, prediction, betas, sampler, .. } = &self.options;
+        sampler.check_in_diffusers(&Asked {
+            steps,
+            strength: entry.map(|entry| entry.strength),
+            ends_clean: grid.ends_clean(&class.layout),
+            prediction: *prediction,
+            overrides: &self.values.overrides,
+        })?;
+        let only_exact = |field, found| Err(Error::OnlyExact { field, found, class: self.class });
+        let known = self.class.options();
+        for known in known.iter().filter(|known| !known.in_diffusers) {
+            let (value, _) = self.values.of(known);
             if *value != known.default {
-                return Err(Error::OnlyExact { field: known.name, found: shown(value), class: self.class });
+                return only_exact(known.name, shown(value));
             }
         }
-        if self.class.has_own_levels() {
-            return self.check_own_levels();
-        }
-        if self.options.grid.spacing == Spacing::AlignYourSteps {
-            return Err(Error::OnlyExact { field: "timestep_spacing", found: "ays".into(), class: self.class });
-        }
-        if let Some(name) = self.options.betas.name().filter(|name| !self.class.takes_betas(name)) {
-            return Err(Error::OnlyExact { field: "beta_schedule", found: name.into(), class: self.class });
-        }
-        if self.options.prediction == Prediction::Sample && !self.class.takes_samples() {
-            return Err(Error::OnlyExact { field: "prediction_type", found: "sample".into(), class: self.class });
+        // Betas one by one replace those of `beta_schedule`.
+        let is_read = |field: &str| field != "beta_schedule" || betas.given().is_none();
+        for &(field, word) in class.lacks.iter().copied().flatten().filter(|(field, _)| is_read(field)) {
+            if known.iter().any(|known| known.name == field && self.values.of(known).0 == word) {
+                return only_exact(field, word.into());
+            }
         }
         Ok(())
-    }
-
-    /// Holds that nothing is asked of a class with levels of its own that it would leave out. What a file tells of the
-    /// training it does leave out.
-    fn check_own_levels(&self) -> Result<(), Error> {
-        let unread = ["beta_start", "beta_end", "beta_schedule", "timestep_spacing", "steps_offset"];
-        if let Some((field, value)) = unread.iter().find_map(|name| Some((*name, self.values.overrides.get(*name)?))) {
-            return Err(Error::OnlyExact { field, found: shown(value), class: self.class });
-        }
-        let found = match self.options.prediction {
-            Prediction::Velocity => return Ok(()),
-            Prediction::Epsilon => "epsilon",
-            Prediction::Sample => "sample",
-        };
-        let reason = "is taken for v_prediction by diffusers' IPNDMScheduler; v_prediction works, and the exact reading takes each for what it is";
-        Err(Error::Unsupported { field: "prediction_type", found: found.into(), reason })
     }
 
     fn build_named(name: &str, file: Map<String, Value>, overrides: Map<String, Value>) -> Result<Config, Error> {
@@ -410,41 +356,58 @@ impl Config {
 
     fn build(class: Class, values: Values) -> Result<Config, Error> {
         let known = class.options();
-        let find = |name: &str| known.iter().find(|known| known.name == name);
-        for (key, value) in values.file.iter().filter(|(key, _)| find(key).is_none()) {
+        let read = Reader { known: &known, values: &values };
+        for (key, value) in values.file.iter().filter(|(key, _)| !read.has(key)) {
             known_to_some_class(key, value)?;
         }
-        let value = |name: &str| find(name).map_or(Value::Null, |known| values.of(known).0.clone());
-        let options = Options::read(class, &value, &|name| find(name).is_some())?;
-        options.schedule(Reading::Diffusers)?;
-        let schedule = options.schedule(Reading::Exact)?;
+        let options = Options::read(class, &read)?;
+        let layout = |reading| class.scheduler().layout(reading);
+        options.schedule(&layout(Reading::Diffusers))?;
+        let schedule = options.schedule(&layout(Reading::Exact))?;
         Ok(Config { class, values, options, schedule })
     }
 }
 
 /// Where an image enters a run.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Entry {
     /// The step that it enters at.
     step: usize,
-    /// How much of that step is left out; below 0, how much of the step before comes with it.
+    /// The share of that step that is left out; below 0, the share of the step before that is added.
     share: f64,
+    /// What was asked for.
+    strength: f64,
 }
 
 impl Entry {
-    fn of_strength(strength: f64, steps: usize, reading: Reading) -> Option<Entry> {
-        let entry = match reading {
-            Reading::Diffusers => Entry { step: steps.checked_sub((steps as f64 * strength) as usize)?, share: 0.0 },
-            Reading::Exact => {
-                let place = steps as f64 * (1.0 - strength);
-                let step = (place.round() as usize).min(steps.checked_sub(1)?);
-                // A whole number of steps is one up to the rounding of that product.
-                let share = Some(place - step as f64).filter(|share| share.abs() > 1e-9);
-                Entry { step, share: share.unwrap_or(0.0) }
-            }
-        };
-        (strength > 0.0 && strength <= 1.0 && entry.step < steps && entry.share < 1.0).then_some(entry)
+    /// Where a strength says.
+    fn new(strength: f64, steps: usize) -> Option<Entry> {
+        let place = steps as f64 * (1.0 - strength);
+        let step = (place.round() as usize).min(steps.checked_sub(1)?);
+        // The product may round next to an integer.
+        let share = Some(place - step as f64).filter(|share| share.abs() > 1e-9).unwrap_or(0.0);
+        Entry { step, share, strength }.checked(steps)
     }
+
+    /// The strength truncated to whole steps.
+    fn in_diffusers(strength: f64, steps: usize) -> Option<Entry> {
+        let step = steps.checked_sub((steps as f64 * strength) as usize)?;
+        Entry { step, share: 0.0, strength }.checked(steps)
+    }
+
+    fn checked(self, steps: usize) -> Option<Entry> {
+        let is_strength = self.strength > 0.0 && self.strength <= 1.0;
+        (is_strength && self.step < steps && self.share < 1.0).then_some(self)
+    }
+}
+
+/// Checks that a step is left from `begin`: `lambda_min_clipped` can leave fewer levels than steps.
+fn check_entry(levels: &[Level], begin: usize, steps: usize) -> Result<(), Error> {
+    if begin + 1 < levels.len() {
+        return Ok(());
+    }
+    let found = (steps - begin) as f64 / steps as f64;
+    Err(Error::Strength { found, steps: levels.len() - 1 })
 }
 
 /// The class, then one option a line with its origin.
@@ -457,25 +420,4 @@ impl fmt::Display for Config {
         }
         Ok(())
     }
-}
-
-/// Walks levels up from an image; ends on the sample and its level.
-fn inverted(
-    tape: &mut Tape,
-    levels: &[Level],
-    stride: f64,
-    schedule: &Schedule,
-    start: Level,
-    reading: Reading,
-) -> (Val, Level) {
-    let image = tape.given();
-    let up = levels.iter().rev().copied();
-    if reading == Reading::Diffusers {
-        return ddim_inverse(tape, image, &up.collect::<Vec<_>>(), stride, schedule, start);
-    }
-    // From the first training time, which is as clean as a level with a slope can be.
-    let least = schedule.level(0.0);
-    let above = up.filter(|level| level.sigma > least.sigma);
-    let up: Vec<Level> = std::iter::once(least).chain(above).collect();
-    (inversion(tape, image, &up), up[up.len() - 1])
 }

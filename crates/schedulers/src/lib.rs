@@ -60,26 +60,25 @@
 
 mod class;
 mod config;
-mod defaults;
+mod diffusers;
 mod error;
 mod evaluate;
 mod form;
 mod integrals;
 mod level;
+mod levels;
 mod options;
 mod plan;
-mod reader;
+mod precision;
 mod reading;
 mod remark;
 mod run;
 mod samplers;
 mod schedule;
 mod single;
-mod spacing;
 mod tape;
 mod text;
 pub mod truth;
-mod values;
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]
@@ -92,15 +91,16 @@ pub mod chapter {
     use crate::{Config, Level, Plan, Prediction, Schedule, truth};
 }
 
-pub use class::{Class, Named, class_of, named};
+pub use class::{Named, class_of, named};
 pub use config::Config;
+pub use diffusers::Class;
 pub use error::Error;
 pub use evaluate::evaluate;
 pub use form::{Form, Val};
 pub use level::{Level, Prediction};
+pub use options::Origin;
 pub use plan::{Limit, Op, Plan, Step};
 pub use reading::Reading;
 pub use remark::Remark;
 pub use run::{Run, RunError, Tensor, run};
 pub use schedule::Schedule;
-pub use values::Origin;

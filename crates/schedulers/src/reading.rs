@@ -1,6 +1,5 @@
 //! The two readings of one config.
 
-use crate::single;
 use serde::{Deserialize, Serialize};
 
 /// How a config is read: as diffusers runs it, or as the mathematics means it.
@@ -18,22 +17,4 @@ pub enum Reading {
     Diffusers,
     /// The algorithm of the paper in double precision, with the faults mended.
     Exact,
-}
-
-impl Reading {
-    /// A number as this reading stores it.
-    pub(crate) fn round(self, x: f64) -> f64 {
-        match self {
-            Reading::Diffusers => f64::from(x as f32),
-            Reading::Exact => x,
-        }
-    }
-
-    /// The natural logarithm of a number that this reading stores.
-    pub(crate) fn ln(self, x: f64) -> f64 {
-        match self {
-            Reading::Diffusers => f64::from(single::ln(x as f32)),
-            Reading::Exact => x.ln(),
-        }
-    }
 }

@@ -83,7 +83,10 @@ impl Config {
         if signal > 1e-3 {
             remarks.push(Remark::TerminalSignal { signal });
         }
-        remarks.extend(self.of_third_order(plan, reading));
+        remarks.extend(match reading {
+            Reading::Exact => self.sampler().remark(plan.calls()),
+            Reading::Diffusers => self.sampler().remark_in_diffusers(plan.calls()),
+        });
         if plan.ops().iter().any(|op| matches!(op, Op::Clip { .. })) {
             remarks.push(Remark::Clips);
         }
@@ -94,18 +97,5 @@ impl Config {
             }
         }
         remarks
-    }
-
-    /// What is to be said of a multistep solver of third order. That it pays from 40 steps on is measured on the mixture of
-    /// [`truth`](crate::truth) in the tests.
-    fn of_third_order(&self, plan: &Plan, reading: Reading) -> Option<Remark> {
-        let is_stochastic = self.third_order_of(plan.steps().len())?.is_stochastic();
-        match reading {
-            Reading::Diffusers => is_stochastic.then_some(Remark::WrongSign),
-            Reading::Exact if is_stochastic => {
-                (plan.steps().len() < 15).then_some(Remark::ThirdOrder { is_stochastic })
-            }
-            Reading::Exact => (plan.steps().len() < 40).then_some(Remark::ThirdOrder { is_stochastic }),
-        }
     }
 }

@@ -5,7 +5,7 @@ use super::dpm_multistep::Ending;
 use super::pndm;
 use crate::integrals::lagrange_integrals;
 use crate::tape::Tape;
-use crate::{Form, Reading, Val};
+use crate::{Form, Val};
 use std::collections::VecDeque;
 
 /// What the polynomial through the latest slopes is a polynomial of.
@@ -19,9 +19,28 @@ pub(crate) enum Over {
     Index,
 }
 
-/// Walks `levels[begin..]` down from `x` (the ODE is arXiv 2206.00364, eq. 1 and 3).
-pub(crate) fn adams(tape: &mut Tape, mut x: Val, path: Path, over: Over, order: usize, ending: Ending) -> Val {
-    let Path { levels, begin, reading, schedule, .. } = path;
+/// The slopes of the steps before the first one that a run makes, if it starts from an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// They are left out: the order grows with the slopes that there are.
+    Skipped,
+    /// They count as zero, and the order grows with the index of the step.
+    Zero,
+}
+
+/// An Adams-Bashforth sampler.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Adams {
+    pub(crate) over: Over,
+    pub(crate) order: usize,
+    pub(crate) ending: Ending,
+    pub(crate) missing: Missing,
+}
+
+/// Takes the steps of `path` from `x` (the ODE is arXiv 2206.00364, eq. 1 and 3).
+pub(crate) fn adams(tape: &mut Tape, mut x: Val, path: Path, sampler: Adams) -> Val {
+    let Path { levels, begin, schedule, .. } = path;
+    let Adams { over, order, ending, missing } = sampler;
     let least = schedule.level(0.0).sigma;
     let mut slopes: VecDeque<Form> = VecDeque::new();
     let steps = levels.len() - 1;
@@ -30,10 +49,9 @@ pub(crate) fn adams(tape: &mut Tape, mut x: Val, path: Path, over: Over, order: 
         let call = tape.call(x, levels[index]);
         slopes.push_front(call.slope());
         slopes.truncate(order);
-        let known = match (over, reading) {
-            // Also those before `begin`, which have no slope.
-            (Over::Sigma, Reading::Diffusers) => order.min(index + 1),
-            _ => slopes.len().min(ending.highest(steps - index, steps)),
+        let known = match missing {
+            Missing::Zero => order.min(index + 1),
+            Missing::Skipped => slopes.len().min(ending.highest(steps - index, steps)),
         };
         let nodes: Vec<f64> = levels[index + 1 - known..=index].iter().rev().map(|level| level.sigma).collect();
         let weights = weights(over, &nodes, levels[index + 1].sigma, least);

@@ -1,7 +1,7 @@
 //! The values of a config's options, and where each comes from.
 
+use super::known::Known;
 use crate::Error;
-use crate::defaults::Known;
 use crate::error::shown;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
