@@ -69,6 +69,7 @@ mod level;
 mod levels;
 mod options;
 mod plan;
+mod planning;
 mod precision;
 mod reading;
 mod remark;

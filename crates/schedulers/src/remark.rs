@@ -84,8 +84,8 @@ impl Config {
             remarks.push(Remark::TerminalSignal { signal });
         }
         remarks.extend(match reading {
-            Reading::Exact => self.sampler().remark(plan.calls()),
-            Reading::Diffusers => self.sampler().remark_in_diffusers(plan.calls()),
+            Reading::Exact => self.options.sampler.remark(plan.calls()),
+            Reading::Diffusers => self.options.sampler.remark_in_diffusers(plan.calls()),
         });
         if plan.ops().iter().any(|op| matches!(op, Op::Clip { .. })) {
             remarks.push(Remark::Clips);

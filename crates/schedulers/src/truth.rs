@@ -96,7 +96,7 @@ impl Mixture {
     /// # Panics
     /// Where the plan starts from an image, or has fewer than two such samples.
     pub fn strays(&self, config: &Config, plan: &Plan, noise: &[f64], sigmas: &[f64]) -> Vec<f64> {
-        let every = config.calls_together();
+        let every = config.options.sampler.calls_together();
         let values = self.run(plan, config.prediction(), &[], &vec![noise.to_vec(); plan.draws()]);
         let counted = |step: &&Step| step.evaluation == 0 && step.index.is_multiple_of(every);
         let odds = |step: &Step| -> Vec<f64> {
