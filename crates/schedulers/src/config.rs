@@ -1,5 +1,4 @@
-//! A scheduler config as diffusers writes it, with the origin of every value, and the plans it
-//! gives.
+//! A scheduler config as diffusers writes it, with the origin of every value.
 
 use crate::class::named;
 use crate::error::shown;
@@ -11,10 +10,9 @@ use std::fmt;
 
 /// A scheduler class with its options.
 ///
-/// A file's value stays with its name when another class reads it, and an absent one takes the
-/// default of the class that reads. So the `scheduler_config.json` of Stable Diffusion 1.4, which
-/// does not name a `timestep_spacing`, gives PNDM `leading` and LMS `linspace`, as `from_config`
-/// does in diffusers; [`Config::values`] tells which came from where.
+/// A value in the file is kept when another class reads the file. An absent value is the default of the class that reads it. So
+/// the `scheduler_config.json` of Stable Diffusion 1.4, which has no `timestep_spacing`, gives `leading` to PNDM and `linspace` to
+/// LMS, as `from_config` does in diffusers. [`Config::values`] returns where each value comes from.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) class: Class,
@@ -25,7 +23,7 @@ pub struct Config {
     pub(crate) schedule: Schedule,
 }
 
-/// Everything else in a config is computed from its class and values.
+/// Everything else in a config follows from its class and values.
 impl PartialEq for Config {
     fn eq(&self, other: &Config) -> bool {
         self.class == other.class && self.values == other.values
@@ -33,8 +31,8 @@ impl PartialEq for Config {
 }
 
 impl Config {
-    /// Reads a `scheduler_config.json` for the class it names. Keys that another class reads are allowed, as diffusers
-    /// allows them; see [`Config::ignored`]. A key that no class reads is an error, where diffusers goes on with a default.
+    /// Reads a `scheduler_config.json` for the class that it names. Keys that only other classes read are allowed, as in
+    /// diffusers; see [`Config::ignored`]. A key that no class reads is an error; diffusers uses a default instead.
     pub fn from_json(text: &str) -> Result<Config, Error> {
         Config::from_file(object(text)?)
     }
@@ -46,7 +44,7 @@ impl Config {
         }
     }
 
-    /// Reads a `scheduler_config.json`, whatever class it names or not, for the class of `name`.
+    /// Reads a `scheduler_config.json` for the class of `name`, whatever class it names.
     pub fn from_json_as(text: &str, name: &str) -> Result<Config, Error> {
         Config::build_named(name, object(text)?, Map::new())
     }
@@ -59,15 +57,15 @@ impl Config {
         Config::build(class, Values { file: all.clone(), is_resolved: true, ..Values::default() })
     }
 
-    /// Another file, read for the class that it names. What it does not say of the training (betas, times, prediction) is as
-    /// it is here: those belong to the network, and the rest to the sampler.
+    /// Reads another file for the class that it names. Options of the training (betas, times, prediction) that are not in that file
+    /// are kept from this config, because they belong to the network; the others belong to the sampler.
     pub fn with_file(&self, text: &str) -> Result<Config, Error> {
         let mut file = object(text)?;
         let unchosen = file.get("_use_default_values").and_then(Value::as_array).cloned().unwrap_or_default();
         let says = |file: &Map<String, Value>, key: &str| file.contains_key(key) && !unchosen.contains(&key.into());
         let says_betas = TRAINING.iter().any(|key| key.starts_with("beta_") && says(&file, key));
         for (key, value, _) in self.values().filter(|(key, ..)| TRAINING.contains(key)) {
-            // Betas one by one would go before the ends that the file does say.
+            // `trained_betas` would take precedence over the betas in the file.
             if !(says(&file, key) || key == "trained_betas" && says_betas) {
                 file.insert(key.into(), value);
             }
@@ -78,23 +76,23 @@ impl Config {
         if self.values.pipeline.is_some() { config.in_pipeline() } else { Ok(config) }
     }
 
-    /// The same file and overrides read by another class, as `from_config` does in diffusers. Of a config
+    /// The same file and overrides read by another class, as `from_config` does in diffusers. For a config
     /// [in a pipeline](Config::in_pipeline) it is `from_config(pipeline.scheduler.config)`.
     pub fn with_class(&self, name: &str) -> Result<Config, Error> {
         let other = Config::build_named(name, self.values.file.clone(), self.values.overrides.clone())?;
         let Some(before) = &self.values.pipeline else { return Ok(other) };
-        // What the file says goes on as the pipeline has changed it. What the first class took for a default is listed as one,
-        // and the other class takes its own.
+        // Values of the file stay as the pipeline changed them. diffusers lists the defaults of the first class as such, and the
+        // other class uses its own.
         let kept = before.iter().filter(|(key, _)| self.values.in_file(key).is_some());
         let kept: Map<String, Value> = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
         other.piped(kept)
     }
 
-    /// The config as `StableDiffusionPipeline` of diffusers 0.42 (and its image-to-image kin) runs it: `steps_offset` is 1 and
-    /// `clip_sample` false whatever the file says, with a warning for each, and `eta` is 0 where [`Class::Tcd`] takes 0.3 for its
-    /// default. Values that are [set](Config::with) stay, as what is given to `from_config` does.
+    /// The config as `StableDiffusionPipeline` of diffusers 0.42 (and its image-to-image form) runs it: `steps_offset` is 1 and
+    /// `clip_sample` is false whatever the file says, with a warning for each, and `eta` is 0 for [`Class::Tcd`], whose default is
+    /// 0.3. Values that are [set](Config::with) stay, like the arguments of `from_config`.
     ///
-    /// The exact reading follows the file: this is for [`Reading::Diffusers`].
+    /// This is for [`Reading::Diffusers`]. The exact reading follows the file.
     pub fn in_pipeline(&self) -> Result<Config, Error> {
         let mut pipeline = Map::new();
         if self.read_anywhere("steps_offset").is_some_and(|offset| offset != 1) {
@@ -106,7 +104,8 @@ impl Config {
         self.piped(pipeline)
     }
 
-    /// What the pipeline sets and the class alone would read otherwise: the option, the class's value and the pipeline's.
+    /// The options that have another value in the pipeline than the class by itself would have: the option, the value of the class
+    /// and that of the pipeline.
     pub fn set_by_pipeline(&self) -> Vec<(&'static str, Value, Value)> {
         let known = self.class.options();
         let changed = known.iter().filter_map(|known| match self.values.of(known) {
@@ -116,7 +115,7 @@ impl Config {
         changed.filter(|(_, own, value)| own != value).collect()
     }
 
-    /// The config in a pipeline that sets these values, and the `eta` that it gives to each step.
+    /// The config in a pipeline that sets these values, and passes `eta` 0 to each step.
     fn piped(&self, mut pipeline: Map<String, Value>) -> Result<Config, Error> {
         let takes_eta = |known: &Known| known.name == "eta" && known.in_diffusers && known.default != 0.0;
         if self.class.options().iter().any(takes_eta) && self.values.in_file("eta").is_none() {
@@ -125,24 +124,22 @@ impl Config {
         Config::build(self.class, Values { pipeline: Some(pipeline), ..self.values.clone() })
     }
 
-    /// What diffusers holds for an option in the scheduler's `config`: its value, or what the file says where the class does not
-    /// read it.
+    /// The value of an option in the scheduler's `config` in diffusers, which has every key of the file.
     fn read_anywhere(&self, name: &str) -> Option<Value> {
         let default = || self.class.options().into_iter().find(|known| known.name == name && known.in_diffusers);
         self.values.in_file(name).cloned().or_else(|| default().map(|known| known.default))
     }
 
-    /// The config with one value replaced; `null` takes the class's default for `trained_betas`,
-    /// `timesteps` and `sigmas`.
+    /// The config with one value replaced; `null` restores the default of `trained_betas`, `timesteps` and `sigmas`.
     ///
-    /// `order` (1 to 4, LMS and IPNDM), `timesteps` and `sigmas` (falling lists), `eta` and `s_churn` are options here, and
-    /// arguments in diffusers where it has them.
+    /// `order` (1 to 4, LMS and IPNDM), `timesteps` and `sigmas` (falling lists), `eta` and `s_churn` are options here. In
+    /// diffusers they are arguments of methods, if it has them.
     pub fn with(&self, key: &str, value: impl Into<Value>) -> Result<Config, Error> {
         self.with_all([(key, value.into())])
     }
 
-    /// The config with some values replaced together: those that go with each other, such as `use_karras_sigmas` and `rho`, in
-    /// any order.
+    /// The config with several values replaced together, in any order: for values that are only valid together, such as
+    /// `use_karras_sigmas` and `rho`.
     pub fn with_all<K: AsRef<str>>(&self, options: impl IntoIterator<Item = (K, Value)>) -> Result<Config, Error> {
         let mut values = self.values.clone();
         for (key, value) in options {
@@ -157,12 +154,12 @@ impl Config {
         self.class
     }
 
-    /// What the network was trained to put out.
+    /// What the network was trained to predict.
     pub fn prediction(&self) -> Prediction {
         self.options.prediction
     }
 
-    /// Every option that the class reads, with its value and where that comes from.
+    /// Every option that the class reads, with its value and its origin.
     pub fn values(&self) -> impl Iterator<Item = (&'static str, Value, Origin)> + '_ {
         self.class.options().into_iter().map(|known| {
             let (value, origin) = self.values.of(&known);
@@ -172,7 +169,7 @@ impl Config {
 
     /// Every option with its value, wherever it comes from, as JSON that [`Config::from_resolved`] reads again.
     ///
-    /// As a `scheduler_config.json` it would lose the options that diffusers has not, which are not read from files.
+    /// Read as a `scheduler_config.json`, it would lose the options that diffusers does not have: those are not read from files.
     pub fn resolved(&self) -> Value {
         let class = ("_class_name".to_owned(), Value::String(self.class.to_string()));
         let values = self.values().map(|(name, value, _)| (name.to_owned(), value));
@@ -192,7 +189,7 @@ impl Config {
         &self.schedule
     }
 
-    /// The training noise schedule as a reading keeps it: in single precision where that is diffusers.
+    /// The training noise schedule of a reading: in single precision for [`Reading::Diffusers`].
     ///
     /// # Errors
     /// Single precision cannot hold it.
@@ -200,11 +197,12 @@ impl Config {
         self.options.schedule(&self.layout(reading))
     }
 
-    /// The levels of so many steps in double precision, then [`Level::CLEAN`].
+    /// The levels of a run of `steps` in the exact reading, then [`Level::CLEAN`].
     pub fn levels(&self, steps: usize) -> Result<Vec<Level>, Error> {
         self.options.grid.levels(&self.schedule, steps, &self.layout(Reading::Exact))
     }
 
+    /// How a reading computes levels.
     pub(crate) fn layout(&self, reading: Reading) -> Layout {
         self.class.scheduler().layout(reading)
     }

@@ -1,4 +1,4 @@
-//! The plans that a config makes.
+//! Plans from configs.
 
 use crate::diffusers::{Asked, Run, Source};
 use crate::error::shown;
@@ -14,12 +14,12 @@ impl Config {
         self.build_plan(steps, None, reading)
     }
 
-    /// The plan from an image: the last `strength` of the steps, from [`Op::Given`](crate::Op::Given) noised to the level of
-    /// the first of them (arXiv 2108.01073). With 1, the image still shows through as much as the first level lets it.
+    /// The plan from an image: the last `strength` of the steps, starting from [`Op::Given`](crate::Op::Given) with noise added up
+    /// to the level of the first of them (arXiv 2108.01073). With strength 1 the first sample still contains the image, as far
+    /// as the first level is not pure noise.
     ///
-    /// diffusers cuts the number of steps off to a whole one. The exact reading takes any strength for what it is: the nearest
-    /// level is moved to its share of the way from one level to the next, so that no first step is much shorter than the
-    /// second, which a multistep sampler's weights would not bear.
+    /// diffusers truncates the number of steps. The exact reading uses the strength as it is: the nearest level moves, so that
+    /// the first step is never much shorter than the second, which would spoil the weights of a multistep sampler.
     pub fn plan_from_image(&self, steps: usize, strength: f64, reading: Reading) -> Result<Plan, Error> {
         check_steps(steps, self.schedule.len())?;
         let entry = match reading {
@@ -30,15 +30,15 @@ impl Config {
         self.build_plan(steps, Some(entry), reading)
     }
 
-    /// The plan from an image noised to any level, through those levels of so many steps that lie below it; always
-    /// [`Reading::Exact`].
+    /// The plan from an image with noise added up to any level, through the levels below it of a run of `steps`. It is always
+    /// the exact reading.
     pub fn plan_from_image_at(&self, steps: usize, from: Level) -> Result<Plan, Error> {
         self.plan_below(steps, from, Source::Image)
     }
 
-    /// The plan from a sample `x = x₀ + sigma·noise` at some level, [`Op::Given`](crate::Op::Given), through those
-    /// levels of so many steps that lie below it. Multistep samplers begin without a history. There
-    /// is nothing like it in diffusers, so this is always [`Reading::Exact`].
+    /// The plan from a sample `x = x₀ + sigma·noise` at any level, [`Op::Given`](crate::Op::Given), through the levels below it of
+    /// a run of `steps`. Multistep samplers begin without a history. diffusers has no such start, so it is always the exact
+    /// reading.
     pub fn plan_from_sample(&self, steps: usize, from: Level) -> Result<Plan, Error> {
         self.plan_below(steps, from, Source::Sample)
     }
@@ -53,7 +53,7 @@ impl Config {
         self.exact_plan(&levels, 0, source)
     }
 
-    /// From noise, or from where an image enters.
+    /// The plan from noise, or from an image if there is an entry.
     fn build_plan(&self, steps: usize, entry: Option<Entry>, reading: Reading) -> Result<Plan, Error> {
         match reading {
             Reading::Diffusers => self.plan_in_diffusers(steps, entry),
@@ -71,7 +71,7 @@ impl Config {
         }
     }
 
-    /// The plan of the exact reading through `levels` from the one at `begin`.
+    /// The plan of the exact reading through `levels`, starting at index `begin`.
     fn exact_plan(&self, levels: &[Level], begin: usize, source: Source) -> Result<Plan, Error> {
         let steps = levels.len() - 1;
         let path = Path { levels, begin, counted: steps, schedule: &self.schedule };
@@ -81,6 +81,7 @@ impl Config {
         tape.finish(last, end)
     }
 
+    /// The plan as diffusers runs it.
     fn plan_in_diffusers(&self, steps: usize, entry: Option<Entry>) -> Result<Plan, Error> {
         self.check_in_diffusers(steps, entry)?;
         let class = self.class.scheduler();
@@ -103,7 +104,7 @@ impl Config {
         tape.finish(last, end)
     }
 
-    /// Checks that diffusers can run what the config says.
+    /// Checks that diffusers can run the config.
     fn check_in_diffusers(&self, steps: usize, entry: Option<Entry>) -> Result<(), Error> {
         let class = self.class.scheduler();
         if class.diffusers.is_none() {
@@ -126,7 +127,7 @@ impl Config {
                 return only_exact(known.name, shown(value));
             }
         }
-        // Betas one by one replace those of `beta_schedule`.
+        // `trained_betas` replace those of `beta_schedule`.
         let is_read = |field: &str| field != "beta_schedule" || betas.given().is_none();
         for &(field, word) in class.lacks.iter().copied().flatten().filter(|(field, _)| is_read(field)) {
             if known.iter().any(|known| known.name == field && self.values.of(known).0 == word) {
@@ -137,23 +138,23 @@ impl Config {
     }
 }
 
-/// Where an image enters a run.
+/// Where a run from an image starts.
 #[derive(Clone, Copy)]
 struct Entry {
-    /// The step that it enters at.
+    /// The index of its first step.
     step: usize,
     /// The share of that step that is left out; below 0, the share of the step before that is added.
     share: f64,
-    /// What was asked for.
+    /// The strength that was asked for.
     strength: f64,
 }
 
 impl Entry {
-    /// Where a strength says.
+    /// The exact place of a strength.
     fn new(strength: f64, steps: usize) -> Option<Entry> {
         let place = steps as f64 * (1.0 - strength);
         let step = (place.round() as usize).min(steps.checked_sub(1)?);
-        // The product may round next to an integer.
+        // The product can be an integer up to rounding.
         let share = Some(place - step as f64).filter(|share| share.abs() > 1e-9).unwrap_or(0.0);
         Entry { step, share, strength }.checked(steps)
     }

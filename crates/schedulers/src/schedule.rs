@@ -17,12 +17,12 @@ pub struct Schedule {
     precision: Precision,
 }
 
-/// How betas are made.
+/// How the betas are computed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Betas {
     /// Evenly spaced (arXiv 2006.11239, section 4).
     Linear { start: f64, end: f64 },
-    /// Evenly spaced square roots, as latent diffusion has them.
+    /// Evenly spaced square roots, as in latent diffusion.
     ScaledLinear { start: f64, end: f64 },
     /// The logistic curve over -6..6 between the ends.
     Sigmoid { start: f64, end: f64 },
@@ -32,7 +32,7 @@ pub(crate) enum Betas {
     Exponential,
     /// From the signal whose log ratio to the noise is Laplace distributed (arXiv 2407.03297).
     Laplace,
-    /// One by one.
+    /// `trained_betas`.
     Trained(Vec<f64>),
 }
 
@@ -97,8 +97,8 @@ impl Schedule {
         self.sigmas.len()
     }
 
-    /// The level at a time, linear in log sigma between integer times (in the reading of diffusers, in sigma) and constant
-    /// outside the schedule.
+    /// The level at a time: between integer times linear in log sigma (in the reading of diffusers, in sigma), and constant outside
+    /// the schedule.
     pub fn level(&self, t: f64) -> Level {
         let inside = t.clamp(0.0, (self.len() - 1) as f64);
         let (low, fraction) = (inside.floor() as usize, inside.fract());
@@ -112,10 +112,10 @@ impl Schedule {
         Level { t, sigma }
     }
 
-    /// The time at a sigma, linear in its logarithm between integer times and held within the schedule.
+    /// The time of a sigma: linear in its logarithm between integer times, and clamped to the schedule.
     pub fn time(&self, sigma: f64) -> f64 {
-        // The last that is not above it: where diffusers stretches a schedule to zero signal, its last sigma can lie below
-        // those before.
+        // The last sigma that is not above it. In diffusers, the last sigma of a schedule rescaled to zero signal can be below
+        // those before it.
         let below = self.logs.iter().rposition(|log| *log <= sigma.ln());
         let low = below.unwrap_or(0).min(self.len() - 2);
         let (from, to) = (self.logs[low], self.logs[low + 1]);
@@ -125,7 +125,7 @@ impl Schedule {
 }
 
 impl Betas {
-    /// Those that were given one by one.
+    /// `trained_betas`.
     pub(crate) fn given(&self) -> Option<&[f64]> {
         if let Betas::Trained(betas) = self { Some(betas) } else { None }
     }
@@ -149,7 +149,7 @@ impl Betas {
     }
 }
 
-/// Betas that leave the signal `signal(t)` for `t` in `0..1`, none above 0.999.
+/// The betas of a signal `signal(t)` for `t` in `0..1`, at most 0.999 each.
 fn from_signal(len: usize, signal: impl Fn(f64) -> f64) -> Array1<f64> {
     let at = |index: usize| signal(index as f64 / len as f64);
     Array1::from_shape_fn(len, |index| (1.0 - at(index + 1) / at(index)).min(0.999))
@@ -161,7 +161,7 @@ fn laplace_signal(t: f64) -> f64 {
     (ratio / (1.0 + ratio)).sqrt()
 }
 
-/// The running product of `1 − β`, taken in double precision under both readings.
+/// The running product of `1 − β`; the product itself is always in double precision.
 fn signals(betas: &Array1<f64>, precision: Precision) -> Array1<f64> {
     let mut signal = 1.0;
     betas.mapv(|beta| {
@@ -170,7 +170,7 @@ fn signals(betas: &Array1<f64>, precision: Precision) -> Array1<f64> {
     })
 }
 
-/// The betas of a schedule shifted and scaled so that `√ᾱ` ends at zero and starts where it did.
+/// The betas of a schedule whose `√ᾱ` is shifted and scaled to end at zero, with the same start.
 fn rescaled(alphas_cumprod: &Array1<f64>, precision: Precision) -> Array1<f64> {
     let round = |x| precision.round(x);
     let roots = alphas_cumprod.mapv(|signal| round(signal.sqrt()));

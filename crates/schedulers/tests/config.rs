@@ -320,7 +320,7 @@ fn a_wrong_config_is_told_in_one_line() {
     check(
         "ddpm",
         r#"{"variance_type": "learned_range"}"#,
-        "variance_type: learned_range needs a network that puts out its own variance, and latent diffusion networks do not",
+        "variance_type: learned_range needs a network that predicts its own variance, and latent diffusion networks do not",
     );
     check(
         "ddpm",
@@ -331,12 +331,12 @@ fn a_wrong_config_is_told_in_one_line() {
     check(
         "lms",
         r#"{"beta_scedule": "linear"}"#,
-        "beta_scedule: no scheduler reads such an option (nearest: beta_schedule)",
+        "beta_scedule: no scheduler has such an option (nearest: beta_schedule)",
     );
     check(
         "lms",
         r#"{"predict_epsilon": false}"#,
-        "predict_epsilon: false is how the first files said it; \"prediction_type\": \"sample\" is what it means",
+        "predict_epsilon: false is the old form of \"prediction_type\": \"sample\", which works",
     );
     let first = r#"{"tensor_format": "pt", "predict_epsilon": true}"#;
     assert!(Config::from_json_as(first, "lms").is_ok(), "as files of 2022 have them");
@@ -370,7 +370,7 @@ fn what_cannot_be_done_is_told_in_one_line() {
             config("ddpm").with("rescale_betas_zero_snr", true).unwrap().with("timestep_spacing", "trailing").unwrap();
         check(
             black.plan(4, reading),
-            "prediction_type: epsilon says nothing at zero signal (rescale_betas_zero_snr), where sigma is infinite",
+            "prediction_type: epsilon gives no estimate at zero signal (rescale_betas_zero_snr), where sigma is infinite",
         );
         assert!(black.with("prediction_type", "v_prediction").unwrap().plan(4, reading).is_ok());
         let timed = config("ddpm").with("timesteps", vec![900, 400]).unwrap();
@@ -378,7 +378,7 @@ fn what_cannot_be_done_is_told_in_one_line() {
     }
     check(
         config("lms").with("timestep_spacing", "leading").unwrap().plan(1000, Reading::Diffusers),
-        "step 1 of 1000: a coefficient is not finite: two noise levels are equal, or a step of higher order ends in no noise",
+        "step 1 of 1000: a coefficient is not finite: two noise levels are equal, or a step of higher order ends at sigma 0",
     );
     check(
         config("pndm").with("skip_prk_steps", false).unwrap().plan(3, Reading::Diffusers),
@@ -391,11 +391,11 @@ fn what_cannot_be_done_is_told_in_one_line() {
     let large = config("ddpm").with("variance_type", "fixed_large_log").unwrap();
     check(
         large.plan(4, Reading::Diffusers),
-        "variance_type: fixed_large_log is the square root of a negative number in diffusers; the exact reading takes it as fixed_large",
+        "variance_type: fixed_large_log is the square root of a negative number in diffusers; the exact reading reads it as fixed_large",
     );
     let ipndm = config("ipndm").with("prediction_type", "v_prediction").unwrap();
     let refuses = |config: &Config, steps: usize, want: &str| check(config.plan(steps, Reading::Diffusers), want);
-    let untrained = "is taken for v_prediction by diffusers' IPNDMScheduler; v_prediction works, and the exact reading takes each for what it is";
+    let untrained = "is read as v_prediction by diffusers' IPNDMScheduler; v_prediction works, and the exact reading reads each as it is";
     refuses(&config("ipndm"), 5, &format!("prediction_type: epsilon {untrained}"));
     let sample = ipndm.with("prediction_type", "sample").unwrap();
     refuses(&sample, 5, &format!("prediction_type: sample {untrained}"));
@@ -416,18 +416,18 @@ fn what_cannot_be_done_is_told_in_one_line() {
     }
     check(
         ipndm.plan_from_image(10, 0.5, Reading::Diffusers),
-        "strength: 0.5 is a run from an image, to which diffusers' IPNDMScheduler cannot add noise; the exact reading can",
+        "strength: 0.5 needs noise added to an image, which diffusers' IPNDMScheduler cannot do; the exact reading can",
     );
     refuses(
         &ipndm,
         1,
-        "steps: expected 2 or more, as one step of diffusers' IPNDMScheduler makes zeros of everything, found 1",
+        "steps: expected 2 or more, because diffusers' IPNDMScheduler returns zeros after one step, found 1",
     );
     refuses(&ipndm, 1001, "steps: expected 1 to 1000, the training times, found 1001");
     refuses(
         &ipndm.with("num_train_timesteps", 10000).unwrap(),
         7000,
-        "steps: expected fewer, as so many have their first time twice in single precision, where diffusers loses its place, found 7000",
+        "steps: expected fewer, because the first two times are equal in single precision, and diffusers begins at the wrong step, found 7000",
     );
     let given = |levels: Value| {
         ipndm
@@ -439,16 +439,16 @@ fn what_cannot_be_done_is_told_in_one_line() {
     refuses(
         &given(json!([0.9, 0.5, 0.1])),
         3,
-        "steps: expected 2, one less than trained_betas, which diffusers' IPNDMScheduler takes for its levels, found 3",
+        "steps: expected 2, one less than trained_betas, which diffusers' IPNDMScheduler uses as its levels, found 3",
     );
     refuses(
         &given(json!([0.1, 0.5, 0.9])),
         2,
-        "trained_betas: numbers that do not fall are no levels down from noise; the exact reading takes them for variances",
+        "trained_betas: numbers that do not fall cannot be levels down from noise; the exact reading uses them as variances",
     );
     assert_eq!(
         config("lms").with("ordre", 2).unwrap_err().to_string(),
-        "ordre: LMSDiscreteScheduler reads no such option (nearest: order)"
+        "ordre: LMSDiscreteScheduler has no such option (nearest: order)"
     );
 }
 

@@ -120,7 +120,7 @@ proptest! {
         let plan = match config.plan(steps, reading) {
             // 61 of 1000 and its like: an error of its own, tested elsewhere.
             Err(error) => {
-                let known = ["at time -1", "is not in diffusers", "is taken for v_prediction", "two noise levels are equal", "original_inference_steps"];
+                let known = ["at time -1", "is not in diffusers", "is read as v_prediction", "two noise levels are equal", "original_inference_steps"];
                 prop_assert!(reading == Reading::Diffusers && known.iter().any(|part| error.to_string().contains(part)), "{error}");
                 return Ok(())
             }

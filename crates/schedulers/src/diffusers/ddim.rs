@@ -62,7 +62,7 @@ impl Sampler for Ddim {
     }
 }
 
-/// The sample of one level as diffusers takes it for a sample of another: the same at unit variance.
+/// A sample of one level used as a sample of another: it stays the same at unit variance.
 pub(super) fn rescaled(tape: &mut Tape, (x, at): (Val, Level), now: Level) -> Val {
     if at.sigma == now.sigma { x } else { tape.sum(x * (at.input_scale() / now.input_scale())) }
 }

@@ -58,7 +58,7 @@ impl Sampler for Ancestral {
         if !self.is_undefined {
             return Ok(());
         }
-        let reason = "is the square root of a negative number in diffusers; the exact reading takes it as fixed_large";
+        let reason = "is the square root of a negative number in diffusers; the exact reading reads it as fixed_large";
         Err(Error::Unsupported { field: "variance_type", found: "fixed_large_log".into(), reason })
     }
 }

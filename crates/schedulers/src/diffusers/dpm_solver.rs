@@ -59,6 +59,6 @@ pub(super) fn check_end_in_diffusers(solver: Solver, ends_clean: bool) -> Result
         return Ok(());
     }
     let reason =
-        "does not go with an algorithm_type without ++ in diffusers (sigma_min does); in the exact reading it does";
+        "does not work with an algorithm_type without ++ in diffusers (sigma_min does); in the exact reading it does";
     Err(Error::Unsupported { field: "final_sigmas_type", found: "zero".into(), reason })
 }

@@ -76,7 +76,7 @@ impl Sampler for Ipndm {
     fn check_in_diffusers(&self, asked: &Asked) -> Result<(), Error> {
         if let Some(strength) = asked.strength {
             let reason =
-                "is a run from an image, to which diffusers' IPNDMScheduler cannot add noise; the exact reading can";
+                "needs noise added to an image, which diffusers' IPNDMScheduler cannot do; the exact reading can";
             return Err(Error::Unsupported { field: "strength", found: strength.to_string(), reason });
         }
         if let Some((field, value)) = UNUSED.iter().find_map(|name| Some((*name, asked.overrides.get(*name)?))) {
@@ -87,7 +87,7 @@ impl Sampler for Ipndm {
             Prediction::Epsilon => "epsilon",
             Prediction::Sample => "sample",
         };
-        let reason = "is taken for v_prediction by diffusers' IPNDMScheduler; v_prediction works, and the exact reading takes each for what it is";
+        let reason = "is read as v_prediction by diffusers' IPNDMScheduler; v_prediction works, and the exact reading reads each as it is";
         Err(Error::Unsupported { field: "prediction_type", found: found.into(), reason })
     }
 }
@@ -99,12 +99,12 @@ fn levels(steps: usize, len: usize, given: Option<&[f64]>) -> Result<Vec<Level>,
     let refuse = |expected: String| Err(Error::Steps { expected, found: steps });
     let levels: Vec<Level> = match given {
         Some(given) if given.len() != steps + 1 => {
-            let reason = "one less than trained_betas, which diffusers' IPNDMScheduler takes for its levels";
+            let reason = "one less than trained_betas, which diffusers' IPNDMScheduler uses as its levels";
             return refuse(format!("{}, {reason}", given.len() - 1));
         }
         Some(given) => given.iter().map(|&amplitude| level(amplitude as f32)).collect(),
         None if steps == 1 => {
-            return refuse("2 or more, as one step of diffusers' IPNDMScheduler makes zeros of everything".into());
+            return refuse("2 or more, because diffusers' IPNDMScheduler returns zeros after one step".into());
         }
         None => single::linspace(1.0, 0.0, steps + 1).map(|time| level(amplitude(time))).collect(),
     };
@@ -114,11 +114,12 @@ fn levels(steps: usize, len: usize, given: Option<&[f64]>) -> Result<Vec<Level>,
     }
     if given.is_none() {
         return refuse(
-            "fewer, as so many have their first time twice in single precision, where diffusers loses its place".into(),
+            "fewer, because the first two times are equal in single precision, and diffusers begins at the wrong step"
+                .into(),
         );
     }
     let (found, reason) =
-        ("numbers that do not fall", "are no levels down from noise; the exact reading takes them for variances");
+        ("numbers that do not fall", "cannot be levels down from noise; the exact reading uses them as variances");
     Err(Error::Unsupported { field: "trained_betas", found: found.into(), reason })
 }
 

@@ -10,17 +10,18 @@ use std::fmt;
 
 /// The sampler of a class with the options that a config gives it.
 ///
-/// A method without `in_diffusers` is the exact reading. One with it is what diffusers does; by default it does the same.
+/// A method without `in_diffusers` in its name is the exact reading. One with it is what diffusers does; its default is to do the
+/// same.
 pub(crate) trait Sampler: fmt::Debug + Send + Sync {
     /// Takes every step of `path` from `x`, and returns the last sample.
     fn steps(&self, tape: &mut Tape, x: Val, path: Path) -> Val;
 
-    /// [`Sampler::steps`] as diffusers takes them.
+    /// [`Sampler::steps`] in diffusers.
     fn steps_in_diffusers(&self, tape: &mut Tape, x: Val, path: Path) -> Val {
         self.steps(tape, x, path)
     }
 
-    /// The whole run: the last sample, and the level whose scale it is brought to unit variance from.
+    /// The whole run. Returns the last sample and its level, by which it is scaled to unit variance.
     fn run(&self, tape: &mut Tape, run: &Run) -> Result<(Val, Level), Error> {
         let x = run.start(tape, run.first());
         Ok((self.steps(tape, x, run.path), Level::CLEAN))
@@ -90,7 +91,7 @@ pub(crate) struct Run<'a> {
     pub(crate) source: Source,
     /// Whether diffusers starts from noise of variance `sigma²`, and not `sigma² + 1`.
     pub(crate) is_bare: bool,
-    /// The level at whose scale diffusers keeps the last sample.
+    /// The level of the last sample in diffusers.
     pub(crate) end: Level,
 }
 
@@ -110,12 +111,12 @@ impl Run<'_> {
         self.path.levels[self.path.begin]
     }
 
-    /// The first sample, at a level.
+    /// The first sample, as a sample of `level`.
     pub(crate) fn start(&self, tape: &mut Tape, level: Level) -> Val {
         self.start_noised_to(tape, level, level)
     }
 
-    /// The first sample at a level; the noise of an image is that of level `noised`, at the same unit-variance scale.
+    /// The first sample, as a sample of `level`. An image gets the noise of the level `noised`, and is then scaled to `level`.
     pub(crate) fn start_noised_to(&self, tape: &mut Tape, level: Level, noised: Level) -> Val {
         match self.source {
             Source::Sample => tape.given(),
@@ -140,7 +141,7 @@ impl Run<'_> {
         self.start(tape, first)
     }
 
-    /// What a run of DDIM or PNDM in diffusers ends at: no noise with `set_alpha_to_one`, otherwise the first training time.
+    /// The end of a run of DDIM or PNDM in diffusers: without noise if `set_alpha_to_one`, otherwise the first training time.
     pub(crate) fn end(&self, set_alpha_to_one: bool) -> Level {
         if set_alpha_to_one { Level::CLEAN } else { self.path.schedule.level(0.0) }
     }

@@ -93,7 +93,7 @@ pub(super) const HEUN_BETAS: &[(&str, &str)] = &[("beta_schedule", "exp")];
 /// Networks that predict the clean sample.
 pub(super) const SAMPLE_PREDICTION: &[(&str, &str)] = &[("prediction_type", "sample")];
 
-const LEARNED: &str = "needs a network that puts out its own variance, and latent diffusion networks do not";
+const LEARNED: &str = "needs a network that predicts its own variance, and latent diffusion networks do not";
 
 /// The spacings that most classes read.
 pub(super) fn read_spacing(read: &Reader, len: usize) -> Result<Spacing, Error> {

@@ -59,7 +59,7 @@ pub(crate) fn known_to_some_class(key: &str, value: &Value) -> Result<(), Error>
     match (key, value) {
         ("tensor_format", _) | ("predict_epsilon", Value::Bool(true)) => return Ok(()),
         ("predict_epsilon", found) => {
-            let reason = "is how the first files said it; \"prediction_type\": \"sample\" is what it means";
+            let reason = "is the old form of \"prediction_type\": \"sample\", which works";
             return Err(Error::Unsupported { field: "predict_epsilon", found: shown(found), reason });
         }
         _ => (),

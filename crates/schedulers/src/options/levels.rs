@@ -7,7 +7,7 @@ use crate::{Error, Prediction};
 use serde_json::Value;
 
 /// The options that space sigmas between two ends; at most one can be on. The numbers are those of the papers.
-const SPREADS: [(&str, Sigmas); 6] = [
+const SIGMAS: [(&str, Sigmas); 6] = [
     ("use_karras_sigmas", Sigmas::Karras { rho: 7.0 }),
     ("use_exponential_sigmas", Sigmas::Exponential),
     ("use_beta_sigmas", Sigmas::Beta { shape: 0.6 }),
@@ -17,7 +17,7 @@ const SPREADS: [(&str, Sigmas); 6] = [
 ];
 
 impl Reader<'_> {
-    /// All of them.
+    /// Reads all of them.
     pub(super) fn grid(&self, scheduler: &Scheduler, len: usize) -> Result<Grid, Error> {
         let ends_clean = match self.has("final_sigmas_type") {
             true => self.choice("final_sigmas_type", &[("zero", true), ("sigma_min", false)])?,
@@ -38,7 +38,7 @@ impl Reader<'_> {
 
     fn sigmas(&self) -> Result<Sigmas, Error> {
         let mut chosen = None;
-        for (name, sigmas) in SPREADS {
+        for (name, sigmas) in SIGMAS {
             match (self.flag(name)?, chosen) {
                 (true, None) => chosen = Some((name, sigmas)),
                 (true, Some((first, _))) => return Err(Error::Both { first, second: name }),
@@ -49,9 +49,9 @@ impl Reader<'_> {
         self.shaped(chosen.map_or(plain, |(_, sigmas)| sigmas))
     }
 
-    /// The sigmas with the numbers that the config gives for them; a number that is given for others is an error.
+    /// The sigmas with their numbers from the config. A number for sigmas that are not on is an error.
     fn shaped(&self, sigmas: Sigmas) -> Result<Sigmas, Error> {
-        let given = |name| self.number_or_null(name, f64::MIN_POSITIVE, "a number above 0, or null for the usual one");
+        let given = |name| self.number_or_null(name, f64::MIN_POSITIVE, "a number above 0, or null for the default");
         let (rho, beta_d) = (given("rho")?, given("vp_beta_d")?);
         let (beta_min, least_time) = (given("vp_beta_min")?, given("vp_eps_s")?);
         if let Some(time) = least_time.filter(|time| *time >= 1.0) {
@@ -59,22 +59,22 @@ impl Reader<'_> {
         }
         let is_vp = matches!(sigmas, Sigmas::VariancePreserving { .. });
         let has_rho = matches!(sigmas, Sigmas::Karras { .. } | Sigmas::Polyexponential { .. });
-        let idle = [
+        let unused = [
             (
                 "rho",
                 rho.filter(|_| !has_rho),
-                "shapes use_karras_sigmas and use_polyexponential_sigmas, and neither is on",
+                "is for use_karras_sigmas and use_polyexponential_sigmas, and neither is on",
             ),
-            ("vp_beta_d", beta_d.filter(|_| !is_vp), "shapes use_vp_sigmas, which is off"),
-            ("vp_beta_min", beta_min.filter(|_| !is_vp), "shapes use_vp_sigmas, which is off"),
-            ("vp_eps_s", least_time.filter(|_| !is_vp), "shapes use_vp_sigmas, which is off"),
+            ("vp_beta_d", beta_d.filter(|_| !is_vp), "is for use_vp_sigmas, which is off"),
+            ("vp_beta_min", beta_min.filter(|_| !is_vp), "is for use_vp_sigmas, which is off"),
+            ("vp_eps_s", least_time.filter(|_| !is_vp), "is for use_vp_sigmas, which is off"),
         ];
-        if let Some((field, Some(found), reason)) = idle.into_iter().find(|(_, found, _)| found.is_some()) {
+        if let Some((field, Some(found), reason)) = unused.into_iter().find(|(_, found, _)| found.is_some()) {
             return Err(Error::Unsupported { field, found: found.to_string(), reason });
         }
         Ok(match sigmas {
-            Sigmas::Karras { rho: usual } => Sigmas::Karras { rho: rho.unwrap_or(usual) },
-            Sigmas::Polyexponential { rho: usual } => Sigmas::Polyexponential { rho: rho.unwrap_or(usual) },
+            Sigmas::Karras { rho: default } => Sigmas::Karras { rho: rho.unwrap_or(default) },
+            Sigmas::Polyexponential { rho: default } => Sigmas::Polyexponential { rho: rho.unwrap_or(default) },
             Sigmas::VariancePreserving { beta_d: d, beta_min: min, least_time: time } => Sigmas::VariancePreserving {
                 beta_d: beta_d.unwrap_or(d),
                 beta_min: beta_min.unwrap_or(min),
@@ -89,7 +89,7 @@ impl Reader<'_> {
         if self.has("interpolation_type") { self.choice("interpolation_type", &kinds) } else { Ok(false) }
     }
 
-    /// The smallest and the largest sigma of a spread that is not the spacing's own.
+    /// The smallest and the largest of sigmas that are not those of the times.
     fn ends(&self) -> Result<(Option<f64>, Option<f64>), Error> {
         if !self.has("sigma_min") {
             return Ok((None, None));
@@ -118,7 +118,7 @@ impl Reader<'_> {
         let sigma = |value: &Value| value.as_f64().filter(|sigma| (0.0..=1e7).contains(sigma));
         let what = "null or a falling list of two numbers or more in 0..=1e7, one more than there are steps";
         let sigmas = self.list("sigmas", sigma, what)?;
-        let spread = SPREADS.into_iter().find(|(name, _)| self.flag(name).is_ok_and(|is_on| is_on));
+        let spread = SIGMAS.into_iter().find(|(name, _)| self.flag(name).is_ok_and(|is_on| is_on));
         match (times, sigmas) {
             (Some(_), Some(_)) => Err(Error::Both { first: "timesteps", second: "sigmas" }),
             (Some(_), _) if let Some((second, _)) = spread => Err(Error::Both { first: "timesteps", second }),
@@ -131,7 +131,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Half the log signal-to-noise ratio below which nothing is sampled. diffusers writes no limit as `-Infinity`.
+    /// The smallest half log signal-to-noise ratio of the run. diffusers writes `-Infinity` for no limit.
     fn least_lambda(&self) -> Result<Option<f64>, Error> {
         if !self.has("lambda_min_clipped") || self.value("lambda_min_clipped") == "-Infinity" {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Adams-Bashforth on the probability-flow ODE: LMS, DEIS and IPNDM differ in what their polynomials run over.
+//! Adams-Bashforth on the probability-flow ODE: LMS, DEIS and IPNDM differ in the variable of their polynomials.
 
 use super::Path;
 use super::dpm_multistep::Ending;
@@ -8,14 +8,14 @@ use crate::tape::Tape;
 use crate::{Form, Val};
 use std::collections::VecDeque;
 
-/// What the polynomial through the latest slopes is a polynomial of.
+/// The variable of the polynomial through the latest slopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Over {
-    /// Of sigma: LMS, as k-diffusion has it.
+    /// Sigma: LMS, as in k-diffusion.
     Sigma,
-    /// Of log sigma: DEIS, as "log rho" (arXiv 2204.13902, section 3.2).
+    /// Log sigma: DEIS, as "log rho" (arXiv 2204.13902, section 3.2).
     LogSigma,
-    /// Of the index of the step, whatever the levels are: IPNDM.
+    /// The index of the step, whatever the levels are: IPNDM.
     Index,
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn adams(tape: &mut Tape, mut x: Val, path: Path, sampler: Adams) -> 
     x
 }
 
-/// The weight of each slope, newest first, on the way from `nodes[0]` to `next`; `least` is the first training time's sigma.
+/// The weight of each slope, newest first, in a step from `nodes[0]` to `next`; `least` is the sigma of the first training time.
 fn weights(over: Over, nodes: &[f64], next: f64, least: f64) -> Vec<f64> {
     let now = nodes[0];
     match over {
@@ -70,8 +70,8 @@ fn weights(over: Over, nodes: &[f64], next: f64, least: f64) -> Vec<f64> {
             let nodes: Vec<f64> = nodes.iter().map(|node| node - now).collect();
             lagrange_integrals(&nodes, 0.0, next - now)
         }
-        // A polynomial in log sigma says nothing of where that is minus infinity: it is followed down to what was trained,
-        // and from there to no noise the slope stays the newest.
+        // A polynomial in log sigma cannot be integrated down to minus infinity. It is used down to the first training time, and the
+        // newest slope from there to sigma 0.
         Over::LogSigma => {
             let end = if next == 0.0 { least.min(now) } else { next };
             // With v = ln(now / sigma), d sigma = −now·e^(−v) dv.

@@ -9,7 +9,7 @@ use crate::{Level, Val};
 pub(crate) struct Fresh {
     /// The share of what the reverse-time SDE, or DDPM's posterior, draws (`eta`).
     pub(crate) share: f64,
-    /// The deviation of the noise (`s_noise`); 1 keeps the level's variance.
+    /// The deviation of the noise (`s_noise`); 1 keeps the variance of the level.
     pub(crate) deviation: f64,
     pub(crate) draws: Draws,
 }
@@ -33,8 +33,8 @@ impl Fresh {
     }
 }
 
-/// How a step from one level to another is split: down along the ODE to the sigma `down`, then up by fresh noise of
-/// deviation `up`, where `down² + up²` is the next level's variance.
+/// A step from one level to another in two parts: down along the ODE to the sigma `down`, then up by fresh noise of deviation `up`,
+/// where `down² + up²` is the variance of the next level.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Split {
     pub(crate) down: f64,

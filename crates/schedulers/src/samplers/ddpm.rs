@@ -7,9 +7,9 @@ use crate::{Level, Val};
 /// The variance of the noise that a step adds (arXiv 2006.11239, section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Variance {
-    /// That of the posterior given the clean sample: right where the data is one point.
+    /// That of the posterior given the clean sample: correct if the data is one point.
     Small,
-    /// That of the forward step: right where the data is standard normal.
+    /// That of the forward step: correct if the data is standard normal.
     Large,
 }
 

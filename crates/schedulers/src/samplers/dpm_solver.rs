@@ -5,10 +5,10 @@ use super::ancestral::Fresh;
 use crate::tape::{Call, Tape};
 use crate::{Form, Level, Val};
 
-/// What is integrated.
+/// A DPM-Solver.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Solver {
-    /// What the network's outputs are turned into.
+    /// What the polynomial goes through.
     pub(crate) of: Of,
     /// How much fresh noise is drawn, as a share of the reverse-time SDE's.
     pub(crate) fresh: Fresh,
@@ -37,7 +37,7 @@ pub(crate) enum Of {
 }
 
 impl Of {
-    /// What of a call is integrated.
+    /// The value of a call that the polynomial goes through.
     pub(crate) fn value(self, call: &Call) -> Form {
         match self {
             Of::Data => call.denoised.into(),
