@@ -47,7 +47,7 @@ fn read_fresh(read: &Reader, is_stochastic: bool) -> Result<Fresh, Error> {
     }
 }
 
-/// The solver as diffusers has it: always draws, and a third order with the wrong weights.
+/// The solver in diffusers: a draw in every step, and a third order with wrong weights.
 pub(super) fn in_diffusers(solver: Solver) -> Solver {
     let fresh = Fresh { draws: Draws::Always, ..solver.fresh };
     Solver { fresh, third: ThirdOrder::OfDiffusers, ..solver }

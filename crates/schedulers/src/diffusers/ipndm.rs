@@ -71,8 +71,8 @@ impl Sampler for Ipndm {
         levels(steps, schedule.len(), options.betas.given())
     }
 
-    /// Checks that nothing is asked that diffusers would not do. What a file says of the training it ignores; an override
-    /// of the training, a start from an image and a prediction other than the velocity are errors.
+    /// A start from an image, an override of the training, and a prediction other than the velocity are errors. diffusers ignores
+    /// the training in a file, and so does this.
     fn check_in_diffusers(&self, asked: &Asked) -> Result<(), Error> {
         if let Some(strength) = asked.strength {
             let reason =

@@ -2,7 +2,7 @@
 //! differ by a line.
 //!
 //! A class is a [`Scheduler`]: its names, its options with their defaults, how diffusers computes its levels, and a function
-//! that reads its [`Sampler`]. The sampler says what the class does in the exact reading and what diffusers does instead. To add
+//! that reads its [`Sampler`]. The sampler is what the class does in the exact reading, and what diffusers does instead. To add
 //! a class, write its file and add it to [`classes!`] below; short names that set options too are added to [`PRESETS`].
 
 mod ddim;
@@ -123,3 +123,31 @@ classes! {
 /// The short names that set options too, in the order that they are listed in.
 pub(crate) const PRESETS: [&[Preset]; 5] =
     [heun::PRESETS, dpm_multistep::PRESETS, dpm_singlestep::PRESETS, unipc::PRESETS, deis::PRESETS];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_that_a_class_names_is_one_that_it_reads() {
+        for class in Class::ALL {
+            let read: Vec<&str> = class.option_names().collect();
+            let lacks = class.scheduler().lacks.iter().copied().flatten().map(|(option, _)| *option);
+            let presets = PRESETS.into_iter().flatten().filter(|preset| preset.class == class);
+            let set = presets.flat_map(|preset| preset.options).map(|(option, _)| *option);
+            lacks.chain(set).for_each(|option| assert!(read.contains(&option), "{class}: {option}"));
+        }
+    }
+
+    #[test]
+    fn an_option_of_diffusers_is_listed_once() {
+        for class in Class::ALL {
+            let mut options: Vec<&str> =
+                class.scheduler().options.iter().copied().flatten().map(|(name, _)| *name).collect();
+            let count = options.len();
+            options.sort_unstable();
+            options.dedup();
+            assert_eq!(options.len(), count, "{class}");
+        }
+    }
+}

@@ -30,7 +30,7 @@ pub(crate) struct Grid {
     /// Whether the schedule is `squaredcos_cap_v2`.
     pub(crate) is_cosine: bool,
     /// Whether the network gets a quarter of log sigma for the time.
-    pub(crate) tells_log_sigma: bool,
+    pub(crate) time_is_log_sigma: bool,
 }
 
 /// Times or sigmas one by one.
@@ -61,7 +61,7 @@ impl Grid {
     pub(crate) fn counted(&self, steps: usize, layout: &Layout) -> usize {
         let is_given = matches!(self.given, Some(Given::Sigmas(_)));
         let is_longer = layout.log_linear == LogLinear::OneMore && self.sigmas == Sigmas::LogLinear;
-        steps + usize::from(is_longer && !is_given && !self.tells_log_sigma)
+        steps + usize::from(is_longer && !is_given && !self.time_is_log_sigma)
     }
 
     /// The level at a share of the way from one of `levels` to the next (below 0: to the one before), linear in log sigma, or
@@ -81,7 +81,7 @@ impl Grid {
     }
 
     fn set_network_time(&self, level: &mut Level) {
-        if self.tells_log_sigma && level.sigma > 0.0 {
+        if self.time_is_log_sigma && level.sigma > 0.0 {
             level.t = 0.25 * level.sigma.ln();
         }
     }
@@ -169,14 +169,14 @@ impl Run<'_> {
         spread
     }
 
-    /// Log-linear interpolation as diffusers has it: one sigma more than there are times. If the network gets sigmas it is
+    /// Log-linear interpolation in diffusers: one sigma more than there are times. If the network gets sigmas it is
     /// called once more, at the last; otherwise the run ends there.
     fn one_more(&self, levels: Vec<Level>, most: f64, least: f64) -> Vec<Level> {
         let (from, to) = (single::ln(most as f32), single::ln(least as f32));
         let sigmas = single::linspace(from, to, levels.len() + 1).map(|log| f64::from(f64::from(log).exp() as f32));
         let times = levels.iter().map(|level| level.t).chain([0.0]);
         let mut spread: Vec<Level> = times.zip(sigmas).map(|(t, sigma)| Level { t, sigma }).collect();
-        if self.grid.tells_log_sigma {
+        if self.grid.time_is_log_sigma {
             spread.push(self.end());
         }
         spread

@@ -32,7 +32,7 @@ impl Reader<'_> {
             ends: self.ends()?,
             is_log_linear: self.is_log_linear()?,
             is_cosine: self.value("beta_schedule") == "squaredcos_cap_v2",
-            tells_log_sigma: self.tells_log_sigma()?,
+            time_is_log_sigma: self.time_is_log_sigma()?,
         })
     }
 
@@ -139,7 +139,7 @@ impl Reader<'_> {
         self.number_or_null("lambda_min_clipped", f64::MIN, "a number, or null for no limit")
     }
 
-    fn tells_log_sigma(&self) -> Result<bool, Error> {
+    fn time_is_log_sigma(&self) -> Result<bool, Error> {
         if !self.has("timestep_type") {
             return Ok(false);
         }

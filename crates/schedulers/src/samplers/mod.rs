@@ -1,7 +1,7 @@
 //! The samplers as mathematics: functions from noise levels and options to the steps of a plan.
 //!
-//! They work in `x = x₀ + sigma·noise`, whatever their papers use, and know no scheduler class and no config. An option says
-//! what is computed; which values a class of diffusers has is written in [`diffusers`](crate::diffusers).
+//! They work in `x = x₀ + sigma·noise`, whatever their papers use. They do not depend on scheduler classes, configs or readings:
+//! [`diffusers`](crate::diffusers) has the options that each class passes to them.
 
 mod adams;
 mod ancestral;
