@@ -1,7 +1,7 @@
 //! `DDIMScheduler`.
 
 use super::prelude::*;
-use crate::samplers::{Draws, Fresh, Path, Split, ancestral};
+use crate::samplers::{Draws, Fresh, Split, ancestral};
 
 pub(super) static DDIM: Scheduler = Scheduler {
     name: "ddim",
@@ -48,7 +48,7 @@ impl Sampler for Ddim {
         for &now in &levels[..levels.len() - 1] {
             tape.begin_step();
             let target = now.t - stride;
-            let next = if target < 0.0 { run.end(self.set_alpha_to_one) } else { schedule.level(target) };
+            let next = if target < 0.0 { run.alpha_end(self.set_alpha_to_one) } else { schedule.level(target) };
             let x = rescaled(tape, held, now);
             let Split { down, up } = Split::new(now.sigma, next.sigma, self.eta, Precision::Double);
             let call = tape.call(x, now);

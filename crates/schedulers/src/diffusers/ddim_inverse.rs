@@ -2,7 +2,7 @@
 
 use super::ddim::rescaled;
 use super::prelude::*;
-use crate::samplers::{Path, inversion};
+use crate::samplers::inversion;
 
 pub(super) static DDIM_INVERSE: Scheduler = Scheduler {
     name: "ddim_inverse",
@@ -57,7 +57,7 @@ impl Sampler for DdimInverse {
     fn run_in_diffusers(&self, tape: &mut Tape, run: &Run) -> Result<(Val, Level), Error> {
         let schedule = run.path.schedule;
         let stride = (schedule.len() / run.steps) as f64;
-        let start = run.end(self.set_alpha_to_one);
+        let start = run.alpha_end(self.set_alpha_to_one);
         let at = |t: f64| if t < 0.0 { start } else { schedule.level(t.min((schedule.len() - 1) as f64)) };
         let levels: Vec<Level> = upwards(run)?.collect();
         // diffusers takes the image for a sample of unit variance at its first level.

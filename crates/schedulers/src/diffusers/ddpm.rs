@@ -1,7 +1,7 @@
 //! `DDPMScheduler`.
 
 use super::prelude::*;
-use crate::samplers::{Ddpm, Draws, Path, Variance, ddpm};
+use crate::samplers::{Ddpm, Draws, Variance, ddpm};
 
 pub(super) static DDPM: Scheduler = Scheduler {
     name: "ddpm",

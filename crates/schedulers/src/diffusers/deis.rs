@@ -1,7 +1,7 @@
 //! `DEISMultistepScheduler`.
 
 use super::prelude::*;
-use crate::samplers::{Adams, Missing, Over, Path, adams};
+use crate::samplers::{Adams, Missing, Over, adams};
 
 pub(super) static DEIS: Scheduler = Scheduler {
     name: "deis",

@@ -1,7 +1,7 @@
 //! `KDPM2DiscreteScheduler` and `KDPM2AncestralDiscreteScheduler`.
 
 use super::prelude::*;
-use crate::samplers::{Churn, Draws, Fresh, Of, Path, TwoStages, two_stages};
+use crate::samplers::{Churn, Draws, Fresh, Of, TwoStages, two_stages};
 
 pub(super) static DPM2: Scheduler = Scheduler {
     name: "dpm2",

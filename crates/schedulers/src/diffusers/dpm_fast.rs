@@ -1,7 +1,7 @@
 //! DPM-Solver-fast: k-diffusion's `sample_dpm_fast`, which diffusers does not have.
 
 use super::prelude::*;
-use crate::samplers::{Fresh, Path, dpm_fast};
+use crate::samplers::{Fresh, dpm_fast};
 
 pub(super) static DPM_FAST: Scheduler = Scheduler {
     name: "dpm_fast",

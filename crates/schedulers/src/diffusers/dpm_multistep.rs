@@ -2,7 +2,7 @@
 
 use super::dpm_solver::{FROM_DEIS, check_end_in_diffusers, in_diffusers, read_solver, solver_options};
 use super::prelude::*;
-use crate::samplers::{Ending, Of, Path, Solver, multistep};
+use crate::samplers::{Ending, Of, Solver, multistep};
 
 pub(super) static DPM_MULTISTEP: Scheduler = Scheduler {
     name: "dpm_multistep",

@@ -1,7 +1,7 @@
 //! `DPMSolverSDEScheduler`.
 
 use super::prelude::*;
-use crate::samplers::{DpmSde, Draws, Fresh, Path, dpmpp_sde};
+use crate::samplers::{DpmSde, Draws, Fresh, dpmpp_sde};
 
 pub(super) static DPM_SDE: Scheduler = Scheduler {
     name: "dpm++sde",

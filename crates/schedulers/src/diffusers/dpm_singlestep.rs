@@ -2,7 +2,7 @@
 
 use super::dpm_solver::{FROM_DEIS, check_end_in_diffusers, in_diffusers, read_solver, solver_options};
 use super::prelude::*;
-use crate::samplers::{Of, Path, Solver, singlestep, stages};
+use crate::samplers::{Of, Solver, singlestep, stages};
 
 pub(super) static DPM_SINGLESTEP: Scheduler = Scheduler {
     name: "dpm_singlestep",

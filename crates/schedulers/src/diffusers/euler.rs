@@ -1,7 +1,7 @@
 //! `EulerDiscreteScheduler`.
 
 use super::prelude::*;
-use crate::samplers::{Churn, Path, When, euler};
+use crate::samplers::{Churn, When, euler};
 
 pub(super) static EULER: Scheduler = Scheduler {
     name: "euler",

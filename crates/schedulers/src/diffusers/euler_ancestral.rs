@@ -1,7 +1,7 @@
 //! `EulerAncestralDiscreteScheduler`.
 
 use super::prelude::*;
-use crate::samplers::{Draws, Fresh, Path, ancestral};
+use crate::samplers::{Draws, Fresh, ancestral};
 
 pub(super) static EULER_ANCESTRAL: Scheduler = Scheduler {
     name: "euler_a",

@@ -1,7 +1,7 @@
 //! `HeunDiscreteScheduler`.
 
 use super::prelude::*;
-use crate::samplers::{Churn, Path, heun};
+use crate::samplers::{Churn, heun};
 
 pub(super) static HEUN: Scheduler = Scheduler {
     name: "heun",

@@ -4,7 +4,7 @@ use super::prelude::*;
 use crate::error::shown;
 use crate::levels::check_steps;
 use crate::options::Options;
-use crate::samplers::{Adams, Ending, Missing, Over, Path, WEIGHTS, adams, weighted};
+use crate::samplers::{Adams, Ending, Missing, Over, WEIGHTS, adams, weighted};
 use crate::{Form, Prediction, Schedule, single};
 use std::f32::consts::PI;
 

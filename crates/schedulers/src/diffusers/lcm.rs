@@ -1,7 +1,7 @@
 //! `LCMScheduler`.
 
 use super::prelude::*;
-use crate::samplers::{Path, lcm};
+use crate::samplers::lcm;
 
 pub(super) static LCM: Scheduler = Scheduler {
     name: "lcm",

@@ -1,7 +1,7 @@
 //! `LMSDiscreteScheduler`.
 
 use super::prelude::*;
-use crate::samplers::{Adams, Ending, Missing, Over, Path, adams};
+use crate::samplers::{Adams, Ending, Missing, Over, adams};
 
 pub(super) static LMS: Scheduler = Scheduler {
     name: "lms",

@@ -3,8 +3,13 @@
 //!
 //! A class is a [`Scheduler`]: its names, its options with their defaults, how diffusers computes its levels, and a function
 //! that reads its [`Sampler`]. The sampler is what the class does in the exact reading, and what diffusers does instead. To add
-//! a class, write its file and add it to [`classes!`] below; short names that set options too are added to [`PRESETS`].
+//! a class, write its file and add its line to [`classes!`] below. If it has short names that set options, add them to [`PRESETS`].
 
+mod sampler;
+mod scheduler;
+mod settings;
+
+// The classes.
 mod ddim;
 mod ddim_inverse;
 mod ddpm;
@@ -24,9 +29,6 @@ mod lcm;
 mod lms;
 mod pndm;
 mod sa_solver;
-mod sampler;
-mod scheduler;
-mod settings;
 mod tcd;
 mod unipc;
 
@@ -45,6 +47,7 @@ mod prelude {
     pub(super) use crate::levels::{End, KarrasEnds, Layout, NetworkTime, Ramp, Spacing};
     pub(super) use crate::options::Reader;
     pub(super) use crate::precision::Precision;
+    pub(super) use crate::samplers::Path;
     pub(super) use crate::tape::Tape;
     pub(super) use crate::{Class, Error, Level, Remark, Val};
     pub(super) use std::sync::Arc;

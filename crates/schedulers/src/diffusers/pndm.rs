@@ -1,7 +1,7 @@
 //! `PNDMScheduler`.
 
 use super::prelude::*;
-use crate::samplers::{Path, pndm, weighted};
+use crate::samplers::{pndm, weighted};
 use crate::{Form, Schedule};
 
 pub(super) static PNDM: Scheduler = Scheduler {
@@ -44,7 +44,7 @@ impl Sampler for Pndm {
         let list: Vec<f64> = levels[..run.steps].iter().map(|level| level.t).collect();
         let times = Times::new(&list, schedule.len(), self.warm_up)?;
         let x = run.start(tape, schedule.level(times.calls[begin] as f64));
-        steps(tape, x, &times, begin, schedule, run.end(self.set_alpha_to_one))
+        steps(tape, x, &times, begin, schedule, run.alpha_end(self.set_alpha_to_one))
     }
 }
 

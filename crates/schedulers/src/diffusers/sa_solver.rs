@@ -1,7 +1,7 @@
 //! `SASolverScheduler`.
 
 use super::prelude::*;
-use crate::samplers::{Draws, Of, Path, SaSolver, sa_solver};
+use crate::samplers::{Draws, Of, SaSolver, sa_solver};
 
 pub(super) static SA_SOLVER: Scheduler = Scheduler {
     name: "sa_solver",

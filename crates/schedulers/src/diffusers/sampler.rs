@@ -142,7 +142,7 @@ impl Run<'_> {
     }
 
     /// The end of a run of DDIM or PNDM in diffusers: without noise if `set_alpha_to_one`, otherwise the first training time.
-    pub(crate) fn end(&self, set_alpha_to_one: bool) -> Level {
+    pub(crate) fn alpha_end(&self, set_alpha_to_one: bool) -> Level {
         if set_alpha_to_one { Level::CLEAN } else { self.path.schedule.level(0.0) }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::lcm::DISTILLED;
 use super::prelude::*;
-use crate::samplers::{Path, Tcd, TcdTimes, tcd};
+use crate::samplers::{Tcd, TcdTimes, tcd};
 
 pub(super) static TCD: Scheduler = Scheduler {
     name: "tcd",

@@ -1,7 +1,7 @@
 //! `UniPCMultistepScheduler`.
 
 use super::prelude::*;
-use crate::samplers::{Of, Path, UniPc, unipc};
+use crate::samplers::{Of, UniPc, unipc};
 use serde_json::Value;
 
 pub(super) static UNIPC: Scheduler = Scheduler {

@@ -17,7 +17,7 @@ const SIGMAS: [(&str, Sigmas); 6] = [
 ];
 
 impl Reader<'_> {
-    /// Reads all of them.
+    /// Reads the options that decide the levels.
     pub(super) fn grid(&self, scheduler: &Scheduler, len: usize) -> Result<Grid, Error> {
         let ends_clean = match self.has("final_sigmas_type") {
             true => self.choice("final_sigmas_type", &[("zero", true), ("sigma_min", false)])?,
