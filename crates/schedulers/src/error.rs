@@ -1,18 +1,18 @@
-//! What can be wrong with a config, or with what is asked of it.
+//! The errors of the crate.
 
 use crate::Class;
 use serde_json::Value;
 
-/// What is wrong, in one line: the field, what was found, and what works.
+/// Why there is no config or no plan, in one line: the field, what was found, and what is allowed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Error {
     /// The text is not a JSON object.
     #[error("scheduler config: expected a JSON object, found {found}")]
     Json {
-        /// The parser's complaint, or what stands there instead.
+        /// The error of the parser, or the JSON that is there.
         found: String,
     },
-    /// A scheduler class that is not built here.
+    /// An unknown scheduler class.
     #[error(
         "scheduler class: expected {}, or diffusers' name of a class, found {found}{}",
         names(nearest),
@@ -21,58 +21,58 @@ pub enum Error {
     Class {
         /// The name.
         found: String,
-        /// The name that was perhaps meant.
+        /// The most similar name, if there is one.
         nearest: Option<String>,
     },
-    /// An option's value that its class does not know.
+    /// A word that is not one of the values of an option.
     #[error("{field}: expected {allowed}, found {found}{}", hint(nearest))]
     Choice {
         /// The option.
         field: String,
         /// The value.
         found: String,
-        /// The values that work.
+        /// The allowed values.
         allowed: String,
-        /// The value that was perhaps meant.
+        /// The most similar value, if there is one.
         nearest: Option<String>,
     },
-    /// A value of the wrong kind or outside its range.
+    /// A value of the wrong kind, or outside its range.
     #[error("{field}: expected {expected}, found {found}")]
     Value {
         /// The option.
         field: String,
-        /// The kind and range.
+        /// The allowed kind and range.
         expected: String,
         /// The value.
         found: String,
     },
-    /// An override of something that the class does not read.
-    #[error("{field}: {class} reads no such option{}", hint(nearest))]
+    /// An override of an option that the class does not have.
+    #[error("{field}: {class} has no such option{}", hint(nearest))]
     Key {
         /// The option.
         field: String,
         /// The class.
         class: Class,
-        /// The option that was perhaps meant.
+        /// The most similar option, if there is one.
         nearest: Option<String>,
     },
-    /// A key of a file that none of the classes reads.
-    #[error("{field}: no scheduler reads such an option{}", hint(nearest))]
+    /// A key of a file that is an option of no class.
+    #[error("{field}: no scheduler has such an option{}", hint(nearest))]
     Unknown {
         /// The key.
         field: String,
-        /// The option that was perhaps meant.
+        /// The most similar option, if there is one.
         nearest: Option<String>,
     },
-    /// Options that exclude each other.
+    /// Two options that cannot be used together.
     #[error("{first}, {second}: expected one of them at most, found both")]
     Both {
-        /// One.
+        /// One option.
         first: &'static str,
-        /// The other.
+        /// The other option.
         second: &'static str,
     },
-    /// A value that is known, and cannot work.
+    /// A known value that is not supported.
     #[error("{field}: {found} {reason}")]
     Unsupported {
         /// The option.
@@ -82,7 +82,7 @@ pub enum Error {
         /// Why not.
         reason: &'static str,
     },
-    /// A value that diffusers has nothing like.
+    /// A value that only the exact reading supports.
     #[error("{field}: {found} is not in diffusers' {class}; the exact reading has it")]
     OnlyExact {
         /// The option.
@@ -92,8 +92,8 @@ pub enum Error {
         /// The class.
         class: Class,
     },
-    /// An inversion that is to start from noise, or from noise added to an image.
-    #[error("scheduler class: ddim_inverse goes up from an image, so it starts from no noise and takes no strength")]
+    /// An inversion from noise, or from an image with noise added.
+    #[error("scheduler class: ddim_inverse goes up from an image, so it cannot start from noise and has no strength")]
     Inverse,
     /// A schedule that cannot be sampled.
     #[error("betas: {} at time {time}: {reason}", *beta as f32)]
@@ -105,7 +105,7 @@ pub enum Error {
         /// What is wrong.
         reason: &'static str,
     },
-    /// A number of steps that cannot be taken.
+    /// A number of steps that is not possible.
     #[error("steps: expected {expected}, found {found}")]
     Steps {
         /// The range.
@@ -113,7 +113,7 @@ pub enum Error {
         /// The number.
         found: usize,
     },
-    /// A part of a run that is no part of it.
+    /// A strength that leaves no step, or is above 1.
     #[error("strength: expected a number that leaves 1 to {steps} steps of {steps}, found {found}")]
     Strength {
         /// The number.
@@ -129,13 +129,13 @@ pub enum Error {
         /// The number of training times.
         len: usize,
     },
-    /// PNDM's Runge-Kutta start has no room.
+    /// Fewer steps than the Runge-Kutta start of PNDM needs.
     #[error("steps: expected 4 or more while skip_prk_steps is false, found {steps}")]
     WarmUp {
         /// The number of steps.
         steps: usize,
     },
-    /// numpy makes one time too many.
+    /// A number of steps for which numpy computes one time too many.
     #[error(
         "steps: {steps} with trailing spacing makes diffusers call the network once more, at time -1; the exact reading does not"
     )]
@@ -143,32 +143,34 @@ pub enum Error {
         /// The number of steps.
         steps: usize,
     },
-    /// The text of a plan that none could have been written as.
+    /// A text that is not the text of a plan.
     #[error("plan text: line {line}: expected {expected}, found {found}")]
     Text {
-        /// The line, counted from 1; 0 where there is none.
+        /// The line, counted from 1; 0 if the text is empty.
         line: usize,
-        /// What would have been right.
+        /// What is allowed there.
         expected: &'static str,
-        /// What stands there.
+        /// What is there.
         found: String,
     },
-    /// A network that predicts noise, shown nothing but noise.
-    #[error("prediction_type: epsilon says nothing at zero signal (rescale_betas_zero_snr), where sigma is infinite")]
-    PureNoise,
-    /// Coefficients that are not numbers, because two levels coincide.
+    /// A network that predicts the noise, on a sample that is all noise.
     #[error(
-        "step {step} of {steps}: a coefficient is not finite: two noise levels are equal, or a step of higher order ends in no noise"
+        "prediction_type: epsilon gives no estimate at zero signal (rescale_betas_zero_snr), where sigma is infinite"
+    )]
+    PureNoise,
+    /// A coefficient that is not finite, because two levels are equal.
+    #[error(
+        "step {step} of {steps}: a coefficient is not finite: two noise levels are equal, or a step of higher order ends at sigma 0"
     )]
     NotFinite {
         /// The step.
         step: usize,
-        /// The calls of the plan.
+        /// The number of network calls of the plan.
         steps: usize,
     },
 }
 
-/// All the names, unless one of them was meant.
+/// All short names, if none is similar to the one that was found.
 fn names(nearest: &Option<String>) -> String {
     nearest.as_ref().map_or_else(|| Class::names().collect::<Vec<_>>().join(", "), |_| "a short name".into())
 }
@@ -177,7 +179,7 @@ fn hint(nearest: &Option<String>) -> String {
     nearest.as_ref().map_or(String::new(), |name| format!(" (nearest: {name})"))
 }
 
-/// The candidate fewest letter edits away, if that is two fifths of the word or less.
+/// The candidate with the smallest edit distance, if that is at most two fifths of the length of the word.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     if word.len() > 100 {
         return None;
@@ -201,7 +203,7 @@ fn edits(a: &str, b: &str) -> usize {
     row[row.len() - 1]
 }
 
-/// A value as a message shows it: on one line, and not too long.
+/// A value for an error message: on one line, and not too long.
 pub(crate) fn shown(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {

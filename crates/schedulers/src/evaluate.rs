@@ -1,18 +1,18 @@
-//! Every value of a plan, on plain numbers.
+//! A plan evaluated on plain numbers.
 
 use crate::{Form, Op, Plan, Val};
 
-/// Every value of a plan, in the order of its ops; the result is `values[plan.result().0]`. To sample with a plan, and keep no
-/// more than it needs, is [`run`](crate::run()).
+/// Every value of a plan, in the order of its ops; the result is `values[plan.result().0]`. [`run`](crate::run()) keeps only the
+/// values that are still needed.
 ///
-/// `given` is the image, where the plan starts from one. `draws` holds the noise, a vector for each draw. The network sees
-/// the index of its call, the time it is told and its input at unit variance, and gives as many numbers.
+/// `given` is the image, if the plan starts from one. `draws` is the noise, a vector for each draw. The network gets the index of
+/// the call, the time and the input at unit variance, and returns as many numbers.
 ///
 /// ```
 /// use latentrace_schedulers::{Config, Reading, evaluate};
 ///
 /// let plan = Config::from_json_as("{}", "euler")?.plan(10, Reading::Exact)?;
-/// // A network that sees noise in everything: the sample goes straight to zero.
+/// // A network that finds nothing but noise: the sample goes straight to zero.
 /// let values = evaluate(&plan, &[], &[vec![0.3, -1.2]], |call, _time, input| {
 ///     let sigma = plan.steps()[call].level.sigma;
 ///     input.iter().map(|x| x * sigma.hypot(1.0) / sigma).collect()
@@ -22,7 +22,7 @@ use crate::{Form, Op, Plan, Val};
 /// ```
 ///
 /// # Panics
-/// Where there are fewer draws than [`Plan::draws`] says.
+/// If there are fewer draws than [`Plan::draws`].
 pub fn evaluate(
     plan: &Plan,
     given: &[f64],

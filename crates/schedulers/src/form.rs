@@ -7,7 +7,7 @@ use std::ops::{Add, Mul, Sub};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Form(BTreeMap<Val, f64>);
 
-/// A value that a plan defines: the index of the op that makes it.
+/// A value of a plan: the index of the op that computes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Val(pub u32);
 
@@ -17,7 +17,7 @@ impl Form {
         self.0.iter().map(|(&val, &coefficient)| (val, coefficient))
     }
 
-    /// The coefficient of a value, zero where the form does not hold it.
+    /// The coefficient of a value; zero if the form does not contain it.
     pub fn coefficient(&self, of: Val) -> f64 {
         self.0.get(&of).copied().unwrap_or(0.0)
     }

@@ -1,10 +1,10 @@
-//! Integrals of interpolating polynomials: where the weights of every multistep sampler come from.
+//! Integrals of interpolating polynomials: the weights of multistep samplers.
 
-/// `∫₀ˡᵉⁿᵍᵗʰ e^(−rate·u) ℓⱼ(u) du` for each Lagrange basis polynomial `ℓⱼ` on `nodes`, at most six of them. The length
-/// may be infinite where the rate is above zero.
+/// `∫₀ˡᵉⁿᵍᵗʰ e^(−rate·u) ℓⱼ(u) du` for each Lagrange basis polynomial `ℓⱼ` on `nodes`, at most six of them. The length can be
+/// infinite if the rate is above zero.
 pub(crate) fn lagrange_integrals(nodes: &[f64], rate: f64, length: f64) -> Vec<f64> {
-    // Moments lose all their figures to cancellation where the exponential hardly changes, and Gauss is exact to the
-    // last place there; it is the other way round where the exponential is all there is.
+    // If the exponential hardly changes, moments lose all their digits to cancellation and Gauss quadrature is accurate to the last
+    // place. If it changes a lot, it is the other way round.
     if rate * length.abs() < 1.0 {
         return (0..nodes.len()).map(|j| gauss(|u| (-rate * u).exp() * basis(nodes, j, u), length)).collect();
     }
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_to_integrate_agree_with_a_third() {
+    fn moments_and_gauss_agree_with_simpson() {
         let nodes = [0.0, -0.4, -1.1, -1.5];
         for (rate, length) in
             [(0.0, 0.7), (0.0, -0.7), (1.0, 0.3), (2.0, 0.4999), (2.0, 0.5001), (2.0, 6.0), (1.0, 3.0)]
@@ -84,14 +84,14 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_interval_has_an_end() {
+    fn an_infinite_length_is_the_limit_of_long_ones() {
         let near = lagrange_integrals(&[0.0, -0.4], 1.0, 50.0);
-        let endless = lagrange_integrals(&[0.0, -0.4], 1.0, f64::INFINITY);
-        assert!(near.iter().zip(&endless).all(|(a, b)| (a - b).abs() < 1e-12), "{near:?} {endless:?}");
+        let infinite = lagrange_integrals(&[0.0, -0.4], 1.0, f64::INFINITY);
+        assert!(near.iter().zip(&infinite).all(|(a, b)| (a - b).abs() < 1e-12), "{near:?} {infinite:?}");
     }
 
     #[test]
-    fn a_short_step_loses_no_figures() {
+    fn a_short_step_loses_no_digits() {
         // Nodes 1e-3 apart: the weights of four nodes are those of Adams and Bashforth, up to the exponential's 1e-3.
         let step = 1e-3;
         let nodes = [0.0, -step, -2.0 * step, -3.0 * step];

@@ -1,14 +1,13 @@
-//! A noise level, and what a network's output means there.
+//! Noise levels, and what a network's output means at one.
 
 use serde::{Deserialize, Serialize};
 
-/// A noise level: a sample there is `x = x₀ + sigma·noise`, and the network is told the time `t`.
+/// A noise level: its samples are `x = x₀ + sigma·noise`, and the network gets the time `t`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Level {
-    /// The time that the network is told, in training steps; fractional between two of them. IPNDM as
-    /// diffusers has it tells a share of 1 instead.
+    /// The time that the network gets, in training steps; it can be fractional. In diffusers' IPNDM it goes from 1 to 0 instead.
     pub t: f64,
-    /// The standard deviation of the noise where the clean sample has its own scale.
+    /// The standard deviation of the noise, at the scale of the clean sample.
     pub sigma: f64,
 }
 
@@ -16,10 +15,9 @@ impl Level {
     /// No noise at all.
     pub const CLEAN: Level = Level { t: 0.0, sigma: 0.0 };
 
-    /// What stands for the infinite sigma at which no signal is left (zero terminal
-    /// signal-to-noise ratio).
+    /// The sigma used instead of infinity at zero terminal signal-to-noise ratio.
     ///
-    /// A sample there is noise to one part in 2²⁴, which is what `f32` can tell apart.
+    /// One part in 2²⁴ of such a sample is signal, which is the resolution of `f32`.
     pub const PURE_NOISE: f64 = 16_777_216.0;
 
     /// Half the log signal-to-noise ratio; infinite at [`Level::CLEAN`].
@@ -27,14 +25,13 @@ impl Level {
         -self.sigma.ln()
     }
 
-    /// The factor that brings a sample at this level to the unit variance that the network
-    /// expects: `√ᾱ`.
+    /// The factor that scales a sample of this level to the unit variance that the network expects: `√ᾱ`.
     pub fn input_scale(self) -> f64 {
         1.0 / self.sigma.hypot(1.0)
     }
 }
 
-/// What the network was trained to put out.
+/// What the network was trained to predict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Prediction {

@@ -1,32 +1,38 @@
-//! Samplers as plans: a [`Config`] is read from a `scheduler_config.json`, gives a [`Plan`] for a
-//! number of steps, and each [`Step`] of that plan tells what one network call sees and leaves.
-//! The decision behind it: a sampler is linear in its start, its noise draws and the network's
-//! outputs (clipping aside), so it is not an object that is stepped but a straight-line program
-//! whose coefficients are known in double precision before any tensor exists. A plan can be
-//! printed, plotted, compared and proven, and one executor runs them all.
+//! Samplers as plans. A [`Config`] is read from a `scheduler_config.json` and makes a [`Plan`] for a number of steps. Each
+//! [`Step`] of the plan is one network call.
 //!
-//! Everything is in one coordinate, `x = x₀ + sigma·noise` (arXiv 2206.00364), whatever the paper
-//! of a sampler uses; the network sees `x` at unit variance. There the probability-flow ODE is
-//! `dx/dsigma = (x − denoised)/sigma`, and the samplers are few ideas:
+//! A sampler is linear in its start, its noise draws and the outputs of the network (except for clipping). So here it is not an
+//! object with a `step` method, but a straight-line program whose coefficients are known in double precision before any tensor
+//! exists. Plans can be printed, plotted, compared and tested, and one executor runs them all.
 //!
-//! - a step along the slope, then fresh noise: Euler, DDIM, their ancestral kin, DDPM
+//! Everything is in one coordinate, `x = x₀ + sigma·noise` (arXiv 2206.00364), whatever the paper of a sampler uses. The network
+//! gets `x` scaled to unit variance. In this coordinate the probability-flow ODE is `dx/dsigma = (x − denoised)/sigma`, and there
+//! are few kinds of samplers:
+//!
+//! - a step along the slope, then fresh noise: Euler, DDIM, their ancestral forms, DDPM
 //!   (arXiv 2006.11239, 2010.02502);
-//! - two slopes a step: Heun, DPM2 (arXiv 2206.00364);
+//! - two slopes per step: Heun, DPM2 (arXiv 2206.00364);
 //! - a polynomial through the latest slopes: LMS, PNDM and IPNDM with the weights of even steps
 //!   (arXiv 2202.09778), DEIS over log sigma (arXiv 2204.13902);
-//! - a polynomial through the latest clean estimates, the rest of the equation solved exactly:
-//!   DPM-Solver++ (arXiv 2211.01095), UniPC, which corrects itself (arXiv 2302.04867), and
-//!   SA-Solver, which draws noise (arXiv 2309.05019);
-//! - a jump to the end and back: LCM and TCD, for distilled networks.
+//! - a polynomial through the latest clean estimates, with the rest of the equation solved exactly: DPM-Solver++
+//!   (arXiv 2211.01095), UniPC, which adds a corrector (arXiv 2302.04867), and SA-Solver, which draws noise
+//!   (arXiv 2309.05019);
+//! - a step to the clean estimate and back up: LCM and TCD, for distilled networks.
 //!
-//! The [`chapter`] explains them one after the other, with code that runs. [`Class`] lists them, [`named`] knows their short names. A config has two [`Reading`]s: as
-//! diffusers runs it, faults included, and as the mathematics means it. [`truth`] has data whose
-//! exact flow is known, to measure a sampler on; [`run()`] runs a plan on tensors of any library, [`Run`] waits for each call, and
-//! [`evaluate`] keeps every value.
+//! The [`chapter`] explains them one after the other, with code that runs. [`Class`] lists the classes; [`named`] finds one by a
+//! short name. A config has two [`Reading`]s: as diffusers runs it, including its faults, and as the papers define it. [`truth`]
+//! has data whose exact flow is known, to measure the error of a sampler. [`run()`] runs a plan on tensors of any library, [`Run`]
+//! waits for each network call, and [`evaluate`] keeps every value.
 //!
-//! A schedule with zero terminal signal-to-noise ratio has an infinite sigma at its last time. It
-//! is written as [`Level::PURE_NOISE`], 2²⁴, which single precision cannot tell from infinity; a
-//! network that predicts the noise is an error there. IPNDM as diffusers has it always begins there.
+//! A schedule with zero terminal signal-to-noise ratio has an infinite sigma at its last time. It is replaced by
+//! [`Level::PURE_NOISE`], 2²⁴, which is the same in single precision. A network that predicts the noise is an error there.
+//! diffusers' IPNDM always begins there.
+//!
+//! # How the crate is organized
+//!
+//! `samplers/` is mathematics: functions from noise levels and options to the steps of a plan. `levels/` computes the levels of a
+//! run. `diffusers/` has a file for each scheduler class, with its names, its options and their defaults, and what it does in each
+//! reading. To add a class, write its file and add it to the list in `diffusers/mod.rs`.
 //!
 //! ```
 //! use latentrace_schedulers::{Config, Reading};
@@ -60,47 +66,48 @@
 
 mod class;
 mod config;
-mod defaults;
+mod diffusers;
 mod error;
 mod evaluate;
 mod form;
 mod integrals;
 mod level;
+mod levels;
 mod options;
 mod plan;
-mod reader;
+mod planning;
+mod precision;
 mod reading;
 mod remark;
 mod run;
 mod samplers;
 mod schedule;
 mod single;
-mod spacing;
 mod tape;
 mod text;
 pub mod truth;
-mod values;
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]
 struct Readme;
 
-/// Samplers of diffusion models, explained: a chapter to read.
+/// How samplers of diffusion models work: a chapter to read.
 pub mod chapter {
     #![doc = include_str!("../docs/chapter.md")]
     #[cfg(doc)]
     use crate::{Config, Level, Plan, Prediction, Schedule, truth};
 }
 
-pub use class::{Class, Named, class_of, named};
+pub use class::{Named, class_of, named};
 pub use config::Config;
+pub use diffusers::Class;
 pub use error::Error;
 pub use evaluate::evaluate;
 pub use form::{Form, Val};
 pub use level::{Level, Prediction};
+pub use options::Origin;
 pub use plan::{Limit, Op, Plan, Step};
 pub use reading::Reading;
 pub use remark::Remark;
 pub use run::{Run, RunError, Tensor, run};
 pub use schedule::Schedule;
-pub use values::Origin;

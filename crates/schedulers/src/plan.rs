@@ -1,10 +1,9 @@
-//! A sampler unrolled: a straight-line program of network calls, noise draws and linear
-//! combinations.
+//! A plan: a sampler unrolled to a straight-line program of network calls, noise draws and linear combinations.
 
 use crate::{Form, Level, Val};
 use ndarray::Array2;
 
-/// A sampler unrolled over its noise levels; the n-th op makes [`Val`]`(n)`.
+/// A sampler unrolled over its noise levels; the n-th op computes [`Val`]`(n)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub(crate) ops: Vec<Op>,
@@ -21,14 +20,14 @@ pub enum Op {
     Noise,
     /// The network's output for `input` at time `t`.
     Eval {
-        /// What the network sees, at the unit variance it was trained on.
+        /// The input, at the unit variance that the network was trained on.
         input: Form,
-        /// The time it is told.
+        /// The time that the network gets.
         t: f64,
     },
     /// A linear combination of earlier values.
     Sum(Form),
-    /// A denoised estimate held within a limit: the one op that is not linear.
+    /// A clipped denoised estimate: the only op that is not linear.
     Clip {
         /// The estimate.
         of: Val,
@@ -37,17 +36,16 @@ pub enum Op {
     },
 }
 
-/// How far a denoised estimate may reach.
+/// The limit of a denoised estimate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Limit {
-    /// Every element is held within `±range`.
+    /// Every element is clamped to `±range`.
     Clamp {
-        /// The largest magnitude kept.
+        /// The largest magnitude.
         range: f64,
     },
-    /// Dynamic thresholding (arXiv 2205.11487, section 2.3), for each image by itself: `s` is the
-    /// `ratio` quantile of the magnitudes (interpolated linearly between ranks), held within
-    /// `1..=max`; every element is held within `±s` and divided by `s`.
+    /// Dynamic thresholding (arXiv 2205.11487, section 2.3), for each image by itself: `s` is the `ratio` quantile of the magnitudes
+    /// (interpolated linearly between ranks), clamped to `1..=max`; every element is clamped to `±s` and divided by `s`.
     Dynamic {
         /// The quantile, in `0..=1`.
         ratio: f64,
@@ -57,7 +55,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// One image's estimate, held within the limit.
+    /// The estimate of one image, clipped.
     pub fn hold(self, estimate: &[f64]) -> Vec<f64> {
         match self {
             Limit::Clamp { range } => estimate.iter().map(|value| value.clamp(-range, range)).collect(),
@@ -74,23 +72,23 @@ impl Limit {
     }
 }
 
-/// One network call as a record or a probe sees it. Samples are in `x = x₀ + sigma·noise`.
+/// One network call and the values around it. Samples are in `x = x₀ + sigma·noise`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
     /// Which of the sampler's steps the call belongs to, counted from 0.
     pub index: usize,
-    /// Which call of that step it is, counted from 0: the Runge-Kutta start of PNDM makes four.
+    /// Which call of that step it is, counted from 0: a Runge-Kutta step of PNDM has four.
     pub evaluation: usize,
-    /// The time told to the network, and the noise that the sample really has.
+    /// The time that the network gets, and the real noise of the sample.
     pub level: Level,
     /// The sample.
     pub sample: Val,
     /// The network's output.
     pub output: Val,
-    /// The clean estimate, after any clipping. DDPM, LMS and the exact PNDM go on from it; PNDM and
-    /// IPNDM as diffusers has them go on from `output`, IPNDM's first step from neither.
+    /// The clean estimate, after clipping. Most samplers use it; PNDM and IPNDM in diffusers use `output` instead, and the first
+    /// step of that IPNDM uses neither.
     pub denoised: Val,
-    /// The sample that the next call sees, or the last sample.
+    /// The sample of the next call, or the last sample.
     pub next: Val,
 }
 
@@ -100,7 +98,7 @@ impl Plan {
         &self.ops
     }
 
-    /// One entry for each network call, in order.
+    /// The network calls in order.
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
@@ -110,18 +108,18 @@ impl Plan {
         self.result
     }
 
-    /// How many network calls the program makes.
+    /// The number of network calls.
     pub fn calls(&self) -> usize {
         self.ops.iter().filter(|op| matches!(op, Op::Eval { .. })).count()
     }
 
-    /// How many noise draws the program makes, the starting noise included.
+    /// The number of noise draws, including the starting noise.
     pub fn draws(&self) -> usize {
         self.ops.iter().filter(|op| matches!(op, Op::Noise)).count()
     }
 
-    /// Each network input in call order, then the result, over what is not a sum: the image, the
-    /// draws, the network's outputs and the clipped estimates.
+    /// Each network input in call order, then the result, in terms of the values that are not sums: the image, the draws, the outputs
+    /// of the network and the clipped estimates.
     pub fn rows(&self) -> Vec<Form> {
         let inputs = self.ops.iter().filter_map(|op| match op {
             Op::Eval { input, .. } => Some(self.opened(input)),
@@ -130,14 +128,14 @@ impl Plan {
         inputs.chain([self.row(self.result)]).collect()
     }
 
-    /// What the network sees at a call, over what is not a sum.
+    /// The input of a network call in terms of the values that are not sums.
     pub fn input_row(&self, call: usize) -> Option<Form> {
         let mut inputs =
             self.ops.iter().filter_map(|op| if let Op::Eval { input, .. } = op { Some(input) } else { None });
         inputs.nth(call).map(|input| self.opened(input))
     }
 
-    /// One value over what is not a sum.
+    /// One value in terms of the values that are not sums.
     pub fn row(&self, of: Val) -> Form {
         self.opened(&of.into())
     }
@@ -151,8 +149,8 @@ impl Plan {
         Array2::from_shape_fn((rows.len(), columns.len()), |(row, column)| rows[row].coefficient(columns[column]))
     }
 
-    /// The values that nothing needs after each op. A value named in [`Plan::steps`] counts as
-    /// needed until its step's `next` is made; the result is needed for ever.
+    /// For each op, the values that nothing needs after it. A value in [`Plan::steps`] is needed until the `next` of its step is
+    /// computed; the result is always needed.
     pub fn last_uses(&self) -> Vec<Vec<Val>> {
         let mut last: Vec<usize> = (0..self.ops.len()).collect();
         for (index, op) in self.ops.iter().enumerate() {
@@ -177,7 +175,7 @@ impl Plan {
         uses
     }
 
-    /// A form with its sums replaced by what they sum, found by one walk back over the program.
+    /// A form with its sums expanded, by one pass from the last op to the first.
     fn opened(&self, form: &Form) -> Form {
         let mut weights = vec![0.0; self.ops.len()];
         let add = |weights: &mut Vec<f64>, form: &Form, scale: f64| {

@@ -1,39 +1,20 @@
 //! The two readings of one config.
 
-use crate::single;
 use serde::{Deserialize, Serialize};
 
-/// How a config is read: as diffusers runs it, or as the mathematics means it.
+/// How a config is read: as diffusers runs it, or as the papers define it.
 ///
-/// The exact reading mends these faults, and changes nothing else. What each costs is measured on data whose exact flow is
-/// known, a mixture of two normal distributions of size one ([`truth`](crate::truth)), by `./just scheduler-atlas` in the
-/// project's repository, which writes this table:
+/// The exact reading corrects the faults of this table, and changes nothing else. `./just scheduler-atlas` in the repository of the
+/// project writes the table. It measures what each fault costs on data whose exact flow is known: a mixture of two normal
+/// distributions of size one ([`truth`](crate::truth)).
 ///
 #[doc = include_str!("../docs/readings.md")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reading {
-    /// Every coefficient and told time as diffusers 0.42 has it with torch 2.11 and numpy 2 on a processor with AVX2 or newer, faults
-    /// included, so that an image can be matched.
+    /// Every coefficient, and every time that the network gets, as in diffusers 0.42 with torch 2.11 and numpy 2 on a processor with
+    /// AVX2 or newer, including faults, so that an image can be reproduced.
     Diffusers,
-    /// The algorithm of the paper in double precision, with the faults mended.
+    /// The algorithm of the paper in double precision, without the faults.
     Exact,
-}
-
-impl Reading {
-    /// A number as this reading stores it.
-    pub(crate) fn round(self, x: f64) -> f64 {
-        match self {
-            Reading::Diffusers => f64::from(x as f32),
-            Reading::Exact => x,
-        }
-    }
-
-    /// The natural logarithm of a number that this reading stores.
-    pub(crate) fn ln(self, x: f64) -> f64 {
-        match self {
-            Reading::Diffusers => f64::from(single::ln(x as f32)),
-            Reading::Exact => x.ln(),
-        }
-    }
 }

@@ -1,35 +1,35 @@
-//! What one should know of a plan before running it.
+//! Remarks on a plan: what a user should know before running it.
 
 use crate::{Config, Op, Plan, Reading};
 use std::fmt;
 
-/// Something about a plan's levels that costs quality, and is easy not to see.
+/// A property of a plan that lowers the quality of its samples and is easy to miss.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Remark {
-    /// The first level has less noise than the last that was trained, so the sample is taken for one that still holds
-    /// some of an image (arXiv 2305.08891, section 3.3).
+    /// The first level has less noise than the last training time, so the network expects a sample that contains some of an image
+    /// (arXiv 2305.08891, section 3.3).
     StartsLow {
         /// The first sigma.
         sigma: f64,
         /// The largest sigma of the training schedule.
         most: f64,
     },
-    /// The training schedule's last time still holds signal, so pure noise was never trained on (arXiv 2305.08891,
+    /// The last training time still contains signal, so the network was never trained on pure noise (arXiv 2305.08891,
     /// section 3.1).
     TerminalSignal {
-        /// How much of the image is left, `√ᾱ`.
+        /// The scale of the image at that time, `√ᾱ`.
         signal: f64,
     },
-    /// A multistep solver of third order with few steps: its weights are right, and pay only where steps are short.
+    /// A multistep solver of third order with few steps: it is better than the second order only if steps are short.
     ThirdOrder {
-        /// Whether it draws noise on the way.
+        /// Whether its steps draw noise.
         is_stochastic: bool,
     },
-    /// A third order of diffusers that has a wrong sign, so that its samples spread too far.
+    /// The third order of diffusers with a wrong sign, whose samples have too much variance.
     WrongSign,
-    /// Estimates are held within a limit, which models of pixels are made for and models of latents are not.
+    /// Clean estimates are clipped, which is for models of pixels and not for models of latents.
     Clips,
-    /// The network is called at the same time twice running.
+    /// Two calls in a row have the same time.
     RepeatedTime {
         /// The time.
         time: f64,
@@ -42,25 +42,25 @@ impl fmt::Display for Remark {
             Remark::StartsLow { sigma, most } => {
                 write!(
                     f,
-                    "starts at sigma {sigma:.3}, and training goes up to {most:.3} (trailing or linspace reach it)"
+                    "starts at sigma {sigma:.3}, and training goes up to {most:.3} (trailing or linspace spacing start there)"
                 )
             }
             Remark::TerminalSignal { signal } => write!(
                 f,
-                "the last training time still holds {:.2} % of the image (rescale_betas_zero_snr takes it away)",
+                "the last training time still contains {:.2} % of the image (rescale_betas_zero_snr removes it)",
                 signal * 100.0
             ),
             Remark::ThirdOrder { is_stochastic: false } => f.write_str(
-                "the third order pays from about 40 steps on: at 20 Karras steps it ends 4.9e-3 from the exact flow, solver_order=2 9.3e-3, and diffusers' third order, whose weights are wrong, 1.5e-3",
+                "the third order pays from about 40 steps on: at 20 Karras steps its error is 4.9e-3, that of solver_order=2 9.3e-3, and that of diffusers' third order, whose weights are wrong, 1.5e-3",
             ),
             Remark::ThirdOrder { is_stochastic: true } => f.write_str(
-                "the third order with noise wants 15 steps or more: at 10 Karras steps what it makes varies 2.2 times as much as the data, at 20 as much (solver_order=2 is steadier)",
+                "the third order with noise needs 15 steps or more: the variance of its samples is 2.2 times that of the data at 10 Karras steps, and equal to it at 20 (solver_order=2 is better at few steps)",
             ),
             Remark::WrongSign => f.write_str(
-                "diffusers' third order of sde-dpmsolver++ has a wrong sign, and what it makes varies too much: 1.5 times as much as the data at 200 steps (the exact reading mends it)",
+                "diffusers' third order of sde-dpmsolver++ has a wrong sign: at 200 steps the variance of its samples is 1.5 times that of the data (the exact reading corrects it)",
             ),
             Remark::Clips => f.write_str(
-                "clean estimates are held within a limit (clip_sample, thresholding), which is for models of pixels: latents reach beyond it",
+                "clean estimates are clipped (clip_sample, thresholding), which is for models of pixels: latents have larger values",
             ),
             Remark::RepeatedTime { time } => write!(f, "calls the network at time {time} twice running"),
         }
@@ -68,14 +68,14 @@ impl fmt::Display for Remark {
 }
 
 impl Config {
-    /// What one should know of a plan of this config in a reading.
+    /// The remarks on a plan of this config in a reading.
     pub fn remarks(&self, plan: &Plan, reading: Reading) -> Vec<Remark> {
         let mut remarks = Vec::new();
         let schedule = self.schedule();
         let last = schedule.len() - 1;
         let Some(first) = plan.steps().first() else { return remarks };
         let (sigma, most) = (first.level.sigma, schedule.sigmas()[last]);
-        // One training time less is as good as all of them; and from an image, to start lower is what is wanted.
+        // One training time less makes no difference; and a run from an image starts lower on purpose.
         if !plan.ops().contains(&Op::Given) && sigma < schedule.sigmas()[last - 1] * 0.999 {
             remarks.push(Remark::StartsLow { sigma, most });
         }
@@ -83,7 +83,10 @@ impl Config {
         if signal > 1e-3 {
             remarks.push(Remark::TerminalSignal { signal });
         }
-        remarks.extend(self.of_third_order(plan, reading));
+        remarks.extend(match reading {
+            Reading::Exact => self.options.sampler.remark(plan.calls()),
+            Reading::Diffusers => self.options.sampler.remark_in_diffusers(plan.calls()),
+        });
         if plan.ops().iter().any(|op| matches!(op, Op::Clip { .. })) {
             remarks.push(Remark::Clips);
         }
@@ -94,18 +97,5 @@ impl Config {
             }
         }
         remarks
-    }
-
-    /// What is to be said of a multistep solver of third order. That it pays from 40 steps on is measured on the mixture of
-    /// [`truth`](crate::truth) in the tests.
-    fn of_third_order(&self, plan: &Plan, reading: Reading) -> Option<Remark> {
-        let is_stochastic = self.third_order_of(plan.steps().len())?.is_stochastic();
-        match reading {
-            Reading::Diffusers => is_stochastic.then_some(Remark::WrongSign),
-            Reading::Exact if is_stochastic => {
-                (plan.steps().len() < 15).then_some(Remark::ThirdOrder { is_stochastic })
-            }
-            Reading::Exact => (plan.steps().len() < 40).then_some(Remark::ThirdOrder { is_stochastic }),
-        }
     }
 }

@@ -1,26 +1,26 @@
-//! A plan run on tensors of any library.
+//! Runs a plan on tensors of any library.
 
 use crate::{Form, Limit, Op, Plan, Step, Val};
 use std::convert::Infallible;
 
-/// What a plan needs of a tensor. All tensors of a run have one shape.
+/// The operations of tensors that a plan needs. All tensors of a run have the same shape.
 ///
-/// Sums are best kept in `f32`, whatever the network runs in.
+/// Sums should be in `f32`, whatever type the network runs in.
 pub trait Tensor: Sized {
-    /// What can go wrong in the tensor's library; [`Infallible`] where nothing can.
+    /// The error of the tensor library; [`Infallible`] if there is none.
     type Error;
 
-    /// The sum of each tensor times its coefficient, of one term at least.
+    /// The sum of each tensor times its coefficient. There is at least one term.
     ///
     /// # Errors
     /// The library fails.
     fn sum(terms: &[(f64, &Self)]) -> Result<Self, Self::Error>;
 
-    /// The tensor held within a limit, each image of a batch by itself. Only plans that clip ask for it (`clip_sample`,
-    /// `thresholding`), which models of latents do not.
+    /// The tensor clipped, each image of a batch by itself. Only plans with `clip_sample` or `thresholding` need it; models of latents
+    /// have neither.
     ///
     /// # Errors
-    /// The library fails, or the implementation has no limits.
+    /// The library fails, or the implementation cannot clip.
     fn hold(&self, limit: Limit) -> Result<Self, Self::Error>;
 }
 
@@ -30,10 +30,10 @@ pub enum RunError<E> {
     /// The plan starts from an image, and there is none.
     #[error("the plan starts from an image, and none is given")]
     NoImage,
-    /// The run is at its end, and has no step to make.
+    /// The run has made all its network calls.
     #[error("the run is at its end: every network call is made")]
     AtEnd,
-    /// The run waits for a network call, and has no result.
+    /// The run still waits for a network call.
     #[error("the run waits for a network call, and has no result yet")]
     NotAtEnd,
     /// A tensor, the noise or the network failed.
@@ -41,9 +41,9 @@ pub enum RunError<E> {
     Of(#[from] E),
 }
 
-/// Runs a plan to its end: the final latents, as they go to the image decoder.
+/// Runs a plan and returns the final latents, which go to the image decoder.
 ///
-/// `given` is the image's latents, where the plan starts from one; `noise` draws standard normal tensors; `network` sees the call
+/// `given` is the latents of the image, if the plan starts from one. `noise` draws standard normal tensors. `network` gets the call
 /// (its time and sigma are in [`Step::level`]) and the input at unit variance. Values are dropped after their last use: no plan of
 /// this crate needs more than 14 tensors at once.
 ///
@@ -52,7 +52,7 @@ pub enum RunError<E> {
 ///
 /// let plan = Config::from_json_as("{}", "dpm++2m")?.plan(20, Reading::Exact)?;
 /// let noise = || Ok(vec![0.3f32, -1.2]);
-/// // A network that sees noise in everything: the sample goes straight to zero.
+/// // A network that finds nothing but noise: the sample goes straight to zero.
 /// let latents = run(&plan, None, noise, |step, input: &Vec<f32>| {
 ///     let sigma = step.level.sigma as f32;
 ///     Ok(input.iter().map(|x| x * sigma.hypot(1.0) / sigma).collect())
@@ -77,9 +77,9 @@ pub fn run<T: Tensor>(
     run.finish()
 }
 
-/// A run that waits for each network call: for a loop that is there already, and for who changes samples on the way.
+/// A run that waits for each network call: for an existing loop, or to change samples between calls.
 ///
-/// The loop that other libraries have, on the left, is this:
+/// On the left is the loop of diffusers, on the right the same with a `Run`:
 ///
 /// ```text
 /// scheduler.set_timesteps(20)                    let mut run = Run::new(plan, None, noise)?;
@@ -91,21 +91,21 @@ pub fn run<T: Tensor>(
 /// vae.decode(x)                                  vae.decode(run.finish()?)
 /// ```
 ///
-/// Samples are in `x = x₀ + sigma·noise`. A mask goes between two calls: [`Run::sample`] is what the next call is to see, and
-/// [`Run::set_sample`] replaces it, here with a known picture noised to the same level outside the mask.
+/// Samples are in `x = x₀ + sigma·noise`. A mask is applied between two calls: [`Run::sample`] is the sample of the next call, and
+/// [`Run::set_sample`] replaces it, here outside the mask with a known picture with noise of the same level.
 ///
 /// ```
 /// use latentrace_schedulers::{Config, Reading, Run};
 ///
 /// let plan = Config::from_json_as("{}", "euler")?.plan(30, Reading::Exact)?;
-/// let (known, mask) = ([0.5, -0.5], [1.0, 0.0]); // the first number is to be made, the second is known
+/// let (known, mask) = ([0.5, -0.5], [1.0, 0.0]); // the first number is sampled, the second is known
 /// let mut run = Run::new(plan, None, || Ok(vec![0.4, 1.1])).unwrap();
 /// while let Some(step) = run.call().copied() {
 ///     let sample = run.sample().cloned().unwrap();
 ///     let noised = |i: usize| known[i] + step.level.sigma * 1.1;
 ///     run.set_sample((0..2).map(|i| mask[i] * sample[i] + (1.0 - mask[i]) * noised(i)).collect()).unwrap();
 ///     let input = run.input().unwrap();
-///     // A network that sees a clean picture of 0.25 everywhere.
+///     // A network whose clean estimate is 0.25 everywhere.
 ///     let sigma = step.level.sigma;
 ///     run.step(input.iter().map(|x| (x * sigma.hypot(1.0) - 0.25) / sigma).collect()).unwrap();
 /// }
@@ -115,18 +115,18 @@ pub fn run<T: Tensor>(
 /// ```
 pub struct Run<T, N> {
     plan: Plan,
-    /// The values that something needs still.
+    /// The values that are still needed.
     values: Vec<Option<T>>,
-    /// What nothing needs after each op.
+    /// [`Plan::last_uses`].
     done: Vec<Vec<Val>>,
     noise: N,
     given: Option<T>,
-    /// How many network calls are made.
+    /// How many network calls were made.
     calls: usize,
 }
 
 impl<T: Tensor, N: FnMut() -> Result<T, T::Error>> Run<T, N> {
-    /// Begins a run, up to its first network call. `given` is the image's latents, where the plan starts from one; `noise` draws
+    /// Begins a run, up to its first network call. `given` is the latents of the image, if the plan starts from one; `noise` draws
     /// standard normal tensors.
     ///
     /// # Errors
@@ -143,17 +143,17 @@ impl<T: Tensor, N: FnMut() -> Result<T, T::Error>> Run<T, N> {
         &self.plan
     }
 
-    /// The call that the run waits for, with its time and sigma; none at the end.
+    /// The call that the run waits for, with its time and sigma; `None` at the end.
     pub fn call(&self) -> Option<&Step> {
         self.plan.steps().get(self.calls)
     }
 
-    /// The sample that the call is to see, `x₀ + sigma·noise`; none at the end.
+    /// The sample of that call, `x₀ + sigma·noise`; `None` at the end.
     pub fn sample(&self) -> Option<&T> {
         self.call().and_then(|step| self.value(step.sample))
     }
 
-    /// Replaces the sample that the call is to see.
+    /// Replaces the sample of that call.
     ///
     /// # Errors
     /// The run is at its end.
@@ -163,7 +163,7 @@ impl<T: Tensor, N: FnMut() -> Result<T, T::Error>> Run<T, N> {
         Ok(())
     }
 
-    /// What the network is to see: the sample at the unit variance that it was trained on.
+    /// The input of the network: the sample at the unit variance that it was trained on.
     ///
     /// # Errors
     /// The run is at its end, or a tensor fails.
@@ -174,7 +174,7 @@ impl<T: Tensor, N: FnMut() -> Result<T, T::Error>> Run<T, N> {
         }
     }
 
-    /// Takes the network's output, and goes on to the next call or to the end.
+    /// Takes the output of the network, and continues to the next call or to the end.
     ///
     /// # Errors
     /// The run is at its end; or a tensor or the noise fails.
@@ -190,18 +190,18 @@ impl<T: Tensor, N: FnMut() -> Result<T, T::Error>> Run<T, N> {
     /// The final latents.
     ///
     /// # Errors
-    /// The last call is not made yet: what is there so far is no result.
+    /// The run still waits for a call.
     pub fn finish(mut self) -> Result<T, RunError<T::Error>> {
         let Val(result) = self.plan.result();
         self.values.get_mut(result as usize).and_then(Option::take).ok_or(RunError::NotAtEnd)
     }
 
-    /// How many tensors the run holds.
+    /// The number of tensors that the run keeps.
     pub fn alive(&self) -> usize {
         self.values.iter().flatten().count()
     }
 
-    /// Makes values up to the next network call.
+    /// Computes values up to the next network call.
     fn go_on(&mut self) -> Result<(), RunError<T::Error>> {
         while let Some(op) = self.plan.ops().get(self.values.len()) {
             let value = match op {
@@ -219,7 +219,7 @@ impl<T: Tensor, N: FnMut() -> Result<T, T::Error>> Run<T, N> {
         Ok(())
     }
 
-    /// Keeps the value of the next op, and drops what nothing needs after it.
+    /// Keeps the value of the next op, and drops the values that nothing needs after it.
     fn keep(&mut self, value: T) {
         let done = std::mem::take(&mut self.done[self.values.len()]);
         self.values.push(Some(value));

@@ -1,6 +1,8 @@
 //! The training noise schedule: how much noise there is at each time.
 
-use crate::{Error, Level, Reading, single};
+use crate::levels::Terminal;
+use crate::precision::Precision;
+use crate::{Error, Level};
 use ndarray::Array1;
 use std::f64::consts::FRAC_PI_2;
 
@@ -12,24 +14,15 @@ pub struct Schedule {
     sigmas: Array1<f64>,
     /// The logarithms of the sigmas.
     logs: Array1<f64>,
-    reading: Reading,
+    precision: Precision,
 }
 
-/// Whether the schedule is stretched until its last time holds no signal (arXiv 2305.08891, algorithm 1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ZeroSnr {
-    No,
-    /// Until it holds as good as none, in diffusers.
-    Nearly,
-    Yes,
-}
-
-/// How betas are made.
+/// How the betas are computed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Betas {
     /// Evenly spaced (arXiv 2006.11239, section 4).
     Linear { start: f64, end: f64 },
-    /// Evenly spaced square roots, as latent diffusion has them.
+    /// Evenly spaced square roots, as in latent diffusion.
     ScaledLinear { start: f64, end: f64 },
     /// The logistic curve over -6..6 between the ends.
     Sigmoid { start: f64, end: f64 },
@@ -39,34 +32,37 @@ pub(crate) enum Betas {
     Exponential,
     /// From the signal whose log ratio to the noise is Laplace distributed (arXiv 2407.03297).
     Laplace,
-    /// One by one.
+    /// `trained_betas`.
     Trained(Vec<f64>),
 }
 
 impl Schedule {
-    /// The schedule of `len` times.
-    pub(crate) fn new(betas: &Betas, len: usize, zero_snr: ZeroSnr, reading: Reading) -> Result<Schedule, Error> {
-        let mut betas = betas.values(len, reading);
+    /// The schedule of `len` times; with `rescale`, rescaled to zero terminal signal-to-noise ratio (arXiv 2305.08891,
+    /// algorithm 1).
+    pub(crate) fn new(
+        betas: &Betas,
+        len: usize,
+        rescale: Option<Terminal>,
+        precision: Precision,
+    ) -> Result<Schedule, Error> {
+        let round = |x| precision.round(x);
+        let mut betas = betas.values(len, precision);
         if let Some(time) = betas.iter().position(|beta| !(*beta > 0.0 && *beta < 1.0)) {
             return Err(Error::Beta { time, beta: betas[time], reason: "expected a number above 0 and below 1" });
         }
-        let mut alphas_cumprod = signals(&betas, reading);
-        if zero_snr != ZeroSnr::No {
-            betas = stretched(&alphas_cumprod, reading);
-            alphas_cumprod = signals(&betas, reading);
+        let mut alphas_cumprod = signals(&betas, precision);
+        if rescale.is_some() {
+            betas = rescaled(&alphas_cumprod, precision);
+            alphas_cumprod = signals(&betas, precision);
         }
-        let mut sigmas = alphas_cumprod.mapv(|signal| {
-            let noise = reading.round(1.0 - signal);
-            reading.round(reading.round(noise / signal).sqrt())
-        });
-        match (zero_snr, reading) {
-            (ZeroSnr::No, _) => (),
-            (ZeroSnr::Nearly, Reading::Diffusers) => {
-                // These classes put 2⁻²⁴ for the last ᾱ, so that their sigmas stay finite.
+        let mut sigmas = alphas_cumprod.mapv(|signal| round(round(round(1.0 - signal) / signal).sqrt()));
+        match rescale {
+            None => (),
+            Some(Terminal::PureNoise) => sigmas[len - 1] = Level::PURE_NOISE,
+            Some(Terminal::Finite) => {
                 alphas_cumprod[len - 1] = 2f64.powi(-24);
-                sigmas[len - 1] = reading.round(reading.round(2f64.powi(24) - 1.0).sqrt());
+                sigmas[len - 1] = round(round(2f64.powi(24) - 1.0).sqrt());
             }
-            _ => sigmas[len - 1] = Level::PURE_NOISE,
         }
         match sigmas.iter().position(|sigma| !(*sigma > 0.0 && sigma.is_finite())) {
             Some(time) => {
@@ -74,8 +70,8 @@ impl Schedule {
                 Err(Error::Beta { time, beta: betas[time], reason })
             }
             None => {
-                let logs = sigmas.mapv(|sigma| reading.ln(sigma));
-                Ok(Schedule { betas, alphas_cumprod, sigmas, logs, reading })
+                let logs = sigmas.mapv(|sigma| precision.ln(sigma));
+                Ok(Schedule { betas, alphas_cumprod, sigmas, logs, precision })
             }
         }
     }
@@ -101,25 +97,25 @@ impl Schedule {
         self.sigmas.len()
     }
 
-    /// The level at a time, linear in log sigma between integer times (in the reading of diffusers, in sigma) and constant
-    /// outside the schedule.
+    /// The level at a time: between integer times linear in log sigma (in the reading of diffusers, in sigma), and constant outside
+    /// the schedule.
     pub fn level(&self, t: f64) -> Level {
         let inside = t.clamp(0.0, (self.len() - 1) as f64);
         let (low, fraction) = (inside.floor() as usize, inside.fract());
         let high = (low + 1).min(self.len() - 1);
         let (from, to) = (self.sigmas[low], self.sigmas[high]);
-        let sigma = match self.reading {
-            Reading::Diffusers => self.reading.round(from + (to - from) * fraction),
-            Reading::Exact if fraction == 0.0 => from,
-            Reading::Exact => from * (to / from).powf(fraction),
+        let sigma = match self.precision {
+            Precision::Single => self.precision.round(from + (to - from) * fraction),
+            Precision::Double if fraction == 0.0 => from,
+            Precision::Double => from * (to / from).powf(fraction),
         };
         Level { t, sigma }
     }
 
-    /// The time at a sigma, linear in its logarithm between integer times and held within the schedule.
+    /// The time of a sigma: linear in its logarithm between integer times, and clamped to the schedule.
     pub fn time(&self, sigma: f64) -> f64 {
-        // The last that is not above it: where diffusers stretches a schedule to zero signal, its last sigma can lie below
-        // those before.
+        // The last sigma that is not above it. In diffusers, the last sigma of a schedule rescaled to zero signal can be below
+        // those before it.
         let below = self.logs.iter().rposition(|log| *log <= sigma.ln());
         let low = below.unwrap_or(0).min(self.len() - 2);
         let (from, to) = (self.logs[low], self.logs[low + 1]);
@@ -129,29 +125,20 @@ impl Schedule {
 }
 
 impl Betas {
-    /// The name of a kind that few classes of diffusers know.
-    pub(crate) fn name(&self) -> Option<&'static str> {
-        match self {
-            Betas::Sigmoid { .. } => Some("sigmoid"),
-            Betas::Laplace => Some("laplace"),
-            Betas::Exponential => Some("exp"),
-            _ => None,
-        }
-    }
-
-    /// Those that were given one by one.
+    /// `trained_betas`.
     pub(crate) fn given(&self) -> Option<&[f64]> {
         if let Betas::Trained(betas) = self { Some(betas) } else { None }
     }
 
-    fn values(&self, len: usize, reading: Reading) -> Array1<f64> {
-        let round = |x| reading.round(x);
+    fn values(&self, len: usize, precision: Precision) -> Array1<f64> {
+        let round = |x| precision.round(x);
         match self {
-            Betas::Linear { start, end } => linspace(*start, *end, len, reading),
+            Betas::Linear { start, end } => precision.linspace(*start, *end, len),
             Betas::ScaledLinear { start, end } => {
-                linspace(start.sqrt(), end.sqrt(), len, reading).mapv(|root| round(root * root))
+                precision.linspace(start.sqrt(), end.sqrt(), len).mapv(|root| round(root * root))
             }
-            Betas::Sigmoid { start, end } => linspace(-6.0, 6.0, len, reading)
+            Betas::Sigmoid { start, end } => precision
+                .linspace(-6.0, 6.0, len)
                 .mapv(|x| round(round(1.0 / (1.0 + (-x).exp())) * round(end - start)) + start)
                 .mapv(round),
             Betas::SquaredCosine => from_signal(len, |t| ((t + 0.008) / 1.008 * FRAC_PI_2).cos().powi(2)).mapv(round),
@@ -162,21 +149,7 @@ impl Betas {
     }
 }
 
-/// Evenly spaced numbers, both ends included.
-fn linspace(start: f64, end: f64, len: usize, reading: Reading) -> Array1<f64> {
-    match reading {
-        Reading::Diffusers => single::linspace(start as f32, end as f32, len).map(f64::from).collect(),
-        Reading::Exact => {
-            let step = (end - start) / (len - 1) as f64;
-            Array1::from_shape_fn(len, |index| match index < len / 2 {
-                true => start + step * index as f64,
-                false => end - step * (len - 1 - index) as f64,
-            })
-        }
-    }
-}
-
-/// Betas that leave the signal `signal(t)` for `t` in `0..1`, none above 0.999.
+/// The betas of a signal `signal(t)` for `t` in `0..1`, at most 0.999 each.
 fn from_signal(len: usize, signal: impl Fn(f64) -> f64) -> Array1<f64> {
     let at = |index: usize| signal(index as f64 / len as f64);
     Array1::from_shape_fn(len, |index| (1.0 - at(index + 1) / at(index)).min(0.999))
@@ -188,18 +161,18 @@ fn laplace_signal(t: f64) -> f64 {
     (ratio / (1.0 + ratio)).sqrt()
 }
 
-/// The running product of `1 − β`, taken in double precision under both readings.
-fn signals(betas: &Array1<f64>, reading: Reading) -> Array1<f64> {
+/// The running product of `1 − β`; the product itself is always in double precision.
+fn signals(betas: &Array1<f64>, precision: Precision) -> Array1<f64> {
     let mut signal = 1.0;
     betas.mapv(|beta| {
-        signal *= reading.round(1.0 - beta);
-        reading.round(signal)
+        signal *= precision.round(1.0 - beta);
+        precision.round(signal)
     })
 }
 
-/// The betas of a schedule shifted and scaled so that `√ᾱ` ends at zero and starts where it did.
-fn stretched(alphas_cumprod: &Array1<f64>, reading: Reading) -> Array1<f64> {
-    let round = |x| reading.round(x);
+/// The betas of a schedule whose `√ᾱ` is shifted and scaled to end at zero, with the same start.
+fn rescaled(alphas_cumprod: &Array1<f64>, precision: Precision) -> Array1<f64> {
+    let round = |x| precision.round(x);
     let roots = alphas_cumprod.mapv(|signal| round(signal.sqrt()));
     let (first, last) = (roots[0], roots[roots.len() - 1]);
     let scale = round(first / round(first - last));

@@ -1,9 +1,9 @@
-//! Single-precision arithmetic as numpy and torch do it, where a told time hangs on the last bit.
+//! Single-precision arithmetic as in numpy and torch: some times depend on the last bit.
 
-/// torch's `linspace`: each number from the nearer end, the product and the sum rounded once together.
+/// torch's `linspace`: each number from the nearer end, by a fused multiply-add.
 ///
-/// That is what torch does on processors with AVX2 or newer, at every length. Without it the product is rounded by itself,
-/// and some hundred of a thousand numbers are one unit in the last place apart.
+/// torch does so on processors with AVX2 or newer, at every length. On others the product is rounded by itself, and about a hundred
+/// of a thousand numbers differ by one unit in the last place.
 pub(crate) fn linspace(start: f32, end: f32, len: usize) -> impl Iterator<Item = f32> {
     let step = (end - start) / (len.max(2) - 1) as f32;
     (0..len).map(move |index| match index < len / 2 {
@@ -12,8 +12,8 @@ pub(crate) fn linspace(start: f32, end: f32, len: usize) -> impl Iterator<Item =
     })
 }
 
-/// numpy's natural logarithm of a positive number: a ratio of polynomials on the mantissa, up to three units in the last
-/// place from the true one, the same on AVX2 and AVX-512.
+/// numpy's natural logarithm of a positive number: a ratio of polynomials of the mantissa, with an error of up to three units in
+/// the last place, the same on AVX2 and AVX-512.
 pub(crate) fn ln(x: f32) -> f32 {
     const ABOVE: [f32; 6] = [0.0, 1.0, 2.112_677_6, 1.480_000_6, 0.380_883_78, 0.025_899_792];
     const BELOW: [f32; 6] = [1.0, 2.612_677_6, 2.453_006, 0.986_494_3, 0.154_647_63, 0.005_875_095_3];
@@ -25,7 +25,7 @@ pub(crate) fn ln(x: f32) -> f32 {
 
 /// A positive number as `mantissa · 2^exponent`, the mantissa above `√½` and at most `√2`.
 fn halves(x: f32) -> (f32, f32) {
-    // A number too small for a whole mantissa is brought up first.
+    // Subnormal numbers are scaled up first.
     let (x, shift) = if x < f32::MIN_POSITIVE { (x * 2f32.powi(32), -32.0) } else { (x, 0.0) };
     let exponent = (x.to_bits() >> 23) as f32 - 126.0;
     let mantissa = f32::from_bits(x.to_bits() & 0x007f_ffff | 0x3f00_0000); // in ½..1

@@ -1,4 +1,4 @@
-//! Records a plan as a sampler runs on it.
+//! Records the plan of a sampler while it runs.
 
 use crate::plan::{Limit, Op, Plan, Step};
 use crate::{Error, Form, Level, Prediction, Val};
@@ -9,12 +9,12 @@ pub(crate) struct Tape {
     steps: Vec<Step>,
     pub(crate) prediction: Prediction,
     limit: Option<Limit>,
-    /// How many of the sampler's steps have begun, and how many calls the present one has made.
+    /// How many of the sampler's steps have begun, and how many calls the current one has made.
     begun: usize,
     calls: usize,
 }
 
-/// A network call whose step is not yet made.
+/// A network call whose step is not complete yet.
 #[derive(Clone, Copy)]
 pub(crate) struct Call {
     index: usize,
@@ -33,7 +33,7 @@ impl Call {
         (self.sample - self.denoised) * (1.0 / self.level.sigma)
     }
 
-    /// The noise that the network sees in the sample, whatever the estimate is held within.
+    /// The noise that the network finds in the sample, even if the estimate was clipped.
     pub(crate) fn noise(&self) -> Form {
         let (a, b) = self.prediction.epsilon(self.level.sigma);
         self.sample * a + self.output * b
@@ -79,7 +79,7 @@ impl Tape {
         Call { index, evaluation, level, sample, output, denoised, prediction }
     }
 
-    /// Ends a call's step on the sample that the next call sees.
+    /// Completes the step of a call with the sample of the next call.
     pub(crate) fn step(&mut self, call: Call, next: Form) -> Val {
         let Call { index, evaluation, level, sample, output, denoised, .. } = call;
         let next = self.sum(next);
@@ -87,7 +87,7 @@ impl Tape {
         next
     }
 
-    /// Ends the plan on `x` at a level, brought to unit variance.
+    /// Ends the plan with `x`, a sample of a level, scaled to unit variance.
     pub(crate) fn finish(mut self, x: Val, at: Level) -> Result<Plan, Error> {
         let result = self.sum(x * at.input_scale());
         let plan = Plan { ops: self.ops, steps: self.steps, result };

@@ -1,11 +1,11 @@
-//! A plan as text, and back: `{}` rounds for the eye, `{:#}` keeps every bit and names each step's values.
+//! A plan as text, and back: `{}` rounds numbers, `{:#}` keeps every bit and lists the values of each step.
 
 use crate::{Error, Form, Level, Limit, Op, Plan, Step, Val};
 use std::fmt;
 use std::str::FromStr;
 
-/// One op a line, then the result. With `#` coefficients have all their digits and a line for each network call follows, so
-/// that the text can be read again by [`Plan::from_str`].
+/// One op per line, then the result. With `#` coefficients have all their digits and a line for each network call follows, so that
+/// [`Plan::from_str`] can read the text.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole = f.alternate();
@@ -62,7 +62,7 @@ impl fmt::Display for Val {
     }
 }
 
-/// Reads what `{:#}` wrote. Every value has to be made before it is used, and every network call to have its step.
+/// Reads the text of `{:#}`. Every value must be computed before it is used, and every network call must have its step.
 impl FromStr for Plan {
     type Err = Error;
 
@@ -99,12 +99,12 @@ impl FromStr for Plan {
     }
 }
 
-/// The values that are network calls.
+/// The values that are outputs of network calls.
 fn calls(ops: &[Op]) -> impl Iterator<Item = Val> + '_ {
     (0..).map(Val).zip(ops).filter(|(_, op)| matches!(op, Op::Eval { .. })).map(|(val, _)| val)
 }
 
-/// A line being read, and how many values are made before it.
+/// A line being read, and how many values are computed before it.
 #[derive(Clone, Copy)]
 struct Line {
     number: usize,
@@ -168,7 +168,7 @@ impl Line {
         }
     }
 
-    /// A value that is made above this line.
+    /// A value that is computed above this line.
     fn val(self, word: &str) -> Result<Val, Error> {
         let index = word.strip_prefix('v').and_then(|index| index.parse().ok());
         let made = index.filter(|index| (*index as usize) < self.made);
@@ -201,7 +201,7 @@ mod tests {
     use crate::{Config, Reading};
 
     #[test]
-    fn a_wrong_text_is_told_by_its_line() {
+    fn the_error_of_a_text_names_its_line() {
         let plan = Config::from_json_as("{}", "euler").unwrap().plan(1, Reading::Exact).unwrap();
         let text = format!("{plan:#}");
         let check = |from: &str, to: &str, want: &str| {

@@ -1,9 +1,9 @@
-//! Data whose perfect denoiser and exact probability flow are known, to prove samplers on.
+//! Data whose perfect denoiser and exact probability flow are known, to test samplers on.
 
 use crate::{Config, Error, Plan, Prediction, Reading, Step, evaluate};
 use std::f64::consts::{PI, SQRT_2};
 
-/// Numbers drawn from a mixture of normal distributions. Every element of a sample is one by itself.
+/// A mixture of normal distributions. Every element of a sample is an independent draw.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mixture {
     /// Weight, mean and standard deviation of each part; the weights add up to one.
@@ -16,15 +16,15 @@ impl Mixture {
         Mixture { parts: vec![(1.0, mean, spread)] }
     }
 
-    /// Several, by weight, mean and standard deviation. The weights are brought to a sum of one.
+    /// A mixture by weight, mean and standard deviation of each part. The weights are normalized.
     pub fn new(parts: Vec<(f64, f64, f64)>) -> Mixture {
         let whole: f64 = parts.iter().map(|(weight, ..)| weight).sum();
         Mixture { parts: parts.into_iter().map(|(weight, mean, spread)| (weight / whole, mean, spread)).collect() }
     }
 
-    /// The mean of the clean number, given `x = x₀ + sigma·noise`: what a perfect network denoises to.
+    /// The mean of the clean number given `x = x₀ + sigma·noise`: the denoised estimate of a perfect network.
     pub fn denoised(&self, x: f64, sigma: f64) -> f64 {
-        // A part's share by Bayes, from logarithms, so that nothing underflows far out.
+        // The posterior weight of each part, from logarithms, so that nothing underflows.
         let part = |&(weight, mean, spread): &(f64, f64, f64)| {
             let variance = spread.powi(2) + sigma.powi(2);
             let log = weight.ln() - 0.5 * variance.ln() - 0.5 * (x - mean).powi(2) / variance;
@@ -41,7 +41,7 @@ impl Mixture {
 
     /// Where the exact probability-flow ODE takes `x` from one sigma to another.
     ///
-    /// In one dimension the flow keeps the order of points, so it keeps each one's quantile.
+    /// In one dimension the flow keeps the order of points, so it keeps the quantile of each.
     pub fn flow(&self, x: f64, from: f64, to: f64) -> f64 {
         if let [(_, mean, spread)] = self.parts[..] {
             return mean + (x - mean) * spread.hypot(to) / spread.hypot(from);
@@ -50,7 +50,7 @@ impl Mixture {
         let reach = self.parts.iter().map(|(_, mean, spread)| mean.abs() + 40.0 * spread.hypot(to));
         let far = reach.fold(0.0, f64::max);
         let (mut low, mut high) = (-far, far);
-        // 2⁻⁷⁰ of the whole is below a rounding of anything near the data.
+        // 2⁻⁷⁰ of the interval is less than the rounding of any number near the data.
         for _ in 0..70 {
             let middle = 0.5 * (low + high);
             if self.log_odds(middle, to) < target { low = middle } else { high = middle }
@@ -58,7 +58,7 @@ impl Mixture {
         0.5 * (low + high)
     }
 
-    /// The log odds of the share of samples below `x`, which keeps its figures in both tails: what the flow keeps.
+    /// The log odds of a sample being below `x`, which the flow keeps. It is accurate in both tails.
     pub fn log_odds(&self, x: f64, sigma: f64) -> f64 {
         let tail = |sign: f64| -> f64 {
             let part = |&(weight, mean, spread): &(f64, f64, f64)| {
@@ -69,7 +69,7 @@ impl Mixture {
         (tail(-1.0) / tail(1.0)).ln()
     }
 
-    /// What a perfect network puts out for an input at unit variance.
+    /// The output of a perfect network for an input at unit variance.
     pub fn output(&self, prediction: Prediction, input: f64, sigma: f64) -> f64 {
         let x = input * sigma.hypot(1.0);
         let clean = self.denoised(x, sigma);
@@ -81,7 +81,7 @@ impl Mixture {
         }
     }
 
-    /// Every value of a plan whose network is perfect.
+    /// Every value of a plan with a perfect network.
     pub fn run(&self, plan: &Plan, prediction: Prediction, given: &[f64], draws: &[Vec<f64>]) -> Vec<Vec<f64>> {
         evaluate(plan, given, draws, |call, _, input| {
             let sigma = plan.steps()[call].level.sigma;
@@ -89,14 +89,14 @@ impl Mixture {
         })
     }
 
-    /// How far a plan of a config, drawing no fresh noise, has strayed from the exact flow of its first sample where it passes
-    /// each of `sigmas`, the largest of some starts: the change of [log odds](Mixture::log_odds), linear in sigma between the
-    /// samples that steps begin with.
+    /// The error of a plan without fresh noise at each of `sigmas`: how far it is from the exact flow of its first sample, as the
+    /// change of [log odds](Mixture::log_odds), interpolated linearly in sigma between the samples that steps begin with. It is
+    /// the largest over the starts in `noise`.
     ///
     /// # Panics
-    /// Where the plan starts from an image, or has fewer than two such samples.
+    /// If the plan starts from an image, or has fewer than two such samples.
     pub fn strays(&self, config: &Config, plan: &Plan, noise: &[f64], sigmas: &[f64]) -> Vec<f64> {
-        let every = config.calls_together();
+        let every = config.options.sampler.calls_together();
         let values = self.run(plan, config.prediction(), &[], &vec![noise.to_vec(); plan.draws()]);
         let counted = |step: &&Step| step.evaluation == 0 && step.index.is_multiple_of(every);
         let odds = |step: &Step| -> Vec<f64> {
@@ -110,20 +110,20 @@ impl Mixture {
             let ((high, before), (low, after)) = (&passed[below - 1], &passed[below]);
             let share = (high - sigma) / (high - low);
             let change = |i: usize| (before[i] + share * (after[i] - before[i]) - kept[i]).abs();
-            // What is no number any more has strayed without end.
+            // NaN counts as an infinite error.
             let end = |change: f64| if change.is_nan() { f64::INFINITY } else { change };
             (0..noise.len()).map(|i| end(change(i))).fold(0.0, f64::max)
         };
         sigmas.iter().map(|sigma| at(*sigma)).collect()
     }
 
-    /// The observed order of convergence of a config that draws no fresh noise: by which power of two the largest of its
-    /// errors down to sigma ¼ is divided where 100 steps become 200.
+    /// The observed order of convergence of a config without fresh noise: the largest error down to sigma ¼ is divided by two to
+    /// this power from 100 steps to 200.
     ///
     /// # Errors
-    /// So many steps cannot be made.
+    /// The config has no plan of 100 or of 200 steps.
     pub fn order(&self, config: &Config) -> Result<f64, Error> {
-        // Leading times of some classes are one more than there are steps, and 1000 is to be divided evenly.
+        // Some classes divide leading times by one more than the steps, and 1000 must divide evenly.
         let starts_low = config.plan(100, Reading::Exact)?.steps()[0].level.t < 0.95 * config.schedule().len() as f64;
         let error = |steps: usize| -> Result<f64, Error> {
             let plan = config.plan(if starts_low { steps - 1 } else { steps }, Reading::Exact)?;
@@ -139,7 +139,7 @@ fn upper_tail(z: f64) -> f64 {
     0.5 * complementary_error(z / SQRT_2)
 }
 
-/// `erfc`: by its series near zero, and by its continued fraction (Lentz) farther out.
+/// `erfc`: by its series near zero, and by its continued fraction elsewhere.
 fn complementary_error(x: f64) -> f64 {
     if x < 0.0 {
         return 2.0 - complementary_error(-x);
@@ -174,7 +174,7 @@ mod tests {
             let found = complementary_error(x);
             assert!((found / want - 1.0).abs() < 1e-13, "{x}: {found}");
         }
-        // The two ways meet where one takes over from the other, and mirror about zero.
+        // The series and the fraction agree where they meet, and the function is symmetric.
         assert!((complementary_error(2.0 - 1e-12) / complementary_error(2.0) - 1.0).abs() < 1e-10);
         assert!((complementary_error(-0.7) + complementary_error(0.7) - 2.0).abs() < 1e-15);
     }

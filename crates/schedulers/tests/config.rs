@@ -1,4 +1,4 @@
-//! Reading configs: origins, the trap of absent keys, messages, and any text at all.
+//! Reading configs: origins, absent keys, messages, and arbitrary text.
 
 mod support;
 
@@ -45,12 +45,12 @@ fn an_absent_key_takes_the_default_of_the_class_that_reads() {
     // diffusers prints these with six digits.
     assert!((start(&lms) - 14.6146).abs() < 5e-5 && (start(&held) - 13.1585).abs() < 5e-5);
 
-    // The same file after a save that writes every value.
+    // The same file, saved with every value.
     let saved = STABLE_DIFFUSION.replacen('{', r#"{"timestep_spacing": "leading", "#, 1);
     let saved = Config::from_json(&saved).unwrap().with_class("LMSDiscreteScheduler").unwrap();
     assert_eq!(origin(&saved, "timestep_spacing").2, Origin::File);
     assert_eq!(start(&saved), start(&held));
-    // And with the list that tells diffusers which of them nobody chose.
+    // And with the list of values that are only defaults.
     let listed = STABLE_DIFFUSION.replacen(
         '{',
         r#"{"timestep_spacing": "leading", "_use_default_values": ["timestep_spacing"], "#,
@@ -66,17 +66,17 @@ fn an_absent_key_takes_the_default_of_the_class_that_reads() {
 }
 
 #[test]
-fn what_diffusers_saves_is_read_and_is_what_it_says() {
+fn the_configs_that_diffusers_saves_are_read() {
     let path = format!("{}/../../data/golden/schedulers/configs.json", env!("CARGO_MANIFEST_DIR"));
     let texts: Vec<String> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     assert_eq!(texts.len(), Class::ALL.iter().filter(|class| class.is_in_diffusers()).count());
     for text in texts {
         let config = Config::from_json(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        // Every default there is written here, so the file with all of them is the class without any.
+        // The file contains every default of diffusers, so it is the same as an empty file.
         let bare = Config::from_json_as("{}", config.class().name()).unwrap();
         assert_eq!(config.plan(9, Reading::Exact), bare.plan(9, Reading::Exact), "{}", config.class());
         assert_eq!(config.plan(9, Reading::Diffusers), bare.plan(9, Reading::Diffusers), "{}", config.class());
-        // What it does not read is for flow-matching networks.
+        // The keys that it does not read are for flow-matching networks.
         let foreign = ["flow_shift", "shift_terminal", "time_shift_type", "use_dynamic_shifting"];
         assert!(
             config.ignored().all(|key| foreign.contains(&key)),
@@ -87,7 +87,7 @@ fn what_diffusers_saves_is_read_and_is_what_it_says() {
     }
 }
 
-/// What `StableDiffusionPipeline` and `from_config` make of files; `data/golden/schedulers/make.py` asked diffusers itself.
+/// The configs that `StableDiffusionPipeline` and `from_config` make of files; `data/golden/schedulers/make.py` ran diffusers.
 #[test]
 fn a_pipeline_sets_what_diffusers_pipeline_sets() {
     let path = format!("{}/../../data/golden/schedulers/pipelines.json", env!("CARGO_MANIFEST_DIR"));
@@ -104,7 +104,7 @@ fn a_pipeline_sets_what_diffusers_pipeline_sets() {
         }
         let found: Map<String, Value> = config.values().map(|(key, value, _)| (key.to_owned(), value)).collect();
         for (key, value) in case["values"].as_object().unwrap() {
-            // `-Infinity` and `null` are both no limit; a class may have options that say nothing here.
+            // `-Infinity` and `null` are both no limit; a class of diffusers can have options that it does not have here.
             let Some(found) = found.get(key).filter(|_| value != "-Infinity") else { continue };
             let same = value == found || value.is_number() && value.as_f64() == found.as_f64();
             assert!(same, "{key}: {found}, diffusers has {value}: {case}");
@@ -119,7 +119,7 @@ fn a_pipeline_sets_what_diffusers_pipeline_sets() {
 }
 
 #[test]
-fn what_a_pipeline_sets_is_said() {
+fn the_options_that_a_pipeline_changes_are_listed() {
     let ddim = r#"{"_class_name": "DDIMScheduler", "steps_offset": 0}"#;
     let own = Config::from_json(ddim).unwrap();
     assert!(own.set_by_pipeline().is_empty());
@@ -128,7 +128,7 @@ fn what_a_pipeline_sets_is_said() {
     let mut said = piped.set_by_pipeline();
     said.sort_by_key(|(key, ..)| *key);
     assert_eq!(said, set);
-    // A value that is set by hand stays, and one that is right already is not spoken of.
+    // An override stays, and a value that the pipeline does not change is not listed.
     let set = piped.with("clip_sample", true).unwrap();
     assert_eq!(set.set_by_pipeline(), [("steps_offset", json!(0), json!(1))]);
     let tcd = piped.with_class("tcd").unwrap().set_by_pipeline();
@@ -137,7 +137,7 @@ fn what_a_pipeline_sets_is_said() {
 }
 
 #[test]
-fn where_the_noisiest_times_are_left_out_there_are_fewer_calls() {
+fn without_the_noisiest_times_there_are_fewer_calls() {
     let cosine =
         r#"{"beta_schedule": "squaredcos_cap_v2", "lambda_min_clipped": -1.0, "timestep_spacing": "trailing"}"#;
     let config = Config::from_json_as(cosine, "dpm_multistep").unwrap();
@@ -156,7 +156,7 @@ fn a_class_has_a_short_name_and_a_long_one() {
     }
     let mut names: Vec<&str> = Class::names().collect();
     for name in &names {
-        // Every name makes a plan, with what it sets and the class's defaults.
+        // Every name makes a plan with its options and the defaults of the class.
         assert!(Config::from_json_as("{}", name).unwrap().plan(10, Reading::Exact).is_ok(), "{name}");
     }
     names.sort_unstable();
@@ -165,14 +165,14 @@ fn a_class_has_a_short_name_and_a_long_one() {
 }
 
 #[test]
-fn a_name_sets_options_and_yields_to_others() {
+fn a_short_name_sets_options_below_overrides() {
     let value = |config: &Config, name: &str| config.values().find(|(known, ..)| *known == name).unwrap();
     let config = Config::from_json_as(STABLE_DIFFUSION, "dpm++3m_sde").unwrap();
     assert_eq!(value(&config, "solver_order"), ("solver_order", 3.into(), Origin::Name));
     assert_eq!(value(&config, "algorithm_type"), ("algorithm_type", "sde-dpmsolver++".into(), Origin::Name));
     let second = config.with("solver_order", 2).unwrap();
     assert_eq!(value(&second, "solver_order"), ("solver_order", 2.into(), Origin::Override));
-    // Another name brings its own, and what was overridden stays.
+    // Another name sets its own options, and overrides stay.
     let other = config.with_class("dpm++2m").unwrap();
     assert_eq!(value(&other, "solver_order"), ("solver_order", 2.into(), Origin::Name));
     assert_eq!(value(&second.with_class("dpm++3m").unwrap(), "solver_order").1, 2);
@@ -180,7 +180,7 @@ fn a_name_sets_options_and_yields_to_others() {
 }
 
 #[test]
-fn another_file_samples_and_the_network_stays() {
+fn with_file_keeps_the_training_of_the_network() {
     let own = STABLE_DIFFUSION.replacen('{', r#"{"prediction_type": "v_prediction", "#, 1);
     let own = Config::from_json(&own).unwrap();
     let other = r#"{"_class_name": "UniPCMultistepScheduler", "solver_order": 3, "beta_end": 0.011}"#;
@@ -188,12 +188,12 @@ fn another_file_samples_and_the_network_stays() {
     let value = |name: &str| both.values().find(|(known, ..)| *known == name).unwrap();
     assert_eq!(both.class(), Class::UniPc);
     assert_eq!(value("solver_order"), ("solver_order", 3.into(), Origin::File));
-    // What the file says counts, and what it does not say of the training is the network's.
+    // Values of the file count; options of the training that are not in it are the network's.
     assert_eq!((value("beta_end").1, value("beta_start").1), (json!(0.011), json!(0.00085)));
     assert_eq!(value("prediction_type").1, "v_prediction");
-    // Of the rest nothing is taken over: the class has its own default.
+    // The other options are not kept: the class has its own default.
     assert_eq!(value("steps_offset"), ("steps_offset", 0.into(), Origin::Default));
-    // Nor does the file say what it lists as nobody's choice; and what was overridden is the network's too.
+    // A value that the file lists as a default does not count; overrides are the network's too.
     let listed =
         r#"{"_class_name": "DDIMScheduler", "prediction_type": "epsilon", "_use_default_values": ["prediction_type"]}"#;
     assert_eq!(own.with_file(listed).unwrap().prediction(), Prediction::Velocity);
@@ -204,7 +204,7 @@ fn another_file_samples_and_the_network_stays() {
         .with("rescale_betas_zero_snr", true)
         .unwrap();
     assert_eq!(black.with_file(other).unwrap().schedule().sigmas()[999], Level::PURE_NOISE);
-    // Betas one by one would go before those that the file does say.
+    // `trained_betas` would take precedence over the betas in the file.
     let trained = own.with("trained_betas", vec![0.01; 1000]).unwrap();
     assert_eq!(trained.with_file(other).unwrap().schedule().betas()[999] as f32, 0.011);
     assert_eq!(trained.with_file(r#"{"_class_name": "DDIMScheduler"}"#).unwrap().schedule().betas()[999] as f32, 0.01);
@@ -212,8 +212,8 @@ fn another_file_samples_and_the_network_stays() {
 }
 
 #[test]
-fn what_diffusers_does_not_read_in_a_file_is_read_as_an_override_only() {
-    // A file may hold what another class reads, as diffusers' `from_config` passes it on.
+fn options_that_diffusers_lacks_are_read_from_overrides_only() {
+    // A file can contain options of another class, which `from_config` of diffusers passes on.
     let file = r#"{"use_karras_sigmas": true, "clip_sample": false}"#;
     let config = Config::from_json_as(file, "ddim").unwrap();
     assert_eq!(config.ignored().collect::<Vec<_>>(), ["use_karras_sigmas"]);
@@ -240,14 +240,14 @@ fn infinities_as_python_writes_them_are_read() {
 }
 
 #[test]
-fn a_wrong_config_is_told_in_one_line() {
+fn the_error_of_a_wrong_config_is_one_line() {
     let check = |class: &str, text: &str, want: &str| {
         let found = Config::from_json_as(text, class).expect_err(text).to_string();
         assert_eq!(found, want, "{text}");
     };
     check("ddpm", "[1]", "scheduler config: expected a JSON object, found [1]");
     let unknown = |name: &str, nearest: &str| {
-        // All of them, where none is near.
+        // All of them, if none is similar.
         let names =
             if nearest.is_empty() { Class::names().collect::<Vec<_>>().join(", ") } else { "a short name".into() };
         let want = format!("scheduler class: expected {names}, or diffusers' name of a class, found {name}{nearest}");
@@ -320,7 +320,7 @@ fn a_wrong_config_is_told_in_one_line() {
     check(
         "ddpm",
         r#"{"variance_type": "learned_range"}"#,
-        "variance_type: learned_range needs a network that puts out its own variance, and latent diffusion networks do not",
+        "variance_type: learned_range needs a network that predicts its own variance, and latent diffusion networks do not",
     );
     check(
         "ddpm",
@@ -331,16 +331,16 @@ fn a_wrong_config_is_told_in_one_line() {
     check(
         "lms",
         r#"{"beta_scedule": "linear"}"#,
-        "beta_scedule: no scheduler reads such an option (nearest: beta_schedule)",
+        "beta_scedule: no scheduler has such an option (nearest: beta_schedule)",
     );
     check(
         "lms",
         r#"{"predict_epsilon": false}"#,
-        "predict_epsilon: false is how the first files said it; \"prediction_type\": \"sample\" is what it means",
+        "predict_epsilon: false is the old form of \"prediction_type\": \"sample\", which works",
     );
     let first = r#"{"tensor_format": "pt", "predict_epsilon": true}"#;
     assert!(Config::from_json_as(first, "lms").is_ok(), "as files of 2022 have them");
-    // What other classes read, and what a newer diffusers saves beside it, is let be.
+    // Options of other classes, and those that a newer diffusers saves, are allowed.
     let saved =
         r#"{"solver_order": 3, "flow_shift": 1.0, "use_dynamic_shifting": false, "_diffusers_version": "0.42.1"}"#;
     let others = Config::from_json_as(saved, "lms").unwrap();
@@ -352,7 +352,7 @@ fn a_wrong_config_is_told_in_one_line() {
 }
 
 #[test]
-fn what_cannot_be_done_is_told_in_one_line() {
+fn the_error_of_an_impossible_plan_is_one_line() {
     let config = |class: &str| Config::from_json(STABLE_DIFFUSION).unwrap().with_class(class).unwrap();
     let check = |found: Result<latentrace_schedulers::Plan, Error>, want: &str| {
         assert_eq!(found.map(|_| ()).unwrap_err().to_string(), want)
@@ -370,7 +370,7 @@ fn what_cannot_be_done_is_told_in_one_line() {
             config("ddpm").with("rescale_betas_zero_snr", true).unwrap().with("timestep_spacing", "trailing").unwrap();
         check(
             black.plan(4, reading),
-            "prediction_type: epsilon says nothing at zero signal (rescale_betas_zero_snr), where sigma is infinite",
+            "prediction_type: epsilon gives no estimate at zero signal (rescale_betas_zero_snr), where sigma is infinite",
         );
         assert!(black.with("prediction_type", "v_prediction").unwrap().plan(4, reading).is_ok());
         let timed = config("ddpm").with("timesteps", vec![900, 400]).unwrap();
@@ -378,7 +378,7 @@ fn what_cannot_be_done_is_told_in_one_line() {
     }
     check(
         config("lms").with("timestep_spacing", "leading").unwrap().plan(1000, Reading::Diffusers),
-        "step 1 of 1000: a coefficient is not finite: two noise levels are equal, or a step of higher order ends in no noise",
+        "step 1 of 1000: a coefficient is not finite: two noise levels are equal, or a step of higher order ends at sigma 0",
     );
     check(
         config("pndm").with("skip_prk_steps", false).unwrap().plan(3, Reading::Diffusers),
@@ -391,11 +391,11 @@ fn what_cannot_be_done_is_told_in_one_line() {
     let large = config("ddpm").with("variance_type", "fixed_large_log").unwrap();
     check(
         large.plan(4, Reading::Diffusers),
-        "variance_type: fixed_large_log is the square root of a negative number in diffusers; the exact reading takes it as fixed_large",
+        "variance_type: fixed_large_log is the square root of a negative number in diffusers; the exact reading reads it as fixed_large",
     );
     let ipndm = config("ipndm").with("prediction_type", "v_prediction").unwrap();
     let refuses = |config: &Config, steps: usize, want: &str| check(config.plan(steps, Reading::Diffusers), want);
-    let untrained = "is taken for v_prediction by diffusers' IPNDMScheduler; v_prediction works, and the exact reading takes each for what it is";
+    let untrained = "is read as v_prediction by diffusers' IPNDMScheduler; v_prediction works, and the exact reading reads each as it is";
     refuses(&config("ipndm"), 5, &format!("prediction_type: epsilon {untrained}"));
     let sample = ipndm.with("prediction_type", "sample").unwrap();
     refuses(&sample, 5, &format!("prediction_type: sample {untrained}"));
@@ -416,18 +416,18 @@ fn what_cannot_be_done_is_told_in_one_line() {
     }
     check(
         ipndm.plan_from_image(10, 0.5, Reading::Diffusers),
-        "strength: 0.5 is a run from an image, to which diffusers' IPNDMScheduler cannot add noise; the exact reading can",
+        "strength: 0.5 needs noise added to an image, which diffusers' IPNDMScheduler cannot do; the exact reading can",
     );
     refuses(
         &ipndm,
         1,
-        "steps: expected 2 or more, as one step of diffusers' IPNDMScheduler makes zeros of everything, found 1",
+        "steps: expected 2 or more, because diffusers' IPNDMScheduler returns zeros after one step, found 1",
     );
     refuses(&ipndm, 1001, "steps: expected 1 to 1000, the training times, found 1001");
     refuses(
         &ipndm.with("num_train_timesteps", 10000).unwrap(),
         7000,
-        "steps: expected fewer, as so many have their first time twice in single precision, where diffusers loses its place, found 7000",
+        "steps: expected fewer, because the first two times are equal in single precision, and diffusers begins at the wrong step, found 7000",
     );
     let given = |levels: Value| {
         ipndm
@@ -439,21 +439,21 @@ fn what_cannot_be_done_is_told_in_one_line() {
     refuses(
         &given(json!([0.9, 0.5, 0.1])),
         3,
-        "steps: expected 2, one less than trained_betas, which diffusers' IPNDMScheduler takes for its levels, found 3",
+        "steps: expected 2, one less than trained_betas, which diffusers' IPNDMScheduler uses as its levels, found 3",
     );
     refuses(
         &given(json!([0.1, 0.5, 0.9])),
         2,
-        "trained_betas: numbers that do not fall are no levels down from noise; the exact reading takes them for variances",
+        "trained_betas: numbers that do not fall cannot be levels down from noise; the exact reading uses them as variances",
     );
     assert_eq!(
         config("lms").with("ordre", 2).unwrap_err().to_string(),
-        "ordre: LMSDiscreteScheduler reads no such option (nearest: order)"
+        "ordre: LMSDiscreteScheduler has no such option (nearest: order)"
     );
 }
 
 #[test]
-fn the_exact_reading_mends_what_it_says() {
+fn the_exact_reading_corrects_the_faults() {
     let pndm = Config::from_json(STABLE_DIFFUSION).unwrap();
     let result = |plan: &latentrace_schedulers::Plan| plan.row(plan.result());
     // Ends clean: the weight of the last output is −sigma, not sigma(0) − sigma.
@@ -461,13 +461,13 @@ fn the_exact_reading_mends_what_it_says() {
     let outputs = plans.each_ref().map(|plan| result(plan).coefficient(plan.steps()[0].output));
     let sigma = plans[1].steps()[0].level.sigma;
     assert!((outputs[1] + sigma).abs() < 1e-15 && (outputs[0] + sigma).abs() > 0.02);
-    // One step of linspace starts in the noise.
+    // One step of linspace starts from noise.
     let lms = pndm.with_class("lms").unwrap();
     assert_eq!(
         [Reading::Diffusers, Reading::Exact].map(|reading| lms.plan(1, reading).unwrap().steps()[0].level.t),
         [0.0, 999.0]
     );
-    // IPNDM has a use for its first output, and its second.
+    // The result of IPNDM depends on its first output, and on its second.
     let ipndm = pndm.with_class("ipndm").unwrap().with("prediction_type", "v_prediction").unwrap();
     let used = [Reading::Diffusers, Reading::Exact].map(|reading| {
         let plan = ipndm.plan(10, reading).unwrap();
@@ -475,22 +475,22 @@ fn the_exact_reading_mends_what_it_says() {
         [0, 1].map(|call: usize| result.coefficient(plan.steps()[call].output) != 0.0)
     });
     assert_eq!(used, [[false, true], [true, true]]);
-    // Four steps of Runge-Kutta start where diffusers needs them, fewer where it fails.
+    // Runs of fewer steps than the Runge-Kutta start of diffusers needs.
     let warm = pndm.with("skip_prk_steps", false).unwrap();
     assert_eq!([1, 2, 3, 4, 10].map(|steps| warm.plan(steps, Reading::Exact).unwrap().calls()), [1, 5, 9, 13, 19]);
-    // Both calls of the first step from an image.
+    // The first step from an image makes both calls.
     assert_eq!(pndm.plan_from_image(10, 0.5, Reading::Exact).unwrap().calls(), 6);
-    // No last draw that is not used: offset 1 ends on time 1.
+    // The last draw, which has no use, is left out: with offset 1 the last time is 1.
     let ddpm = pndm.with_class("ddpm").unwrap();
     assert_eq!([Reading::Diffusers, Reading::Exact].map(|reading| ddpm.plan(7, reading).unwrap().draws()), [8, 7]);
-    // An image's noise is drawn first under both.
+    // Both readings draw the noise of the image first.
     for reading in [Reading::Diffusers, Reading::Exact] {
         assert_eq!(ddpm.plan_from_image(7, 0.5, reading).unwrap().ops()[..2], [Op::Given, Op::Noise]);
     }
 }
 
 #[test]
-fn a_strength_is_cut_to_whole_steps_as_python_cuts_it() {
+fn a_strength_is_truncated_to_whole_steps_as_in_python() {
     let ddpm = Config::from_json(STABLE_DIFFUSION).unwrap().with_class("ddpm").unwrap();
     let calls = |steps, strength| ddpm.plan_from_image(steps, strength, Reading::Diffusers).map(|plan| plan.calls());
     // 3.6 steps, and twice 28.999999999999996
@@ -501,7 +501,7 @@ fn a_strength_is_cut_to_whole_steps_as_python_cuts_it() {
 }
 
 #[test]
-fn the_exact_reading_takes_a_strength_for_what_it_is() {
+fn the_exact_reading_does_not_round_a_strength() {
     let lms = Config::from_json(STABLE_DIFFUSION).unwrap().with_class("lms").unwrap();
     let levels = lms.levels(10).unwrap();
     let start = |strength| {
@@ -511,7 +511,7 @@ fn the_exact_reading_takes_a_strength_for_what_it_is() {
     for taken in 1..=10 {
         assert_eq!(start(taken as f64 / 10.0), (taken, levels[10 - taken]), "whole steps are whole steps");
     }
-    // 3.4 steps begin four tenths of the way up from the fourth level from the end, in log sigma; 3.6 as far below the fifth.
+    // 3.4 steps begin 0.4 of the way from the level with 3 steps left to that with 4, in log sigma; 3.6 steps 0.6 of the way.
     for (strength, calls, share) in [(0.34, 3, 0.4), (0.36, 4, 0.6)] {
         let sigma = levels[7].sigma * (levels[6].sigma / levels[7].sigma).powf(share);
         let (found, level) = start(strength);
@@ -521,7 +521,7 @@ fn the_exact_reading_takes_a_strength_for_what_it_is() {
         );
         assert_eq!(level.t, lms.schedule().time(level.sigma));
     }
-    // The last step is straight to no noise, and so is a share of it.
+    // The last step is linear in sigma down to 0, and so is a share of it.
     let (calls, level) = start(0.01);
     assert!(calls == 1 && (level.sigma / levels[9].sigma - 0.1).abs() < 1e-12, "{calls} calls from {level:?}");
     for strength in [0.0, 1.01, -0.5, f64::NAN, f64::INFINITY] {
@@ -530,14 +530,14 @@ fn the_exact_reading_takes_a_strength_for_what_it_is() {
     for reading in [Reading::Diffusers, Reading::Exact] {
         assert!(matches!(lms.plan_from_image(0, 0.5, reading), Err(Error::Steps { found: 0, .. })));
     }
-    // Below no level there is nothing to do.
+    // It is an error if there is no level below.
     for sigma in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         for class in Class::ALL {
             let found = lms.with_class(class.name()).unwrap().plan_from_sample(10, Level { t: 0.0, sigma });
             assert!(matches!(found, Err(Error::Value { .. } | Error::Inverse)), "{class} at {sigma}");
         }
     }
-    // Any level at all: the image noised to it, then the levels below.
+    // From an image at any level: noise is added up to that level, then come the levels below.
     let plan = lms.plan_from_image_at(10, level).unwrap();
     assert_eq!((plan.ops()[..2].to_vec(), plan.calls(), plan.steps()[0].level), (vec![Op::Given, Op::Noise], 1, level));
 }
@@ -592,11 +592,11 @@ fn exercise(config: &Config, steps: usize) {
 }
 
 proptest! {
-    // Ten thousand configs, random values and mutated text together.
+    // Ten thousand configs: random values and mutated text.
     #![proptest_config(ProptestConfig::with_cases(5000))]
 
     #[test]
-    fn any_value_is_read_or_refused(changes in prop::collection::vec((any::<prop::sample::Index>(), any_json()), 1..4), steps in 1usize..20) {
+    fn any_value_is_a_config_or_an_error(changes in prop::collection::vec((any::<prop::sample::Index>(), any_json()), 1..4), steps in 1usize..20) {
         let mut file: Value = serde_json::from_str(STABLE_DIFFUSION).unwrap();
         let keys = ["_class_name", "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
             "timestep_spacing", "steps_offset", "variance_type", "clip_sample", "clip_sample_range", "thresholding",
@@ -615,7 +615,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_read_or_refused(edits in prop::collection::vec(any::<Edit>(), 1..6)) {
+    fn any_text_is_a_config_or_an_error(edits in prop::collection::vec(any::<Edit>(), 1..6)) {
         if let Ok(config) = Config::from_json(&mutated(STABLE_DIFFUSION, edits)) {
             exercise(&config, 5);
         }

@@ -1,5 +1,4 @@
-//! Every plan against what diffusers 0.42.1 does; `data/golden/schedulers/make.py` made the
-//! numbers.
+//! Plans compared with diffusers 0.42.1; `data/golden/schedulers/make.py` made the numbers.
 
 mod support;
 
@@ -8,21 +7,21 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use support::gap;
 
-/// How far a row may be off, relative to its largest coefficient, in steps of what single precision costs diffusers.
+/// The tolerance of a row relative to its largest coefficient: the rounding errors of diffusers in single precision.
 ///
-/// We keep `ᾱ` and sigma in single precision as diffusers does, but diffusers goes on in it: each `1 − ᾱ` and each sigma
-/// difference loses an ulp, 6e-8, of numbers that are up to twenty times as large. At 1000 steps DDPM's step variances
-/// `1 − ᾱ/ᾱ'` are 1e-3 and made from two numbers near 1, so each is off by up to 7e-5 there, and the rows by 2e-5 (which
-/// is also what the same recurrence gives in double precision on the `ᾱ` of diffusers itself).
+/// Here `ᾱ` and sigma are in single precision as in diffusers, but diffusers computes the coefficients in it too: each `1 − ᾱ` and each
+/// difference of sigmas has an error of one ulp, 6e-8, of numbers that are up to twenty times as large. At 1000 steps the variances
+/// `1 − ᾱ/ᾱ'` of DDPM are 1e-3 and computed from two numbers near 1, so each has an error of up to 7e-5, and the rows of 2e-5 (the same
+/// recurrence in double precision on the `ᾱ` of diffusers gives that too).
 ///
-/// Exponential integrators subtract exponentials, and lose more where two levels are close: at 999 steps and more, and at
-/// the ends of beta sigmas; and SASolver multiplies by `e^((1 + τ²)λ)` and back.
-/// IPNDM takes its signal from `1 − sin⁴` in single precision: after the first of 1000 steps the last bit of the sine is
-/// two hundredths of it, and one in ten of torch's sines is not the nearest number. At 1000 steps that is 3e-5 of a row, and
-/// the same recurrence on torch's own sines is 3e-8 off; given levels (the group "betas") are 2e-7 off.
-/// Euler at zero signal goes down from a sigma of 4096, which leaves it three figures less; third-order DEIS takes its
-/// weights as differences of antiderivatives. What says that ours are right there is the group "double": diffusers' own
-/// code on the same sigmas in double precision, held to 5e-6.
+/// Exponential integrators subtract exponentials, and lose more digits if two levels are close: at 999 steps and more, and at the ends
+/// of beta sigmas. SASolver multiplies by `e^((1 + τ²)λ)` and back.
+/// IPNDM computes its signal from `1 − sin⁴` in single precision: after the first of 1000 steps the last bit of the sine is two
+/// hundredths of it, and one in ten of torch's sines is not the nearest number. At 1000 steps that is 3e-5 of a row; the same recurrence
+/// on torch's own sines has an error of 3e-8, and given levels (the group "betas") have 2e-7.
+/// Euler at zero signal starts from a sigma of 4096, which costs three digits. DEIS of third order computes its weights as differences of
+/// antiderivatives. For these the group "double" shows that ours are right: it is the code of diffusers on the same sigmas in double
+/// precision, with a tolerance of 5e-6.
 fn tolerance(case: &Value) -> f64 {
     let (config, is_long) = (&case["config"], case["steps"].as_u64() >= Some(999));
     let is_beta = config["use_beta_sigmas"] == true;
@@ -38,8 +37,8 @@ fn tolerance(case: &Value) -> f64 {
     }
 }
 
-/// How far a time may be off. One between two training times is found on a logarithm that diffusers takes in single
-/// precision. IPNDM's times go from 1 to 0, and at 1000 steps are off with its levels.
+/// The tolerance of a time. A time between two training times is computed from a logarithm, which diffusers has in single precision.
+/// The times of IPNDM go from 1 to 0, and have the error of its levels at 1000 steps.
 fn time_tolerance(case: &Value) -> f64 {
     let is_long = case["steps"].as_u64() >= Some(999);
     match case["config"]["_class_name"].as_str() {
@@ -98,7 +97,7 @@ fn axes(plan: &Plan) -> BTreeMap<Val, usize> {
     axes
 }
 
-/// The largest error of a case's rows, relative to each row's largest coefficient; or what else is different.
+/// The largest error of the rows of a case, relative to the largest coefficient of each row; or the difference that is found first.
 fn error(case: &Value) -> Result<f64, String> {
     let plan = plan_of(case)?;
     let count = |key: &str| case[key].as_u64().unwrap() as usize;
@@ -147,8 +146,8 @@ fn coefficients_match_the_tables() {
         let name = case["name"].as_str().unwrap();
         let error = match error(case) {
             Ok(error) => error,
-            // More steps than training times, times that do not fall, a call at time -1, or a run that can make nothing but
-            // zeros: diffusers runs them.
+            // diffusers runs these: more steps than training times, times that do not fall, a call at time -1, and a run whose result
+            // is zero.
             Err(refused) if name.starts_with("edge") && !refused.contains(" off") => {
                 refusals += 1;
                 continue;
@@ -201,7 +200,7 @@ fn schedules_match_known_numbers() {
     };
     let base = r#"{"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}"#;
     let lms = Config::from_json_as(base, "lms").unwrap();
-    // A thousand betas in single precision move their product by a thousandth of a thousandth.
+    // The product of a thousand betas in single precision has an error of 1e-6.
     for (time, known) in [(0, 0.999149978), (1, 0.998296022), (999, 0.00466009509)] {
         near(lms.schedule().alphas_cumprod()[time], known, 1e-6);
     }
@@ -211,7 +210,7 @@ fn schedules_match_known_numbers() {
     let karras = [14.614647, 9.102938, 5.478401, 3.168611, 1.749423, 0.914077, 0.446921, 0.201400, 0.081911, 0.029168];
     let levels = lms.with("use_karras_sigmas", true).unwrap().levels(10).unwrap();
     for (level, known) in levels.iter().zip(karras) {
-        // The smallest has five digits, and 1 − ᾱ has lost 1.3e-5 of it in single precision.
+        // The smallest number has five digits, and 1 − ᾱ has an error of 1.3e-5 in single precision.
         near(level.sigma, known, 3e-5);
     }
 }
@@ -227,10 +226,9 @@ fn clipped_runs_match_their_replays() {
         let given = if plan.draws() == 0 { draws[0].as_slice() } else { &[] };
         assert_eq!(plan.draws().max(1), draws.len(), "{name}: draws");
         let values = evaluate(&plan, given, &draws, |call, _, _| outputs[call].clone());
-        // Estimates before the clip reach 30, so single precision in the coefficients is worth 30
-        // times 6e-8, and some steps of it stay below this. An estimate moved across its limit by
-        // that much moves by no more.
-        // What LCM calls denoised is what it jumps to.
+        // Estimates before clipping are up to 30, so coefficients in single precision have an error of 30 times 6e-8, and several steps of
+        // it stay below this. Clipping makes an error no larger.
+        // What LCM in diffusers calls denoised is not the estimate.
         let is_estimate = !name.as_str().unwrap().contains("LCM");
         for (step, known) in plan.steps().iter().zip(&denoised).filter(|_| is_estimate) {
             let error = gap(&values[step.denoised.0 as usize], known);

@@ -1,5 +1,5 @@
-//! What happens here where diffusers 0.42.1 raises or makes NaN; `data/golden/schedulers/make.py` found the cases. Writes them
-//! as a page, `docs/schedulers/failures.md`.
+//! The cases in which diffusers 0.42.1 raises or makes NaN, and what happens here; `data/golden/schedulers/make.py` found them. Writes
+//! the page `docs/schedulers/failures.md`.
 
 use latentrace_schedulers::{Config, Form, Plan, Reading};
 use serde_json::Value;
@@ -52,24 +52,24 @@ fn what_fails_in_diffusers_is_an_error_or_a_plan_and_never_a_nan() {
 const INTRODUCTION: &str = "\
 # Where diffusers fails
 
-Every case of the parity grid that diffusers 0.42.1 (with numpy 2) raises on, or makes infinity or NaN of, and what is done here. *diffusers*
-and *exact* are the two readings of a config; an error is one line that says what is wrong. The cases one by one are in `data/golden/schedulers/failures.json`; `UPDATE=1 cargo test -p latentrace-schedulers --test failures` writes
+Every case of the parity grid for which diffusers 0.42.1 (with numpy 2) raises, or computes infinity or NaN, and what happens here. *diffusers*
+and *exact* are the two readings of a config; an error is one line that says what is wrong. All cases are in `data/golden/schedulers/failures.json`; `UPDATE=1 cargo test -p latentrace-schedulers --test failures` writes
 this page.
 
 | diffusers | classes | for example | cases | diffusers reading | exact reading |
 |---|---|---|---|---|---|
 ";
 
-/// Cases that fail in one way, and end here in one way.
+/// Cases with the same failure in diffusers and the same outcome here.
 #[derive(Default)]
 struct Group {
     classes: BTreeSet<String>,
-    /// What is asked for, and what is said to it; the shortest.
+    /// The shortest case: its options, and the outcomes in both readings.
     example: (String, [String; 2]),
     count: usize,
 }
 
-/// What diffusers says, without what differs from class to class.
+/// The failure in diffusers, without the parts that differ from class to class.
 fn failure(case: &Value) -> String {
     let text = case["failure"].as_str().unwrap();
     for (part, short) in [
@@ -103,7 +103,7 @@ fn outcome(case: &Value, reading: Reading) -> String {
     plan(case, reading).map_or_else(|error| error.replace(class, "class").replace('|', "/"), |_| "runs".into())
 }
 
-/// What a case asks for, beside Stable Diffusion's schedule.
+/// The options of a case, other than the schedule of Stable Diffusion.
 fn asked(case: &Value) -> String {
     let base = ["_class_name", "beta_start", "beta_end", "clip_sample"];
     let options =

@@ -1,4 +1,4 @@
-//! What samplers have in common: the same plan by other names, and the number of calls that each promises.
+//! Samplers that are equal in special cases, and the number of calls of each.
 
 use latentrace_schedulers::{Class, Config, Plan, Reading};
 use proptest::prelude::*;
@@ -15,8 +15,8 @@ fn plan(name: &str, options: &[(&str, serde_json::Value)], sigmas: &[f64], predi
     config.plan(sigmas.len() - 1, Reading::Exact).unwrap()
 }
 
-/// The largest difference of two plans' rows, relative to the largest coefficient. Both draw and call in the same order,
-/// so that the n-th column of one is that of the other.
+/// The largest difference between the rows of two plans, relative to the largest coefficient. Both draw and call in the same
+/// order, so their columns correspond.
 fn difference(one: &Plan, other: &Plan) -> f64 {
     let (one, other) = (one.matrix(), other.matrix());
     assert_eq!(one.dim(), other.dim());
@@ -24,7 +24,7 @@ fn difference(one: &Plan, other: &Plan) -> f64 {
     one.iter().zip(&other).fold(0.0f64, |most, (a, b)| most.max((a - b).abs())) / size
 }
 
-/// Falling sigmas that end in none, no two of them close.
+/// Falling sigmas that end with 0, no two of them close.
 fn any_sigmas() -> impl Strategy<Value = Vec<f64>> {
     (1.0..14.0f64, prop::collection::vec(0.3..0.9f64, 1..12)).prop_map(|(first, ratios)| {
         let mut sigmas = vec![first];
@@ -39,7 +39,7 @@ fn any_prediction() -> impl Strategy<Value = &'static str> {
 }
 
 proptest! {
-    /// First order is Euler's method, whatever it is a polynomial of or an exponential integrator for.
+    /// Every multistep sampler and exponential integrator of first order is Euler's method.
     #[test]
     fn every_first_order_is_euler(sigmas in any_sigmas(), prediction in any_prediction()) {
         let euler = plan("euler", &[], &sigmas, prediction);
@@ -56,12 +56,12 @@ proptest! {
         ];
         for (name, options) in same {
             let other = plan(name, &options, &sigmas, prediction);
-            // A dozen roundings a step, twelve steps.
+            // A dozen roundings per step, twelve steps.
             prop_assert!(difference(&euler, &other) < 1e-12, "{name}: {:.1e}", difference(&euler, &other));
         }
     }
 
-    /// Fresh noise of DDPM's posterior variance.
+    /// DDPM is DDIM with eta 1, and Euler-ancestral.
     #[test]
     fn ddpm_is_ddim_and_ancestral_euler(sigmas in any_sigmas(), prediction in any_prediction()) {
         let ddpm = plan("ddpm", &[("variance_type", json!("fixed_small"))], &sigmas, prediction);
@@ -69,12 +69,12 @@ proptest! {
             let other = plan(name, &options, &sigmas, prediction);
             prop_assert!(difference(&ddpm, &other) < 1e-12, "{name}");
         }
-        // And the first order of the stochastic exponential integrator.
+        // The stochastic exponential integrator of first order is the same.
         let sde = plan("dpm_multistep", &[("algorithm_type", json!("sde-dpmsolver++")), ("solver_order", json!(1))], &sigmas, prediction);
         prop_assert!(difference(&ddpm, &sde) < 1e-12, "{:.1e}", difference(&ddpm, &sde));
     }
 
-    /// Without fresh noise the two-stage solvers are one.
+    /// Without fresh noise the solvers of two stages are equal.
     #[test]
     fn two_stages_without_noise_are_one_solver(sigmas in any_sigmas(), prediction in any_prediction()) {
         let quiet = [("eta", json!(0.0))];
@@ -84,7 +84,7 @@ proptest! {
         prop_assert!(difference(&one, &other) < 1e-12);
     }
 
-    /// DEIS is DPM-Solver: the polynomial of the noise in log sigma, integrated.
+    /// DEIS is DPM-Solver: both integrate a polynomial of the noise in log sigma.
     #[test]
     fn deis_is_the_multistep_solver_of_the_noise(sigmas in any_sigmas(), prediction in any_prediction()) {
         let options = [("algorithm_type", json!("dpmsolver")), ("solver_type", json!("heun")), ("lower_order_final", json!(false))];
@@ -94,7 +94,7 @@ proptest! {
         prop_assert!(difference(&one, &other) < 1e-11, "{:.1e}", difference(&one, &other));
     }
 
-    /// A two-stage solver whose middles are levels of their own is the singlestep solver of second order.
+    /// A solver of two stages is the singlestep solver of second order with the middles as levels.
     #[test]
     fn two_stages_are_the_singlestep_solver_on_their_middles(sigmas in any_sigmas(), prediction in any_prediction()) {
         let mut dense = Vec::new();
@@ -112,22 +112,21 @@ proptest! {
         }
     }
 
-    /// The predictor of first order alone, and the corrector switched off.
+    /// UniPC with its corrector off.
     #[test]
     fn unipc_without_its_corrector_is_the_multistep_solver(sigmas in any_sigmas(), prediction in any_prediction()) {
         let never: Vec<usize> = (0..sigmas.len()).collect();
         for (order, other) in [(1, "euler"), (2, "dpm++2m")] {
             let unipc = plan("unipc", &[("solver_order", json!(order)), ("disable_corrector", json!(never))], &sigmas, prediction);
             let other = plan(other, &[], &sigmas, prediction);
-            // DPM-Solver++ takes half the weight that UniPC's B(h) = e^h - 1 takes half of: the same.
+            // With B(h) = e^h - 1 the weight of UniPC is the one of DPM-Solver++.
             prop_assert!(difference(&unipc, &other) < 1e-12, "order {order}: {:.1e}", difference(&unipc, &other));
         }
     }
 
-    /// Without noise of its own TCD goes from level to level, as DDIM does; and noise put in and taken away is none where
-    /// its amount is none.
+    /// TCD with eta 0 is DDIM, and samplers with churn 0 are those without churn.
     #[test]
-    fn without_their_noise_the_noisy_are_the_quiet(sigmas in any_sigmas(), prediction in any_prediction(), steps in 2usize..20) {
+    fn samplers_without_their_noise_are_the_deterministic_ones(sigmas in any_sigmas(), prediction in any_prediction(), steps in 2usize..20) {
         let times: Vec<usize> = (0..steps).map(|step| 999 - step * 999 / steps).collect();
         let timed = |name: &str| {
             let config = Config::from_json_as(BASE, name).unwrap().with("timesteps", json!(times)).unwrap();
@@ -140,10 +139,10 @@ proptest! {
         prop_assert_eq!(one, other);
     }
 
-    /// One step of any sampler goes straight to the network's clean estimate.
+    /// A single step of any sampler goes to the clean estimate.
     #[test]
     fn one_step_is_the_clean_estimate(first in 1.0..14.0f64, prediction in any_prediction(), class in prop::sample::select(Class::ALL.to_vec())) {
-        // LCM keeps some of the sample, and an inversion goes up.
+        // LCM keeps a part of the sample, and an inversion goes up.
         let class = if matches!(class, Class::Lcm | Class::DdimInverse) { Class::Tcd } else { class };
         let one = plan(class.name(), &[], &[first, 0.0], prediction);
         let euler = plan("euler", &[], &[first, 0.0], prediction);
@@ -152,7 +151,7 @@ proptest! {
     }
 
 
-    /// Wherever some signal is left, IPNDM as diffusers has it is the exact one on the same levels.
+    /// On levels with some signal, diffusers' IPNDM is the exact one on the same levels.
     #[test]
     fn ipndm_of_diffusers_is_the_exact_one_on_its_levels(sigmas in any_sigmas()) {
         let sigmas = &sigmas[..sigmas.len() - 1];
@@ -162,28 +161,28 @@ proptest! {
         let (theirs, ours) = (theirs.unwrap().matrix(), plan("ipndm", &[], sigmas, "v_prediction").matrix());
         prop_assert_eq!(theirs.dim(), ours.dim());
         for (index, (theirs, ours)) in theirs.rows().into_iter().zip(ours.rows()).enumerate() {
-            // The end keeps its noise there, so diffusers leaves it at unit variance.
+            // The last level has noise, and diffusers keeps that sample at unit variance.
             let scale = if index + 1 == sigmas.len() { 1.0 / sigmas[index].hypot(1.0) } else { 1.0 };
             let size = ours.iter().fold(0.0f64, |size, value| size.max(value.abs()));
-            // An amplitude in single precision is 3e-8 off, and the square of the signal two hundred times that at sigma 14;
-            // 2.3e-6 was the most seen.
+            // An amplitude in single precision has an error of 3e-8, and the square of the signal has two hundred times that at
+            // sigma 14; the largest observed error is 2.3e-6.
             let gap = theirs.iter().zip(ours).fold(0.0f64, |most, (a, b)| most.max((a - b * scale).abs()));
             prop_assert!(gap < 5e-6 * size * scale, "{gap:.1e} in row {index}");
         }
     }
 
     #[test]
-    fn a_plan_makes_the_calls_that_its_class_promises(steps in 4usize..40, class in prop::sample::select(Class::ALL.to_vec())) {
+    fn a_plan_has_the_calls_of_its_class(steps in 4usize..40, class in prop::sample::select(Class::ALL.to_vec())) {
         let config = Config::from_json_as(BASE, class.name()).unwrap();
         let config = if class == Class::Pndm { config.with("skip_prk_steps", true).unwrap() } else { config };
         let plan = config.plan(steps, Reading::Exact).unwrap();
         let calls = match class {
             Class::Pndm => steps + 1,
-            // The last step, to no noise, has one stage.
+            // The last step, to sigma 0, has one stage.
             Class::Heun | Class::Dpm2 | Class::Dpm2Ancestral | Class::Dpm2sAncestral | Class::DpmSde => 2 * steps - 1,
             _ => steps,
         };
-        // An inversion goes through the levels in between, and what it starts from is one of its own.
+        // An inversion has one call for each level but the last, and adds its own first level.
         prop_assert!(plan.calls() == calls || class == Class::DdimInverse && plan.calls().abs_diff(steps) <= 1);
         prop_assert_eq!(config.plan(steps, Reading::Exact).unwrap(), plan, "the same config, the same plan");
     }

@@ -1,4 +1,4 @@
-//! The exact reading against k-diffusion 0.1.1 in double precision; `data/golden/schedulers/kdiffusion.py` made the numbers.
+//! The exact reading compared with k-diffusion 0.1.1 in double precision; `data/golden/schedulers/kdiffusion.py` made the numbers.
 
 mod support;
 
@@ -24,7 +24,7 @@ fn with_options(config: Config, options: &Value) -> Config {
     config.with_all(options.map(|(key, value)| (key, value.clone()))).unwrap()
 }
 
-/// A case's plan: on its own sigmas, which `dpm_fast` lays between the first and the last.
+/// The plan of a case on its own sigmas; `dpm_fast` computes those between the first and the last.
 fn plan_of(case: &Value) -> Plan {
     let config = Config::from_json_as(STABLE_DIFFUSION, case["ours"].as_str().unwrap()).unwrap();
     let sigmas = numbers(&case["sigmas"]);
@@ -40,7 +40,7 @@ fn plan_of(case: &Value) -> Plan {
     config.plan(steps, Reading::Exact).unwrap()
 }
 
-/// The weights of a plan's result on the start, the estimates in call order, and the draws from axis 101 on.
+/// The weights of the result of a plan: of the start, of the estimates in call order, and of the draws from axis 101 on.
 fn weights(plan: &Plan) -> BTreeMap<u64, f64> {
     let (mut calls, mut draws) = (0, 0);
     let mut axes: BTreeMap<Val, u64> = BTreeMap::new();
@@ -59,7 +59,7 @@ fn weights(plan: &Plan) -> BTreeMap<u64, f64> {
     }
     let row: BTreeMap<u64, f64> =
         plan.row(plan.result()).terms().map(|(val, coefficient)| (axes[&val], coefficient)).collect();
-    // Ours starts from noise of the level's whole deviation, and theirs from a sample of one.
+    // Our plan starts from noise of the deviation of the level, and theirs from a sample of deviation one.
     let start = plan.row(plan.steps()[0].sample).terms().next().unwrap().1;
     row.into_iter().map(|(axis, weight)| (axis, if axis == 0 { weight / start } else { weight })).collect()
 }
@@ -72,16 +72,16 @@ fn every_sampler_has_the_weights_of_k_diffusion() {
         let name = format!("{} {}", case["name"], case["options"]);
         let plan = plan_of(case);
         let called: Vec<f64> = plan.steps().iter().map(|step| step.level.sigma).collect();
-        // Sigmas up to 15, through a logarithm and back some times.
+        // Sigmas up to 15, converted to logarithms and back several times.
         assert!(gap(&called, &numbers(&case["called"])) < 1e-12, "{name}: {called:?}");
         let (axes, want) = (numbers(&case["axes"]), numbers(&case["coefficients"]));
         let found = weights(&plan);
         let of = |axis: f64| found.get(&(axis as u64)).copied().unwrap_or(0.0);
         let found_at: Vec<f64> = axes.iter().copied().map(of).collect();
-        // Third-order weights are differences of numbers up to sigma's ratio, 500, over the square of a step of one half.
+        // Weights of third order are differences of numbers up to 500, the ratio of the sigmas, over the square of a step of one half.
         assert!(gap(&found_at, &want) < 1e-11, "{name}: {:.1e}", gap(&found_at, &want));
         let rest = found.iter().filter(|(axis, _)| !axes.contains(&(**axis as f64)));
-        // k-diffusion loses the start in rounding where the last step forgets it.
+        // If the last step does not depend on the start, k-diffusion has a rounding error there.
         assert!(rest.map(|(_, weight)| weight.abs()).fold(0.0, f64::max) < 1e-11, "{name}: {found:?}");
         *counts.entry(case["ours"].as_str().unwrap()).or_default() += 1;
     }
@@ -89,14 +89,14 @@ fn every_sampler_has_the_weights_of_k_diffusion() {
 }
 
 #[test]
-fn sigmas_are_laid_as_k_diffusion_lays_them() {
+fn sigmas_are_those_of_k_diffusion() {
     let cases = cases();
     let lists: Vec<&Value> = cases.iter().filter(|case| case["levels"].is_array()).collect();
     for case in &lists {
         let config = with_options(Config::from_json_as(STABLE_DIFFUSION, "euler").unwrap(), &case["options"]);
         let want = numbers(&case["levels"]);
         let found: Vec<f64> = config.levels(want.len() - 1).unwrap().iter().map(|level| level.sigma).collect();
-        // Relative to each: they go from 150 to 0.01.
+        // Relative to each sigma: they go from 150 to 0.01.
         let off = found.iter().zip(&want).map(|(a, b)| (a - b).abs() / b.max(1e-3)).fold(0.0, f64::max);
         assert!(off < 1e-12, "{}: {off:.1e}", case["options"]);
     }

@@ -1,4 +1,4 @@
-//! What every schedule and every plan must satisfy, whatever the options.
+//! Properties of every schedule and every plan, whatever the options.
 
 mod support;
 
@@ -14,7 +14,7 @@ fn any_class() -> impl Strategy<Value = Class> {
     prop::sample::select(all)
 }
 
-/// Any config that the classes allow. 66 steps of 200 times or more have strides of 3, which leave room for the offset.
+/// Any config that the classes allow. 66 steps of 200 times or more have strides of 3, so the offset fits.
 fn any_config() -> impl Strategy<Value = Config> {
     let schedule = prop::sample::select(vec!["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"]);
     let spacing = prop::sample::select(vec!["leading", "linspace", "trailing"]);
@@ -38,7 +38,7 @@ fn any_config() -> impl Strategy<Value = Config> {
                 config["variance_type"] = json!(variance);
             }
             let config = Config::from_json_as(&config.to_string(), class.name()).expect("a config of valid options");
-            // The others end clean where nobody says.
+            // The others end without noise by default.
             if class == Class::DpmFast { config.with("final_sigmas_type", "zero").unwrap() } else { config }
         },
     )
@@ -48,8 +48,7 @@ fn any_reading() -> impl Strategy<Value = Reading> {
     prop::sample::select(vec![Reading::Diffusers, Reading::Exact])
 }
 
-/// The output that a network gives which knows the clean sample and the noise: the definitions of
-/// the predictions.
+/// The output of a network that knows the clean sample and the noise, by the definitions of the predictions.
 fn exact_output(prediction: Prediction, sigma: f64, clean: f64, noise: f64) -> f64 {
     let signal = 1.0 / (1.0 + sigma * sigma);
     match prediction {
@@ -91,8 +90,7 @@ proptest! {
             prop_assert!(pair[1].t < pair[0].t && pair[1].sigma < pair[0].sigma, "{pair:?}");
         }
         let (least, most) = (schedule.sigmas()[0], schedule.sigmas()[schedule.len() - 1]);
-        // Karras and exponential sigmas go through a power and back, which costs some ten
-        // roundings.
+        // Karras and exponential sigmas go through a power and back, which costs about ten roundings.
         prop_assert!(levels[0].sigma <= most * (1.0 + 1e-13) && levels[steps - 1].sigma >= least * (1.0 - 1e-13));
     }
 
@@ -118,9 +116,9 @@ proptest! {
     #[test]
     fn plans_are_finite_ordered_and_drop_values_in_time(config in any_config(), reading in any_reading(), steps in 4usize..40) {
         let plan = match config.plan(steps, reading) {
-            // 61 of 1000 and its like: an error of its own, tested elsewhere.
+            // Trailing times such as 61 of 1000 have their own error, which another test checks.
             Err(error) => {
-                let known = ["at time -1", "is not in diffusers", "is taken for v_prediction", "two noise levels are equal", "original_inference_steps"];
+                let known = ["at time -1", "is not in diffusers", "is read as v_prediction", "two noise levels are equal", "original_inference_steps"];
                 prop_assert!(reading == Reading::Diffusers && known.iter().any(|part| error.to_string().contains(part)), "{error}");
                 return Ok(())
             }
@@ -128,7 +126,7 @@ proptest! {
         };
         prop_assert_eq!(plan.steps().len(), plan.calls());
         prop_assert!(plan.rows().iter().all(|row| row.is_finite() && row.terms().count() > 0));
-        // Ancestral DPM2 takes its middle where the step ends, and diffusers rounds one of the two times.
+        // The middle of ancestral DPM2 can be at the end of the step, and diffusers rounds one of the two times.
         let slack = if reading == Reading::Diffusers { 0.51 } else { 1e-9 };
         prop_assert!(plan.steps().windows(2).all(|pair| pair[1].level.t <= pair[0].level.t + slack));
         prop_assert_eq!(plan.ops().iter().position(|op| matches!(op, Op::Noise)), Some(0));
@@ -156,13 +154,12 @@ proptest! {
     }
 
     #[test]
-    fn noise_added_is_noise_found(sigma in 1e-3..1e3f64, clean in -3.0..3.0f64, noise in -3.0..3.0f64) {
+    fn the_noise_of_a_sample_is_recovered(sigma in 1e-3..1e3f64, clean in -3.0..3.0f64, noise in -3.0..3.0f64) {
         let x = clean + sigma * noise;
         for prediction in [Prediction::Epsilon, Prediction::Velocity, Prediction::Sample] {
             let output = exact_output(prediction, sigma, clean, noise);
             let ((p, q), (a, b)) = (prediction.denoising(sigma), prediction.epsilon(sigma));
-            // x has a rounding of x, which is up to 3 + 3·sigma; finding the noise divides it by
-            // sigma.
+            // The rounding of x is relative to x, up to 3 + 3·sigma; the noise divides it by sigma.
             let rounding = 20.0 * f64::EPSILON * (1.0 + sigma);
             prop_assert!((p * x + q * output - clean).abs() < rounding, "{prediction:?} clean");
             prop_assert!((a * x + b * output - noise).abs() < rounding * (1.0 + 1.0 / sigma), "{prediction:?} noise");
@@ -171,7 +168,7 @@ proptest! {
 
     #[test]
     fn a_network_that_knows_the_image_gives_it_back(config in any_config(), steps in 1usize..30, strength in 0.02..1.0f64, seed in -2.0..2.0f64) {
-        // LCM's boundary condition keeps some of the sample, and its steps are some of those it was distilled on.
+        // LCM's boundary condition keeps a part of the sample, and its steps are some of those of the distillation.
         prop_assume!(config.class() != Class::Lcm);
         let image = [0.7, -1.3, seed];
         let plan = config.plan_from_image(steps, strength, Reading::Exact).unwrap();
@@ -183,12 +180,12 @@ proptest! {
             let output = |pair: (&f64, &f64)| exact_output(config.prediction(), sigma, *pair.1, noise(pair));
             input.iter().zip(&image).map(output).collect()
         });
-        // The slope is constant then, so every order is exact; roundings of x up to 1e4 (sigma's largest) remain, and LMS
-        // weights up to 10 multiply them.
+        // The slope is constant, so every order is exact. Roundings of x remain, up to the largest sigma, 1e4; weights of LMS up to 10
+        // multiply them.
         let mut rounding = 1e-8;
         if config.class() == Class::Pndm {
-            // Each of Runge-Kutta's three guesses divides a rounding by the small sigma that it lands at, and carries the
-            // quotient over the large distance again.
+            // Each of the three guesses of Runge-Kutta divides a rounding by the small sigma that it ends at, and multiplies the
+            // quotient by the large distance again.
             let steps = plan.steps().chunk_by(|one, next| one.index == next.index);
             let leap = steps.map(|step| step[0].level.sigma / step[step.len() - 1].level.sigma).fold(1.0f64, f64::max);
             rounding += f64::EPSILON * plan.steps()[0].level.sigma * leap.powi(3);
@@ -228,8 +225,7 @@ proptest! {
         let sigmas: Vec<f64> = plan.steps().iter().map(|step| step.level.sigma).chain([0.0]).collect();
         for (step, pair) in plan.steps().iter().zip(sigmas.windows(2)) {
             let Op::Sum(form) = &plan.ops()[step.next.0 as usize] else { panic!("a sum makes the next sample") };
-            // x' = x + (sigma' − sigma)·(x − denoised)/sigma, some ten roundings of numbers up to
-            // 1.
+            // x' = x + (sigma' − sigma)·(x − denoised)/sigma, about ten roundings of numbers up to 1.
             let kept = pair[1] / pair[0];
             prop_assert!((form.coefficient(step.sample) - kept).abs() < 1e-14);
             prop_assert!((form.coefficient(step.denoised) - (1.0 - kept)).abs() < 1e-14);
@@ -246,7 +242,7 @@ proptest! {
         let plan = config.plan(steps, Reading::Exact).unwrap();
         let values = ideal_run(&plan, config.prediction(), 0.0, 1.0, &units(plan.draws()));
         for step in plan.steps() {
-            // A few roundings a step, thirty steps, relative to the variance.
+            // A few roundings per step, thirty steps, relative to the variance.
             let want = 1.0 + step.level.sigma.powi(2);
             prop_assert!((variance(&values[step.sample.0 as usize]) / want - 1.0).abs() < 1e-11, "{:?}", step.level);
         }
@@ -286,8 +282,8 @@ fn stable_diffusion(class: &str, options: Value) -> Config {
     options.as_object().unwrap().iter().fold(config, |config, (name, value)| config.with(name, value.clone()).unwrap())
 }
 
-/// The error of the first sample at time `until` or below it, against the exact path from the same
-/// start, for data N(0, 0.5²).
+/// The error of the first sample at time `until` or below it, compared with the exact path from the same start, for data
+/// N(0, 0.5²).
 fn path_error(config: &Config, steps: usize, until: f64, reading: Reading) -> f64 {
     let plan = config.plan(steps, reading).unwrap();
     let values = ideal_run(&plan, config.prediction(), 0.0, 0.5, &units(1));
@@ -313,9 +309,8 @@ fn lms_errors_shrink_by_its_order() {
 
 #[test]
 fn pndm_errors_shrink_by_two_orders_unless_velocities_mix() {
-    // Trailing times of 50, 100 and 200 steps all hold 99, and strides divide the training times,
-    // so that no time and level part. Weights for even steps are exact to second order on the
-    // uneven sigmas of even times.
+    // Trailing times of 50, 100 and 200 steps all contain 99, and strides divide the training times, so that times and levels agree.
+    // Weights for even steps are exact to second order on the uneven sigmas of even times.
     let error = |prediction: &str, warm_up: bool, steps: usize, reading: Reading| {
         let options =
             json!({"timestep_spacing": "trailing", "skip_prk_steps": !warm_up, "prediction_type": prediction});
@@ -348,9 +343,9 @@ fn ddpm_loses_variance_in_proportion_to_the_step() {
         let values = ideal_run(&plan, config.prediction(), 0.0, 0.5, &units(plan.draws()));
         1.0 - variance(&values[plan.result().0 as usize]) / 0.25
     });
-    // The small variance leaves out that of the clean sample, a share in proportion to the step:
-    // at 50 steps 19% of the result's variance is missing. Doubling the steps halves the loss in
-    // the limit; the largest steps, where the sample is all noise, lose less.
+    // The small variance ignores that of the clean sample, which is proportional to the step: at 50 steps 19% of the variance of the
+    // result is missing. Doubling the steps halves the loss in the limit; the largest steps, where the sample is all noise, lose
+    // less.
     assert!(lost[1] > 0.15 && lost[1] < 0.22, "{lost:?}");
     for pair in lost.windows(2) {
         assert!((1.5..2.1).contains(&(pair[0] / pair[1])), "{lost:?}");
@@ -409,7 +404,7 @@ proptest! {
         let Ok(rest) = config.plan_from_sample(steps, from) else { return Ok(()) };
         prop_assert_eq!(rest.steps()[0].level, from);
         prop_assert_eq!(rest.steps().last().unwrap().level, whole.steps().last().unwrap().level);
-        // A network that knows the image leads any sample to it, as in the law above.
+        // With a network that knows the image, any sample ends there, as in the property above.
         let clean = 0.25;
         let draws = vec![vec![0.6]; rest.draws()];
         let values = evaluate(&rest, &[x * from.sigma], &draws, |call, _, input| {
@@ -417,8 +412,8 @@ proptest! {
             vec![exact_output(config.prediction(), sigma, clean, (input[0] * sigma.hypot(1.0) - clean) / sigma)]
         });
         let reached = values[rest.result().0 as usize][0];
-        // Each of Runge-Kutta's three guesses divides the rounding of a large sigma's sample by the small sigma that
-        // it lands at, and carries the quotient over the large distance again.
+        // Each of the three guesses of Runge-Kutta divides the rounding of a sample at large sigma by the small sigma that it ends at,
+        // and multiplies the quotient by the large distance again.
         let leap = from.sigma / rest.steps().get(1).map_or(from.sigma, |step| step.level.sigma);
         let tolerance = 1e-8 + f64::EPSILON * from.sigma * leap.powi(3);
         prop_assert!((reached - clean).abs() < tolerance, "{reached} within {tolerance}");
@@ -432,7 +427,7 @@ fn any_mixture() -> impl Strategy<Value = Parts> {
     prop::collection::vec((0.1..1.0f64, -2.0..2.0f64, 0.2..1.0f64), 1..4)
 }
 
-/// Where a plan from a sample ends under the perfect network of a mixture.
+/// The end of a plan from a sample with the perfect network of a mixture.
 fn end(plan: &Plan, prediction: Prediction, parts: &Parts, sample: f64) -> f64 {
     let draws: Vec<Vec<f64>> = (0..plan.draws()).map(|draw| vec![(draw as f64 + 0.7).sin()]).collect();
     let values = Mixture::new(parts.clone()).run(plan, prediction, &[sample], &draws);
@@ -452,7 +447,7 @@ proptest! {
 
     #[test]
     fn a_resolved_config_is_the_config(config in any_config(), reading in any_reading(), steps in 1usize..20, name in prop::sample::select(Class::names().collect::<Vec<_>>()), share in 0.0..1.0f64) {
-        // Of another name too, which sets options that diffusers reads in no file.
+        // Also with another name, which sets options that diffusers does not read from files.
         let other = config.with_class(name).and_then(|other| if name == "edm_sde" { other.with("s_churn", 30.0 * share) } else { Ok(other) });
         for config in [Ok(config), other].into_iter().flatten() {
             let again = Config::from_resolved(&config.resolved()).unwrap();
@@ -466,7 +461,7 @@ proptest! {
         let config = config.with("thresholding", true).unwrap_or(config);
         let text = format!("{:#}", config.plan(4, Reading::Exact).unwrap());
         match mutated(&text, edits).parse::<Plan>() {
-            // What was read can be walked: no value is used before it is made.
+            // A plan that was read can be evaluated: no value is used before it is computed.
             Ok(plan) => {
                 prop_assert_eq!((plan.rows().len(), plan.last_uses().len()), (plan.calls() + 1, plan.ops().len()));
                 let values = evaluate(&plan, &[0.3], &vec![vec![-0.7]; plan.draws()], |call, _, _| vec![plan.steps()[call].level.t]);
@@ -476,8 +471,8 @@ proptest! {
         }
     }
 
-    /// Data moved by some distance is sampled where the data was, moved by that distance: whatever is added to every
-    /// clean sample is added to the noisy ones, and weights on clean estimates sum up to what the sample loses.
+    /// If the data moves by some distance, the samples move by the same distance: the weights of the clean estimates add up to what the
+    /// sample loses.
     #[test]
     fn samples_move_with_the_data(config in any_config(), steps in 2usize..30, parts in any_mixture(), at in 0usize..30, x in -2.0..2.0f64, by in -3.0..3.0f64) {
         prop_assume!(config.class() != Class::Lcm); // keeps some of the sample, which is at unit variance
@@ -486,22 +481,22 @@ proptest! {
         let moved = parts.iter().map(|(weight, mean, spread)| (*weight, mean + by, *spread)).collect();
         let x = x * from.sigma.hypot(1.0);
         let (here, there) = (end(&plan, config.prediction(), &parts, x), end(&plan, config.prediction(), &moved, x + by));
-        // Roundings of x, up to 1e4 for the largest sigmas, that a solver of third order multiplies by the ratio of two
-        // steps or so, and PNDM's Runge-Kutta steps from there by 1e5.
+        // Roundings of x, up to 1e4 for the largest sigmas. A solver of third order multiplies them by about the ratio of two steps,
+        // and PNDM's Runge-Kutta steps by 1e5.
         prop_assert!((there - here - by).abs() < 1e-9 * (1.0 + from.sigma + here.abs()), "{here} and {there}, {by} apart");
     }
 
-    /// Data and noise levels of another size are sampled in that size.
+    /// If the data and the noise levels are scaled, the samples are scaled too.
     #[test]
     fn samples_grow_with_the_data(config in any_config(), ratios in prop::collection::vec(0.3..0.9f64, 2..12), first in 0.5..4.0f64, parts in any_mixture(), x in -2.0..2.0f64, by in 0.5..2.0f64) {
-        // These go by the time, which a sigma of another size has not: LCM and TCD, PNDM's Runge-Kutta steps, SA-Solver
-        // in the middle of the run, and DEIS where it ends clean. The large variance is that of data of size one.
+        // These depend on the time, which does not scale: LCM and TCD, PNDM's Runge-Kutta steps, SA-Solver in the middle of the run, and
+        // DEIS at a clean end. The large variance is that of data of size one.
         prop_assume!(!matches!(config.class(), Class::Lcm | Class::Tcd));
         let mut config = config;
         let given = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"].map(|option| (option, json!(false)));
         let timeless = [("skip_prk_steps", json!(true)), ("tau", json!(0.7)), ("variance_type", json!("fixed_small"))];
         for (option, value) in given.into_iter().chain(timeless) {
-            // What has no such option is as it is; DPM-Solver's variance is another.
+            // Classes without the option stay as they are; `variance_type` is another option in DPM-Solver.
             config = config.with(option, value).unwrap_or(config);
         }
         let mut sigmas = vec![first];
@@ -520,7 +515,7 @@ proptest! {
         prop_assert!((there - here * by).abs() < 1e-9 * (1.0 + here.abs()), "{there} is not {by} times {here}");
     }
 
-    /// The same run whatever a perfect network puts out.
+    /// The run is the same whatever form a perfect network predicts.
     #[test]
     fn predictions_are_one_run(config in any_config(), steps in 1usize..30, parts in any_mixture(), x in -2.0..2.0f64) {
         let ends = ["epsilon", "v_prediction", "sample"].map(|prediction| {
@@ -532,14 +527,14 @@ proptest! {
             (values[plan.result().0 as usize][0], largest)
         });
         for (end, size) in ends {
-            // A clean estimate from the noise is a difference of two numbers as large as sigma, 1e4 at most; and PNDM's
-            // Runge-Kutta steps from there overshoot to 1e9.
+            // A clean estimate from the noise is a difference of two numbers as large as sigma, 1e4 at most; and PNDM's Runge-Kutta steps
+            // overshoot to 1e9 there.
             prop_assert!((end - ends[2].0).abs() < 1e-10 * size, "{ends:?}");
         }
     }
 
-    /// A network that always says the same is the flow `x = c + sigma·n`: the result is `c`, so the weights of its outputs
-    /// sum up to one and those of all draws to none.
+    /// If the clean estimate is always `c`, the flow is `x = c + sigma·n` and the result is `c`: the weights of the outputs add up to one,
+    /// and those of all draws to zero.
     #[test]
     fn constant_outputs_are_the_result(config in any_config(), steps in 1usize..40) {
         prop_assume!(config.class() != Class::Lcm);
@@ -553,16 +548,16 @@ proptest! {
         prop_assert!((outputs - 1.0).abs() < 1e-9 * (1.0 + most) && drawn < 1e-9 * (1.0 + most), "{outputs} {drawn}");
     }
 
-    /// Eight times the steps come closer to the exact flow, down to sigma ½, for every sampler without fresh noise; by how much is
-    /// the affair of orders, and of how far apart a schedule lays its first sigmas.
+    /// With eight times the steps, every sampler without fresh noise is closer to the exact flow, down to sigma ½. How much closer depends
+    /// on its order, and on the distance of the first sigmas of the schedule.
     #[test]
     fn refinement_converges(config in any_config(), parts in any_mixture(), x in 0.5..2.0f64) {
         let config = ["eta", "tau"].into_iter().fold(config, |config, option| config.with(option, 0.0).unwrap_or(config));
         prop_assume!(!matches!(config.class(), Class::Ddpm | Class::Lcm | Class::Tcd));
         let mixture = Mixture::new(parts);
-        // The squared cosine and laplace schedules fall by a large factor in their last training time, which no number of
-        // steps divides; beta quantiles leave too few steps between sigma 2 and ½ for the interpolation that errors are read
-        // by (orders.rs measures them on a schedule that fits); and PNDM's Runge-Kutta steps overshoot from sigma 1e4.
+        // The sigmas of the squared cosine and laplace schedules fall by a large factor at their last training time, which more steps do
+        // not divide. Beta quantiles have too few steps between sigma 2 and ½ for the interpolation of the errors (orders.rs measures
+        // them on another schedule). And PNDM's Runge-Kutta steps overshoot from sigma 1e4.
         let has = |option: &str, value: Value| config.values().any(|(name, found, _)| name == option && found == value);
         let is_steep = ["squaredcos_cap_v2", "laplace"].into_iter().any(|name| has("beta_schedule", json!(name)));
         let config = if is_steep { config.with("beta_schedule", "sigmoid").unwrap() } else { config };
@@ -574,13 +569,13 @@ proptest! {
             let strays = mixture.strays(&config, &plan, &[x, -x], &[2.0, 1.0, 0.5]);
             strays.into_iter().fold(0.0, f64::max)
         });
-        // One of few steps may hit by chance.
+        // A run of few steps can be close by chance.
         let (coarse, fine) = (strays[..3].iter().fold(0.0f64, |most, error| most.max(*error)), strays[3]);
         prop_assert!(fine < coarse * 0.8 + 1e-5, "{coarse:.2e} then {fine:.2e}");
     }
 }
 
-/// Every short name at 50 steps, in both readings, on plans that it has.
+/// Every plan of 50 steps: all short names in both readings.
 fn every_plan() -> Vec<(String, Plan)> {
     let mut plans = Vec::new();
     for name in Class::names() {
@@ -600,7 +595,7 @@ fn every_plan() -> Vec<(String, Plan)> {
 }
 
 #[test]
-fn a_run_holds_few_tensors_and_ends_where_the_whole_program_does() {
+fn a_run_keeps_few_tensors_and_has_the_result_of_the_plan() {
     let plans = every_plan();
     let mut most = 0;
     for (name, plan) in &plans {
@@ -615,7 +610,7 @@ fn a_run_holds_few_tensors_and_ends_where_the_whole_program_does() {
         while let Some(step) = run.call().copied() {
             assert_eq!(run.sample().unwrap(), &every[step.sample.0 as usize], "{name}");
             let input = run.input().unwrap();
-            // The input and the output are alive, too, while the network runs.
+            // The input and the output are kept as well while the network runs.
             most = most.max(run.alive() + 2);
             run.step(network(step.level.t, &input)).unwrap();
         }
@@ -628,7 +623,7 @@ fn a_run_holds_few_tensors_and_ends_where_the_whole_program_does() {
 }
 
 #[test]
-fn a_run_says_what_it_lacks() {
+fn a_run_without_what_it_needs_is_an_error() {
     let config = stable_diffusion("ddim_inverse", json!({}));
     let plan = config.plan(3, Reading::Exact).unwrap();
     let none = Run::new(plan.clone(), None, || Ok(vec![0.0])).err().unwrap();

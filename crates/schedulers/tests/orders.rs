@@ -1,4 +1,4 @@
-//! How fast every deterministic sampler comes to the exact probability flow as its steps get finer.
+//! The order of convergence of every deterministic sampler to the exact probability flow.
 
 use latentrace_schedulers::truth::Mixture;
 use latentrace_schedulers::{Config, Reading, Remark};
@@ -10,8 +10,8 @@ struct Case {
     name: &'static str,
     options: Value,
     order: f64,
-    /// The sigma to start from. The first steps of a multistep sampler are of lower orders, which counts less where the
-    /// flow is as good as straight; the Runge-Kutta steps of PNDM want times of the schedule, below 14.6.
+    /// The sigma to start from. The first steps of a multistep sampler are of lower orders, which matters less at large sigma, where
+    /// the flow is nearly straight; the Runge-Kutta steps of PNDM need times of the schedule, below 14.6.
     from: f64,
 }
 
@@ -19,12 +19,12 @@ fn case(name: &'static str, options: Value, order: f64) -> Case {
     Case { name, options, order, from: 20.0 }
 }
 
-/// Every sampler that draws no noise, or can be asked to draw none.
+/// Every sampler that draws no noise, or has an option to draw none.
 fn cases() -> Vec<Case> {
     let (one, two, three) = (json!({"solver_order": 1}), json!({"solver_order": 2}), json!({"solver_order": 3}));
     let long = |options: Value| {
         let mut options = options;
-        options["lower_order_final"] = json!(false); // the order of a last step of first order is two
+        options["lower_order_final"] = json!(false); // a last step of first order would limit the order to two
         options
     };
     let started = |name, options, order| Case { name, options, order, from: 200.0 };
@@ -71,7 +71,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// The error of the last sample against the exact flow from the first, of levels even in log sigma.
+/// The error of the last sample, compared with the exact flow from the first, on levels even in log sigma.
 fn error(case: &Case, prediction: &str, reading: Reading, steps: usize, mixture: &Mixture) -> f64 {
     let (most, least) = (case.from.ln(), 0.1f64.ln());
     let sigmas: Vec<f64> = (0..=steps).map(|step| (most + (least - most) * step as f64 / steps as f64).exp()).collect();
@@ -87,7 +87,7 @@ fn error(case: &Case, prediction: &str, reading: Reading, steps: usize, mixture:
     let plan = plan.unwrap();
     let values = mixture.run(&plan, config.prediction(), &[], &vec![vec![1.3]; plan.draws()]);
     let sample = |index: usize| values[plan.steps()[index].sample.0 as usize][0];
-    // diffusers steps on to no noise, where no order is to be seen: its last sample but one is compared.
+    // diffusers takes another step to sigma 0, which hides the order: the sample before it is compared.
     let (end, sigma) = match reading {
         Reading::Exact => (values[plan.result().0 as usize][0], sigmas[steps]),
         Reading::Diffusers => (sample(steps - 1), plan.steps()[steps - 1].level.sigma),
@@ -96,7 +96,7 @@ fn error(case: &Case, prediction: &str, reading: Reading, steps: usize, mixture:
 }
 
 fn observed(case: &Case, prediction: &str, reading: Reading, mixture: &Mixture) -> f64 {
-    // One step of first order, of second order by itself, is left out of dpm_fast where the calls are two more than threes.
+    // With two calls more than a multiple of three, dpm_fast has no step of first order, which would limit its order to two.
     let counts = if case.name == "dpm_fast" { [59, 119] } else { [60, 120] };
     let [coarse, fine] = counts.map(|steps| error(case, prediction, reading, steps, mixture));
     (coarse / fine).log2()
@@ -113,7 +113,7 @@ fn every_sampler_has_its_order_whatever_the_network_predicts() {
         for mixture in mixtures() {
             for prediction in ["epsilon", "v_prediction", "sample"] {
                 let order = observed(&case, prediction, Reading::Exact, &mixture);
-                // Orders are those of ever finer steps; between 60 and 120 the next term still shows.
+                // Between 60 and 120 steps the next term of the error is still visible.
                 if (order - case.order).abs() > 0.35 {
                     off.push(format!(
                         "{} {} {prediction}: {order:.2}, expected {}",
@@ -128,7 +128,7 @@ fn every_sampler_has_its_order_whatever_the_network_predicts() {
 
 const SPACINGS: [&str; 7] = ["leading", "linspace", "trailing", "ays", "karras", "exponential", "beta"];
 
-/// A sampler on Stable Diffusion's schedule, as it is run on pictures.
+/// A sampler on the schedule of Stable Diffusion, as for pictures.
 fn spaced(case: &Case, spacing: &str) -> Config {
     let base = r#"{"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": false}"#;
     let mut config = Config::from_json_as(base, case.name).unwrap();
@@ -144,22 +144,22 @@ fn spaced(case: &Case, spacing: &str) -> Config {
     }
 }
 
-/// Between which two a sampler's order is to be seen where 100 steps from sigma 14.6 are halved.
+/// The range of the observed order of a sampler from 100 to 200 steps, starting at sigma 14.6.
 ///
-/// A first or second order shows as it is. A higher one of a multistep sampler begins with steps of the first, whose
-/// error is of second order however small: on times evenly laid it is still seen, so there an order lies between the two.
+/// Orders one and two are observed as they are. A multistep sampler of higher order begins with steps of first order, whose error is
+/// of second order, though small: on evenly spaced times it is still visible, so the observed order is between the two.
 fn expected(case: &Case, spacing: &str) -> RangeInclusive<f64> {
     let is_multistep = !["dpm++3s", "dpm_fast"].contains(&case.name);
     match (case.order, spacing) {
-        // Weights for even steps want levels that lie smoothly. Rounded times do not, and the error falls by fits and starts;
-        // the knots of AYS and the ends of beta show less.
+        // Weights for even steps need smoothly spaced levels. Rounded times are not, and the error falls irregularly; the knots of AYS
+        // and the ends of beta sigmas have less effect.
         (order, "linspace") if case.name == "pndm" => order - 1.0..=order + 2.0,
         (order, "ays") if ["pndm", "ipndm"].contains(&case.name) => order - 0.35..=order + 0.6,
         (order, "beta") if ["pndm", "ipndm", "sa_solver"].contains(&case.name) => order - 0.35..=order + 1.1,
-        // The corrector takes it half-way to the next order.
+        // The corrector brings it half-way to the next order.
         (order, _) if case.name == "sa_solver" => order - 0.35..=order + 0.5,
         (order, _) if order < 3.0 => order - 0.35..=order + 0.35,
-        // Few steps are near sigma 1 here, so that the next terms show, of either sign.
+        // Few steps are near sigma 1 here, so the next terms of the error are visible, of either sign.
         (order, "beta") => 1.5..=order + 1.5,
         (order, "karras" | "exponential") if is_multistep => order - 0.9..=order + 0.35,
         (order, "karras" | "exponential") => order - 0.35..=order + 0.35,
@@ -182,7 +182,7 @@ fn every_sampler_has_its_order_on_every_spacing() {
                 for prediction in ["v_prediction", "sample"] {
                     let config = spaced(&case, spacing).with("prediction_type", prediction).unwrap();
                     let other = mixture.order(&config).unwrap();
-                    // In double precision all predictions are the same run, up to rounding in errors down to 1e-9.
+                    // In double precision all predictions give the same run, up to rounding; errors go down to 1e-9.
                     if (other - order).abs() > 1e-3 {
                         off.push(format!("{} {spacing} {prediction}: {other:.4}, not {order:.4}", case.name));
                     }
@@ -201,9 +201,9 @@ fn the_third_order_of_diffusers_is_of_second_order() {
     assert!((three - 2.0).abs() < 0.3, "{three:.2}");
 }
 
-/// What `Config::remarks` says of the third order: it is right, and wants short steps.
+/// The numbers in the remarks of `Config::remarks` on the third order.
 #[test]
-fn the_mended_third_order_pays_where_steps_are_short() {
+fn the_exact_third_order_pays_with_short_steps() {
     let [_, mixture] = mixtures();
     let karras = |name, order: usize| {
         let case = Case { name, options: json!({"solver_order": order}), order: 3.0, from: 14.6 };
@@ -227,7 +227,7 @@ fn the_mended_third_order_pays_where_steps_are_short() {
         mixture.strays(&config, &config.plan(steps, reading).unwrap(), &[1.3, -0.4], &[0.25])[0]
     };
     assert!(strays(Reading::Exact, 60) < strays(Reading::Diffusers, 60));
-    // What is made of normal data of deviation one half, over its variance.
+    // The variance of the result over that of the data, for normal data of deviation one half.
     let variance = |steps: usize| {
         let config = karras("dpm++3m_sde", 3);
         let plan = config.plan(steps, Reading::Exact).unwrap();

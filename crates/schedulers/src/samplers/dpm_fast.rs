@@ -3,11 +3,12 @@
 
 use super::Path;
 use super::ancestral::{Fresh, Split};
-use super::dpm_solver::{Of, Solver};
+use super::dpm_solver::{Of, Solver, ThirdOrder};
+use crate::precision::Precision;
 use crate::tape::{Call, Tape};
-use crate::{Form, Level, Reading, Val};
+use crate::{Form, Level, Val};
 
-/// The orders of the steps that make so many calls together.
+/// The orders of the steps that make `calls` network calls together.
 fn orders(calls: usize) -> Vec<usize> {
     match (calls / 3, calls % 3) {
         (0, 0) => Vec::new(),
@@ -16,8 +17,8 @@ fn orders(calls: usize) -> Vec<usize> {
     }
 }
 
-/// Walks from the path's first level to its end, in steps that are even in log sigma whatever levels lie between. To no noise
-/// at all goes a last step of first order, from the last level that has some.
+/// Goes from the first level of `path` to its end in steps that are even in log sigma, whatever levels are between. If the end
+/// has no noise, the last step is of first order, from the last level that has some.
 pub(crate) fn dpm_fast(tape: &mut Tape, mut x: Val, path: Path, fresh: Fresh) -> Val {
     let Path { levels, begin, schedule, .. } = path;
     let calls = levels.len() - 1 - begin;
@@ -36,7 +37,7 @@ pub(crate) fn dpm_fast(tape: &mut Tape, mut x: Val, path: Path, fresh: Fresh) ->
         let now = if step == 0 { start } else { level(sigma(step)) };
         let next = sigma(step + 1);
         // Fresh noise takes no step below the end.
-        let down = Split::new(now.sigma, next, fresh.share).down.max(least.sigma);
+        let down = Split::new(now.sigma, next, fresh.share, Precision::Double).down.max(least.sigma);
         let up = (next.powi(2) - down.powi(2)).max(0.0).sqrt();
         let (last, mut moved) = stages(tape, x, now, down, order, &level);
         if up > 0.0 {
@@ -60,9 +61,9 @@ fn stages(tape: &mut Tape, x: Val, now: Level, down: f64, order: usize, level: &
     let first = tape.call(x, now);
     // `bend` is how much the noise changes over the whole step to `to`.
     let moved = |tape: &mut Tape, is_heun: bool, to: f64, bend: Form| {
-        let solver = Solver { of: Of::Noise, fresh: Fresh::NONE, is_heun };
-        let weights = solver.weights(now, Level { t: 0.0, sigma: to }, Reading::Exact);
-        solver.step(tape, x, &weights, [first.slope(), bend, Form::default()], Reading::Exact)
+        let solver = Solver { of: Of::Noise, fresh: Fresh::NONE, is_heun, third: ThirdOrder::Polynomial };
+        let weights = solver.weights(now, Level { t: 0.0, sigma: to });
+        solver.step(tape, x, &weights, [first.slope(), bend, Form::default()])
     };
     let next_call = |tape: &mut Tape, last: Call, guess: Form, at: Level| {
         let guess = tape.step(last, guess);

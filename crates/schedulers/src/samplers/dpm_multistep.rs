@@ -1,15 +1,15 @@
 //! Multistep DPM-Solver: exponential integrators that remember (arXiv 2211.01095, algorithm 2).
 
 use super::Path;
-use super::dpm_solver::Solver;
+use super::dpm_solver::{Solver, ThirdOrder};
 use crate::tape::{Call, Tape};
-use crate::{Form, Level, Reading, Val};
+use crate::{Form, Level, Val};
 
-/// Walks `levels[begin..]` down from `x` with the outputs of the calls before (arXiv 2211.01095, algorithm 2).
+/// Takes the steps of `path` from `x` with the outputs of earlier calls (arXiv 2211.01095, algorithm 2).
 pub(crate) fn multistep(tape: &mut Tape, mut x: Val, path: Path, solver: Solver, order: usize, ending: Ending) -> Val {
-    let Path { levels, begin, reading, .. } = path;
+    let Path { levels, begin, .. } = path;
     let steps = levels.len() - 1;
-    // No higher order can step to no noise at all.
+    // Only the first order can step to sigma 0, where lambda is infinite.
     let ending = Ending { with_euler: ending.with_euler || levels[steps].sigma == 0.0, ..ending };
     let mut past: Vec<Call> = Vec::new();
     for index in begin..steps {
@@ -19,17 +19,17 @@ pub(crate) fn multistep(tape: &mut Tape, mut x: Val, path: Path, solver: Solver,
         past.insert(0, call);
         past.truncate(order);
         let order = past.len().min(ending.highest(steps - index, steps));
-        let terms = differences(solver, &past[..order], next, reading);
-        // The third order has the polynomial's own weights, whatever the second takes.
+        let terms = differences(solver, &past[..order], next);
+        // The third order has the weights of the polynomial, whatever `solver_type` is.
         let solver = Solver { is_heun: solver.is_heun || order == 3, ..solver };
-        let moved = solver.step(tape, x, &solver.weights(now, next, reading), terms, reading);
+        let moved = solver.step(tape, x, &solver.weights(now, next), terms);
         x = tape.step(call, moved);
     }
     x
 }
 
 /// `D₀`, `D₁` and `D₂` at the newest of the calls, by divided differences.
-fn differences(solver: Solver, past: &[Call], next: Level, reading: Reading) -> [Form; 3] {
+fn differences(solver: Solver, past: &[Call], next: Level) -> [Form; 3] {
     let h = next.lambda() - past[0].level.lambda();
     let rate = |k: usize| (past[k].level.lambda() - past[k + 1].level.lambda()) / h;
     let value = |k: usize| solver.of.value(&past[k]);
@@ -40,29 +40,29 @@ fn differences(solver: Solver, past: &[Call], next: Level, reading: Reading) -> 
         _ => {
             let (near, far) = (rate(0), rate(1));
             let bend = (difference(0) - difference(1)) * (1.0 / (near + far));
-            // Half of the second derivative is what the difference quotient gives, and the weights want the whole.
-            let whole = if reading == Reading::Diffusers { 1.0 } else { 2.0 };
-            [value(0), difference(0) + bend.clone() * near, bend * whole]
+            // The divided difference is half of the second derivative, and the weights are for the whole.
+            let factor = if solver.third == ThirdOrder::Polynomial { 2.0 } else { 1.0 };
+            [value(0), difference(0) + bend.clone() * near, bend * factor]
         }
     }
 }
 
-/// Towards the end of a run, when a multistep solver goes back to lower orders.
+/// When a multistep solver goes back to lower orders towards the end of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ending {
-    /// In the last two steps of a run that is shorter than 15.
+    /// In the last two steps of a run of fewer than 15 (`lower_order_final`).
     pub(crate) falls: bool,
-    /// In the last step, however many there are.
+    /// In the last step of any run (`euler_at_final`).
     pub(crate) with_euler: bool,
 }
 
 impl Ending {
-    /// Whether any of so many steps is of third order.
+    /// Whether any step of a run of `steps` is of third order.
     pub(crate) fn reaches_third(self, steps: usize) -> bool {
         (2..steps).any(|index| self.highest(steps - index, steps) > 2)
     }
 
-    /// The highest order allowed where so many steps are left, of `steps`.
+    /// The highest order allowed if `left` of `steps` steps are left.
     pub(crate) fn highest(self, left: usize, steps: usize) -> usize {
         let falls = self.falls && steps < 15;
         match left {

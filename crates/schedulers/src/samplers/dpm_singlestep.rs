@@ -5,9 +5,9 @@ use super::dpm_solver::Solver;
 use crate::tape::{Call, Tape};
 use crate::{Form, Level, Val};
 
-/// The order of each step of the singlestep solver: 1 starts afresh, 2 and 3 go again from where the last 1 began.
+/// The order of each call of the singlestep solver: 1 begins a new step, 2 and 3 start again from where the last 1 did.
 pub(crate) fn stages(steps: usize, order: usize, falls: bool, ends_clean: bool) -> Vec<usize> {
-    // diffusers turns `lower_order_final` on where the steps would not come out, or end in no noise.
+    // diffusers turns `lower_order_final` on if the steps do not divide evenly, or end without noise.
     let falls = falls || !steps.is_multiple_of(order) || ends_clean;
     let whole: Vec<usize> = (1..=order).collect();
     let mut stages = match (falls, order, steps % order) {
@@ -24,10 +24,10 @@ pub(crate) fn stages(steps: usize, order: usize, falls: bool, ends_clean: bool) 
     stages
 }
 
-/// Walks `levels[begin..]` down from `x`, two or three calls together making a step of that order (arXiv 2206.00927,
-/// algorithms 4 and 5, the stages on the levels themselves).
+/// Goes down `path` from `x`, two or three calls together making a step of that order (arXiv 2206.00927, algorithms 4 and 5,
+/// with the stages on the levels themselves).
 pub(crate) fn singlestep(tape: &mut Tape, mut x: Val, path: Path, solver: Solver, stages: &[usize]) -> Val {
-    let Path { levels, begin, reading, .. } = path;
+    let Path { levels, begin, .. } = path;
     let mut past: Vec<Call> = Vec::new();
     let mut base = x;
     for index in begin..levels.len() - 1 {
@@ -42,7 +42,7 @@ pub(crate) fn singlestep(tape: &mut Tape, mut x: Val, path: Path, solver: Solver
         let (from, next) = (past[call_order - 1].level, levels[index + 1]);
         let terms = inner_differences(solver, &past[..call_order], next);
         let solver = Solver { is_heun: solver.is_heun || call_order == 3, ..solver };
-        let moved = solver.step(tape, base, &solver.weights(from, next, reading), terms, reading);
+        let moved = solver.step(tape, base, &solver.weights(from, next), terms);
         x = tape.step(call, moved);
     }
     x
@@ -66,7 +66,7 @@ fn inner_differences(solver: Solver, past: &[Call], next: Level) -> [Form; 3] {
                     let first = (d1.clone() * r0 - d0.clone() * r1) * (1.0 / (r0 - r1));
                     [start(), first, (d0 - d1) * (2.0 / (r0 - r1))]
                 }
-                // The slope to the farther stage stands for both.
+                // The slope to the farther stage is used for both.
                 false => [start(), d0, Form::default()],
             }
         }

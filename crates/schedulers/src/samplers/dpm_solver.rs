@@ -1,22 +1,33 @@
 //! DPM-Solver: exponential integrators in the log signal-to-noise ratio (arXiv 2206.00927, 2211.01095), deterministic and
-//! stochastic. What a step weighs; the steps are in `dpm_multistep` and `dpm_singlestep`.
+//! stochastic: the weights of a step. The steps are in `dpm_multistep` and `dpm_singlestep`.
 
 use super::ancestral::Fresh;
 use crate::tape::{Call, Tape};
-use crate::{Form, Level, Reading, Val};
+use crate::{Form, Level, Val};
 
-/// What is integrated.
+/// A DPM-Solver.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Solver {
-    /// What the network's outputs are turned into.
+    /// What the polynomial goes through.
     pub(crate) of: Of,
     /// How much fresh noise is drawn, as a share of the reverse-time SDE's.
     pub(crate) fresh: Fresh,
     /// Whether the second order takes the polynomial's own weights ("heun") or half the first weight ("midpoint").
     pub(crate) is_heun: bool,
+    pub(crate) third: ThirdOrder,
 }
 
-/// What an exponential integrator takes for slowly changing.
+/// The weights of the third order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ThirdOrder {
+    /// Those of the polynomial.
+    Polynomial,
+    /// As diffusers has them: the second derivative counts half in the multistep solver, and has a wrong sign in a step of
+    /// [`Of::Data`] that draws noise.
+    OfDiffusers,
+}
+
+/// What the polynomial of an exponential integrator goes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Of {
     /// The noise: DPM-Solver (arXiv 2206.00927, eq. 3.7).
@@ -26,7 +37,7 @@ pub(crate) enum Of {
 }
 
 impl Of {
-    /// What of a call is integrated.
+    /// The value of a call that the polynomial goes through.
     pub(crate) fn value(self, call: &Call) -> Form {
         match self {
             Of::Data => call.denoised.into(),
@@ -52,9 +63,8 @@ impl Solver {
     }
 
     /// The weights from `now` to `next`. With the share `eta` of the SDE's noise a sample decays `1 + eta` times as fast:
-    /// `dx = (1 + eta)·(x − D)/sigma dsigma + √(2·eta·sigma) dw`. A third order of diffusers is wrong in a sign where it
-    /// draws noise, see [`Reading`].
-    pub(super) fn weights(self, now: Level, next: Level, reading: Reading) -> Weights {
+    /// `dx = (1 + eta)·(x − D)/sigma dsigma + √(2·eta·sigma) dw`.
+    pub(super) fn weights(self, now: Level, next: Level) -> Weights {
         let (from, to) = (now.sigma, next.sigma);
         let (eta, rate) = (self.fresh.share, 1.0 + self.fresh.share);
         let kept = to / from; // e^(−h)
@@ -64,7 +74,8 @@ impl Solver {
                 let carry = kept.powf(rate);
                 let whole = 1.0 - carry;
                 let heun = 1.0 - whole / (rate * h);
-                let half = if self.is_stochastic() && reading == Reading::Diffusers { -0.5 } else { 0.5 };
+                let is_wrong = self.is_stochastic() && self.third == ThirdOrder::OfDiffusers;
+                let half = if is_wrong { -0.5 } else { 0.5 };
                 (carry, whole, heun, half - heun / (rate * h), to * (1.0 - kept.powf(2.0 * eta)).sqrt())
             }
             // e^h is taken together with the sigma before it: sigma'·(e^h − 1) = sigma − sigma'.
@@ -82,11 +93,10 @@ impl Solver {
         if self.is_heun { heun } else { midpoint }
     }
 
-    /// The sum of a step's terms, and its fresh noise; diffusers draws where its weight is none, too.
-    pub(super) fn step(self, tape: &mut Tape, x: Val, weights: &Weights, terms: [Form; 3], reading: Reading) -> Form {
+    /// The sum of a step's terms and its fresh noise.
+    pub(super) fn step(self, tape: &mut Tape, x: Val, weights: &Weights, terms: [Form; 3]) -> Form {
         let [zeroth, first, second] = terms;
         let sum = x * weights.carry + zeroth * weights.zeroth + first * weights.first + second * weights.second;
-        let draws = self.is_stochastic() && (weights.noise > 0.0 || reading == Reading::Diffusers);
-        if draws { sum + tape.noise() * weights.noise } else { sum }
+        if self.fresh.is_drawn(weights.noise) { sum + tape.noise() * weights.noise } else { sum }
     }
 }

@@ -3,7 +3,7 @@
 use crate::tape::Tape;
 use crate::{Level, Val};
 
-/// Walks `levels` up from `x`, which is a sample at the first of them, by Euler's method.
+/// Steps up `levels` from `x`, a sample at the first of them, by Euler's method.
 pub(crate) fn inversion(tape: &mut Tape, mut x: Val, levels: &[Level]) -> Val {
     for (&now, &next) in levels.iter().zip(&levels[1..]) {
         tape.begin_step();

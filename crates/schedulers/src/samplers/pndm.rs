@@ -12,10 +12,9 @@ pub(crate) const WEIGHTS: [&[f64]; 4] = [
     &[55.0 / 24.0, -59.0 / 24.0, 37.0 / 24.0, -9.0 / 24.0],
 ];
 
-/// Walks `levels` down from `x`, each output converted at its own level.
+/// Steps down `levels` from `x`; each output is converted at its own level.
 ///
-/// With `warm_up` the first three steps are Runge-Kutta (eq. 13), else the first is an improved
-/// Euler step.
+/// With `warm_up` the first three steps are Runge-Kutta steps (eq. 13); without it the first is an improved Euler step.
 pub(crate) fn pndm(tape: &mut Tape, mut x: Val, levels: &[Level], schedule: &Schedule, warm_up: bool) -> Val {
     let mut slopes: Vec<Form> = Vec::new();
     for (index, (&now, &next)) in levels.iter().zip(&levels[1..]).enumerate() {
@@ -46,7 +45,7 @@ pub(crate) fn pndm(tape: &mut Tape, mut x: Val, levels: &[Level], schedule: &Sch
     x
 }
 
-/// The slope that the history foretells, newest first.
+/// The slope of the next step: the weighted sum of the latest slopes, newest first.
 pub(crate) fn weighted(slopes: &[Form]) -> Form {
     let weights = WEIGHTS[slopes.len() - 1];
     slopes.iter().zip(weights).fold(Form::default(), |sum, (slope, &weight)| sum + slope.clone() * weight)

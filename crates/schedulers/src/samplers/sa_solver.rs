@@ -1,27 +1,29 @@
-//! SA-Solver: Adams' methods for the reverse-time SDE, as much of it as is asked for (arXiv 2309.05019).
+//! SA-Solver: Adams' methods for the reverse-time SDE, with any share of its noise (arXiv 2309.05019).
 
 use super::Path;
+use super::ancestral::Draws;
 use super::dpm_solver::Of;
 use crate::integrals::lagrange_integrals;
 use crate::tape::{Call, Tape};
-use crate::{Form, Level, Reading, Val};
+use crate::{Form, Level, Val};
 
 /// The solver's options.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct SaSolver {
-    /// What the polynomials run through: the clean sample or the noise.
+    /// What the polynomials go through: the clean sample or the noise.
     pub(crate) of: Of,
     /// How many outputs the predictor uses.
     pub(crate) predictor: usize,
-    /// How many the corrector uses, the new one among them.
+    /// How many the corrector uses, including the new one.
     pub(crate) corrector: usize,
     /// Whether both orders fall towards the end.
     pub(crate) falls: bool,
-    /// The share of the SDE's noise; without it, that of the authors.
+    /// The share of the SDE's noise; `None` for the authors' choice.
     pub(crate) tau: Option<f64>,
+    pub(crate) draws: Draws,
 }
 
-/// A step that has been predicted: from where, with which noise, and how many outputs are to correct it.
+/// A predicted step: where it started, its noise, and how many outputs will correct it.
 struct Predicted {
     base: Form,
     from: Level,
@@ -29,12 +31,12 @@ struct Predicted {
     corrector: usize,
 }
 
-/// Walks `levels[begin..]` down from `x` (arXiv 2309.05019, algorithm 1).
+/// Takes the steps of `path` from `x` (arXiv 2309.05019, algorithm 1).
 pub(crate) fn sa_solver(tape: &mut Tape, mut x: Val, path: Path, solver: SaSolver) -> Val {
-    let Path { levels, begin, reading, .. } = path;
+    let Path { levels, begin, .. } = path;
     let steps = levels.len() - 1;
     let most = solver.predictor.max(solver.corrector - 1);
-    // No higher order can step to no noise at all.
+    // Only the first order can step to sigma 0, where lambda is infinite.
     let falls = solver.falls || levels[steps].sigma == 0.0;
     let mut past: Vec<Call> = Vec::new();
     let mut last: Option<Predicted> = None;
@@ -51,8 +53,8 @@ pub(crate) fn sa_solver(tape: &mut Tape, mut x: Val, path: Path, solver: SaSolve
             None => x,
         };
         past.truncate(most);
-        let draws = reading == Reading::Diffusers || solver.deviation(now, next) > 0.0;
-        let noise = draws.then(|| tape.noise());
+        let is_drawn = solver.draws == Draws::Always || solver.deviation(now, next) > 0.0;
+        let noise = is_drawn.then(|| tape.noise());
         let left = if falls { steps - index } else { most };
         let order = solver.predictor.min(left).min(past.len());
         let predicted = solver.step(&base.into(), now, next, &past[..order], false);
@@ -64,13 +66,13 @@ pub(crate) fn sa_solver(tape: &mut Tape, mut x: Val, path: Path, solver: SaSolve
 }
 
 impl SaSolver {
-    /// The share of the SDE's noise at a time: whole in the middle and none early and late, as the authors have it.
+    /// The share of the SDE's noise at a time. The authors' choice is 1 from time 200 to 800, and 0 elsewhere.
     fn tau(self, t: f64) -> f64 {
         self.tau.unwrap_or(f64::from(u8::from((200.0..=800.0).contains(&t))))
     }
 
     /// The mean of a step (arXiv 2309.05019, eq. 14 and 17): the polynomial through the outputs of `calls`, newest first,
-    /// integrated exactly. With `sees_end` the newest is at the end of the step.
+    /// integrated exactly. With `sees_end` the newest call is at the end of the step.
     fn step(self, x: &Form, from: Level, to: Level, calls: &[Call], sees_end: bool) -> Form {
         let rate = 1.0 + self.tau(from.t).powi(2);
         let kept = to.sigma / from.sigma; // e^(−h)
@@ -96,7 +98,7 @@ impl SaSolver {
         let mut weights: Vec<f64> =
             lagrange_integrals(&nodes, rate, h).into_iter().map(|weight| rate * weight).collect();
         if calls.len() == 2 {
-            // The authors trade the integral of the first power for half a square, which is the same to third order.
+            // The authors replace the integral of the first power by half a square, which is equal to third order.
             let exact = (rate * h - 1.0 + (-rate * h).exp()) / rate.powi(2);
             let distance = if sees_end { h } else { from.lambda() - calls[1].level.lambda() };
             let trade = rate * (h.powi(2) / 2.0 - exact) / distance;

@@ -3,27 +3,26 @@
 use super::Path;
 use super::dpm_solver::Of;
 use crate::tape::{Call, Tape};
-use crate::{Form, Level, Reading, Val};
+use crate::{Form, Level, Val};
 
 /// The solver's options.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct UniPc {
-    /// What is integrated: the clean sample or the noise.
+    /// What the polynomial goes through: the clean sample or the noise.
     pub(crate) of: Of,
     /// Whether `B(h)` is `h` ("bh1") or `e^h − 1` ("bh2").
     pub(crate) is_linear: bool,
     pub(crate) order: usize,
     /// Whether the order falls towards the end, so that the last step is of first order.
     pub(crate) falls: bool,
-    /// The steps after which nothing is corrected.
+    /// The steps that are not corrected.
     pub(crate) uncorrected: Vec<usize>,
 }
 
-/// Walks `levels[begin..]` down from `x` (arXiv 2302.04867, algorithms 5 and 6).
+/// Takes the steps of `path` from `x` (arXiv 2302.04867, algorithms 5 and 6).
 pub(crate) fn unipc(tape: &mut Tape, mut x: Val, path: Path, solver: &UniPc) -> Val {
-    let Path { levels, begin, reading, .. } = path;
+    let Path { levels, begin, .. } = path;
     let steps = levels.len() - 1;
-    let falls = solver.falls || reading == Reading::Exact && levels[steps].sigma == 0.0;
     let mut past: Vec<Call> = Vec::new();
     let mut base: Form = x.into();
     let mut order = 0;
@@ -40,7 +39,7 @@ pub(crate) fn unipc(tape: &mut Tape, mut x: Val, path: Path, solver: &UniPc) -> 
         }
         past.insert(0, call);
         past.truncate(solver.order);
-        order = past.len().min(if falls { steps - index } else { solver.order });
+        order = past.len().min(if solver.falls { steps - index } else { solver.order });
         let predicted = solver.step(&base, levels[index + 1], &past[..order], None);
         x = tape.step(call, predicted);
     }
@@ -48,7 +47,7 @@ pub(crate) fn unipc(tape: &mut Tape, mut x: Val, path: Path, solver: &UniPc) -> 
 }
 
 impl UniPc {
-    /// A step from the newest call's level to `to`; the corrector knows what the network says there.
+    /// A step from the newest call's level to `to`. The corrector has the call at `to` as well.
     fn step(&self, x: &Form, to: Level, past: &[Call], seen: Option<&Call>) -> Form {
         let from = past[0].level;
         let h = to.lambda() - from.lambda();
@@ -68,7 +67,7 @@ impl UniPc {
         let rates: Vec<f64> = nodes.iter().map(|(rate, _)| *rate).collect();
         let weights = match (nodes.len(), seen) {
             (0, _) => Vec::new(),
-            // What the conditions of order give for small steps; diffusers and the authors take it for all.
+            // What the order conditions give for small steps; diffusers and the authors use it for all.
             (1, _) => vec![0.5],
             _ => solve_vandermonde(&rates, &self.moments(h, rates.len())),
         };

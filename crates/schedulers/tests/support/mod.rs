@@ -1,4 +1,4 @@
-//! What several test programs use.
+//! Helpers of several test programs.
 
 #![allow(dead_code)] // each of them some of it
 
@@ -10,7 +10,7 @@ pub fn gap(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
-/// A change of one byte: where, to which, and whether it is replaced, put in or taken out.
+/// A change of one byte: its place, the new byte, and whether to replace, insert or remove.
 pub type Edit = (Index, u8, u8);
 
 /// A text with some of its bytes changed.

@@ -1,27 +1,70 @@
-//! PNDM with the bookkeeping of diffusers, whose times and noise levels part where its list is not
-//! even.
+//! `PNDMScheduler`.
 
-use super::pndm::weighted;
-use crate::tape::Tape;
-use crate::{Error, Form, Level, Schedule, Val};
+use super::prelude::*;
+use crate::samplers::{pndm, weighted};
+use crate::{Form, Schedule};
 
-/// A list of times and the stride that diffusers takes whatever the list says.
-pub(crate) struct Times {
-    /// One time for each network call, descending.
-    pub(crate) calls: Vec<i64>,
-    /// The training times in a step.
+pub(super) static PNDM: Scheduler = Scheduler {
+    name: "pndm",
+    diffusers: Some("PNDMScheduler"),
+    about: "Adams-Bashforth for even steps, with a warm-up",
+    options: &[
+        &DDPM_TRAINING,
+        &spacing("leading"),
+        &[("skip_prk_steps", Flag(false)), ("set_alpha_to_one", Flag(false))],
+    ],
+    only_exact: &[],
+    layout: Layout::WHOLE,
+    lacks: &[AYS, DDPM_BETAS, HEUN_BETAS, SAMPLE_PREDICTION],
+    spacing: read_spacing,
+    sampler: read,
+};
+
+#[derive(Debug)]
+struct Pndm {
+    /// Whether the first three steps are Runge-Kutta steps.
+    warm_up: bool,
+    set_alpha_to_one: bool,
+}
+
+fn read(read: &Reader) -> Result<Arc<dyn Sampler>, Error> {
+    let (skip, set_alpha_to_one) = (read.flag("skip_prk_steps")?, read.flag("set_alpha_to_one")?);
+    Ok(Arc::new(Pndm { warm_up: !skip, set_alpha_to_one }))
+}
+
+impl Sampler for Pndm {
+    fn steps(&self, tape: &mut Tape, x: Val, path: Path) -> Val {
+        pndm(tape, x, path.rest(), path.schedule, self.warm_up)
+    }
+
+    /// From an image, the list of calls begins at the index of the step, which is one call too early or inside the
+    /// Runge-Kutta start.
+    fn run_in_diffusers(&self, tape: &mut Tape, run: &Run) -> Result<(Val, Level), Error> {
+        let Path { levels, begin, schedule, .. } = run.path;
+        let list: Vec<f64> = levels[..run.steps].iter().map(|level| level.t).collect();
+        let times = Times::new(&list, schedule.len(), self.warm_up)?;
+        let x = run.start(tape, schedule.level(times.calls[begin] as f64));
+        steps(tape, x, &times, begin, schedule, run.alpha_end(self.set_alpha_to_one))
+    }
+}
+
+/// The times of the network calls in diffusers.
+struct Times {
+    /// One for each call, descending.
+    calls: Vec<i64>,
+    /// How far a step goes down, whatever the list is.
     stride: i64,
     /// How many calls belong to the Runge-Kutta start.
     warm_up: usize,
 }
 
-/// A sample and the level it was brought to.
+/// A sample and the level that it was brought to.
 type Held = (Val, Level);
 
 impl Times {
-    /// The calls of `times`: without `warm_up` the second time is called twice, with it the first
-    /// three steps take four.
-    pub(crate) fn new(times: &[f64], len: usize, warm_up: bool) -> Result<Times, Error> {
+    /// The calls for a list of times: without `warm_up` the second time is called twice, with it each of the first three steps
+    /// makes four calls.
+    fn new(times: &[f64], len: usize, warm_up: bool) -> Result<Times, Error> {
         let stride = (len / times.len()) as i64;
         let times: Vec<i64> = times.iter().map(|&t| t as i64).collect();
         if let Some(&time) = times.iter().find(|&&t| t >= len as i64) {
@@ -41,20 +84,11 @@ impl Times {
     }
 }
 
-/// Walks the calls from `begin` down from `x`; times below zero mean `end`. Ends on the sample and
-/// its level.
+/// Takes the steps of the calls from `begin` down from `x`, to `end` if the time is below zero.
 ///
-/// Averages raw outputs and converts the average (arXiv 2202.09778, eq. 9, 12 and 13), so `v`
-/// outputs of different levels mix; and takes each sample to be at the call's own time, wherever
-/// the last step left it.
-pub(crate) fn pndm(
-    tape: &mut Tape,
-    x: Val,
-    times: &Times,
-    begin: usize,
-    schedule: &Schedule,
-    end: Level,
-) -> Result<Held, Error> {
+/// It averages raw outputs and converts the average (arXiv 2202.09778, eq. 9, 12 and 13), so `v` outputs of different levels
+/// mix; and it takes each sample to be at the time of its call, whatever level the last step went to.
+fn steps(tape: &mut Tape, x: Val, times: &Times, begin: usize, schedule: &Schedule, end: Level) -> Result<Held, Error> {
     let at = |t: i64| match t {
         ..0 => Ok(end),
         _ if t < schedule.len() as i64 => Ok(schedule.level(t as f64)),
@@ -94,8 +128,8 @@ pub(crate) fn pndm(
     Ok(held)
 }
 
-/// `base` moved along a combination of raw outputs from one level to another, eq. 9 as `x' = x +
-/// (sigma' − sigma)·noise`, after the same latents are taken for a sample at `from`.
+/// `base` moved along a combination of raw outputs from one level to another: eq. 9 as `x' = x + (sigma' − sigma)·noise`, with
+/// `base` taken for a sample at `from`.
 fn moved(tape: &Tape, base: Held, from: Level, to: Level, outputs: Form) -> Form {
     let x = base.0 * (base.1.input_scale() / from.input_scale());
     let (a, b) = tape.prediction.epsilon(from.sigma);

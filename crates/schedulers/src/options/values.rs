@@ -1,43 +1,43 @@
-//! The values of a config's options, and where each comes from.
+//! The values of the options of a config, and their origins.
 
+use super::known::Known;
 use crate::Error;
-use crate::defaults::Known;
 use crate::error::shown;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// The config file.
     File,
-    /// The class, because the file does not say.
+    /// The default of the class.
     Default,
-    /// The sampler's short name: `dpm++3m` is a class and an order.
+    /// The short name of the sampler: `dpm++3m` is a class and an order.
     Name,
-    /// What `StableDiffusionPipeline` sets, see [`Config::in_pipeline`](crate::Config::in_pipeline).
+    /// `StableDiffusionPipeline`: see [`Config::in_pipeline`](crate::Config::in_pipeline).
     Pipeline,
     /// [`Config::with`](crate::Config::with).
     Override,
 }
 
-/// Where an option's value may come from, besides the class.
+/// The values of options by origin, other than defaults.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Values {
     pub(crate) file: Map<String, Value>,
-    /// Whether the file is what [`Config::resolved`](crate::Config::resolved) wrote, and says more than diffusers reads.
+    /// Whether [`Config::resolved`](crate::Config::resolved) wrote the file, with options that diffusers does not read.
     pub(crate) is_resolved: bool,
-    /// What the sampler's short name sets.
+    /// The options that the short name of the sampler sets.
     pub(crate) name: Map<String, Value>,
-    /// What the pipeline of diffusers sets; none where the class is by itself.
+    /// The options that the pipeline of diffusers sets; `None` without a pipeline.
     pub(crate) pipeline: Option<Map<String, Value>>,
     pub(crate) overrides: Map<String, Value>,
 }
 
 impl Values {
-    /// A value and its origin. A file may list names under `_use_default_values`; diffusers reads those as absent. What
-    /// diffusers does not read in a file for this class is not read here either, but it can be overridden.
+    /// A value and its origin. Options in the list `_use_default_values` of a file count as absent, as in diffusers. Options that
+    /// diffusers does not read from a file for this class are not read here either, but can be overridden.
     pub(crate) fn of<'a>(&'a self, known: &'a Known) -> (&'a Value, Origin) {
         let pipeline = self.pipeline.as_ref().and_then(|values| values.get(known.name));
         match (self.overrides.get(known.name), self.name.get(known.name), pipeline) {
@@ -48,7 +48,7 @@ impl Values {
         }
     }
 
-    /// The value that the class takes from the file, or its default.
+    /// The value in the file if the class reads it, otherwise the default.
     pub(crate) fn of_class<'a>(&'a self, known: &'a Known) -> (&'a Value, Origin) {
         match self.in_file(known.name) {
             Some(value) if known.in_diffusers || self.is_resolved => (value, Origin::File),
@@ -56,14 +56,14 @@ impl Values {
         }
     }
 
-    /// What the file says, unless it lists the name among its defaults.
+    /// The value in the file, unless the file lists it among its defaults.
     pub(crate) fn in_file(&self, name: &str) -> Option<&Value> {
         let unset = self.file.get("_use_default_values").and_then(Value::as_array);
         self.file.get(name).filter(|_| !unset.is_some_and(|names| names.iter().any(|unset| unset == name)))
     }
 }
 
-/// The object of a config's text.
+/// Parses the text of a config.
 pub(crate) fn object(text: &str) -> Result<Map<String, Value>, Error> {
     match serde_json::from_str(text).or_else(|_| serde_json::from_str(&without_infinities(text))) {
         Ok(Value::Object(file)) => Ok(file),
@@ -72,7 +72,7 @@ pub(crate) fn object(text: &str) -> Result<Map<String, Value>, Error> {
     }
 }
 
-/// Python writes infinities and NaN into JSON, which has none of them. They are read as the strings of those names.
+/// Python writes infinities and NaN into JSON, which has neither. They are read as strings.
 fn without_infinities(text: &str) -> String {
     let mut parts: Vec<String> = text.split('"').map(str::to_owned).collect();
     let outside = parts.iter_mut().step_by(2);
