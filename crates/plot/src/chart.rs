@@ -1,8 +1,9 @@
 //! Curves over two axes.
 
 use image::RgbImage;
+use latentrace_files::{Field, Table};
 
-use crate::csv::or;
+use crate::csv::{label, or};
 use crate::scene::Scene;
 use crate::{Figure, csv, layout, paint};
 
@@ -131,7 +132,7 @@ impl Chart {
     /// The numbers: one column of x and one a series when all series have the same x, else lines of `series, x, y`. A
     /// series with intervals has two more columns, `low` and `high`; a value of an axis of names is its name.
     pub fn csv(&self) -> String {
-        if self.shares_x() { self.wide() } else { self.long() }
+        if self.shares_x() { self.wide() } else { self.long() }.to_string()
     }
 
     fn shares_x(&self) -> bool {
@@ -142,16 +143,16 @@ impl Chart {
         self.series.windows(2).all(|pair| same(&pair[0], &pair[1]))
     }
 
-    fn wide(&self) -> String {
-        let mut names = vec![or(&self.x.label, "x").to_owned()];
+    fn wide(&self) -> Table {
+        let mut names = vec![label(or(&self.x.label, "x"))];
         for series in &self.series {
             let name = or(&series.name, or(&self.y.label, "y"));
-            names.push(name.to_owned());
+            names.push(label(name));
             if !series.intervals.is_empty() {
-                names.extend([format!("{name} low"), format!("{name} high")]);
+                names.extend(["low", "high"].map(|end| label(&format!("{name} {end}"))));
             }
         }
-        let mut text = csv::line(names.iter().map(String::as_str));
+        let mut table = Table::new(names);
         let rows = self.series.first().map_or(0, |series| series.points.len());
         for row in 0..rows {
             let mut fields = vec![self.x.value(self.series[0].points[row].0)];
@@ -159,24 +160,24 @@ impl Chart {
                 fields.push(self.y.value(series.points[row].1));
                 fields.extend(bounds(series, row).filter(|_| !series.intervals.is_empty()));
             }
-            text += &csv::line(fields.iter().map(String::as_str));
+            table.row(fields);
         }
-        text
+        table
     }
 
-    fn long(&self) -> String {
+    fn long(&self) -> Table {
         let mut names = vec!["series", or(&self.x.label, "x"), or(&self.y.label, "y")];
         names.extend(["low", "high"].iter().filter(|_| self.has_intervals()));
-        let mut text = csv::line(names);
-        self.lines(self.has_intervals()).for_each(|fields| text += &csv::line(fields.iter().map(String::as_str)));
-        text
+        let mut table = Table::new(names.into_iter().map(label));
+        self.lines(self.has_intervals()).for_each(|fields| _ = table.row(fields));
+        table
     }
 
     /// `series, x, y` of every point, and where asked `low, high`.
-    pub(crate) fn lines(&self, intervals: bool) -> impl Iterator<Item = Vec<String>> {
+    pub(crate) fn lines(&self, intervals: bool) -> impl Iterator<Item = Vec<Field>> {
         let of = move |series: &Series, point: usize| {
             let (x, y) = series.points[point];
-            let fields = [series.name.clone(), self.x.value(x), self.y.value(y)];
+            let fields = [label(&series.name), self.x.value(x), self.y.value(y)];
             fields.into_iter().chain(bounds(series, point).filter(|_| intervals)).collect()
         };
         self.series.iter().flat_map(move |series| (0..series.points.len()).map(move |point| of(series, point)))
@@ -196,14 +197,14 @@ impl Chart {
 
 impl Axis {
     /// A value as text: its name, where values have names.
-    fn value(&self, value: f64) -> String {
+    fn value(&self, value: f64) -> Field {
         let place = (value >= 0.0 && value.fract() == 0.0).then_some(value as usize);
-        place.and_then(|place| self.names.get(place)).cloned().unwrap_or_else(|| csv::number(value))
+        place.and_then(|place| self.names.get(place)).map_or_else(|| csv::number(value), |name| label(name))
     }
 }
 
 /// The ends of a point's interval as text.
-fn bounds(series: &Series, point: usize) -> impl Iterator<Item = String> + use<> {
+fn bounds(series: &Series, point: usize) -> impl Iterator<Item = Field> + use<> {
     let (low, high) = series.interval(point);
     [low, high].into_iter().map(csv::number)
 }
@@ -229,7 +230,6 @@ impl Figure for Chart {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::csv::tests::parse;
 
     fn dark(image: &RgbImage) -> usize {
         image.pixels().filter(|pixel| pixel.0.iter().any(|part| *part < 0xc0)).count()
@@ -240,13 +240,12 @@ mod tests {
         let points = |factor: f64| (0..4).map(|i| (f64::from(i) / 10.0, factor * f64::from(i))).collect::<Vec<_>>();
         let series = vec![Series::new("a, \"b\"", points(0.1)), Series::new("c", points(f64::NAN))];
         let chart = Chart { x: Axis::linear("t"), series, ..Chart::default() };
-        let rows = parse(&chart.csv());
-        assert_eq!(rows[0], ["t", "a, \"b\"", "c"]);
-        for (row, (x, y)) in rows[1..].iter().zip(points(0.1)) {
-            assert_eq!((row[0].parse(), row[1].parse()), (Ok(x), Ok(y)));
-            assert_eq!(row[2], "NaN");
+        let table: Table = chart.csv().parse().unwrap();
+        assert_eq!(table.columns().collect::<Vec<_>>(), ["t", "a, \"b\"", "c"]);
+        for (row, (x, y)) in table.rows().iter().zip(points(0.1)) {
+            assert_eq!((row[0].number(), row[1].number(), row[2].text()), (x, y, "NaN"));
         }
-        assert_eq!(rows.len(), 5);
+        assert_eq!(table.rows().len(), 4);
     }
 
     #[test]

@@ -4,9 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
-
-use crate::Error;
-use crate::picture::{encode, replace};
+use latentrace_files::{Error, png::save_png, replace_unsynced};
 
 /// Something that can be drawn at any size, and whose numbers can be read back.
 ///
@@ -41,14 +39,10 @@ pub fn write(folder: &Path, stem: &str, figure: &impl Figure) -> Result<Vec<Path
     let (width, height) = figure.size();
     let path = |ending: &str| folder.join(format!("{stem}.{ending}"));
     let (svg, png, csv) = (path("svg"), path("png"), path("csv"));
-    write_text(&svg, &figure.svg(width, height))?;
-    replace(&png, |file| encode(&png, file, &figure.pixels(width, height, 2), &[]))?;
-    write_text(&csv, &figure.csv())?;
+    replace_unsynced(&svg, figure.svg(width, height).as_bytes())?;
+    save_png(&png, &figure.pixels(width, height, 2), &[])?;
+    replace_unsynced(&csv, figure.csv().as_bytes())?;
     Ok(vec![svg, png, csv])
-}
-
-fn write_text(path: &Path, text: &str) -> Result<(), Error> {
-    replace(path, |file| file.write_all(text.as_bytes()).map_err(Error::writing(path)))
 }
 
 #[cfg(test)]

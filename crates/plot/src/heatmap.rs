@@ -1,9 +1,10 @@
 //! A table of numbers as a table of colours.
 
 use image::RgbImage;
+use latentrace_files::Table;
 
 use crate::colours::Shades;
-use crate::csv::or;
+use crate::csv::{label, or};
 use crate::layout::{self, ENTRY, LABEL, TICK, TITLE};
 use crate::scale::Tick;
 use crate::scene::{Anchor, BLACK, Colour, FAINTER, Rect, Scene, Text, WHITE};
@@ -68,16 +69,14 @@ impl HeatMap {
     /// The table, with its labels in the first line and the first column; rows and columns without one are counted from 0.
     pub fn csv(&self) -> String {
         let (rows, columns) = self.shape();
-        let name = |names: &[String], index: usize| names.get(index).cloned().unwrap_or_else(|| index.to_string());
-        let head = [or(&self.y_label, "row").to_owned()].into_iter();
-        let head: Vec<_> = head.chain((0..columns).map(|column| name(&self.columns, column))).collect();
-        let mut text = csv::line(head.iter().map(String::as_str));
+        let name = |names: &[String], index: usize| names.get(index).map_or(index.into(), |name| label(name));
+        let head = [label(or(&self.y_label, "row"))].into_iter();
+        let mut table = Table::new(head.chain((0..columns).map(|column| name(&self.columns, column))));
         for row in 0..rows {
             let numbers = (0..columns).map(|column| csv::number(self.value(row, column)));
-            let fields: Vec<_> = [name(&self.rows, row)].into_iter().chain(numbers).collect();
-            text += &csv::line(fields.iter().map(String::as_str));
+            table.row([name(&self.rows, row)].into_iter().chain(numbers));
         }
-        text
+        table.to_string()
     }
 
     /// Rows and columns: as many as there are numbers or labels for.
@@ -411,7 +410,6 @@ fn ring(place: Rect) -> [(f64, f64); 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::csv::tests::parse;
     use crate::scene::{Mark, Point};
 
     fn map(rows: usize, columns: usize) -> HeatMap {
@@ -526,14 +524,15 @@ mod tests {
         let mut map = HeatMap { y_label: "layer, \"a\"".into(), ..map(4, 5) };
         map.rows.truncate(2);
         map.values[1].truncate(3);
-        let rows = parse(&map.csv());
-        assert_eq!(rows[0], ["layer, \"a\"", "0", "1", "2", "3", "4"]);
-        assert_eq!(rows.len(), 5);
-        assert_eq!([&rows[1][0], &rows[4][0]], [&map.rows[0], "3"]);
-        for (row, fields) in rows[1..].iter().enumerate() {
+        let table: Table = map.csv().parse().unwrap();
+        let rows = table.rows();
+        assert_eq!(table.columns().collect::<Vec<_>>(), ["layer, \"a\"", "0", "1", "2", "3", "4"]);
+        assert_eq!(rows.len(), 4);
+        assert_eq!([rows[0][0].text(), rows[3][0].text()], [&map.rows[0], "3"]);
+        for (row, fields) in rows.iter().enumerate() {
             for (column, field) in fields[1..].iter().enumerate() {
-                let (read, value) = (field.parse::<f64>().unwrap(), map.value(row, column));
-                assert!(read == value || (read.is_nan() && value.is_nan()), "{field} for {value}");
+                let (read, value) = (field.number(), map.value(row, column));
+                assert!(read == value || (read.is_nan() && value.is_nan()), "{field:?} for {value}");
             }
         }
     }

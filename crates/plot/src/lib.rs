@@ -25,7 +25,6 @@
 mod chart;
 mod colours;
 mod csv;
-mod error;
 mod figure;
 mod grid;
 mod heatmap;
@@ -34,7 +33,6 @@ mod overlay;
 mod pages;
 mod paint;
 mod panels;
-mod picture;
 mod report;
 mod scale;
 mod scene;
@@ -42,13 +40,13 @@ mod text;
 
 pub use chart::{Axis, Chart, Series};
 pub use colours::Colours;
-pub use error::Error;
 pub use figure::{Figure, write};
 pub use grid::{Cell, Grid, strip};
 pub use heatmap::{HeatMap, ValueScale};
+pub use latentrace_files::png::{open_image, read_png_text, save_png};
+pub use latentrace_files::{Error, PARTIAL};
 pub use overlay::{colourise, overlay};
 pub use panels::Panels;
-pub use picture::{PARTIAL, open_image, read_png_text, save_png};
 pub use report::{Report, ReportAxis, ReportCell, ReportFigure, ReportFrame, WordMap};
 
 /// The pixels that every picture of this crate is made of, from the `image` crate that it was built with.

@@ -1,9 +1,11 @@
 //! Several charts in one figure.
 
 use image::RgbImage;
+use latentrace_files::Table;
 
+use crate::csv::label;
 use crate::scene::{Rect, Scene};
-use crate::{Chart, Figure, csv, layout, paint};
+use crate::{Chart, Figure, layout, paint};
 
 /// Several charts in one figure, row by row. When all have the same series, one legend serves them.
 #[derive(Clone, Debug, Default)]
@@ -31,13 +33,13 @@ impl Panels {
     pub fn csv(&self) -> String {
         let intervals = self.charts.iter().any(Chart::has_intervals);
         let names = ["chart", "series", "x", "y"].into_iter();
-        let mut text = csv::line(names.chain(["low", "high"].into_iter().filter(|_| intervals)));
+        let mut table = Table::new(names.chain(["low", "high"].into_iter().filter(|_| intervals)));
         for chart in &self.charts {
             for fields in chart.lines(intervals) {
-                text += &csv::line([chart.title.as_str()].into_iter().chain(fields.iter().map(String::as_str)));
+                table.row([label(&chart.title)].into_iter().chain(fields));
             }
         }
-        text
+        table.to_string()
     }
 
     fn scene(&self, width: u32, height: u32) -> Scene {

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use image::RgbImage;
 
-use crate::picture::replace;
-use crate::{Colours, Error};
+use latentrace_files::{Error, replace_unsynced};
+
+use crate::Colours;
 use sources::{base64, picture, sheet};
 
 /// An HTML page that needs no network and no other file.
@@ -132,8 +133,7 @@ impl Report {
     /// # Errors
     /// When the file cannot be written; the error names it.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let page = self.html();
-        replace(path, |file| file.write_all(page.as_bytes()).map_err(Error::writing(path)))
+        replace_unsynced(path, self.html().as_bytes())
     }
 
     fn data(&self) -> Value {
