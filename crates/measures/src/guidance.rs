@@ -8,7 +8,7 @@ use latentrace_nn::tch::Tensor;
 ///
 /// Lengths are root mean squares, so that they compare across sizes; no number here needs a network call of its own.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Guidance {
+pub struct GuidanceParts {
     /// `rms(delta)`. Its length `||delta||₂` stays high over the steps of a memorised image (Wen et al., ICLR 2024).
     pub difference: f64,
     /// `cos(eps_c, eps_u)`, the gamma of Adaptive Guidance (arXiv 2312.12487): near 1, guidance changes nothing.
@@ -26,7 +26,7 @@ pub struct Guidance {
     pub projection: f64,
 }
 
-impl Guidance {
+impl GuidanceParts {
     /// Of the three noises of one image at one call, and the clean estimate that the conditional one alone gives, all
     /// of one shape. The parts along and across a zero estimate are NaN, as are the ratios to zero tensors.
     pub fn of(
@@ -34,11 +34,11 @@ impl Guidance {
         conditional: &Tensor,
         guided: &Tensor,
         denoised_conditional: &Tensor,
-    ) -> Option<Guidance> {
+    ) -> Option<GuidanceParts> {
         let [u, c, g, clean] = vectors([unconditional, conditional, guided, denoised_conditional])?;
         let delta = &c - &u;
         let parallel = &clean * (dot(&delta, &clean) / dot(&clean, &clean));
-        Some(Guidance {
+        Some(GuidanceParts {
             difference: rms(&delta),
             cosine: cosine(&c, &u),
             parallel: rms(&parallel),
@@ -58,9 +58,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn of(noises: [[f32; 4]; 4]) -> Guidance {
+    fn of(noises: [[f32; 4]; 4]) -> GuidanceParts {
         let [u, c, g, clean] = noises.map(|noise| Tensor::from_slice(&noise).view([1, 1, 2, 2]));
-        Guidance::of(&u, &c, &g, &clean).unwrap()
+        GuidanceParts::of(&u, &c, &g, &clean).unwrap()
     }
 
     #[test]
@@ -68,7 +68,7 @@ mod tests {
         // delta is (0, 6, 8, 0), of length 10; the estimate lies along its second axis.
         let guidance = of([[1.0, 0.0, 0.0, 0.0], [1.0, 6.0, 8.0, 0.0], [2.0, 12.0, 16.0, 0.0], [0.0, -5.0, 0.0, 0.0]]);
         let expected = [5.0, 1.0 / 101f64.sqrt(), 3.0, 4.0, 0.5, 1.0];
-        let Guidance { difference, cosine, parallel, orthogonal, rescale, projection } = guidance;
+        let GuidanceParts { difference, cosine, parallel, orthogonal, rescale, projection } = guidance;
         let found = [difference, cosine, parallel, orthogonal, rescale, projection];
         assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-14), "{guidance:?}");
     }
@@ -83,7 +83,7 @@ mod tests {
                 == [true; 4]
         );
         let tensor = Tensor::from_slice(&one);
-        assert_eq!(Guidance::of(&tensor, &tensor, &tensor, &tensor.view([2, 2])), None);
+        assert_eq!(GuidanceParts::of(&tensor, &tensor, &tensor, &tensor.view([2, 2])), None);
     }
 
     proptest! {

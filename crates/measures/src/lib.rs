@@ -1,6 +1,6 @@
 //! What the tensors of a recorded run mean: pure functions from tensors to numbers.
 //!
-//! In the order in which a run brings them: a [`Guidance`] takes one call apart, [`Moments`] and [`spectrum`] one
+//! In the order in which a run brings them: a [`GuidanceParts`] takes one call apart, [`Moments`] and [`spectrum`] one
 //! tensor of it, and [`cosine`] with its fellows compare two. Of a whole run, [`Commitment`] says when each pixel was
 //! decided, [`Trajectory`] and [`Pca`] what way the sample went, and [`TokenMaps`] with its fellows which word looked
 //! where. [`saturation`] with its fellows looks at the picture that comes of it, and an [`Estimate`] says how sure a number
@@ -13,13 +13,13 @@
 //! in double precision, whatever the kind of the tensors, on the device where the tensors are.
 //!
 //! ```
-//! use latentrace_measures::{Guidance, Trajectory};
+//! use latentrace_measures::{GuidanceParts, Trajectory};
 //! use latentrace_nn::tch::Tensor;
 //!
 //! let [u, c] = [[1f32, 0.0, 0.0, 0.0], [1.0, 0.6, 0.8, 0.0]].map(|noise| Tensor::from_slice(&noise));
 //! let guided = &u + (&c - &u) * 7.5;
 //! let clean = Tensor::from_slice(&[0f32, 0.0, -2.0, 0.0]);
-//! let guidance = Guidance::of(&u, &c, &guided, &clean).expect("tensors of one shape");
+//! let guidance = GuidanceParts::of(&u, &c, &guided, &clean).expect("tensors of one shape");
 //! println!("{guidance:#.3?}");
 //! assert!((guidance.difference - 0.5).abs() < 1e-6); // a length of 1 in four dimensions
 //! assert!((guidance.parallel - 0.4).abs() < 1e-6); // 0.8 of it against the clean estimate
@@ -45,7 +45,7 @@ mod trajectory;
 
 pub use attention::{Place, entropy, mass, places, token_entropy};
 pub use commitment::{Commitment, KAPPA};
-pub use guidance::Guidance;
+pub use guidance::GuidanceParts;
 pub use intervals::{CONFIDENCE, Estimate, student_quantile};
 pub use moments::{Moments, channel_means, clipped_share};
 pub use pca::Pca;

@@ -4,8 +4,8 @@ use image::RgbImage;
 use latentrace_files::{Field, Table};
 
 use crate::csv::{label, or};
-use crate::scene::Scene;
-use crate::{Figure, csv, layout, paint};
+use crate::drawing::Drawing;
+use crate::{Drawable, csv, layout, paint};
 
 /// Curves over two axes, with a legend that hides nothing.
 ///
@@ -17,9 +17,9 @@ pub struct Chart {
     /// What the chart shows.
     pub title: String,
     /// The horizontal axis.
-    pub x: Axis,
+    pub x: ChartAxis,
     /// The vertical axis.
-    pub y: Axis,
+    pub y: ChartAxis,
     /// The curves, first one lowest.
     pub series: Vec<Series>,
     /// One unit is as long across as upwards, as on a map. Has no effect when one axis alone is logarithmic.
@@ -30,7 +30,7 @@ pub struct Chart {
 
 /// How one axis reads.
 #[derive(Clone, Debug, Default)]
-pub struct Axis {
+pub struct ChartAxis {
     /// What is measured, and in what.
     pub label: String,
     /// Equal distances are equal ratios.
@@ -59,30 +59,30 @@ pub struct Series {
     pub intervals: Vec<(f64, f64)>,
 }
 
-impl Axis {
+impl ChartAxis {
     /// An axis on which equal distances are equal differences.
-    pub fn linear(label: impl Into<String>) -> Axis {
-        Axis { label: label.into(), ..Axis::default() }
+    pub fn linear(label: impl Into<String>) -> ChartAxis {
+        ChartAxis { label: label.into(), ..ChartAxis::default() }
     }
 
     /// An axis on which equal distances are equal ratios.
-    pub fn log(label: impl Into<String>) -> Axis {
-        Axis { label: label.into(), log: true, ..Axis::default() }
+    pub fn log(label: impl Into<String>) -> ChartAxis {
+        ChartAxis { label: label.into(), log: true, ..ChartAxis::default() }
     }
 
     /// An axis of names, which stand at 0, 1, 2, ..
-    pub fn names<Name: Into<String>>(label: impl Into<String>, names: impl IntoIterator<Item = Name>) -> Axis {
-        Axis { label: label.into(), names: names.into_iter().map(Into::into).collect(), ..Axis::default() }
+    pub fn names<Name: Into<String>>(label: impl Into<String>, names: impl IntoIterator<Item = Name>) -> ChartAxis {
+        ChartAxis { label: label.into(), names: names.into_iter().map(Into::into).collect(), ..ChartAxis::default() }
     }
 
     /// The same axis, on which two values are always to be seen.
-    pub fn showing(self, low: f64, high: f64) -> Axis {
-        Axis { reach: Some((low, high)), ..self }
+    pub fn showing(self, low: f64, high: f64) -> ChartAxis {
+        ChartAxis { reach: Some((low, high)), ..self }
     }
 
     /// The same axis the other way round.
-    pub fn reversed(self) -> Axis {
-        Axis { reversed: !self.reversed, ..self }
+    pub fn reversed(self) -> ChartAxis {
+        ChartAxis { reversed: !self.reversed, ..self }
     }
 }
 
@@ -121,12 +121,12 @@ impl Series {
 impl Chart {
     /// The chart as a self-contained SVG document.
     pub fn svg(&self, width: u32, height: u32) -> String {
-        Figure::svg(self, width, height)
+        Drawable::svg(self, width, height)
     }
 
     /// The chart as exactly `width` x `height` pixels (at least 240 x 180).
     pub fn png(&self, width: u32, height: u32) -> RgbImage {
-        Figure::png(self, width, height)
+        Drawable::png(self, width, height)
     }
 
     /// The numbers: one column of x and one a series when all series have the same x, else lines of `series, x, y`. A
@@ -187,15 +187,15 @@ impl Chart {
         self.series.iter().any(|series| !series.intervals.is_empty())
     }
 
-    fn scene(&self, width: u32, height: u32) -> Scene {
-        let mut scene = Scene::new(width, height);
-        let frame = scene.frame();
-        layout::chart(&mut scene, self, frame, true);
-        scene
+    fn drawing(&self, width: u32, height: u32) -> Drawing {
+        let mut drawing = Drawing::new(width, height);
+        let frame = drawing.frame();
+        layout::chart(&mut drawing, self, frame, true);
+        drawing
     }
 }
 
-impl Axis {
+impl ChartAxis {
     /// A value as text: its name, where values have names.
     fn value(&self, value: f64) -> Field {
         let place = (value >= 0.0 && value.fract() == 0.0).then_some(value as usize);
@@ -209,17 +209,17 @@ fn bounds(series: &Series, point: usize) -> impl Iterator<Item = Field> + use<> 
     [low, high].into_iter().map(csv::number)
 }
 
-impl Figure for Chart {
+impl Drawable for Chart {
     fn size(&self) -> (u32, u32) {
         (820, (if self.equal { 620 } else { 480 }).max(layout::legend_height(self, 796.0, true) as u32 * 2 + 190))
     }
 
     fn svg(&self, width: u32, height: u32) -> String {
-        paint::svg(&self.scene(width, height))
+        paint::svg(&self.drawing(width, height))
     }
 
     fn pixels(&self, width: u32, height: u32, ratio: u32) -> RgbImage {
-        paint::pixels(&self.scene(width, height), ratio.max(1))
+        paint::pixels(&self.drawing(width, height), ratio.max(1))
     }
 
     fn csv(&self) -> String {
@@ -239,7 +239,7 @@ mod tests {
     fn shared_x_gives_one_column_a_series() {
         let points = |factor: f64| (0..4).map(|i| (f64::from(i) / 10.0, factor * f64::from(i))).collect::<Vec<_>>();
         let series = vec![Series::new("a, \"b\"", points(0.1)), Series::new("c", points(f64::NAN))];
-        let chart = Chart { x: Axis::linear("t"), series, ..Chart::default() };
+        let chart = Chart { x: ChartAxis::linear("t"), series, ..Chart::default() };
         let table: Table = chart.csv().parse().unwrap();
         assert_eq!(table.columns().collect::<Vec<_>>(), ["t", "a, \"b\"", "c"]);
         for (row, (x, y)) in table.rows().iter().zip(points(0.1)) {
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn names_are_read_below_the_plot_and_in_the_csv() {
-        let x = Axis::names("sampler", ["ddpm", "pndm", "lms"]);
+        let x = ChartAxis::names("sampler", ["ddpm", "pndm", "lms"]);
         let chart = Chart { x, series: vec![Series::new("s", vec![(0.0, 5.0), (2.0, 7.0)])], ..Chart::default() };
         assert_eq!(chart.csv(), "sampler,s\nddpm,5\nlms,7\n");
         let svg = chart.svg(500, 300);
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn a_figure_grows_until_its_legend_names_every_series() {
         let series = (0..80).map(|i| Series::new(format!("down_blocks.{i}.attentions"), vec![(0.0, 1.0)])).collect();
-        let chart = Chart { title: "t".into(), x: Axis::linear("x"), series, ..Chart::default() };
+        let chart = Chart { title: "t".into(), x: ChartAxis::linear("x"), series, ..Chart::default() };
         let (width, height) = chart.size();
         let svg = chart.svg(width, height);
         assert!((0..80).all(|i| svg.contains(&format!("down_blocks.{i}.attentions"))), "{height}");
@@ -299,7 +299,8 @@ mod tests {
 
     #[test]
     fn an_empty_chart_says_so_and_a_full_one_does_not() {
-        let full = |y| Chart { y: Axis::log(""), series: vec![Series::new("a", vec![(0.0, y)])], ..Chart::default() };
+        let full =
+            |y| Chart { y: ChartAxis::log(""), series: vec![Series::new("a", vec![(0.0, y)])], ..Chart::default() };
         assert!(Chart::default().svg(400, 300).contains("no data"));
         assert!(full(0.0).svg(400, 300).contains("no data"));
         assert!(full(f64::NAN).svg(400, 300).contains("no data"));
@@ -312,7 +313,7 @@ mod tests {
         let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 5e-324, f64::MAX, f64::MIN, 1.0, -1.0];
         let points: Vec<_> = odd.iter().flat_map(|x| odd.iter().map(move |y| (*x, *y))).collect();
         for log in [false, true] {
-            let axis = Axis { label: "an axis".into(), log, reversed: log, ..Axis::default() };
+            let axis = ChartAxis { label: "an axis".into(), log, reversed: log, ..ChartAxis::default() };
             let odd = Series::new("odd", points.clone()).dashed().within(points.clone());
             let series = vec![odd, Series::new("none", vec![])];
             let chart = Chart { x: axis.clone(), y: axis, series, ..Chart::default() };
@@ -328,7 +329,7 @@ mod tests {
         let series =
             |middle| vec![Series::new("a", vec![(0.0, 1.0), (1.0, 1.0), (2.0, middle), (3.0, 1.0), (4.0, 1.0)])];
         let blue = |middle| {
-            let chart = Chart { y: Axis::log(""), series: series(middle), ..Chart::default() };
+            let chart = Chart { y: ChartAxis::log(""), series: series(middle), ..Chart::default() };
             chart.png(600, 300).pixels().filter(|pixel| pixel.0[2] > pixel.0[0].saturating_add(60)).count()
         };
         let (whole, broken) = (blue(1.0), blue(0.0));

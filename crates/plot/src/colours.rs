@@ -1,8 +1,8 @@
 //! Colours that stand for numbers.
 
-use crate::Axis;
+use crate::ChartAxis;
+use crate::drawing::Colour;
 use crate::scale::{Scale, drawable};
-use crate::scene::Colour;
 
 /// Which colours stand for numbers from low to high.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -73,7 +73,7 @@ impl Shades {
         limits: (Option<f64>, Option<f64>),
         values: impl Iterator<Item = f64>,
     ) -> Option<Shades> {
-        let axis = Axis { log, ..Axis::default() };
+        let axis = ChartAxis { log, ..ChartAxis::default() };
         let mirrored = |value: f64| if log { 1.0 / value.clamp(1e-300, 1e300) } else { -value };
         let ends = values.filter(|value| drawable(&axis, *value)).map(|value| (value, value));
         let (mut least, mut most) = ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;

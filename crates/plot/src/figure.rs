@@ -9,7 +9,7 @@ use latentrace_files::{Error, png::save_png, replace_unsynced};
 /// Something that can be drawn at any size, and whose numbers can be read back.
 ///
 /// Sizes are in CSS pixels, in which the smallest letter is 11 high. Nothing is drawn smaller than 240 x 180.
-pub trait Figure {
+pub trait Drawable {
     /// The width and height at which the figure looks best.
     fn size(&self) -> (u32, u32);
 
@@ -34,7 +34,7 @@ pub trait Figure {
 ///
 /// # Errors
 /// When the folder or a file cannot be written; the error names it.
-pub fn write(folder: &Path, stem: &str, figure: &impl Figure) -> Result<Vec<PathBuf>, Error> {
+pub fn write(folder: &Path, stem: &str, figure: &impl Drawable) -> Result<Vec<PathBuf>, Error> {
     fs::create_dir_all(folder).map_err(|cause| Error::Folder { path: folder.to_owned(), cause })?;
     let (width, height) = figure.size();
     let path = |ending: &str| folder.join(format!("{stem}.{ending}"));

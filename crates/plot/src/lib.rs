@@ -9,12 +9,12 @@
 //! GPU machine has none. The crate knows no tensor and nothing about diffusion, and prints nothing.
 //!
 //! ```
-//! use latentrace_plot::{Axis, Chart, Figure, Series};
+//! use latentrace_plot::{ChartAxis, Chart, Drawable, Series};
 //!
 //! let chart = Chart {
 //!     title: "half-lives".into(),
-//!     x: Axis::linear("day"),
-//!     y: Axis::log("activity"),
+//!     x: ChartAxis::linear("day"),
+//!     y: ChartAxis::log("activity"),
 //!     series: vec![Series::new("iodine", vec![(0.0, 1.0), (8.0, 0.5), (16.0, 0.25), (24.0, 0.0)])],
 //!     notes: vec!["the last value, zero, is a gap on this axis".into()],
 //!     ..Chart::default()
@@ -29,6 +29,7 @@ extern crate self as latentrace_plot; // `page` knows runs and noise levels, use
 mod chart;
 mod colours;
 mod csv;
+mod drawing;
 mod figure;
 mod grid;
 mod heatmap;
@@ -39,18 +40,17 @@ mod pages;
 mod paint;
 mod panels;
 mod scale;
-mod scene;
 mod text;
 
-pub use chart::{Axis, Chart, Series};
+pub use chart::{Chart, ChartAxis, Series};
 pub use colours::Colours;
-pub use figure::{Figure, write};
-pub use grid::{Cell, Grid, strip};
+pub use figure::{Drawable, write};
+pub use grid::{Grid, Tile, strip};
 pub use heatmap::{HeatMap, ValueScale};
 pub use latentrace_files::png::{open_image, read_png_text, save_png};
 pub use latentrace_files::{Error, PARTIAL};
 pub use overlay::{colourise, overlay};
-pub use page::{Report, ReportAxis, ReportCell, ReportFigure, ReportFrame, WordMap};
+pub use page::{Page, PageAxis, PageFigure, PageFrame, PageRun, WordMap};
 pub use panels::Panels;
 
 /// The pixels that every picture of this crate is made of, from the `image` crate that it was built with.

@@ -4,8 +4,8 @@ use image::RgbImage;
 use latentrace_files::Table;
 
 use crate::csv::label;
-use crate::scene::{Rect, Scene};
-use crate::{Chart, Figure, layout, paint};
+use crate::drawing::{Drawing, Rect};
+use crate::{Chart, Drawable, layout, paint};
 
 /// Several charts in one figure, row by row. When all have the same series, one legend serves them.
 #[derive(Clone, Debug, Default)]
@@ -21,12 +21,12 @@ pub struct Panels {
 impl Panels {
     /// The figure as a self-contained SVG document.
     pub fn svg(&self, width: u32, height: u32) -> String {
-        Figure::svg(self, width, height)
+        Drawable::svg(self, width, height)
     }
 
     /// The figure as exactly `width` x `height` pixels (at least 240 x 180).
     pub fn png(&self, width: u32, height: u32) -> RgbImage {
-        Figure::png(self, width, height)
+        Drawable::png(self, width, height)
     }
 
     /// The numbers, as lines of `chart, series, x, y`, and where a series has intervals `low, high`.
@@ -42,26 +42,26 @@ impl Panels {
         table.to_string()
     }
 
-    fn scene(&self, width: u32, height: u32) -> Scene {
-        let mut scene = Scene::new(width, height);
-        let mut room = scene.frame();
-        room.top = layout::heading(&mut scene, &self.title, room.inset(12.0), 17.0);
+    fn drawing(&self, width: u32, height: u32) -> Drawing {
+        let mut drawing = Drawing::new(width, height);
+        let mut room = drawing.frame();
+        room.top = layout::heading(&mut drawing, &self.title, room.inset(12.0), 17.0);
         let shared = self.shares_series();
         if shared {
             let legend = Rect { bottom: room.bottom - 10.0, ..room.inset(12.0) };
-            room.bottom = layout::legend_below(&mut scene, &self.charts[0], legend).bottom;
+            room.bottom = layout::legend_below(&mut drawing, &self.charts[0], legend).bottom;
         }
         let (columns, rows) = self.shape();
         let (across, down) = (room.width() / columns as f64, room.height() / rows as f64);
         for (index, chart) in self.charts.iter().enumerate() {
             let (left, top) =
                 (room.left + (index % columns) as f64 * across, room.top + (index / columns) as f64 * down);
-            layout::chart(&mut scene, chart, Rect { left, top, right: left + across, bottom: top + down }, !shared);
+            layout::chart(&mut drawing, chart, Rect { left, top, right: left + across, bottom: top + down }, !shared);
         }
         if self.charts.is_empty() {
-            layout::no_data(&mut scene, room);
+            layout::no_data(&mut drawing, room);
         }
-        scene
+        drawing
     }
 
     fn shape(&self) -> (usize, usize) {
@@ -78,7 +78,7 @@ impl Panels {
     }
 }
 
-impl Figure for Panels {
+impl Drawable for Panels {
     fn size(&self) -> (u32, u32) {
         let (columns, rows) = self.shape();
         let width = columns as u32 * 470 + 24;
@@ -88,11 +88,11 @@ impl Figure for Panels {
     }
 
     fn svg(&self, width: u32, height: u32) -> String {
-        paint::svg(&self.scene(width, height))
+        paint::svg(&self.drawing(width, height))
     }
 
     fn pixels(&self, width: u32, height: u32, ratio: u32) -> RgbImage {
-        paint::pixels(&self.scene(width, height), ratio.max(1))
+        paint::pixels(&self.drawing(width, height), ratio.max(1))
     }
 
     fn csv(&self) -> String {

@@ -1,6 +1,6 @@
 //! One axis in numbers: where a value lies between its ends, and which values are worth a tick.
 
-use crate::Axis;
+use crate::ChartAxis;
 
 /// The map from an axis's values to 0..1, low end first (or last, when reversed).
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Tick {
 
 impl Scale {
     /// The scale that shows all drawable values with a little room at both ends; none when there are none.
-    pub fn fit(axis: &Axis, values: impl Iterator<Item = f64>, room: f64) -> Option<Scale> {
+    pub fn fit(axis: &ChartAxis, values: impl Iterator<Item = f64>, room: f64) -> Option<Scale> {
         if !axis.names.is_empty() {
             return Some(Scale::named(axis));
         }
@@ -43,7 +43,7 @@ impl Scale {
     }
 
     /// The scale of names, each in the middle of an equal share.
-    fn named(axis: &Axis) -> Scale {
+    fn named(axis: &ChartAxis) -> Scale {
         let (names, high) = (axis.names.clone(), axis.names.len() as f64 - 0.5);
         Scale { log: false, reversed: axis.reversed, low: -0.5, high, names }
     }
@@ -156,7 +156,7 @@ impl Scale {
 }
 
 /// Whether an axis can show a value.
-pub(crate) fn drawable(axis: &Axis, value: f64) -> bool {
+pub(crate) fn drawable(axis: &ChartAxis, value: f64) -> bool {
     drawn(axis.log, value).is_some()
 }
 
@@ -239,20 +239,20 @@ fn superscript(number: i32) -> String {
 mod tests {
     use super::*;
 
-    fn labels_of(axis: Axis, values: &[f64], most: usize) -> Vec<String> {
+    fn labels_of(axis: ChartAxis, values: &[f64], most: usize) -> Vec<String> {
         let scale = Scale::fit(&axis, values.iter().copied(), 0.02).unwrap();
         scale.ticks(most).into_iter().map(|tick| tick.label).filter(|label| !label.is_empty()).collect()
     }
 
     #[test]
     fn labels_are_what_a_reader_expects() {
-        let linear = |values: &[f64]| labels_of(Axis::linear(""), values, 6);
+        let linear = |values: &[f64]| labels_of(ChartAxis::linear(""), values, 6);
         assert_eq!(linear(&[0.0, 50.0]), ["0", "10", "20", "30", "40", "50"]);
         assert_eq!(linear(&[-1.0, 1.0]), ["−1.0", "−0.5", "0.0", "0.5", "1.0"]);
         assert_eq!(linear(&[0.1, 0.35]), ["0.10", "0.15", "0.20", "0.25", "0.30", "0.35"]);
         assert_eq!(linear(&[0.0, 4e-5]), ["0", "1×10⁻⁵", "2×10⁻⁵", "3×10⁻⁵", "4×10⁻⁵"]);
         assert_eq!(linear(&[0.0, 2.5e7]), ["0", "0.5×10⁷", "1.0×10⁷", "1.5×10⁷", "2.0×10⁷", "2.5×10⁷"]);
-        let log = |values: &[f64]| labels_of(Axis::log(""), values, 6);
+        let log = |values: &[f64]| labels_of(ChartAxis::log(""), values, 6);
         assert_eq!(log(&[0.03, 14.6]), ["0.1", "1", "10"]);
         assert_eq!(log(&[1e-8, 1e-2]), ["10⁻⁸", "10⁻⁶", "10⁻⁴", "10⁻²"]);
         assert_eq!(log(&[1.0, 8.0]), ["1", "2", "5"]);
@@ -268,14 +268,14 @@ mod tests {
             for reversed in [false, true] {
                 for (first, second) in numbers.iter().flat_map(|a| numbers.iter().map(move |b| (*a, *b))) {
                     for (first, second) in [(first, second), (-first, second)] {
-                        check(&Axis { log, reversed, ..Axis::default() }, &[first, second]);
+                        check(&ChartAxis { log, reversed, ..ChartAxis::default() }, &[first, second]);
                     }
                 }
             }
         }
     }
 
-    fn check(axis: &Axis, values: &[f64]) {
+    fn check(axis: &ChartAxis, values: &[f64]) {
         let Some(scale) = Scale::fit(axis, values.iter().copied(), 0.05) else {
             assert!(axis.log && values.iter().all(|value| *value <= 0.0));
             return;
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn names_stand_in_the_middle_of_equal_shares() {
-        let scale = Scale::fit(&Axis::names("", ["a", "b", "c", "d"]), [9.0].into_iter(), 0.05).unwrap();
+        let scale = Scale::fit(&ChartAxis::names("", ["a", "b", "c", "d"]), [9.0].into_iter(), 0.05).unwrap();
         assert_eq!([0.0, 1.0, 3.0].map(|value| scale.place(value)), [Some(0.125), Some(0.375), Some(0.875)]);
         let labels = |most| scale.ticks(most).into_iter().map(|tick| tick.label).collect::<Vec<_>>();
         assert_eq!(labels(4), ["a", "b", "c", "d"]);
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn reversed_is_reversed() {
-        let axis = |reversed| Axis { reversed, ..Axis::default() };
+        let axis = |reversed| ChartAxis { reversed, ..ChartAxis::default() };
         let place = |reversed, value| Scale::fit(&axis(reversed), [0.0, 10.0].into_iter(), 0.0).unwrap().place(value);
         assert_eq!(place(false, 2.5), Some(0.25));
         assert_eq!(place(true, 2.5), Some(0.75));

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use ab_glyph::{Font, FontRef, GlyphId, PxScale, ScaleFont, point};
 use image::RgbImage;
 
-use crate::scene::{Point, Text};
+use crate::drawing::{Point, Text};
 
 /// From the baseline to the top of the tallest letter, in font sizes; accents on capitals reach higher.
 pub(crate) const ASCENT: f64 = 0.76;

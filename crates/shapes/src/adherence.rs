@@ -5,8 +5,8 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
-use crate::caption::{Asked, AskedThing};
-use crate::look::{Seen, SeenThing};
+use crate::caption::{AskedScene, AskedThing};
+use crate::look::{SeenScene, SeenThing};
 
 /// Counts by attribute, of one picture or of many: they add with `+=`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub struct Tally {
 
 /// Compares what was asked with what is seen. Things are paired so that the most attributes are right; of pairings
 /// equally right, the one in the order of the caption and of the picture counts.
-pub fn adherence(asked: &Asked, seen: &Seen) -> Adherence {
+pub fn adherence(asked: &AskedScene, seen: &SeenScene) -> Adherence {
     let mut score = pair(&asked.things, &seen.things.iter().collect::<Vec<_>>());
     if asked.things.is_empty() {
         score.extra = 0; // nobody asked for things at all

@@ -44,7 +44,7 @@ impl Detail {
 
 /// What a caption asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Asked {
+pub struct AskedScene {
     /// The things named, at most two.
     pub things: Vec<AskedThing>,
     /// The background, where it is said.
@@ -66,9 +66,9 @@ pub struct AskedThing {
 
 impl Scene {
     /// What a caption of this detail asks for.
-    pub fn asked(&self, detail: Detail) -> Asked {
+    pub fn asked(&self, detail: Detail) -> AskedScene {
         if detail == Detail::EMPTY {
-            return Asked::default();
+            return AskedScene::default();
         }
         let things = self.things.iter().map(|thing| AskedThing {
             shape: detail.shape.then_some(thing.shape),
@@ -76,7 +76,7 @@ impl Scene {
             size: detail.size.then_some(thing.size),
             position: detail.position.then_some(thing.position),
         });
-        Asked { things: things.collect(), background: detail.background.then_some(self.background) }
+        AskedScene { things: things.collect(), background: detail.background.then_some(self.background) }
     }
 
     /// The scene in words, always the same words in the same order:
@@ -86,7 +86,7 @@ impl Scene {
     }
 }
 
-impl std::fmt::Display for Asked {
+impl std::fmt::Display for AskedScene {
     /// The caption that asks for this.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (place, thing) in self.things.iter().enumerate() {
@@ -133,10 +133,10 @@ impl std::fmt::Display for AskedThing {
 /// assert_eq!(asked.to_string(), "a large circle at the top and a red thing");
 /// assert_eq!(asked.things[1].shape, None);
 /// ```
-pub fn parse(caption: &str) -> Option<Asked> {
+pub fn parse(caption: &str) -> Option<AskedScene> {
     let caption = caption.to_lowercase();
     let words = || caption.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    let mut asked = Asked::default();
+    let mut asked = AskedScene::default();
     let mut thing: Option<AskedThing> = None;
     for (word, next) in words().zip(words().skip(1).map(Some).chain([None])) {
         if word == "and" {

@@ -5,7 +5,7 @@ use crate::stream::Stream;
 
 /// A picture: rows from the top, pixels from the left, red, green and blue of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture {
+pub struct Canvas {
     /// Pixels in a row.
     pub width: usize,
     /// Rows.
@@ -14,7 +14,7 @@ pub struct Picture {
     pub pixels: Vec<u8>, // [height, width, 3]
 }
 
-impl Picture {
+impl Canvas {
     /// Width and height of a drawn scene.
     pub const SIDE: usize = 64;
 
@@ -61,10 +61,10 @@ impl From<Stream> for Jitter {
 
 impl Scene {
     /// Draws the scene, 64x64, edges smoothed by 4x4 samples a pixel. Things lie inside the frame and never touch.
-    pub fn draw(&self, jitter: &mut Jitter) -> Picture {
-        let side = Picture::SIDE;
+    pub fn draw(&self, jitter: &mut Jitter) -> Canvas {
+        let side = Canvas::SIDE;
         let pixels = self.background.rgb().repeat(side * side);
-        let mut picture = Picture { width: side, height: side, pixels };
+        let mut picture = Canvas { width: side, height: side, pixels };
         let alone = self.things.len() == 1;
         for thing in &self.things {
             let (x, y) = thing.position.anchor(alone);
@@ -156,7 +156,7 @@ impl Size {
 impl Position {
     /// Where a thing stands, in pixels; two things stand a little further out.
     pub(crate) fn anchor(self, alone: bool) -> (f64, f64) {
-        let middle = Picture::SIDE as f64 / 2.0;
+        let middle = Canvas::SIDE as f64 / 2.0;
         let out = if alone { 15.0 } else { 16.0 };
         match self {
             Position::Left => (middle - out, middle),
@@ -188,7 +188,7 @@ mod tests {
             let reach = reach(size, alone);
             let low = x.min(y) - reach;
             let high = x.max(y) + reach;
-            assert!(low >= 0.0 && high <= Picture::SIDE as f64, "{size} {position}: from {low} to {high}");
+            assert!(low >= 0.0 && high <= Canvas::SIDE as f64, "{size} {position}: from {low} to {high}");
         }
     }
 

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::draw::{Picture, Silhouette};
+use crate::draw::{Canvas, Silhouette};
 use crate::scene::{Colour, Position, Shape, Size, Thing};
 
 /// What is seen in a picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct SeenScene {
     /// The palette colour of most of the border.
     pub background: Colour,
     /// Everything that stands out from it, from the top left to the bottom right.
@@ -38,8 +38,8 @@ pub struct SeenThing {
 ///
 /// # Panics
 /// If the picture is empty or its pixels are not `width * height * 3` bytes.
-pub fn look(picture: &Picture) -> Seen {
-    let Picture { width, height, ref pixels } = *picture;
+pub fn look(picture: &Canvas) -> SeenScene {
+    let Canvas { width, height, ref pixels } = *picture;
     assert!(width > 0 && height > 0, "a picture of {width} x {height} pixels");
     assert_eq!(pixels.len(), width * height * 3, "bytes of a picture of {width} x {height} pixels");
     let field = Field { width, height, pixels: pixels.chunks_exact(3).map(|p| [p[0], p[1], p[2]]).collect() };
@@ -48,7 +48,7 @@ pub fn look(picture: &Picture) -> Seen {
     let mut things: Vec<SeenThing> =
         (0..pieces.count).filter_map(|piece| field.thing(&pieces.labels, piece, paper)).collect();
     things.sort_by(|a, b| (a.centre.0 + a.centre.1).total_cmp(&(b.centre.0 + b.centre.1)));
-    Seen { background, things }
+    SeenScene { background, things }
 }
 
 const STANDS_OUT: f64 = 45.0; // RGB distance, half of the least between two palette colours
@@ -112,7 +112,7 @@ impl Field {
 
     /// The thing that a piece is, unless it is a speck.
     fn thing(&self, labels: &[Option<usize>], piece: usize, paper: [f64; 3]) -> Option<SeenThing> {
-        let scale = self.width as f64 / Picture::SIDE as f64;
+        let scale = self.width as f64 / Canvas::SIDE as f64;
         let own = |place: usize| labels[place] == Some(piece);
         let places: Vec<usize> = (0..labels.len()).filter(|&place| own(place)).collect();
         if (places.len() as f64) < SPECK * scale * scale {

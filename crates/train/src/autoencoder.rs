@@ -4,7 +4,7 @@ use crate::checkpoint::VAE;
 use crate::descent::descend;
 use crate::error::Result;
 use crate::optimizer::Optimizer;
-use crate::{Pictures, Recipe, Report};
+use crate::{Progress, Recipe, TrainingSet};
 use latentrace_nn::tch::{Device, Kind, Tensor};
 use latentrace_nn::{Config, Pass, Weights, seeded};
 use latentrace_vae::{Vae, VaeConfig};
@@ -29,10 +29,10 @@ const PHASE: &str = "autoencoder";
 /// The state cannot be read or written, or the loss is not a number any more.
 pub fn autoencoder(
     recipe: &Recipe,
-    pictures: &Pictures,
+    pictures: &TrainingSet,
     folder: &Path,
     device: Device,
-    report: impl FnMut(Report),
+    report: impl FnMut(Progress),
 ) -> Result<Autoencoder> {
     let phase = &recipe.autoencoder;
     let config = VaeConfig::read(&Config::parse("vae/config.json", &VAE.to_string())?)?;
@@ -45,7 +45,7 @@ pub fn autoencoder(
     Ok(Autoencoder { vae, weights: optimizer.averages() })
 }
 
-fn loss(recipe: &Recipe, vae: &Vae, pictures: &Pictures, step: u64, device: Device) -> Tensor {
+fn loss(recipe: &Recipe, vae: &Vae, pictures: &TrainingSet, step: u64, device: Device) -> Tensor {
     let batch = recipe.autoencoder.batch as i64;
     let options = (Kind::Float, Device::Cpu);
     let (numbers, noise) = seeded(recipe.seed ^ (step << 20), || {

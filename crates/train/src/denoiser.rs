@@ -6,7 +6,7 @@ use crate::checkpoint::{SCHEDULER, text_config};
 use crate::descent::descend;
 use crate::error::Result;
 use crate::optimizer::Optimizer;
-use crate::{Clean, Pictures, Recipe, Report, Space, Vocabulary};
+use crate::{Clean, Progress, Recipe, Space, TrainingSet, Vocabulary};
 use latentrace_nn::tch::{Device, Tensor};
 use latentrace_nn::{Config, Pass, Weights};
 use latentrace_text::{TextConfig, TextEncoder};
@@ -33,12 +33,12 @@ const PHASE: &str = "denoiser";
 /// The state cannot be read or written, or the loss is not a number any more.
 pub fn denoiser(
     recipe: &Recipe,
-    pictures: &Pictures,
+    pictures: &TrainingSet,
     autoencoder: &Autoencoder,
     vocabulary: &Vocabulary,
     folder: &Path,
     device: Device,
-    report: impl FnMut(Report),
+    report: impl FnMut(Progress),
 ) -> Result<Denoiser> {
     let phase = &recipe.denoiser;
     let (unet_weights, unet_variables) = Weights::trainable("unet", recipe.seed, device);

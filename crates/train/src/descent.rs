@@ -1,9 +1,9 @@
 //! The loop of both trainings.
 
-use crate::Report;
+use crate::Progress;
 use crate::error::{Error, Result};
 use crate::optimizer::Optimizer;
-use crate::recipe::Phase;
+use crate::recipe::PhaseRecipe;
 use latentrace_nn::tch::Tensor;
 use std::path::Path;
 use std::time::Instant;
@@ -17,10 +17,10 @@ const SAVE: u64 = 500;
 /// takes everything random from its number.
 pub(crate) fn descend(
     name: &'static str,
-    phase: &Phase,
+    phase: &PhaseRecipe,
     optimizer: &mut Optimizer,
     state: &Path,
-    mut report: impl FnMut(Report),
+    mut report: impl FnMut(Progress),
     mut loss: impl FnMut(u64) -> Result<Tensor>,
 ) -> Result<()> {
     optimizer.resume(state)?;
@@ -36,7 +36,7 @@ pub(crate) fn descend(
             if !loss.is_finite() {
                 return Err(Error::Diverged { phase: name, step, loss });
             }
-            report(Report { phase: name, step, steps: phase.steps, loss, elapsed: began.elapsed() });
+            report(Progress { phase: name, step, steps: phase.steps, loss, elapsed: began.elapsed() });
             (sum, terms) = (0.0, 0);
         }
         if step.is_multiple_of(SAVE) || last {

@@ -1,7 +1,7 @@
 //! AdamW and a moving average of the weights, over all variables at once.
 
 use crate::error::{Result, file};
-use crate::recipe::Phase;
+use crate::recipe::PhaseRecipe;
 
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
 use latentrace_nn::{Variables, write_safetensors};
@@ -66,7 +66,7 @@ impl Optimizer {
     }
 
     /// One step against `loss`, at the learning rate and averaging of `phase`.
-    pub(crate) fn descend(&mut self, loss: &Tensor, phase: &Phase) {
+    pub(crate) fn descend(&mut self, loss: &Tensor, phase: &PhaseRecipe) {
         let inputs: Vec<&Tensor> = self.variables.iter().map(|variable| &variable.tensor).collect();
         let gradients = Tensor::run_backward(&[loss], &inputs, false, false);
         no_grad(|| {
@@ -163,8 +163,8 @@ mod tests {
         (Optimizer::new(&[("test", &variables)]), x)
     }
 
-    fn phase() -> Phase {
-        Phase { steps: 400, batch: 1, learning_rate: 0.05, warm_up: 1, average: 0.9 }
+    fn phase() -> PhaseRecipe {
+        PhaseRecipe { steps: 400, batch: 1, learning_rate: 0.05, warm_up: 1, average: 0.9 }
     }
 
     fn loss(x: &Tensor) -> Tensor {

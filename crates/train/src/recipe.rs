@@ -10,21 +10,21 @@ pub struct Recipe {
     /// How many pictures are drawn to train on.
     pub pictures: usize,
     /// The VAE's training.
-    pub autoencoder: Phase,
+    pub autoencoder: PhaseRecipe,
     /// The training of UNet and text encoder.
-    pub denoiser: Phase,
+    pub denoiser: PhaseRecipe,
     /// The weight of the VAE's Kullback-Leibler term, against a mean over pixels.
     pub divergence: f64,
 }
 
 /// One of the two trainings.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Phase {
+pub struct PhaseRecipe {
     /// Steps in all.
     pub steps: u64,
     /// Pictures or latents in a step.
     pub batch: usize,
-    /// The highest learning rate: reached after [`Phase::warm_up`] steps, then falling along a cosine to a hundredth.
+    /// The highest learning rate: reached after [`PhaseRecipe::warm_up`] steps, then falling along a cosine to a hundredth.
     pub learning_rate: f64,
     /// Steps of linear warm-up.
     pub warm_up: u64,
@@ -32,12 +32,12 @@ pub struct Phase {
     pub average: f64,
 }
 
-impl Phase {
+impl PhaseRecipe {
     /// A training whose number of steps nobody knows ahead, because it has so many seconds: the learning rate stays where
     /// a short warm-up leaves it, so a longer training goes on from a shorter one, and one of slow steps is not all
     /// warm-up.
-    pub fn endless(batch: usize, learning_rate: f64) -> Phase {
-        Phase { steps: u64::MAX, batch, learning_rate, warm_up: 50, ..Recipe::default().denoiser }
+    pub fn endless(batch: usize, learning_rate: f64) -> PhaseRecipe {
+        PhaseRecipe { steps: u64::MAX, batch, learning_rate, warm_up: 50, ..Recipe::default().denoiser }
     }
 
     /// The learning rate of a step.
@@ -61,8 +61,8 @@ impl Default for Recipe {
         Recipe {
             seed: 193,
             pictures: 24_000,
-            autoencoder: Phase { steps: 2_200, batch: 16, learning_rate: 2e-3, warm_up: 100, average: 0.999 },
-            denoiser: Phase { steps: 9_500, batch: 32, learning_rate: 1e-3, warm_up: 300, average: 0.999 },
+            autoencoder: PhaseRecipe { steps: 2_200, batch: 16, learning_rate: 2e-3, warm_up: 100, average: 0.999 },
+            denoiser: PhaseRecipe { steps: 9_500, batch: 32, learning_rate: 1e-3, warm_up: 300, average: 0.999 },
             divergence: 1e-3,
         }
     }
@@ -70,7 +70,7 @@ impl Default for Recipe {
 
 /// What a training reports after a step.
 #[derive(Clone, Copy, Debug)]
-pub struct Report {
+pub struct Progress {
     /// Which training.
     pub phase: &'static str,
     /// Steps done.
@@ -96,7 +96,7 @@ mod tests {
         assert!(rates[top..].windows(2).all(|pair| pair[0] > pair[1]));
         assert!((rates[top] - phase.learning_rate).abs() < 1e-12);
         assert!((rates[rates.len() - 1] / phase.learning_rate - 0.01).abs() < 1e-4);
-        let endless = Phase::endless(8, 0.5);
+        let endless = PhaseRecipe::endless(8, 0.5);
         assert!((endless.learning_rate_at(1_000_000_000) - 0.5).abs() < 1e-9);
     }
 }

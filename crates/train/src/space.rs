@@ -1,11 +1,11 @@
 //! What a denoiser denoises: the latents of a VAE, or the pixels themselves.
 
-use crate::Pictures;
+use crate::TrainingSet;
 use crate::checkpoint::UNET;
 use crate::error::Result;
 use latentrace_nn::tch::{Device, Kind, Tensor, no_grad};
 use latentrace_nn::{Config, Pass, Weights};
-use latentrace_shapes::Picture;
+use latentrace_shapes::Canvas;
 use latentrace_unet::{Unet, UnetConfig};
 use latentrace_vae::{Vae, VaeConfig};
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ static PIXEL_UNET: LazyLock<Value> = LazyLock::new(|| {
     config["up_block_types"] = json!(["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"]);
     config["in_channels"] = json!(3);
     config["out_channels"] = json!(3);
-    config["sample_size"] = json!(Picture::SIDE);
+    config["sample_size"] = json!(Canvas::SIDE);
     config
 });
 
@@ -96,7 +96,7 @@ pub fn decoder_parameters(config: &VaeConfig) -> Result<usize> {
 
 /// The clean samples of every picture.
 pub struct Clean<'a> {
-    pub(crate) pictures: &'a Pictures,
+    pub(crate) pictures: &'a TrainingSet,
     /// `[pictures, 4, 8, 8]`; without them the pixels are the samples.
     latents: Option<Tensor>,
     device: Device,
@@ -104,17 +104,17 @@ pub struct Clean<'a> {
 
 impl<'a> Clean<'a> {
     /// The pixels.
-    pub fn pixels(pictures: &'a Pictures, device: Device) -> Clean<'a> {
+    pub fn pixels(pictures: &'a TrainingSet, device: Device) -> Clean<'a> {
         Clean { pictures, latents: None, device }
     }
 
     /// The latents that `vae` gives, times `scale`: all of them at once, for the VAE does not change any more.
-    pub fn latents(pictures: &'a Pictures, vae: &Vae, scale: f64, device: Device) -> Clean<'a> {
+    pub fn latents(pictures: &'a TrainingSet, vae: &Vae, scale: f64, device: Device) -> Clean<'a> {
         Clean { pictures, latents: Some(encode(pictures, vae, device) * scale), device }
     }
 
     /// The latents brought to unit variance, and the number that they were multiplied by.
-    pub(crate) fn normalised(pictures: &'a Pictures, vae: &Vae, device: Device) -> (Clean<'a>, f64) {
+    pub(crate) fn normalised(pictures: &'a TrainingSet, vae: &Vae, device: Device) -> (Clean<'a>, f64) {
         let latents = encode(pictures, vae, device);
         let scale = 1.0 / latents.std(false).double_value(&[]);
         (Clean { pictures, latents: Some(latents * scale), device }, scale)
@@ -139,7 +139,7 @@ impl<'a> Clean<'a> {
 }
 
 /// The latents of every picture: the means, for the spread around them is small.
-fn encode(pictures: &Pictures, vae: &Vae, device: Device) -> Tensor {
+fn encode(pictures: &TrainingSet, vae: &Vae, device: Device) -> Tensor {
     let count = pictures.scenes.len() as i64;
     no_grad(|| {
         let chunks: Vec<Tensor> = (0..count)

@@ -3,7 +3,7 @@
 use crate::batches::Batches;
 use crate::error::{Error, Result};
 use crate::optimizer::Optimizer;
-use crate::{Clean, Phase, Space};
+use crate::{Clean, PhaseRecipe, Space};
 use latentrace_nn::tch::no_grad;
 use latentrace_nn::{Pass, Weights};
 use latentrace_schedulers::Config;
@@ -18,7 +18,7 @@ pub struct Trainee<'a> {
     frozen: Frozen<'a>,
     batches: Batches<'a>,
     optimizer: Optimizer,
-    phase: Phase,
+    phase: PhaseRecipe,
     seed: u64,
     space: Space,
 }
@@ -39,7 +39,7 @@ impl<'a> Trainee<'a> {
     ///
     /// # Errors
     /// As [`Space::unet`].
-    pub fn new(clean: &'a Clean<'a>, frozen: Frozen<'a>, phase: Phase, seed: u64) -> Result<Trainee<'a>> {
+    pub fn new(clean: &'a Clean<'a>, frozen: Frozen<'a>, phase: PhaseRecipe, seed: u64) -> Result<Trainee<'a>> {
         let space = clean.space();
         let (weights, variables) = Weights::trainable("unet", seed, clean.device());
         Ok(Trainee {
@@ -107,7 +107,7 @@ impl<'a> Trainee<'a> {
 mod tests {
     use super::*;
     use crate::checkpoint::{SCHEDULER, VAE, text_config};
-    use crate::{Pictures, Vocabulary};
+    use crate::{TrainingSet, Vocabulary};
     use latentrace_nn::Config as Json;
     use latentrace_nn::tch::{Device, Kind, Tensor};
     use latentrace_text::TextConfig;
@@ -115,7 +115,7 @@ mod tests {
 
     /// Random frozen networks, and the pictures.
     struct World {
-        pictures: Pictures,
+        pictures: TrainingSet,
         vae: Vae,
         tokenizer: Tokenizer,
         text_encoder: TextEncoder,
@@ -130,7 +130,7 @@ mod tests {
             let vae = VaeConfig::read(&Json::parse("vae", &VAE.to_string()).unwrap()).unwrap();
             let text = Json::parse("text", &text_config(vocabulary.len()).to_string()).unwrap();
             World {
-                pictures: Pictures::draw(7, 6),
+                pictures: TrainingSet::draw(7, 6),
                 vae: Vae::load(&weights("vae"), &vae).unwrap(),
                 tokenizer: vocabulary.tokenizer(folder.path()).unwrap(),
                 text_encoder: TextEncoder::load(&weights("text"), &TextConfig::read(&text).unwrap()).unwrap(),
@@ -147,7 +147,8 @@ mod tests {
 
         fn trainee<'a>(&'a self, clean: &'a Clean<'a>, seed: u64) -> Trainee<'a> {
             let World { tokenizer, text_encoder, scheduler, .. } = self;
-            Trainee::new(clean, Frozen { tokenizer, text_encoder, scheduler }, Phase::endless(2, 1e-3), seed).unwrap()
+            Trainee::new(clean, Frozen { tokenizer, text_encoder, scheduler }, PhaseRecipe::endless(2, 1e-3), seed)
+                .unwrap()
         }
     }
 

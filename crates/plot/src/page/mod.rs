@@ -16,24 +16,24 @@ use sources::{base64, picture, sheet};
 /// has frames; a comparison of any two runs; attention to words; the curves and numbers of all runs; and the figures,
 /// each with its CSV. Text is always shown as text: it cannot become markup.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct Page {
     /// The title of the page.
     pub title: String,
     /// The fields that vary. The last one varies fastest.
-    pub axes: Vec<ReportAxis>,
+    pub axes: Vec<PageAxis>,
     /// The names of the numbers that each run has.
     pub numbers: Vec<String>,
     /// The curves that each run has: the name in the CSV, and the label on the page.
     pub columns: Vec<(String, String)>,
     /// The runs, each a cell of the grid.
-    pub cells: Vec<ReportCell>,
+    pub cells: Vec<PageRun>,
     /// The figures at the end of the page.
-    pub figures: Vec<ReportFigure>,
+    pub figures: Vec<PageFigure>,
 }
 
 /// A field that varies, with its values as the page shows them.
 #[derive(Clone, Debug, Default)]
-pub struct ReportAxis {
+pub struct PageAxis {
     /// Its name.
     pub name: String,
     /// Its values.
@@ -42,7 +42,7 @@ pub struct ReportAxis {
 
 /// A run: its picture, and everything that the page shows about it.
 #[derive(Clone, Debug, Default)]
-pub struct ReportCell {
+pub struct PageRun {
     /// Its name on the page.
     pub label: String,
     /// For each axis, the index of the run's value.
@@ -50,7 +50,7 @@ pub struct ReportCell {
     /// The picture.
     pub picture: RgbImage,
     /// The run at some of its network calls, in their order: from high noise to low.
-    pub frames: Vec<ReportFrame>,
+    pub frames: Vec<PageFrame>,
     /// The noise level of each network call.
     pub sigmas: Vec<f64>,
     /// For each network call one number for each of the page's columns; NaN where it is not defined.
@@ -65,7 +65,7 @@ pub struct ReportCell {
 
 /// A run at one of its network calls.
 #[derive(Clone, Debug, Default)]
-pub struct ReportFrame {
+pub struct PageFrame {
     /// The noise level.
     pub sigma: f64,
     /// The index of the call, from 0.
@@ -87,7 +87,7 @@ pub struct WordMap {
 
 /// A figure that is already drawn.
 #[derive(Clone, Debug)]
-pub struct ReportFigure {
+pub struct PageFigure {
     /// Its name.
     pub name: String,
     /// An SVG document.
@@ -96,7 +96,7 @@ pub struct ReportFigure {
     pub csv: Option<String>,
 }
 
-impl Report {
+impl Page {
     /// The page as HTML.
     pub fn html(&self) -> String {
         const STYLE: &str = include_str!("page.css");
@@ -138,9 +138,9 @@ impl Report {
         let side = frame_side(self.cells.iter().map(|cell| cell.frames.len()).sum());
         let size = self.cells.first().map_or((64, 64), |cell| sources::within(&cell.picture, sources::PICTURE_SIDE));
         let palette: Vec<[u8; 3]> = (0..=255).map(|level| Colours::Sequential.at(f64::from(level) / 255.0)).collect();
-        let axis = |axis: &ReportAxis| json!({ "name": axis.name, "values": axis.values });
+        let axis = |axis: &PageAxis| json!({ "name": axis.name, "values": axis.values });
         let column = |(name, label): &(String, String)| json!({ "name": name, "label": label });
-        let figure = |figure: &ReportFigure| {
+        let figure = |figure: &PageFigure| {
             let source = format!("data:image/svg+xml;base64,{}", base64(figure.svg.as_bytes()));
             json!({ "name": figure.name, "source": source, "csv": figure.csv })
         };
@@ -155,9 +155,9 @@ impl Report {
     }
 }
 
-impl ReportCell {
+impl PageRun {
     fn data(&self, side: u32) -> Value {
-        let frame = |frame: &ReportFrame| json!({ "sigma": rounded(frame.sigma), "call": frame.call });
+        let frame = |frame: &PageFrame| json!({ "sigma": rounded(frame.sigma), "call": frame.call });
         let clean: Vec<&RgbImage> = self.frames.iter().map(|frame| &frame.clean).collect();
         let sample: Vec<&RgbImage> = self.frames.iter().map(|frame| &frame.sample).collect();
         let size = clean.first().map_or((64, 64), |first| sources::within(first, side));
@@ -206,16 +206,16 @@ fn frame_side(frames: usize) -> u32 {
 mod tests {
     use super::*;
 
-    fn report(text: &str) -> Report {
-        let cell = ReportCell { label: text.into(), provenance: text.into(), ..ReportCell::default() };
-        let axes = vec![ReportAxis { name: text.into(), values: vec![text.into()] }];
-        Report { title: text.into(), axes, cells: vec![cell], ..Report::default() }
+    fn page(text: &str) -> Page {
+        let cell = PageRun { label: text.into(), provenance: text.into(), ..PageRun::default() };
+        let axes = vec![PageAxis { name: text.into(), values: vec![text.into()] }];
+        Page { title: text.into(), axes, cells: vec![cell], ..Page::default() }
     }
 
     #[test]
     fn no_text_becomes_markup_or_ends_the_data() {
         for text in ["</script><script>alert(1)</script>", "<!-- <script>", "{{script}} & \"quoted\" \u{2028}"] {
-            let page = report(text).html();
+            let page = page(text).html();
             let data = page.split("type=\"application/json\">").nth(1).unwrap().split("</script>").next().unwrap();
             assert!(!data.contains('<'));
             let value: Value = serde_json::from_str(data).unwrap();
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_page_asks_for_no_other_file() {
-        let page = report("a").html();
+        let page = page("a").html();
         for asks in ["http://", "https://", "src=\"", "href=\"", "@import", "url(", "fetch("] {
             let left = page.replace("http://www.w3.org/2000/svg", ""); // a name, not an address
             assert!(!left.contains(asks), "{asks}");
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn numbers_that_are_not_defined_are_null_and_maps_are_bytes() {
         let words = vec![WordMap { word: "red".into(), map: vec![vec![0.0, 0.5], vec![0.25, 1.0]] }];
-        let cell = ReportCell { numbers: vec![f64::NAN, 1.0 / 3.0], words, ..ReportCell::default() };
+        let cell = PageRun { numbers: vec![f64::NAN, 1.0 / 3.0], words, ..PageRun::default() };
         let data = cell.data(64);
         assert_eq!(data["numbers"], json!([null, 0.333333]));
         assert_eq!(

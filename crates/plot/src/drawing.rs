@@ -3,7 +3,7 @@
 use crate::text::{self, Weight};
 
 /// A picture before it has pixels. The first mark lies lowest; text lies above everything.
-pub(crate) struct Scene {
+pub(crate) struct Drawing {
     pub width: u32,
     pub height: u32,
     pub marks: Vec<Mark>,
@@ -62,9 +62,9 @@ pub(crate) struct Rect {
     pub bottom: f64,
 }
 
-impl Scene {
-    pub fn new(width: u32, height: u32) -> Scene {
-        Scene { width: width.max(240), height: height.max(180), marks: Vec::new(), texts: Vec::new() }
+impl Drawing {
+    pub fn new(width: u32, height: u32) -> Drawing {
+        Drawing { width: width.max(240), height: height.max(180), marks: Vec::new(), texts: Vec::new() }
     }
 
     pub fn frame(&self) -> Rect {
@@ -142,10 +142,10 @@ fn unprintable(letter: char) -> bool {
 }
 
 #[cfg(test)]
-impl Scene {
+impl Drawing {
     /// Holds that no two texts overlap and that none leaves the frame.
-    pub fn hold_texts_apart(&self) {
-        let (frame, Scene { width, height, .. }) = (self.frame(), self);
+    pub fn check_texts_apart(&self) {
+        let (frame, Drawing { width, height, .. }) = (self.frame(), self);
         let bounds: Vec<_> = self.texts.iter().map(|text| (&text.words, text.bounds())).collect();
         for (index, (words, a)) in bounds.iter().enumerate() {
             let inside = a.left >= 0.0 && a.top >= 0.0 && a.right <= frame.right && a.bottom <= frame.bottom;
