@@ -7,40 +7,40 @@ use crate::csv::{label, or};
 use crate::drawing::Drawing;
 use crate::{Drawable, csv, layout, paint};
 
-/// Curves over two axes, with a legend that hides nothing.
+/// Curves over two axes, with a legend beside or below the plot.
 ///
-/// A point that cannot be drawn (not finite, or not positive on a log axis) is a gap in its curve. A chart without a
-/// drawable point says so. Empty strings take no room. A series with far more points than pixels is drawn as the median
-/// of every few pixels over a faint line through all points, and the chart says so.
+/// A point that cannot be drawn (not finite, or not positive on a log axis) is a gap in its curve. A chart without any
+/// drawable point shows "no data". Empty strings take no space. A series with far more points than pixels is drawn as the
+/// median of every few pixels over a faint line through all points, and a note says so.
 #[derive(Clone, Debug, Default)]
 pub struct Chart {
-    /// What the chart shows.
+    /// The title.
     pub title: String,
     /// The horizontal axis.
     pub x: ChartAxis,
     /// The vertical axis.
     pub y: ChartAxis,
-    /// The curves, first one lowest.
+    /// The curves. Later ones are drawn over earlier ones.
     pub series: Vec<Series>,
-    /// One unit is as long across as upwards, as on a map. Has no effect when one axis alone is logarithmic.
+    /// Whether a unit is equally long on both axes. Has no effect if only one axis is logarithmic.
     pub equal: bool,
-    /// Remarks, in small letters under the chart.
+    /// Notes in small letters under the chart.
     pub notes: Vec<String>,
 }
 
-/// How one axis reads.
+/// One axis of a chart.
 #[derive(Clone, Debug, Default)]
 pub struct ChartAxis {
-    /// What is measured, and in what.
+    /// The label: quantity and unit.
     pub label: String,
-    /// Equal distances are equal ratios.
+    /// Whether the axis is logarithmic.
     pub log: bool,
-    /// Larger values lie left, or lower.
+    /// Whether the larger values are on the left, or at the bottom.
     pub reversed: bool,
-    /// Names instead of numbers: the first stands at 0, the next at 1, and so on. Such an axis is not logarithmic, and no
-    /// line is drawn over it from one name to the next.
+    /// Names instead of numbers: the first is at 0, the next at 1, and so on. Such an axis is never logarithmic, and no
+    /// line connects points of different names.
     pub names: Vec<String>,
-    /// Two values that the axis shows, wherever the points are, so that charts compare.
+    /// Two values that the axis includes even if no point is there, so that charts can be compared.
     pub reach: Option<(f64, f64)>,
 }
 
@@ -49,38 +49,38 @@ pub struct ChartAxis {
 pub struct Series {
     /// Its name in the legend and in the CSV.
     pub name: String,
-    /// Its points `(x, y)`, in the order in which the line runs through them.
+    /// Its points `(x, y)`, in the order in which the line connects them.
     pub points: Vec<(f64, f64)>,
     /// Whether the line is dashed.
     pub dashed: bool,
-    /// Whether it is a path: every point has a dot, the first a ring, the last the curve's own mark.
+    /// Whether every point has a dot, the first a ring and the last the curve's marker, as on a path.
     pub marked: bool,
-    /// From where to where each point may lie, in the order of the points; see [`Series::within`].
+    /// The interval of y for each point, in the order of the points; see [`Series::within`].
     pub intervals: Vec<(f64, f64)>,
 }
 
 impl ChartAxis {
-    /// An axis on which equal distances are equal differences.
+    /// A linear axis.
     pub fn linear(label: impl Into<String>) -> ChartAxis {
         ChartAxis { label: label.into(), ..ChartAxis::default() }
     }
 
-    /// An axis on which equal distances are equal ratios.
+    /// A logarithmic axis.
     pub fn log(label: impl Into<String>) -> ChartAxis {
         ChartAxis { label: label.into(), log: true, ..ChartAxis::default() }
     }
 
-    /// An axis of names, which stand at 0, 1, 2, ..
+    /// An axis of names, which are at 0, 1, 2, ..
     pub fn names<Name: Into<String>>(label: impl Into<String>, names: impl IntoIterator<Item = Name>) -> ChartAxis {
         ChartAxis { label: label.into(), names: names.into_iter().map(Into::into).collect(), ..ChartAxis::default() }
     }
 
-    /// The same axis, on which two values are always to be seen.
+    /// The same axis, which always includes two values.
     pub fn showing(self, low: f64, high: f64) -> ChartAxis {
         ChartAxis { reach: Some((low, high)), ..self }
     }
 
-    /// The same axis the other way round.
+    /// The same axis in the other direction.
     pub fn reversed(self) -> ChartAxis {
         ChartAxis { reversed: !self.reversed, ..self }
     }
@@ -97,22 +97,22 @@ impl Series {
         Series { dashed: true, ..self }
     }
 
-    /// The same curve as a path from a ring over dots to a mark.
+    /// The same curve with a ring at the first point, dots, and a marker at the last point.
     pub fn marked(self) -> Series {
         Series { marked: true, ..self }
     }
 
-    /// The same curve with an interval of y for each point, drawn as a whisker; NaN, or a shorter list, leaves a point
-    /// without one.
+    /// The same curve with an interval of y for each point, drawn as a whisker. A point has no whisker if its interval is
+    /// NaN or the list is too short.
     ///
-    /// A whisker whose end cannot be drawn (infinite, or not positive on a log axis) runs to the plot's edge and has no
-    /// cap there. Where several curves of a chart have intervals, each is moved sideways by a few pixels, so that
-    /// whiskers at one x do not cover each other.
+    /// If an end cannot be drawn (infinite, or not positive on a log axis), the whisker reaches the edge of the plot and has
+    /// no cap there. If several curves of a chart have intervals, each curve is moved sideways by a few pixels, so that
+    /// whiskers at the same x do not cover each other.
     pub fn within(self, intervals: Vec<(f64, f64)>) -> Series {
         Series { intervals, ..self }
     }
 
-    /// The interval of a point; NaN where it has none.
+    /// The interval of a point; NaN if it has none.
     pub(crate) fn interval(&self, point: usize) -> (f64, f64) {
         self.intervals.get(point).copied().unwrap_or((f64::NAN, f64::NAN))
     }
@@ -129,8 +129,8 @@ impl Chart {
         Drawable::png(self, width, height)
     }
 
-    /// The numbers: one column of x and one a series when all series have the same x, else lines of `series, x, y`. A
-    /// series with intervals has two more columns, `low` and `high`; a value of an axis of names is its name.
+    /// The numbers as CSV: a column for x and one for each series if all series have the same x, otherwise rows of
+    /// `series, x, y`. Intervals add the columns `low` and `high`. A value on an axis of names is written as its name.
     pub fn csv(&self) -> String {
         if self.shares_x() { self.wide() } else { self.long() }.to_string()
     }
@@ -173,7 +173,7 @@ impl Chart {
         table
     }
 
-    /// `series, x, y` of every point, and where asked `low, high`.
+    /// `series, x, y` of every point, and `low, high` if `intervals`.
     pub(crate) fn lines(&self, intervals: bool) -> impl Iterator<Item = Vec<Field>> {
         let of = move |series: &Series, point: usize| {
             let (x, y) = series.points[point];
@@ -196,14 +196,14 @@ impl Chart {
 }
 
 impl ChartAxis {
-    /// A value as text: its name, where values have names.
+    /// A value as a field: its name, if the axis has names.
     fn value(&self, value: f64) -> Field {
         let place = (value >= 0.0 && value.fract() == 0.0).then_some(value as usize);
         place.and_then(|place| self.names.get(place)).map_or_else(|| csv::number(value), |name| label(name))
     }
 }
 
-/// The ends of a point's interval as text.
+/// The ends of a point's interval as fields.
 fn bounds(series: &Series, point: usize) -> impl Iterator<Item = Field> + use<> {
     let (low, high) = series.interval(point);
     [low, high].into_iter().map(csv::number)

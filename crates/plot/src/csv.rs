@@ -13,7 +13,7 @@ pub(crate) fn label(text: &str) -> Field {
     if text.trim() == text { text.into() } else { Field::quoted(text) }
 }
 
-/// The name of a column, or what to call it when it has none.
+/// The name, or a default if it is empty.
 pub(crate) fn or<'a>(name: &'a str, otherwise: &'a str) -> &'a str {
     if name.is_empty() { otherwise } else { name }
 }

@@ -8,40 +8,40 @@ use crate::text::{self, ASCENT, LEADING, Weight};
 
 /// Pictures in labelled rows and columns, each with its caption under it.
 ///
-/// Pictures of one grid may differ in size; each stands in the middle of its place. Missing pictures are hatched, also
-/// those that would fill up a labelled table.
+/// Pictures of one grid can differ in size; each is centred in its cell. A missing picture is drawn as hatching. If the
+/// grid has row or column labels, every labelled cell is drawn, whether it has a picture or not.
 #[derive(Clone, Debug, Default)]
 pub struct Grid {
-    /// What the grid shows.
+    /// The title above the grid.
     pub title: Option<String>,
-    /// How many pictures stand side by side; 0 counts as 1.
+    /// The number of columns; 0 counts as 1.
     pub columns: usize,
     /// The pictures, row by row.
     pub cells: Vec<Tile>,
-    /// What each row shows, or nothing.
+    /// The label of each row; may be empty.
     pub row_labels: Vec<String>,
-    /// What each column shows, or nothing.
+    /// The label of each column; may be empty.
     pub column_labels: Vec<String>,
-    /// How many pixels show one pixel of a picture, across and down; 0 counts as 1.
+    /// Pixels of the grid for each pixel of a picture, in both directions; 0 counts as 1.
     pub scale: u32,
 }
 
-/// A picture and the words under it.
+/// A picture and its caption.
 #[derive(Clone, Debug, Default)]
 pub struct Tile {
-    /// The picture; one without pixels is missing.
+    /// The picture. One without pixels is a missing picture.
     pub image: RgbImage,
-    /// The words under it, on as many lines as they need.
+    /// The text under the picture, wrapped to its width.
     pub caption: String,
 }
 
 impl Tile {
-    /// A picture and the words under it.
+    /// A picture and its caption.
     pub fn new(image: RgbImage, caption: impl Into<String>) -> Tile {
         Tile { image, caption: caption.into() }
     }
 
-    /// A place whose picture is not there (yet).
+    /// A missing picture with its caption.
     pub fn missing(caption: impl Into<String>) -> Tile {
         Tile::new(RgbImage::default(), caption)
     }
@@ -52,7 +52,7 @@ impl Tile {
 }
 
 impl Grid {
-    /// The grid as one picture.
+    /// Draws the grid.
     pub fn render(&self) -> RgbImage {
         let layout = self.layout();
         let mut image = blank(layout.width, layout.height);
@@ -68,7 +68,7 @@ impl Grid {
         image
     }
 
-    /// Width and height of the whole in pixels.
+    /// Width and height of the drawn grid in pixels.
     pub(crate) fn size(&self) -> (u32, u32) {
         let layout = self.layout();
         (layout.width, layout.height)
@@ -78,13 +78,13 @@ impl Grid {
         self.scale.max(1)
     }
 
-    /// Rows and columns; a labelled table has all its labelled places.
+    /// The numbers of rows and columns, including labelled rows without pictures.
     pub(crate) fn shape(&self) -> (usize, usize) {
         let columns = self.columns.max(1);
         (self.cells.len().div_ceil(columns).max(self.row_labels.len()), columns)
     }
 
-    /// Width and height of the largest picture, as shown.
+    /// The largest width and the largest height of the pictures, enlarged.
     fn largest(&self) -> (u32, u32) {
         let shown = self.cells.iter().filter(|tile| !tile.is_missing());
         let sizes = shown.map(|tile| (tile.image.width() * self.scale(), tile.image.height() * self.scale()));
@@ -119,7 +119,7 @@ impl Grid {
         layout
     }
 
-    /// Places the title and the columns' labels and returns where they end.
+    /// Places the title and the column labels, and returns the y coordinate below them.
     fn head(&self, layout: &mut Layout, left: f64, across: f64, size: f64) -> f64 {
         let width = f64::from(layout.width);
         let title = self.title.as_deref().unwrap_or_default();
@@ -137,13 +137,13 @@ impl Grid {
         let head = labels.iter().map(Vec::len).max().unwrap_or(0);
         for (column, lines) in labels.iter().enumerate() {
             let middle = left + column as f64 * (across + GAP) + across / 2.0;
-            let from = top + (head - lines.len()) as f64 * size * LEADING; // stand on the pictures
+            let from = top + (head - lines.len()) as f64 * size * LEADING; // aligned at the bottom
             layout.column(lines, (middle, from), size, Weight::Bold, Anchor::Middle);
         }
         top + if head > 0 { head as f64 * size * LEADING + 4.0 } else { 0.0 }
     }
 
-    /// Places one row of pictures and captions and returns where it ends.
+    /// Places one row of pictures and captions, and returns the y coordinate below it.
     fn row(&self, layout: &mut Layout, row: usize, from: (f64, f64), across: f64, size: f64) -> f64 {
         let (_, columns) = self.shape();
         let picture = self.largest();
@@ -176,9 +176,9 @@ impl Grid {
     }
 }
 
-/// The pictures in one row, on several rows where one would be wider than about 1600 pixels.
+/// Draws pictures in one row, or in several if one would be wider than about 1600 pixels.
 ///
-/// Captions go to the pictures in order; pictures without one have none.
+/// The captions belong to the pictures in order. There may be fewer captions than pictures.
 pub fn strip(images: &[RgbImage], captions: &[String], scale: u32) -> RgbImage {
     let caption = |index: usize| captions.get(index).cloned().unwrap_or_default();
     let cells = images.iter().enumerate().map(|(index, image)| Tile::new(image.clone(), caption(index))).collect();
@@ -191,18 +191,18 @@ pub fn strip(images: &[RgbImage], captions: &[String], scale: u32) -> RgbImage {
 
 const MARGIN: f64 = 18.0;
 const GAP: f64 = 12.0;
-/// No caption is wrapped tighter than this, however small the pictures.
+/// The least width, in pixels, to which a caption is wrapped.
 const NARROWEST: u32 = 96;
 
 struct Layout {
     width: u32,
     height: u32,
-    places: Vec<(usize, Rect)>, // a tile's index, and its picture's pixels
+    places: Vec<(usize, Rect)>, // the index of a tile, and where its picture goes
     texts: Vec<Text>,
 }
 
 impl Layout {
-    /// Adds lines of text under each other and returns where they end.
+    /// Adds lines of text under each other, and returns the y coordinate below them.
     fn column(&mut self, lines: &[String], from: (f64, f64), size: f64, weight: Weight, anchor: Anchor) -> f64 {
         for (index, line) in lines.iter().enumerate() {
             let at = (from.0, from.1 + size * (ASCENT + LEADING * index as f64));
@@ -229,7 +229,7 @@ fn hatch(onto: &mut RgbImage, place: Rect) {
     }
 }
 
-/// The colour of a pixel where there is nothing to show.
+/// The colour of a pixel of the hatching.
 pub(crate) fn hatched(x: u32, y: u32) -> Colour {
     const GROUND: Colour = [0xf6; 3];
     const LINES: Colour = [0xe4; 3];

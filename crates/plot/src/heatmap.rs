@@ -1,4 +1,4 @@
-//! A table of numbers as a table of colours.
+//! A table of numbers drawn as coloured cells.
 
 use image::RgbImage;
 use latentrace_files::Table;
@@ -11,47 +11,47 @@ use crate::scale::Tick;
 use crate::text::{self, ASCENT, LEADING, Weight};
 use crate::{Colours, Drawable, csv, paint};
 
-/// A table of numbers as a table of colours, the first row on top, with a bar that says which colour is which number.
+/// A table of numbers drawn as coloured cells, the first row at the top, with a colour bar.
 ///
-/// A cell without a number (NaN, or a row that is too short) is hatched; an infinite one, or one that is not positive on
-/// a log scale, has a colour and a sign of its own, which a key names. Where there are more rows or columns than room for
-/// their labels, every n-th has one. Every cell is drawn, so it is meant for some hundred rows and columns, not thousands.
+/// A cell without a number (NaN, or a row that is too short) is hatched. An infinite number, or one that is not positive
+/// on a log scale, has its own colour and sign, explained in a key. If not all labels of rows or columns fit, every n-th
+/// is drawn. Every cell is drawn, so the map is meant for some hundred rows and columns, not thousands.
 #[derive(Clone, Debug, Default)]
 pub struct HeatMap {
-    /// What the map shows.
+    /// The title.
     pub title: String,
-    /// What each row shows, or nothing.
+    /// The label of each row; may be empty.
     pub rows: Vec<String>,
-    /// What each column shows, or nothing.
+    /// The label of each column; may be empty.
     pub columns: Vec<String>,
     /// The numbers, row by row.
     pub values: Vec<Vec<f64>>,
-    /// What the columns are, below the map.
+    /// The label of the columns, below the map.
     pub x_label: String,
-    /// What the rows are, on the left.
+    /// The label of the rows, on the left.
     pub y_label: String,
-    /// What the numbers measure, and in what, beside the bar.
+    /// The label of the colour bar: quantity and unit.
     pub value_label: String,
-    /// Which steps of the numbers look equal.
+    /// Whether the colours are linear or logarithmic in the numbers.
     pub scale: ValueScale,
-    /// The number at the low end of the bar; without it the lowest that can be drawn, or the mirror of `high` about a
-    /// diverging map's middle. Lower numbers have the end's colour, and the bar then ends in a tip.
+    /// The number at the low end of the bar. Defaults to the lowest number that can be drawn or, on a diverging map, to
+    /// the mirror of `high`. Lower numbers have the same colour as the end, and the bar then has a pointed end.
     pub low: Option<f64>,
-    /// The number at the high end, likewise.
+    /// The number at the high end, with the same rules.
     pub high: Option<f64>,
-    /// Which colours stand for the numbers.
+    /// The colour map.
     pub colours: Colours,
-    /// Remarks, in small letters under the map.
+    /// Notes in small letters under the map.
     pub notes: Vec<String>,
 }
 
-/// Which steps of a number look equal.
+/// How colours follow the numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum ValueScale {
-    /// Equal differences.
+    /// Equal steps of colour are equal differences.
     #[default]
     Linear,
-    /// Equal ratios.
+    /// Equal steps of colour are equal ratios.
     Log,
 }
 
@@ -66,7 +66,8 @@ impl HeatMap {
         Drawable::png(self, width, height)
     }
 
-    /// The table, with its labels in the first line and the first column; rows and columns without one are counted from 0.
+    /// The table as CSV, with the labels in the first line and the first column. A row or column without a label has its
+    /// index from 0.
     pub fn csv(&self) -> String {
         let (rows, columns) = self.shape();
         let name = |names: &[String], index: usize| names.get(index).map_or(index.into(), |name| label(name));
@@ -79,7 +80,7 @@ impl HeatMap {
         table.to_string()
     }
 
-    /// Rows and columns: as many as there are numbers or labels for.
+    /// The numbers of rows and columns that have numbers or labels.
     fn shape(&self) -> (usize, usize) {
         let longest = self.values.iter().map(Vec::len).max().unwrap_or(0);
         (self.values.len().max(self.rows.len()), longest.max(self.columns.len()))
@@ -121,7 +122,7 @@ impl HeatMap {
 impl Drawable for HeatMap {
     fn size(&self) -> (u32, u32) {
         let (rows, columns) = self.shape();
-        let label = widest(&self.columns) + 12.0; // cells grow for one that is short
+        let label = widest(&self.columns) + 12.0; // cells are as wide as short labels
         let across = (columns as f64 * if label <= 72.0 { label.max(26.0) } else { 26.0 }).clamp(220.0, 900.0);
         let width = 24.0 + self.around() + widest(&self.rows).min(ROW_LABEL) + across;
         let title = text::wrap(&self.title, TITLE, Weight::Bold, width - 24.0).len().min(3) as f64 * TITLE * LEADING;
@@ -145,18 +146,18 @@ impl Drawable for HeatMap {
     }
 }
 
-const BAR: f64 = 14.0; // width of the colour bar, and of the gap before it
-const ROW_LABEL: f64 = 560.0; // none is longer
+const BAR: f64 = 14.0; // width of the colour bar, and of the gap beside it
+const ROW_LABEL: f64 = 560.0; // the longest in pixels
 const COLUMN_LABEL: f64 = 170.0;
 
-/// Where the parts stand.
+/// The positions of the parts.
 struct Plan {
     plot: Rect,
-    /// From the plot to the label below the columns' labels.
+    /// From the plot to the label under the column labels.
     depth: f64,
-    /// How long a column's label may be, if they read upwards.
+    /// The longest column label, if the labels are turned upwards.
     turned: Option<f64>,
-    row_label: f64, // how long one may be
+    row_label: f64, // the longest
     ticks: Vec<Tick>,
     value_label: Vec<String>,
 }
@@ -167,7 +168,7 @@ impl HeatMap {
     fn plan(&self, shades: Option<&Shades>, room: Rect) -> Plan {
         let below = layout::label_below(&self.x_label, room).len() as f64 * LABEL * LEADING;
         let top = room.top + 8.0;
-        let spare = room.bottom - top - below - 60.0; // what the columns' labels may take
+        let spare = room.bottom - top - below - 60.0; // room for the column labels
         let guess = room.width() - self.around();
         let guess = guess - widest(&self.rows).min(row_label(guess));
         let turned = self.turned_depth(guess).map(|depth| depth.min(spare)).filter(|depth| *depth >= 30.0);
@@ -190,14 +191,14 @@ impl HeatMap {
         Plan { plot: Rect { left, top, right, bottom }, depth, turned, row_label, ticks, value_label }
     }
 
-    /// The width that the labels of both axes and the bar need, about.
+    /// About the width of the labels of the rows and of the bar together.
     fn around(&self) -> f64 {
         let lines = u8::from(!self.y_label.is_empty()) + u8::from(!self.value_label.is_empty());
         132.0 + f64::from(lines) * LABEL * LEADING
     }
 
-    /// How deep the columns' labels are when they read upwards, if they have to: words for which there is no room across
-    /// are turned, numbers are thinned out.
+    /// The height of the column labels if they are turned upwards, otherwise `None`. Words that are wider than a column are
+    /// turned; of numbers, every n-th is drawn instead.
     fn turned_depth(&self, across: f64) -> Option<f64> {
         let room = across / self.shape().1.max(1) as f64;
         let turned = widest(&self.columns) + 10.0 > room && !are_numbers(&self.columns);
@@ -236,7 +237,7 @@ impl HeatMap {
         }
     }
 
-    /// The colours from low to high, each with its number beside it.
+    /// Draws the colour bar with its ticks.
     fn bar(&self, drawing: &mut Drawing, shades: &Shades, plan: &Plan, room: Rect) {
         let plot = plan.plot;
         let places = self.values.iter().flatten().filter_map(|value| shades.scale.place(*value));
@@ -267,7 +268,7 @@ impl HeatMap {
         layout::label_upwards(drawing, &plan.value_label, (left, plot.centre().1));
     }
 
-    /// Names, across the bottom of the room, the cells that have no number on the bar; returns where the room above ends.
+    /// Draws the key of the cells that are not on the bar at the bottom of the room. Returns the bottom of what is left.
     fn key(&self, drawing: &mut Drawing, cells: &[Vec<Shade>], room: Rect) -> f64 {
         let below = if self.scale == ValueScale::Log { "≤ 0" } else { "−∞" };
         let all = [(Shade::NoData, "no data"), (Shade::Above, "+∞"), (Shade::Below, below)];
@@ -285,12 +286,12 @@ impl HeatMap {
     }
 }
 
-/// How long a row's label may be, where it shares a width with the cells.
+/// The longest row label, when labels and cells share the width `spare`.
 fn row_label(spare: f64) -> f64 {
     (spare - 160.0).max(spare * 0.45).min(ROW_LABEL)
 }
 
-/// As many ticks as have room for their labels beside a bar of some height.
+/// The most ticks whose labels fit beside a bar of this height.
 fn fitting_ticks(shades: &Shades, height: f64) -> Vec<Tick> {
     let apart = |ticks: &[Tick]| {
         let labelled = ticks.iter().filter(|tick| !tick.label.is_empty());
@@ -303,7 +304,7 @@ fn fitting_ticks(shades: &Shades, height: f64) -> Vec<Tick> {
     tries.find(|ticks| apart(ticks)).unwrap_or_default()
 }
 
-/// The height of the tip of a bar that has one.
+/// The height of the pointed end of a bar of this height.
 fn tip(bar: f64) -> f64 {
     if bar > 80.0 { 9.0 } else { 0.0 }
 }
@@ -316,7 +317,8 @@ fn are_numbers(labels: &[String]) -> bool {
     labels.iter().all(|label| label.replace('−', "-").parse::<f64>().is_ok())
 }
 
-/// Every how many labels one is drawn, when each needs the room of `needed`: a round number when they are numbers.
+/// The step between the labels that are drawn, if one label takes the space of `needed` cells. A round number if the
+/// labels are numbers.
 fn stride(labels: &[String], needed: f64) -> usize {
     let least = (needed - 1e-9).ceil().max(1.0) as usize;
     let round = (0..9).flat_map(|decade| [1, 2, 5].map(|digit| digit * 10usize.pow(decade)));
@@ -326,7 +328,7 @@ fn stride(labels: &[String], needed: f64) -> usize {
 
 // --- cells ---
 
-/// What a cell looks like.
+/// The look of a cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Shade {
     Number(Colour),
@@ -348,10 +350,10 @@ impl HeatMap {
     }
 }
 
-/// Draws the cells, neighbours in a row that look the same as one.
+/// Draws the cells. Neighbours in a row that look the same are one shape.
 fn draw_cells(drawing: &mut Drawing, cells: &[Vec<Shade>], plot: Rect) {
     let (rows, columns) = (cells.len() as f64, cells.first().map_or(0, Vec::len) as f64);
-    // Each reaches a little under its right and lower neighbours, so that no light falls through the seams.
+    // Each shape overlaps its right and lower neighbours a little, so that no background shows between them.
     let under = |end: f64, limit: f64| (end + 0.5).min(limit);
     for (row, shades) in cells.iter().enumerate() {
         let mut column = 0;
@@ -368,7 +370,7 @@ fn draw_cells(drawing: &mut Drawing, cells: &[Vec<Shade>], plot: Rect) {
 }
 
 fn draw_run(drawing: &mut Drawing, shade: Shade, place: Rect) {
-    const ABOVE: Colour = [0xe5, 0x00, 0xa4]; // neither colour map has these two
+    const ABOVE: Colour = [0xe5, 0x00, 0xa4]; // in neither colour map
     const BELOW: Colour = [0xff, 0x8c, 0x00];
     let (x, y) = place.centre();
     let half = (place.width().min(place.height()) * 0.3).min(6.0);
@@ -386,13 +388,13 @@ fn draw_run(drawing: &mut Drawing, shade: Shade, place: Rect) {
     }
 }
 
-/// Slanted lines on light grey; those of neighbours meet.
+/// Slanted lines on light grey, which continue in neighbouring cells.
 fn hatch(drawing: &mut Drawing, place: Rect) {
     const APART: f64 = 7.0;
     const LINES: Colour = [0xb4; 3];
     drawing.area(&place.corners(), FAINTER);
     let (first, last) = (place.left + place.top, place.right + place.bottom);
-    let mut sum = (first / APART).ceil() * APART; // x + y along a line
+    let mut sum = (first / APART).ceil() * APART; // x + y is constant on a line
     while sum < last {
         let (low, high) = ((sum - place.bottom).max(place.left), (sum - place.top).min(place.right));
         if high - low > 1.0 {
@@ -595,8 +597,8 @@ mod tests {
     }
 
     #[test]
-    fn no_light_falls_through_the_seams() {
-        let values = vec![[1.0, 1.5].repeat(12); 17]; // two dark colours, so that neighbours are not drawn as one
+    fn no_background_shows_between_cells() {
+        let values = vec![[1.0, 1.5].repeat(12); 17]; // two dark colours, so that neighbours are two shapes
         let map = HeatMap { values, low: Some(1.0), high: Some(9.0), ..HeatMap::default() };
         let plot = map.plan(map.shades().as_ref(), Drawing::new(613, 411).frame().inset(12.0)).plot;
         let image = map.pixels(613, 411, 2);

@@ -1,4 +1,4 @@
-//! Where everything in a chart stands: title, notes and legend take their room first, the plot has what is left.
+//! The layout of a chart: title, notes and legend are placed first, and the plot gets the room that is left.
 
 use crate::drawing::{Anchor, BLACK, Colour, Drawing, FAINT, FAINTER, GREY, Mark, Point, Rect, Text, WHITE};
 use crate::scale::{Scale, Tick, drawable};
@@ -9,8 +9,8 @@ pub(crate) const NOTE: f64 = 11.0; // font sizes
 pub(crate) const TICK: f64 = 12.0;
 pub(crate) const LABEL: f64 = 13.0;
 pub(crate) const TITLE: f64 = 15.0;
-const KEY: f64 = 30.0; // width of a legend's piece of line
-pub(crate) const ENTRY: f64 = 19.0; // height of a legend's line
+const KEY: f64 = 30.0; // width of the line in a legend entry
+pub(crate) const ENTRY: f64 = 19.0; // height of a legend entry
 const TICKS: f64 = TICK * 1.25 + 8.0; // from the plot to the label below its ticks
 
 /// Draws a chart into a part of a drawing.
@@ -40,7 +40,7 @@ pub(crate) fn chart(drawing: &mut Drawing, chart: &Chart, outer: Rect, with_lege
             (x, y) = wider;
             break;
         }
-        plot = narrower; // for wider labels; it never grows again
+        plot = narrower; // for wider labels; it is never widened again
     }
     frame(drawing, plot);
     let columns = fitting_ticks(&x, plot);
@@ -50,7 +50,7 @@ pub(crate) fn chart(drawing: &mut Drawing, chart: &Chart, outer: Rect, with_lege
     curves(drawing, chart, plot, (&x, &y), &dense);
 }
 
-/// Draws all curves, the faint points of dense ones lowest, and whiskers under every curve.
+/// Draws all curves: first the faint points of dense curves, then whiskers, then the curves.
 fn curves(drawing: &mut Drawing, chart: &Chart, plot: Rect, (x, y): (&Scale, &Scale), dense: &[bool]) {
     let sides = sides(chart);
     let places = |(series, side): (&Series, &f64)| -> Vec<Option<Point>> {
@@ -72,14 +72,14 @@ fn curves(drawing: &mut Drawing, chart: &Chart, plot: Rect, (x, y): (&Scale, &Sc
     for (index, series) in chart.series.iter().enumerate() {
         let mut runs: Vec<_> = runs(&all[index]).map(|run| if dense[index] { medians(&run) } else { run }).collect();
         if !chart.x.names.is_empty() {
-            runs = runs.concat().into_iter().map(|point| vec![point]).collect(); // there is nothing between two names
+            runs = runs.concat().into_iter().map(|point| vec![point]).collect(); // no line between two names
         }
         curve(drawing, &runs, look(index), series, plot.width(), all.len());
     }
 }
 
-/// How far each series is moved sideways: not at all, unless several have whiskers, and so little that all of them are
-/// seen to belong to one place.
+/// How far each series is moved sideways: 0 unless several series have whiskers, and little enough that whiskers of one x
+/// stay together.
 fn sides(chart: &Chart) -> Vec<f64> {
     const APART: f64 = 3.0;
     const TOGETHER: f64 = 9.0;
@@ -118,7 +118,7 @@ fn whiskers(
     }
 }
 
-/// Draws a title over the room and returns where the room under it begins.
+/// Draws a title at the top of the room, and returns the top of what is left.
 pub(crate) fn heading(drawing: &mut Drawing, title: &str, room: Rect, size: f64) -> f64 {
     let most = if room.height() < 300.0 { 1 } else { 3 };
     let lines = lines(title, size, Weight::Bold, room.width(), most);
@@ -133,7 +133,7 @@ pub(crate) fn heading(drawing: &mut Drawing, title: &str, room: Rect, size: f64)
     room.top + if lines.is_empty() { 0.0 } else { size * LEADING * lines.len() as f64 + 6.0 }
 }
 
-/// Draws a legend across the bottom of the room and returns the room that is left.
+/// Draws a legend at the bottom of the room, and returns the room that is left.
 pub(crate) fn legend_below(drawing: &mut Drawing, chart: &Chart, room: Rect) -> Rect {
     let entries = entries(chart);
     let widest = entries.iter().map(Entry::width).fold(0.0, f64::max).min(room.width());
@@ -147,7 +147,7 @@ pub(crate) fn legend_below(drawing: &mut Drawing, chart: &Chart, room: Rect) -> 
     Rect { bottom: top - 8.0, ..room }
 }
 
-/// The height that a legend with room for all entries takes below a chart of some width; 0 when it stands beside.
+/// The height of a legend with all entries below a chart of this width; 0 if the legend is beside the chart.
 pub(crate) fn legend_height(chart: &Chart, width: f64, beside: bool) -> f64 {
     let entries = entries(chart);
     if beside && is_beside(&entries, width, 400.0) {
@@ -158,14 +158,14 @@ pub(crate) fn legend_height(chart: &Chart, width: f64, beside: bool) -> f64 {
     entries.len().div_ceil(columns) as f64 * ENTRY + 8.0
 }
 
-/// Says in the middle of a room that there is nothing to draw.
+/// Draws "no data" in the middle of the room.
 pub(crate) fn no_data(drawing: &mut Drawing, room: Rect) {
     let (x, y) = room.centre();
     let text = Text::new("no data", (x, y + 5.0), TITLE);
     drawing.texts.push(Text { anchor: Anchor::Middle, colour: GREY, ..text });
 }
 
-/// Draws remarks across the bottom of the room and returns where the room above them ends.
+/// Draws notes at the bottom of the room, and returns the bottom of what is left.
 pub(crate) fn notes(drawing: &mut Drawing, notes: &[String], room: Rect) -> f64 {
     let most = ((room.height() * 0.2 / (NOTE * LEADING)) as usize).max(1);
     let lines = lines(&notes.join("\n"), NOTE, Weight::Regular, room.width(), most);
@@ -177,7 +177,7 @@ pub(crate) fn notes(drawing: &mut Drawing, notes: &[String], room: Rect) -> f64 
     room.bottom - if lines.is_empty() { 0.0 } else { height + 6.0 }
 }
 
-/// The lines of a text, the last one shortened when there are more than `most`.
+/// The lines of a text, at most `most` of them; the last is shortened if there are more.
 pub(crate) fn lines(words: &str, size: f64, weight: Weight, limit: f64, most: usize) -> Vec<String> {
     let mut lines = text::wrap(words, size, weight, limit);
     if lines.len() > most {
@@ -189,7 +189,7 @@ pub(crate) fn lines(words: &str, size: f64, weight: Weight, limit: f64, most: us
 
 // --- legend ---
 
-/// A legend's line: the series that it shows and the words beside it.
+/// A legend entry: the index of its series, and the text.
 struct Entry {
     look: Look,
     dashed: bool,
@@ -203,7 +203,7 @@ impl Entry {
     }
 }
 
-/// The legend beside the plot when that leaves room enough for it, else below.
+/// Places the legend beside the plot if that leaves enough room for the plot, otherwise below.
 fn legend(drawing: &mut Drawing, chart: &Chart, room: Rect) -> Rect {
     let entries = entries(chart);
     let widest = entries.iter().map(Entry::width).fold(0.0, f64::max);
@@ -241,7 +241,7 @@ fn entries(chart: &Chart) -> Vec<Entry> {
         .collect()
 }
 
-/// Draws the entries for which there is room, and how many there was none for.
+/// Draws the entries that fit, and the number of the others.
 fn list(drawing: &mut Drawing, entries: &[Entry], most: usize, width: f64, at: impl Fn(usize) -> Point) {
     let shown = if entries.len() > most { most - 1 } else { entries.len() };
     for (index, entry) in entries[..shown].iter().enumerate() {
@@ -268,7 +268,7 @@ fn list(drawing: &mut Drawing, entries: &[Entry], most: usize, width: f64, at: i
 
 // --- axes ---
 
-/// Both scales, or none when no point can be drawn.
+/// Both scales; `None` if no point can be drawn.
 fn scales(chart: &Chart) -> Option<(Scale, Scale)> {
     let shown = |point: (f64, f64)| drawable(&chart.x, point.0) && drawable(&chart.y, point.1);
     let of = |series: &Series| {
@@ -288,7 +288,7 @@ fn scales(chart: &Chart) -> Option<(Scale, Scale)> {
     Some((x, y))
 }
 
-/// The plot's rectangle: the room less what labels need.
+/// The rectangle of the plot: the room without the labels.
 fn plot_area((below, beside): (&str, &str), room: Rect, rows: &[Tick]) -> Rect {
     let bottom = room.bottom - label_below(below, room).len() as f64 * LABEL * LEADING - TICKS;
     let widest = rows.iter().map(|tick| text::width(&tick.label, TICK, Weight::Regular)).fold(0.0, f64::max);
@@ -309,7 +309,7 @@ pub(crate) fn label_below(label: &str, room: Rect) -> Vec<String> {
     lines(label, LABEL, Weight::Regular, room.width() * 0.75, most)
 }
 
-/// Ticks along the left; names take no more than a third of the room.
+/// The ticks of the y axis; names take at most a third of the room.
 fn row_ticks(scale: &Scale, most: usize, room: Rect) -> Vec<Tick> {
     let mut rows = scale.ticks(most.max(if scale.share().is_some() { (room.height() / 22.0) as usize } else { 0 }));
     if scale.share().is_some() {
@@ -319,7 +319,7 @@ fn row_ticks(scale: &Scale, most: usize, room: Rect) -> Vec<Tick> {
     rows
 }
 
-/// As many ticks along the bottom as have room for their labels.
+/// The most ticks of the x axis whose labels fit.
 fn fitting_ticks(scale: &Scale, plot: Rect) -> Vec<Tick> {
     if let Some(room) = scale.share().map(|share| share * plot.width() - 12.0).filter(|room| *room >= 28.0) {
         let short = |tick: Tick| Tick { label: text::shorten(&tick.label, TICK, Weight::Regular, room), ..tick };
@@ -337,7 +337,7 @@ fn fitting_ticks(scale: &Scale, plot: Rect) -> Vec<Tick> {
     let most = (plot.width() / 50.0).clamp(2.0, 14.0) as usize;
     let mut tries = (2..=most).rev().map(|most| scale.ticks(most));
     tries.find(|ticks| apart(ticks)).unwrap_or_else(|| {
-        // Even two labels are too wide: one has to do.
+        // Not even two labels fit: draw one.
         let mut ticks = scale.ticks(2);
         ticks.iter_mut().filter(|tick| !tick.label.is_empty()).skip(1).for_each(|tick| tick.label.clear());
         ticks
@@ -355,7 +355,7 @@ fn grid_lines(drawing: &mut Drawing, plot: Rect, columns: &[Tick], rows: &[Tick]
         let y = (plot.bottom - tick.at * plot.height()).floor() + 0.5;
         lines.push(Mark::Line { points: vec![(plot.left, y), (plot.right, y)], width: 1.0, colour: colour(tick) });
     }
-    // Faint ones lowest, and all of them under the frame, which is the mark drawn last so far.
+    // The faint lines first, and all of them before the frame, which is the last mark so far.
     lines.sort_by_key(|line| matches!(line, Mark::Line { colour, .. } if *colour == FAINT));
     let frame = drawing.marks.pop();
     drawing.marks.extend(lines.into_iter().chain(frame));
@@ -379,7 +379,7 @@ fn tick_labels(drawing: &mut Drawing, plot: Rect, outer: Rect, columns: &[Tick],
     }
 }
 
-/// Draws the label below a plot, `depth` under it, and the label on the left edge of the room.
+/// Draws the x label `depth` below the plot, and the y label at the left edge of the room.
 pub(crate) fn axis_labels(drawing: &mut Drawing, (below, beside): (&str, &str), plot: Rect, room: Rect, depth: f64) {
     let below = label_below(below, room);
     for (index, line) in below.iter().enumerate() {
@@ -391,7 +391,7 @@ pub(crate) fn axis_labels(drawing: &mut Drawing, (below, beside): (&str, &str), 
     label_upwards(drawing, &lines(beside, LABEL, Weight::Regular, plot.height(), 2), (room.left, plot.centre().1));
 }
 
-/// Draws lines that read upwards, from the left on, their middle at a height.
+/// Draws lines of text that read upwards. The first is the leftmost; `y` is their middle.
 pub(crate) fn label_upwards(drawing: &mut Drawing, lines: &[String], (left, middle): Point) {
     for (index, line) in lines.iter().enumerate() {
         let x = left + LABEL * (ASCENT + LEADING * index as f64);
@@ -402,7 +402,7 @@ pub(crate) fn label_upwards(drawing: &mut Drawing, lines: &[String], (left, midd
 
 // --- curves ---
 
-/// What tells a series from the others: colours from Okabe and Ito (2008), and shapes for those who see none.
+/// The look of a series: a colour of Okabe and Ito (2008), and a shape for readers who cannot tell the colours apart.
 #[derive(Clone, Copy)]
 struct Look {
     colour: Colour,
@@ -419,7 +419,7 @@ enum Shape {
     Wedge,
 }
 
-/// The look of the series at an index; 42 of them differ. Okabe and Ito's yellow is left out: white hides it.
+/// The look of the series at an index; 42 of them differ. Okabe and Ito's yellow is left out because white hides it.
 fn look(index: usize) -> Look {
     const COLOURS: [Colour; 7] = [
         [0x00, 0x72, 0xb2], // blue
@@ -435,23 +435,23 @@ fn look(index: usize) -> Look {
     Look { colour: COLOURS[index % COLOURS.len()], shape: SHAPES[index % SHAPES.len()] }
 }
 
-/// What a chart says of curves with far more points than pixels.
+/// The note of a chart that has a curve with far more points than pixels.
 const DENSE: &str = "Faint: every point. Line: the median of the points in every 4 pixels.";
 
-/// Whether a series has far more points than pixels, in the order of x.
+/// Whether a series has far more points than pixels, sorted by x.
 fn is_dense(chart: &Chart, series: &Series, outer: Rect) -> bool {
     let shown = |point: &&(f64, f64)| drawable(&chart.x, point.0) && drawable(&chart.y, point.1);
     let across: Vec<f64> = series.points.iter().filter(shown).map(|point| point.0).collect();
     across.len() as f64 > 3.0 * outer.width() && across.is_sorted()
 }
 
-/// The stretches of a curve between its gaps.
+/// The runs of points between the gaps of a curve.
 fn runs(places: &[Option<Point>]) -> impl Iterator<Item = Vec<Point>> {
     let stretches = places.split(Option::is_none).filter(|run| !run.is_empty());
     stretches.map(|run| run.iter().flatten().copied().collect())
 }
 
-/// A run as it looks, in fewer points: the first, lowest, highest and last of every half pixel.
+/// A run with fewer points and the same look: the first, lowest, highest and last of every half pixel.
 fn extremes(run: &[Point]) -> Vec<Point> {
     let column = |point: &Point| (point.0 * 2.0).floor();
     let ends = |points: &[Point]| {
@@ -462,7 +462,7 @@ fn extremes(run: &[Point]) -> Vec<Point> {
     run.chunk_by(|a, b| column(a) == column(b)).flat_map(ends).collect()
 }
 
-/// The middle of every four pixels of a run; a median is one on a log axis too.
+/// The median of every four pixels of a run. It is the same on a log axis.
 fn medians(run: &[Point]) -> Vec<Point> {
     let column = |point: &Point| (point.0 / 4.0).floor();
     let median = |points: &[Point]| {
@@ -477,7 +477,7 @@ fn tint(colour: Colour) -> Colour {
     colour.map(|part| 255 - (255 - part) / 3)
 }
 
-/// Draws a curve through its runs, with markers on all points if few, else on some.
+/// Draws a curve through its runs, with markers on all points if there are few, otherwise on some.
 fn curve(drawing: &mut Drawing, runs: &[Vec<Point>], look: Look, series: &Series, room: f64, of: usize) {
     for run in runs {
         match run[..] {
@@ -495,13 +495,13 @@ fn curve(drawing: &mut Drawing, runs: &[Vec<Point>], look: Look, series: &Series
         drawn.iter().for_each(|point| marker(drawing, *point, look));
     } else if of > 1 {
         let stride = drawn.len() as f64 / 8.0;
-        let phase = (f64::from(look.colour[0]) + 2.0 * f64::from(look.colour[1])) / 100.0 % 1.0; // curves differ in it
+        let phase = (f64::from(look.colour[0]) + 2.0 * f64::from(look.colour[1])) / 100.0 % 1.0; // differs between curves
         let some = (0..8).filter_map(|index| drawn.get((stride * (f64::from(index) + phase)) as usize));
         some.for_each(|point| marker(drawing, *point, look));
     }
 }
 
-/// Draws the marks of a path: dots, a ring where it starts, the look's own mark where it ends.
+/// Draws the markers of a path: dots, a ring at the start, and the look's own marker at the end.
 fn path(drawing: &mut Drawing, points: &[Point], look: Look) {
     let mut disc = |centre, radius, colour| drawing.marks.push(Mark::Disc { centre, radius, colour });
     points.iter().for_each(|point| disc(*point, 2.3, look.colour));
@@ -521,7 +521,7 @@ fn stroke(drawing: &mut Drawing, points: &[Point], dashed: bool, width: f64, col
     }
 }
 
-/// Pieces of a line, `on` long with `off` between them, counted along the line.
+/// The dashes of a line: `on` long, with gaps of `off`, measured along the line.
 fn dashes(points: &[Point], on: f64, off: f64) -> Vec<Vec<Point>> {
     let mut pieces = Vec::new();
     let mut piece = vec![points[0]];
@@ -661,7 +661,7 @@ mod tests {
         }
     }
 
-    /// The lines of a chart that are not its frame's, grid's or ticks'.
+    /// The lines of a chart without those of its frame, grid and ticks.
     fn coloured(drawn: &Chart) -> Vec<Vec<Point>> {
         let mut drawing = Drawing::new(820, 480);
         let frame = drawing.frame();

@@ -1,10 +1,10 @@
-//! A grid that is too large for one picture, on several.
+//! A grid that is too large for one picture, split into pages.
 
 use crate::{Grid, Tile};
 
 impl Grid {
-    /// The grid as one or more of at most about `side` pixels across and down, in reading order: pages to the right come
-    /// before those below. Each says in its title which it is. A page has at least one picture, however large that is.
+    /// Splits the grid into grids of at most about `side` pixels in width and height, in reading order: pages to the right
+    /// come before pages below. Each title ends with the page number. A page has at least one picture, however large.
     pub fn pages(&self, side: u32) -> Vec<Grid> {
         let (rows, columns) = self.shape();
         let (width, height) = self.size();
@@ -30,7 +30,7 @@ impl Grid {
         pages
     }
 
-    /// So many rows and columns from a place on, with their labels.
+    /// `down` rows from `row` and `across` columns from `column`, with their labels.
     fn part(&self, row: usize, column: usize, down: usize, across: usize) -> Grid {
         let (rows, columns) = self.shape();
         let (end, right) = ((row + down).min(rows), (column + across).min(columns));

@@ -1,7 +1,7 @@
-//! A drawing painted: as SVG or as pixels, by the two backends of plotters.
+//! Paints a drawing as SVG or as pixels, with the two backends of plotters.
 //!
-//! Both backends place things on whole numbers. So a drawing is painted larger than it is: twelve times for SVG, whose view
-//! box shrinks it again, and three times for pixels, which are then averaged, which also smooths the edges.
+//! Both backends round coordinates to whole numbers. So a drawing is painted larger: twelve times for SVG, whose view box
+//! scales it back, and three times for pixels, which are then averaged; this also smooths the edges.
 
 use image::{Rgb, RgbImage, imageops};
 use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
@@ -55,7 +55,7 @@ pub(crate) fn blank(width: u32, height: u32) -> RgbImage {
 struct Painter<Backend> {
     backend: Backend,
     unit: f64,
-    /// Whether a line is one shape, or (for pixels, where plotters leaves holes at sharp turns) one shape a segment.
+    /// Whether a line is one shape. For pixels each segment is a shape, because plotters leaves holes at sharp turns.
     joined: bool,
 }
 
@@ -99,7 +99,7 @@ impl<Backend: DrawingBackend> Painter<Backend> {
     }
 
     fn text(&mut self, text: &Text) {
-        // The SVG backend divides a font's size by 1.24 and hangs the text 0.76 em above its baseline.
+        // The SVG backend divides the font size by 1.24, and takes the top of the text as 0.76 em above the baseline.
         let size = text.size * self.unit;
         let rise = 0.76 * text.size;
         let (x, y) = text.at;

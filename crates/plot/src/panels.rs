@@ -7,14 +7,14 @@ use crate::csv::label;
 use crate::drawing::{Drawing, Rect};
 use crate::{Chart, Drawable, layout, paint};
 
-/// Several charts in one figure, row by row. When all have the same series, one legend serves them.
+/// Several charts in one figure, row by row. If all have the same series, they share one legend.
 #[derive(Clone, Debug, Default)]
 pub struct Panels {
-    /// What the figure shows.
+    /// The title.
     pub title: String,
     /// The charts.
     pub charts: Vec<Chart>,
-    /// How many charts stand side by side; 0 counts as 1.
+    /// The number of columns; 0 counts as 1.
     pub columns: usize,
 }
 
@@ -29,7 +29,7 @@ impl Panels {
         Drawable::png(self, width, height)
     }
 
-    /// The numbers, as lines of `chart, series, x, y`, and where a series has intervals `low, high`.
+    /// The numbers as CSV: rows of `chart, series, x, y`, and `low, high` if any series has intervals.
     pub fn csv(&self) -> String {
         let intervals = self.charts.iter().any(Chart::has_intervals);
         let names = ["chart", "series", "x", "y"].into_iter();
