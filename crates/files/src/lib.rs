@@ -1,4 +1,5 @@
-//! Files and their formats, below everything else in Latentrace: this crate knows no tensor and none of the other crates.
+//! Files and their formats, below everything else in Latentrace: this crate knows no tensor and none of the other
+//! crates.
 //!
 //! - [`replace`] and [`create`] write a file that appears whole or not at all.
 //! - [`Table`] writes and reads CSV.

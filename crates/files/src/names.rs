@@ -101,7 +101,9 @@ mod tests {
         }
 
         #[test]
-        fn a_label_with_a_letter_or_digit_has_a_slug(before in any::<String>(), letter in "[a-z0-9äж円]", after in any::<String>()) {
+        fn a_label_with_a_letter_or_digit_has_a_slug(
+            before in any::<String>(), letter in "[a-z0-9äж円]", after in any::<String>()
+        ) {
             let label = format!("{before}{letter}{after}");
             prop_assert!(!slug(&label).is_empty());
         }

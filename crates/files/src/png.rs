@@ -57,8 +57,8 @@ fn encode(file: &mut impl Write, image: &RgbImage, text: &[(String, String)]) ->
     let mut encoder = png::Encoder::new(file, image.width(), image.height());
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
-    // On 20 charts and grids of pictures this takes a seventh of the default's time (level 6, adaptive filter) for files
-    // a third larger. `Compression::Fast` takes a third of the time and makes larger files than this.
+    // On 20 charts and grids of pictures this takes a seventh of the default's time (level 6, adaptive filter) for
+    // files a third larger. `Compression::Fast` takes a third of the time and makes larger files than this.
     encoder.set_deflate_compression(png::DeflateCompression::Level(1));
     encoder.set_filter(png::Filter::Up);
     let plain = text.iter().all(|(_, value)| value.chars().all(|letter| letter == '\n' || matches!(letter, ' '..='~')));

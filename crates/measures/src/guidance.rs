@@ -1,34 +1,36 @@
-//! Guidance, taken apart call by call.
+//! Classifier-free guidance in one network call.
 
 use crate::numbers::{dot, mean, rms, vectors};
 use crate::similarity::cosine;
 use latentrace_nn::tch::Tensor;
 
-/// What classifier-free guidance does in one call, where `delta = eps_c - eps_u` and `eps_g = eps_u + w delta`.
+/// The parts of classifier-free guidance in one call, where `delta = eps_c - eps_u` and `eps_g = eps_u + w delta`.
 ///
-/// Lengths are root mean squares, so that they compare across sizes; no number here needs a network call of its own.
+/// Lengths are root mean squares, so that they are comparable between sizes. No number here needs another network call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GuidanceParts {
-    /// `rms(delta)`. Its length `||delta||₂` stays high over the steps of a memorised image (Wen et al., ICLR 2024).
+    /// `rms(delta)`. `||delta||₂` stays high over the steps of a memorised image (Wen et al., ICLR 2024).
     pub difference: f64,
-    /// `cos(eps_c, eps_u)`, the gamma of Adaptive Guidance (arXiv 2312.12487): near 1, guidance changes nothing.
+    /// `cos(eps_c, eps_u)`, the gamma of Adaptive Guidance (arXiv 2312.12487): near 1, guidance changes little.
     pub cosine: f64,
     /// The rms of the part of `delta` along the conditional clean estimate `x̂₀_c`, which guidance turns into contrast
-    /// and saturation (APG, arXiv 2410.02416). APG splits the difference of clean estimates, which is
-    /// `delta` times `-sigma`, so that `parallel / difference` is the same.
+    /// and saturation (APG, arXiv 2410.02416). APG splits the difference of clean estimates, which is `delta` times
+    /// `-sigma`, so `parallel / difference` is the same.
     pub parallel: f64,
-    /// The rms of the part across it; `parallel² + orthogonal² = difference²`.
+    /// The rms of the part orthogonal to it; `parallel² + orthogonal² = difference²`.
     pub orthogonal: f64,
-    /// `std(eps_c) / std(eps_g)`, by which guidance rescale multiplies the guided output (arXiv 2305.08891, section 3.4).
+    /// `std(eps_c) / std(eps_g)`, by which guidance rescale multiplies the guided output (arXiv 2305.08891, section
+    /// 3.4).
     pub rescale: f64,
-    /// `s* = <eps_c, eps_u> / ||eps_u||²`, the scale of `eps_u` nearest to `eps_c` (CFG-Zero*, arXiv 2503.18886, there of
+    /// `s* = <eps_c, eps_u> / ||eps_u||²`: `s* eps_u` is nearest to `eps_c` (CFG-Zero*, arXiv 2503.18886, there for
     /// velocities).
     pub projection: f64,
 }
 
 impl GuidanceParts {
-    /// Of the three noises of one image at one call, and the clean estimate that the conditional one alone gives, all
-    /// of one shape. The parts along and across a zero estimate are NaN, as are the ratios to zero tensors.
+    /// Computes them from the three noises of one image in one call, and the clean estimate that follows from the
+    /// conditional noise alone. `None` if the shapes differ. Parts along a zero estimate and ratios to zero tensors are
+    /// NaN.
     pub fn of(
         unconditional: &Tensor,
         conditional: &Tensor,

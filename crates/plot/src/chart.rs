@@ -10,8 +10,8 @@ use crate::{Drawable, csv, layout, paint};
 /// Curves over two axes, with a legend beside or below the plot.
 ///
 /// A point that cannot be drawn (not finite, or not positive on a log axis) is a gap in its curve. A chart without any
-/// drawable point shows "no data". Empty strings take no space. A series with far more points than pixels is drawn as the
-/// median of every few pixels over a faint line through all points, and a note says so.
+/// drawable point shows "no data". Empty strings take no space. A series with far more points than pixels is drawn as
+/// the median of every few pixels over a faint line through all points, and a note says so.
 #[derive(Clone, Debug, Default)]
 pub struct Chart {
     /// The title.
@@ -102,12 +102,12 @@ impl Series {
         Series { marked: true, ..self }
     }
 
-    /// The same curve with an interval of y for each point, drawn as a whisker. A point has no whisker if its interval is
-    /// NaN or the list is too short.
+    /// The same curve with an interval of y for each point, drawn as a whisker. A point has no whisker if its interval
+    /// is NaN or the list is too short.
     ///
-    /// If an end cannot be drawn (infinite, or not positive on a log axis), the whisker reaches the edge of the plot and has
-    /// no cap there. If several curves of a chart have intervals, each curve is moved sideways by a few pixels, so that
-    /// whiskers at the same x do not cover each other.
+    /// If an end cannot be drawn (infinite, or not positive on a log axis), the whisker reaches the edge of the plot
+    /// and has no cap there. If several curves of a chart have intervals, each curve is moved sideways by a few pixels,
+    /// so that whiskers at the same x do not cover each other.
     pub fn within(self, intervals: Vec<(f64, f64)>) -> Series {
         Series { intervals, ..self }
     }

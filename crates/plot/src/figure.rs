@@ -28,7 +28,8 @@ pub trait Drawable {
     fn csv(&self) -> String;
 }
 
-/// Writes `stem.svg`, `stem.png` (two pixels for each of the SVG) and `stem.csv` into a folder, and returns their paths.
+/// Writes `stem.svg`, `stem.png` (two pixels for each of the SVG) and `stem.csv` into a folder, and returns their
+/// paths.
 ///
 /// The folder is created if it does not exist. Each file appears whole or not at all.
 ///

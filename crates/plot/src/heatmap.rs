@@ -13,9 +13,9 @@ use crate::{Colours, Drawable, csv, paint};
 
 /// A table of numbers drawn as coloured cells, the first row at the top, with a colour bar.
 ///
-/// A cell without a number (NaN, or a row that is too short) is hatched. An infinite number, or one that is not positive
-/// on a log scale, has its own colour and sign, explained in a key. If not all labels of rows or columns fit, every n-th
-/// is drawn. Every cell is drawn, so the map is meant for some hundred rows and columns, not thousands.
+/// A cell without a number (NaN, or a row that is too short) is hatched. An infinite number, or one that is not
+/// positive on a log scale, has its own colour and sign, explained in a key. If not all labels of rows or columns fit,
+/// every n-th is drawn. Every cell is drawn, so the map is meant for some hundred rows and columns, not thousands.
 #[derive(Clone, Debug, Default)]
 pub struct HeatMap {
     /// The title.
@@ -66,8 +66,8 @@ impl HeatMap {
         Drawable::png(self, width, height)
     }
 
-    /// The table as CSV, with the labels in the first line and the first column. A row or column without a label has its
-    /// index from 0.
+    /// The table as CSV, with the labels in the first line and the first column. A row or column without a label has
+    /// its index from 0.
     pub fn csv(&self) -> String {
         let (rows, columns) = self.shape();
         let name = |names: &[String], index: usize| names.get(index).map_or(index.into(), |name| label(name));
@@ -197,8 +197,8 @@ impl HeatMap {
         132.0 + f64::from(lines) * LABEL * LEADING
     }
 
-    /// The height of the column labels if they are turned upwards, otherwise `None`. Words that are wider than a column are
-    /// turned; of numbers, every n-th is drawn instead.
+    /// The height of the column labels if they are turned upwards, otherwise `None`. Words that are wider than a column
+    /// are turned; of numbers, every n-th is drawn instead.
     fn turned_depth(&self, across: f64) -> Option<f64> {
         let room = across / self.shape().1.max(1) as f64;
         let turned = widest(&self.columns) + 10.0 > room && !are_numbers(&self.columns);
@@ -268,7 +268,8 @@ impl HeatMap {
         layout::label_upwards(drawing, &plan.value_label, (left, plot.centre().1));
     }
 
-    /// Draws the key of the cells that are not on the bar at the bottom of the room. Returns the bottom of what is left.
+    /// Draws the key of the cells that are not on the bar at the bottom of the room. Returns the bottom of what is
+    /// left.
     fn key(&self, drawing: &mut Drawing, cells: &[Vec<Shade>], room: Rect) -> f64 {
         let below = if self.scale == ValueScale::Log { "≤ 0" } else { "−∞" };
         let all = [(Shade::NoData, "no data"), (Shade::Above, "+∞"), (Shade::Below, below)];

@@ -78,8 +78,8 @@ fn curves(drawing: &mut Drawing, chart: &Chart, plot: Rect, (x, y): (&Scale, &Sc
     }
 }
 
-/// How far each series is moved sideways: 0 unless several series have whiskers, and little enough that whiskers of one x
-/// stay together.
+/// How far each series is moved sideways: 0 unless several series have whiskers, and little enough that whiskers of one
+/// x stay together.
 fn sides(chart: &Chart) -> Vec<f64> {
     const APART: f64 = 3.0;
     const TOGETHER: f64 = 9.0;
@@ -147,7 +147,7 @@ pub(crate) fn legend_below(drawing: &mut Drawing, chart: &Chart, room: Rect) -> 
     Rect { bottom: top - 8.0, ..room }
 }
 
-/// The height of a legend with all entries below a chart of this width; 0 if the legend is beside the chart.
+/// The height of a legend with all entries below a chart of this width; 0 if it may be beside the chart and fits there.
 pub(crate) fn legend_height(chart: &Chart, width: f64, beside: bool) -> f64 {
     let entries = entries(chart);
     if beside && is_beside(&entries, width, 400.0) {
@@ -391,7 +391,7 @@ pub(crate) fn axis_labels(drawing: &mut Drawing, (below, beside): (&str, &str), 
     label_upwards(drawing, &lines(beside, LABEL, Weight::Regular, plot.height(), 2), (room.left, plot.centre().1));
 }
 
-/// Draws lines of text that read upwards. The first is the leftmost; `y` is their middle.
+/// Draws lines of text that read upwards. The first is the leftmost; `middle` is the y of their centres.
 pub(crate) fn label_upwards(drawing: &mut Drawing, lines: &[String], (left, middle): Point) {
     for (index, line) in lines.iter().enumerate() {
         let x = left + LABEL * (ASCENT + LEADING * index as f64);
@@ -495,7 +495,8 @@ fn curve(drawing: &mut Drawing, runs: &[Vec<Point>], look: Look, series: &Series
         drawn.iter().for_each(|point| marker(drawing, *point, look));
     } else if of > 1 {
         let stride = drawn.len() as f64 / 8.0;
-        let phase = (f64::from(look.colour[0]) + 2.0 * f64::from(look.colour[1])) / 100.0 % 1.0; // differs between curves
+        // The position of the first marker depends on the colour, so that the markers of curves do not coincide.
+        let phase = (f64::from(look.colour[0]) + 2.0 * f64::from(look.colour[1])) / 100.0 % 1.0;
         let some = (0..8).filter_map(|index| drawn.get((stride * (f64::from(index) + phase)) as usize));
         some.for_each(|point| marker(drawing, *point, look));
     }

@@ -1,8 +1,9 @@
 //! Charts, grids and strips: data in, files out.
 //!
-//! [`Chart`] draws curves, [`Panels`] several charts in one figure, and [`HeatMap`] a table as coloured cells; [`write()`]
-//! puts each of them on disk as SVG, PNG and CSV. [`Grid`] sets pictures in labelled rows and columns, [`strip`] in one
-//! row, and [`overlay()`] lays a map over a picture; these are pixels, which [`save_png`] writes with text chunks.
+//! [`Chart`] draws curves, [`Panels`] several charts in one figure, and [`HeatMap`] a table as coloured cells;
+//! [`write()`] puts each of them on disk as SVG, PNG and CSV. [`Grid`] sets pictures in labelled rows and columns,
+//! [`strip`] in one row, and [`overlay()`] lays a map over a picture; these are pixels, which [`save_png`] writes with
+//! text chunks.
 //!
 //! One decision: a chart is first laid out as a list of marks in plain numbers, and then painted from that list as SVG
 //! or as pixels. So both outputs agree, and tests can check that no two labels overlap. The font is bundled, because a
@@ -24,7 +25,8 @@
 //! assert_eq!(chart.png(640, 400).dimensions(), (640, 400));
 //! ```
 
-extern crate self as latentrace_plot; // `page` knows runs and noise levels, uses public items alone, and can be moved out
+// `page` knows runs and noise levels. It uses only public items, by this name, so that it can move out of the crate.
+extern crate self as latentrace_plot;
 
 mod chart;
 mod colours;

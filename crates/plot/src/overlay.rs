@@ -7,11 +7,11 @@ use crate::Colours;
 use crate::colours::{Lab, Shades};
 use crate::grid::hatched;
 
-/// Blends a map over a picture. `strength` (0 to 1) is the weight of the map's hue; its lightness has half that weight, so
-/// that the picture stays visible.
+/// Blends a map over a picture. `strength` (0 to 1) is the weight of the map's hue; its lightness has half that weight,
+/// so that the picture stays visible.
 ///
-/// The map is enlarged to the picture's size by bicubic interpolation. `limits` are the numbers of the first and the last
-/// colour. Where the map has no number (NaN, or a row that is too short), the picture is unchanged.
+/// The map is enlarged to the picture's size by bicubic interpolation. `limits` are the numbers of the first and the
+/// last colour. Where the map has no number (NaN, or a row that is too short), the picture is unchanged.
 pub fn overlay(image: &RgbImage, map: &[Vec<f64>], limits: (f64, f64), colours: Colours, strength: f64) -> RgbImage {
     let palette: Vec<Lab> = (0..=255).map(|index| Lab::from_rgb(colours.at(f64::from(index) / 255.0))).collect();
     let strength = strength.clamp(0.0, 1.0);

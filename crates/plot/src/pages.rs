@@ -3,8 +3,9 @@
 use crate::{Grid, Tile};
 
 impl Grid {
-    /// Splits the grid into grids of at most about `side` pixels in width and height, in reading order: pages to the right
-    /// come before pages below. Each title ends with the page number. A page has at least one picture, however large.
+    /// Splits the grid into grids of at most about `side` pixels in width and height, in reading order: pages to the
+    /// right come before pages below. Each title ends with the page number. A page has at least one picture, however
+    /// large.
     pub fn pages(&self, side: u32) -> Vec<Grid> {
         let (rows, columns) = self.shape();
         let (width, height) = self.size();

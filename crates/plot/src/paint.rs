@@ -1,7 +1,7 @@
 //! Paints a drawing as SVG or as pixels, with the two backends of plotters.
 //!
-//! Both backends round coordinates to whole numbers. So a drawing is painted larger: twelve times for SVG, whose view box
-//! scales it back, and three times for pixels, which are then averaged; this also smooths the edges.
+//! Both backends round coordinates to whole numbers. So a drawing is painted larger: twelve times for SVG, whose view
+//! box scales it back, and three times for pixels, which are then averaged; this also smooths the edges.
 
 use image::{Rgb, RgbImage, imageops};
 use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};

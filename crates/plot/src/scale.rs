@@ -68,8 +68,8 @@ impl Scale {
         }
     }
 
-    /// Both scales, one of them widened at both ends, so that a unit is equally long on both when they are drawn `width`
-    /// and `height` long; `None` if only one of them is logarithmic.
+    /// Both scales, one of them widened at both ends, so that a unit is equally long on both when they are drawn
+    /// `width` and `height` long; `None` if only one of them is logarithmic.
     pub fn equal(x: &Scale, y: &Scale, (width, height): (f64, f64)) -> Option<(Scale, Scale)> {
         let unit = ((x.high - x.low) / width).max((y.high - y.low) / height);
         (x.log == y.log).then(|| (x.spanning(unit * width), y.spanning(unit * height)))

@@ -27,7 +27,8 @@ pub(crate) fn width(words: &str, size: f64, weight: Weight) -> f64 {
     pen(words, size, weight).last().map_or(0.0, |step| step.after)
 }
 
-/// The lines of a text, at most `limit` wide (or one letter). Line feeds break lines, and words that are too long are cut.
+/// The lines of a text, at most `limit` wide (or one letter). Line feeds break lines, and words that are too long are
+/// cut.
 pub(crate) fn wrap(words: &str, size: f64, weight: Weight, limit: f64) -> Vec<String> {
     let fits = |line: &str| width(line, size, weight) <= limit;
     let mut lines = Vec::new();

@@ -1,4 +1,4 @@
-//! Captions say what they should, and are read back to exactly that.
+//! Checks that captions name the right attributes, and are parsed back exactly.
 
 use latentrace_shapes::{AskedScene, AskedThing, Colour, Detail, Position, Scene, Shape, Size, Stream, Thing, parse};
 use proptest::prelude::*;

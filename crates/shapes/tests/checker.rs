@@ -1,4 +1,4 @@
-//! The checker is right about pictures that it can be right about, and says so when a picture is wrong.
+//! Checks that the checker reads good pictures right, and notices wrong ones.
 
 use latentrace_shapes::{
     Adherence, AskedScene, AskedThing, Canvas, Colour, Detail, Jitter, Position, Scene, SeenScene, SeenThing, Shape,
@@ -7,7 +7,7 @@ use latentrace_shapes::{
 
 const COUNT: u64 = 2000;
 
-/// What the checker makes of random pictures, each asked for by the full caption of its own scene.
+/// The adherence of random pictures to the full captions of their scenes.
 fn measure(seed: u64, damage: impl Fn(Canvas, &mut Stream) -> Canvas) -> Adherence {
     let mut sum = Adherence::default();
     for index in 0..COUNT {
@@ -37,7 +37,7 @@ fn a_blurred_and_noisy_picture_is_read_right() {
     assert_rates(&measure(12, |picture, stream| noisy(&blurred(&picture), 8.0, stream)), 0.98);
 }
 
-/// A generated picture is soft in patches and off in colour.
+/// Imitates a generated picture: soft in patches, with wrong colours.
 #[test]
 fn a_twice_blurred_and_tinted_picture_is_read_right() {
     let damage = |picture: Canvas, stream: &mut Stream| {
@@ -152,7 +152,7 @@ fn wilson_intervals_are_those_of_the_literature() {
     }
 }
 
-/// The mean of each pixel and the eight about it, the edge repeated.
+/// The mean of each pixel and its eight neighbours, with repeated edges.
 fn blurred(picture: &Canvas) -> Canvas {
     let (width, height) = (picture.width, picture.height);
     let mut pixels = Vec::with_capacity(picture.pixels.len());

@@ -1,4 +1,4 @@
-//! What is drawn is the world that was promised.
+//! Checks that pictures show what their scenes say.
 
 use latentrace_shapes::{Canvas, Colour, Jitter, Scene, Stream};
 
@@ -47,7 +47,7 @@ fn about_a_tenth_is_held_out() {
     }
 }
 
-/// If this changes, so does every training set and every held-out scene: do not.
+/// These must not change: if they do, every training set and every held-out scene changes.
 #[test]
 fn a_seed_means_the_same_pictures_forever() {
     let mut all = 0_u64;

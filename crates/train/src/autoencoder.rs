@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// A trained autoencoder.
 pub struct Autoencoder {
-    /// The network.
+    /// The network with its trained weights.
     pub vae: Vae,
     /// Its weights, by `vae/name`.
     pub weights: BTreeMap<String, Tensor>,
@@ -21,12 +21,12 @@ pub struct Autoencoder {
 
 const PHASE: &str = "autoencoder";
 
-/// Trains the VAE on pictures: the mean absolute and squared errors of the picture that comes back, and the
-/// Kullback-Leibler divergence of the latents from a standard normal (Kingma and Welling 2013, equation 10). Goes on
-/// from `folder` where a run was stopped.
+/// Trains the VAE on pictures. The loss is the mean absolute error plus the mean squared error of the decoded picture,
+/// and the Kullback-Leibler divergence of the latents from a standard normal (Kingma and Welling 2013, equation 10).
+/// Resumes from the state in `folder`, if there is one.
 ///
 /// # Errors
-/// The state cannot be read or written, or the loss is not a number any more.
+/// If the state cannot be read or written, or the loss is no longer finite.
 pub fn autoencoder(
     recipe: &Recipe,
     pictures: &TrainingSet,

@@ -1,4 +1,4 @@
-//! Training of the UNet, and of the text encoder with it.
+//! Training of the UNet together with the text encoder.
 
 use crate::autoencoder::Autoencoder;
 use crate::batches::Batches;
@@ -18,19 +18,19 @@ use std::path::Path;
 pub struct Denoiser {
     /// The weights of both networks, by `unet/name` and `text_encoder/name`.
     pub weights: BTreeMap<String, Tensor>,
-    /// What the VAE's latents are multiplied by.
+    /// The factor by which the VAE's latents are multiplied.
     pub scaling_factor: f64,
 }
 
 const PHASE: &str = "denoiser";
 
 /// Trains UNet and text encoder together to predict the velocity `sqrt(a) eps - sqrt(1 - a) x0` (Salimans and Ho 2022)
-/// of noisy latents, under captions of varying completeness. Velocity, because at high noise it asks for the picture
-/// itself: that is where place and background are decided, and where the prediction of noise learns next to nothing.
-/// Goes on from `folder` where a run was stopped.
+/// of noisy latents, with captions of random detail. At high noise the velocity is nearly the picture itself: there
+/// position and background are decided, and a network that predicts noise learns almost nothing. Resumes from the state
+/// in `folder`, if there is one.
 ///
 /// # Errors
-/// The state cannot be read or written, or the loss is not a number any more.
+/// If the state cannot be read or written, or the loss is no longer finite.
 pub fn denoiser(
     recipe: &Recipe,
     pictures: &TrainingSet,

@@ -8,13 +8,13 @@ use latentrace_nn::tch::Tensor;
 use std::path::Path;
 use std::time::Instant;
 
-/// Steps between two reports.
+/// Steps between two progress reports.
 const REPORT: u64 = 25;
 /// Steps between two saved states.
 const SAVE: u64 = 500;
 
-/// Goes on from the state in `state`, if there is one, to the phase's last step. `loss` gives the loss of a step, and
-/// takes everything random from its number.
+/// Trains to the last step of the phase, from the state in the file `state` if there is one. `loss` returns the loss of
+/// a step; everything random in it depends on the step's number.
 pub(crate) fn descend(
     name: &'static str,
     phase: &PhaseRecipe,

@@ -1,4 +1,4 @@
-//! A UNet in training under a frozen text encoder, a step at a time.
+//! A UNet that is trained step by step with a frozen text encoder.
 
 use crate::batches::Batches;
 use crate::error::{Error, Result};
@@ -11,8 +11,8 @@ use latentrace_text::{TextEncoder, Tokenizer};
 use latentrace_unet::Unet;
 use std::path::Path;
 
-/// A UNet in training from random weights, a step at a time, so that two can take turns on one machine. Step `k` depends
-/// on the seed and `k` alone, in whatever slices the steps are made.
+/// A UNet that is trained from random weights step by step, so that two can take turns on one machine. Step `k` depends
+/// on the seed and `k` alone, whoever else trains in between.
 pub struct Trainee<'a> {
     unet: Unet,
     frozen: Frozen<'a>,
@@ -23,19 +23,19 @@ pub struct Trainee<'a> {
     space: Space,
 }
 
-/// What a trainee takes from a model and leaves as it is.
+/// The parts of a model that a trainee uses and does not train.
 #[derive(Clone, Copy)]
 pub struct Frozen<'a> {
-    /// Captions to tokens.
+    /// The tokenizer of the captions.
     pub tokenizer: &'a Tokenizer,
-    /// Tokens to text features.
+    /// The text encoder.
     pub text_encoder: &'a TextEncoder,
     /// The noise schedule.
     pub scheduler: &'a Config,
 }
 
 impl<'a> Trainee<'a> {
-    /// The denoiser of the samples' space with random weights of `seed`.
+    /// A denoiser for the space of the samples, with random weights from `seed`.
     ///
     /// # Errors
     /// As [`Space::unet`].
@@ -53,10 +53,10 @@ impl<'a> Trainee<'a> {
         })
     }
 
-    /// Makes one step and gives the loss before it.
+    /// Makes one step, and returns the loss before it.
     ///
     /// # Errors
-    /// The loss is not a number any more.
+    /// If the loss is no longer finite.
     pub fn step(&mut self) -> Result<f64> {
         let step = self.optimizer.step;
         let batch = self.batches.batch(self.seed, step, self.phase.batch)?;
@@ -70,33 +70,33 @@ impl<'a> Trainee<'a> {
         Ok(loss)
     }
 
-    /// Steps made.
+    /// The number of steps made.
     pub fn steps(&self) -> u64 {
         self.optimizer.step
     }
 
-    /// Writes the whole state, whole or not at all.
+    /// Saves the whole state. The file appears whole or not at all.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         self.optimizer.save(path)
     }
 
-    /// Goes on from a state that was saved, if there is one.
+    /// Loads a saved state, if there is one.
     ///
     /// # Errors
-    /// The file cannot be read, or is of another network.
+    /// If the file cannot be read, or is of another network.
     pub fn resume(&mut self, path: &Path) -> Result<()> {
         self.optimizer.resume(path)
     }
 
-    /// The network as it is, for a look in the middle of the training.
+    /// The network with its current weights, not their moving average.
     pub fn unet(&self) -> &Unet {
         &self.unet
     }
 
-    /// The trained network: the moving average of the weights.
+    /// The trained network, with the moving average of the weights.
     pub fn finish(mut self) -> Unet {
         self.optimizer.settle();
         self.unet
@@ -113,7 +113,7 @@ mod tests {
     use latentrace_text::TextConfig;
     use latentrace_vae::{Vae, VaeConfig};
 
-    /// Random frozen networks, and the pictures.
+    /// Pictures, and frozen networks with random weights.
     struct World {
         pictures: TrainingSet,
         vae: Vae,

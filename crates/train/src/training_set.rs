@@ -3,15 +3,15 @@
 use latentrace_nn::tch::{Device, Kind, Tensor};
 use latentrace_shapes::{Canvas, Jitter, Scene, Stream};
 
-/// Scenes of the world, none of them held out, each with its picture.
+/// Scenes that are not held out, with their pictures.
 pub struct TrainingSet {
-    /// What each picture shows.
+    /// The scene of each picture.
     pub scenes: Vec<Scene>,
     pixels: Tensor, // [pictures, 3, 64, 64] bytes
 }
 
 impl TrainingSet {
-    /// Draws `count` pictures from a seed, on every core.
+    /// Draws `count` pictures from a seed, on all cores.
     pub fn draw(seed: u64, count: usize) -> TrainingSet {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let share = count.div_ceil(cores).max(1);
@@ -28,13 +28,13 @@ impl TrainingSet {
         TrainingSet { scenes, pixels: pixels.permute([0, 3, 1, 2]).contiguous() }
     }
 
-    /// The pictures of these numbers, `[batch, 3, 64, 64]` in -1..1.
+    /// The pictures with these indices, `[batch, 3, 64, 64]` in -1..1.
     pub fn batch(&self, numbers: &Tensor, device: Device) -> Tensor {
         self.pixels.index_select(0, numbers).to_device(device).to_kind(Kind::Float) / 127.5 - 1.0
     }
 }
 
-/// The picture of a number: the first scene of its stream that is not held out.
+/// The scene and picture of an index: the first scene of its stream that is not held out.
 fn one(seed: u64, index: u64) -> (Scene, Canvas) {
     let mut stream = Stream::numbered(seed, index);
     loop {
