@@ -1,11 +1,11 @@
-//! Who looks where: attention probabilities, token by token.
+//! Measures of attention probabilities.
 
 use crate::numbers::{double, list, mean};
 use latentrace_nn::tch::{Kind, Tensor};
 
-/// The attention that each token of `[rows, heads, pixels, tokens]` gets, mean over all but the tokens; sums to 1.
+/// The attention to each token of `[rows, heads, pixels, tokens]`: the mean over rows, heads and pixels. Sums to 1.
 ///
-/// Empty for another number of dimensions.
+/// Empty unless there are four dimensions.
 pub fn mass(probs: &Tensor) -> Vec<f64> {
     if probs.dim() != 4 {
         return Vec::new();
@@ -13,39 +13,42 @@ pub fn mass(probs: &Tensor) -> Vec<f64> {
     list(&probs.detach().mean_dim(&[0i64, 1, 2][..], false, Kind::Double)) // [tokens]
 }
 
-/// The entropy `-sum_k p_k ln p_k` of a pixel's attention over the tokens, in nats, mean over the rows, heads and pixels
-/// of `[.., tokens]`: 0 where each pixel looks at one token, `ln tokens` where it looks at all alike.
+/// The entropy `-sum_k p_k ln p_k` of a pixel's attention over the tokens, in nats, as the mean over rows, heads and
+/// pixels of `[.., tokens]`: 0 if each pixel attends to one token, `ln tokens` if it attends to all equally.
 ///
-/// The entropy of Ren et al. (arXiv 2403.11052) averages before: it is [`entropy`] of [`mass`], and never less.
+/// Ren et al. (arXiv 2403.11052) average before they take the entropy: theirs is [`entropy`] of [`mass`], and never
+/// less.
 pub fn token_entropy(probs: &Tensor) -> f64 {
     mean(&double(probs).atleast_1d().special_entr().sum_dim_intlist(-1, false, Kind::Double))
 }
 
-/// The entropy `-sum p ln p` of weights that are first made to sum to 1, in nats; NaN if all are zero.
+/// The entropy `-sum p ln p` of weights, normalised to sum to 1, in nats; NaN if all are zero.
 pub fn entropy(weights: &[f64]) -> f64 {
     let total: f64 = weights.iter().sum();
     let term = |p: f64| if p == 0.0 { 0.0 } else { -p * p.ln() };
     if total == 0.0 { f64::NAN } else { weights.iter().map(|weight| term(weight / total)).sum() }
 }
 
-/// Where in the image a token is looked at from: its map, mean over rows and heads, as a distribution over the pixels.
+/// The position and extent of a token's attention map: the mean over rows and heads, as a distribution over the pixels.
 ///
-/// Both sides of the image count as 1, and a pixel as the point in its middle. All NaN if nothing looks at the token.
+/// Coordinates go from 0 to 1 in both directions, and a pixel is the point in its middle. All numbers are NaN if no
+/// pixel attends to the token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Place {
-    /// The centroid from the left, 0 to 1.
+    /// The x coordinate of the centroid, 0 (left) to 1.
     pub x: f64,
-    /// The centroid from the top, 0 to 1.
+    /// The y coordinate of the centroid, 0 (top) to 1.
     pub y: f64,
-    /// The root of the mean square distance from the centroid: 0 for one pixel, `1/sqrt(6)` for an even map of many.
+    /// The root mean square distance from the centroid: 0 for one pixel, `1/sqrt(6)` for a uniform map of many pixels.
     pub spread: f64,
-    /// The entropy over the pixels, in nats: 0 for one pixel, `ln pixels` for an even map.
+    /// The entropy over the pixels, in nats: 0 for one pixel, `ln pixels` for a uniform map.
     pub entropy: f64,
 }
 
-/// The place of each token of `[rows, heads, pixels, tokens]`, whose pixels are a grid of `(height, width)` row by row.
+/// The [`Place`] of each token of `[rows, heads, pixels, tokens]`. The pixels are a grid of `(height, width)`, row by
+/// row.
 ///
-/// Empty if they are not.
+/// Empty if the shape is another.
 pub fn places(probs: &Tensor, (height, width): (usize, usize)) -> Vec<Place> {
     let size = probs.size();
     let &[_, _, pixels, _] = size.as_slice() else { return Vec::new() };
@@ -85,7 +88,7 @@ mod tests {
         let places = places(&probs, (height, width));
         assert_eq!(places.len(), 8);
         for place in places {
-            // An even spread over n points of a side has the variance (1 - 1/n²) / 12.
+            // A uniform distribution over n points of a side has the variance (1 - 1/n²) / 12.
             let spread = ((1.0 - 1.0 / 16.0 + 1.0 - 1.0 / 36.0) / 12.0f64).sqrt();
             let expected = [0.5, 0.5, spread, 24f64.ln()];
             let found = [place.x, place.y, place.spread, place.entropy];
@@ -95,7 +98,7 @@ mod tests {
 
     #[test]
     fn attention_to_one_token_has_none() {
-        // Row 1, column 2 of 2x4 looks at token 1, all others at token 0; nobody at token 2.
+        // Row 1, column 2 of 2x4 attends to token 1, all others to token 0, and none to token 2.
         let mut probs = Tensor::zeros([1, 1, 8, 3], CPU);
         let _ = probs.select(3, 0).fill_(1.0);
         probs.narrow(2, 6, 1).copy_(&Tensor::from_slice(&[0f32, 1.0, 0.0]).view([1, 1, 1, 3]));

@@ -1,28 +1,29 @@
-//! When an image is decided.
+//! The call after which each pixel of an image stays as it is.
 
 use crate::numbers::{lengths, list, rows, vectors};
 use latentrace_nn::tch::{Kind, Tensor};
 use ndarray::Array2;
 use std::borrow::Borrow;
 
-/// The share of the first estimate's distance below which a pixel counts as decided.
+/// The default share of the first estimate's distance, below which a pixel counts as decided.
 pub const KAPPA: f64 = 0.1;
 
-/// When the clean estimates `x̂₀_i` of a run settle on its result `x₀`, pixel by pixel and as a whole.
+/// How early the clean estimates `x̂₀_i` of a run agree with its result `x₀`, for each pixel and for the whole image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Commitment {
-    /// For each pixel `[height, width]`, the first call `i` such that `b_j < kappa b_0` for all `j >= i`, where
-    /// `b_i = ||x̂₀_i - x₀||₂` over the pixel's channels. The number of calls for a pixel that is never decided, as one
-    /// with `b_0 = 0`.
+    /// For each pixel `[height, width]`, the first call `i` such that `b_j < kappa b_0` for all `j >= i`, where `b_i =
+    /// ||x̂₀_i - x₀||₂` over the pixel's channels. A pixel that is never decided, or whose `b_0` is 0, has the number
+    /// of calls.
     pub step: Array2<usize>,
-    /// For each call, `B_i = ||x̂₀_i - x₀|| / ||x̂₀_0 - x₀||` over all pixels: 1 at first. NaN if the first estimate is
-    /// the result.
+    /// For each call, `B_i = ||x̂₀_i - x₀|| / ||x̂₀_0 - x₀||` over all pixels; `B_0` is 1. NaN if the first estimate
+    /// equals the result.
     pub curve: Vec<f64>,
 }
 
 impl Commitment {
-    /// Of the clean estimates `[1, channels, height, width]` in the order of the calls and the result of the same shape,
-    /// with [`KAPPA`] or another share. For a channel or a band of frequencies, bring that part of each tensor.
+    /// Computes it from the clean estimates `[1, channels, height, width]`, in the order of the calls, and the result
+    /// of the same shape. `kappa` is [`KAPPA`] or another share. For a channel or a band of frequencies, pass that part
+    /// of each tensor. `None` if the shapes do not fit.
     pub fn of<T: Borrow<Tensor>>(estimates: &[T], result: &Tensor, kappa: f64) -> Option<Commitment> {
         let size = result.size();
         let &[1, channels, height, width] = size.as_slice() else { return None };
@@ -31,7 +32,7 @@ impl Commitment {
         let whole = list(&lengths(&away));
         let distance = lengths(&away.view([-1, channels, height * width]).transpose(1, 2)); // [calls, pixels]
         let near = distance.lt_tensor(&(distance.get(0) * kappa));
-        let run = near.flip([0]).cumprod(0, Kind::Int64).sum_dim_intlist(0, false, Kind::Int64); // near up to the end
+        let run = near.flip([0]).cumprod(0, Kind::Int64).sum_dim_intlist(0, false, Kind::Int64); // near to the end
         let step = list(&run).into_iter().map(|run| estimates.len() - run as usize).collect();
         Some(Commitment {
             step: Array2::from_shape_vec((height as usize, width as usize), step).ok()?,
@@ -53,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_pixel_is_decided_when_it_stays_near() {
-        // The first comes near and stays; the second leaves once more; the third never comes below a tenth.
+        // The first pixel gets near and stays; the second leaves once more; the third never gets below a tenth.
         let (estimates, result) = run(&[[8.0, -8.0, 8.0], [0.5, 0.5, 4.0], [0.5, 4.0, 2.0], [0.0, 0.0, 1.0]]);
         let commitment = Commitment::of(&estimates, &result, KAPPA).unwrap();
         assert_eq!(commitment.step, ndarray::array![[1, 3, 4]]);

@@ -1,31 +1,31 @@
-//! How sure a number is that few samples gave.
+//! Confidence intervals of numbers that come from few samples.
 
 use std::f64::consts::{FRAC_2_PI, FRAC_PI_2};
 
-/// The share of repetitions whose interval holds the true number, in everything here.
+/// The confidence level of every interval here.
 pub const CONFIDENCE: f64 = 0.95;
 
-/// A number and from where to where it may lie.
+/// A number with its confidence interval.
 ///
-/// The interval of a proportion is not here: it is Wilson's, in `latentrace_shapes::Tally::interval`.
+/// The interval of a proportion is Wilson's, in `latentrace_shapes::Tally::interval`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     /// The number.
     pub value: f64,
-    /// The lower end; NaN where the samples say nothing of it.
+    /// The lower end; NaN if there are too few samples.
     pub low: f64,
     /// The upper end.
     pub high: f64,
 }
 
 impl Estimate {
-    /// A number of which nothing more is known.
+    /// A number without an interval.
     pub fn bare(value: f64) -> Estimate {
         Estimate { value, low: f64::NAN, high: f64::NAN }
     }
 
-    /// The mean of independent samples with Student's 95 % interval, `mean ± t_(n-1) s / √n`. It is exact where the
-    /// samples are normal; of one sample there is none.
+    /// The mean of independent samples with Student's 95 % interval, `mean ± t_(n-1) s / √n`. It is exact if the
+    /// samples are normal. One sample has no interval.
     ///
     /// Student (W. S. Gosset), The probable error of a mean, Biometrika 6, 1908.
     pub fn mean(samples: &[f64]) -> Estimate {
@@ -35,12 +35,12 @@ impl Estimate {
         Estimate::student(mean, (square / (count * (count - 1.0))).sqrt(), samples.len())
     }
 
-    /// A statistic of `count` independent samples with the jackknife's 95 % interval. `of` computes it from the samples
-    /// whose places it is given; it is called with all of them, and then with each left out.
+    /// A statistic of `count` independent samples with the jackknife's 95 % interval. `of` computes the statistic of
+    /// the samples with the given indices; it is called with all of them, and then with each one left out.
     ///
-    /// The `n` pseudo-values `n θ - (n-1) θ_(i)` are treated as a sample of their own: their mean is the estimate, and
-    /// Student's is its interval (J. W. Tukey, Bias and confidence in not-quite large samples, 1958). For a mean over
-    /// pairs of samples the estimate is that mean itself. Of fewer than three samples there is no interval.
+    /// The `n` pseudo-values `n θ - (n-1) θ_(i)` are treated as a sample: their mean is the estimate, and its interval
+    /// is Student's (J. W. Tukey, Bias and confidence in not-quite large samples, 1958). For a mean over pairs of
+    /// samples the estimate is that mean itself. Fewer than three samples have no interval.
     pub fn jackknife(count: usize, of: impl Fn(&[usize]) -> f64) -> Estimate {
         let all: Vec<usize> = (0..count).collect();
         let whole = of(&all);
@@ -61,8 +61,8 @@ impl Estimate {
     }
 }
 
-/// The `t` such that a Student variable with so many degrees of freedom lies within `±t` with [`CONFIDENCE`]; NaN for
-/// none.
+/// The `t` such that a Student variable with `freedom` degrees of freedom is within `±t` with probability
+/// [`CONFIDENCE`]; NaN for 0 degrees.
 pub fn student_quantile(freedom: usize) -> f64 {
     if freedom == 0 {
         return f64::NAN;
@@ -78,7 +78,7 @@ pub fn student_quantile(freedom: usize) -> f64 {
     (freedom as f64).sqrt() * ((low + high) / 2.0).tan()
 }
 
-/// The probability that a Student variable lies within `±√freedom tan(angle)`, by its finite sums (Abramowitz and Stegun,
+/// The probability that a Student variable is within `±√freedom tan(angle)`, as a finite sum (Abramowitz and Stegun,
 /// Handbook of Mathematical Functions, 26.7.3 and 26.7.4).
 fn student_within(angle: f64, freedom: usize) -> f64 {
     let (sine, cosine) = angle.sin_cos();
@@ -132,7 +132,7 @@ mod tests {
         let (found, expected) = (Estimate::jackknife(5, mean), Estimate::mean(&samples));
         near(found.value, expected.value, 1e-12);
         near(found.high, expected.high, 1e-12);
-        // The variance over n, whose bias the jackknife takes off to the last digit (Quenouille 1956).
+        // The variance over n, whose bias the jackknife removes exactly (Quenouille 1956).
         let biased = |places: &[usize]| {
             let centre = mean(places);
             places.iter().map(|place| (samples[*place] - centre).powi(2)).sum::<f64>() / places.len() as f64
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_intervals_hold_the_truth_as_often_as_they_say() {
-        // Sums of twelve even numbers are near normal; a linear congruence draws them (Knuth).
+        // Sums of twelve uniform numbers are nearly normal; they come from a linear congruence (Knuth).
         let mut state = 1u64;
         let mut even = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

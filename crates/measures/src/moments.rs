@@ -3,29 +3,28 @@
 use crate::numbers::{double, list, mean, rms};
 use latentrace_nn::tch::{Kind, Tensor};
 
-/// The moments of a tensor, all of its numbers taken alike. A well-predicted noise is near standard normal and white:
-/// mean 0, standard deviation 1, kurtosis 0, autocorrelation 0.
+/// The moments of all numbers of a tensor. A well-predicted noise is nearly standard normal and white: mean 0, standard
+/// deviation 1, kurtosis 0, autocorrelation 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Moments {
     /// The mean.
     pub mean: f64,
-    /// The standard deviation about the mean, over `n` and not `n - 1`.
+    /// The standard deviation, with the divisor `n` and not `n - 1`.
     pub std: f64,
-    /// The root of the mean square.
+    /// The root mean square.
     pub rms: f64,
     /// The largest magnitude.
     pub absmax: f64,
-    /// The excess kurtosis `E[(x - mean)⁴] / std⁴ - 3`: 0 for a normal distribution, -1.2 for an even one, and above
+    /// The excess kurtosis `E[(x - mean)⁴] / std⁴ - 3`: 0 for a normal distribution, -1.2 for a uniform one, and above
     /// zero for heavy tails. NaN if all numbers are equal.
     pub kurtosis: f64,
-    /// The autocorrelation at lag 1 along the last dimension, an image's width: the mean of
-    /// `(x_j - mean)(x_(j+1) - mean)` over neighbours, in units of the variance. NaN if there are none, or if all
-    /// numbers are equal.
+    /// The autocorrelation at lag 1 along the last dimension, an image's width: the mean of `(x_j - mean)(x_(j+1) -
+    /// mean)` over neighbours, in units of the variance. NaN if there are none, or if all numbers are equal.
     pub autocorrelation: f64,
 }
 
 impl Moments {
-    /// Of a tensor of any shape; all NaN if it has no elements.
+    /// Computes them for a tensor of any shape. All are NaN if it has no elements.
     pub fn of(tensor: &Tensor) -> Moments {
         let x = double(tensor).atleast_1d(); // [.., width]
         let center = mean(&x);
@@ -44,15 +43,15 @@ impl Moments {
     }
 }
 
-/// The share of a clean estimate's numbers beyond `-range..range`, which clipping to that range would change.
+/// The share of a clean estimate's numbers outside `-range..=range`, which clipping to that range would change.
 ///
-/// NaN if it has no elements; an element that is NaN is not beyond.
+/// NaN if it has no elements. An element that is NaN does not count as outside.
 pub fn clipped_share(denoised: &Tensor, range: f64) -> f64 {
     mean(&double(denoised).abs().gt(range))
 }
 
-/// The mean of each channel of `[batch, channels, ..]`: in a latent, whose drift along a run is a drift of brightness
-/// and colour. Empty for fewer than two dimensions.
+/// The mean of each channel of `[batch, channels, ..]`. In latents a drift of these means is a drift of brightness and
+/// colour. Empty for fewer than two dimensions.
 pub fn channel_means(tensor: &Tensor) -> Vec<f64> {
     if tensor.dim() < 2 {
         return Vec::new();

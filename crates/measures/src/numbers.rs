@@ -1,19 +1,20 @@
-//! The way out of libtorch: what every measure uses to get from tensors to numbers in double precision.
+//! From tensors to numbers in double precision.
 
 use latentrace_nn::tch::{Kind, Tensor};
 use std::borrow::Borrow;
 
-/// The tensor in double precision, apart from any gradient.
+/// The tensor in double precision, without gradient.
 pub(crate) fn double(tensor: &Tensor) -> Tensor {
     tensor.detach().to_kind(Kind::Double)
 }
 
-/// Tensors that belong together, each as one vector; `None` if they differ in shape or device, or have no elements.
+/// Each tensor as a vector; `None` if they differ in shape or device, or have no elements.
 pub(crate) fn vectors<const N: usize>(tensors: [&Tensor; N]) -> Option<[Tensor; N]> {
     alike(&tensors).then(|| tensors.map(|tensor| double(tensor).flatten(0, -1)))
 }
 
-/// Tensors that belong together as the rows of a matrix; `None` as above, or if there are none.
+/// The tensors as the rows of a matrix; `None` if there are none, or if they differ in shape or device, or have no
+/// elements.
 pub(crate) fn rows<T: Borrow<Tensor>>(tensors: &[T]) -> Option<Tensor> {
     let flat = || tensors.iter().map(|tensor| double(tensor.borrow()).flatten(0, -1)).collect::<Vec<_>>();
     alike(tensors).then(|| Tensor::stack(&flat(), 0)) // [tensors, elements]
@@ -35,7 +36,7 @@ pub(crate) fn mean(tensor: &Tensor) -> f64 {
     tensor.mean(Kind::Double).double_value(&[])
 }
 
-/// The root of the mean square.
+/// The root mean square.
 pub(crate) fn rms(tensor: &Tensor) -> f64 {
     mean(&tensor.square()).sqrt()
 }

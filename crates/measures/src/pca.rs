@@ -1,27 +1,27 @@
-//! The few directions in which runs differ most.
+//! Principal components of runs.
 
 use crate::numbers::{list, rows};
 use latentrace_nn::tch::{Device, Kind, Tensor};
 use std::borrow::Borrow;
 
-/// The principal components of the points of several runs, in one basis, so that runs of other seeds and prompts can be
-/// drawn into one picture.
+/// The principal components of the points of several runs, in one basis, so that runs with different seeds and prompts
+/// can be drawn in one chart.
 ///
 /// A run has few points and each has many elements, so the components come from the Gram matrix of the centred points,
-/// `[points, points]`, instead of the covariance. A component's sign has no meaning; here the score of largest magnitude
-/// is positive, and of equal ones the first.
+/// `[points, points]`, instead of the covariance. A component's sign has no meaning; here the score of largest
+/// magnitude is positive, and of equal ones the first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pca {
-    /// The scores: for each run, for each point, its coordinates from the greatest component down, in the units of the
-    /// latents. With all components their distances are those of the points.
+    /// The scores: for each run and each of its points the coordinates, the greatest component first, in the units of
+    /// the latents. With all components, distances are those of the points.
     pub runs: Vec<Vec<Vec<f64>>>,
-    /// For each component, its share of the variance, from the greatest down; NaN if all points are equal.
+    /// The share of the variance of each component, the greatest first; NaN if all points are equal.
     pub explained: Vec<f64>,
 }
 
 impl Pca {
-    /// Of the points of each run, all of one shape; at most as many components as points. `None` if there is no point, or
-    /// one that is not finite.
+    /// Computes at most `components` components of the points of each run, and no more than there are points. `None` if
+    /// there is no point, if the shapes differ, or if a number is not finite.
     pub fn of<T: Borrow<Tensor>>(runs: &[Vec<T>], components: usize) -> Option<Pca> {
         let all = rows(&runs.iter().flatten().map(Borrow::borrow).collect::<Vec<&Tensor>>())?; // [points, elements]
         let centred = &all - all.mean_dim(0, true, Kind::Double);
@@ -43,7 +43,8 @@ impl Pca {
     }
 }
 
-/// An eigenvector as scores, the largest of them positive. Rounding does not choose among magnitudes that are equal.
+/// An eigenvector as scores, with the sign that makes the largest positive. Magnitudes that differ by rounding count as
+/// equal.
 fn directed(axis: Vec<f64>, length: f64) -> Vec<f64> {
     let largest = axis.iter().fold(0.0, |largest: f64, score| largest.max(score.abs()));
     let first = axis.iter().find(|score| score.abs() >= largest * (1.0 - 1e-9)).copied().unwrap_or(1.0);

@@ -1,17 +1,17 @@
-//! What the pixels of a finished picture are like, whatever it shows. A picture is its bytes, red, green and blue by turns.
+//! Measures of the pixels of a finished picture: its bytes, as red, green and blue of each pixel.
 
 /// The mean chroma `max(R, G, B) - min(R, G, B)`, from 0 for greys to 1 for pure hues.
 ///
 /// It is the saturation that Hanbury recommends (Constructing cylindrical coordinate colour spaces, Pattern Recognition
-/// Letters 29, 2008): that of HSV is divided by the maximum and that of HSL by the distance from white or black, and both
-/// so call a nearly black pixel of random hue saturated. NaN without a pixel.
+/// Letters 29, 2008): those of HSV and HSL divide by the maximum and by the distance from white or black, so they call
+/// a nearly black pixel of random hue saturated. NaN if there is no pixel.
 pub fn saturation(bytes: &[u8]) -> f64 {
     let chroma = |pixel: &[u8]| f64::from(pixel.iter().max().unwrap_or(&0) - pixel.iter().min().unwrap_or(&0)) / 255.0;
     mean(bytes.chunks_exact(3).map(chroma))
 }
 
-/// The standard deviation of the luma `0.299 R + 0.587 G + 0.114 B` (ITU-R BT.601) over the pixels, from 0 for one grey to
-/// a half for half black, half white: root-mean-square contrast (E. Peli, Contrast in complex images, JOSA A 7, 1990).
+/// The standard deviation of the luma `0.299 R + 0.587 G + 0.114 B` (ITU-R BT.601) over the pixels, from 0 for one grey
+/// to 0.5 for half black, half white: root-mean-square contrast (E. Peli, Contrast in complex images, JOSA A 7, 1990).
 pub fn contrast(bytes: &[u8]) -> f64 {
     let luma = |pixel: &[u8]| {
         (0.299 * f64::from(pixel[0]) + 0.587 * f64::from(pixel[1]) + 0.114 * f64::from(pixel[2])) / 255.0
@@ -20,14 +20,14 @@ pub fn contrast(bytes: &[u8]) -> f64 {
     mean(bytes.chunks_exact(3).map(|pixel| (luma(pixel) - centre).powi(2))).sqrt()
 }
 
-/// The share of the pixels of which red, green or blue is 0 or 255, the ends of what a byte holds.
+/// The share of the pixels whose red, green or blue is 0 or 255.
 pub fn clipped_pixels(bytes: &[u8]) -> f64 {
     let at_end = |pixel: &[u8]| f64::from(u8::from(pixel.iter().any(|part| matches!(part, 0 | 255))));
     mean(bytes.chunks_exact(3).map(at_end))
 }
 
-/// The root mean square difference of two pictures, from 0 for equal ones to 1 for black and white; NaN if they differ in
-/// size, or have no pixel.
+/// The root mean square difference of two pictures, from 0 for equal pictures to 1 for black and white. NaN if they
+/// differ in size or have no pixel.
 pub fn pixel_distance(a: &[u8], b: &[u8]) -> f64 {
     if a.len() != b.len() {
         return f64::NAN;
@@ -35,7 +35,8 @@ pub fn pixel_distance(a: &[u8], b: &[u8]) -> f64 {
     mean(a.iter().zip(b).map(|(a, b)| ((f64::from(*a) - f64::from(*b)) / 255.0).powi(2))).sqrt()
 }
 
-/// The entropy `-sum p log2 p` in bits of what is seen how often; at most `log2 n` for `n` sights. NaN for none.
+/// The entropy `-sum p log2 p`, in bits, of the distinct values of a list; at most `log2 n` for `n` values. NaN if the
+/// list is empty.
 pub fn bits<T: PartialEq>(sights: &[T]) -> f64 {
     let mut known: Vec<(&T, f64)> = Vec::new();
     for sight in sights {
@@ -66,7 +67,7 @@ mod tests {
     fn pictures_made_by_hand() {
         assert_eq!(saturation(&GREY), 0.0);
         assert_eq!(saturation(&[RED, GREY].concat()), 0.5);
-        assert_eq!(saturation(&[1, 0, 0]), 1.0 / 255.0); // which HSV calls wholly saturated
+        assert_eq!(saturation(&[1, 0, 0]), 1.0 / 255.0); // fully saturated in HSV
         assert_eq!(contrast(&[GREY, GREY].concat()), 0.0);
         assert!((contrast(&[BLACK, WHITE].concat()) - 0.5).abs() < 1e-15);
         assert!((contrast(&[BLACK, RED].concat()) - 0.1495).abs() < 1e-15);

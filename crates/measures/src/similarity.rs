@@ -1,17 +1,17 @@
-//! How near two tensors are, and how near a tensor is to the end of half precision.
+//! Similarity of two tensors, and the range that a tensor leaves in half precision.
 
 use crate::numbers::{dot, vectors};
 use latentrace_nn::tch::{Kind, Tensor};
 
-/// `<a, b> / (||a||₂ ||b||₂)`, from -1 to 1; DeepCache draws it between neighbouring steps (arXiv 2312.00858).
+/// `<a, b> / (||a||₂ ||b||₂)`, from -1 to 1; DeepCache compares neighbouring steps with it (arXiv 2312.00858).
 ///
-/// NaN if one of the two is zero, or if they differ in shape.
+/// NaN if either is zero, or if they differ in shape.
 pub fn cosine(a: &Tensor, b: &Tensor) -> f64 {
     let Some([a, b]) = vectors([a, b]) else { return f64::NAN };
     (dot(&a, &b) / (dot(&a, &a).sqrt() * dot(&b, &b).sqrt())).clamp(-1.0, 1.0)
 }
 
-/// `||a - b||₁ / ||b||₁`: how far a tensor `a` is from what it was a step ago, `b` (TeaCache, arXiv 2411.19108).
+/// `||a - b||₁ / ||b||₁`: the change of a tensor from `b`, one step ago, to `a` (TeaCache, arXiv 2411.19108).
 ///
 /// NaN if both are zero, infinite if only `b` is; NaN if they differ in shape.
 pub fn relative_l1(a: &Tensor, b: &Tensor) -> f64 {
@@ -20,7 +20,7 @@ pub fn relative_l1(a: &Tensor, b: &Tensor) -> f64 {
     sum(&(a - &b)) / sum(&b)
 }
 
-/// `||a - b||₂ / ||b||₂`: the error of `a` against the solution `b`.
+/// `||a - b||₂ / ||b||₂`: the relative error of `a` when `b` is the solution.
 ///
 /// NaN if both are zero, infinite if only `b` is; NaN if they differ in shape.
 pub fn relative_l2(a: &Tensor, b: &Tensor) -> f64 {
@@ -29,18 +29,18 @@ pub fn relative_l2(a: &Tensor, b: &Tensor) -> f64 {
     (dot(&away, &away) / dot(&b, &b)).sqrt()
 }
 
-/// `max|a - b| / (max|a| + 1e-12)`: how far another run's `b` departs from the reference `a`.
+/// `max|a - b| / (max|a| + 1e-12)`: the difference of another run's `b` from the reference `a`.
 ///
-/// Zero if they are equal, even if both are zero; NaN if they differ in shape, or where one holds NaN.
+/// Zero if they are equal, even if both are zero; NaN if they differ in shape, or if either contains NaN.
 pub fn relative_error(a: &Tensor, b: &Tensor) -> f64 {
     let Some([a, b]) = vectors([a, b]) else { return f64::NAN };
     let max = |tensor: &Tensor| tensor.abs().max().double_value(&[]);
     max(&(&a - b)) / (max(&a) + 1e-12)
 }
 
-/// `log2(65504 / absmax)`: how many doublings are left below the largest number of half precision.
+/// `log2(65504 / absmax)`: how often the number can be doubled in half precision, whose largest number is 65504.
 ///
-/// Negative beyond it, infinite for zero.
+/// Negative above 65504, infinite for zero.
 pub fn headroom(absmax: f64) -> f64 {
     (65504.0 / absmax).log2()
 }
@@ -69,7 +69,7 @@ mod tests {
         assert_eq!(relative_l1(&one, &zero), f64::INFINITY);
         assert_eq!(relative_error(&zero, &zero), 0.0);
         for measure in [cosine, relative_l1, relative_l2, relative_error] {
-            assert!(measure(&one, &one.view([3, 1])).is_nan()); // which libtorch would broadcast
+            assert!(measure(&one, &one.view([3, 1])).is_nan()); // libtorch would broadcast these
             assert!(measure(&one.slice(0, 0, 0, 1), &one.slice(0, 0, 0, 1)).is_nan());
         }
         assert_eq!(headroom(0.0), f64::INFINITY);

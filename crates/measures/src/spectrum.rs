@@ -1,4 +1,4 @@
-//! How much of an image lies at which frequency.
+//! The radially averaged power spectrum.
 
 use crate::numbers::{double, list};
 use latentrace_nn::tch::{Kind, Tensor};
@@ -6,16 +6,16 @@ use latentrace_nn::tch::{Kind, Tensor};
 /// The radially averaged power spectrum of images `[.., height, width]`: for each ring `k`, the mean over its
 /// frequencies and all channels of `|FFT₂|² / (height width)`. White noise is flat at its variance.
 ///
-/// Ring `k` holds the frequencies whose length, in cycles per the longer side, rounds to `k`. So a ring means one
-/// wavelength, `longer / k` pixels, whatever the direction and in images of any format, and the rings from
-/// `longer / 2` on are the corners. No window is applied. Empty for fewer than two dimensions or no elements.
+/// Ring `k` contains the frequencies whose length, in cycles per longer side, rounds to `k`. So a ring is one
+/// wavelength, `longer / k` pixels, in every direction and for every aspect ratio; the rings above `longer / 2` are the
+/// corners. No window is applied. Empty for fewer than two dimensions or no elements.
 pub fn spectrum(tensor: &Tensor) -> Vec<f64> {
     let size = tensor.size();
     let &[.., height, width] = size.as_slice() else { return Vec::new() };
     if tensor.numel() == 0 {
         return Vec::new();
     }
-    let waves = double(tensor).fft_fft2(None::<i64>, [-2, -1], "ortho"); // of a power already over height·width
+    let waves = double(tensor).fft_fft2(None::<i64>, [-2, -1], "ortho"); // its power is already divided by height·width
     let power = waves.abs().square().reshape([-1, height * width]).mean_dim(0, false, Kind::Double);
     let sizes = ring_sizes(height as usize, width as usize);
     let mut sums = vec![0.0; sizes.len()];
@@ -25,8 +25,8 @@ pub fn spectrum(tensor: &Tensor) -> Vec<f64> {
     sums.iter().zip(sizes).map(|(sum, size)| sum / size as f64).collect()
 }
 
-/// How many frequencies each ring of [`spectrum`] holds, none of them empty. Weighted with these, the spectrum sums to
-/// the image's mean square times `height width` (Parseval).
+/// The number of frequencies in each ring of [`spectrum`]; no ring is empty. Weighted with these numbers, the spectrum
+/// sums to the image's mean square times `height width` (Parseval).
 pub fn ring_sizes(height: usize, width: usize) -> Vec<usize> {
     let mut sizes = Vec::new();
     for ring in rings(height, width) {
@@ -36,7 +36,7 @@ pub fn ring_sizes(height: usize, width: usize) -> Vec<usize> {
     sizes
 }
 
-/// The ring of each frequency, in the order of the transform.
+/// The ring of each frequency, in the order of the Fourier transform.
 fn rings(height: usize, width: usize) -> impl Iterator<Item = usize> {
     let longer = height.max(width) as f64;
     let cycles = move |index: usize, side: usize| index.min(side - index) as f64 * longer / side as f64;
@@ -44,8 +44,8 @@ fn rings(height: usize, width: usize) -> impl Iterator<Item = usize> {
     (0..height).flat_map(of_row)
 }
 
-/// The mean of a spectrum in each of `n` bands of as many rings, or nearly, from low to high; at most one band for each
-/// ring. Ring 0 is left out: it is the image's mean, not its detail (see [`channel_means`](crate::channel_means)).
+/// The mean of a spectrum in each of `n` bands of (nearly) equally many rings, from low to high, and no more bands than
+/// rings. Ring 0 is left out, because it is the image's mean (see [`channel_means`](crate::channel_means)).
 pub fn bands(spectrum: &[f64], n: usize) -> Vec<f64> {
     let rings = spectrum.get(1..).unwrap_or(&[]);
     let n = n.min(rings.len());
@@ -53,11 +53,11 @@ pub fn bands(spectrum: &[f64], n: usize) -> Vec<f64> {
     (0..n).map(band).map(|band| band.iter().sum::<f64>() / band.len() as f64).collect()
 }
 
-/// `k*`, the first ring in which the power of a clean image is below a noise floor: what lies beyond is not yet to be
-/// seen at that level. `None` if it is nowhere below.
+/// `k*`, the first ring in which the power of a clean image is below a noise floor: higher frequencies are hidden by
+/// noise of that level. `None` if no ring is below.
 ///
-/// For samples `x₀ + sigma noise` the floor is `sigma²`; it is the spectral reading of diffusion as an
-/// autoregression from low to high frequencies (S. Dieleman, sander.ai, 2024-09-02).
+/// For samples `x₀ + sigma noise` the floor is `sigma²`. In this view diffusion is an autoregression from low to high
+/// frequencies (S. Dieleman, sander.ai, 2024-09-02).
 pub fn crossing(spectrum: &[f64], floor: f64) -> Option<usize> {
     spectrum.iter().position(|power| *power < floor)
 }
@@ -69,7 +69,7 @@ mod tests {
     use proptest::prelude::*;
     use std::f64::consts::TAU;
 
-    /// A wave of so many cycles down and across.
+    /// A wave with this many cycles in each direction.
     fn wave(height: i64, width: i64, down: f64, across: f64) -> Tensor {
         let ramp =
             |side: i64, cycles: f64| Tensor::arange(side, (Kind::Double, Device::Cpu)) * (TAU * cycles / side as f64);
@@ -106,7 +106,7 @@ mod tests {
         let sizes = ring_sizes(32, 48);
         assert_eq!(power.len(), 35); // the corner: 24 sqrt(2), rounded
         for (power, size) in power.iter().zip(sizes) {
-            // The power at a frequency is exponential about its mean, and half of the frequencies mirror the others.
+            // The power at a frequency has an exponential distribution, and half of the frequencies mirror the others.
             let deviation = 9.0 * (2.0 / (64.0 * size as f64)).sqrt();
             assert!((power - 9.0).abs() < 5.0 * deviation, "{power}");
         }

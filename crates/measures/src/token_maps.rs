@@ -1,18 +1,17 @@
-//! Heat maps of words, gathered over layers, heads and steps.
+//! Heat maps of words over layers, heads and steps.
 
 use crate::numbers::list;
 use latentrace_nn::tch::{Kind, Tensor};
 use ndarray::Array2;
 use std::collections::BTreeMap;
 
-/// Heat maps of a prompt's tokens, after DAAM (Tang et al., ACL 2023): the attention that each token gets,
-/// brought to one size by bicubic interpolation and averaged over heads, layers and steps.
+/// Heat maps of a prompt's tokens, after DAAM (Tang et al., ACL 2023): the attention to each token, interpolated to one
+/// size (bicubic) and averaged over heads, layers and steps.
 ///
-/// Interpolation is linear up to the clamp that takes off its undershoot below zero, and so is the average. So the sums
-/// are kept at the grids where they arise, one for each size, and interpolated and clamped once, when a map is asked
-/// for. DAAM clamps the sum of each head over the steps before it averages heads; where one head undershoots and another
-/// does not, its maps are higher by that. It also sums over steps where this averages: a map here is a share of
-/// attention, from 0 to 1.
+/// Interpolation and averaging are linear, up to the clamp that removes the undershoot below zero. So one sum is kept
+/// for each size of grid, and it is interpolated and clamped once, when a map is computed. DAAM differs in two ways. It
+/// clamps the sum of each head over the steps before it averages the heads, so its maps are higher where only some
+/// heads undershoot. And it sums over steps instead of averaging; a map here is a share of attention, from 0 to 1.
 #[derive(Debug)]
 pub struct TokenMaps {
     height: usize,
@@ -23,15 +22,15 @@ pub struct TokenMaps {
 }
 
 impl TokenMaps {
-    /// No maps yet, of `height` and `width`: for DAAM those of the latent.
+    /// Empty maps of this size; DAAM uses the size of the latents.
     pub fn new(height: usize, width: usize) -> TokenMaps {
         TokenMaps { height, width, heads: 0, tokens: None, sums: BTreeMap::new() }
     }
 
-    /// Adds one row's attention in one layer at one step: `[heads, pixels, tokens]`, whose pixels are a grid of
-    /// `(height, width)` row by row. Every head of every call counts alike.
+    /// Adds the attention of one row in one layer at one step: `[heads, pixels, tokens]`. The pixels are a grid of
+    /// `(height, width)`, row by row. Every head of every call has the same weight.
     ///
-    /// False, and nothing is added, if the pixels are not that grid, or the tokens are not as many as before.
+    /// Returns false, and adds nothing, if the pixels are not that grid or the number of tokens differs from before.
     #[must_use = "false if nothing was added"]
     pub fn add(&mut self, probs: &Tensor, grid: (usize, usize)) -> bool {
         let size: Vec<usize> = probs.size().into_iter().map(|side| side as usize).collect();
@@ -49,10 +48,10 @@ impl TokenMaps {
         true
     }
 
-    /// The map of a word `[height, width]`: the mean of its tokens' maps, none below zero.
+    /// The map of a word `[height, width]`: the mean of its tokens' maps, clamped at zero.
     ///
-    /// A grid finer than the map is averaged instead of interpolated. `None` if nothing was added, or if there is no
-    /// such token, or none is named.
+    /// A grid finer than the map is averaged instead of interpolated. `None` if nothing was added, or if `tokens` is
+    /// empty or has an index out of range.
     pub fn map(&self, tokens: &[usize]) -> Option<Array2<f64>> {
         let known = self.tokens?;
         if tokens.is_empty() || tokens.iter().any(|token| *token >= known) || self.height * self.width == 0 {
@@ -101,14 +100,14 @@ mod tests {
 
     #[test]
     fn a_word_is_where_its_tokens_are_and_nowhere_below_zero() {
-        // Token 1 is looked at from row 1, column 2 of 4x4 alone, token 2 from all alike.
+        // Only row 1, column 2 of 4x4 attends to token 1; all attend equally to token 2.
         let probs = Tensor::zeros([1, 16, 3], CPU);
         let _ = probs.select(2, 2).fill_(0.5);
         let _ = probs.select(2, 1).narrow(1, 6, 1).fill_(1.0);
         let mut maps = TokenMaps::new(16, 16);
         assert!(maps.add(&probs, (4, 4)));
         let plain = probs.select(2, 1).view([1, 1, 4, 4]).upsample_bicubic2d([16, 16], false, None, None);
-        assert!(plain.min().double_value(&[]) < -0.01); // what there is to clamp
+        assert!(plain.min().double_value(&[]) < -0.01); // the undershoot that is clamped
         let map = maps.map(&[1]).unwrap();
         for ((row, column), share) in map.indexed_iter() {
             let inside = (4..8).contains(&row) && (8..12).contains(&column);

@@ -1,31 +1,32 @@
-//! What way a run went: how far from a straight line.
+//! The path of a run, compared with a straight line.
 
 use crate::numbers::{dot, lengths, list, rows};
 use latentrace_nn::tch::Tensor;
 use std::borrow::Borrow;
 
-/// The geometry of a run's samples `z_i` at noise levels `s_i`, where `z = x₀ + s noise` (Chen et al., arXiv 2405.11326,
-/// arXiv 2506.10177).
+/// The geometry of a run's samples `z_i` at noise levels `s_i`, where `z = x₀ + s noise` (Chen et al., arXiv
+/// 2405.11326, arXiv 2506.10177).
 ///
-/// Lengths are Euclidean, in the units of the latents. The slopes `d_i = (z_(i+1) - z_i) / (s_(i+1) - s_i)` are what
-/// the sampler made of the network's noise.
+/// Lengths are Euclidean, in the units of the latents. The slope `d_i = (z_(i+1) - z_i) / (s_(i+1) - s_i)` is the noise
+/// with which the sampler made step `i`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trajectory {
     /// The length of the chord from the first point to the last.
     pub chord: f64,
-    /// For each point, its distance `||z_i - proj z_i||₂` from the line through the chord. NaN for a chord of zero.
+    /// For each point, its distance `||z_i - proj z_i||₂` from the line through the chord. NaN if the chord is zero.
     pub deviation: Vec<f64>,
-    /// For each inner point, the angle between `d_i` and `d_(i+1)`, in radians from 0 to pi. NaN where a step stands
-    /// still, in the sample or in its level.
+    /// For each inner point, the angle between `d_i` and `d_(i+1)`, in radians from 0 to pi. NaN if the sample or its
+    /// level does not change in a step.
     pub turning: Vec<f64>,
     /// `S = sum_i |s_(i+1) - s_i| ||d_i - (z_N - z_0) / (s_N - s_0)||²`: zero if and only if the run is a straight line
-    /// at even speed. Times `|s_N - s_0|` it is that of rectified flow, whose time goes from 0 to 1 (arXiv 2209.03003).
-    /// NaN if two neighbouring levels, or the first and last, are equal.
+    /// at constant speed. Times `|s_N - s_0|` it is that of rectified flow, where time goes from 0 to 1 (arXiv
+    /// 2209.03003). NaN if two neighbouring levels, or the first and last, are equal.
     pub straightness: f64,
 }
 
 impl Trajectory {
-    /// Of the points of one run, all of one shape, each with its level. `None` for fewer than two points.
+    /// Computes it from the points of one run and their levels. `None` for fewer than two points, or if the shapes
+    /// differ.
     pub fn of<T: Borrow<Tensor>>(points: &[T], levels: &[f64]) -> Option<Trajectory> {
         if points.len() < 2 || points.len() != levels.len() {
             return None;
@@ -44,7 +45,7 @@ impl Trajectory {
         })
     }
 
-    /// The deviation in units of the chord, which compares across sizes.
+    /// The deviation divided by the chord, which is comparable between sizes.
     pub fn relative_deviation(&self) -> Vec<f64> {
         self.deviation.iter().map(|deviation| deviation / self.chord).collect()
     }
@@ -57,7 +58,7 @@ fn deviation(z: &Tensor, chord: &Tensor) -> Vec<f64> {
     list(&lengths(&(away - along.outer(chord))))
 }
 
-/// The angle between each row and the next, by W. Kahan's formula, which is exact near 0 where the arc cosine is not.
+/// The angle between each row and the next, by W. Kahan's formula, which is accurate near 0, unlike the arc cosine.
 fn turning(slopes: &Tensor) -> Vec<f64> {
     let units = slopes / lengths(slopes).unsqueeze(-1);
     let (now, next) = (units.slice(0, 0, -1, 1), units.slice(0, 1, i64::MAX, 1));

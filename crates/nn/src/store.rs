@@ -3,10 +3,10 @@
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{ErrorKind, Write};
 use std::path::Path;
 use tch::{Kind, Tensor};
+
+pub use latentrace_files::PARTIAL;
 
 /// Writes tensors and a few words about them into one safetensors file. The file appears whole or not at all, and is on
 /// the disk when this returns.
@@ -30,60 +30,24 @@ pub fn write_safetensors(path: &Path, tensors: &[(String, Tensor)], about: HashM
     replace(path, &whole.map_err(|error: safetensors::SafeTensorError| fail(error.to_string()))?)
 }
 
-/// Begins the name of a file that is not whole yet: of a process that was killed, it may stay.
-pub const PARTIAL: &str = ".partial-";
-
-/// Writes a file under a temporary name beside it, brings it to the disk, and gives it its name.
+/// Writes a file, or replaces the one of this name; see [`latentrace_files::replace`].
 ///
 /// # Errors
-/// The file cannot be written; whatever stood under its name before still stands there.
+/// The file cannot be written; an earlier file of this name is then unchanged.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || {
-        let mut file = temporary(path)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
+    let fail = |error: latentrace_files::Error| Error::File {
+        file: path.display().to_string(),
+        cause: error.into_io().to_string(),
     };
-    write().map_err(|error: std::io::Error| Error::File { file: path.display().to_string(), cause: error.to_string() })
+    latentrace_files::replace(path, bytes).map_err(fail)
 }
 
-/// Creates a file that `fill` writes under the temporary name that it is given. The file appears whole or not at all, is
-/// on the disk when this returns, and never takes the place of another: where there is one of its name, the error is
-/// [`ErrorKind::AlreadyExists`].
+/// Creates a file, and never replaces one; see [`latentrace_files::create`].
 ///
 /// # Errors
-/// The file cannot be written, or there is one already.
+/// The file cannot be written, or exists already ([`AlreadyExists`](std::io::ErrorKind::AlreadyExists)).
 pub fn create(path: &Path, fill: impl FnOnce(&Path) -> std::io::Result<()>) -> std::io::Result<()> {
-    let file = temporary(path)?;
-    fill(file.path())?;
-    let filled = File::open(file.path())?; // which may be another file by now: safetensors renames its own to this name
-    #[cfg(unix)]
-    filled.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-    filled.sync_all()?;
-    match file.persist_noclobber(path) {
-        Ok(_) => {}
-        Err(failed) if failed.error.kind() == ErrorKind::AlreadyExists => return Err(failed.error),
-        // The file system knows neither hard links nor renaming without replacement: the empty file holds the name.
-        Err(failed) => {
-            File::create_new(path)?;
-            failed.file.persist(path).map_err(|error| error.error)?;
-        }
-    }
-    File::open(folder_of(path))?.sync_all()
-}
-
-/// An empty file beside `path`, removed when it is dropped.
-fn temporary(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(PARTIAL);
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)); // not its maker's alone
-    builder.tempfile_in(folder_of(path))
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    latentrace_files::create(path, fill).map_err(latentrace_files::Error::into_io)
 }
 
 fn dtype(kind: Kind) -> Option<Dtype> {
@@ -126,15 +90,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_there_is_never_replaced_by_a_created_one() {
+    fn a_created_file_never_replaces_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
-        let put = |text: &str| create(&path, |temporary| std::fs::write(temporary, text));
-        put("first").unwrap();
-        assert_eq!(put("second").unwrap_err().kind(), ErrorKind::AlreadyExists);
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "first");
-        assert!(create(&folder.path().join("b"), |_| Err(std::io::Error::other("no"))).is_err());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+        let put = || create(&path, |temporary| std::fs::write(temporary, ""));
+        put().unwrap();
+        assert_eq!(put().unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
     }
 
     #[test]

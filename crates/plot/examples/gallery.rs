@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use image::{Rgb, RgbImage};
 use latentrace_plot::{
-    Axis, Cell, Chart, Colours, Grid, HeatMap, Panels, Series, ValueScale, colourise, overlay, save_png, strip, write,
+    Chart, ChartAxis, Colours, Grid, HeatMap, Panels, Series, Tile, ValueScale, colourise, overlay, save_png, strip,
+    write,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -25,7 +26,7 @@ fn charts(folder: &Path) -> Result<(), Box<dyn Error>> {
     write(folder, "empty", &Chart { title: "Nothing was recorded".into(), ..loss_frame() })?;
     let narrow = Chart { notes: vec![], ..guidance() };
     let charts =
-        vec![narrow.clone(), Chart { title: "Same, log".into(), y: Axis::log("rms"), ..narrow.clone() }, narrow];
+        vec![narrow.clone(), Chart { title: "Same, log".into(), y: ChartAxis::log("rms"), ..narrow.clone() }, narrow];
     write(folder, "panels-shared", &Panels { title: "Three readings of one sweep".into(), charts, columns: 2 })?;
     let charts = vec![noise_levels(), loss(), tiny_values()];
     write(folder, "panels", &Panels { title: "Different charts side by side".into(), charts, columns: 3 })?;
@@ -40,8 +41,8 @@ fn noise_levels() -> Chart {
     };
     Chart {
         title: "Noise levels of four schedules, 30 steps".into(),
-        x: Axis::linear("step"),
-        y: Axis::log("σ"),
+        x: ChartAxis::linear("step"),
+        y: ChartAxis::log("σ"),
         series: vec![
             Series::new("Karras, ρ = 7", karras(7.0)),
             Series::new("Karras, ρ = 3", karras(3.0)),
@@ -58,8 +59,8 @@ fn guidance() -> Chart {
     let line = |slope: f64| weights.iter().map(|w| (*w, 0.4 + slope * w.abs().sqrt())).collect::<Vec<_>>();
     Chart {
         title: "How far guidance moves the image".into(),
-        x: Axis::linear("guidance w"),
-        y: Axis::linear("rms distance from w = 1"),
+        x: ChartAxis::linear("guidance w"),
+        y: ChartAxis::linear("rms distance from w = 1"),
         series: vec![
             Series::new("pndm", line(0.11)),
             Series::new("ddim", line(0.13)),
@@ -71,7 +72,7 @@ fn guidance() -> Chart {
 }
 
 fn loss_frame() -> Chart {
-    Chart { x: Axis::linear("training step"), y: Axis::log("loss"), ..Chart::default() }
+    Chart { x: ChartAxis::linear("training step"), y: ChartAxis::log("loss"), ..Chart::default() }
 }
 
 fn loss() -> Chart {
@@ -96,8 +97,8 @@ fn many() -> Chart {
     };
     Chart {
         title: "Thirty curves, each with a name of its own".into(),
-        x: Axis::linear("t").reversed(),
-        y: Axis::linear("value"),
+        x: ChartAxis::linear("t").reversed(),
+        y: ChartAxis::linear("value"),
         series: (0..30).map(|i| Series::new(format!("down_blocks.{i}.attentions.0"), curve(i))).collect(),
         ..Chart::default()
     }
@@ -107,8 +108,8 @@ fn tiny_values() -> Chart {
     let points = (1..6).map(|i| (10f64.powi(-2 * i), 3e-6 * f64::from(i))).collect();
     Chart {
         title: "Small numbers".into(),
-        x: Axis::log("tolerance"),
-        y: Axis::linear("error"),
+        x: ChartAxis::log("tolerance"),
+        y: ChartAxis::linear("error"),
         series: vec![Series::new("error", points)],
         ..Chart::default()
     }
@@ -122,8 +123,8 @@ fn paths() -> Chart {
     };
     Chart {
         title: "Four runs from one noise, in the plane of their first two components".into(),
-        x: Axis::linear("first component"),
-        y: Axis::linear("second component"),
+        x: ChartAxis::linear("first component"),
+        y: ChartAxis::linear("second component"),
         series: vec![
             Series::new("a red circle", path(1.0, 20)).marked(),
             Series::new("a blue circle", path(2.5, 20)).marked(),
@@ -220,14 +221,14 @@ fn overlays(folder: &Path) -> Result<(), Box<dyn Error>> {
     let signed: Vec<Vec<f64>> = map.iter().map(|row| row.iter().map(|value| value - 0.3).collect()).collect();
     let over = |strength| overlay(&image, &map, (0.0, 1.0), Colours::Sequential, strength);
     let cells = vec![
-        Cell::new(image.clone(), "the picture"),
-        Cell::new(over(0.3), "circle, 0.3"),
-        Cell::new(over(0.7), "circle, 0.7"),
-        Cell::new(over(1.0), "circle, 1"),
-        Cell::new(overlay(&image, &signed, (-0.7, 0.7), Colours::Diverging, 0.7), "signed, 0.7"),
-        Cell::new(overlay(&image, &gaps, (0.0, 1.0), Colours::Sequential, 0.7), "with a gap"),
-        Cell::new(colourise(&map, (256, 256), (0.0, 1.0), Colours::Sequential), "the map alone"),
-        Cell::new(colourise(&gaps, (256, 256), (0.0, 1.0), Colours::Sequential), "the map with a gap"),
+        Tile::new(image.clone(), "the picture"),
+        Tile::new(over(0.3), "circle, 0.3"),
+        Tile::new(over(0.7), "circle, 0.7"),
+        Tile::new(over(1.0), "circle, 1"),
+        Tile::new(overlay(&image, &signed, (-0.7, 0.7), Colours::Diverging, 0.7), "signed, 0.7"),
+        Tile::new(overlay(&image, &gaps, (0.0, 1.0), Colours::Sequential, 0.7), "with a gap"),
+        Tile::new(colourise(&map, (256, 256), (0.0, 1.0), Colours::Sequential), "the map alone"),
+        Tile::new(colourise(&gaps, (256, 256), (0.0, 1.0), Colours::Sequential), "the map with a gap"),
     ];
     let grid = Grid { title: Some("where a word looks".into()), columns: 4, cells, scale: 1, ..Grid::default() };
     save_png(&folder.join("overlay.png"), &grid.render(), &[])?;
@@ -235,9 +236,9 @@ fn overlays(folder: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 fn grids(folder: &Path) -> Result<(), Box<dyn Error>> {
-    let cell = |i: u32| Cell::new(picture(64, i), format!("w = {}, seed {}", i % 4, 193 + i / 4));
+    let cell = |i: u32| Tile::new(picture(64, i), format!("w = {}, seed {}", i % 4, 193 + i / 4));
     let mut cells: Vec<_> = (0..11).map(cell).collect();
-    cells[6] = Cell::missing("w = 2, seed 194");
+    cells[6] = Tile::missing("w = 2, seed 194");
     let sweep = Grid {
         title: Some("a red circle on a blue ground, guidance against seed".into()),
         columns: 4,
@@ -249,7 +250,7 @@ fn grids(folder: &Path) -> Result<(), Box<dyn Error>> {
     let text = [("prompt".to_owned(), "a red circle → ein roter Kreis".to_owned())];
     save_png(&folder.join("grid.png"), &sweep.render(), &text)?;
     let long = "an oil painting of a lighthouse in a storm, dramatic light, 赤い円, supercalifragilisticexpialidocious";
-    let cells = (0..3).map(|i| Cell::new(picture(512, i), if i == 1 { "short" } else { long })).collect();
+    let cells = (0..3).map(|i| Tile::new(picture(512, i), if i == 1 { "short" } else { long })).collect();
     save_png(&folder.join("grid-large.png"), &Grid { columns: 3, cells, scale: 1, ..Grid::default() }.render(), &[])?;
     let images: Vec<_> = (0..26).map(|i| picture(64, i)).collect();
     let captions: Vec<_> = (0..26).map(|i| format!("step {i}, σ = {:.3}", 14.6 / f64::from(i + 1))).collect();

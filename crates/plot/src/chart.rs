@@ -1,45 +1,46 @@
 //! Curves over two axes.
 
 use image::RgbImage;
+use latentrace_files::{Field, Table};
 
-use crate::csv::or;
-use crate::scene::Scene;
-use crate::{Figure, csv, layout, paint};
+use crate::csv::{label, or};
+use crate::drawing::Drawing;
+use crate::{Drawable, csv, layout, paint};
 
-/// Curves over two axes, with a legend that hides nothing.
+/// Curves over two axes, with a legend beside or below the plot.
 ///
-/// A point that cannot be drawn (not finite, or not positive on a log axis) is a gap in its curve. A chart without a
-/// drawable point says so. Empty strings take no room. A series with far more points than pixels is drawn as the median
-/// of every few pixels over a faint line through all points, and the chart says so.
+/// A point that cannot be drawn (not finite, or not positive on a log axis) is a gap in its curve. A chart without any
+/// drawable point shows "no data". Empty strings take no space. A series with far more points than pixels is drawn as
+/// the median of every few pixels over a faint line through all points, and a note says so.
 #[derive(Clone, Debug, Default)]
 pub struct Chart {
-    /// What the chart shows.
+    /// The title.
     pub title: String,
     /// The horizontal axis.
-    pub x: Axis,
+    pub x: ChartAxis,
     /// The vertical axis.
-    pub y: Axis,
-    /// The curves, first one lowest.
+    pub y: ChartAxis,
+    /// The curves. Later ones are drawn over earlier ones.
     pub series: Vec<Series>,
-    /// One unit is as long across as upwards, as on a map. Has no effect when one axis alone is logarithmic.
+    /// Whether a unit is equally long on both axes. Has no effect if only one axis is logarithmic.
     pub equal: bool,
-    /// Remarks, in small letters under the chart.
+    /// Notes in small letters under the chart.
     pub notes: Vec<String>,
 }
 
-/// How one axis reads.
+/// One axis of a chart.
 #[derive(Clone, Debug, Default)]
-pub struct Axis {
-    /// What is measured, and in what.
+pub struct ChartAxis {
+    /// The label: quantity and unit.
     pub label: String,
-    /// Equal distances are equal ratios.
+    /// Whether the axis is logarithmic.
     pub log: bool,
-    /// Larger values lie left, or lower.
+    /// Whether the larger values are on the left, or at the bottom.
     pub reversed: bool,
-    /// Names instead of numbers: the first stands at 0, the next at 1, and so on. Such an axis is not logarithmic, and no
-    /// line is drawn over it from one name to the next.
+    /// Names instead of numbers: the first is at 0, the next at 1, and so on. Such an axis is never logarithmic, and no
+    /// line connects points of different names.
     pub names: Vec<String>,
-    /// Two values that the axis shows, wherever the points are, so that charts compare.
+    /// Two values that the axis includes even if no point is there, so that charts can be compared.
     pub reach: Option<(f64, f64)>,
 }
 
@@ -48,40 +49,40 @@ pub struct Axis {
 pub struct Series {
     /// Its name in the legend and in the CSV.
     pub name: String,
-    /// Its points `(x, y)`, in the order in which the line runs through them.
+    /// Its points `(x, y)`, in the order in which the line connects them.
     pub points: Vec<(f64, f64)>,
     /// Whether the line is dashed.
     pub dashed: bool,
-    /// Whether it is a path: every point has a dot, the first a ring, the last the curve's own mark.
+    /// Whether every point has a dot, the first a ring and the last the curve's marker, as on a path.
     pub marked: bool,
-    /// From where to where each point may lie, in the order of the points; see [`Series::within`].
+    /// The interval of y for each point, in the order of the points; see [`Series::within`].
     pub intervals: Vec<(f64, f64)>,
 }
 
-impl Axis {
-    /// An axis on which equal distances are equal differences.
-    pub fn linear(label: impl Into<String>) -> Axis {
-        Axis { label: label.into(), ..Axis::default() }
+impl ChartAxis {
+    /// A linear axis.
+    pub fn linear(label: impl Into<String>) -> ChartAxis {
+        ChartAxis { label: label.into(), ..ChartAxis::default() }
     }
 
-    /// An axis on which equal distances are equal ratios.
-    pub fn log(label: impl Into<String>) -> Axis {
-        Axis { label: label.into(), log: true, ..Axis::default() }
+    /// A logarithmic axis.
+    pub fn log(label: impl Into<String>) -> ChartAxis {
+        ChartAxis { label: label.into(), log: true, ..ChartAxis::default() }
     }
 
-    /// An axis of names, which stand at 0, 1, 2, ..
-    pub fn names<Name: Into<String>>(label: impl Into<String>, names: impl IntoIterator<Item = Name>) -> Axis {
-        Axis { label: label.into(), names: names.into_iter().map(Into::into).collect(), ..Axis::default() }
+    /// An axis of names, which are at 0, 1, 2, ..
+    pub fn names<Name: Into<String>>(label: impl Into<String>, names: impl IntoIterator<Item = Name>) -> ChartAxis {
+        ChartAxis { label: label.into(), names: names.into_iter().map(Into::into).collect(), ..ChartAxis::default() }
     }
 
-    /// The same axis, on which two values are always to be seen.
-    pub fn showing(self, low: f64, high: f64) -> Axis {
-        Axis { reach: Some((low, high)), ..self }
+    /// The same axis, which always includes two values.
+    pub fn showing(self, low: f64, high: f64) -> ChartAxis {
+        ChartAxis { reach: Some((low, high)), ..self }
     }
 
-    /// The same axis the other way round.
-    pub fn reversed(self) -> Axis {
-        Axis { reversed: !self.reversed, ..self }
+    /// The same axis in the other direction.
+    pub fn reversed(self) -> ChartAxis {
+        ChartAxis { reversed: !self.reversed, ..self }
     }
 }
 
@@ -96,22 +97,22 @@ impl Series {
         Series { dashed: true, ..self }
     }
 
-    /// The same curve as a path from a ring over dots to a mark.
+    /// The same curve with a ring at the first point, dots, and a marker at the last point.
     pub fn marked(self) -> Series {
         Series { marked: true, ..self }
     }
 
-    /// The same curve with an interval of y for each point, drawn as a whisker; NaN, or a shorter list, leaves a point
-    /// without one.
+    /// The same curve with an interval of y for each point, drawn as a whisker. A point has no whisker if its interval
+    /// is NaN or the list is too short.
     ///
-    /// A whisker whose end cannot be drawn (infinite, or not positive on a log axis) runs to the plot's edge and has no
-    /// cap there. Where several curves of a chart have intervals, each is moved sideways by a few pixels, so that
-    /// whiskers at one x do not cover each other.
+    /// If an end cannot be drawn (infinite, or not positive on a log axis), the whisker reaches the edge of the plot
+    /// and has no cap there. If several curves of a chart have intervals, each curve is moved sideways by a few pixels,
+    /// so that whiskers at the same x do not cover each other.
     pub fn within(self, intervals: Vec<(f64, f64)>) -> Series {
         Series { intervals, ..self }
     }
 
-    /// The interval of a point; NaN where it has none.
+    /// The interval of a point; NaN if it has none.
     pub(crate) fn interval(&self, point: usize) -> (f64, f64) {
         self.intervals.get(point).copied().unwrap_or((f64::NAN, f64::NAN))
     }
@@ -120,18 +121,18 @@ impl Series {
 impl Chart {
     /// The chart as a self-contained SVG document.
     pub fn svg(&self, width: u32, height: u32) -> String {
-        Figure::svg(self, width, height)
+        Drawable::svg(self, width, height)
     }
 
     /// The chart as exactly `width` x `height` pixels (at least 240 x 180).
     pub fn png(&self, width: u32, height: u32) -> RgbImage {
-        Figure::png(self, width, height)
+        Drawable::png(self, width, height)
     }
 
-    /// The numbers: one column of x and one a series when all series have the same x, else lines of `series, x, y`. A
-    /// series with intervals has two more columns, `low` and `high`; a value of an axis of names is its name.
+    /// The numbers as CSV: a column for x and one for each series if all series have the same x, otherwise rows of
+    /// `series, x, y`. Intervals add the columns `low` and `high`. A value on an axis of names is written as its name.
     pub fn csv(&self) -> String {
-        if self.shares_x() { self.wide() } else { self.long() }
+        if self.shares_x() { self.wide() } else { self.long() }.to_string()
     }
 
     fn shares_x(&self) -> bool {
@@ -142,16 +143,16 @@ impl Chart {
         self.series.windows(2).all(|pair| same(&pair[0], &pair[1]))
     }
 
-    fn wide(&self) -> String {
-        let mut names = vec![or(&self.x.label, "x").to_owned()];
+    fn wide(&self) -> Table {
+        let mut names = vec![label(or(&self.x.label, "x"))];
         for series in &self.series {
             let name = or(&series.name, or(&self.y.label, "y"));
-            names.push(name.to_owned());
+            names.push(label(name));
             if !series.intervals.is_empty() {
-                names.extend([format!("{name} low"), format!("{name} high")]);
+                names.extend(["low", "high"].map(|end| label(&format!("{name} {end}"))));
             }
         }
-        let mut text = csv::line(names.iter().map(String::as_str));
+        let mut table = Table::new(names);
         let rows = self.series.first().map_or(0, |series| series.points.len());
         for row in 0..rows {
             let mut fields = vec![self.x.value(self.series[0].points[row].0)];
@@ -159,24 +160,24 @@ impl Chart {
                 fields.push(self.y.value(series.points[row].1));
                 fields.extend(bounds(series, row).filter(|_| !series.intervals.is_empty()));
             }
-            text += &csv::line(fields.iter().map(String::as_str));
+            table.row(fields);
         }
-        text
+        table
     }
 
-    fn long(&self) -> String {
+    fn long(&self) -> Table {
         let mut names = vec!["series", or(&self.x.label, "x"), or(&self.y.label, "y")];
         names.extend(["low", "high"].iter().filter(|_| self.has_intervals()));
-        let mut text = csv::line(names);
-        self.lines(self.has_intervals()).for_each(|fields| text += &csv::line(fields.iter().map(String::as_str)));
-        text
+        let mut table = Table::new(names.into_iter().map(label));
+        self.lines(self.has_intervals()).for_each(|fields| _ = table.row(fields));
+        table
     }
 
-    /// `series, x, y` of every point, and where asked `low, high`.
-    pub(crate) fn lines(&self, intervals: bool) -> impl Iterator<Item = Vec<String>> {
+    /// `series, x, y` of every point, and `low, high` if `intervals`.
+    pub(crate) fn lines(&self, intervals: bool) -> impl Iterator<Item = Vec<Field>> {
         let of = move |series: &Series, point: usize| {
             let (x, y) = series.points[point];
-            let fields = [series.name.clone(), self.x.value(x), self.y.value(y)];
+            let fields = [label(&series.name), self.x.value(x), self.y.value(y)];
             fields.into_iter().chain(bounds(series, point).filter(|_| intervals)).collect()
         };
         self.series.iter().flat_map(move |series| (0..series.points.len()).map(move |point| of(series, point)))
@@ -186,39 +187,39 @@ impl Chart {
         self.series.iter().any(|series| !series.intervals.is_empty())
     }
 
-    fn scene(&self, width: u32, height: u32) -> Scene {
-        let mut scene = Scene::new(width, height);
-        let frame = scene.frame();
-        layout::chart(&mut scene, self, frame, true);
-        scene
+    fn drawing(&self, width: u32, height: u32) -> Drawing {
+        let mut drawing = Drawing::new(width, height);
+        let frame = drawing.frame();
+        layout::chart(&mut drawing, self, frame, true);
+        drawing
     }
 }
 
-impl Axis {
-    /// A value as text: its name, where values have names.
-    fn value(&self, value: f64) -> String {
+impl ChartAxis {
+    /// A value as a field: its name, if the axis has names.
+    fn value(&self, value: f64) -> Field {
         let place = (value >= 0.0 && value.fract() == 0.0).then_some(value as usize);
-        place.and_then(|place| self.names.get(place)).cloned().unwrap_or_else(|| csv::number(value))
+        place.and_then(|place| self.names.get(place)).map_or_else(|| csv::number(value), |name| label(name))
     }
 }
 
-/// The ends of a point's interval as text.
-fn bounds(series: &Series, point: usize) -> impl Iterator<Item = String> + use<> {
+/// The ends of a point's interval as fields.
+fn bounds(series: &Series, point: usize) -> impl Iterator<Item = Field> + use<> {
     let (low, high) = series.interval(point);
     [low, high].into_iter().map(csv::number)
 }
 
-impl Figure for Chart {
+impl Drawable for Chart {
     fn size(&self) -> (u32, u32) {
         (820, (if self.equal { 620 } else { 480 }).max(layout::legend_height(self, 796.0, true) as u32 * 2 + 190))
     }
 
     fn svg(&self, width: u32, height: u32) -> String {
-        paint::svg(&self.scene(width, height))
+        paint::svg(&self.drawing(width, height))
     }
 
     fn pixels(&self, width: u32, height: u32, ratio: u32) -> RgbImage {
-        paint::pixels(&self.scene(width, height), ratio.max(1))
+        paint::pixels(&self.drawing(width, height), ratio.max(1))
     }
 
     fn csv(&self) -> String {
@@ -229,7 +230,6 @@ impl Figure for Chart {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::csv::tests::parse;
 
     fn dark(image: &RgbImage) -> usize {
         image.pixels().filter(|pixel| pixel.0.iter().any(|part| *part < 0xc0)).count()
@@ -239,14 +239,13 @@ mod tests {
     fn shared_x_gives_one_column_a_series() {
         let points = |factor: f64| (0..4).map(|i| (f64::from(i) / 10.0, factor * f64::from(i))).collect::<Vec<_>>();
         let series = vec![Series::new("a, \"b\"", points(0.1)), Series::new("c", points(f64::NAN))];
-        let chart = Chart { x: Axis::linear("t"), series, ..Chart::default() };
-        let rows = parse(&chart.csv());
-        assert_eq!(rows[0], ["t", "a, \"b\"", "c"]);
-        for (row, (x, y)) in rows[1..].iter().zip(points(0.1)) {
-            assert_eq!((row[0].parse(), row[1].parse()), (Ok(x), Ok(y)));
-            assert_eq!(row[2], "NaN");
+        let chart = Chart { x: ChartAxis::linear("t"), series, ..Chart::default() };
+        let table: Table = chart.csv().parse().unwrap();
+        assert_eq!(table.columns().collect::<Vec<_>>(), ["t", "a, \"b\"", "c"]);
+        for (row, (x, y)) in table.rows().iter().zip(points(0.1)) {
+            assert_eq!((row[0].number(), row[1].number(), row[2].text()), (x, y, "NaN"));
         }
-        assert_eq!(rows.len(), 5);
+        assert_eq!(table.rows().len(), 4);
     }
 
     #[test]
@@ -269,7 +268,7 @@ mod tests {
 
     #[test]
     fn names_are_read_below_the_plot_and_in_the_csv() {
-        let x = Axis::names("sampler", ["ddpm", "pndm", "lms"]);
+        let x = ChartAxis::names("sampler", ["ddpm", "pndm", "lms"]);
         let chart = Chart { x, series: vec![Series::new("s", vec![(0.0, 5.0), (2.0, 7.0)])], ..Chart::default() };
         assert_eq!(chart.csv(), "sampler,s\nddpm,5\nlms,7\n");
         let svg = chart.svg(500, 300);
@@ -291,7 +290,7 @@ mod tests {
     #[test]
     fn a_figure_grows_until_its_legend_names_every_series() {
         let series = (0..80).map(|i| Series::new(format!("down_blocks.{i}.attentions"), vec![(0.0, 1.0)])).collect();
-        let chart = Chart { title: "t".into(), x: Axis::linear("x"), series, ..Chart::default() };
+        let chart = Chart { title: "t".into(), x: ChartAxis::linear("x"), series, ..Chart::default() };
         let (width, height) = chart.size();
         let svg = chart.svg(width, height);
         assert!((0..80).all(|i| svg.contains(&format!("down_blocks.{i}.attentions"))), "{height}");
@@ -300,7 +299,8 @@ mod tests {
 
     #[test]
     fn an_empty_chart_says_so_and_a_full_one_does_not() {
-        let full = |y| Chart { y: Axis::log(""), series: vec![Series::new("a", vec![(0.0, y)])], ..Chart::default() };
+        let full =
+            |y| Chart { y: ChartAxis::log(""), series: vec![Series::new("a", vec![(0.0, y)])], ..Chart::default() };
         assert!(Chart::default().svg(400, 300).contains("no data"));
         assert!(full(0.0).svg(400, 300).contains("no data"));
         assert!(full(f64::NAN).svg(400, 300).contains("no data"));
@@ -313,7 +313,7 @@ mod tests {
         let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 5e-324, f64::MAX, f64::MIN, 1.0, -1.0];
         let points: Vec<_> = odd.iter().flat_map(|x| odd.iter().map(move |y| (*x, *y))).collect();
         for log in [false, true] {
-            let axis = Axis { label: "an axis".into(), log, reversed: log, ..Axis::default() };
+            let axis = ChartAxis { label: "an axis".into(), log, reversed: log, ..ChartAxis::default() };
             let odd = Series::new("odd", points.clone()).dashed().within(points.clone());
             let series = vec![odd, Series::new("none", vec![])];
             let chart = Chart { x: axis.clone(), y: axis, series, ..Chart::default() };
@@ -329,7 +329,7 @@ mod tests {
         let series =
             |middle| vec![Series::new("a", vec![(0.0, 1.0), (1.0, 1.0), (2.0, middle), (3.0, 1.0), (4.0, 1.0)])];
         let blue = |middle| {
-            let chart = Chart { y: Axis::log(""), series: series(middle), ..Chart::default() };
+            let chart = Chart { y: ChartAxis::log(""), series: series(middle), ..Chart::default() };
             chart.png(600, 300).pixels().filter(|pixel| pixel.0[2] > pixel.0[0].saturating_add(60)).count()
         };
         let (whole, broken) = (blue(1.0), blue(0.0));

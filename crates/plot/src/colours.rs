@@ -1,21 +1,21 @@
-//! Colours that stand for numbers.
+//! Colour maps.
 
-use crate::Axis;
+use crate::ChartAxis;
+use crate::drawing::Colour;
 use crate::scale::{Scale, drawable};
-use crate::scene::Colour;
 
-/// Which colours stand for numbers from low to high.
+/// A colour map.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Colours {
-    /// From dark to light: viridis, by van der Walt and Smith (2015). Equal steps look equally large.
+    /// From dark to light: viridis, by van der Walt and Smith (2015). Equal steps look equal.
     #[default]
     Sequential,
-    /// From dark blue over white to dark red: RdBu, by Brewer (2003). White is 0, or 1 where equal steps are ratios.
+    /// From dark blue through white to dark red: RdBu, by Brewer (2003). White is at 0, or at 1 on a log scale.
     Diverging,
 }
 
 impl Colours {
-    /// The colour at a fraction of the way from low to high.
+    /// The colour at a fraction (0 to 1) of the map, from low to high.
     pub fn at(self, fraction: f64) -> [u8; 3] {
         let anchors = self.anchors();
         let last = anchors.len() - 1;
@@ -55,25 +55,24 @@ impl Colours {
     }
 }
 
-/// Which colour stands for which number.
+/// A colour map together with the scale that it is used on.
 pub(crate) struct Shades {
     pub scale: Scale,
     colours: Colours,
-    middle: f64, // where on the scale the middle of a diverging map lies
+    middle: f64, // the place on the scale of a diverging map's middle
 }
 
 impl Shades {
-    /// The shades between two limits, where one is not given the end of the values; none when no value can be drawn.
+    /// The shades between two limits; `None` if no value can be drawn. A limit defaults to the end of the values.
     ///
-    /// Limits that are not given lie as far on the other side of a diverging map's middle as the given one or the
-    /// farthest value.
+    /// On a diverging map a limit that is not given mirrors the given one, or the value farthest from the middle.
     pub fn fit(
         colours: Colours,
         log: bool,
         limits: (Option<f64>, Option<f64>),
         values: impl Iterator<Item = f64>,
     ) -> Option<Shades> {
-        let axis = Axis { log, ..Axis::default() };
+        let axis = ChartAxis { log, ..ChartAxis::default() };
         let mirrored = |value: f64| if log { 1.0 / value.clamp(1e-300, 1e300) } else { -value };
         let ends = values.filter(|value| drawable(&axis, *value)).map(|value| (value, value));
         let (mut least, mut most) = ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
@@ -93,7 +92,7 @@ impl Shades {
         Some(Shades { scale, colours, middle })
     }
 
-    /// Where on the colour map a place on the scale lies, both 0..1.
+    /// The fraction of the colour map (0 to 1) at a place on the scale (0 to 1).
     pub fn fraction(&self, place: f64) -> f64 {
         let place = place.clamp(0.0, 1.0);
         match self.colours {
@@ -102,13 +101,13 @@ impl Shades {
         }
     }
 
-    /// The colour of a place on the scale, 0..1.
+    /// The colour at a place on the scale (0 to 1).
     pub fn at(&self, place: f64) -> Colour {
         self.colours.at(self.fraction(place))
     }
 }
 
-/// A colour as Oklab has it (Ottosson 2020): lightness, green to red, blue to yellow. Equal distances look equally large.
+/// A colour in Oklab (Ottosson 2020): lightness, green to red, blue to yellow. Equal distances look equal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lab(pub [f64; 3]);
 
@@ -128,7 +127,7 @@ impl Lab {
         ])
     }
 
-    /// The colour, as close as a screen can show it.
+    /// The colour in sRGB; each channel is clamped.
     pub fn rgb(self) -> Colour {
         self.linear().map(|part| {
             let part = part.clamp(0.0, 1.0);
@@ -137,7 +136,7 @@ impl Lab {
         })
     }
 
-    /// The colour, or a greyer one of the same lightness that a screen can show.
+    /// The colour itself if it is within sRGB, otherwise a greyer one of the same lightness.
     pub fn shown(self) -> Lab {
         let shows = |lab: Lab| lab.linear().iter().all(|part| (-1e-4..=1.0001).contains(part));
         if shows(self) {
@@ -156,7 +155,7 @@ impl Lab {
         Lab([0, 1, 2].map(|index| self.0[index] + (other.0[index] - self.0[index]) * share))
     }
 
-    /// Red, green and blue as amounts of light.
+    /// Linear red, green and blue.
     fn linear(self) -> [f64; 3] {
         let [lightness, a, b] = self.0;
         let l = (lightness + 0.3963377774 * a + 0.2158037573 * b).powi(3);
@@ -174,7 +173,7 @@ impl Lab {
 pub(crate) mod tests {
     use super::*;
 
-    /// How light a colour is, 0..1.
+    /// The lightness of a colour, 0 to 1.
     pub(crate) fn lightness(colour: Colour) -> f64 {
         Lab::from_rgb(colour).0[0]
     }

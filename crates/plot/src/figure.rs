@@ -1,24 +1,22 @@
-//! A figure is anything that has an SVG, a PNG and the numbers behind both; [`write()`] puts all three on disk.
+//! A figure has an SVG, a PNG and the numbers behind both; [`write()`] puts all three on disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
+use latentrace_files::{Error, png::save_png, replace_unsynced};
 
-use crate::Error;
-use crate::picture::{encode, replace};
-
-/// Something that can be drawn at any size, and whose numbers can be read back.
+/// A figure that can be drawn at any size, and whose numbers can be written as CSV.
 ///
-/// Sizes are in CSS pixels, in which the smallest letter is 11 high. Nothing is drawn smaller than 240 x 180.
-pub trait Figure {
-    /// The width and height at which the figure looks best.
+/// Sizes are in CSS pixels; the smallest font size is 11. The least size that is drawn is 240 x 180.
+pub trait Drawable {
+    /// The default width and height.
     fn size(&self) -> (u32, u32);
 
     /// The figure as a self-contained SVG document.
     fn svg(&self, width: u32, height: u32) -> String;
 
-    /// The figure as pixels, `ratio` of them to one of the given width and height: 2 is right for print and sharp screens.
+    /// The figure as pixels, `ratio` of them for each of the given width and height: 2 suits print and sharp screens.
     fn pixels(&self, width: u32, height: u32, ratio: u32) -> RgbImage;
 
     /// The figure as exactly `width` x `height` pixels.
@@ -26,29 +24,26 @@ pub trait Figure {
         self.pixels(width, height, 1)
     }
 
-    /// The numbers behind the figure, one header line first.
+    /// The numbers of the figure as CSV, with a header line.
     fn csv(&self) -> String;
 }
 
-/// Writes `stem.svg`, `stem.png` (two pixels to one of the SVG) and `stem.csv` into a folder, and returns their paths.
+/// Writes `stem.svg`, `stem.png` (two pixels for each of the SVG) and `stem.csv` into a folder, and returns their
+/// paths.
 ///
-/// The folder is made if it is not there. Each file is written under a temporary name and renamed when whole.
+/// The folder is created if it does not exist. Each file appears whole or not at all.
 ///
 /// # Errors
-/// When the folder or a file cannot be written; the error names it.
-pub fn write(folder: &Path, stem: &str, figure: &impl Figure) -> Result<Vec<PathBuf>, Error> {
+/// If the folder or a file cannot be written.
+pub fn write(folder: &Path, stem: &str, figure: &impl Drawable) -> Result<Vec<PathBuf>, Error> {
     fs::create_dir_all(folder).map_err(|cause| Error::Folder { path: folder.to_owned(), cause })?;
     let (width, height) = figure.size();
     let path = |ending: &str| folder.join(format!("{stem}.{ending}"));
     let (svg, png, csv) = (path("svg"), path("png"), path("csv"));
-    write_text(&svg, &figure.svg(width, height))?;
-    replace(&png, |file| encode(&png, file, &figure.pixels(width, height, 2), &[]))?;
-    write_text(&csv, &figure.csv())?;
+    replace_unsynced(&svg, figure.svg(width, height).as_bytes())?;
+    save_png(&png, &figure.pixels(width, height, 2), &[])?;
+    replace_unsynced(&csv, figure.csv().as_bytes())?;
     Ok(vec![svg, png, csv])
-}
-
-fn write_text(path: &Path, text: &str) -> Result<(), Error> {
-    replace(path, |file| file.write_all(text.as_bytes()).map_err(Error::writing(path)))
 }
 
 #[cfg(test)]
@@ -89,7 +84,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
         if fs::write(folder.path().join("probe"), "").is_ok() {
-            return; // root writes anywhere
+            return; // root can write anywhere
         }
         let message = write(folder.path(), "loss", &chart()).unwrap_err().to_string();
         assert!(message.contains("loss.svg: could not be written"), "{message}");

@@ -2,48 +2,48 @@
 
 use image::{Rgb, RgbImage};
 
+use crate::drawing::{Anchor, Colour, GREY, Rect, Text};
 use crate::paint::blank;
-use crate::scene::{Anchor, Colour, GREY, Rect, Text};
 use crate::text::{self, ASCENT, LEADING, Weight};
 
 /// Pictures in labelled rows and columns, each with its caption under it.
 ///
-/// Pictures of one grid may differ in size; each stands in the middle of its place. Missing pictures are hatched, also
-/// those that would fill up a labelled table.
+/// Pictures of one grid can differ in size; each is centred in its cell. A missing picture is drawn as hatching. If the
+/// grid has row or column labels, every labelled cell is drawn, whether it has a picture or not.
 #[derive(Clone, Debug, Default)]
 pub struct Grid {
-    /// What the grid shows.
+    /// The title above the grid.
     pub title: Option<String>,
-    /// How many pictures stand side by side; 0 counts as 1.
+    /// The number of columns; 0 counts as 1.
     pub columns: usize,
     /// The pictures, row by row.
-    pub cells: Vec<Cell>,
-    /// What each row shows, or nothing.
+    pub cells: Vec<Tile>,
+    /// The label of each row; may be empty.
     pub row_labels: Vec<String>,
-    /// What each column shows, or nothing.
+    /// The label of each column; may be empty.
     pub column_labels: Vec<String>,
-    /// How many pixels show one pixel of a picture, across and down; 0 counts as 1.
+    /// Pixels of the grid for each pixel of a picture, in both directions; 0 counts as 1.
     pub scale: u32,
 }
 
-/// A picture and the words under it.
+/// A picture and its caption.
 #[derive(Clone, Debug, Default)]
-pub struct Cell {
-    /// The picture; one without pixels is missing.
+pub struct Tile {
+    /// The picture. One without pixels is a missing picture.
     pub image: RgbImage,
-    /// The words under it, on as many lines as they need.
+    /// The text under the picture, wrapped to its width.
     pub caption: String,
 }
 
-impl Cell {
-    /// A picture and the words under it.
-    pub fn new(image: RgbImage, caption: impl Into<String>) -> Cell {
-        Cell { image, caption: caption.into() }
+impl Tile {
+    /// A picture and its caption.
+    pub fn new(image: RgbImage, caption: impl Into<String>) -> Tile {
+        Tile { image, caption: caption.into() }
     }
 
-    /// A place whose picture is not there (yet).
-    pub fn missing(caption: impl Into<String>) -> Cell {
-        Cell::new(RgbImage::default(), caption)
+    /// A missing picture with its caption.
+    pub fn missing(caption: impl Into<String>) -> Tile {
+        Tile::new(RgbImage::default(), caption)
     }
 
     fn is_missing(&self) -> bool {
@@ -52,13 +52,13 @@ impl Cell {
 }
 
 impl Grid {
-    /// The grid as one picture.
+    /// Draws the grid.
     pub fn render(&self) -> RgbImage {
         let layout = self.layout();
         let mut image = blank(layout.width, layout.height);
         for (index, place) in &layout.places {
-            match self.cells.get(*index).filter(|cell| !cell.is_missing()) {
-                Some(cell) => enlarge(&mut image, &cell.image, *place, self.scale()),
+            match self.cells.get(*index).filter(|tile| !tile.is_missing()) {
+                Some(tile) => enlarge(&mut image, &tile.image, *place, self.scale()),
                 None => hatch(&mut image, *place),
             }
         }
@@ -68,7 +68,7 @@ impl Grid {
         image
     }
 
-    /// Width and height of the whole in pixels.
+    /// Width and height of the drawn grid in pixels.
     pub(crate) fn size(&self) -> (u32, u32) {
         let layout = self.layout();
         (layout.width, layout.height)
@@ -78,16 +78,16 @@ impl Grid {
         self.scale.max(1)
     }
 
-    /// Rows and columns; a labelled table has all its labelled places.
+    /// The numbers of rows and columns, including labelled rows without pictures.
     pub(crate) fn shape(&self) -> (usize, usize) {
         let columns = self.columns.max(1);
         (self.cells.len().div_ceil(columns).max(self.row_labels.len()), columns)
     }
 
-    /// Width and height of the largest picture, as shown.
+    /// The largest width and the largest height of the pictures, enlarged.
     fn largest(&self) -> (u32, u32) {
-        let shown = self.cells.iter().filter(|cell| !cell.is_missing());
-        let sizes = shown.map(|cell| (cell.image.width() * self.scale(), cell.image.height() * self.scale()));
+        let shown = self.cells.iter().filter(|tile| !tile.is_missing());
+        let sizes = shown.map(|tile| (tile.image.width() * self.scale(), tile.image.height() * self.scale()));
         match sizes.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1))) {
             Some((width, height)) => (width, height),
             None => (128, 128),
@@ -119,7 +119,7 @@ impl Grid {
         layout
     }
 
-    /// Places the title and the columns' labels and returns where they end.
+    /// Places the title and the column labels, and returns the y coordinate below them.
     fn head(&self, layout: &mut Layout, left: f64, across: f64, size: f64) -> f64 {
         let width = f64::from(layout.width);
         let title = self.title.as_deref().unwrap_or_default();
@@ -137,13 +137,13 @@ impl Grid {
         let head = labels.iter().map(Vec::len).max().unwrap_or(0);
         for (column, lines) in labels.iter().enumerate() {
             let middle = left + column as f64 * (across + GAP) + across / 2.0;
-            let from = top + (head - lines.len()) as f64 * size * LEADING; // stand on the pictures
+            let from = top + (head - lines.len()) as f64 * size * LEADING; // aligned at the bottom
             layout.column(lines, (middle, from), size, Weight::Bold, Anchor::Middle);
         }
         top + if head > 0 { head as f64 * size * LEADING + 4.0 } else { 0.0 }
     }
 
-    /// Places one row of pictures and captions and returns where it ends.
+    /// Places one row of pictures and captions, and returns the y coordinate below it.
     fn row(&self, layout: &mut Layout, row: usize, from: (f64, f64), across: f64, size: f64) -> f64 {
         let (_, columns) = self.shape();
         let picture = self.largest();
@@ -151,14 +151,14 @@ impl Grid {
         let mut end = from.1 + f64::from(picture.1);
         for column in 0..columns {
             let index = row * columns + column;
-            let cell = self.cells.get(index);
-            if cell.is_none() && !table {
+            let tile = self.cells.get(index);
+            if tile.is_none() && !table {
                 break;
             }
             let left = from.0 + column as f64 * (across + GAP);
-            let present = cell.filter(|cell| !cell.is_missing());
+            let present = tile.filter(|tile| !tile.is_missing());
             let (width, height) =
-                present.map_or(picture, |cell| (cell.image.width() * self.scale(), cell.image.height() * self.scale()));
+                present.map_or(picture, |tile| (tile.image.width() * self.scale(), tile.image.height() * self.scale()));
             let x = (left + (across - f64::from(width)) / 2.0).floor();
             let y = (from.1 + f64::from(picture.1 - height) / 2.0).floor();
             let place = Rect { left: x, top: y, right: x + f64::from(width), bottom: y + f64::from(height) };
@@ -167,7 +167,7 @@ impl Grid {
                 let text = Text::new("missing", (place.centre().0, place.centre().1 + 4.0), size.min(16.0));
                 layout.texts.push(Text { anchor: Anchor::Middle, colour: GREY, ..text });
             }
-            let lines = text::wrap(cell.map_or("", |cell| &cell.caption), size, Weight::Regular, across);
+            let lines = text::wrap(tile.map_or("", |tile| &tile.caption), size, Weight::Regular, across);
             let under = (left + across / 2.0, from.1 + f64::from(picture.1) + 4.0);
             let under = layout.column(&lines, under, size, Weight::Regular, Anchor::Middle);
             end = if lines.is_empty() { end } else { end.max(under) };
@@ -176,12 +176,12 @@ impl Grid {
     }
 }
 
-/// The pictures in one row, on several rows where one would be wider than about 1600 pixels.
+/// Draws pictures in one row, or in several if one would be wider than about 1600 pixels.
 ///
-/// Captions go to the pictures in order; pictures without one have none.
+/// The captions belong to the pictures in order. There may be fewer captions than pictures.
 pub fn strip(images: &[RgbImage], captions: &[String], scale: u32) -> RgbImage {
     let caption = |index: usize| captions.get(index).cloned().unwrap_or_default();
-    let cells = images.iter().enumerate().map(|(index, image)| Cell::new(image.clone(), caption(index))).collect();
+    let cells = images.iter().enumerate().map(|(index, image)| Tile::new(image.clone(), caption(index))).collect();
     let mut grid = Grid { cells, columns: 1, scale, ..Grid::default() };
     let across = f64::from(grid.largest().0.max(NARROWEST)) + GAP;
     let most = ((1600.0 + GAP - 2.0 * MARGIN) / across) as usize;
@@ -191,18 +191,18 @@ pub fn strip(images: &[RgbImage], captions: &[String], scale: u32) -> RgbImage {
 
 const MARGIN: f64 = 18.0;
 const GAP: f64 = 12.0;
-/// No caption is wrapped tighter than this, however small the pictures.
+/// The least width, in pixels, to which a caption is wrapped.
 const NARROWEST: u32 = 96;
 
 struct Layout {
     width: u32,
     height: u32,
-    places: Vec<(usize, Rect)>, // a cell's index, and its picture's pixels
+    places: Vec<(usize, Rect)>, // the index of a tile, and where its picture goes
     texts: Vec<Text>,
 }
 
 impl Layout {
-    /// Adds lines of text under each other and returns where they end.
+    /// Adds lines of text under each other, and returns the y coordinate below them.
     fn column(&mut self, lines: &[String], from: (f64, f64), size: f64, weight: Weight, anchor: Anchor) -> f64 {
         for (index, line) in lines.iter().enumerate() {
             let at = (from.0, from.1 + size * (ASCENT + LEADING * index as f64));
@@ -229,7 +229,7 @@ fn hatch(onto: &mut RgbImage, place: Rect) {
     }
 }
 
-/// The colour of a pixel where there is nothing to show.
+/// The colour of a pixel of the hatching.
 pub(crate) fn hatched(x: u32, y: u32) -> Colour {
     const GROUND: Colour = [0xf6; 3];
     const LINES: Colour = [0xe4; 3];
@@ -250,8 +250,8 @@ mod tests {
         for (width, height, scale) in [(64, 64, 1), (64, 64, 3), (512, 300, 1), (8, 200, 0)] {
             for caption in ["", "seed 193", long] {
                 for labels in [0, 2] {
-                    let mut cells: Vec<_> = (0..5).map(|i| Cell::new(picture(width, height, i), caption)).collect();
-                    cells[2] = Cell::missing(caption);
+                    let mut cells: Vec<_> = (0..5).map(|i| Tile::new(picture(width, height, i), caption)).collect();
+                    cells[2] = Tile::missing(caption);
                     cells[3].image = picture(width / 2, height / 2 + 1, 9);
                     grids.push(Grid {
                         title: Some(long.into()),
@@ -292,14 +292,14 @@ mod tests {
         for grid in grids() {
             let image = grid.render();
             for (index, place) in grid.layout().places {
-                let Some(cell) = grid.cells.get(index).filter(|cell| !cell.is_missing()) else { continue };
+                let Some(tile) = grid.cells.get(index).filter(|tile| !tile.is_missing()) else { continue };
                 let scale = grid.scale.max(1);
-                assert_eq!(place.width(), f64::from(cell.image.width() * scale));
-                for (x, y) in [(0, 0), (cell.image.width() * scale - 1, cell.image.height() * scale - 1), (5, 9)] {
+                assert_eq!(place.width(), f64::from(tile.image.width() * scale));
+                for (x, y) in [(0, 0), (tile.image.width() * scale - 1, tile.image.height() * scale - 1), (5, 9)] {
                     let shown = image.get_pixel(place.left as u32 + x, place.top as u32 + y);
                     let (x, y) = (x / scale, y / scale);
-                    if x < cell.image.width() && y < cell.image.height() {
-                        assert_eq!(shown, cell.image.get_pixel(x, y), "cell {index} at {x}, {y}");
+                    if x < tile.image.width() && y < tile.image.height() {
+                        assert_eq!(shown, tile.image.get_pixel(x, y), "tile {index} at {x}, {y}");
                     }
                 }
             }
@@ -308,15 +308,15 @@ mod tests {
 
     #[test]
     fn a_plain_grid_has_the_size_that_its_parts_add_up_to() {
-        let cells = (0..4).map(|i| Cell::new(picture(100, 80, i), "")).collect();
+        let cells = (0..4).map(|i| Tile::new(picture(100, 80, i), "")).collect();
         let grid = Grid { columns: 2, cells, scale: 2, ..Grid::default() };
         assert_eq!(grid.render().dimensions(), (18 + 200 + 12 + 200 + 18, 18 + 160 + 12 + 160 + 18));
     }
 
     #[test]
     fn a_caption_has_ink_in_its_box() {
-        let cell = Cell::new(picture(64, 64, 1), "seed 193");
-        let grid = Grid { columns: 1, cells: vec![cell], scale: 1, ..Grid::default() };
+        let tile = Tile::new(picture(64, 64, 1), "seed 193");
+        let grid = Grid { columns: 1, cells: vec![tile], scale: 1, ..Grid::default() };
         let (image, bounds) = (grid.render(), grid.layout().texts[0].bounds());
         let ink = |(x, y, pixel): &(u32, u32, &Rgb<u8>)| {
             let (x, y) = (f64::from(*x), f64::from(*y));
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_labelled_table_shows_its_empty_places_and_an_unlabelled_one_has_none() {
-        let cells = |count| (0..count).map(|i| Cell::new(picture(64, 64, i), "")).collect::<Vec<_>>();
+        let cells = |count| (0..count).map(|i| Tile::new(picture(64, 64, i), "")).collect::<Vec<_>>();
         let plain = Grid { columns: 2, cells: cells(3), scale: 1, ..Grid::default() };
         assert_eq!(plain.layout().places.len(), 3);
         let labels = vec!["a".to_owned(), "b".to_owned(), "c".to_owned()];
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn nothing_at_all_is_still_a_picture() {
-        for grid in [Grid::default(), Grid { cells: vec![Cell::missing("")], ..Grid::default() }] {
+        for grid in [Grid::default(), Grid { cells: vec![Tile::missing("")], ..Grid::default() }] {
             assert!(grid.render().width() > 0 && grid.render().height() > 0);
         }
         assert!(strip(&[], &[], 1).height() > 0);

@@ -1,86 +1,86 @@
-//! A table of numbers as a table of colours.
+//! A table of numbers drawn as coloured cells.
 
 use image::RgbImage;
+use latentrace_files::Table;
 
 use crate::colours::Shades;
-use crate::csv::or;
+use crate::csv::{label, or};
+use crate::drawing::{Anchor, BLACK, Colour, Drawing, FAINTER, Rect, Text, WHITE};
 use crate::layout::{self, ENTRY, LABEL, TICK, TITLE};
 use crate::scale::Tick;
-use crate::scene::{Anchor, BLACK, Colour, FAINTER, Rect, Scene, Text, WHITE};
 use crate::text::{self, ASCENT, LEADING, Weight};
-use crate::{Colours, Figure, csv, paint};
+use crate::{Colours, Drawable, csv, paint};
 
-/// A table of numbers as a table of colours, the first row on top, with a bar that says which colour is which number.
+/// A table of numbers drawn as coloured cells, the first row at the top, with a colour bar.
 ///
-/// A cell without a number (NaN, or a row that is too short) is hatched; an infinite one, or one that is not positive on
-/// a log scale, has a colour and a sign of its own, which a key names. Where there are more rows or columns than room for
-/// their labels, every n-th has one. Every cell is drawn, so it is meant for some hundred rows and columns, not thousands.
+/// A cell without a number (NaN, or a row that is too short) is hatched. An infinite number, or one that is not
+/// positive on a log scale, has its own colour and sign, explained in a key. If not all labels of rows or columns fit,
+/// every n-th is drawn. Every cell is drawn, so the map is meant for some hundred rows and columns, not thousands.
 #[derive(Clone, Debug, Default)]
 pub struct HeatMap {
-    /// What the map shows.
+    /// The title.
     pub title: String,
-    /// What each row shows, or nothing.
+    /// The label of each row; may be empty.
     pub rows: Vec<String>,
-    /// What each column shows, or nothing.
+    /// The label of each column; may be empty.
     pub columns: Vec<String>,
     /// The numbers, row by row.
     pub values: Vec<Vec<f64>>,
-    /// What the columns are, below the map.
+    /// The label of the columns, below the map.
     pub x_label: String,
-    /// What the rows are, on the left.
+    /// The label of the rows, on the left.
     pub y_label: String,
-    /// What the numbers measure, and in what, beside the bar.
+    /// The label of the colour bar: quantity and unit.
     pub value_label: String,
-    /// Which steps of the numbers look equal.
+    /// Whether the colours are linear or logarithmic in the numbers.
     pub scale: ValueScale,
-    /// The number at the low end of the bar; without it the lowest that can be drawn, or the mirror of `high` about a
-    /// diverging map's middle. Lower numbers have the end's colour, and the bar then ends in a tip.
+    /// The number at the low end of the bar. Defaults to the lowest number that can be drawn or, on a diverging map, to
+    /// the mirror of `high`. Lower numbers have the same colour as the end, and the bar then has a pointed end.
     pub low: Option<f64>,
-    /// The number at the high end, likewise.
+    /// The number at the high end, with the same rules.
     pub high: Option<f64>,
-    /// Which colours stand for the numbers.
+    /// The colour map.
     pub colours: Colours,
-    /// Remarks, in small letters under the map.
+    /// Notes in small letters under the map.
     pub notes: Vec<String>,
 }
 
-/// Which steps of a number look equal.
+/// How colours follow the numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum ValueScale {
-    /// Equal differences.
+    /// Equal steps of colour are equal differences.
     #[default]
     Linear,
-    /// Equal ratios.
+    /// Equal steps of colour are equal ratios.
     Log,
 }
 
 impl HeatMap {
     /// The map as a self-contained SVG document.
     pub fn svg(&self, width: u32, height: u32) -> String {
-        Figure::svg(self, width, height)
+        Drawable::svg(self, width, height)
     }
 
     /// The map as exactly `width` x `height` pixels (at least 240 x 180).
     pub fn png(&self, width: u32, height: u32) -> RgbImage {
-        Figure::png(self, width, height)
+        Drawable::png(self, width, height)
     }
 
-    /// The table, with its labels in the first line and the first column; rows and columns without one are counted from 0.
+    /// The table as CSV, with the labels in the first line and the first column. A row or column without a label has
+    /// its index from 0.
     pub fn csv(&self) -> String {
         let (rows, columns) = self.shape();
-        let name = |names: &[String], index: usize| names.get(index).cloned().unwrap_or_else(|| index.to_string());
-        let head = [or(&self.y_label, "row").to_owned()].into_iter();
-        let head: Vec<_> = head.chain((0..columns).map(|column| name(&self.columns, column))).collect();
-        let mut text = csv::line(head.iter().map(String::as_str));
+        let name = |names: &[String], index: usize| names.get(index).map_or(index.into(), |name| label(name));
+        let head = [label(or(&self.y_label, "row"))].into_iter();
+        let mut table = Table::new(head.chain((0..columns).map(|column| name(&self.columns, column))));
         for row in 0..rows {
             let numbers = (0..columns).map(|column| csv::number(self.value(row, column)));
-            let fields: Vec<_> = [name(&self.rows, row)].into_iter().chain(numbers).collect();
-            text += &csv::line(fields.iter().map(String::as_str));
+            table.row([name(&self.rows, row)].into_iter().chain(numbers));
         }
-        text
+        table.to_string()
     }
 
-    /// Rows and columns: as many as there are numbers or labels for.
+    /// The numbers of rows and columns that have numbers or labels.
     fn shape(&self) -> (usize, usize) {
         let longest = self.values.iter().map(Vec::len).max().unwrap_or(0);
         (self.values.len().max(self.rows.len()), longest.max(self.columns.len()))
@@ -95,34 +95,34 @@ impl HeatMap {
         Shades::fit(self.colours, self.scale == ValueScale::Log, (self.low, self.high), values)
     }
 
-    fn scene(&self, width: u32, height: u32) -> Scene {
-        let mut scene = Scene::new(width, height);
-        let mut room = scene.frame().inset(12.0);
-        room.top = layout::heading(&mut scene, &self.title, room, TITLE);
-        room.bottom = layout::notes(&mut scene, &self.notes, room);
+    fn drawing(&self, width: u32, height: u32) -> Drawing {
+        let mut drawing = Drawing::new(width, height);
+        let mut room = drawing.frame().inset(12.0);
+        room.top = layout::heading(&mut drawing, &self.title, room, TITLE);
+        room.bottom = layout::notes(&mut drawing, &self.notes, room);
         let shades = self.shades();
         let cells = self.cells(shades.as_ref());
         if cells.iter().flatten().all(|cell| *cell == Shade::NoData) {
-            layout::no_data(&mut scene, room);
-            return scene;
+            layout::no_data(&mut drawing, room);
+            return drawing;
         }
-        room.bottom = self.key(&mut scene, &cells, room);
+        room.bottom = self.key(&mut drawing, &cells, room);
         let plan = self.plan(shades.as_ref(), room);
-        draw_cells(&mut scene, &cells, plan.plot);
-        self.row_labels(&mut scene, &plan);
-        self.column_labels(&mut scene, &plan, room);
-        layout::axis_labels(&mut scene, (&self.x_label, &self.y_label), plan.plot, room, plan.depth);
+        draw_cells(&mut drawing, &cells, plan.plot);
+        self.row_labels(&mut drawing, &plan);
+        self.column_labels(&mut drawing, &plan, room);
+        layout::axis_labels(&mut drawing, (&self.x_label, &self.y_label), plan.plot, room, plan.depth);
         if let Some(shades) = &shades {
-            self.bar(&mut scene, shades, &plan, room);
+            self.bar(&mut drawing, shades, &plan, room);
         }
-        scene
+        drawing
     }
 }
 
-impl Figure for HeatMap {
+impl Drawable for HeatMap {
     fn size(&self) -> (u32, u32) {
         let (rows, columns) = self.shape();
-        let label = widest(&self.columns) + 12.0; // cells grow for one that is short
+        let label = widest(&self.columns) + 12.0; // cells are as wide as short labels
         let across = (columns as f64 * if label <= 72.0 { label.max(26.0) } else { 26.0 }).clamp(220.0, 900.0);
         let width = 24.0 + self.around() + widest(&self.rows).min(ROW_LABEL) + across;
         let title = text::wrap(&self.title, TITLE, Weight::Bold, width - 24.0).len().min(3) as f64 * TITLE * LEADING;
@@ -134,11 +134,11 @@ impl Figure for HeatMap {
     }
 
     fn svg(&self, width: u32, height: u32) -> String {
-        paint::svg(&self.scene(width, height))
+        paint::svg(&self.drawing(width, height))
     }
 
     fn pixels(&self, width: u32, height: u32, ratio: u32) -> RgbImage {
-        paint::pixels(&self.scene(width, height), ratio.max(1))
+        paint::pixels(&self.drawing(width, height), ratio.max(1))
     }
 
     fn csv(&self) -> String {
@@ -146,18 +146,18 @@ impl Figure for HeatMap {
     }
 }
 
-const BAR: f64 = 14.0; // width of the colour bar, and of the gap before it
-const ROW_LABEL: f64 = 560.0; // none is longer
+const BAR: f64 = 14.0; // width of the colour bar, and of the gap beside it
+const ROW_LABEL: f64 = 560.0; // the longest in pixels
 const COLUMN_LABEL: f64 = 170.0;
 
-/// Where the parts stand.
+/// The positions of the parts.
 struct Plan {
     plot: Rect,
-    /// From the plot to the label below the columns' labels.
+    /// From the plot to the label under the column labels.
     depth: f64,
-    /// How long a column's label may be, if they read upwards.
+    /// The longest column label, if the labels are turned upwards.
     turned: Option<f64>,
-    row_label: f64, // how long one may be
+    row_label: f64, // the longest
     ticks: Vec<Tick>,
     value_label: Vec<String>,
 }
@@ -168,7 +168,7 @@ impl HeatMap {
     fn plan(&self, shades: Option<&Shades>, room: Rect) -> Plan {
         let below = layout::label_below(&self.x_label, room).len() as f64 * LABEL * LEADING;
         let top = room.top + 8.0;
-        let spare = room.bottom - top - below - 60.0; // what the columns' labels may take
+        let spare = room.bottom - top - below - 60.0; // room for the column labels
         let guess = room.width() - self.around();
         let guess = guess - widest(&self.rows).min(row_label(guess));
         let turned = self.turned_depth(guess).map(|depth| depth.min(spare)).filter(|depth| *depth >= 30.0);
@@ -191,54 +191,54 @@ impl HeatMap {
         Plan { plot: Rect { left, top, right, bottom }, depth, turned, row_label, ticks, value_label }
     }
 
-    /// The width that the labels of both axes and the bar need, about.
+    /// About the width of the labels of the rows and of the bar together.
     fn around(&self) -> f64 {
         let lines = u8::from(!self.y_label.is_empty()) + u8::from(!self.value_label.is_empty());
         132.0 + f64::from(lines) * LABEL * LEADING
     }
 
-    /// How deep the columns' labels are when they read upwards, if they have to: words for which there is no room across
-    /// are turned, numbers are thinned out.
+    /// The height of the column labels if they are turned upwards, otherwise `None`. Words that are wider than a column
+    /// are turned; of numbers, every n-th is drawn instead.
     fn turned_depth(&self, across: f64) -> Option<f64> {
         let room = across / self.shape().1.max(1) as f64;
         let turned = widest(&self.columns) + 10.0 > room && !are_numbers(&self.columns);
         turned.then(|| widest(&self.columns).min(COLUMN_LABEL))
     }
 
-    fn row_labels(&self, scene: &mut Scene, plan: &Plan) {
+    fn row_labels(&self, drawing: &mut Drawing, plan: &Plan) {
         let plot = plan.plot;
         let each = plot.height() / self.shape().0 as f64;
         for index in (0..self.rows.len()).step_by(stride(&self.rows, TICK * LEADING / each)) {
             let y = plot.top + (index as f64 + 0.5) * each;
             let words = text::shorten_middle(&self.rows[index], TICK, Weight::Regular, plan.row_label);
             let text = Text::new(&words, (plot.left - 7.0, y + TICK * 0.36), TICK);
-            scene.line(&[(plot.left - 4.0, y), (plot.left, y)], 1.0, BLACK);
-            scene.texts.push(Text { anchor: Anchor::End, ..text });
+            drawing.line(&[(plot.left - 4.0, y), (plot.left, y)], 1.0, BLACK);
+            drawing.texts.push(Text { anchor: Anchor::End, ..text });
         }
     }
 
-    fn column_labels(&self, scene: &mut Scene, plan: &Plan, room: Rect) {
+    fn column_labels(&self, drawing: &mut Drawing, plan: &Plan, room: Rect) {
         let plot = plan.plot;
         let each = plot.width() / self.shape().1 as f64;
         let limit = plan.turned.unwrap_or(COLUMN_LABEL);
         let needed = if plan.turned.is_some() { TICK * LEADING } else { widest(&self.columns).min(limit) + 6.0 };
         for index in (0..self.columns.len()).step_by(stride(&self.columns, needed / each)) {
             let x = plot.left + (index as f64 + 0.5) * each;
-            scene.line(&[(x, plot.bottom), (x, plot.bottom + 4.0)], 1.0, BLACK);
+            drawing.line(&[(x, plot.bottom), (x, plot.bottom + 4.0)], 1.0, BLACK);
             let words = text::shorten_middle(&self.columns[index], TICK, Weight::Regular, limit);
             let text = Text::new(&words, (x, plot.bottom + 8.0 + TICK * ASCENT), TICK);
             let half = text.width() / 2.0;
             if plan.turned.is_some() {
                 let at = (x + TICK * 0.36, plot.bottom + 8.0);
-                scene.texts.push(Text { anchor: Anchor::End, upwards: true, at, ..text });
+                drawing.texts.push(Text { anchor: Anchor::End, upwards: true, at, ..text });
             } else if x - half >= room.left && x + half <= room.right {
-                scene.texts.push(Text { anchor: Anchor::Middle, ..text });
+                drawing.texts.push(Text { anchor: Anchor::Middle, ..text });
             }
         }
     }
 
-    /// The colours from low to high, each with its number beside it.
-    fn bar(&self, scene: &mut Scene, shades: &Shades, plan: &Plan, room: Rect) {
+    /// Draws the colour bar with its ticks.
+    fn bar(&self, drawing: &mut Drawing, shades: &Shades, plan: &Plan, room: Rect) {
         let plot = plan.plot;
         let places = self.values.iter().flatten().filter_map(|value| shades.scale.place(*value));
         let (lowest, highest) = places.fold((0.0, 1.0), |(low, high): (f64, f64), at| (low.min(at), high.max(at)));
@@ -250,48 +250,49 @@ impl HeatMap {
         for index in 0..count {
             let at = |index: usize| bar.bottom - bar.height() * index as f64 / count as f64;
             let colour = shades.at((index as f64 + 0.5) / count as f64);
-            scene.area(&Rect { top: at(index + 1), bottom: at(index), ..bar }.corners(), colour);
+            drawing.area(&Rect { top: at(index + 1), bottom: at(index), ..bar }.corners(), colour);
         }
         let (middle, _) = bar.centre();
         let tips = [(middle, plot.top), (bar.right, bar.top), (bar.right, bar.bottom), (middle, plot.bottom)];
-        scene.area(&[(left, bar.top), tips[0], tips[1]], shades.at(1.0));
-        scene.area(&[(left, bar.bottom), tips[3], tips[2]], shades.at(0.0));
+        drawing.area(&[(left, bar.top), tips[0], tips[1]], shades.at(1.0));
+        drawing.area(&[(left, bar.bottom), tips[3], tips[2]], shades.at(0.0));
         let outline = [(left, bar.bottom), (left, bar.top), tips[0], tips[1], tips[2], tips[3], (left, bar.bottom)];
-        scene.line(&outline, 1.0, BLACK);
+        drawing.line(&outline, 1.0, BLACK);
         for tick in &plan.ticks {
             let y = bar.bottom - tick.at * bar.height();
             let long = if tick.label.is_empty() { 2.0 } else { 4.0 };
-            scene.line(&[(right, y), (right + long, y)], 1.0, BLACK);
-            scene.texts.push(Text::new(&tick.label, (right + 8.0, y + TICK * 0.36), TICK));
+            drawing.line(&[(right, y), (right + long, y)], 1.0, BLACK);
+            drawing.texts.push(Text::new(&tick.label, (right + 8.0, y + TICK * 0.36), TICK));
         }
         let left = room.right - plan.value_label.len() as f64 * LABEL * LEADING;
-        layout::label_upwards(scene, &plan.value_label, (left, plot.centre().1));
+        layout::label_upwards(drawing, &plan.value_label, (left, plot.centre().1));
     }
 
-    /// Names, across the bottom of the room, the cells that have no number on the bar; returns where the room above ends.
-    fn key(&self, scene: &mut Scene, cells: &[Vec<Shade>], room: Rect) -> f64 {
+    /// Draws the key of the cells that are not on the bar at the bottom of the room. Returns the bottom of what is
+    /// left.
+    fn key(&self, drawing: &mut Drawing, cells: &[Vec<Shade>], room: Rect) -> f64 {
         let below = if self.scale == ValueScale::Log { "≤ 0" } else { "−∞" };
         let all = [(Shade::NoData, "no data"), (Shade::Above, "+∞"), (Shade::Below, below)];
         let mut left = room.left;
         for (shade, words) in all.into_iter().filter(|(shade, _)| cells.iter().flatten().any(|cell| cell == shade)) {
             let top = room.bottom - ENTRY + 2.0;
             let swatch = Rect { left, top, right: left + BAR, bottom: top + BAR };
-            draw_run(scene, shade, swatch);
-            scene.line(&ring(swatch), 1.0, BLACK);
+            draw_run(drawing, shade, swatch);
+            drawing.line(&ring(swatch), 1.0, BLACK);
             let text = Text::new(words, (left + BAR + 6.0, top + BAR / 2.0 + TICK * 0.36), TICK);
             left += BAR + 6.0 + text.width() + 18.0;
-            scene.texts.push(text);
+            drawing.texts.push(text);
         }
         room.bottom - if left > room.left { ENTRY + 4.0 } else { 0.0 }
     }
 }
 
-/// How long a row's label may be, where it shares a width with the cells.
+/// The longest row label, when labels and cells share the width `spare`.
 fn row_label(spare: f64) -> f64 {
     (spare - 160.0).max(spare * 0.45).min(ROW_LABEL)
 }
 
-/// As many ticks as have room for their labels beside a bar of some height.
+/// The most ticks whose labels fit beside a bar of this height.
 fn fitting_ticks(shades: &Shades, height: f64) -> Vec<Tick> {
     let apart = |ticks: &[Tick]| {
         let labelled = ticks.iter().filter(|tick| !tick.label.is_empty());
@@ -304,7 +305,7 @@ fn fitting_ticks(shades: &Shades, height: f64) -> Vec<Tick> {
     tries.find(|ticks| apart(ticks)).unwrap_or_default()
 }
 
-/// The height of the tip of a bar that has one.
+/// The height of the pointed end of a bar of this height.
 fn tip(bar: f64) -> f64 {
     if bar > 80.0 { 9.0 } else { 0.0 }
 }
@@ -317,7 +318,8 @@ fn are_numbers(labels: &[String]) -> bool {
     labels.iter().all(|label| label.replace('−', "-").parse::<f64>().is_ok())
 }
 
-/// Every how many labels one is drawn, when each needs the room of `needed`: a round number when they are numbers.
+/// The step between the labels that are drawn, if one label takes the space of `needed` cells. A round number if the
+/// labels are numbers.
 fn stride(labels: &[String], needed: f64) -> usize {
     let least = (needed - 1e-9).ceil().max(1.0) as usize;
     let round = (0..9).flat_map(|decade| [1, 2, 5].map(|digit| digit * 10usize.pow(decade)));
@@ -327,7 +329,7 @@ fn stride(labels: &[String], needed: f64) -> usize {
 
 // --- cells ---
 
-/// What a cell looks like.
+/// The look of a cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Shade {
     Number(Colour),
@@ -349,10 +351,10 @@ impl HeatMap {
     }
 }
 
-/// Draws the cells, neighbours in a row that look the same as one.
-fn draw_cells(scene: &mut Scene, cells: &[Vec<Shade>], plot: Rect) {
+/// Draws the cells. Neighbours in a row that look the same are one shape.
+fn draw_cells(drawing: &mut Drawing, cells: &[Vec<Shade>], plot: Rect) {
     let (rows, columns) = (cells.len() as f64, cells.first().map_or(0, Vec::len) as f64);
-    // Each reaches a little under its right and lower neighbours, so that no light falls through the seams.
+    // Each shape overlaps its right and lower neighbours a little, so that no background shows between them.
     let under = |end: f64, limit: f64| (end + 0.5).min(limit);
     for (row, shades) in cells.iter().enumerate() {
         let mut column = 0;
@@ -362,42 +364,42 @@ fn draw_cells(scene: &mut Scene, cells: &[Vec<Shade>], plot: Rect) {
             let right = under(plot.left + plot.width() * column as f64 / columns, plot.right);
             let top = plot.top + plot.height() * row as f64 / rows;
             let bottom = under(plot.top + plot.height() * (row + 1) as f64 / rows, plot.bottom);
-            draw_run(scene, run[0], Rect { left, top, right, bottom });
+            draw_run(drawing, run[0], Rect { left, top, right, bottom });
         }
     }
-    scene.line(&ring(plot), 1.0, BLACK);
+    drawing.line(&ring(plot), 1.0, BLACK);
 }
 
-fn draw_run(scene: &mut Scene, shade: Shade, place: Rect) {
-    const ABOVE: Colour = [0xe5, 0x00, 0xa4]; // neither colour map has these two
+fn draw_run(drawing: &mut Drawing, shade: Shade, place: Rect) {
+    const ABOVE: Colour = [0xe5, 0x00, 0xa4]; // in neither colour map
     const BELOW: Colour = [0xff, 0x8c, 0x00];
     let (x, y) = place.centre();
     let half = (place.width().min(place.height()) * 0.3).min(6.0);
     match shade {
-        Shade::Number(colour) => scene.area(&place.corners(), colour),
-        Shade::NoData => hatch(scene, place),
+        Shade::Number(colour) => drawing.area(&place.corners(), colour),
+        Shade::NoData => hatch(drawing, place),
         Shade::Above => {
-            scene.area(&place.corners(), ABOVE);
-            scene.area(&[(x - half, y + half), (x, y - half), (x + half, y + half)], WHITE);
+            drawing.area(&place.corners(), ABOVE);
+            drawing.area(&[(x - half, y + half), (x, y - half), (x + half, y + half)], WHITE);
         }
         Shade::Below => {
-            scene.area(&place.corners(), BELOW);
-            scene.area(&[(x - half, y - half), (x, y + half), (x + half, y - half)], BLACK);
+            drawing.area(&place.corners(), BELOW);
+            drawing.area(&[(x - half, y - half), (x, y + half), (x + half, y - half)], BLACK);
         }
     }
 }
 
-/// Slanted lines on light grey; those of neighbours meet.
-fn hatch(scene: &mut Scene, place: Rect) {
+/// Slanted lines on light grey, which continue in neighbouring cells.
+fn hatch(drawing: &mut Drawing, place: Rect) {
     const APART: f64 = 7.0;
     const LINES: Colour = [0xb4; 3];
-    scene.area(&place.corners(), FAINTER);
+    drawing.area(&place.corners(), FAINTER);
     let (first, last) = (place.left + place.top, place.right + place.bottom);
-    let mut sum = (first / APART).ceil() * APART; // x + y along a line
+    let mut sum = (first / APART).ceil() * APART; // x + y is constant on a line
     while sum < last {
         let (low, high) = ((sum - place.bottom).max(place.left), (sum - place.top).min(place.right));
         if high - low > 1.0 {
-            scene.line(&[(low, sum - low), (high, sum - high)], 1.0, LINES);
+            drawing.line(&[(low, sum - low), (high, sum - high)], 1.0, LINES);
         }
         sum += APART;
     }
@@ -411,8 +413,7 @@ fn ring(place: Rect) -> [(f64, f64); 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::csv::tests::parse;
-    use crate::scene::{Mark, Point};
+    use crate::drawing::{Mark, Point};
 
     fn map(rows: usize, columns: usize) -> HeatMap {
         let value = |i: usize| match i % 9 {
@@ -453,7 +454,7 @@ mod tests {
     fn no_two_texts_overlap_and_none_is_clipped() {
         for map in maps() {
             for (width, height) in [map.size(), (820, 480), (470, 330), (320, 260), (240, 180)] {
-                map.scene(width, height).hold_texts_apart();
+                map.drawing(width, height).check_texts_apart();
             }
         }
     }
@@ -462,15 +463,15 @@ mod tests {
     fn no_mark_lies_outside_and_no_text_lies_on_a_cell() {
         for map in maps() {
             for (width, height) in [map.size(), (470, 330), (240, 180)] {
-                let scene = map.scene(width, height);
-                let marks = scene.marks.iter().map(|mark| match mark {
+                let drawing = map.drawing(width, height);
+                let marks = drawing.marks.iter().map(|mark| match mark {
                     Mark::Line { points, .. } | Mark::Area { points, .. } => {
                         (points, matches!(mark, Mark::Area { .. }))
                     }
                     Mark::Disc { .. } => unreachable!("a heat map has none"),
                 });
                 let texts: Vec<_> =
-                    scene.texts.iter().filter(|text| !text.words.is_empty()).map(Text::bounds).collect();
+                    drawing.texts.iter().filter(|text| !text.words.is_empty()).map(Text::bounds).collect();
                 for (points, area) in marks {
                     let over = |bounds: &&Rect| {
                         let beyond = |of: fn(&Point) -> f64, low: f64, high: f64| {
@@ -479,7 +480,9 @@ mod tests {
                         !beyond(|p| p.0, bounds.left, bounds.right) && !beyond(|p| p.1, bounds.top, bounds.bottom)
                     };
                     let clear = points.iter().all(|(x, y)| *x >= 0.0 && *y >= 0.0)
-                        && points.iter().all(|(x, y)| *x <= f64::from(scene.width) && *y <= f64::from(scene.height));
+                        && points
+                            .iter()
+                            .all(|(x, y)| *x <= f64::from(drawing.width) && *y <= f64::from(drawing.height));
                     assert!(clear, "{points:?} in {width} x {height}");
                     let hidden = texts.iter().filter(|_| area).find(over);
                     assert!(hidden.is_none(), "{hidden:?} on {points:?} in {width} x {height}");
@@ -496,7 +499,7 @@ mod tests {
         };
         let shown = |map: &HeatMap| {
             let (width, height) = map.size();
-            let texts = map.scene(width, height).texts;
+            let texts = map.drawing(width, height).texts;
             texts.iter().filter(|text| map.rows.contains(&text.words)).count()
         };
         assert_eq!(shown(&names(32)), 32);
@@ -507,7 +510,7 @@ mod tests {
             let map = HeatMap { columns, values: vec![vec![0.0, 1.0]; 6], ..names(6) };
             let turned = HeatMap { rows: map.columns.clone(), ..map.clone() };
             let (width, height) = map.size();
-            let texts = map.scene(width, height).texts;
+            let texts = map.drawing(width, height).texts;
             assert_eq!(texts.iter().filter(|text| map.columns.contains(&text.words)).count(), map.columns.len());
             assert_eq!(shown(&turned), 2 * turned.rows.len(), "each on both axes");
         }
@@ -526,14 +529,15 @@ mod tests {
         let mut map = HeatMap { y_label: "layer, \"a\"".into(), ..map(4, 5) };
         map.rows.truncate(2);
         map.values[1].truncate(3);
-        let rows = parse(&map.csv());
-        assert_eq!(rows[0], ["layer, \"a\"", "0", "1", "2", "3", "4"]);
-        assert_eq!(rows.len(), 5);
-        assert_eq!([&rows[1][0], &rows[4][0]], [&map.rows[0], "3"]);
-        for (row, fields) in rows[1..].iter().enumerate() {
+        let table: Table = map.csv().parse().unwrap();
+        let rows = table.rows();
+        assert_eq!(table.columns().collect::<Vec<_>>(), ["layer, \"a\"", "0", "1", "2", "3", "4"]);
+        assert_eq!(rows.len(), 4);
+        assert_eq!([rows[0][0].text(), rows[3][0].text()], [&map.rows[0], "3"]);
+        for (row, fields) in rows.iter().enumerate() {
             for (column, field) in fields[1..].iter().enumerate() {
-                let (read, value) = (field.parse::<f64>().unwrap(), map.value(row, column));
-                assert!(read == value || (read.is_nan() && value.is_nan()), "{field} for {value}");
+                let (read, value) = (field.number(), map.value(row, column));
+                assert!(read == value || (read.is_nan() && value.is_nan()), "{field:?} for {value}");
             }
         }
     }
@@ -542,8 +546,8 @@ mod tests {
     fn each_kind_of_cell_looks_different_and_the_key_names_it() {
         let values = vec![vec![1.0, 100.0, f64::NAN, f64::INFINITY, 0.0]];
         let map = HeatMap { values, scale: ValueScale::Log, ..HeatMap::default() };
-        let scene = map.scene(500, 300);
-        let plot = map.plan(map.shades().as_ref(), scene.frame().inset(12.0)).plot;
+        let drawing = map.drawing(500, 300);
+        let plot = map.plan(map.shades().as_ref(), drawing.frame().inset(12.0)).plot;
         let image = map.png(500, 300);
         let at = |column: u32| {
             let x = plot.left + plot.width() * (f64::from(column) + 0.25) / 5.0;
@@ -552,7 +556,7 @@ mod tests {
         let looks: std::collections::HashSet<_> = (0..5).map(at).collect();
         assert_eq!(looks.len(), 5, "{looks:?}");
         assert_eq!((at(0), at(1)), (Colours::Sequential.at(0.0), Colours::Sequential.at(1.0)));
-        let words: Vec<_> = scene.texts.iter().map(|text| text.words.as_str()).collect();
+        let words: Vec<_> = drawing.texts.iter().map(|text| text.words.as_str()).collect();
         assert!(["no data", "+∞", "≤ 0"].iter().all(|word| words.contains(word)), "{words:?}");
         let plain = HeatMap { values: vec![vec![1.0, 2.0]], ..HeatMap::default() };
         assert!(!plain.svg(500, 300).contains("no data"));
@@ -563,14 +567,14 @@ mod tests {
     fn the_bar_runs_from_dark_to_light_and_has_a_tip_only_where_numbers_lie_beyond() {
         let bar = |low| {
             let map = HeatMap { values: vec![vec![1.0, 2.0, 4.0]], low, ..HeatMap::default() };
-            let (scene, shades) = (map.scene(500, 300), map.shades().unwrap());
-            let plot = map.plan(Some(&shades), scene.frame().inset(12.0)).plot;
+            let (drawing, shades) = (map.drawing(500, 300), map.shades().unwrap());
+            let plot = map.plan(Some(&shades), drawing.frame().inset(12.0)).plot;
             let image = map.png(500, 300);
             let x = (plot.right + 1.5 * BAR) as u32;
             let bar = (plot.top as u32 + 3..plot.bottom as u32 - 12).rev();
             let light = bar.map(|y| crate::colours::tests::lightness(image.get_pixel(x, y).0)).collect::<Vec<_>>();
             let ends = |mark: &&Mark| matches!(mark, Mark::Area { points, .. } if points.len() == 3 && points[1].1 > points[0].1 + 5.0);
-            (light, scene.marks.iter().filter(ends).count())
+            (light, drawing.marks.iter().filter(ends).count())
         };
         let (light, tips) = bar(None);
         assert!(light.windows(2).all(|pair| pair[0] <= pair[1] + 1e-4), "{light:?}");
@@ -586,7 +590,7 @@ mod tests {
                 let map =
                     HeatMap { values, scale, colours, low: Some(ends.0), high: Some(ends.1), ..HeatMap::default() };
                 for (width, height) in [map.size(), (470, 330), (320, 200)] {
-                    let numbers = map.scene(width, height).texts.iter().filter(|text| !text.words.is_empty()).count();
+                    let numbers = map.drawing(width, height).texts.iter().filter(|text| !text.words.is_empty()).count();
                     assert!(numbers >= 2, "{numbers} for {ends:?} on {scale:?} in {width} x {height}");
                 }
             }
@@ -594,10 +598,10 @@ mod tests {
     }
 
     #[test]
-    fn no_light_falls_through_the_seams() {
-        let values = vec![[1.0, 1.5].repeat(12); 17]; // two dark colours, so that neighbours are not drawn as one
+    fn no_background_shows_between_cells() {
+        let values = vec![[1.0, 1.5].repeat(12); 17]; // two dark colours, so that neighbours are two shapes
         let map = HeatMap { values, low: Some(1.0), high: Some(9.0), ..HeatMap::default() };
-        let plot = map.plan(map.shades().as_ref(), Scene::new(613, 411).frame().inset(12.0)).plot;
+        let plot = map.plan(map.shades().as_ref(), Drawing::new(613, 411).frame().inset(12.0)).plot;
         let image = map.pixels(613, 411, 2);
         for y in 2 * plot.top as u32 + 4..2 * plot.bottom as u32 - 4 {
             for x in 2 * plot.left as u32 + 4..2 * plot.right as u32 - 4 {

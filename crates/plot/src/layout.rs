@@ -1,7 +1,7 @@
-//! Where everything in a chart stands: title, notes and legend take their room first, the plot has what is left.
+//! The layout of a chart: title, notes and legend are placed first, and the plot gets the room that is left.
 
+use crate::drawing::{Anchor, BLACK, Colour, Drawing, FAINT, FAINTER, GREY, Mark, Point, Rect, Text, WHITE};
 use crate::scale::{Scale, Tick, drawable};
-use crate::scene::{Anchor, BLACK, Colour, FAINT, FAINTER, GREY, Mark, Point, Rect, Scene, Text, WHITE};
 use crate::text::{self, ASCENT, LEADING, Weight};
 use crate::{Chart, Series};
 
@@ -9,26 +9,26 @@ pub(crate) const NOTE: f64 = 11.0; // font sizes
 pub(crate) const TICK: f64 = 12.0;
 pub(crate) const LABEL: f64 = 13.0;
 pub(crate) const TITLE: f64 = 15.0;
-const KEY: f64 = 30.0; // width of a legend's piece of line
-pub(crate) const ENTRY: f64 = 19.0; // height of a legend's line
+const KEY: f64 = 30.0; // width of the line in a legend entry
+pub(crate) const ENTRY: f64 = 19.0; // height of a legend entry
 const TICKS: f64 = TICK * 1.25 + 8.0; // from the plot to the label below its ticks
 
-/// Draws a chart into a part of a scene.
-pub(crate) fn chart(scene: &mut Scene, chart: &Chart, outer: Rect, with_legend: bool) {
+/// Draws a chart into a part of a drawing.
+pub(crate) fn chart(drawing: &mut Drawing, chart: &Chart, outer: Rect, with_legend: bool) {
     let mut room = outer.inset(12.0);
-    room.top = heading(scene, &chart.title, room, TITLE);
+    room.top = heading(drawing, &chart.title, room, TITLE);
     let dense: Vec<bool> = chart.series.iter().map(|series| is_dense(chart, series, outer)).collect();
     let remark = dense.contains(&true).then(|| DENSE.to_owned());
-    room.bottom = notes(scene, &chart.notes.iter().cloned().chain(remark).collect::<Vec<_>>(), room);
+    room.bottom = notes(drawing, &chart.notes.iter().cloned().chain(remark).collect::<Vec<_>>(), room);
     if with_legend {
-        room = legend(scene, chart, room);
+        room = legend(drawing, chart, room);
     }
     let labels = (chart.x.label.as_str(), chart.y.label.as_str());
     let Some((mut x, mut y)) = scales(chart) else {
         let plot = plot_area(labels, room, &[]);
-        frame(scene, plot);
-        axis_labels(scene, labels, plot, room, TICKS);
-        return no_data(scene, plot);
+        frame(drawing, plot);
+        axis_labels(drawing, labels, plot, room, TICKS);
+        return no_data(drawing, plot);
     };
     let most = ((room.height() - 50.0) / 34.0) as usize;
     let mut rows = row_ticks(&y, most, room);
@@ -40,18 +40,18 @@ pub(crate) fn chart(scene: &mut Scene, chart: &Chart, outer: Rect, with_legend: 
             (x, y) = wider;
             break;
         }
-        plot = narrower; // for wider labels; it never grows again
+        plot = narrower; // for wider labels; it is never widened again
     }
-    frame(scene, plot);
+    frame(drawing, plot);
     let columns = fitting_ticks(&x, plot);
-    grid_lines(scene, plot, &columns, &rows);
-    tick_labels(scene, plot, outer, &columns, &rows);
-    axis_labels(scene, labels, plot, room, TICKS);
-    curves(scene, chart, plot, (&x, &y), &dense);
+    grid_lines(drawing, plot, &columns, &rows);
+    tick_labels(drawing, plot, outer, &columns, &rows);
+    axis_labels(drawing, labels, plot, room, TICKS);
+    curves(drawing, chart, plot, (&x, &y), &dense);
 }
 
-/// Draws all curves, the faint points of dense ones lowest, and whiskers under every curve.
-fn curves(scene: &mut Scene, chart: &Chart, plot: Rect, (x, y): (&Scale, &Scale), dense: &[bool]) {
+/// Draws all curves: first the faint points of dense curves, then whiskers, then the curves.
+fn curves(drawing: &mut Drawing, chart: &Chart, plot: Rect, (x, y): (&Scale, &Scale), dense: &[bool]) {
     let sides = sides(chart);
     let places = |(series, side): (&Series, &f64)| -> Vec<Option<Point>> {
         let place = |(px, py): (f64, f64)| {
@@ -63,23 +63,23 @@ fn curves(scene: &mut Scene, chart: &Chart, plot: Rect, (x, y): (&Scale, &Scale)
     let all: Vec<_> = chart.series.iter().zip(&sides).map(places).collect();
     for (index, places) in all.iter().enumerate().filter(|(index, _)| dense[*index]) {
         for run in runs(places) {
-            scene.line(&extremes(&run), 1.0, tint(look(index).colour));
+            drawing.line(&extremes(&run), 1.0, tint(look(index).colour));
         }
     }
     for (index, series) in chart.series.iter().enumerate() {
-        whiskers(scene, series, &all[index], (plot, y), look(index).colour);
+        whiskers(drawing, series, &all[index], (plot, y), look(index).colour);
     }
     for (index, series) in chart.series.iter().enumerate() {
         let mut runs: Vec<_> = runs(&all[index]).map(|run| if dense[index] { medians(&run) } else { run }).collect();
         if !chart.x.names.is_empty() {
-            runs = runs.concat().into_iter().map(|point| vec![point]).collect(); // there is nothing between two names
+            runs = runs.concat().into_iter().map(|point| vec![point]).collect(); // no line between two names
         }
-        curve(scene, &runs, look(index), series, plot.width(), all.len());
+        curve(drawing, &runs, look(index), series, plot.width(), all.len());
     }
 }
 
-/// How far each series is moved sideways: not at all, unless several have whiskers, and so little that all of them are
-/// seen to belong to one place.
+/// How far each series is moved sideways: 0 unless several series have whiskers, and little enough that whiskers of one
+/// x stay together.
 fn sides(chart: &Chart) -> Vec<f64> {
     const APART: f64 = 3.0;
     const TOGETHER: f64 = 9.0;
@@ -96,7 +96,13 @@ fn sides(chart: &Chart) -> Vec<f64> {
 }
 
 /// Draws a series' intervals: a thin line through each point, with a cap at each end that can be drawn.
-fn whiskers(scene: &mut Scene, series: &Series, places: &[Option<Point>], (plot, y): (Rect, &Scale), colour: Colour) {
+fn whiskers(
+    drawing: &mut Drawing,
+    series: &Series,
+    places: &[Option<Point>],
+    (plot, y): (Rect, &Scale),
+    colour: Colour,
+) {
     let up = |value: f64| y.place(value).map(|up| plot.bottom - up * plot.height());
     for (index, place) in places.iter().enumerate() {
         let (Some((x, _)), (low, high)) = (place, series.interval(index)) else { continue };
@@ -105,20 +111,20 @@ fn whiskers(scene: &mut Scene, series: &Series, places: &[Option<Point>], (plot,
         }
         let ends = [up(low), up(high)];
         let line = [(*x, ends[0].unwrap_or(plot.bottom)), (*x, ends[1].unwrap_or(plot.top))];
-        scene.line(&line, 1.0, colour);
+        drawing.line(&line, 1.0, colour);
         for end in ends.into_iter().flatten() {
-            scene.line(&[(x - 3.0, end), (x + 3.0, end)], 1.0, colour);
+            drawing.line(&[(x - 3.0, end), (x + 3.0, end)], 1.0, colour);
         }
     }
 }
 
-/// Draws a title over the room and returns where the room under it begins.
-pub(crate) fn heading(scene: &mut Scene, title: &str, room: Rect, size: f64) -> f64 {
+/// Draws a title at the top of the room, and returns the top of what is left.
+pub(crate) fn heading(drawing: &mut Drawing, title: &str, room: Rect, size: f64) -> f64 {
     let most = if room.height() < 300.0 { 1 } else { 3 };
     let lines = lines(title, size, Weight::Bold, room.width(), most);
     for (index, line) in lines.iter().enumerate() {
         let baseline = room.top + size * (ASCENT + LEADING * index as f64);
-        scene.texts.push(Text {
+        drawing.texts.push(Text {
             weight: Weight::Bold,
             anchor: Anchor::Middle,
             ..Text::new(line, (room.centre().0, baseline), size)
@@ -127,8 +133,8 @@ pub(crate) fn heading(scene: &mut Scene, title: &str, room: Rect, size: f64) -> 
     room.top + if lines.is_empty() { 0.0 } else { size * LEADING * lines.len() as f64 + 6.0 }
 }
 
-/// Draws a legend across the bottom of the room and returns the room that is left.
-pub(crate) fn legend_below(scene: &mut Scene, chart: &Chart, room: Rect) -> Rect {
+/// Draws a legend at the bottom of the room, and returns the room that is left.
+pub(crate) fn legend_below(drawing: &mut Drawing, chart: &Chart, room: Rect) -> Rect {
     let entries = entries(chart);
     let widest = entries.iter().map(Entry::width).fold(0.0, f64::max).min(room.width());
     let columns = ((room.width() / (widest + 18.0)) as usize).clamp(1, entries.len().max(1));
@@ -137,11 +143,11 @@ pub(crate) fn legend_below(scene: &mut Scene, chart: &Chart, room: Rect) -> Rect
     let top = room.bottom - rows as f64 * ENTRY;
     let left = room.centre().0 - (columns as f64 * (widest + 18.0) - 18.0).min(room.width()) / 2.0;
     let at = |index: usize| (left + (index % columns) as f64 * (widest + 18.0), top + (index / columns) as f64 * ENTRY);
-    list(scene, &entries, rows * columns, widest, at);
+    list(drawing, &entries, rows * columns, widest, at);
     Rect { bottom: top - 8.0, ..room }
 }
 
-/// The height that a legend with room for all entries takes below a chart of some width; 0 when it stands beside.
+/// The height of a legend with all entries below a chart of this width; 0 if it may be beside the chart and fits there.
 pub(crate) fn legend_height(chart: &Chart, width: f64, beside: bool) -> f64 {
     let entries = entries(chart);
     if beside && is_beside(&entries, width, 400.0) {
@@ -152,26 +158,26 @@ pub(crate) fn legend_height(chart: &Chart, width: f64, beside: bool) -> f64 {
     entries.len().div_ceil(columns) as f64 * ENTRY + 8.0
 }
 
-/// Says in the middle of a room that there is nothing to draw.
-pub(crate) fn no_data(scene: &mut Scene, room: Rect) {
+/// Draws "no data" in the middle of the room.
+pub(crate) fn no_data(drawing: &mut Drawing, room: Rect) {
     let (x, y) = room.centre();
     let text = Text::new("no data", (x, y + 5.0), TITLE);
-    scene.texts.push(Text { anchor: Anchor::Middle, colour: GREY, ..text });
+    drawing.texts.push(Text { anchor: Anchor::Middle, colour: GREY, ..text });
 }
 
-/// Draws remarks across the bottom of the room and returns where the room above them ends.
-pub(crate) fn notes(scene: &mut Scene, notes: &[String], room: Rect) -> f64 {
+/// Draws notes at the bottom of the room, and returns the bottom of what is left.
+pub(crate) fn notes(drawing: &mut Drawing, notes: &[String], room: Rect) -> f64 {
     let most = ((room.height() * 0.2 / (NOTE * LEADING)) as usize).max(1);
     let lines = lines(&notes.join("\n"), NOTE, Weight::Regular, room.width(), most);
     let height = NOTE * LEADING * lines.len() as f64;
     for (index, line) in lines.iter().enumerate() {
         let baseline = room.bottom - height + NOTE * (LEADING * index as f64 + 1.0);
-        scene.texts.push(Text { colour: GREY, ..Text::new(line, (room.left, baseline), NOTE) });
+        drawing.texts.push(Text { colour: GREY, ..Text::new(line, (room.left, baseline), NOTE) });
     }
     room.bottom - if lines.is_empty() { 0.0 } else { height + 6.0 }
 }
 
-/// The lines of a text, the last one shortened when there are more than `most`.
+/// The lines of a text, at most `most` of them; the last is shortened if there are more.
 pub(crate) fn lines(words: &str, size: f64, weight: Weight, limit: f64, most: usize) -> Vec<String> {
     let mut lines = text::wrap(words, size, weight, limit);
     if lines.len() > most {
@@ -183,7 +189,7 @@ pub(crate) fn lines(words: &str, size: f64, weight: Weight, limit: f64, most: us
 
 // --- legend ---
 
-/// A legend's line: the series that it shows and the words beside it.
+/// A legend entry: the index of its series, and the text.
 struct Entry {
     look: Look,
     dashed: bool,
@@ -197,18 +203,18 @@ impl Entry {
     }
 }
 
-/// The legend beside the plot when that leaves room enough for it, else below.
-fn legend(scene: &mut Scene, chart: &Chart, room: Rect) -> Rect {
+/// Places the legend beside the plot if that leaves enough room for the plot, otherwise below.
+fn legend(drawing: &mut Drawing, chart: &Chart, room: Rect) -> Rect {
     let entries = entries(chart);
     let widest = entries.iter().map(Entry::width).fold(0.0, f64::max);
     if entries.is_empty() {
         return room;
     }
     if !is_beside(&entries, room.width(), room.height()) {
-        return legend_below(scene, chart, room);
+        return legend_below(drawing, chart, room);
     }
     let left = room.right - widest;
-    list(scene, &entries, entries.len(), widest, |index| (left, room.top + 4.0 + index as f64 * ENTRY));
+    list(drawing, &entries, entries.len(), widest, |index| (left, room.top + 4.0 + index as f64 * ENTRY));
     Rect { right: left - 2.0, ..room }
 }
 
@@ -235,32 +241,34 @@ fn entries(chart: &Chart) -> Vec<Entry> {
         .collect()
 }
 
-/// Draws the entries for which there is room, and how many there was none for.
-fn list(scene: &mut Scene, entries: &[Entry], most: usize, width: f64, at: impl Fn(usize) -> Point) {
+/// Draws the entries that fit, and the number of the others.
+fn list(drawing: &mut Drawing, entries: &[Entry], most: usize, width: f64, at: impl Fn(usize) -> Point) {
     let shown = if entries.len() > most { most - 1 } else { entries.len() };
     for (index, entry) in entries[..shown].iter().enumerate() {
         let (left, top) = at(index);
         let middle = top + ENTRY / 2.0;
-        stroke(scene, &[(left, middle), (left + KEY, middle)], entry.dashed, 2.0, entry.look.colour);
+        stroke(drawing, &[(left, middle), (left + KEY, middle)], entry.dashed, 2.0, entry.look.colour);
         match entry.marked {
-            false => marker(scene, (left + KEY / 2.0, middle), entry.look),
-            true => {
-                path(scene, &[(left + 4.0, middle), (left + KEY / 2.0, middle), (left + KEY - 3.0, middle)], entry.look)
-            }
+            false => marker(drawing, (left + KEY / 2.0, middle), entry.look),
+            true => path(
+                drawing,
+                &[(left + 4.0, middle), (left + KEY / 2.0, middle), (left + KEY - 3.0, middle)],
+                entry.look,
+            ),
         }
         let words = text::shorten(&entry.words, TICK, Weight::Regular, width - KEY - 6.0);
-        scene.texts.push(Text::new(&words, (left + KEY + 6.0, middle + TICK * 0.36), TICK));
+        drawing.texts.push(Text::new(&words, (left + KEY + 6.0, middle + TICK * 0.36), TICK));
     }
     if shown < entries.len() {
         let (left, top) = at(shown);
         let words = format!("… and {} more", entries.len() - shown);
-        scene.texts.push(Text::new(&words, (left, top + ENTRY / 2.0 + TICK * 0.36), TICK));
+        drawing.texts.push(Text::new(&words, (left, top + ENTRY / 2.0 + TICK * 0.36), TICK));
     }
 }
 
 // --- axes ---
 
-/// Both scales, or none when no point can be drawn.
+/// Both scales; `None` if no point can be drawn.
 fn scales(chart: &Chart) -> Option<(Scale, Scale)> {
     let shown = |point: (f64, f64)| drawable(&chart.x, point.0) && drawable(&chart.y, point.1);
     let of = |series: &Series| {
@@ -272,7 +280,7 @@ fn scales(chart: &Chart) -> Option<(Scale, Scale)> {
     if points.is_empty() {
         return None;
     }
-    let reach = |axis: &crate::Axis| axis.reach.into_iter().flat_map(|(low, high)| [low, high]);
+    let reach = |axis: &crate::ChartAxis| axis.reach.into_iter().flat_map(|(low, high)| [low, high]);
     let across = 0.02 + sides(chart).into_iter().fold(0.0, f64::max) / 150.0;
     let x = Scale::fit(&chart.x, points.iter().map(|point| point.0).chain(reach(&chart.x)), across)?;
     let up = points.iter().flat_map(|(_, y, ends)| ends.iter().copied().chain([*y]));
@@ -280,7 +288,7 @@ fn scales(chart: &Chart) -> Option<(Scale, Scale)> {
     Some((x, y))
 }
 
-/// The plot's rectangle: the room less what labels need.
+/// The rectangle of the plot: the room without the labels.
 fn plot_area((below, beside): (&str, &str), room: Rect, rows: &[Tick]) -> Rect {
     let bottom = room.bottom - label_below(below, room).len() as f64 * LABEL * LEADING - TICKS;
     let widest = rows.iter().map(|tick| text::width(&tick.label, TICK, Weight::Regular)).fold(0.0, f64::max);
@@ -291,8 +299,8 @@ fn plot_area((below, beside): (&str, &str), room: Rect, rows: &[Tick]) -> Rect {
 }
 
 /// Draws the plot's two lines.
-fn frame(scene: &mut Scene, plot: Rect) {
-    scene.line(&[(plot.left, plot.top), (plot.left, plot.bottom), (plot.right, plot.bottom)], 1.0, BLACK);
+fn frame(drawing: &mut Drawing, plot: Rect) {
+    drawing.line(&[(plot.left, plot.top), (plot.left, plot.bottom), (plot.right, plot.bottom)], 1.0, BLACK);
 }
 
 /// The lines of the label below a plot.
@@ -301,7 +309,7 @@ pub(crate) fn label_below(label: &str, room: Rect) -> Vec<String> {
     lines(label, LABEL, Weight::Regular, room.width() * 0.75, most)
 }
 
-/// Ticks along the left; names take no more than a third of the room.
+/// The ticks of the y axis; names take at most a third of the room.
 fn row_ticks(scale: &Scale, most: usize, room: Rect) -> Vec<Tick> {
     let mut rows = scale.ticks(most.max(if scale.share().is_some() { (room.height() / 22.0) as usize } else { 0 }));
     if scale.share().is_some() {
@@ -311,7 +319,7 @@ fn row_ticks(scale: &Scale, most: usize, room: Rect) -> Vec<Tick> {
     rows
 }
 
-/// As many ticks along the bottom as have room for their labels.
+/// The most ticks of the x axis whose labels fit.
 fn fitting_ticks(scale: &Scale, plot: Rect) -> Vec<Tick> {
     if let Some(room) = scale.share().map(|share| share * plot.width() - 12.0).filter(|room| *room >= 28.0) {
         let short = |tick: Tick| Tick { label: text::shorten(&tick.label, TICK, Weight::Regular, room), ..tick };
@@ -329,14 +337,14 @@ fn fitting_ticks(scale: &Scale, plot: Rect) -> Vec<Tick> {
     let most = (plot.width() / 50.0).clamp(2.0, 14.0) as usize;
     let mut tries = (2..=most).rev().map(|most| scale.ticks(most));
     tries.find(|ticks| apart(ticks)).unwrap_or_else(|| {
-        // Even two labels are too wide: one has to do.
+        // Not even two labels fit: draw one.
         let mut ticks = scale.ticks(2);
         ticks.iter_mut().filter(|tick| !tick.label.is_empty()).skip(1).for_each(|tick| tick.label.clear());
         ticks
     })
 }
 
-fn grid_lines(scene: &mut Scene, plot: Rect, columns: &[Tick], rows: &[Tick]) {
+fn grid_lines(drawing: &mut Drawing, plot: Rect, columns: &[Tick], rows: &[Tick]) {
     let colour = |tick: &Tick| if tick.label.is_empty() { FAINTER } else { FAINT };
     let mut lines = Vec::new();
     for tick in columns {
@@ -347,54 +355,54 @@ fn grid_lines(scene: &mut Scene, plot: Rect, columns: &[Tick], rows: &[Tick]) {
         let y = (plot.bottom - tick.at * plot.height()).floor() + 0.5;
         lines.push(Mark::Line { points: vec![(plot.left, y), (plot.right, y)], width: 1.0, colour: colour(tick) });
     }
-    // Faint ones lowest, and all of them under the frame, which is the mark drawn last so far.
+    // The faint lines first, and all of them before the frame, which is the last mark so far.
     lines.sort_by_key(|line| matches!(line, Mark::Line { colour, .. } if *colour == FAINT));
-    let frame = scene.marks.pop();
-    scene.marks.extend(lines.into_iter().chain(frame));
+    let frame = drawing.marks.pop();
+    drawing.marks.extend(lines.into_iter().chain(frame));
 }
 
-fn tick_labels(scene: &mut Scene, plot: Rect, outer: Rect, columns: &[Tick], rows: &[Tick]) {
+fn tick_labels(drawing: &mut Drawing, plot: Rect, outer: Rect, columns: &[Tick], rows: &[Tick]) {
     for tick in columns.iter().filter(|tick| !tick.label.is_empty()) {
         let x = plot.left + tick.at * plot.width();
-        scene.line(&[(x.floor() + 0.5, plot.bottom), (x.floor() + 0.5, plot.bottom + 4.0)], 1.0, BLACK);
+        drawing.line(&[(x.floor() + 0.5, plot.bottom), (x.floor() + 0.5, plot.bottom + 4.0)], 1.0, BLACK);
         let text = Text::new(&tick.label, (x, plot.bottom + 7.0 + TICK * ASCENT), TICK);
         let half = text.width() / 2.0;
         if x - half >= outer.left + 2.0 && x + half <= outer.right - 2.0 {
-            scene.texts.push(Text { anchor: Anchor::Middle, ..text });
+            drawing.texts.push(Text { anchor: Anchor::Middle, ..text });
         }
     }
     for tick in rows.iter().filter(|tick| !tick.label.is_empty()) {
         let y = plot.bottom - tick.at * plot.height();
-        scene.line(&[(plot.left - 4.0, y.floor() + 0.5), (plot.left, y.floor() + 0.5)], 1.0, BLACK);
+        drawing.line(&[(plot.left - 4.0, y.floor() + 0.5), (plot.left, y.floor() + 0.5)], 1.0, BLACK);
         let text = Text::new(&tick.label, (plot.left - 7.0, y + TICK * 0.36), TICK);
-        scene.texts.push(Text { anchor: Anchor::End, ..text });
+        drawing.texts.push(Text { anchor: Anchor::End, ..text });
     }
 }
 
-/// Draws the label below a plot, `depth` under it, and the label on the left edge of the room.
-pub(crate) fn axis_labels(scene: &mut Scene, (below, beside): (&str, &str), plot: Rect, room: Rect, depth: f64) {
+/// Draws the x label `depth` below the plot, and the y label at the left edge of the room.
+pub(crate) fn axis_labels(drawing: &mut Drawing, (below, beside): (&str, &str), plot: Rect, room: Rect, depth: f64) {
     let below = label_below(below, room);
     for (index, line) in below.iter().enumerate() {
         let baseline = plot.bottom + depth + LABEL * (ASCENT + LEADING * index as f64);
         let half = text::width(line, LABEL, Weight::Regular) / 2.0;
         let x = plot.centre().0.min(room.right + 12.0 - half).max(room.left + half);
-        scene.texts.push(Text { anchor: Anchor::Middle, ..Text::new(line, (x, baseline), LABEL) });
+        drawing.texts.push(Text { anchor: Anchor::Middle, ..Text::new(line, (x, baseline), LABEL) });
     }
-    label_upwards(scene, &lines(beside, LABEL, Weight::Regular, plot.height(), 2), (room.left, plot.centre().1));
+    label_upwards(drawing, &lines(beside, LABEL, Weight::Regular, plot.height(), 2), (room.left, plot.centre().1));
 }
 
-/// Draws lines that read upwards, from the left on, their middle at a height.
-pub(crate) fn label_upwards(scene: &mut Scene, lines: &[String], (left, middle): Point) {
+/// Draws lines of text that read upwards. The first is the leftmost; `middle` is the y of their centres.
+pub(crate) fn label_upwards(drawing: &mut Drawing, lines: &[String], (left, middle): Point) {
     for (index, line) in lines.iter().enumerate() {
         let x = left + LABEL * (ASCENT + LEADING * index as f64);
         let text = Text::new(line, (x, middle), LABEL);
-        scene.texts.push(Text { anchor: Anchor::Middle, upwards: true, ..text });
+        drawing.texts.push(Text { anchor: Anchor::Middle, upwards: true, ..text });
     }
 }
 
 // --- curves ---
 
-/// What tells a series from the others: colours from Okabe and Ito (2008), and shapes for those who see none.
+/// The look of a series: a colour of Okabe and Ito (2008), and a shape for readers who cannot tell the colours apart.
 #[derive(Clone, Copy)]
 struct Look {
     colour: Colour,
@@ -411,7 +419,7 @@ enum Shape {
     Wedge,
 }
 
-/// The look of the series at an index; 42 of them differ. Okabe and Ito's yellow is left out: white hides it.
+/// The look of the series at an index; 42 of them differ. Okabe and Ito's yellow is left out because white hides it.
 fn look(index: usize) -> Look {
     const COLOURS: [Colour; 7] = [
         [0x00, 0x72, 0xb2], // blue
@@ -427,23 +435,23 @@ fn look(index: usize) -> Look {
     Look { colour: COLOURS[index % COLOURS.len()], shape: SHAPES[index % SHAPES.len()] }
 }
 
-/// What a chart says of curves with far more points than pixels.
+/// The note of a chart that has a curve with far more points than pixels.
 const DENSE: &str = "Faint: every point. Line: the median of the points in every 4 pixels.";
 
-/// Whether a series has far more points than pixels, in the order of x.
+/// Whether a series has far more points than pixels, sorted by x.
 fn is_dense(chart: &Chart, series: &Series, outer: Rect) -> bool {
     let shown = |point: &&(f64, f64)| drawable(&chart.x, point.0) && drawable(&chart.y, point.1);
     let across: Vec<f64> = series.points.iter().filter(shown).map(|point| point.0).collect();
     across.len() as f64 > 3.0 * outer.width() && across.is_sorted()
 }
 
-/// The stretches of a curve between its gaps.
+/// The runs of points between the gaps of a curve.
 fn runs(places: &[Option<Point>]) -> impl Iterator<Item = Vec<Point>> {
     let stretches = places.split(Option::is_none).filter(|run| !run.is_empty());
     stretches.map(|run| run.iter().flatten().copied().collect())
 }
 
-/// A run as it looks, in fewer points: the first, lowest, highest and last of every half pixel.
+/// A run with fewer points and the same look: the first, lowest, highest and last of every half pixel.
 fn extremes(run: &[Point]) -> Vec<Point> {
     let column = |point: &Point| (point.0 * 2.0).floor();
     let ends = |points: &[Point]| {
@@ -454,7 +462,7 @@ fn extremes(run: &[Point]) -> Vec<Point> {
     run.chunk_by(|a, b| column(a) == column(b)).flat_map(ends).collect()
 }
 
-/// The middle of every four pixels of a run; a median is one on a log axis too.
+/// The median of every four pixels of a run. It is the same on a log axis.
 fn medians(run: &[Point]) -> Vec<Point> {
     let column = |point: &Point| (point.0 / 4.0).floor();
     let median = |points: &[Point]| {
@@ -469,51 +477,52 @@ fn tint(colour: Colour) -> Colour {
     colour.map(|part| 255 - (255 - part) / 3)
 }
 
-/// Draws a curve through its runs, with markers on all points if few, else on some.
-fn curve(scene: &mut Scene, runs: &[Vec<Point>], look: Look, series: &Series, room: f64, of: usize) {
+/// Draws a curve through its runs, with markers on all points if there are few, otherwise on some.
+fn curve(drawing: &mut Drawing, runs: &[Vec<Point>], look: Look, series: &Series, room: f64, of: usize) {
     for run in runs {
         match run[..] {
             [] => {}
-            [alone] => marker(scene, alone, look),
-            _ => stroke(scene, run, series.dashed, 2.0, look.colour),
+            [alone] => marker(drawing, alone, look),
+            _ => stroke(drawing, run, series.dashed, 2.0, look.colour),
         }
     }
     let drawn = runs.concat();
     if series.marked {
-        return path(scene, &drawn, look);
+        return path(drawing, &drawn, look);
     }
     let few = drawn.len() <= 40 && drawn.len() as f64 * 10.0 <= room;
     if few {
-        drawn.iter().for_each(|point| marker(scene, *point, look));
+        drawn.iter().for_each(|point| marker(drawing, *point, look));
     } else if of > 1 {
         let stride = drawn.len() as f64 / 8.0;
-        let phase = (f64::from(look.colour[0]) + 2.0 * f64::from(look.colour[1])) / 100.0 % 1.0; // curves differ in it
+        // The position of the first marker depends on the colour, so that the markers of curves do not coincide.
+        let phase = (f64::from(look.colour[0]) + 2.0 * f64::from(look.colour[1])) / 100.0 % 1.0;
         let some = (0..8).filter_map(|index| drawn.get((stride * (f64::from(index) + phase)) as usize));
-        some.for_each(|point| marker(scene, *point, look));
+        some.for_each(|point| marker(drawing, *point, look));
     }
 }
 
-/// Draws the marks of a path: dots, a ring where it starts, the look's own mark where it ends.
-fn path(scene: &mut Scene, points: &[Point], look: Look) {
-    let mut disc = |centre, radius, colour| scene.marks.push(Mark::Disc { centre, radius, colour });
+/// Draws the markers of a path: dots, a ring at the start, and the look's own marker at the end.
+fn path(drawing: &mut Drawing, points: &[Point], look: Look) {
+    let mut disc = |centre, radius, colour| drawing.marks.push(Mark::Disc { centre, radius, colour });
     points.iter().for_each(|point| disc(*point, 2.3, look.colour));
     if let [first, .., last] = points {
         disc(*first, 4.8, look.colour);
         disc(*first, 3.0, WHITE);
-        marker(scene, *last, look);
+        marker(drawing, *last, look);
     }
 }
 
-fn stroke(scene: &mut Scene, points: &[Point], dashed: bool, width: f64, colour: Colour) {
+fn stroke(drawing: &mut Drawing, points: &[Point], dashed: bool, width: f64, colour: Colour) {
     if !dashed {
-        return scene.line(points, width, colour);
+        return drawing.line(points, width, colour);
     }
     for dash in dashes(points, 7.0, 4.0) {
-        scene.line(&dash, width, colour);
+        drawing.line(&dash, width, colour);
     }
 }
 
-/// Pieces of a line, `on` long with `off` between them, counted along the line.
+/// The dashes of a line: `on` long, with gaps of `off`, measured along the line.
 fn dashes(points: &[Point], on: f64, off: f64) -> Vec<Vec<Point>> {
     let mut pieces = Vec::new();
     let mut piece = vec![points[0]];
@@ -542,7 +551,7 @@ fn dashes(points: &[Point], on: f64, off: f64) -> Vec<Vec<Point>> {
     pieces
 }
 
-fn marker(scene: &mut Scene, (x, y): Point, look: Look) {
+fn marker(drawing: &mut Drawing, (x, y): Point, look: Look) {
     let colour = look.colour;
     let around = |corners: &[Point]| -> Vec<Point> { corners.iter().map(|(dx, dy)| (x + dx, y + dy)).collect() };
     let mark = match look.shape {
@@ -552,17 +561,17 @@ fn marker(scene: &mut Scene, (x, y): Point, look: Look) {
         Shape::Wedge => Mark::Area { points: around(&[(0.0, 4.6), (4.3, -3.0), (-4.3, -3.0)]), colour },
         Shape::Diamond => Mark::Area { points: around(&[(0.0, -4.8), (4.8, 0.0), (0.0, 4.8), (-4.8, 0.0)]), colour },
         Shape::Cross => {
-            scene.line(&around(&[(-3.6, -3.6), (3.6, 3.6)]), 2.0, colour);
+            drawing.line(&around(&[(-3.6, -3.6), (3.6, 3.6)]), 2.0, colour);
             Mark::Line { points: around(&[(-3.6, 3.6), (3.6, -3.6)]), width: 2.0, colour }
         }
     };
-    scene.marks.push(mark);
+    drawing.marks.push(mark);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Axis;
+    use crate::ChartAxis;
 
     fn series(count: usize, name: &str) -> Vec<Series> {
         let points = |i: usize| (0..50).map(|x| (f64::from(x), (i as f64 + 1.0) * 0.9f64.powi(x))).collect();
@@ -572,14 +581,14 @@ mod tests {
     fn charts() -> Vec<Chart> {
         let long = "a label that goes on and on, for far longer than there is any room for it in a chart of this width";
         let mut charts = Vec::new();
-        let names = |count: usize| Axis::names("a name", (0..count).map(|i| format!("{long} {i}")));
+        let names = |count: usize| ChartAxis::names("a name", (0..count).map(|i| format!("{long} {i}")));
         for count in [1, 2, 7, 40] {
             charts.push(Chart { x: names(count), y: names(count / 2), series: series(2, "s"), ..Chart::default() });
         }
         for (count, name) in [(0, ""), (1, "s"), (3, "karras"), (12, "guidance"), (60, "seed"), (4, long)] {
             for log in [false, true] {
                 for words in ["", "step", long] {
-                    let axis = |reversed| Axis { label: words.into(), log, reversed, ..Axis::default() };
+                    let axis = |reversed| ChartAxis { label: words.into(), log, reversed, ..ChartAxis::default() };
                     let notes = vec![words.to_owned(); 2];
                     charts.push(Chart {
                         title: words.into(),
@@ -599,10 +608,10 @@ mod tests {
     fn no_two_texts_overlap_and_none_is_clipped() {
         for (width, height) in [(820, 480), (470, 330), (320, 260), (1600, 900)] {
             for drawn in charts() {
-                let mut scene = Scene::new(width, height);
-                let frame = scene.frame();
-                chart(&mut scene, &drawn, frame, true);
-                scene.hold_texts_apart();
+                let mut drawing = Drawing::new(width, height);
+                let frame = drawing.frame();
+                chart(&mut drawing, &drawn, frame, true);
+                drawing.check_texts_apart();
             }
         }
     }
@@ -612,19 +621,19 @@ mod tests {
         let wave = |i: u32| if i == 50_000 { 9.0 } else { f64::from(i % 7) / 7.0 };
         let points = (0..100_000).map(|i| (f64::from(i), wave(i))).collect();
         let drawn = Chart { series: vec![Series::new("loss", points)], ..Chart::default() };
-        let mut scene = Scene::new(820, 480);
-        let frame = scene.frame();
-        chart(&mut scene, &drawn, frame, true);
+        let mut drawing = Drawing::new(820, 480);
+        let frame = drawing.frame();
+        chart(&mut drawing, &drawn, frame, true);
         let count = |mark: &Mark| if let Mark::Line { points, .. } = mark { points.len() } else { 0 };
-        assert!(scene.marks.iter().map(count).sum::<usize>() < 10 * 820);
+        assert!(drawing.marks.iter().map(count).sum::<usize>() < 10 * 820);
         let highest = |mark: &Mark| match mark {
             Mark::Line { points, colour, .. } if *colour == tint(look(0).colour) => {
                 points.iter().map(|point| point.1).fold(f64::INFINITY, f64::min)
             }
             _ => f64::INFINITY,
         };
-        assert!(scene.marks.iter().map(highest).fold(f64::INFINITY, f64::min) < 60.0, "the one spike is there");
-        assert!(scene.texts.iter().any(|text| text.words == DENSE));
+        assert!(drawing.marks.iter().map(highest).fold(f64::INFINITY, f64::min) < 60.0, "the one spike is there");
+        assert!(drawing.texts.iter().any(|text| text.words == DENSE));
     }
 
     #[test]
@@ -632,14 +641,14 @@ mod tests {
         let circle = |i: i32| (100.0 + f64::from(i).cos(), 3.0 * f64::from(i).sin());
         for (width, height) in [(820, 480), (320, 260), (400, 900)] {
             for log in [false, true] {
-                let axis = Axis { log, ..Axis::default() };
+                let axis = ChartAxis { log, ..ChartAxis::default() };
                 let points = (0..100).map(circle).map(|(x, y)| if log { (x.exp(), y.exp()) } else { (x, y) }).collect();
                 let series = vec![Series::new("", points)];
                 let drawn = Chart { series, x: axis.clone(), y: axis, equal: true, ..Chart::default() };
-                let mut scene = Scene::new(width, height);
-                let frame = scene.frame();
-                chart(&mut scene, &drawn, frame, true);
-                let curve = scene.marks.iter().find_map(|mark| match mark {
+                let mut drawing = Drawing::new(width, height);
+                let frame = drawing.frame();
+                chart(&mut drawing, &drawn, frame, true);
+                let curve = drawing.marks.iter().find_map(|mark| match mark {
                     Mark::Line { points, .. } if points.len() == 100 => Some(points),
                     _ => None,
                 });
@@ -653,23 +662,23 @@ mod tests {
         }
     }
 
-    /// The lines of a chart that are not its frame's, grid's or ticks'.
+    /// The lines of a chart without those of its frame, grid and ticks.
     fn coloured(drawn: &Chart) -> Vec<Vec<Point>> {
-        let mut scene = Scene::new(820, 480);
-        let frame = scene.frame();
-        chart(&mut scene, drawn, frame, false);
+        let mut drawing = Drawing::new(820, 480);
+        let frame = drawing.frame();
+        chart(&mut drawing, drawn, frame, false);
         let of = |mark: &Mark| match mark {
             Mark::Line { points, colour, .. } if ![BLACK, FAINT, FAINTER].contains(colour) => Some(points.clone()),
             _ => None,
         };
-        scene.marks.iter().filter_map(of).collect()
+        drawing.marks.iter().filter_map(of).collect()
     }
 
     #[test]
     fn a_whisker_spans_its_interval_and_the_axis_makes_room() {
         let series = |name: &str| Series::new(name, vec![(0.0, 2.0), (1.0, 4.0)]);
         let drawn = |log, within: Vec<(f64, f64)>| Chart {
-            y: Axis { log, ..Axis::default() },
+            y: ChartAxis { log, ..ChartAxis::default() },
             series: vec![series("").within(within)],
             ..Chart::default()
         };
@@ -706,20 +715,21 @@ mod tests {
     #[test]
     fn no_line_leads_from_name_to_name() {
         let points = vec![(0.0, 1.0), (1.0, 2.0), (2.0, 5.0)];
-        let over = |x: Axis| coloured(&Chart { x, series: vec![Series::new("", points.clone())], ..Chart::default() });
-        assert_eq!(over(Axis::linear("")).len(), 1);
-        assert!(over(Axis::names("", ["a", "b", "c"])).is_empty());
+        let over =
+            |x: ChartAxis| coloured(&Chart { x, series: vec![Series::new("", points.clone())], ..Chart::default() });
+        assert_eq!(over(ChartAxis::linear("")).len(), 1);
+        assert!(over(ChartAxis::names("", ["a", "b", "c"])).is_empty());
     }
 
     #[test]
     fn an_axis_reaches_what_it_is_told_to() {
-        let y = |axis: Axis| Chart {
+        let y = |axis: ChartAxis| Chart {
             y: axis,
             series: vec![Series::new("", vec![(0.0, 0.4), (1.0, 0.6)])],
             ..Chart::default()
         };
         let height = |lines: Vec<Vec<Point>>| lines[0][0].1 - lines[0][1].1;
-        let (free, held) = (coloured(&y(Axis::linear(""))), coloured(&y(Axis::linear("").showing(0.0, 1.0))));
+        let (free, held) = (coloured(&y(ChartAxis::linear(""))), coloured(&y(ChartAxis::linear("").showing(0.0, 1.0))));
         assert!((height(free) / height(held) - 5.0).abs() < 1e-9, "a fifth of 0 to 1");
     }
 
@@ -727,10 +737,10 @@ mod tests {
     fn a_path_has_a_ring_where_it_starts_and_a_dot_at_every_point() {
         let points = [(0.0, 0.0), (1.0, 2.0), (3.0, 1.0)];
         let drawn = Chart { series: vec![Series::new("", points.to_vec()).marked()], ..Chart::default() };
-        let mut scene = Scene::new(820, 480);
-        let frame = scene.frame();
-        chart(&mut scene, &drawn, frame, true);
-        let discs = scene.marks.iter().filter_map(|mark| match mark {
+        let mut drawing = Drawing::new(820, 480);
+        let frame = drawing.frame();
+        chart(&mut drawing, &drawn, frame, true);
+        let discs = drawing.marks.iter().filter_map(|mark| match mark {
             Mark::Disc { centre, radius, colour } => Some((*centre, *radius, *colour)),
             _ => None,
         });

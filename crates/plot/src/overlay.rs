@@ -7,11 +7,11 @@ use crate::Colours;
 use crate::colours::{Lab, Shades};
 use crate::grid::hatched;
 
-/// Lays a map over a picture that stays visible: `strength` (0 to 1) is how far the picture's hue goes over to the map's
-/// colours. Its lightness goes half as far, so that light and dark of the picture remain.
+/// Blends a map over a picture. `strength` (0 to 1) is the weight of the map's hue; its lightness has half that weight,
+/// so that the picture stays visible.
 ///
-/// The map is enlarged smoothly to the picture's size. `limits` are the numbers that have the first and the last colour.
-/// The picture is left as it is where the map has no number (NaN, or a row that is too short).
+/// The map is enlarged to the picture's size by bicubic interpolation. `limits` are the numbers of the first and the
+/// last colour. Where the map has no number (NaN, or a row that is too short), the picture is unchanged.
 pub fn overlay(image: &RgbImage, map: &[Vec<f64>], limits: (f64, f64), colours: Colours, strength: f64) -> RgbImage {
     let palette: Vec<Lab> = (0..=255).map(|index| Lab::from_rgb(colours.at(f64::from(index) / 255.0))).collect();
     let strength = strength.clamp(0.0, 1.0);
@@ -30,9 +30,9 @@ pub fn overlay(image: &RgbImage, map: &[Vec<f64>], limits: (f64, f64), colours: 
     mixed
 }
 
-/// A map as a picture of some width and height, enlarged smoothly; hatched where the map has no number.
+/// Draws a map with this width and height, enlarged by bicubic interpolation, and hatched where it has no number.
 ///
-/// `limits` are the numbers that have the first and the last colour.
+/// `limits` are the numbers of the first and the last colour.
 pub fn colourise(map: &[Vec<f64>], (width, height): (u32, u32), limits: (f64, f64), colours: Colours) -> RgbImage {
     let fractions = enlarged(map, (width, height), limits, colours);
     let mut image = RgbImage::new(width, height);
@@ -42,7 +42,7 @@ pub fn colourise(map: &[Vec<f64>], (width, height): (u32, u32), limits: (f64, f6
     image
 }
 
-/// Where on the colour map each pixel of the enlarged map lies, row by row.
+/// For each pixel of the enlarged map, row by row, its fraction of the colour map; `None` where there is no number.
 fn enlarged(
     map: &[Vec<f64>],
     (width, height): (u32, u32),
@@ -59,7 +59,7 @@ fn enlarged(
         let place = shades.scale.place(value).unwrap_or(if value > 0.0 { 1.0 } else { 0.0 });
         Some(shades.fraction(place) as f32)
     };
-    // A missing number counts for nothing: numbers and their presence are enlarged alike, then divided.
+    // Missing numbers have no weight: the numbers and their presence (0 or 1) are enlarged separately, then divided.
     let spread = |of: fn(f32) -> f32| {
         let at = |x, y| Luma([fraction(x, y).map_or(0.0, of)]);
         let small = ImageBuffer::from_fn(columns as u32, map.len() as u32, at);

@@ -1,10 +1,11 @@
-//! A grid that is too large for one picture, on several.
+//! A grid that is too large for one picture, split into pages.
 
-use crate::{Cell, Grid};
+use crate::{Grid, Tile};
 
 impl Grid {
-    /// The grid as one or more of at most about `side` pixels across and down, in reading order: pages to the right come
-    /// before those below. Each says in its title which it is. A page has at least one picture, however large that is.
+    /// Splits the grid into grids of at most about `side` pixels in width and height, in reading order: pages to the
+    /// right come before pages below. Each title ends with the page number. A page has at least one picture, however
+    /// large.
     pub fn pages(&self, side: u32) -> Vec<Grid> {
         let (rows, columns) = self.shape();
         let (width, height) = self.size();
@@ -30,7 +31,7 @@ impl Grid {
         pages
     }
 
-    /// So many rows and columns from a place on, with their labels.
+    /// `down` rows from `row` and `across` columns from `column`, with their labels.
     fn part(&self, row: usize, column: usize, down: usize, across: usize) -> Grid {
         let (rows, columns) = self.shape();
         let (end, right) = ((row + down).min(rows), (column + across).min(columns));
@@ -39,8 +40,8 @@ impl Grid {
         let is_table = !self.row_labels.is_empty() || !self.column_labels.is_empty();
         let places = (row..end).flat_map(|row| (column..right).map(move |column| row * columns + column));
         let cells = places.filter_map(|index| match self.cells.get(index) {
-            Some(cell) => Some(cell.clone()),
-            None => is_table.then(|| Cell::missing("")),
+            Some(tile) => Some(tile.clone()),
+            None => is_table.then(|| Tile::missing("")),
         });
         Grid {
             title: None,
@@ -65,7 +66,7 @@ mod tests {
         let grid = Grid {
             title: Some("all".into()),
             columns,
-            cells: (0..rows * columns - 5).map(|index| Cell::new(picture(index), index.to_string())).collect(),
+            cells: (0..rows * columns - 5).map(|index| Tile::new(picture(index), index.to_string())).collect(),
             row_labels: (0..rows).map(|row| format!("row {row}")).collect(),
             column_labels: (0..columns).map(|column| format!("column {column}")).collect(),
             scale: 1,
@@ -77,8 +78,8 @@ mod tests {
         for page in &pages {
             let (width, height) = page.render().dimensions();
             assert!(width <= 1300 && height <= 1300, "{width} x {height}");
-            for (index, cell) in page.cells.iter().enumerate().filter(|(_, cell)| !cell.caption.is_empty()) {
-                let number: usize = cell.caption.parse().unwrap();
+            for (index, tile) in page.cells.iter().enumerate().filter(|(_, tile)| !tile.caption.is_empty()) {
+                let number: usize = tile.caption.parse().unwrap();
                 assert_eq!(page.row_labels[index / page.columns], format!("row {}", number / columns));
                 assert_eq!(page.column_labels[index % page.columns], format!("column {}", number % columns));
                 found.push(number);
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn what_fits_is_one_page_as_it_was() {
-        let cells = vec![Cell::new(RgbImage::new(64, 64), "one"); 3];
+        let cells = vec![Tile::new(RgbImage::new(64, 64), "one"); 3];
         let grid = Grid { title: Some("few".into()), columns: 2, cells, scale: 1, ..Grid::default() };
         let pages = grid.pages(4000);
         assert_eq!((pages.len(), pages[0].title.as_deref(), pages[0].cells.len()), (1, Some("few"), 3));

@@ -1,47 +1,47 @@
-//! A scene painted: as SVG or as pixels, by the two backends of plotters.
+//! Paints a drawing as SVG or as pixels, with the two backends of plotters.
 //!
-//! Both backends place things on whole numbers. So a scene is painted larger than it is: twelve times for SVG, whose view
-//! box shrinks it again, and three times for pixels, which are then averaged, which also smooths the edges.
+//! Both backends round coordinates to whole numbers. So a drawing is painted larger: twelve times for SVG, whose view
+//! box scales it back, and three times for pixels, which are then averaged; this also smooths the edges.
 
 use image::{Rgb, RgbImage, imageops};
 use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontTransform, IntoFont, RGBColor, ShapeStyle, TextStyle};
 
-use crate::scene::{Anchor, Colour, Mark, Point, Scene, Text};
+use crate::drawing::{Anchor, Colour, Drawing, Mark, Point, Text};
 use crate::text::{self, Weight};
 
-/// The scene as an SVG document.
-pub(crate) fn svg(scene: &Scene) -> String {
+/// The drawing as an SVG document.
+pub(crate) fn svg(drawing: &Drawing) -> String {
     const UNIT: u32 = 12;
-    let (width, height) = (scene.width * UNIT, scene.height * UNIT);
+    let (width, height) = (drawing.width * UNIT, drawing.height * UNIT);
     let mut document = String::new();
     {
         let mut backend = SVGBackend::with_string(&mut document, (width, height));
         sound(backend.draw_rect((0, 0), (width as i32, height as i32), &plotters::style::WHITE.filled(), true));
-        let mut canvas = Canvas { backend, unit: UNIT.into(), joined: true };
-        scene.marks.iter().for_each(|mark| canvas.mark(mark));
-        scene.texts.iter().for_each(|text| canvas.text(text));
-        sound(canvas.backend.present());
+        let mut painter = Painter { backend, unit: UNIT.into(), joined: true };
+        drawing.marks.iter().for_each(|mark| painter.mark(mark));
+        drawing.texts.iter().for_each(|text| painter.text(text));
+        sound(painter.backend.present());
     }
     let painted = format!("width=\"{width}\" height=\"{height}\"");
-    let shown = format!("width=\"{}\" height=\"{}\" stroke-linejoin=\"round\"", scene.width, scene.height);
+    let shown = format!("width=\"{}\" height=\"{}\" stroke-linejoin=\"round\"", drawing.width, drawing.height);
     document.replacen(&painted, &shown, 1)
 }
 
-/// The scene as pixels, `ratio` to one unit of the scene.
-pub(crate) fn pixels(scene: &Scene, ratio: u32) -> RgbImage {
+/// The drawing as pixels, `ratio` to one unit of the drawing.
+pub(crate) fn pixels(drawing: &Drawing, ratio: u32) -> RgbImage {
     const FINER: u32 = 3;
-    let (width, height) = (scene.width * ratio, scene.height * ratio);
+    let (width, height) = (drawing.width * ratio, drawing.height * ratio);
     let mut buffer = vec![0xff; (width * FINER) as usize * (height * FINER) as usize * 3];
     {
         let backend = BitMapBackend::with_buffer(&mut buffer, (width * FINER, height * FINER));
-        let mut canvas = Canvas { backend, unit: f64::from(ratio * FINER), joined: false };
-        scene.marks.iter().for_each(|mark| canvas.mark(mark));
+        let mut painter = Painter { backend, unit: f64::from(ratio * FINER), joined: false };
+        drawing.marks.iter().for_each(|mark| painter.mark(mark));
     }
     let large = RgbImage::from_raw(width * FINER, height * FINER, buffer).expect("the buffer has the picture's size");
     let mut image = imageops::thumbnail(&large, width, height); // the mean of each 3 x 3
-    for text in &scene.texts {
+    for text in &drawing.texts {
         text::draw(&mut image, text, ratio.into());
     }
     image
@@ -52,14 +52,14 @@ pub(crate) fn blank(width: u32, height: u32) -> RgbImage {
     RgbImage::from_pixel(width, height, Rgb([0xff; 3]))
 }
 
-struct Canvas<Backend> {
+struct Painter<Backend> {
     backend: Backend,
     unit: f64,
-    /// Whether a line is one shape, or (for pixels, where plotters leaves holes at sharp turns) one shape a segment.
+    /// Whether a line is one shape. For pixels each segment is a shape, because plotters leaves holes at sharp turns.
     joined: bool,
 }
 
-impl<Backend: DrawingBackend> Canvas<Backend> {
+impl<Backend: DrawingBackend> Painter<Backend> {
     fn mark(&mut self, mark: &Mark) {
         match mark {
             Mark::Line { points, width, colour } if self.joined => {
@@ -99,7 +99,7 @@ impl<Backend: DrawingBackend> Canvas<Backend> {
     }
 
     fn text(&mut self, text: &Text) {
-        // The SVG backend divides a font's size by 1.24 and hangs the text 0.76 em above its baseline.
+        // The SVG backend divides the font size by 1.24, and takes the top of the text as 0.76 em above the baseline.
         let size = text.size * self.unit;
         let rise = 0.76 * text.size;
         let (x, y) = text.at;
@@ -138,13 +138,13 @@ fn sound<T, Failure: std::fmt::Debug>(result: Result<T, Failure>) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scene::BLACK;
+    use crate::drawing::BLACK;
 
     #[test]
     fn a_line_covers_its_width_and_nothing_else() {
-        let mut scene = Scene::new(240, 180);
-        scene.line(&[(20.0, 50.0), (220.0, 50.0)], 2.0, [0; 3]);
-        let image = pixels(&scene, 1);
+        let mut drawing = Drawing::new(240, 180);
+        drawing.line(&[(20.0, 50.0), (220.0, 50.0)], 2.0, [0; 3]);
+        let image = pixels(&drawing, 1);
         let dark = image.pixels().map(|pixel| 255.0 - f64::from(pixel.0[0])).sum::<f64>() / 255.0;
         assert!((dark - 400.0).abs() < 80.0, "{dark} pixels of ink for 200 x 2");
         assert!(image.enumerate_pixels().all(|(_, y, pixel)| (48..52).contains(&y) || pixel.0[0] == 255));
@@ -152,10 +152,10 @@ mod tests {
 
     #[test]
     fn the_document_has_the_asked_size_and_escapes_its_words() {
-        let mut scene = Scene::new(300, 200);
-        scene.texts.push(Text::new("<b>&\u{1}\"'", (10.0, 20.0), 12.0));
-        scene.line(&[(0.0, 0.0), (1.0, 1.0)], 1.0, BLACK);
-        let document = svg(&scene);
+        let mut drawing = Drawing::new(300, 200);
+        drawing.texts.push(Text::new("<b>&\u{1}\"'", (10.0, 20.0), 12.0));
+        drawing.line(&[(0.0, 0.0), (1.0, 1.0)], 1.0, BLACK);
+        let document = svg(&drawing);
         assert!(document.starts_with("<svg width=\"300\" height=\"200\""), "{document}");
         assert!(document.contains("viewBox=\"0 0 3600 2400\""));
         assert!(document.contains("&lt;b&gt;&amp; &quot;&apos;"));

@@ -1,65 +1,67 @@
 //! Several charts in one figure.
 
 use image::RgbImage;
+use latentrace_files::Table;
 
-use crate::scene::{Rect, Scene};
-use crate::{Chart, Figure, csv, layout, paint};
+use crate::csv::label;
+use crate::drawing::{Drawing, Rect};
+use crate::{Chart, Drawable, layout, paint};
 
-/// Several charts in one figure, row by row. When all have the same series, one legend serves them.
+/// Several charts in one figure, row by row. If all have the same series, they share one legend.
 #[derive(Clone, Debug, Default)]
 pub struct Panels {
-    /// What the figure shows.
+    /// The title.
     pub title: String,
     /// The charts.
     pub charts: Vec<Chart>,
-    /// How many charts stand side by side; 0 counts as 1.
+    /// The number of columns; 0 counts as 1.
     pub columns: usize,
 }
 
 impl Panels {
     /// The figure as a self-contained SVG document.
     pub fn svg(&self, width: u32, height: u32) -> String {
-        Figure::svg(self, width, height)
+        Drawable::svg(self, width, height)
     }
 
     /// The figure as exactly `width` x `height` pixels (at least 240 x 180).
     pub fn png(&self, width: u32, height: u32) -> RgbImage {
-        Figure::png(self, width, height)
+        Drawable::png(self, width, height)
     }
 
-    /// The numbers, as lines of `chart, series, x, y`, and where a series has intervals `low, high`.
+    /// The numbers as CSV: rows of `chart, series, x, y`, and `low, high` if any series has intervals.
     pub fn csv(&self) -> String {
         let intervals = self.charts.iter().any(Chart::has_intervals);
         let names = ["chart", "series", "x", "y"].into_iter();
-        let mut text = csv::line(names.chain(["low", "high"].into_iter().filter(|_| intervals)));
+        let mut table = Table::new(names.chain(["low", "high"].into_iter().filter(|_| intervals)));
         for chart in &self.charts {
             for fields in chart.lines(intervals) {
-                text += &csv::line([chart.title.as_str()].into_iter().chain(fields.iter().map(String::as_str)));
+                table.row([label(&chart.title)].into_iter().chain(fields));
             }
         }
-        text
+        table.to_string()
     }
 
-    fn scene(&self, width: u32, height: u32) -> Scene {
-        let mut scene = Scene::new(width, height);
-        let mut room = scene.frame();
-        room.top = layout::heading(&mut scene, &self.title, room.inset(12.0), 17.0);
+    fn drawing(&self, width: u32, height: u32) -> Drawing {
+        let mut drawing = Drawing::new(width, height);
+        let mut room = drawing.frame();
+        room.top = layout::heading(&mut drawing, &self.title, room.inset(12.0), 17.0);
         let shared = self.shares_series();
         if shared {
             let legend = Rect { bottom: room.bottom - 10.0, ..room.inset(12.0) };
-            room.bottom = layout::legend_below(&mut scene, &self.charts[0], legend).bottom;
+            room.bottom = layout::legend_below(&mut drawing, &self.charts[0], legend).bottom;
         }
         let (columns, rows) = self.shape();
         let (across, down) = (room.width() / columns as f64, room.height() / rows as f64);
         for (index, chart) in self.charts.iter().enumerate() {
             let (left, top) =
                 (room.left + (index % columns) as f64 * across, room.top + (index / columns) as f64 * down);
-            layout::chart(&mut scene, chart, Rect { left, top, right: left + across, bottom: top + down }, !shared);
+            layout::chart(&mut drawing, chart, Rect { left, top, right: left + across, bottom: top + down }, !shared);
         }
         if self.charts.is_empty() {
-            layout::no_data(&mut scene, room);
+            layout::no_data(&mut drawing, room);
         }
-        scene
+        drawing
     }
 
     fn shape(&self) -> (usize, usize) {
@@ -76,7 +78,7 @@ impl Panels {
     }
 }
 
-impl Figure for Panels {
+impl Drawable for Panels {
     fn size(&self) -> (u32, u32) {
         let (columns, rows) = self.shape();
         let width = columns as u32 * 470 + 24;
@@ -86,11 +88,11 @@ impl Figure for Panels {
     }
 
     fn svg(&self, width: u32, height: u32) -> String {
-        paint::svg(&self.scene(width, height))
+        paint::svg(&self.drawing(width, height))
     }
 
     fn pixels(&self, width: u32, height: u32, ratio: u32) -> RgbImage {
-        paint::pixels(&self.scene(width, height), ratio.max(1))
+        paint::pixels(&self.drawing(width, height), ratio.max(1))
     }
 
     fn csv(&self) -> String {

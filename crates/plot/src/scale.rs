@@ -1,18 +1,18 @@
-//! One axis in numbers: where a value lies between its ends, and which values are worth a tick.
+//! The scale of an axis: the position of a value between the ends, and the ticks.
 
-use crate::Axis;
+use crate::ChartAxis;
 
-/// The map from an axis's values to 0..1, low end first (or last, when reversed).
+/// The map from the values of an axis to 0..1. The low end is at 0, or at 1 if the axis is reversed.
 #[derive(Clone, Debug)]
 pub(crate) struct Scale {
     log: bool,
     reversed: bool,
-    low: f64,           // both as drawn: log10 of the value on a log axis
+    low: f64,           // low and high are log10 of the value on a log axis
     high: f64,          // low < high
     names: Vec<String>, // of the values 0, 1, 2, ..
 }
 
-/// A value worth a line; `label` is empty for the small ones between.
+/// A tick; `label` is empty for minor ticks.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Tick {
     pub at: f64, // 0..1
@@ -20,8 +20,8 @@ pub(crate) struct Tick {
 }
 
 impl Scale {
-    /// The scale that shows all drawable values with a little room at both ends; none when there are none.
-    pub fn fit(axis: &Axis, values: impl Iterator<Item = f64>, room: f64) -> Option<Scale> {
+    /// The scale of all values that can be drawn, with the share `room` added at both ends; `None` if there are none.
+    pub fn fit(axis: &ChartAxis, values: impl Iterator<Item = f64>, room: f64) -> Option<Scale> {
         if !axis.names.is_empty() {
             return Some(Scale::named(axis));
         }
@@ -42,23 +42,23 @@ impl Scale {
         Some(Scale { log: axis.log, reversed: axis.reversed, low: low - pad, high: high + pad, names: Vec::new() })
     }
 
-    /// The scale of names, each in the middle of an equal share.
-    fn named(axis: &Axis) -> Scale {
+    /// The scale of names: equal shares, with each name in the middle of its share.
+    fn named(axis: &ChartAxis) -> Scale {
         let (names, high) = (axis.names.clone(), axis.names.len() as f64 - 0.5);
         Scale { log: false, reversed: axis.reversed, low: -0.5, high, names }
     }
 
-    /// The share of the axis that each name has, where it has names.
+    /// The share of each name; `None` if the axis has no names.
     pub fn share(&self) -> Option<f64> {
         (!self.names.is_empty()).then(|| 1.0 / self.names.len() as f64)
     }
 
-    /// Where a value lies, or none where it cannot be drawn: not finite, or not positive on a log axis.
+    /// The position of a value; `None` if it cannot be drawn: not finite, or not positive on a log axis.
     pub fn place(&self, value: f64) -> Option<f64> {
         drawn(self.log, value).map(|place| self.fraction(place))
     }
 
-    /// Ticks of which at most `most` (but at least two) are labelled.
+    /// Ticks, of which at most `most` (but at least two) have labels.
     pub fn ticks(&self, most: usize) -> Vec<Tick> {
         let most = most.max(2);
         match self.log {
@@ -68,8 +68,8 @@ impl Scale {
         }
     }
 
-    /// Both scales, one of them with more room at both ends, so that a unit is as long on one as on the other when they
-    /// are drawn `width` and `height` long; none when only one of them is logarithmic.
+    /// Both scales, one of them widened at both ends, so that a unit is equally long on both when they are drawn
+    /// `width` and `height` long; `None` if only one of them is logarithmic.
     pub fn equal(x: &Scale, y: &Scale, (width, height): (f64, f64)) -> Option<(Scale, Scale)> {
         let unit = ((x.high - x.low) / width).max((y.high - y.low) / height);
         (x.log == y.log).then(|| (x.spanning(unit * width), y.spanning(unit * height)))
@@ -89,7 +89,7 @@ impl Scale {
         Tick { at: self.fraction(place), label }
     }
 
-    /// All names, or where there are too many every n-th.
+    /// A tick for each name; if there are too many labels, every n-th has one.
     fn named_ticks(&self, most: usize) -> Vec<Tick> {
         let stride = self.names.len().div_ceil(most);
         let label = |(place, name): (usize, &String)| {
@@ -127,7 +127,7 @@ impl Scale {
         all.iter().map(labelled).collect()
     }
 
-    /// Powers of ten, every `stride`-th of them labelled.
+    /// Powers of ten; every `stride`-th has a label.
     fn decades(&self, first: i32, last: i32, most: usize) -> Vec<Tick> {
         let count = (last - first + 1) as usize;
         let stride = count.div_ceil(most) as i32;
@@ -146,7 +146,7 @@ impl Scale {
         ticks
     }
 
-    /// A log axis so short that round numbers serve it better than powers of ten.
+    /// Ticks at round numbers, for a log axis that is too short for powers of ten.
     fn round_values_on_log(&self, most: usize) -> Vec<Tick> {
         let (values, step) = round_values(10f64.powf(self.low), 10f64.powf(self.high), most);
         let labels = labels(&values, step);
@@ -156,12 +156,12 @@ impl Scale {
 }
 
 /// Whether an axis can show a value.
-pub(crate) fn drawable(axis: &Axis, value: f64) -> bool {
+pub(crate) fn drawable(axis: &ChartAxis, value: f64) -> bool {
     drawn(axis.log, value).is_some()
 }
 
-/// A value as its axis draws it. The largest floats are drawn at 1e300, the smallest on a log axis at
-/// 1e-300, so that sums and powers stay numbers.
+/// A value in the units of the scale. It is clamped to 1e300, and to 1e-300 on a log axis, so that sums and powers stay
+/// finite.
 fn drawn(log: bool, value: f64) -> Option<f64> {
     match log {
         _ if !value.is_finite() => None,
@@ -179,7 +179,7 @@ fn round_values(low: f64, high: f64, most: usize) -> (Vec<f64>, f64) {
         let (first, last) = ((low / step).ceil(), (high / step).floor());
         if step >= least && last - first < most as f64 {
             let count = (last - first).max(-1.0) as usize + usize::from(last >= first);
-            // Dividing by a whole power of ten, where there is one, gives 0.3 and not 0.30000000000000004.
+            // Division by a whole power of ten gives 0.3 and not 0.30000000000000004.
             let value = |index: f64| match decade {
                 ..0 => index * f64::from(digit) / 10f64.powi(-decade),
                 0.. => index * step,
@@ -190,7 +190,7 @@ fn round_values(low: f64, high: f64, most: usize) -> (Vec<f64>, f64) {
     (vec![low, high], high - low)
 }
 
-/// Labels with as many digits as tell the values apart; powers of ten for the very large and very small.
+/// Labels with enough digits to tell the values apart; with a power of ten for very large and very small values.
 fn labels(values: &[f64], step: f64) -> Vec<String> {
     let largest = values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
     let fine = (step.log10() + 1e-9).floor() as i32;
@@ -211,7 +211,7 @@ fn signed(value: f64, digits: usize) -> String {
     if value < 0.0 { format!("−{text}") } else { text }
 }
 
-/// Decades whose numbers are shorter in plain digits.
+/// Whether a number of this decade is shorter in plain digits.
 fn is_plain(decade: i32) -> bool {
     (-3..=4).contains(&decade)
 }
@@ -239,20 +239,20 @@ fn superscript(number: i32) -> String {
 mod tests {
     use super::*;
 
-    fn labels_of(axis: Axis, values: &[f64], most: usize) -> Vec<String> {
+    fn labels_of(axis: ChartAxis, values: &[f64], most: usize) -> Vec<String> {
         let scale = Scale::fit(&axis, values.iter().copied(), 0.02).unwrap();
         scale.ticks(most).into_iter().map(|tick| tick.label).filter(|label| !label.is_empty()).collect()
     }
 
     #[test]
     fn labels_are_what_a_reader_expects() {
-        let linear = |values: &[f64]| labels_of(Axis::linear(""), values, 6);
+        let linear = |values: &[f64]| labels_of(ChartAxis::linear(""), values, 6);
         assert_eq!(linear(&[0.0, 50.0]), ["0", "10", "20", "30", "40", "50"]);
         assert_eq!(linear(&[-1.0, 1.0]), ["−1.0", "−0.5", "0.0", "0.5", "1.0"]);
         assert_eq!(linear(&[0.1, 0.35]), ["0.10", "0.15", "0.20", "0.25", "0.30", "0.35"]);
         assert_eq!(linear(&[0.0, 4e-5]), ["0", "1×10⁻⁵", "2×10⁻⁵", "3×10⁻⁵", "4×10⁻⁵"]);
         assert_eq!(linear(&[0.0, 2.5e7]), ["0", "0.5×10⁷", "1.0×10⁷", "1.5×10⁷", "2.0×10⁷", "2.5×10⁷"]);
-        let log = |values: &[f64]| labels_of(Axis::log(""), values, 6);
+        let log = |values: &[f64]| labels_of(ChartAxis::log(""), values, 6);
         assert_eq!(log(&[0.03, 14.6]), ["0.1", "1", "10"]);
         assert_eq!(log(&[1e-8, 1e-2]), ["10⁻⁸", "10⁻⁶", "10⁻⁴", "10⁻²"]);
         assert_eq!(log(&[1.0, 8.0]), ["1", "2", "5"]);
@@ -268,14 +268,14 @@ mod tests {
             for reversed in [false, true] {
                 for (first, second) in numbers.iter().flat_map(|a| numbers.iter().map(move |b| (*a, *b))) {
                     for (first, second) in [(first, second), (-first, second)] {
-                        check(&Axis { log, reversed, ..Axis::default() }, &[first, second]);
+                        check(&ChartAxis { log, reversed, ..ChartAxis::default() }, &[first, second]);
                     }
                 }
             }
         }
     }
 
-    fn check(axis: &Axis, values: &[f64]) {
+    fn check(axis: &ChartAxis, values: &[f64]) {
         let Some(scale) = Scale::fit(axis, values.iter().copied(), 0.05) else {
             assert!(axis.log && values.iter().all(|value| *value <= 0.0));
             return;
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn names_stand_in_the_middle_of_equal_shares() {
-        let scale = Scale::fit(&Axis::names("", ["a", "b", "c", "d"]), [9.0].into_iter(), 0.05).unwrap();
+        let scale = Scale::fit(&ChartAxis::names("", ["a", "b", "c", "d"]), [9.0].into_iter(), 0.05).unwrap();
         assert_eq!([0.0, 1.0, 3.0].map(|value| scale.place(value)), [Some(0.125), Some(0.375), Some(0.875)]);
         let labels = |most| scale.ticks(most).into_iter().map(|tick| tick.label).collect::<Vec<_>>();
         assert_eq!(labels(4), ["a", "b", "c", "d"]);
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn reversed_is_reversed() {
-        let axis = |reversed| Axis { reversed, ..Axis::default() };
+        let axis = |reversed| ChartAxis { reversed, ..ChartAxis::default() };
         let place = |reversed, value| Scale::fit(&axis(reversed), [0.0, 10.0].into_iter(), 0.0).unwrap().place(value);
         assert_eq!(place(false, 2.5), Some(0.25));
         assert_eq!(place(true, 2.5), Some(0.75));

@@ -1,13 +1,13 @@
-//! Words in the bundled font: how wide they are, where their lines break, and their pixels.
+//! Text in the bundled font: width, line breaks and pixels.
 
 use std::sync::LazyLock;
 
 use ab_glyph::{Font, FontRef, GlyphId, PxScale, ScaleFont, point};
 use image::RgbImage;
 
-use crate::scene::{Point, Text};
+use crate::drawing::{Point, Text};
 
-/// From the baseline to the top of the tallest letter, in font sizes; accents on capitals reach higher.
+/// From the baseline to the top of the tallest letter, in font sizes. Accents on capitals are higher.
 pub(crate) const ASCENT: f64 = 0.76;
 /// From the baseline to the bottom of the deepest letter, in font sizes.
 #[cfg(test)]
@@ -15,19 +15,20 @@ pub(crate) const DESCENT: f64 = 0.24;
 /// From one baseline to the next, in font sizes.
 pub(crate) const LEADING: f64 = 1.25;
 
-/// The two faces that are bundled.
+/// The two bundled fonts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Weight {
     Regular,
     Bold,
 }
 
-/// How wide a line of text is when drawn with a font size of `size` pixels.
+/// The width of a line of text with a font size of `size` pixels.
 pub(crate) fn width(words: &str, size: f64, weight: Weight) -> f64 {
     pen(words, size, weight).last().map_or(0.0, |step| step.after)
 }
 
-/// The lines of a text, none wider than `limit` unless a single letter is. Line feeds break; long words are cut.
+/// The lines of a text, at most `limit` wide (or one letter). Line feeds break lines, and words that are too long are
+/// cut.
 pub(crate) fn wrap(words: &str, size: f64, weight: Weight, limit: f64) -> Vec<String> {
     let fits = |line: &str| width(line, size, weight) <= limit;
     let mut lines = Vec::new();
@@ -54,7 +55,7 @@ pub(crate) fn wrap(words: &str, size: f64, weight: Weight, limit: f64) -> Vec<St
     lines
 }
 
-/// The text, or as much of its start as fits with an ellipsis after it.
+/// The text, shortened at the end with an ellipsis if it does not fit.
 pub(crate) fn shorten(words: &str, size: f64, weight: Weight, limit: f64) -> String {
     if width(words, size, weight) <= limit {
         return words.to_owned();
@@ -65,7 +66,7 @@ pub(crate) fn shorten(words: &str, size: f64, weight: Weight, limit: f64) -> Str
     format!("{}…", start.trim_end())
 }
 
-/// The text, or as much of both its ends as fits with an ellipsis between, for names that differ at the end.
+/// The text, shortened in the middle with an ellipsis if it does not fit: for names that differ at the end.
 pub(crate) fn shorten_middle(words: &str, size: f64, weight: Weight, limit: f64) -> String {
     if width(words, size, weight) <= limit {
         return words.to_owned();
@@ -79,12 +80,12 @@ pub(crate) fn shorten_middle(words: &str, size: f64, weight: Weight, limit: f64)
     counts.map(keeping).find(|kept| width(kept, size, weight) <= limit).unwrap_or_default()
 }
 
-/// Blends a text into a picture that has `ratio` pixels to one of the text's own unit.
+/// Draws a text into a picture that has `ratio` pixels for each unit of the text's coordinates.
 pub(crate) fn draw(image: &mut RgbImage, text: &Text, ratio: f64) {
     let font = face(text.weight);
     let scale = pixels(font, text.size * ratio);
     for step in pen(&text.words, text.size * ratio, text.weight) {
-        // Rasterised as if at the origin, then moved, so that turned text is as sharp as straight text.
+        // Rasterised near the origin and then moved by whole pixels, so that turned text is as sharp as straight text.
         let along = step.before - text.lead() * ratio;
         let (x, y) = match text.upwards {
             false => (text.at.0 * ratio + along, text.at.1 * ratio),
@@ -120,7 +121,7 @@ fn blend(image: &mut RgbImage, at: Point, colour: [u8; 3], coverage: f32) {
     }
 }
 
-/// A letter, and the pen's place before and after it.
+/// A glyph, and the position of the pen before and after it.
 struct Step {
     glyph: GlyphId,
     before: f64,
@@ -141,7 +142,7 @@ fn pen(words: &str, size: f64, weight: Weight) -> impl Iterator<Item = Step> {
     })
 }
 
-/// ab_glyph measures a font from its highest to its lowest line; a font size is one em.
+/// ab_glyph's scale is the full height of the font; ours is one em.
 fn pixels(font: &FontRef, size: f64) -> PxScale {
     PxScale::from(size as f32 * font.height_unscaled() / font.units_per_em().expect("the bundled font has an em"))
 }

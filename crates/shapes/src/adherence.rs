@@ -1,14 +1,14 @@
-//! How much of what was asked is seen.
+//! How well a picture matches its caption.
 
 use std::fmt;
 use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
-use crate::caption::{Asked, AskedThing};
-use crate::look::{Seen, SeenThing};
+use crate::caption::{AskedScene, AskedThing};
+use crate::look::{SeenScene, SeenThing};
 
-/// Counts by attribute, of one picture or of many: they add with `+=`.
+/// Counts for each attribute, of one picture or many: they add with `+=`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adherence {
     /// Colours of things.
@@ -21,29 +21,29 @@ pub struct Adherence {
     pub position: Tally,
     /// Backgrounds.
     pub background: Tally,
-    /// Pictures in which all that was asked is right, and nothing is missing or extra.
+    /// Pictures in which everything asked for is right, and no thing is missing or extra.
     pub whole: Tally,
-    /// Things asked for and not seen; each attribute asked of them counts as wrong above.
+    /// Things that were asked for and not seen. Each of their attributes that was asked for counts as wrong above.
     pub missing: usize,
-    /// Things seen beyond those asked for, in pictures of which a thing was asked.
+    /// Things that were seen and not asked for, in pictures for which at least one thing was asked for.
     pub extra: usize,
 }
 
-/// So many right of so many asked.
+/// A number of right answers, and of questions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// How many were right.
     pub right: usize,
-    /// How many were asked.
+    /// How many were asked for.
     pub asked: usize,
 }
 
-/// Compares what was asked with what is seen. Things are paired so that the most attributes are right; of pairings
-/// equally right, the one in the order of the caption and of the picture counts.
-pub fn adherence(asked: &Asked, seen: &Seen) -> Adherence {
+/// Compares a caption with what is seen in a picture. Things are paired so that the most attributes are right; among
+/// equally good pairings, the first in the order of the caption and of the picture counts.
+pub fn adherence(asked: &AskedScene, seen: &SeenScene) -> Adherence {
     let mut score = pair(&asked.things, &seen.things.iter().collect::<Vec<_>>());
     if asked.things.is_empty() {
-        score.extra = 0; // nobody asked for things at all
+        score.extra = 0; // no thing was asked for
     }
     score.background = Tally::of(asked.background, Some(seen.background));
     let all = score.attributes().into_iter().fold(Tally::default(), |mut sum, (_, tally)| {
@@ -57,8 +57,8 @@ pub fn adherence(asked: &Asked, seen: &Seen) -> Adherence {
     score
 }
 
-/// The best pairing of the things asked with the things seen: the first asked takes each seen one, or none if there
-/// are too few, and the rest is paired likewise.
+/// The best pairing of the things asked for with the things seen. It tries the first with each thing seen, or with none
+/// if there are too few, and pairs the rest in the same way.
 fn pair(asked: &[AskedThing], seen: &[&SeenThing]) -> Adherence {
     let Some((first, rest)) = asked.split_first() else {
         return Adherence { extra: seen.len(), ..Adherence::default() };
@@ -76,7 +76,7 @@ fn pair(asked: &[AskedThing], seen: &[&SeenThing]) -> Adherence {
         options.push(score);
     }
     let right = |score: &Adherence| score.attributes().iter().map(|(_, tally)| tally.right).sum::<usize>();
-    // `max_by_key` takes the last of equals, so the first in order must come last.
+    // `max_by_key` returns the last of equals, and the first is wanted: reverse.
     options.into_iter().rev().max_by_key(right).expect("an option: some are seen, or too few")
 }
 
@@ -93,7 +93,7 @@ fn compare(asked: &AskedThing, seen: Option<&SeenThing>) -> Adherence {
 }
 
 impl Adherence {
-    /// The attributes by name.
+    /// The attributes with their names.
     pub fn attributes(&self) -> [(&'static str, Tally); 5] {
         [
             ("colour", self.colour),
@@ -119,7 +119,7 @@ impl AddAssign for Adherence {
 }
 
 impl fmt::Display for Adherence {
-    /// One line for each attribute, then whole pictures and the things missing and extra.
+    /// A line for each attribute, then whole pictures, then missing and extra things.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, tally) in self.attributes() {
             writeln!(f, "{name:<10} {tally}")?;
@@ -130,7 +130,7 @@ impl fmt::Display for Adherence {
 }
 
 impl Tally {
-    /// One answer to what may have been asked.
+    /// The tally of one attribute: empty if it was not asked for.
     fn of<T: PartialEq>(asked: Option<T>, seen: Option<T>) -> Tally {
         Tally { right: usize::from(asked.is_some() && asked == seen), asked: usize::from(asked.is_some()) }
     }

@@ -1,11 +1,11 @@
-//! From a scene to words, and from words to what they ask for.
+//! From a scene to its caption, and from a caption to what it asks for.
 
 use serde::{Deserialize, Serialize};
 
 use crate::scene::{Colour, Position, Scene, Shape, Size};
 use crate::stream::Stream;
 
-/// What a caption says; the same for both things of a scene.
+/// Which attributes a caption names; the same for both things of a scene.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Detail {
@@ -13,7 +13,7 @@ pub struct Detail {
     pub size: bool,
     /// "red"
     pub colour: bool,
-    /// "circle"; left out, it is a "thing".
+    /// "circle"; otherwise the caption says "thing".
     pub shape: bool,
     /// "on the left"
     pub position: bool,
@@ -22,13 +22,13 @@ pub struct Detail {
 }
 
 impl Detail {
-    /// Everything is said.
+    /// All attributes.
     pub const FULL: Detail = Detail { size: true, colour: true, shape: true, position: true, background: true };
 
-    /// Nothing is said: the caption is empty, as classifier-free guidance needs it.
+    /// No attribute: the caption is empty, as classifier-free guidance needs.
     pub const EMPTY: Detail = Detail { size: false, colour: false, shape: false, position: false, background: false };
 
-    /// 50 % full, 10 % empty, 40 % a random subset.
+    /// A random detail: 50 % full, 10 % empty, 40 % a random subset.
     pub fn random(stream: &mut Stream) -> Detail {
         let lot = stream.unit();
         if lot < 0.5 {
@@ -44,14 +44,14 @@ impl Detail {
 
 /// What a caption asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Asked {
+pub struct AskedScene {
     /// The things named, at most two.
     pub things: Vec<AskedThing>,
-    /// The background, where it is said.
+    /// The background, if the caption names it.
     pub background: Option<Colour>,
 }
 
-/// What a caption asks of one thing; what it does not say is `None`.
+/// What a caption asks of one thing; `None` for an attribute that it does not name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AskedThing {
     /// The silhouette.
@@ -60,15 +60,15 @@ pub struct AskedThing {
     pub colour: Option<Colour>,
     /// The size.
     pub size: Option<Size>,
-    /// The place.
+    /// The position.
     pub position: Option<Position>,
 }
 
 impl Scene {
     /// What a caption of this detail asks for.
-    pub fn asked(&self, detail: Detail) -> Asked {
+    pub fn asked(&self, detail: Detail) -> AskedScene {
         if detail == Detail::EMPTY {
-            return Asked::default();
+            return AskedScene::default();
         }
         let things = self.things.iter().map(|thing| AskedThing {
             shape: detail.shape.then_some(thing.shape),
@@ -76,18 +76,18 @@ impl Scene {
             size: detail.size.then_some(thing.size),
             position: detail.position.then_some(thing.position),
         });
-        Asked { things: things.collect(), background: detail.background.then_some(self.background) }
+        AskedScene { things: things.collect(), background: detail.background.then_some(self.background) }
     }
 
-    /// The scene in words, always the same words in the same order:
-    /// "a small red circle on the left and a large blue square on the right, white background".
+    /// The caption of the scene, always the same words in the same order: "a small red circle on the left and a large
+    /// blue square on the right, white background".
     pub fn caption(&self, detail: Detail) -> String {
         self.asked(detail).to_string()
     }
 }
 
-impl std::fmt::Display for Asked {
-    /// The caption that asks for this.
+impl std::fmt::Display for AskedScene {
+    /// The caption.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (place, thing) in self.things.iter().enumerate() {
             f.write_str(if place == 0 { "" } else { " and " })?;
@@ -123,20 +123,20 @@ impl std::fmt::Display for AskedThing {
     }
 }
 
-/// Reads a caption back to what it asks for. Words that mean nothing here are passed over, so an empty caption and one
-/// about something else ask for nothing; "and" begins the next thing, a colour before "background" is the background's.
+/// Parses a caption. Unknown words are ignored, so an empty caption and one about something else ask for nothing. "and"
+/// begins the next thing, and a colour before "background" is that of the background.
 ///
-/// `None` if the caption cannot be met: it says an attribute of one thing twice or names more than two things.
+/// `None` if no scene matches the caption: it names an attribute of one thing twice, or more than two things.
 ///
 /// ```
 /// let asked = latentrace_shapes::parse("a large circle at the top and a red thing").expect("can be met");
 /// assert_eq!(asked.to_string(), "a large circle at the top and a red thing");
 /// assert_eq!(asked.things[1].shape, None);
 /// ```
-pub fn parse(caption: &str) -> Option<Asked> {
+pub fn parse(caption: &str) -> Option<AskedScene> {
     let caption = caption.to_lowercase();
     let words = || caption.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    let mut asked = Asked::default();
+    let mut asked = AskedScene::default();
     let mut thing: Option<AskedThing> = None;
     for (word, next) in words().zip(words().skip(1).map(Some).chain([None])) {
         if word == "and" {
@@ -160,7 +160,7 @@ pub fn parse(caption: &str) -> Option<Asked> {
     (asked.things.len() <= 2).then_some(asked)
 }
 
-/// Fills what was not said before.
+/// Sets an attribute; `None` if it is already set.
 fn say<T>(place: &mut Option<T>, value: T) -> Option<()> {
     if place.is_some() {
         return None;

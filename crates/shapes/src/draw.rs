@@ -1,11 +1,11 @@
-//! From a scene to pixels.
+//! Draws a scene as pixels.
 
 use crate::scene::{Position, Scene, Shape, Size};
 use crate::stream::Stream;
 
-/// A picture: rows from the top, pixels from the left, red, green and blue of each.
+/// The pixels of a picture: rows from the top, pixels from the left, red, green and blue of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture {
+pub struct Canvas {
     /// Pixels in a row.
     pub width: usize,
     /// Rows.
@@ -14,14 +14,14 @@ pub struct Picture {
     pub pixels: Vec<u8>, // [height, width, 3]
 }
 
-impl Picture {
+impl Canvas {
     /// Width and height of a drawn scene.
     pub const SIDE: usize = 64;
 
     /// The colour of one pixel.
     ///
     /// # Panics
-    /// If the pixel lies outside.
+    /// If the pixel is outside the picture.
     pub fn pixel(&self, x: usize, y: usize) -> [u8; 3] {
         assert!(x < self.width, "column {x} of a picture {} wide", self.width);
         let start = (y * self.width + x) * 3;
@@ -29,8 +29,8 @@ impl Picture {
     }
 }
 
-/// What a drawing may do differently each time: a thing stands up to 2 pixels off its anchor in each direction, and
-/// its radius is up to 4 % off.
+/// The random part of a drawing: a thing is up to 2 pixels away from its anchor in each direction, and its radius
+/// differs by up to 4 %.
 #[derive(Clone, Debug)]
 pub struct Jitter {
     stream: Option<Stream>,
@@ -42,12 +42,12 @@ impl Jitter {
         Jitter::from(Stream::new(seed))
     }
 
-    /// No jitter: everything stands at its anchor in its nominal size.
+    /// No jitter: everything is at its anchor and has its nominal size.
     pub fn still() -> Jitter {
         Jitter { stream: None }
     }
 
-    /// A number in [-1, 1), or 0 when still.
+    /// A number in [-1, 1), or 0 without jitter.
     fn next(&mut self) -> f64 {
         self.stream.as_mut().map_or(0.0, Stream::signed)
     }
@@ -60,11 +60,12 @@ impl From<Stream> for Jitter {
 }
 
 impl Scene {
-    /// Draws the scene, 64x64, edges smoothed by 4x4 samples a pixel. Things lie inside the frame and never touch.
-    pub fn draw(&self, jitter: &mut Jitter) -> Picture {
-        let side = Picture::SIDE;
+    /// Draws the scene in 64x64 pixels, with edges smoothed by 4x4 samples per pixel. Things are inside the frame and
+    /// never touch.
+    pub fn draw(&self, jitter: &mut Jitter) -> Canvas {
+        let side = Canvas::SIDE;
         let pixels = self.background.rgb().repeat(side * side);
-        let mut picture = Picture { width: side, height: side, pixels };
+        let mut picture = Canvas { width: side, height: side, pixels };
         let alone = self.things.len() == 1;
         for thing in &self.things {
             let (x, y) = thing.position.anchor(alone);
@@ -83,7 +84,7 @@ impl Scene {
     }
 }
 
-/// A shape with a place and a size, in pixels.
+/// A shape with a position and a size, in pixels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Silhouette {
     pub(crate) shape: Shape,
@@ -92,7 +93,7 @@ pub(crate) struct Silhouette {
 }
 
 impl Silhouette {
-    /// How many of a pixel's 4x4 samples lie inside.
+    /// How many of a pixel's 4x4 samples are inside.
     pub(crate) fn covers(&self, x: usize, y: usize) -> u32 {
         let (left, top) = (x as f64 - self.centre.0, y as f64 - self.centre.1);
         let reach = self.radius + 1.0;
@@ -109,7 +110,8 @@ impl Shape {
     const TRIANGLE: f64 = 0.9; // half the height; half the base is 1
     const ARM: f64 = 0.34; // half the width of an arm of the cross
 
-    /// Whether the shape of radius 1 about the origin, y downwards, contains a point. None reaches past 1 in x or y.
+    /// Whether the shape with radius 1 at the origin contains a point; y goes down. All shapes are within -1..1 in x
+    /// and y.
     fn contains(self, x: f64, y: f64) -> bool {
         let (across, along) = (x.abs(), y.abs());
         match self {
@@ -130,7 +132,7 @@ impl Shape {
         }
     }
 
-    /// How far the centre of mass lies below the centre at radius 1.
+    /// How far the centre of mass is below the centre at radius 1.
     pub(crate) fn sag(self) -> f64 {
         match self {
             Shape::Triangle => Shape::TRIANGLE / 3.0,
@@ -154,9 +156,9 @@ impl Size {
 }
 
 impl Position {
-    /// Where a thing stands, in pixels; two things stand a little further out.
+    /// The anchor of a thing, in pixels. Two things are a little further from the centre than one.
     pub(crate) fn anchor(self, alone: bool) -> (f64, f64) {
-        let middle = Picture::SIDE as f64 / 2.0;
+        let middle = Canvas::SIDE as f64 / 2.0;
         let out = if alone { 15.0 } else { 16.0 };
         match self {
             Position::Left => (middle - out, middle),
@@ -172,7 +174,7 @@ impl Position {
 mod tests {
     use super::*;
 
-    /// How far a thing can reach from its anchor, whatever the jitter.
+    /// How far a thing can extend from its anchor with any jitter.
     fn reach(size: Size, alone: bool) -> f64 {
         2.0 + 1.04 * size.radius(alone)
     }
@@ -188,7 +190,7 @@ mod tests {
             let reach = reach(size, alone);
             let low = x.min(y) - reach;
             let high = x.max(y) + reach;
-            assert!(low >= 0.0 && high <= Picture::SIDE as f64, "{size} {position}: from {low} to {high}");
+            assert!(low >= 0.0 && high <= Canvas::SIDE as f64, "{size} {position}: from {low} to {high}");
         }
     }
 
@@ -206,7 +208,7 @@ mod tests {
         assert!(largest_small < 0.9 * Size::BETWEEN && Size::BETWEEN < 0.9 * smallest_large);
     }
 
-    /// Areas, centres of mass and reaches of the ideal silhouettes, counted on a fine grid.
+    /// Areas, centres of mass and extents of the ideal silhouettes, counted on a fine grid.
     #[test]
     fn areas_and_sags_are_those_of_the_silhouettes() {
         let steps = 2400;

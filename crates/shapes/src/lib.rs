@@ -1,12 +1,12 @@
-//! A small known world of pictures, so that a text-to-image model trained on it can be *measured*.
+//! A small world of pictures of known content, so that a text-to-image model that is trained on it can be *measured*.
 //!
-//! A [`Scene`] is one or two flat things before a plain background. It [draws](Scene::draw) itself as a 64x64
-//! [`Picture`] and [says](Scene::caption) itself in words. The way back needs neither: [`look`] reads a [`Seen`] from
-//! pixels alone, [`parse`] reads an [`Asked`] from the words alone, and [`adherence`] counts attribute by attribute
-//! how much of what was asked is seen. A generated picture is thus judged by its prompt and its pixels only.
+//! A [`Scene`] is one or two flat things on a plain background. [`Scene::draw`] makes its 64x64 picture, a [`Canvas`],
+//! and [`Scene::caption`] its caption. In the other direction, [`look`] reads a [`SeenScene`] from pixels alone,
+//! [`parse`] reads an [`AskedScene`] from a caption alone, and [`adherence`] counts for each attribute how much of what
+//! was asked for is seen. So a generated picture is judged by its prompt and its pixels only.
 //!
-//! One decision: all randomness comes from [`Stream`], a few lines of integer arithmetic, and drawing uses no
-//! function whose last digit depends on the platform. A seed means the same picture everywhere, in every version.
+//! One decision: all randomness comes from [`Stream`], a few lines of integer arithmetic, and drawing uses no function
+//! whose last digit depends on the platform. So a seed gives the same picture everywhere, in every version.
 //!
 //! ```
 //! use latentrace_shapes::{Detail, Jitter, Scene, Stream, adherence, look, parse};
@@ -29,8 +29,8 @@ mod scene;
 mod stream;
 
 pub use adherence::{Adherence, Tally, adherence};
-pub use caption::{Asked, AskedThing, Detail, parse};
-pub use draw::{Jitter, Picture};
-pub use look::{Seen, SeenThing, look};
+pub use caption::{AskedScene, AskedThing, Detail, parse};
+pub use draw::{Canvas, Jitter};
+pub use look::{SeenScene, SeenThing, look};
 pub use scene::{Colour, Position, Scene, Shape, Size, Thing};
 pub use stream::Stream;

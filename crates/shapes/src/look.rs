@@ -1,27 +1,27 @@
-//! From pixels to a scene: the checker. It knows the palette, the silhouettes and the anchors, never the scene.
+//! The checker: from pixels to a scene. It knows the palette, the silhouettes and the anchors, but not the scene.
 
 use serde::{Deserialize, Serialize};
 
-use crate::draw::{Picture, Silhouette};
+use crate::draw::{Canvas, Silhouette};
 use crate::scene::{Colour, Position, Shape, Size, Thing};
 
 /// What is seen in a picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Seen {
-    /// The palette colour of most of the border.
+pub struct SeenScene {
+    /// The palette colour of the majority of the border.
     pub background: Colour,
-    /// Everything that stands out from it, from the top left to the bottom right.
+    /// Everything that differs from the background, from the top left to the bottom right.
     pub things: Vec<SeenThing>,
 }
 
 /// One thing that is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SeenThing {
-    /// The thing that it is nearest to.
+    /// The nearest thing of the world.
     pub thing: Thing,
-    /// How well the silhouette fits: intersection over union with the ideal one, 1 is perfect.
+    /// The intersection over union with the ideal silhouette; 1 is perfect.
     pub iou: f64,
-    /// How much better it fits than the next shape; near 0 the shape is a guess.
+    /// By how much that is better than for the second best shape; near 0 the shape is a guess.
     pub margin: f64,
     /// Its centre in pixels.
     pub centre: (f64, f64),
@@ -31,15 +31,16 @@ pub struct SeenThing {
 
 /// Reads a picture from its pixels alone.
 ///
-/// The background is the border's majority. What is far from it falls into connected pieces; each piece has the
-/// palette colour nearest to the median of its inner pixels, and the shape whose ideal silhouette, with the piece's
-/// own area and centre of mass, overlaps it best. Areas and centres of mass are taken from *how much* of a pixel is
-/// covered, so soft edges do not move them. Lengths scale with the width, 64 being the world's own.
+/// The background is the majority of the border. The pixels that differ from it are split into connected pieces. A
+/// piece has the palette colour nearest to the median of its inner pixels, and the shape whose ideal silhouette, with
+/// the area and centre of mass of the piece, overlaps it best. Areas and centres of mass use the *share* of each pixel
+/// that is covered, so that soft edges do not change them. Lengths scale with the width of the picture; 64 pixels is
+/// scale 1.
 ///
 /// # Panics
 /// If the picture is empty or its pixels are not `width * height * 3` bytes.
-pub fn look(picture: &Picture) -> Seen {
-    let Picture { width, height, ref pixels } = *picture;
+pub fn look(picture: &Canvas) -> SeenScene {
+    let Canvas { width, height, ref pixels } = *picture;
     assert!(width > 0 && height > 0, "a picture of {width} x {height} pixels");
     assert_eq!(pixels.len(), width * height * 3, "bytes of a picture of {width} x {height} pixels");
     let field = Field { width, height, pixels: pixels.chunks_exact(3).map(|p| [p[0], p[1], p[2]]).collect() };
@@ -48,28 +49,28 @@ pub fn look(picture: &Picture) -> Seen {
     let mut things: Vec<SeenThing> =
         (0..pieces.count).filter_map(|piece| field.thing(&pieces.labels, piece, paper)).collect();
     things.sort_by(|a, b| (a.centre.0 + a.centre.1).total_cmp(&(b.centre.0 + b.centre.1)));
-    Seen { background, things }
+    SeenScene { background, things }
 }
 
-const STANDS_OUT: f64 = 45.0; // RGB distance, half of the least between two palette colours
-const STANDS_OUT_OF_ITS_BEST: f64 = 0.4; // of the largest distance nearby, so that a soft rim joins nothing
+const STANDS_OUT: f64 = 45.0; // RGB distance, half of the least distance of two palette colours
+const STANDS_OUT_OF_ITS_BEST: f64 = 0.4; // of the largest distance nearby, so that soft edges join no pieces
 const SPECK: f64 = 20.0; // pixels
 
-/// The pixels to look at.
+/// The pixels of the picture.
 struct Field {
     width: usize,
     height: usize,
     pixels: Vec<[u8; 3]>, // [height * width]
 }
 
-/// Connected pieces of what stands out.
+/// Connected pieces of the pixels that differ from the background.
 struct Pieces {
     labels: Vec<Option<usize>>, // [height * width]
     count: usize,
 }
 
 impl Field {
-    /// The background's palette colour, and the colour that it really has here.
+    /// The background's palette colour, and its actual colour in the picture (`paper`).
     fn background(&self) -> (Colour, [f64; 3]) {
         let near_edge = |at: usize, length: usize| at < 2 || at + 2 >= length;
         let border: Vec<[u8; 3]> = (0..self.pixels.len())
@@ -83,7 +84,7 @@ impl Field {
         (colour, median(voters.collect()))
     }
 
-    /// Connected pieces of the pixels that stand out from the paper.
+    /// Connected pieces of the pixels that differ from the background.
     fn pieces(&self, paper: [f64; 3]) -> Pieces {
         let contrast: Vec<f64> = self.pixels.iter().map(|pixel| distance(pixel.map(f64::from), paper)).collect();
         let stands_out = |place: usize| {
@@ -110,9 +111,9 @@ impl Field {
         pieces
     }
 
-    /// The thing that a piece is, unless it is a speck.
+    /// The thing that a piece shows; `None` if the piece is too small.
     fn thing(&self, labels: &[Option<usize>], piece: usize, paper: [f64; 3]) -> Option<SeenThing> {
-        let scale = self.width as f64 / Picture::SIDE as f64;
+        let scale = self.width as f64 / Canvas::SIDE as f64;
         let own = |place: usize| labels[place] == Some(piece);
         let places: Vec<usize> = (0..labels.len()).filter(|&place| own(place)).collect();
         if (places.len() as f64) < SPECK * scale * scale {
@@ -127,7 +128,7 @@ impl Field {
         let telling = if inner.len() < 5 { &places } else { &inner };
         let ink = median(telling.iter().map(|&place| self.pixels[place]).collect());
 
-        // How much of each pixel is ink, made a little crisper so that noise on either side counts for nothing.
+        // The share of ink in each pixel, with more contrast, so that noise on either side has no effect.
         let direction: [f64; 3] = std::array::from_fn(|c| ink[c] - paper[c]);
         let length: f64 = direction.iter().map(|d| d * d).sum();
         let coverage: Vec<f64> = (0..labels.len())
@@ -166,7 +167,7 @@ impl Field {
         Some(SeenThing { thing, iou, margin: iou - fits[1].0, centre, radius })
     }
 
-    /// Intersection over union of what is covered and a silhouette.
+    /// Intersection over union of the coverage and a silhouette.
     fn overlap(&self, coverage: &[f64], silhouette: &Silhouette) -> f64 {
         let (mut both, mut either) = (0.0, 0.0);
         for (place, &share) in coverage.iter().enumerate() {
@@ -177,7 +178,7 @@ impl Field {
         both / either
     }
 
-    /// A place and those around it, up to `reach` away in both directions, inside the field.
+    /// A pixel and those around it, up to `reach` away in both directions, inside the picture.
     fn around(&self, place: usize, reach: usize) -> impl Iterator<Item = usize> + use<> {
         let (width, x, y) = (self.width, place % self.width, place / self.width);
         let columns = x.saturating_sub(reach)..(x + reach + 1).min(self.width);

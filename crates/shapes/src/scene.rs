@@ -1,4 +1,4 @@
-//! What there is in the world: things with four attributes, before a background.
+//! The scenes of the world: things with four attributes on a background.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::stream::{Stream, mix};
 
-/// One or two things before a plain background.
+/// One or two things on a plain background.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scene {
-    /// The colour of everything that is not a thing.
+    /// The colour of the background.
     pub background: Colour,
     /// One thing anywhere, or two at opposite positions: left before right, top before bottom.
     pub things: Vec<Thing>,
@@ -20,16 +20,16 @@ pub struct Scene {
 pub struct Thing {
     /// Its silhouette.
     pub shape: Shape,
-    /// Its one colour.
+    /// Its colour.
     pub colour: Colour,
-    /// Its size; of two things a large one is a little smaller than a large one alone.
+    /// Its size. A large thing is a little smaller beside another thing.
     pub size: Size,
-    /// Where it stands.
+    /// Its position.
     pub position: Position,
 }
 
 impl Scene {
-    /// A scene at random: 70 % have one thing, 30 % two, and two things always differ in colour.
+    /// A random scene: 70 % have one thing, 30 % two, and two things always differ in colour.
     pub fn random(stream: &mut Stream) -> Scene {
         let background = stream.choose(&Colour::ALL);
         let positions: &[Position] = if stream.chance(0.7) {
@@ -50,8 +50,8 @@ impl Scene {
         Scene { background, things }
     }
 
-    /// Whether the scene belongs to the world: every thing differs from the background in colour; two things differ
-    /// in colour or shape and stand left and right, or top and bottom, in this order.
+    /// Whether the scene belongs to the world: every thing differs from the background in colour; two things differ in
+    /// colour or shape, and are at left and right, or top and bottom, in this order.
     pub fn valid(&self) -> bool {
         let visible = self.things.iter().all(|thing| thing.colour != self.background);
         let placed = match self.things.as_slice() {
@@ -68,8 +68,8 @@ impl Scene {
         visible && placed
     }
 
-    /// Whether the scene is held out, that is never trained on. About one scene in ten is, chosen by a hash of its
-    /// attributes (FNV-1a), so the choice is the same everywhere and for every jitter.
+    /// Whether the scene is held out, that is, never trained on. About one scene in ten is, by a hash of its attributes
+    /// (FNV-1a), so the choice is the same everywhere and for every jitter.
     pub fn held_out(&self) -> bool {
         let mut hash = 0xCBF2_9CE4_8422_2325_u64;
         let mut eat = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
@@ -84,7 +84,7 @@ impl Scene {
     }
 }
 
-/// An attribute: its values, their words, and the way back from a word.
+/// An attribute: an enum of its values, with the words of captions.
 macro_rules! attribute {
     ($(#[$about:meta])* $name:ident { $($(#[$what:meta])* $value:ident = $word:literal,)+ }) => {
         $(#[$about])*
@@ -98,14 +98,14 @@ macro_rules! attribute {
             /// Every value.
             pub const ALL: [$name; [$($word),+].len()] = [$($name::$value),+];
 
-            /// The word for it in a caption.
+            /// The word in captions.
             pub fn word(self) -> &'static str {
                 match self {
                     $($name::$value => $word,)+
                 }
             }
 
-            /// The value that a word of a caption means.
+            /// The value of a word; `None` for other words.
             pub fn from_word(word: &str) -> Option<$name> {
                 match word {
                     $($word => Some($name::$value),)+
@@ -127,7 +127,7 @@ attribute! {
     Shape {
         /// A disc.
         Circle = "circle",
-        /// A square on its side.
+        /// A square with horizontal and vertical sides.
         Square = "square",
         /// A triangle, apex up.
         Triangle = "triangle",
@@ -163,13 +163,13 @@ attribute! {
     Size {
         /// About 17 pixels across.
         Small = "small",
-        /// About 28 pixels across alone, 24 in company.
+        /// About 28 pixels across, or 24 beside another thing.
         Large = "large",
     }
 }
 
 attribute! {
-    /// A place in the frame.
+    /// A position in the frame.
     Position {
         /// Left of the centre.
         Left = "left",

@@ -1,4 +1,4 @@
-//! The one source of randomness.
+//! The random number generator.
 
 /// A stream of random numbers that is the same on every platform and in every version (SplitMix64).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ impl Stream {
         Stream { state: seed }
     }
 
-    /// Stream number `index` of a seed: picture 1000 of a training set without drawing the 999 before it.
+    /// Stream number `index` of a seed, for picture 1000 of a training set without drawing those before it.
     pub fn numbered(seed: u64, index: u64) -> Stream {
         Stream::new(mix(seed) ^ mix(index.wrapping_add(0x5851_F42D_4C95_7F2D)))
     }

@@ -1,6 +1,6 @@
-//! Captions say what they should, and are read back to exactly that.
+//! Checks that captions name the right attributes, and are parsed back exactly.
 
-use latentrace_shapes::{Asked, AskedThing, Colour, Detail, Position, Scene, Shape, Size, Stream, Thing, parse};
+use latentrace_shapes::{AskedScene, AskedThing, Colour, Detail, Position, Scene, Shape, Size, Stream, Thing, parse};
 use proptest::prelude::*;
 
 fn detail() -> impl Strategy<Value = Detail> {
@@ -55,7 +55,7 @@ fn captions_read_as_promised() {
 #[test]
 fn free_wording_is_understood_and_the_rest_passed_over() {
     let red = AskedThing { colour: Some(Colour::Red), ..AskedThing::default() };
-    let asked = |things: &[AskedThing], background| Some(Asked { things: things.to_vec(), background });
+    let asked = |things: &[AskedThing], background| Some(AskedScene { things: things.to_vec(), background });
     assert_eq!(parse("A photo of something RED!"), asked(&[red], None));
     assert_eq!(parse("on a black background: a red thing"), asked(&[red], Some(Colour::Black)));
     assert_eq!(parse("an astronaut riding a horse"), asked(&[], None));

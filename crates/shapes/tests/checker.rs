@@ -1,14 +1,14 @@
-//! The checker is right about pictures that it can be right about, and says so when a picture is wrong.
+//! Checks that the checker reads good pictures right, and notices wrong ones.
 
 use latentrace_shapes::{
-    Adherence, Asked, AskedThing, Colour, Detail, Jitter, Picture, Position, Scene, Seen, SeenThing, Shape, Size,
-    Stream, Tally, Thing, adherence, look, parse,
+    Adherence, AskedScene, AskedThing, Canvas, Colour, Detail, Jitter, Position, Scene, SeenScene, SeenThing, Shape,
+    Size, Stream, Tally, Thing, adherence, look, parse,
 };
 
 const COUNT: u64 = 2000;
 
-/// What the checker makes of random pictures, each asked for by the full caption of its own scene.
-fn measure(seed: u64, damage: impl Fn(Picture, &mut Stream) -> Picture) -> Adherence {
+/// The adherence of random pictures to the full captions of their scenes.
+fn measure(seed: u64, damage: impl Fn(Canvas, &mut Stream) -> Canvas) -> Adherence {
     let mut sum = Adherence::default();
     for index in 0..COUNT {
         let mut stream = Stream::numbered(seed, index);
@@ -37,10 +37,10 @@ fn a_blurred_and_noisy_picture_is_read_right() {
     assert_rates(&measure(12, |picture, stream| noisy(&blurred(&picture), 8.0, stream)), 0.98);
 }
 
-/// A generated picture is soft in patches and off in colour.
+/// Imitates a generated picture: soft in patches, with wrong colours.
 #[test]
 fn a_twice_blurred_and_tinted_picture_is_read_right() {
-    let damage = |picture: Picture, stream: &mut Stream| {
+    let damage = |picture: Canvas, stream: &mut Stream| {
         let tint: [f64; 3] = std::array::from_fn(|_| 15.0 * stream.signed());
         let mut picture = noisy(&blurred(&blurred(&picture)), 4.0, stream);
         for (place, value) in picture.pixels.iter_mut().enumerate() {
@@ -69,8 +69,8 @@ fn captions_of_other_pictures_score_by_chance() {
 #[test]
 fn an_empty_picture_holds_nothing() {
     let pixels = Colour::Purple.rgb().repeat(64 * 64);
-    let seen = look(&Picture { width: 64, height: 64, pixels });
-    assert_eq!(seen, Seen { background: Colour::Purple, things: vec![] });
+    let seen = look(&Canvas { width: 64, height: 64, pixels });
+    assert_eq!(seen, SeenScene { background: Colour::Purple, things: vec![] });
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn noise_alone_is_read_without_a_panic() {
     let mut stream = Stream::new(16);
     for (width, height) in [(1, 1), (3, 7), (64, 64), (128, 128), (96, 40)] {
         let pixels = (0..width * height * 3).map(|_| (stream.bits() >> 56) as u8).collect();
-        look(&Picture { width, height, pixels });
+        look(&Canvas { width, height, pixels });
     }
 }
 
@@ -89,7 +89,7 @@ fn a_larger_picture_is_read_alike() {
         let scene = Scene::random(&mut stream);
         let small = scene.draw(&mut Jitter::from(stream));
         let pixels = (0..128 * 128).flat_map(|place| small.pixel(place % 128 / 2, place / 128 / 2)).collect();
-        let seen = look(&Picture { width: 128, height: 128, pixels });
+        let seen = look(&Canvas { width: 128, height: 128, pixels });
         let things: Vec<Thing> = seen.things.iter().map(|seen| seen.thing).collect();
         assert_eq!((seen.background, things), (scene.background, scene.things));
     }
@@ -100,9 +100,9 @@ const RED_CIRCLE: Thing =
 const BLUE_CROSS: Thing =
     Thing { shape: Shape::Cross, colour: Colour::Blue, size: Size::Small, position: Position::Right };
 
-fn seen(things: &[Thing]) -> Seen {
+fn seen(things: &[Thing]) -> SeenScene {
     let seen = |&thing: &Thing| SeenThing { thing, iou: 1.0, margin: 0.1, centre: (0.0, 0.0), radius: 8.0 };
-    Seen { background: Colour::White, things: things.iter().map(seen).collect() }
+    SeenScene { background: Colour::White, things: things.iter().map(seen).collect() }
 }
 
 fn score(caption: &str, things: &[Thing]) -> Adherence {
@@ -134,10 +134,10 @@ fn what_is_missing_counts_as_wrong_and_what_is_extra_apart() {
 
 #[test]
 fn nothing_asked_is_nothing_counted() {
-    assert_eq!(adherence(&Asked::default(), &seen(&[RED_CIRCLE])), Adherence::default());
+    assert_eq!(adherence(&AskedScene::default(), &seen(&[RED_CIRCLE])), Adherence::default());
     let background = score("white background", &[RED_CIRCLE]);
     assert_eq!((background.background, background.extra, background.whole), (tally(1, 1), 0, tally(1, 1)));
-    let anything = Asked { things: vec![AskedThing::default()], background: None };
+    let anything = AskedScene { things: vec![AskedThing::default()], background: None };
     assert_eq!(adherence(&anything, &seen(&[])).missing, 1);
 }
 
@@ -152,8 +152,8 @@ fn wilson_intervals_are_those_of_the_literature() {
     }
 }
 
-/// The mean of each pixel and the eight about it, the edge repeated.
-fn blurred(picture: &Picture) -> Picture {
+/// The mean of each pixel and its eight neighbours, with repeated edges.
+fn blurred(picture: &Canvas) -> Canvas {
     let (width, height) = (picture.width, picture.height);
     let mut pixels = Vec::with_capacity(picture.pixels.len());
     for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
@@ -166,12 +166,12 @@ fn blurred(picture: &Picture) -> Picture {
         }
         pixels.extend(sum.map(|sum| ((sum + 4) / 9) as u8));
     }
-    Picture { width, height, pixels }
+    Canvas { width, height, pixels }
 }
 
 /// Gaussian noise on every value (Box and Muller).
-fn noisy(picture: &Picture, deviation: f64, stream: &mut Stream) -> Picture {
+fn noisy(picture: &Canvas, deviation: f64, stream: &mut Stream) -> Canvas {
     let mut normal = || (-2.0 * (1.0 - stream.unit()).ln()).sqrt() * (std::f64::consts::TAU * stream.unit()).cos();
     let pixels = picture.pixels.iter().map(|&value| (f64::from(value) + deviation * normal()).round());
-    Picture { pixels: pixels.map(|value| value.clamp(0.0, 255.0) as u8).collect(), ..*picture }
+    Canvas { pixels: pixels.map(|value| value.clamp(0.0, 255.0) as u8).collect(), ..*picture }
 }

@@ -1,8 +1,8 @@
-//! What is drawn is the world that was promised.
+//! Checks that pictures show what their scenes say.
 
-use latentrace_shapes::{Colour, Jitter, Picture, Scene, Stream};
+use latentrace_shapes::{Canvas, Colour, Jitter, Scene, Stream};
 
-fn scenes(seed: u64, count: u64) -> impl Iterator<Item = (Scene, Picture)> {
+fn scenes(seed: u64, count: u64) -> impl Iterator<Item = (Scene, Canvas)> {
     (0..count).map(move |index| {
         let mut stream = Stream::numbered(seed, index);
         let scene = Scene::random(&mut stream);
@@ -12,7 +12,7 @@ fn scenes(seed: u64, count: u64) -> impl Iterator<Item = (Scene, Picture)> {
 }
 
 /// FNV-1a of the bytes.
-fn hash(picture: &Picture) -> u64 {
+fn hash(picture: &Canvas) -> u64 {
     picture
         .pixels
         .iter()
@@ -47,7 +47,7 @@ fn about_a_tenth_is_held_out() {
     }
 }
 
-/// If this changes, so does every training set and every held-out scene: do not.
+/// These must not change: if they do, every training set and every held-out scene changes.
 #[test]
 fn a_seed_means_the_same_pictures_forever() {
     let mut all = 0_u64;
@@ -67,7 +67,7 @@ fn things_never_touch() {
 }
 
 /// Connected pieces, corners included, of the pixels that are not exactly the background.
-fn pieces(picture: &Picture, background: [u8; 3]) -> usize {
+fn pieces(picture: &Canvas, background: [u8; 3]) -> usize {
     let (width, height) = (picture.width, picture.height);
     let mut open: Vec<bool> =
         (0..width * height).map(|place| picture.pixel(place % width, place / width) != background).collect();

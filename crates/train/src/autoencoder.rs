@@ -4,7 +4,7 @@ use crate::checkpoint::VAE;
 use crate::descent::descend;
 use crate::error::Result;
 use crate::optimizer::Optimizer;
-use crate::{Pictures, Recipe, Report};
+use crate::{Progress, Recipe, TrainingSet};
 use latentrace_nn::tch::{Device, Kind, Tensor};
 use latentrace_nn::{Config, Pass, Weights, seeded};
 use latentrace_vae::{Vae, VaeConfig};
@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// A trained autoencoder.
 pub struct Autoencoder {
-    /// The network.
+    /// The network with its trained weights.
     pub vae: Vae,
     /// Its weights, by `vae/name`.
     pub weights: BTreeMap<String, Tensor>,
@@ -21,18 +21,18 @@ pub struct Autoencoder {
 
 const PHASE: &str = "autoencoder";
 
-/// Trains the VAE on pictures: the mean absolute and squared errors of the picture that comes back, and the
-/// Kullback-Leibler divergence of the latents from a standard normal (Kingma and Welling 2013, equation 10). Goes on
-/// from `folder` where a run was stopped.
+/// Trains the VAE on pictures. The loss is the mean absolute error plus the mean squared error of the decoded picture,
+/// and the Kullback-Leibler divergence of the latents from a standard normal (Kingma and Welling 2013, equation 10).
+/// Resumes from the state in `folder`, if there is one.
 ///
 /// # Errors
-/// The state cannot be read or written, or the loss is not a number any more.
+/// If the state cannot be read or written, or the loss is no longer finite.
 pub fn autoencoder(
     recipe: &Recipe,
-    pictures: &Pictures,
+    pictures: &TrainingSet,
     folder: &Path,
     device: Device,
-    report: impl FnMut(Report),
+    report: impl FnMut(Progress),
 ) -> Result<Autoencoder> {
     let phase = &recipe.autoencoder;
     let config = VaeConfig::read(&Config::parse("vae/config.json", &VAE.to_string())?)?;
@@ -45,7 +45,7 @@ pub fn autoencoder(
     Ok(Autoencoder { vae, weights: optimizer.averages() })
 }
 
-fn loss(recipe: &Recipe, vae: &Vae, pictures: &Pictures, step: u64, device: Device) -> Tensor {
+fn loss(recipe: &Recipe, vae: &Vae, pictures: &TrainingSet, step: u64, device: Device) -> Tensor {
     let batch = recipe.autoencoder.batch as i64;
     let options = (Kind::Float, Device::Cpu);
     let (numbers, noise) = seeded(recipe.seed ^ (step << 20), || {

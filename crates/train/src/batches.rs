@@ -1,4 +1,4 @@
-//! What a step of a denoiser's training is made of.
+//! The batches of a denoiser's training.
 
 use crate::Clean;
 use crate::error::Result;
@@ -10,7 +10,7 @@ use latentrace_text::Tokenizer;
 use latentrace_unet::Unet;
 use std::collections::HashMap;
 
-/// Noisy samples with their captions, without end: batch `k` comes from the seed and `k` alone.
+/// An endless sequence of batches of noisy samples with captions. Batch `k` depends on the seed and `k` alone.
 pub(crate) struct Batches<'a> {
     clean: &'a Clean<'a>,
     tokenizer: &'a Tokenizer,
@@ -18,7 +18,7 @@ pub(crate) struct Batches<'a> {
     signal: Tensor, // [times], the cumulative product of alphas
 }
 
-/// One of them.
+/// One batch.
 pub(crate) struct Batch {
     noisy: Tensor,          // [batch, channels, height, width]
     velocity: Tensor,       // [batch, channels, height, width]
@@ -27,8 +27,8 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// The mean squared error of the velocity `sqrt(a) eps - sqrt(1 - a) x0` (Salimans and Ho 2022) that the UNet predicts
-    /// under `text`, `[batch, tokens, features]`.
+    /// The mean squared error of the velocity `sqrt(a) eps - sqrt(1 - a) x0` (Salimans and Ho 2022) that the UNet
+    /// predicts from `text`, `[batch, tokens, features]`.
     pub(crate) fn loss(&self, unet: &Unet, text: &Tensor) -> Tensor {
         let predicted = unet.forward(&mut Pass::silent(), &self.noisy, &self.times, text);
         (predicted - &self.velocity).square().mean(Kind::Float)
@@ -36,7 +36,7 @@ impl Batch {
 }
 
 impl<'a> Batches<'a> {
-    /// Batches of these samples, with the noise levels of a scheduler's training.
+    /// Batches of these samples, with the noise levels of the scheduler's training schedule.
     pub(crate) fn new(clean: &'a Clean<'a>, tokenizer: &'a Tokenizer, scheduler: &Config) -> Batches<'a> {
         let levels = scheduler.schedule().alphas_cumprod().iter();
         let signal: Vec<f32> = levels.map(|&signal| signal as f32).collect();
@@ -64,7 +64,7 @@ impl<'a> Batches<'a> {
         })
     }
 
-    /// The tokens `[batch, tokens]` of captions of varying completeness; some say nothing, for guidance.
+    /// The tokens `[batch, tokens]` of captions with random detail. Some captions are empty, as guidance needs.
     fn captions(&mut self, numbers: &Tensor, stream: &mut Stream) -> Result<Tensor> {
         let size = numbers.size()[0];
         let mut ids = Vec::new();

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::LazyLock;
 
-/// `vae/config.json`, less the scaling factor, which is measured.
+/// `vae/config.json` without the scaling factor, which is measured.
 pub(crate) static VAE: LazyLock<Value> = LazyLock::new(|| {
     json!({
         "_class_name": "AutoencoderKL", "_diffusers_version": "0.42.1", "act_fn": "silu",
@@ -35,7 +35,7 @@ pub(crate) static UNET: LazyLock<Value> = LazyLock::new(|| {
     })
 });
 
-/// `scheduler/scheduler_config.json`: Stable Diffusion's, for a network that predicts velocity.
+/// `scheduler/scheduler_config.json`: that of Stable Diffusion, for a network that predicts velocity.
 pub(crate) static SCHEDULER: LazyLock<Value> = LazyLock::new(|| {
     json!({
         "_class_name": "PNDMScheduler", "_diffusers_version": "0.42.1", "beta_start": 0.00085, "beta_end": 0.012,
@@ -56,10 +56,10 @@ pub(crate) fn text_config(vocabulary: usize) -> Value {
     })
 }
 
-/// Writes the whole folder, weights as f16.
+/// Writes the whole folder, with weights as f16.
 ///
 /// # Errors
-/// A file cannot be written.
+/// If a file cannot be written.
 pub fn write(
     folder: &Path,
     recipe: &Recipe,
@@ -97,7 +97,7 @@ pub fn write(
     halves(&folder.join("text_encoder/model.safetensors"), "text_encoder/", &denoiser.weights)
 }
 
-/// Writes the tensors of one part as f16.
+/// Writes the tensors of one network as f16.
 fn halves(path: &Path, part: &str, weights: &BTreeMap<String, Tensor>) -> Result<()> {
     let of_part = weights.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(part)?, tensor)));
     let halves: Vec<(String, Tensor)> =

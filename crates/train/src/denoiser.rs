@@ -1,4 +1,4 @@
-//! Training of the UNet, and of the text encoder with it.
+//! Training of the UNet together with the text encoder.
 
 use crate::autoencoder::Autoencoder;
 use crate::batches::Batches;
@@ -6,7 +6,7 @@ use crate::checkpoint::{SCHEDULER, text_config};
 use crate::descent::descend;
 use crate::error::Result;
 use crate::optimizer::Optimizer;
-use crate::{Clean, Pictures, Recipe, Report, Space, Vocabulary};
+use crate::{Clean, Progress, Recipe, Space, TrainingSet, Vocabulary};
 use latentrace_nn::tch::{Device, Tensor};
 use latentrace_nn::{Config, Pass, Weights};
 use latentrace_text::{TextConfig, TextEncoder};
@@ -18,27 +18,27 @@ use std::path::Path;
 pub struct Denoiser {
     /// The weights of both networks, by `unet/name` and `text_encoder/name`.
     pub weights: BTreeMap<String, Tensor>,
-    /// What the VAE's latents are multiplied by.
+    /// The factor by which the VAE's latents are multiplied.
     pub scaling_factor: f64,
 }
 
 const PHASE: &str = "denoiser";
 
 /// Trains UNet and text encoder together to predict the velocity `sqrt(a) eps - sqrt(1 - a) x0` (Salimans and Ho 2022)
-/// of noisy latents, under captions of varying completeness. Velocity, because at high noise it asks for the picture
-/// itself: that is where place and background are decided, and where the prediction of noise learns next to nothing.
-/// Goes on from `folder` where a run was stopped.
+/// of noisy latents, with captions of random detail. At high noise the velocity is nearly the picture itself: there
+/// position and background are decided, and a network that predicts noise learns almost nothing. Resumes from the state
+/// in `folder`, if there is one.
 ///
 /// # Errors
-/// The state cannot be read or written, or the loss is not a number any more.
+/// If the state cannot be read or written, or the loss is no longer finite.
 pub fn denoiser(
     recipe: &Recipe,
-    pictures: &Pictures,
+    pictures: &TrainingSet,
     autoencoder: &Autoencoder,
     vocabulary: &Vocabulary,
     folder: &Path,
     device: Device,
-    report: impl FnMut(Report),
+    report: impl FnMut(Progress),
 ) -> Result<Denoiser> {
     let phase = &recipe.denoiser;
     let (unet_weights, unet_variables) = Weights::trainable("unet", recipe.seed, device);

@@ -1,26 +1,26 @@
 //! The loop of both trainings.
 
-use crate::Report;
+use crate::Progress;
 use crate::error::{Error, Result};
 use crate::optimizer::Optimizer;
-use crate::recipe::Phase;
+use crate::recipe::PhaseRecipe;
 use latentrace_nn::tch::Tensor;
 use std::path::Path;
 use std::time::Instant;
 
-/// Steps between two reports.
+/// Steps between two progress reports.
 const REPORT: u64 = 25;
 /// Steps between two saved states.
 const SAVE: u64 = 500;
 
-/// Goes on from the state in `state`, if there is one, to the phase's last step. `loss` gives the loss of a step, and
-/// takes everything random from its number.
+/// Trains to the last step of the phase, from the state in the file `state` if there is one. `loss` returns the loss of
+/// a step; everything random in it depends on the step's number.
 pub(crate) fn descend(
     name: &'static str,
-    phase: &Phase,
+    phase: &PhaseRecipe,
     optimizer: &mut Optimizer,
     state: &Path,
-    mut report: impl FnMut(Report),
+    mut report: impl FnMut(Progress),
     mut loss: impl FnMut(u64) -> Result<Tensor>,
 ) -> Result<()> {
     optimizer.resume(state)?;
@@ -36,7 +36,7 @@ pub(crate) fn descend(
             if !loss.is_finite() {
                 return Err(Error::Diverged { phase: name, step, loss });
             }
-            report(Report { phase: name, step, steps: phase.steps, loss, elapsed: began.elapsed() });
+            report(Progress { phase: name, step, steps: phase.steps, loss, elapsed: began.elapsed() });
             (sum, terms) = (0.0, 0);
         }
         if step.is_multiple_of(SAVE) || last {

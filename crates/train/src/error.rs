@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// An error of training, one line.
+/// An error of training.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file that cannot be read or written.
@@ -16,14 +16,14 @@ pub enum Error {
     /// A network that cannot be built.
     #[error(transparent)]
     Network(#[from] latentrace_nn::Error),
-    /// The tokenizer cannot be made or read.
+    /// The tokenizer cannot be built or read.
     #[error(transparent)]
     Text(#[from] latentrace_text::Error),
     /// The noise schedule cannot be read.
     #[error(transparent)]
     Schedule(#[from] latentrace_schedulers::Error),
-    /// The loss is not a number any more.
-    #[error("{phase}: loss {loss} at step {step}\nhint: a smaller --learning-rate, or another --seed")]
+    /// The loss is no longer finite.
+    #[error("{phase}: loss {loss} at step {step}\nhint: try a smaller --learning-rate, or another --seed")]
     Diverged {
         /// Which training.
         phase: &'static str,

@@ -1,15 +1,15 @@
-//! Training of the bundled model: a latent diffusion model of a small world of shapes, from nothing, with the same
-//! modules that run it.
+//! Training of the bundled model, a latent diffusion model of a small world of shapes, from random weights. The
+//! networks are the modules that also run the model.
 //!
 //! Two calls, in order: [`autoencoder`] trains the VAE on pictures, [`denoiser`] trains the UNet and the text encoder
-//! on the VAE's latents; and [`checkpoint::write`] turns what they leave into a folder in the diffusers layout. Each
-//! keeps its whole state in a folder and goes on from there when it was stopped.
+//! on the VAE's latents; then [`checkpoint::write`] writes a folder in the diffusers layout. Each training saves its
+//! state in a folder, and resumes from there after it was stopped.
 //!
-//! Beside them, a [`Trainee`] is a UNet alone, trained a step at a time under a frozen text encoder in either [`Space`]:
-//! latents or pixels. It has the same batches, loss and optimizer, so that the two spaces can be compared.
+//! A [`Trainee`] is a UNet alone, trained step by step with a frozen text encoder in either [`Space`]: latents or
+//! pixels. It has the same batches, loss and optimizer, so that the two spaces can be compared.
 //!
-//! One decision: everything random in step `k` comes from the seed and `k`, so a run that was killed and resumed is the
-//! same run.
+//! One decision: everything random in step `k` depends on the seed and `k` alone, so a run that was killed and resumed
+//! gives the same weights as one that was not.
 
 mod autoencoder;
 mod batches;
@@ -18,17 +18,17 @@ mod denoiser;
 mod descent;
 mod error;
 mod optimizer;
-mod pictures;
 mod recipe;
 mod space;
 mod trainee;
+mod training_set;
 mod vocabulary;
 
 pub use autoencoder::autoencoder;
 pub use denoiser::denoiser;
 pub use error::{Error, Result};
-pub use pictures::Pictures;
-pub use recipe::{Phase, Recipe, Report};
+pub use recipe::{PhaseRecipe, Progress, Recipe};
 pub use space::{Clean, Space, decoder_parameters};
 pub use trainee::{Frozen, Trainee};
+pub use training_set::TrainingSet;
 pub use vocabulary::Vocabulary;

@@ -1,7 +1,7 @@
-//! AdamW and a moving average of the weights, over all variables at once.
+//! AdamW and a moving average of the weights, for all variables at once.
 
 use crate::error::{Result, file};
-use crate::recipe::Phase;
+use crate::recipe::PhaseRecipe;
 
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
 use latentrace_nn::{Variables, write_safetensors};
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// AdamW (Loshchilov and Hutter 2019) with gradient clipping and an exponential moving average. Every variable is a
-/// view of one flat tensor, so a step is a dozen operations however many variables there are.
+/// view of one flat tensor, so a step is a dozen operations for any number of variables.
 pub(crate) struct Optimizer {
     variables: Vec<Variable>,
     weights: Tensor,
@@ -31,7 +31,7 @@ const BETAS: (f64, f64) = (0.9, 0.99);
 const DECAY: f64 = 0.01;
 const EPS: f64 = 1e-8;
 const CLIP: f64 = 1.0;
-/// Every variable begins at a multiple of 64 bytes, as libtorch's kernels like it.
+/// In numbers: every variable begins at a multiple of 64 bytes, which suits libtorch's kernels.
 const ALIGNMENT: i64 = 16;
 
 impl Optimizer {
@@ -65,8 +65,8 @@ impl Optimizer {
         optimizer
     }
 
-    /// One step against `loss`, at the learning rate and averaging of `phase`.
-    pub(crate) fn descend(&mut self, loss: &Tensor, phase: &Phase) {
+    /// Makes one step that reduces `loss`, with the learning rate and averaging of `phase`.
+    pub(crate) fn descend(&mut self, loss: &Tensor, phase: &PhaseRecipe) {
         let inputs: Vec<&Tensor> = self.variables.iter().map(|variable| &variable.tensor).collect();
         let gradients = Tensor::run_backward(&[loss], &inputs, false, false);
         no_grad(|| {
@@ -91,12 +91,12 @@ impl Optimizer {
         self.variables.iter().map(view).collect()
     }
 
-    /// Puts the moving average in the place of the weights, for good.
+    /// Replaces the weights with their moving average.
     pub(crate) fn settle(&mut self) {
         no_grad(|| self.weights.copy_(&self.average));
     }
 
-    /// Writes the whole state, under a temporary name first, and to the disk before it takes its place.
+    /// Saves the whole state. The file appears whole or not at all.
     pub(crate) fn save(&self, path: &Path) -> Result<()> {
         let parts =
             [("weights", &self.weights), ("first", &self.first), ("second", &self.second), ("average", &self.average)];
@@ -105,7 +105,7 @@ impl Optimizer {
         Ok(write_safetensors(path, &named, about)?)
     }
 
-    /// Goes on from a state that was saved, if there is one.
+    /// Loads a saved state, if there is one.
     pub(crate) fn resume(&mut self, path: &Path) -> Result<()> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
@@ -163,8 +163,8 @@ mod tests {
         (Optimizer::new(&[("test", &variables)]), x)
     }
 
-    fn phase() -> Phase {
-        Phase { steps: 400, batch: 1, learning_rate: 0.05, warm_up: 1, average: 0.9 }
+    fn phase() -> PhaseRecipe {
+        PhaseRecipe { steps: 400, batch: 1, learning_rate: 0.05, warm_up: 1, average: 0.9 }
     }
 
     fn loss(x: &Tensor) -> Tensor {
@@ -177,7 +177,8 @@ mod tests {
         for _ in 0..400 {
             optimizer.descend(&loss(&x), &phase());
         }
-        // Weight decay pulls each number to zero by about rate * DECAY of itself a step, against steps of about rate.
+        // In each step, weight decay reduces each number by about rate * DECAY of itself; the step itself is about
+        // rate.
         assert!(loss(&x).double_value(&[]) < 1e-3, "{x}");
         let average = &optimizer.averages()["test/x"];
         assert!((average - &x).abs().max().double_value(&[]) < 1e-2);

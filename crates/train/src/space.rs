@@ -1,32 +1,33 @@
-//! What a denoiser denoises: the latents of a VAE, or the pixels themselves.
+//! The space in which a denoiser works: the latents of a VAE, or pixels.
 
-use crate::Pictures;
+use crate::TrainingSet;
 use crate::checkpoint::UNET;
 use crate::error::Result;
 use latentrace_nn::tch::{Device, Kind, Tensor, no_grad};
 use latentrace_nn::{Config, Pass, Weights};
-use latentrace_shapes::Picture;
+use latentrace_shapes::Canvas;
 use latentrace_unet::{Unet, UnetConfig};
 use latentrace_vae::{Vae, VaeConfig};
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 
-/// Where a denoiser lives.
+/// The space in which a denoiser works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Space {
     /// The latents of the bundled VAE, an eighth of the picture's height and width.
     Latents,
-    /// The picture itself, in -1..1.
+    /// The pixels of the picture, in -1..1.
     Pixels,
 }
 
-/// `unet/config.json` of the denoiser of pixels. It has as many numbers to train as the one of latents, within 2 %.
+/// `unet/config.json` of the denoiser of pixels. It has as many parameters as the one of latents, within 2 %.
 ///
-/// Attention, to the text and to the other places of the map, is only where the map has at most 16x16 places: over the
-/// 4096 of a 64x64 map it would cost more than all the rest, and nobody builds that. Hence two more levels than the
-/// UNet of latents, which leave the coarsest map at the same 8x8 that latents begin with, and narrow fine levels, as they
-/// pay for each channel 64 times. Widths and depth are what is left to make the counts agree.
+/// Self-attention and cross-attention are only at feature maps of at most 16x16 positions. With the 4096 positions of a
+/// 64x64 map, attention would cost more than everything else, and no published model does that. So this UNet has two
+/// more levels than the UNet of latents, which brings the coarsest map to the 8x8 of the latents. The fine levels are
+/// narrow, because each of their channels costs up to 64 times as much. Widths and depth are chosen so that the numbers
+/// of parameters agree.
 static PIXEL_UNET: LazyLock<Value> = LazyLock::new(|| {
     let mut config = UNET.clone();
     config["block_out_channels"] = json!([32, 48, 64, 80]);
@@ -35,15 +36,15 @@ static PIXEL_UNET: LazyLock<Value> = LazyLock::new(|| {
     config["up_block_types"] = json!(["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"]);
     config["in_channels"] = json!(3);
     config["out_channels"] = json!(3);
-    config["sample_size"] = json!(Picture::SIDE);
+    config["sample_size"] = json!(Canvas::SIDE);
     config
 });
 
 impl Space {
-    /// Both, in the order of every table.
+    /// Both spaces, in the order of every table.
     pub const BOTH: [Space; 2] = [Space::Latents, Space::Pixels];
 
-    /// The word for it.
+    /// The name of the space.
     pub fn name(self) -> &'static str {
         match self {
             Space::Latents => "latents",
@@ -54,7 +55,7 @@ impl Space {
     /// The denoiser's configuration.
     ///
     /// # Errors
-    /// None that a test does not find: the configuration is this crate's own.
+    /// If the configuration is invalid. It is part of this crate, so tests would find that.
     pub fn unet(self) -> Result<UnetConfig> {
         let config = match self {
             Space::Latents => &UNET,
@@ -63,7 +64,7 @@ impl Space {
         Ok(UnetConfig::read(&Config::parse("unet/config.json", &config.to_string())?)?)
     }
 
-    /// The axes of one sample: channels, height, width.
+    /// The shape of one sample: channels, height, width.
     ///
     /// # Errors
     /// As [`Space::unet`].
@@ -72,7 +73,7 @@ impl Space {
         Ok([config.in_channels, config.sample_size, config.sample_size])
     }
 
-    /// How many numbers of the denoiser are trained.
+    /// The number of parameters of the denoiser.
     ///
     /// # Errors
     /// As [`Space::unet`].
@@ -83,10 +84,10 @@ impl Space {
     }
 }
 
-/// How many numbers a VAE's decoder has: what a sample of latents passes once to become a picture.
+/// The number of parameters of a VAE's decoder, which turns latents into a picture.
 ///
 /// # Errors
-/// The configuration makes no VAE.
+/// If no VAE can be built from the configuration.
 pub fn decoder_parameters(config: &VaeConfig) -> Result<usize> {
     let (weights, variables) = Weights::trainable("vae", 0, Device::Cpu);
     Vae::load(&weights, config)?;
@@ -94,38 +95,38 @@ pub fn decoder_parameters(config: &VaeConfig) -> Result<usize> {
     Ok(variables.named().iter().filter(|(name, _)| decodes(name)).map(|(_, tensor)| tensor.numel()).sum())
 }
 
-/// The clean samples of every picture.
+/// The clean samples of all pictures, in one of the spaces.
 pub struct Clean<'a> {
-    pub(crate) pictures: &'a Pictures,
-    /// `[pictures, 4, 8, 8]`; without them the pixels are the samples.
+    pub(crate) pictures: &'a TrainingSet,
+    /// `[pictures, 4, 8, 8]`; `None` if the samples are the pixels.
     latents: Option<Tensor>,
     device: Device,
 }
 
 impl<'a> Clean<'a> {
-    /// The pixels.
-    pub fn pixels(pictures: &'a Pictures, device: Device) -> Clean<'a> {
+    /// The pixels of the pictures.
+    pub fn pixels(pictures: &'a TrainingSet, device: Device) -> Clean<'a> {
         Clean { pictures, latents: None, device }
     }
 
-    /// The latents that `vae` gives, times `scale`: all of them at once, for the VAE does not change any more.
-    pub fn latents(pictures: &'a Pictures, vae: &Vae, scale: f64, device: Device) -> Clean<'a> {
+    /// The latents of `vae`, times `scale`. All pictures are encoded now, because the VAE is no longer trained.
+    pub fn latents(pictures: &'a TrainingSet, vae: &Vae, scale: f64, device: Device) -> Clean<'a> {
         Clean { pictures, latents: Some(encode(pictures, vae, device) * scale), device }
     }
 
-    /// The latents brought to unit variance, and the number that they were multiplied by.
-    pub(crate) fn normalised(pictures: &'a Pictures, vae: &Vae, device: Device) -> (Clean<'a>, f64) {
+    /// The latents, scaled to unit variance, and the factor.
+    pub(crate) fn normalised(pictures: &'a TrainingSet, vae: &Vae, device: Device) -> (Clean<'a>, f64) {
         let latents = encode(pictures, vae, device);
         let scale = 1.0 / latents.std(false).double_value(&[]);
         (Clean { pictures, latents: Some(latents * scale), device }, scale)
     }
 
-    /// Where the samples live.
+    /// The space of the samples.
     pub fn space(&self) -> Space {
         if self.latents.is_some() { Space::Latents } else { Space::Pixels }
     }
 
-    /// The samples of these numbers, `[batch, channels, height, width]`.
+    /// The samples with these indices, `[batch, channels, height, width]`.
     pub(crate) fn batch(&self, numbers: &Tensor) -> Tensor {
         match &self.latents {
             Some(latents) => latents.index_select(0, &numbers.to_device(self.device)),
@@ -138,8 +139,8 @@ impl<'a> Clean<'a> {
     }
 }
 
-/// The latents of every picture: the means, for the spread around them is small.
-fn encode(pictures: &Pictures, vae: &Vae, device: Device) -> Tensor {
+/// The latents of all pictures. These are the means of the posterior, whose variance is small.
+fn encode(pictures: &TrainingSet, vae: &Vae, device: Device) -> Tensor {
     let count = pictures.scenes.len() as i64;
     no_grad(|| {
         let chunks: Vec<Tensor> = (0..count)

@@ -1,9 +1,9 @@
-//! A UNet in training under a frozen text encoder, a step at a time.
+//! A UNet that is trained step by step with a frozen text encoder.
 
 use crate::batches::Batches;
 use crate::error::{Error, Result};
 use crate::optimizer::Optimizer;
-use crate::{Clean, Phase, Space};
+use crate::{Clean, PhaseRecipe, Space};
 use latentrace_nn::tch::no_grad;
 use latentrace_nn::{Pass, Weights};
 use latentrace_schedulers::Config;
@@ -11,35 +11,35 @@ use latentrace_text::{TextEncoder, Tokenizer};
 use latentrace_unet::Unet;
 use std::path::Path;
 
-/// A UNet in training from random weights, a step at a time, so that two can take turns on one machine. Step `k` depends
-/// on the seed and `k` alone, in whatever slices the steps are made.
+/// A UNet that is trained from random weights step by step, so that two can take turns on one machine. Step `k` depends
+/// on the seed and `k` alone, whoever else trains in between.
 pub struct Trainee<'a> {
     unet: Unet,
     frozen: Frozen<'a>,
     batches: Batches<'a>,
     optimizer: Optimizer,
-    phase: Phase,
+    phase: PhaseRecipe,
     seed: u64,
     space: Space,
 }
 
-/// What a trainee takes from a model and leaves as it is.
+/// The parts of a model that a trainee uses and does not train.
 #[derive(Clone, Copy)]
 pub struct Frozen<'a> {
-    /// Captions to tokens.
+    /// The tokenizer of the captions.
     pub tokenizer: &'a Tokenizer,
-    /// Tokens to text features.
+    /// The text encoder.
     pub text_encoder: &'a TextEncoder,
     /// The noise schedule.
     pub scheduler: &'a Config,
 }
 
 impl<'a> Trainee<'a> {
-    /// The denoiser of the samples' space with random weights of `seed`.
+    /// A denoiser for the space of the samples, with random weights from `seed`.
     ///
     /// # Errors
     /// As [`Space::unet`].
-    pub fn new(clean: &'a Clean<'a>, frozen: Frozen<'a>, phase: Phase, seed: u64) -> Result<Trainee<'a>> {
+    pub fn new(clean: &'a Clean<'a>, frozen: Frozen<'a>, phase: PhaseRecipe, seed: u64) -> Result<Trainee<'a>> {
         let space = clean.space();
         let (weights, variables) = Weights::trainable("unet", seed, clean.device());
         Ok(Trainee {
@@ -53,10 +53,10 @@ impl<'a> Trainee<'a> {
         })
     }
 
-    /// Makes one step and gives the loss before it.
+    /// Makes one step, and returns the loss before it.
     ///
     /// # Errors
-    /// The loss is not a number any more.
+    /// If the loss is no longer finite.
     pub fn step(&mut self) -> Result<f64> {
         let step = self.optimizer.step;
         let batch = self.batches.batch(self.seed, step, self.phase.batch)?;
@@ -70,33 +70,33 @@ impl<'a> Trainee<'a> {
         Ok(loss)
     }
 
-    /// Steps made.
+    /// The number of steps made.
     pub fn steps(&self) -> u64 {
         self.optimizer.step
     }
 
-    /// Writes the whole state, whole or not at all.
+    /// Saves the whole state. The file appears whole or not at all.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         self.optimizer.save(path)
     }
 
-    /// Goes on from a state that was saved, if there is one.
+    /// Loads a saved state, if there is one.
     ///
     /// # Errors
-    /// The file cannot be read, or is of another network.
+    /// If the file cannot be read, or is of another network.
     pub fn resume(&mut self, path: &Path) -> Result<()> {
         self.optimizer.resume(path)
     }
 
-    /// The network as it is, for a look in the middle of the training.
+    /// The network with its current weights, not their moving average.
     pub fn unet(&self) -> &Unet {
         &self.unet
     }
 
-    /// The trained network: the moving average of the weights.
+    /// The trained network, with the moving average of the weights.
     pub fn finish(mut self) -> Unet {
         self.optimizer.settle();
         self.unet
@@ -107,15 +107,15 @@ impl<'a> Trainee<'a> {
 mod tests {
     use super::*;
     use crate::checkpoint::{SCHEDULER, VAE, text_config};
-    use crate::{Pictures, Vocabulary};
+    use crate::{TrainingSet, Vocabulary};
     use latentrace_nn::Config as Json;
     use latentrace_nn::tch::{Device, Kind, Tensor};
     use latentrace_text::TextConfig;
     use latentrace_vae::{Vae, VaeConfig};
 
-    /// Random frozen networks, and the pictures.
+    /// Pictures, and frozen networks with random weights.
     struct World {
-        pictures: Pictures,
+        pictures: TrainingSet,
         vae: Vae,
         tokenizer: Tokenizer,
         text_encoder: TextEncoder,
@@ -130,7 +130,7 @@ mod tests {
             let vae = VaeConfig::read(&Json::parse("vae", &VAE.to_string()).unwrap()).unwrap();
             let text = Json::parse("text", &text_config(vocabulary.len()).to_string()).unwrap();
             World {
-                pictures: Pictures::draw(7, 6),
+                pictures: TrainingSet::draw(7, 6),
                 vae: Vae::load(&weights("vae"), &vae).unwrap(),
                 tokenizer: vocabulary.tokenizer(folder.path()).unwrap(),
                 text_encoder: TextEncoder::load(&weights("text"), &TextConfig::read(&text).unwrap()).unwrap(),
@@ -147,7 +147,8 @@ mod tests {
 
         fn trainee<'a>(&'a self, clean: &'a Clean<'a>, seed: u64) -> Trainee<'a> {
             let World { tokenizer, text_encoder, scheduler, .. } = self;
-            Trainee::new(clean, Frozen { tokenizer, text_encoder, scheduler }, Phase::endless(2, 1e-3), seed).unwrap()
+            Trainee::new(clean, Frozen { tokenizer, text_encoder, scheduler }, PhaseRecipe::endless(2, 1e-3), seed)
+                .unwrap()
         }
     }
 

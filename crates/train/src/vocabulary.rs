@@ -11,20 +11,20 @@ use tokenizers::Trainer;
 use tokenizers::models::bpe::BpeTrainer;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-/// Merges learnt from the captions of the world, over all 256 bytes, so that any text has tokens.
+/// Byte-pair merges learnt from captions. All 256 bytes have tokens, so any text can be encoded.
 pub struct Vocabulary {
     tokens: Vec<String>,
     merges: Vec<String>,
 }
 
-/// The number of tokens that every caption is padded to; the longest caption of the world has fewer.
+/// The number of tokens to which every caption is padded; the longest caption has fewer.
 pub const LENGTH: usize = 32;
 
 impl Vocabulary {
     /// Learns at most `merges` merges from `captions` captions.
     ///
     /// # Errors
-    /// The trainer fails.
+    /// If the trainer of the tokenizer fails.
     pub fn learn(seed: u64, captions: u64) -> Result<Vocabulary> {
         let fail = |error: tokenizers::Error| file(Path::new("vocabulary"), error);
         let texts = (0..captions).map(|index| {
@@ -49,7 +49,7 @@ impl Vocabulary {
         Ok(Vocabulary::of(merges))
     }
 
-    /// CLIP's order: the bytes, the bytes that end a word, the merges, and the two special tokens.
+    /// The tokens in CLIP's order: the bytes, the bytes at the end of a word, the merges, and the two special tokens.
     fn of(merges: Vec<String>) -> Vocabulary {
         let mut bytes: Vec<char> = ByteLevel::alphabet().into_iter().collect();
         bytes.sort_unstable();
@@ -66,7 +66,7 @@ impl Vocabulary {
         self.tokens.len()
     }
 
-    /// Whether there are no tokens, which never is.
+    /// Whether there are no tokens; always false.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }
@@ -74,7 +74,7 @@ impl Vocabulary {
     /// Writes the files to a folder and reads them back as a tokenizer.
     ///
     /// # Errors
-    /// A file cannot be written or read.
+    /// If a file cannot be written or read.
     pub fn tokenizer(&self, folder: &Path) -> Result<Tokenizer> {
         self.write(folder)?;
         Ok(Tokenizer::open(folder, LENGTH)?)
@@ -83,7 +83,7 @@ impl Vocabulary {
     /// Writes the four files of a `tokenizer/` folder.
     ///
     /// # Errors
-    /// A file cannot be written.
+    /// If a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|error| file(folder, error))?;
         let numbered: HashMap<&str, usize> =

@@ -1,41 +1,41 @@
 //! The pictures to train on.
 
 use latentrace_nn::tch::{Device, Kind, Tensor};
-use latentrace_shapes::{Jitter, Picture, Scene, Stream};
+use latentrace_shapes::{Canvas, Jitter, Scene, Stream};
 
-/// Scenes of the world, none of them held out, each with its picture.
-pub struct Pictures {
-    /// What each picture shows.
+/// Scenes that are not held out, with their pictures.
+pub struct TrainingSet {
+    /// The scene of each picture.
     pub scenes: Vec<Scene>,
     pixels: Tensor, // [pictures, 3, 64, 64] bytes
 }
 
-impl Pictures {
-    /// Draws `count` pictures from a seed, on every core.
-    pub fn draw(seed: u64, count: usize) -> Pictures {
+impl TrainingSet {
+    /// Draws `count` pictures from a seed, on all cores.
+    pub fn draw(seed: u64, count: usize) -> TrainingSet {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let share = count.div_ceil(cores).max(1);
-        let chunks: Vec<Vec<(Scene, Picture)>> = std::thread::scope(|scope| {
+        let chunks: Vec<Vec<(Scene, Canvas)>> = std::thread::scope(|scope| {
             let starts = (0..count).step_by(share);
             let draw = |from: usize| (from..(from + share).min(count)).map(|index| one(seed, index as u64)).collect();
             let threads: Vec<_> = starts.map(|from| scope.spawn(move || draw(from))).collect();
             threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
         });
         let (scenes, pictures): (Vec<_>, Vec<_>) = chunks.into_iter().flatten().unzip();
-        let side = Picture::SIDE as i64;
+        let side = Canvas::SIDE as i64;
         let bytes = pictures.iter().flat_map(|picture| picture.pixels.iter().copied()).collect::<Vec<u8>>();
         let pixels = Tensor::from_slice(&bytes).view([scenes.len() as i64, side, side, 3]);
-        Pictures { scenes, pixels: pixels.permute([0, 3, 1, 2]).contiguous() }
+        TrainingSet { scenes, pixels: pixels.permute([0, 3, 1, 2]).contiguous() }
     }
 
-    /// The pictures of these numbers, `[batch, 3, 64, 64]` in -1..1.
+    /// The pictures with these indices, `[batch, 3, 64, 64]` in -1..1.
     pub fn batch(&self, numbers: &Tensor, device: Device) -> Tensor {
         self.pixels.index_select(0, numbers).to_device(device).to_kind(Kind::Float) / 127.5 - 1.0
     }
 }
 
-/// The picture of a number: the first scene of its stream that is not held out.
-fn one(seed: u64, index: u64) -> (Scene, Picture) {
+/// The scene and picture of an index: the first scene of its stream that is not held out.
+fn one(seed: u64, index: u64) -> (Scene, Canvas) {
     let mut stream = Stream::numbered(seed, index);
     loop {
         let scene = Scene::random(&mut stream);
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn pictures_depend_on_their_number_alone_and_show_nothing_held_out() {
-        let (few, many) = (Pictures::draw(5, 3), Pictures::draw(5, 40));
+        let (few, many) = (TrainingSet::draw(5, 3), TrainingSet::draw(5, 40));
         assert_eq!(few.scenes, many.scenes[..3]);
         assert!(many.scenes.iter().all(|scene| !scene.held_out()));
         let numbers = Tensor::from_slice(&[2i64]);

@@ -1,16 +1,16 @@
-//! A figure as a list of marks in plain numbers: what layout makes and what painting reads.
+//! A figure as a list of marks in plain numbers: the layout makes it, and the painter reads it.
 
 use crate::text::{self, Weight};
 
-/// A picture before it has pixels. The first mark lies lowest; text lies above everything.
-pub(crate) struct Scene {
+/// A figure before it is painted. Later marks are painted over earlier ones, and text over all marks.
+pub(crate) struct Drawing {
     pub width: u32,
     pub height: u32,
     pub marks: Vec<Mark>,
     pub texts: Vec<Text>,
 }
 
-/// Across from the left, down from the top.
+/// x from the left, y down from the top.
 pub(crate) type Point = (f64, f64);
 
 /// Red, green, blue.
@@ -32,7 +32,7 @@ pub(crate) enum Mark {
     Disc { centre: Point, radius: f64, colour: Colour },
 }
 
-/// One line of text, standing on its baseline.
+/// One line of text; `at` is on its baseline.
 #[derive(Clone, Debug)]
 pub(crate) struct Text {
     pub words: String,
@@ -41,11 +41,11 @@ pub(crate) struct Text {
     pub weight: Weight,
     pub colour: Colour,
     pub anchor: Anchor,
-    /// Reads upwards, as the label of a vertical axis does.
+    /// Whether it is turned to read upwards, like the label of a vertical axis.
     pub upwards: bool,
 }
 
-/// Which part of a text stands at its point.
+/// Which part of a text is at its point.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Anchor {
     Start,
@@ -53,7 +53,7 @@ pub(crate) enum Anchor {
     End,
 }
 
-/// An upright rectangle.
+/// A rectangle with vertical and horizontal sides.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rect {
     pub left: f64,
@@ -62,9 +62,9 @@ pub(crate) struct Rect {
     pub bottom: f64,
 }
 
-impl Scene {
-    pub fn new(width: u32, height: u32) -> Scene {
-        Scene { width: width.max(240), height: height.max(180), marks: Vec::new(), texts: Vec::new() }
+impl Drawing {
+    pub fn new(width: u32, height: u32) -> Drawing {
+        Drawing { width: width.max(240), height: height.max(180), marks: Vec::new(), texts: Vec::new() }
     }
 
     pub fn frame(&self) -> Rect {
@@ -81,7 +81,7 @@ impl Scene {
 }
 
 impl Text {
-    /// Plain text that starts at a point; the other properties are set by name.
+    /// Regular black text that starts at a point. Characters that cannot be drawn become spaces.
     pub fn new(words: &str, at: Point, size: f64) -> Text {
         let words = words.chars().map(|letter| if unprintable(letter) { ' ' } else { letter }).collect();
         Text { words, at, size, weight: Weight::Regular, colour: BLACK, anchor: Anchor::Start, upwards: false }
@@ -91,7 +91,7 @@ impl Text {
         text::width(&self.words, self.size, self.weight)
     }
 
-    /// How far its start lies before its point, along the reading direction.
+    /// The distance from the start of the text to its point, in the reading direction.
     pub fn lead(&self) -> f64 {
         match self.anchor {
             Anchor::Start => 0.0,
@@ -126,7 +126,7 @@ impl Rect {
         ((self.left + self.right) / 2.0, (self.top + self.bottom) / 2.0)
     }
 
-    /// Its four corners, round from the upper left.
+    /// Its four corners, clockwise from the upper left.
     pub fn corners(&self) -> [Point; 4] {
         [(self.left, self.top), (self.right, self.top), (self.right, self.bottom), (self.left, self.bottom)]
     }
@@ -136,16 +136,16 @@ impl Rect {
     }
 }
 
-/// Letters that neither a picture nor an XML file may hold.
+/// Characters that have no glyph or that XML forbids.
 fn unprintable(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}')
 }
 
 #[cfg(test)]
-impl Scene {
-    /// Holds that no two texts overlap and that none leaves the frame.
-    pub fn hold_texts_apart(&self) {
-        let (frame, Scene { width, height, .. }) = (self.frame(), self);
+impl Drawing {
+    /// Checks that no two texts overlap, and that all are within the frame.
+    pub fn check_texts_apart(&self) {
+        let (frame, Drawing { width, height, .. }) = (self.frame(), self);
         let bounds: Vec<_> = self.texts.iter().map(|text| (&text.words, text.bounds())).collect();
         for (index, (words, a)) in bounds.iter().enumerate() {
             let inside = a.left >= 0.0 && a.top >= 0.0 && a.right <= frame.right && a.bottom <= frame.bottom;

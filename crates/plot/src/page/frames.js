@@ -1,8 +1,8 @@
-// The pictures of a cell at a noise level.
+// A cell's picture at a noise level.
 
 const sheets = new Map();
 
-/** An image of the page, opened when it is first looked at. */
+/** An image of the page, decoded when it is first needed. */
 function sheet(source) {
   let image = sheets.get(source);
   if (!image) {
@@ -14,14 +14,14 @@ function sheet(source) {
   return image;
 }
 
-/** The frame of a cell that is nearest to the level in its logarithm; nothing at the end, where the picture is. */
+/** The cell's frame whose noise level is nearest in its logarithm; null at level 0, which is the final picture. */
 function frameAt(cell, sigma) {
   if (sigma === 0 || cell.frames.length === 0) return null;
   const far = (frame) => Math.abs(Math.log(frame.sigma / sigma));
   return cell.frames.reduce((best, frame) => (far(frame) < far(best) ? frame : best));
 }
 
-/** Draws what a cell looks like at the level; false until its image is there. */
+/** Draws the cell at the selected level; returns false while its image is not decoded. */
 function drawCell(context, cell, left, top, width, height) {
   const frame = frameAt(cell, levels[state.level]);
   const image = sheet(frame ? cell.sheets[state.view] : cell.picture);
@@ -35,7 +35,7 @@ function drawCell(context, cell, left, top, width, height) {
 
 let wanted = false;
 
-/** Paints all that shows pictures, once after whatever is being done. */
+/** Paints everything that shows pictures, once after the current event. */
 function repaint() {
   if (wanted) return;
   wanted = true;

@@ -1,6 +1,6 @@
-// The numbers of every run over its calls.
+// The curves of every run over its network calls.
 
-/** The place of the curves, as wide as the page leaves it. */
+/** The chart's size and margins; its width is set when it is painted. */
 const SHAPE = { width: 400, height: 280, left: 58, right: 14, top: 12, bottom: 44 };
 
 function mark(tag, attributes, ...children) {
@@ -19,7 +19,7 @@ function curves() {
       .filter(([at, value]) => value !== null && Number.isFinite(value) && (x !== "sigma" || at > 0)));
 }
 
-/** From numbers to places: straight, or by the logarithm. */
+/** The map from numbers to pixels, linear or logarithmic. */
 function scaleOf(values, log, from, to) {
   const of = (value) => (log ? Math.log10(value) : value);
   let [low, high] = values.reduce(([least, most], value) => [Math.min(least, of(value)), Math.max(most, of(value))], [Infinity, -Infinity]);
@@ -27,7 +27,7 @@ function scaleOf(values, log, from, to) {
   return { place: (value) => from + ((of(value) - low) / (high - low)) * (to - from), ticks: ticks(low, high, log) };
 }
 
-/** Round numbers within the ends. */
+/** Round numbers between the ends. */
 function ticks(low, high, log) {
   if (log && high - low >= 0.7) {
     const powers = Array.from({ length: Math.floor(high) - Math.floor(low) + 1 }, (_, index) => Math.floor(low) + index);
@@ -64,7 +64,7 @@ function paintCurves() {
   }
   for (const tick of x.ticks) svg.append(mark("text", { x: x.place(tick), y: height - bottom + 18, "text-anchor": "middle" }, short(tick)));
   svg.append(mark("text", { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" }, isSigma ? "sigma, from noise to picture" : "network call"));
-  const order = lines.map((_, index) => index).sort((one, other) => rank(one) - rank(other)); // A lies on top
+  const order = lines.map((_, index) => index).sort((one, other) => rank(one) - rank(other)); // A is drawn last
   for (const index of order) {
     if (lines[index].length === 0) continue;
     const path = lines[index].map(([at, value]) => `${x.place(at).toFixed(1)},${y.place(value).toFixed(1)}`).join(" ");
@@ -83,7 +83,7 @@ function paintCurves() {
 
 const rank = (index) => (index === state.near ? 3 : index === state.a ? 2 : index === state.b ? 1 : 0);
 
-/** A line where the slider is. */
+/** A vertical line at the slider's level. */
 function paintNow(svg, x, isSigma) {
   const sigma = levels[state.level];
   if (sigma === 0) return;

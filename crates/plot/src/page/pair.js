@@ -1,4 +1,4 @@
-// Two pictures held against each other, and where a word of the prompt is looked for.
+// The comparison of two pictures, and attention to a word of the prompt.
 
 function paintPair() {
   const canvas = byId("pair");
@@ -38,7 +38,7 @@ function line(context, x, height) {
   context.fillRect(x - 1, 0, 2, height);
 }
 
-/** The mean of |A - B| over red, green and blue, so much brighter that the largest is white. */
+/** The mean of |A - B| over red, green and blue, scaled so that the largest is white. */
 function paintDifference(context, a, b, width, height) {
   const pixels = [a, b].map((cell) => {
     const own = make("canvas", { width: data.size[0], height: data.size[1] }).getContext("2d", { willReadFrequently: true });
@@ -64,7 +64,7 @@ function paintDifference(context, a, b, width, height) {
   byId("distance").textContent = `|A − B|: ${short(mean)} of 255 levels in the mean, ${short(largest)} at most, which is shown white`;
 }
 
-/** Lays the map of the chosen word over a picture. */
+/** Lays the selected word's map over a picture. */
 function paintWord(context, cell, left, width, height) {
   const word = cell.words.find((known) => known.word === state.word);
   if (!word) return;
@@ -79,7 +79,7 @@ function paintWord(context, cell, left, width, height) {
   context.drawImage(map, left, 0, width, height);
 }
 
-/** The words that were recorded of A or B. */
+/** Buttons for the words whose attention was recorded in A or B. */
 function buildWords() {
   const words = [...new Set([state.a, state.b].flatMap((index) => data.cells[index].words.map((word) => word.word)))];
   if (!words.includes(state.word)) state.word = null;
@@ -102,7 +102,7 @@ function buildWords() {
   fill(byId("words"), ...(words.length ? [make("span", { class: "of" }, "attention to"), ...chips, make("button", { type: "button", onclick: table }, "CSV")] : []));
 }
 
-/** What of A and B is not the same. */
+/** The fields and numbers of A and B, side by side. */
 function buildFacts() {
   const row = (name, a, b) => make("tr", {}, make("th", { scope: "row" }, name), make("td", { class: "a-value" }, a), make("td", {}, b));
   const [a, b] = [data.cells[state.a], data.cells[state.b]];

@@ -1,6 +1,6 @@
-// The pictures in rows and columns.
+// The grid of pictures.
 
-/** Rows and columns where two fields go their ways; else one picture after the other. */
+/** A table if two fields are on the axes; otherwise one picture after the other. */
 function buildGrid() {
   const { across, down } = state;
   const place = (column, row) =>
@@ -24,7 +24,7 @@ function buildGrid() {
   fill(byId("grid"), make("div", { class: "flow" }, ...figures));
 }
 
-/** A picture to press, or the hatching where there is none. */
+/** A button with the picture, or hatching where there is none. */
 function button(index) {
   if (index === undefined) return make("div", { class: "missing", title: "no such picture" });
   const label = data.cells[index].label;
@@ -52,7 +52,7 @@ function paintGrid() {
   }
 }
 
-/** Goes to the next picture in a direction. */
+/** Moves the focus to the next picture in a direction. */
 function walk(columns, rows) {
   const cells = [...document.querySelectorAll(".cell")];
   const here = document.activeElement.closest?.(".cell");

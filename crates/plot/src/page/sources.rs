@@ -1,4 +1,4 @@
-//! Pictures as addresses that hold them.
+//! Pictures as `data:` URLs.
 
 use std::io::Cursor;
 
@@ -8,20 +8,20 @@ use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{FilterType, resize};
 use image::{ImageFormat, RgbImage};
 
-/// The longer side of a picture on the page.
+/// The longest side of a picture on the page, in pixels.
 pub const PICTURE_SIDE: u32 = 512;
-/// A picture of more bytes is kept as JPEG.
+/// A picture whose PNG has more bytes becomes a JPEG.
 const MOST_BYTES: usize = 100_000;
-/// JPEG's scale of 1 to 100: no difference is seen in a frame, or in a picture.
+/// JPEG qualities, of 1 to 100, at which no difference is visible.
 const FRAME_QUALITY: u8 = 85;
 const PICTURE_QUALITY: u8 = 95;
 
-/// Bytes as letters.
+/// Bytes in base 64.
 pub fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// A picture, without loss unless that needs too much room.
+/// A picture as PNG, or as JPEG if the PNG is too large.
 pub fn picture(image: &RgbImage) -> String {
     let image = shrunk(image, within(image, PICTURE_SIDE));
     let mut png = Vec::new();
@@ -31,7 +31,7 @@ pub fn picture(image: &RgbImage) -> String {
     }
 }
 
-/// Frames of one size side by side.
+/// Frames side by side in one JPEG, each scaled to the given size.
 pub fn sheet(frames: &[&RgbImage], (width, height): (u32, u32)) -> String {
     if frames.is_empty() {
         return String::new();
@@ -44,7 +44,7 @@ pub fn sheet(frames: &[&RgbImage], (width, height): (u32, u32)) -> String {
     jpeg(&sheet, FRAME_QUALITY)
 }
 
-/// The size of a picture whose longer side is at most `side`.
+/// The size of a picture when its longer side is scaled down to at most `side`.
 pub fn within(image: &RgbImage, side: u32) -> (u32, u32) {
     let (width, height) = image.dimensions();
     let longer = width.max(height).max(1);
@@ -60,7 +60,7 @@ fn shrunk(image: &RgbImage, (width, height): (u32, u32)) -> RgbImage {
     }
 }
 
-/// Nothing where a picture cannot be encoded: it would need a side of more than 65,535 pixels.
+/// Empty if the picture cannot be encoded because a side is longer than 65,535 pixels.
 fn jpeg(image: &RgbImage, quality: u8) -> String {
     let mut bytes = Vec::new();
     match JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(image) {

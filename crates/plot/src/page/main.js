@@ -1,6 +1,6 @@
-// What follows from what is pressed.
+// Event handlers, and the start of the page.
 
-/** Takes a picture as A or as B. */
+/** Selects a picture as A or as B. */
 function choose(which, index) {
   state[which] = index;
   byId(which).value = String(index);
@@ -44,7 +44,7 @@ function setWipe(wipe) {
   repaint();
 }
 
-/** Selectors of the fields that go across and down, and of the values of those that do not. */
+/** Menus for the fields along columns and rows, and for the values of the other fields. */
 function buildAxes() {
   const names = data.axes.map((axis, index) => make("option", { value: index }, axis.name));
   const way = (key, label) => {
@@ -80,7 +80,7 @@ function arrange() {
   repaint();
 }
 
-/** What is looked at goes into the address, so that a link shows the same. */
+/** Writes the selection into the address, so that a link shows the same. */
 function keep() {
   const { a, b, level } = state;
   history.replaceState(null, "", `#a=${a}&b=${b}&level=${level}`);
@@ -141,7 +141,7 @@ function begin() {
     byId(which).addEventListener("change", (event) => choose(which, Number(event.target.value)));
   }
   fill(byId("column"), ...data.columns.map((column) => make("option", { value: column.name }, column.label)));
-  const telling = data.columns.find((column) => column.name === "rms_epsilon_difference"); // sigma is the same in most
+  const telling = data.columns.find((column) => column.name === "rms_epsilon_difference"); // sigma is the same in most runs
   if (telling) byId("column").value = telling.name;
   byId("level").max = String(levels.length - 1);
   for (const id of ["level-control", "view"]) byId(id).hidden = levels.length === 1;

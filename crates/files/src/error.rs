@@ -1,14 +1,14 @@
-//! What can go wrong between a figure and a file.
+//! What can go wrong with a file.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A file that could not be written or read; every variant names it, and says what the system or the decoder said: there
-/// is no further cause to ask for.
+/// A file that could not be written or read. Every variant names the file, and its message includes the cause: there is
+/// no [`source`](std::error::Error::source).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The folder for a figure could not be made.
+    /// A folder could not be created.
     #[error("{}: folder could not be made: {cause}", path.display())]
     Folder {
         /// The folder.
@@ -16,7 +16,7 @@ pub enum Error {
         /// What the system said.
         cause: io::Error,
     },
-    /// A file could not be written; whatever stood under its name before still stands there.
+    /// A file could not be written. If there was a file of this name before, it is unchanged.
     #[error("{}: could not be written: {cause}", path.display())]
     Write {
         /// The file.
@@ -32,7 +32,7 @@ pub enum Error {
         /// What the system said.
         cause: io::Error,
     },
-    /// A picture or its text cannot be encoded as PNG (no pixels, or a text key that is not 1 to 79 Latin-1 letters).
+    /// A picture or its text cannot be encoded as PNG (no pixels, or a key that is not 1 to 79 Latin-1 letters).
     #[error("{}: not encodable as PNG: {cause}", path.display())]
     Encode {
         /// The file that was to be written.
@@ -48,7 +48,7 @@ pub enum Error {
         /// What the decoder said.
         cause: png::DecodingError,
     },
-    /// A file is not a picture in a format that is read.
+    /// A file is not a picture in a supported format.
     #[error("{}: not a readable picture: {cause}\nhint: PNG and JPEG are read", path.display())]
     Picture {
         /// The file.
@@ -56,18 +56,31 @@ pub enum Error {
         /// What the decoder said.
         cause: image::ImageError,
     },
+    /// A file is not a table of comma-separated values.
+    #[error("{}: not a readable CSV table: {cause}", path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        cause: csv::Error,
+    },
 }
 
 impl Error {
-    pub(crate) fn writing(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    /// The cause alone, without the path, for functions that return [`io::Error`].
+    pub fn into_io(self) -> io::Error {
+        match self {
+            Error::Folder { cause, .. } | Error::Write { cause, .. } | Error::Read { cause, .. } => cause,
+            other => io::Error::other(other),
+        }
+    }
+
+    pub(crate) fn writing(path: &Path) -> impl Fn(io::Error) -> Error {
         move |cause| Error::Write { path: path.to_owned(), cause }
     }
 
-    pub(crate) fn encoding(path: &Path) -> impl Fn(png::EncodingError) -> Error {
-        move |error| match error {
-            png::EncodingError::IoError(cause) => Error::Write { path: path.to_owned(), cause },
-            cause => Error::Encode { path: path.to_owned(), cause },
-        }
+    pub(crate) fn reading(path: &Path) -> impl Fn(io::Error) -> Error {
+        move |cause| Error::Read { path: path.to_owned(), cause }
     }
 }
 
@@ -75,8 +88,9 @@ impl Error {
 mod tests {
     #[test]
     fn a_cause_is_said_once() {
-        let error = crate::open_image("no-such.png".as_ref()).unwrap_err();
+        let error = crate::png::open_image("no-such.png".as_ref()).unwrap_err();
         assert!(error.to_string().contains("no-such.png: could not be read: "), "{error}");
-        assert!(std::error::Error::source(&error).is_none(), "who prints the causes too would say it twice");
+        assert!(std::error::Error::source(&error).is_none(), "a printed chain of causes would repeat it");
+        assert_eq!(error.into_io().kind(), std::io::ErrorKind::NotFound);
     }
 }

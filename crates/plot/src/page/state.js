@@ -1,18 +1,18 @@
 "use strict";
-// What the page holds, and what of it is looked at.
+// The data of the page, and what the reader has selected.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 
-/** The levels that the slider goes through: every one that a frame was taken at, from noise down, then the picture. */
+/** The noise levels of the slider: all that have frames, from high to low, then 0 for the final picture. */
 const levels = [...new Set(data.cells.flatMap((cell) => cell.frames.map((frame) => frame.sigma)))]
   .sort((one, other) => other - one);
 levels.push(0);
 
 const state = {
-  across: data.axes.length - 1, // which field goes across, or -1
+  across: data.axes.length - 1, // the field along the columns, or -1
   down: data.axes.length - 2,
-  fixed: data.axes.map(() => 0), // the value of each field that goes neither way
+  fixed: data.axes.map(() => 0), // the selected value of each field that is on neither axis
   view: "clean",
   level: levels.length - 1,
   a: 0,
@@ -26,7 +26,7 @@ const state = {
 
 const cellOf = new Map(data.cells.map((cell, index) => [cell.place.join(), index]));
 
-/** An element with attributes and children; texts become text, never markup. */
+/** An element with attributes and children. Strings become text nodes, never markup. */
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -41,7 +41,7 @@ function fill(element, ...children) {
   element.replaceChildren(...children);
 }
 
-/** A number as people read it. */
+/** A number in at most four digits. */
 function short(number) {
   if (number === null || !Number.isFinite(number)) return "";
   if (number === 0) return "0";
@@ -50,7 +50,7 @@ function short(number) {
   return String(Number(number.toPrecision(4)));
 }
 
-/** Offers lines of values as a file, quoted as RFC 4180 has it. */
+/** Offers rows of values as a CSV file, quoted after RFC 4180. */
 function download(name, lines) {
   const quoted = (value) => {
     const text = value === null || value === undefined ? "" : String(value);

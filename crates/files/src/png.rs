@@ -1,45 +1,44 @@
-//! PNG files that carry what made them, as text beside the pixels.
+//! PNG files with text chunks, which say how the picture was made.
 
+use crate::{Error, replace_unsynced};
+use image::RgbImage;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, Write};
 use std::path::Path;
 
-use image::RgbImage;
-
-use crate::Error;
-
-/// Saves a picture as PNG with named texts in it (`("prompt", "a red circle")`, ...), under a temporary name first.
+/// Saves a picture as PNG with text chunks (`("prompt", "a red circle")`, ...). The file appears whole or not at all.
 ///
-/// Plain ASCII texts become `tEXt` chunks, which every reader knows; if any text needs more, all become `iTXt` (UTF-8),
-/// so that they are read back in the order in which they were given.
+/// If all texts are ASCII they become `tEXt` chunks, which every reader knows. Otherwise all become `iTXt` chunks
+/// (UTF-8), so that [`read_png_text`] returns them in the given order.
 ///
 /// # Errors
-/// When the file cannot be written, the picture has no pixels, or a key is not 1 to 79 Latin-1 letters.
+/// If the file cannot be written, the picture has no pixels, or a key is not 1 to 79 Latin-1 letters.
 pub fn save_png(path: &Path, image: &RgbImage, text: &[(String, String)]) -> Result<(), Error> {
-    replace(path, |file| encode(path, file, image, text))
+    let mut bytes = Vec::new();
+    encode(&mut bytes, image, text).map_err(|cause| Error::Encode { path: path.to_owned(), cause })?;
+    replace_unsynced(path, &bytes)
 }
 
-/// Opens a PNG or JPEG file, told apart by its content.
+/// Opens a PNG or JPEG file. The content decides the format, not the name.
 ///
 /// # Errors
-/// When the file cannot be read, is neither, or would need more than half a gigabyte.
+/// If the file cannot be read, is of another format, or would need more than half a gigabyte of memory.
 pub fn open_image(path: &Path) -> Result<RgbImage, Error> {
-    let file = File::open(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
-    let reading = |cause| Error::Read { path: path.to_owned(), cause };
-    let reader = image::ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(reading)?;
+    let file = File::open(path).map_err(Error::reading(path))?;
+    let reader = image::ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(Error::reading(path))?;
     let picture = reader.decode().map_err(|cause| Error::Picture { path: path.to_owned(), cause })?;
     Ok(picture.to_rgb8())
 }
 
-/// The texts in a PNG file: its `tEXt` chunks, then `zTXt`, then `iTXt`, each kind in the order of the file.
+/// The texts in a PNG file: the `tEXt` chunks, then `zTXt`, then `iTXt`, each kind in the order of the file.
 ///
 /// # Errors
-/// When the file cannot be read or is not a whole PNG.
+/// If the file cannot be read or is not a whole PNG.
 pub fn read_png_text(path: &Path) -> Result<Vec<(String, String)>, Error> {
-    let file = File::open(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
+    let file = File::open(path).map_err(Error::reading(path))?;
     let decoding = |cause| Error::Decode { path: path.to_owned(), cause };
     let mut reader = png::Decoder::new(BufReader::new(file)).read_info().map_err(decoding)?;
-    reader.finish().map_err(decoding)?; // texts may also follow the pixels
+    reader.finish().map_err(decoding)?; // text chunks may follow the pixels
     let info = reader.info();
     let mut texts = Vec::new();
     for chunk in &info.uncompressed_latin1_text {
@@ -54,50 +53,24 @@ pub fn read_png_text(path: &Path) -> Result<Vec<(String, String)>, Error> {
     Ok(texts)
 }
 
-/// Encodes a picture and its texts as PNG; `path` is for the error alone.
-pub(crate) fn encode(
-    path: &Path,
-    file: &mut dyn Write,
-    image: &RgbImage,
-    text: &[(String, String)],
-) -> Result<(), Error> {
-    let encoding = Error::encoding(path);
+fn encode(file: &mut impl Write, image: &RgbImage, text: &[(String, String)]) -> Result<(), png::EncodingError> {
     let mut encoder = png::Encoder::new(file, image.width(), image.height());
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
+    // On 20 charts and grids of pictures this takes a seventh of the default's time (level 6, adaptive filter) for
+    // files a third larger. `Compression::Fast` takes a third of the time and makes larger files than this.
+    encoder.set_deflate_compression(png::DeflateCompression::Level(1));
+    encoder.set_filter(png::Filter::Up);
     let plain = text.iter().all(|(_, value)| value.chars().all(|letter| letter == '\n' || matches!(letter, ' '..='~')));
     for (key, value) in text {
         match plain {
-            true => encoder.add_text_chunk(key.clone(), value.clone()),
-            false => encoder.add_itxt_chunk(key.clone(), value.clone()),
+            true => encoder.add_text_chunk(key.clone(), value.clone())?,
+            false => encoder.add_itxt_chunk(key.clone(), value.clone())?,
         }
-        .map_err(&encoding)?;
     }
-    let mut writer = encoder.write_header().map_err(&encoding)?;
-    writer.write_image_data(image).map_err(&encoding)?;
-    writer.finish().map_err(&encoding)
-}
-
-/// Begins the name of a file that is not whole yet: of a process that was killed, it may stay.
-pub const PARTIAL: &str = ".partial-";
-
-/// Fills a temporary file beside `path` and renames it to `path` when whole; on any error it is gone again.
-pub(crate) fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<(), Error>) -> Result<(), Error> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(PARTIAL);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666)); // less the umask, as for any other new file
-    }
-    let mut temporary = builder.tempfile_in(folder).map_err(Error::writing(path))?;
-    let mut buffered = BufWriter::new(temporary.as_file_mut());
-    fill(&mut buffered)?;
-    buffered.flush().map_err(Error::writing(path))?;
-    drop(buffered);
-    temporary.persist(path).map_err(|error| Error::writing(path)(error.error))?;
-    Ok(())
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(image)?;
+    writer.finish()
 }
 
 #[cfg(test)]
@@ -141,7 +114,7 @@ mod tests {
     #[test]
     fn ascii_is_text_that_any_reader_knows() {
         let mut bytes = Vec::new();
-        encode(Path::new("-"), &mut bytes, &picture(), &texts(&[("seed", "193")])).unwrap();
+        encode(&mut bytes, &picture(), &texts(&[("seed", "193")])).unwrap();
         assert!(bytes.windows(4).any(|window| window == b"tEXt"));
         assert!(!bytes.windows(4).any(|window| window == b"iTXt"));
     }

@@ -1,4 +1,4 @@
-// What varies and what was measured, a row for each picture.
+// The table: a row for each picture, with what varies and what was measured.
 
 const columnNames = [...data.axes.map((axis) => axis.name), ...data.numbers];
 
@@ -15,7 +15,7 @@ function buildTable() {
     const known = (value) => value !== null && value !== undefined;
     order.sort((one, other) => {
       const [a, b] = [key(one), key(other)];
-      if (!known(a) || !known(b)) return Number(known(b)) - Number(known(a)); // what is not defined comes last
+      if (!known(a) || !known(b)) return Number(known(b)) - Number(known(a)); // undefined values come last
       return (a - b) * (down ? -1 : 1);
     });
   }
@@ -40,7 +40,7 @@ function markTable() {
   for (const line of document.querySelectorAll("#table tbody tr")) line.className = marks(Number(line.dataset.row)).trim();
 }
 
-/** The figures that were drawn of the experiment, each with its numbers. */
+/** The experiment's figures, each with its numbers. */
 function buildFigures() {
   byId("figures").hidden = data.figures.length === 0;
   const figure = ({ name, source, csv }) => {
