@@ -36,6 +36,7 @@
 //! ```
 
 pub use latentrace_experiments as experiments;
+pub use latentrace_files as files;
 pub use latentrace_measures as measures;
 pub use latentrace_nn as nn;
 pub use latentrace_pipeline as pipeline;

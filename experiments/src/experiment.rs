@@ -4,7 +4,7 @@ use crate::done::Done;
 use crate::figures::Finished;
 use crate::spec::Axis;
 use anyhow::{Context, Result};
-use latentrace_pipeline::nn::replace;
+use latentrace_files::replace;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use latentrace_measures::{Estimate, bits, clipped_pixels, contrast, pixel_distance, saturation};
 use latentrace_plot::{RgbImage, open_image};
 use latentrace_runs::{Cell, FIELDS};
-use latentrace_shapes::{Asked, Colour, Picture, Seen, Tally, adherence, look, parse};
+use latentrace_shapes::{AskedScene, Canvas, Colour, SeenScene, Tally, adherence, look, parse};
 use std::cell::OnceCell;
 use std::str::FromStr;
 
@@ -42,7 +42,7 @@ impl FromStr for Measure {
         if let Some((_, measure)) = NAMES.iter().find(|(known, _)| *known == name) {
             return Ok(*measure);
         }
-        bail!("{name}: unknown\n{}", latentrace_runs::hint(name, NAMES.iter().map(|(known, _)| *known)))
+        bail!("{name}: unknown\n{}", latentrace_files::hint(name, NAMES.iter().map(|(known, _)| *known)))
     }
 }
 
@@ -59,8 +59,8 @@ pub struct Sight<'a> {
     pub done: &'a Done,
     image: RgbImage,
     /// What the prompt asks for; `None` where that cannot be met.
-    asked: Option<Asked>,
-    seen: OnceCell<Seen>,
+    asked: Option<AskedScene>,
+    seen: OnceCell<SeenScene>,
 }
 
 impl Sight<'_> {
@@ -72,11 +72,11 @@ impl Sight<'_> {
     }
 
     /// What is seen, looked at once; nothing where neither the model nor the prompt is of the world of shapes.
-    fn seen(&self) -> Option<&Seen> {
-        let speaks_of_it = self.asked.as_ref().is_some_and(|asked| *asked != Asked::default());
+    fn seen(&self) -> Option<&SeenScene> {
+        let speaks_of_it = self.asked.as_ref().is_some_and(|asked| *asked != AskedScene::default());
         let is_bundled = self.done.cell.model.is_none();
         let (width, height) = (self.image.width() as usize, self.image.height() as usize);
-        let picture = || Picture { width, height, pixels: self.image.as_raw().clone() };
+        let picture = || Canvas { width, height, pixels: self.image.as_raw().clone() };
         let is_there = width * height > 0 && (is_bundled || speaks_of_it);
         is_there.then(|| self.seen.get_or_init(|| look(&picture())))
     }
@@ -138,7 +138,7 @@ fn attributes(sight: &Sight) -> Vec<(String, Found)> {
 fn colours(sight: &Sight) -> Vec<(String, Found)> {
     let of = |colour: Colour| match sight.seen() {
         None => Tally::default(),
-        Some(Seen { background, things }) => {
+        Some(SeenScene { background, things }) => {
             let is_there = *background == colour || things.iter().any(|seen| seen.thing.colour == colour);
             Tally { right: usize::from(is_there), asked: 1 }
         }
@@ -225,7 +225,7 @@ fn mean_distance(set: &[&Sight], places: &[usize]) -> f64 {
 }
 
 /// What is to be seen, without the measurements that no two pictures share.
-fn content(seen: &Seen) -> (Colour, Vec<latentrace_shapes::Thing>) {
+fn content(seen: &SeenScene) -> (Colour, Vec<latentrace_shapes::Thing>) {
     (seen.background, seen.things.iter().map(|seen| seen.thing).collect())
 }
 
@@ -276,7 +276,7 @@ mod tests {
     fn done(folder: &Path, caption: &str, seed: u64, shown: &str) -> Done {
         let folder = folder.join(format!("{caption}-{seed}"));
         std::fs::create_dir_all(&folder).unwrap();
-        let Asked { things, background } = parse(shown).unwrap();
+        let AskedScene { things, background } = parse(shown).unwrap();
         let thing = |asked: &latentrace_shapes::AskedThing| latentrace_shapes::Thing {
             shape: asked.shape.unwrap(),
             colour: asked.colour.unwrap(),

@@ -2,10 +2,11 @@
 
 use crate::previews::{enlargement, keep};
 use anyhow::{Context, Result};
+use latentrace_files::slug;
 use latentrace_pipeline::{Model, Start};
-use latentrace_plot::{Cell as Tile, Grid, save_png};
+use latentrace_plot::{Grid, Tile, save_png};
 use latentrace_runs::{
-    Cell, Job, Kept, Observer, Provenance, Ready, Recorded, RunFolder, Sources, grid, of_grid, pixels, slug, take,
+    Cell, Job, Kept, Observer, Provenance, Ready, Recorded, RunFolder, Sources, grid, of_grid, pixels, take,
 };
 use latentrace_trace::Layout;
 use std::path::PathBuf;

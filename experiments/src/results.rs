@@ -9,7 +9,7 @@ use crate::spec::{Axis, Spec};
 use crate::store::Store;
 use crate::sweep::{Made, Sweep};
 use anyhow::{Context, Result};
-use latentrace_pipeline::nn::replace;
+use latentrace_files::replace;
 use latentrace_runs::{Lost, RunFolder};
 use std::path::{Path, PathBuf};
 

@@ -2,9 +2,9 @@
 
 use crate::previews::draw_previews;
 use anyhow::{Context, Result};
+use latentrace_files::{is_partial, replace, slug};
 use latentrace_pipeline::Model;
-use latentrace_pipeline::nn::{PARTIAL, replace};
-use latentrace_runs::{Cell, Frames, Observer, Provenance, Recorded, RunFolder, about_eight, slug};
+use latentrace_runs::{Cell, Frames, Observer, Provenance, Recorded, RunFolder, about_eight};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -97,7 +97,7 @@ impl Store {
         };
         for entry in std::fs::read_dir(&self.root).with_context(|| self.root.display().to_string())?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if [latentrace_plot::PARTIAL, PARTIAL].iter().any(|begin| name.starts_with(begin)) {
+            if is_partial(&name) {
                 std::fs::remove_file(entry.path()).ok(); // it is only in the way
             }
         }

@@ -219,7 +219,7 @@ fn use_all(path: &Path, model: &Model, dice: &mut Dice) -> anyhow::Result<()> {
     let _ = Verification::of(&trace, &description, 1e-6);
     let folder = tempfile::tempdir()?;
     let scalars = Scalars::of(&trace, &description);
-    let _ = views::words(folder.path(), &trace, &description);
+    let _ = views::words(folder.path(), &trace, &description, &());
     if dice.below(30) == 0 {
         let _ = scalars.and_then(|scalars| views::curves(folder.path(), &scalars, &description));
         let _ = views::commitment(folder.path(), &trace, &description);

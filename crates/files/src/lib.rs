@@ -24,6 +24,6 @@ mod whole;
 
 pub use error::Error;
 pub use field::Field;
-pub use names::{hint, slug};
+pub use names::{hint, near, slug};
 pub use table::Table;
 pub use whole::{PARTIAL, create, is_partial, replace, replace_unsynced};

@@ -10,11 +10,17 @@
 /// ```
 pub fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
-    let similar = known.iter().map(|known| (strsim::jaro_winkler(known, name), known));
-    match similar.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((similarity, nearest)) if similarity > SIMILAR => format!("hint: did you mean {nearest}?"),
-        _ => format!("hint: there are {}", known.join(", ")),
+    match near(name, known.iter().copied()) {
+        Some(nearest) => format!("hint: did you mean {nearest}?"),
+        None => format!("hint: there are {}", known.join(", ")),
     }
+}
+
+/// The most similar known name, if one is similar enough to be meant.
+pub fn near<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let similar = known.into_iter().map(|known| (strsim::jaro_winkler(known, name), known));
+    let nearest = similar.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(similarity, _)| *similarity > SIMILAR);
+    nearest.map(|(_, nearest)| nearest)
 }
 
 /// The Jaro-Winkler similarity above which a name is taken for a misspelling of another.

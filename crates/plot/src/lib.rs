@@ -25,9 +25,6 @@
 //! assert_eq!(chart.png(640, 400).dimensions(), (640, 400));
 //! ```
 
-// `page` knows runs and noise levels. It uses only public items, by this name, so that it can move out of the crate.
-extern crate self as latentrace_plot;
-
 mod chart;
 mod colours;
 mod csv;
@@ -37,7 +34,6 @@ mod grid;
 mod heatmap;
 mod layout;
 mod overlay;
-mod page;
 mod pages;
 mod paint;
 mod panels;
@@ -52,7 +48,6 @@ pub use heatmap::{HeatMap, ValueScale};
 pub use latentrace_files::png::{open_image, read_png_text, save_png};
 pub use latentrace_files::{Error, PARTIAL};
 pub use overlay::{colourise, overlay};
-pub use page::{Page, PageAxis, PageFigure, PageFrame, PageRun, WordMap};
 pub use panels::Panels;
 
 /// The pixels that every picture of this crate is made of, from the `image` crate that it was built with.

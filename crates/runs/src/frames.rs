@@ -5,9 +5,9 @@ use crate::record::pixels;
 use crate::tap;
 use anyhow::{Context, Result};
 use image::RgbImage;
+use latentrace_files::png::{open_image, read_png_text, save_png};
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_pipeline::{Error, Model};
-use latentrace_plot::{open_image, read_png_text, save_png};
 use latentrace_trace::{Entry, Trace};
 use std::path::Path;
 

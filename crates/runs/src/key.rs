@@ -50,39 +50,6 @@ pub enum Mode {
 /// old ones are made again.
 const FORMAT: usize = 6;
 
-/// What a file name can hold of a label: letters and digits of every script, and the sign of a number.
-pub fn slug(label: &str) -> String {
-    let mut slug = String::new();
-    let mut before = ' ';
-    let mut letters = label.chars().flat_map(char::to_lowercase).peekable();
-    while let Some(letter) = letters.next() {
-        let is_sign = letter == '-' && !is_plain(before) && letters.peek().is_some_and(|next| next.is_numeric());
-        if is_plain(letter) || is_sign {
-            if !slug.is_empty() && !is_plain(before) {
-                slug.push('-');
-            }
-            slug.push(letter);
-        }
-        before = if is_sign { '0' } else { letter };
-    }
-    let mut slug: String = slug.chars().take(60).collect();
-    while slug.len() > MOST_BYTES {
-        slug.pop();
-    }
-    if !slug.is_empty() {
-        slug.push('-');
-    }
-    slug
-}
-
-/// Bytes of a label in a file's name, which may have 255 with what else is in it.
-const MOST_BYTES: usize = 160;
-
-/// Whether a file's name keeps a letter; an accent that is written by itself belongs to its letter.
-fn is_plain(letter: char) -> bool {
-    letter.is_alphanumeric() || letter == '.' || ('\u{300}'..='\u{36f}').contains(&letter)
-}
-
 /// The hash of the files that decide what a checkpoint computes, made once for each folder.
 pub fn hash(folder: &Path) -> Result<String> {
     hash_once(folder, || Ok(Model::files(folder)?))
@@ -115,29 +82,4 @@ fn hash_once(folder: &Path, files: impl FnOnce() -> Result<Vec<PathBuf>>) -> Res
     let hash = hasher.finalize().to_hex().to_string();
     known.insert(folder.into(), hash.clone());
     Ok(hash)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_keep_what_differs() {
-        for (label, name) in [
-            ("A Cat, <b>", "a-cat-b-"),
-            ("guidance -2.5, seed 7", "guidance--2.5-seed-7-"),
-            ("guidance 2.5", "guidance-2.5-"),
-            ("8 for sigma 0.3 to 5", "8-for-sigma-0.3-to-5-"),
-            ("state-of-the-art", "state-of-the-art-"),
-            ("ein grünes Schiff", "ein-grünes-schiff-"),
-            ("赤い円", "赤い円-"),
-            ("Kra\u{301}l", "kra\u{301}l-"),
-            ("???", ""),
-            ("../x", "..-x-"),
-        ] {
-            assert_eq!(slug(label), name, "{label}");
-        }
-        let long = slug(&"赤い".repeat(100));
-        assert!(long.len() <= MOST_BYTES + 1, "{} bytes", long.len());
-    }
 }

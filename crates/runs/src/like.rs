@@ -5,7 +5,7 @@ use crate::key::Kept;
 use crate::provenance::{Provenance, What};
 use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
-use latentrace_plot::open_image;
+use latentrace_files::png::open_image;
 use std::path::{Path, PathBuf};
 
 /// How a picture that was made again compares with the first.

@@ -7,7 +7,7 @@ use crate::key::{Kept, Mode, key};
 use crate::located::Located;
 use crate::record::Recorded;
 use anyhow::{Context, Result};
-use latentrace_plot::read_png_text;
+use latentrace_files::png::read_png_text;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::Path;

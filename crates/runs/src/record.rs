@@ -3,9 +3,11 @@
 use crate::cell::Cell;
 use crate::cost::Cost;
 use crate::description::{Description, Fork};
+use crate::folder::RunFolder;
 use crate::key::Kept;
 use crate::observer::{Event, Observer};
 use crate::past::{edits_at, of_whole, outputs, past, request, start, without_steps};
+use crate::provenance::Provenance;
 use crate::ready::Ready;
 use crate::rules::{Does, Fires};
 use crate::sources::Sources;
@@ -185,6 +187,20 @@ impl<'a> Job<'a> {
     /// The checkpoint is not there any more.
     pub fn cost(&self) -> Result<Cost> {
         Cost::of(&self.ready, self.from())
+    }
+
+    /// Makes the run and keeps it in a new folder: its record, its numbers, its settings and its picture. `observer` is told
+    /// of every network call.
+    ///
+    /// # Errors
+    /// The folder holds something already or cannot be written, or the run fails.
+    pub fn make(self, folder: &Path, observer: &dyn Observer) -> Result<RunFolder> {
+        let run = RunFolder::new(folder);
+        run.check_free()?;
+        self.check()?;
+        let recorded = self.record(run.trace(), Layout::LIVE, observer)?;
+        run.keep(&recorded, &Provenance::of_run(&recorded)?, None)?;
+        Ok(run)
     }
 
     /// Makes the run, recording it into a new folder; `observer` is told of every network call.

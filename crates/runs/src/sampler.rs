@@ -54,7 +54,7 @@ pub fn is_known(option: &str) -> Result<()> {
     let mut known: Vec<&str> = Class::ALL.into_iter().flat_map(Class::option_names).collect();
     known.sort_unstable();
     known.dedup();
-    let hint = || crate::names::hint(option, known.iter().copied());
+    let hint = || latentrace_files::hint(option, known.iter().copied());
     ensure!(known.contains(&option), "{PREFIX}{option}: no scheduler reads such an option\n{}", hint());
     Ok(())
 }

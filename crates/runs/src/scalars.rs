@@ -3,7 +3,7 @@
 use crate::description::Description;
 use crate::tap;
 use anyhow::{Context, Result};
-use latentrace_measures::{Commitment, Guidance, KAPPA, Moments, channel_means, clipped_share};
+use latentrace_measures::{Commitment, GuidanceParts, KAPPA, Moments, channel_means, clipped_share};
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_pipeline::schedulers::Prediction;
 use latentrace_trace::{Entry, Trace};
@@ -141,7 +141,7 @@ fn row(trace: &Trace, entry: &Entry, prediction: Prediction) -> Result<(Vec<f64>
     let (sample, denoised) = (of(tap::SAMPLE)?, of(tap::DENOISED)?);
     let guided = of(tap::GUIDED)?;
     let (p, q) = prediction.denoising(entry.sigma);
-    let nan = Guidance {
+    let nan = GuidanceParts {
         difference: f64::NAN,
         cosine: f64::NAN,
         parallel: f64::NAN,
@@ -153,7 +153,7 @@ fn row(trace: &Trace, entry: &Entry, prediction: Prediction) -> Result<(Vec<f64>
     let guidance = match has(tap::UNCONDITIONAL) && has(tap::CONDITIONAL) {
         true => {
             let conditionally = &sample * p + of(tap::OUTPUT_CONDITIONAL)? * q;
-            Guidance::of(&of(tap::UNCONDITIONAL)?, &of(tap::CONDITIONAL)?, &guided, &conditionally).unwrap_or(nan)
+            GuidanceParts::of(&of(tap::UNCONDITIONAL)?, &of(tap::CONDITIONAL)?, &guided, &conditionally).unwrap_or(nan)
         }
         false => nan, // guidance by 0 or 1 in a batch has only one of them
     };

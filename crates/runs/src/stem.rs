@@ -3,10 +3,10 @@
 use crate::cell::{Cell, FIELDS};
 use crate::description::Description;
 use crate::folder::RunFolder;
-use crate::key::slug;
 use crate::observer::Observer;
 use crate::provenance;
 use anyhow::{Context, Result, bail};
+use latentrace_files::slug;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -105,7 +105,8 @@ fn differences(cell: &Cell, other: &Cell) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use latentrace_plot::{RgbImage, save_png};
+    use image::RgbImage;
+    use latentrace_files::png::save_png;
 
     #[test]
     fn a_taken_name_is_followed_by_what_differs_or_by_a_number() {

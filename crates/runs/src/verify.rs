@@ -1,6 +1,7 @@
 //! A recorded run, computed again from its record alone.
 
 use crate::description::{Description, Fork, Phase, Settings};
+use crate::folder::RunFolder;
 use crate::past::{edits_at, recorded_outputs, start};
 use anyhow::Result;
 use latentrace_pipeline::nn::{Both, Moment, Pass, Tap};
@@ -11,6 +12,10 @@ use latentrace_trace::{Against, Check, Selector, Trace};
 pub fn is_beyond(check: &Check, tolerance: f64) -> bool {
     check.relative > tolerance || check.relative.is_nan()
 }
+
+/// The largest difference that a run on the same kind of machine shows, relative to a tensor's largest magnitude: sums in
+/// f32 over a few hundred terms.
+pub const TOLERANCE: f64 = 1e-6;
 
 /// What was found in a record.
 pub struct Verification {
@@ -23,6 +28,30 @@ pub struct Verification {
 }
 
 impl Verification {
+    /// Computes a run again from its record, with the tolerance of [`TOLERANCE`].
+    ///
+    /// # Errors
+    /// See [`Verification::of`].
+    pub fn of_run(run: &RunFolder) -> Result<Verification> {
+        let trace = run.read()?;
+        let description = Description::of(&trace)?;
+        Verification::of(&trace, &description, TOLERANCE)
+    }
+
+    /// The largest relative difference; infinite where the record is damaged.
+    pub fn worst(&self) -> f64 {
+        let worst = self
+            .checks
+            .iter()
+            .map(|check| check.relative)
+            .fold(0.0, |worst, next| if next > worst { next } else { worst });
+        if self.problems.is_empty() && !self.checks.iter().any(|check| check.relative.is_nan()) {
+            worst
+        } else {
+            f64::INFINITY
+        }
+    }
+
     /// Computes a recorded run again.
     ///
     /// # Errors

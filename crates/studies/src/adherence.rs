@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use latentrace_pipeline::nn::Pass;
 use latentrace_pipeline::{Model, Request};
 use latentrace_runs::{Event, Observer, lost::Captions};
-use latentrace_shapes::{Adherence, Detail, Picture, Scene, Stream, adherence, look, parse};
+use latentrace_shapes::{Adherence, Canvas, Detail, Scene, Stream, adherence, look, parse};
 
 /// Pictures of held-out captions at several weights of guidance.
 pub struct HeldOut {
@@ -51,7 +51,7 @@ impl HeldOut {
                 let outcome = model.run(&request, &mut Pass::silent())?;
                 lost.warn(&outcome.tokens[0], observer);
                 let picture = outcome.picture;
-                let seen = look(&Picture { width: picture.width, height: picture.height, pixels: picture.pixels });
+                let seen = look(&Canvas { width: picture.width, height: picture.height, pixels: picture.pixels });
                 total += adherence(&parse(&caption).context("a caption of this world")?, &seen);
                 (0..outcome.plan.calls()).for_each(|_| observer.tell(Event::Call));
             }

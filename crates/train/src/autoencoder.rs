@@ -4,7 +4,7 @@ use crate::checkpoint::VAE;
 use crate::descent::descend;
 use crate::error::Result;
 use crate::optimizer::Optimizer;
-use crate::{Progress, Recipe, TrainingSet};
+use crate::{Recipe, TrainingProgress, TrainingSet};
 use latentrace_nn::tch::{Device, Kind, Tensor};
 use latentrace_nn::{Config, Pass, Weights, seeded};
 use latentrace_vae::{Vae, VaeConfig};
@@ -32,7 +32,7 @@ pub fn autoencoder(
     pictures: &TrainingSet,
     folder: &Path,
     device: Device,
-    report: impl FnMut(Progress),
+    report: impl FnMut(TrainingProgress),
 ) -> Result<Autoencoder> {
     let phase = &recipe.autoencoder;
     let config = VaeConfig::read(&Config::parse("vae/config.json", &VAE.to_string())?)?;

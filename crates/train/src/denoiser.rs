@@ -6,7 +6,7 @@ use crate::checkpoint::{SCHEDULER, text_config};
 use crate::descent::descend;
 use crate::error::Result;
 use crate::optimizer::Optimizer;
-use crate::{Clean, Progress, Recipe, Space, TrainingSet, Vocabulary};
+use crate::{Clean, Recipe, Space, TrainingProgress, TrainingSet, Vocabulary};
 use latentrace_nn::tch::{Device, Tensor};
 use latentrace_nn::{Config, Pass, Weights};
 use latentrace_text::{TextConfig, TextEncoder};
@@ -38,7 +38,7 @@ pub fn denoiser(
     vocabulary: &Vocabulary,
     folder: &Path,
     device: Device,
-    report: impl FnMut(Progress),
+    report: impl FnMut(TrainingProgress),
 ) -> Result<Denoiser> {
     let phase = &recipe.denoiser;
     let (unet_weights, unet_variables) = Weights::trainable("unet", recipe.seed, device);

@@ -1,6 +1,6 @@
 //! The loop of both trainings.
 
-use crate::Progress;
+use crate::TrainingProgress;
 use crate::error::{Error, Result};
 use crate::optimizer::Optimizer;
 use crate::recipe::PhaseRecipe;
@@ -20,7 +20,7 @@ pub(crate) fn descend(
     phase: &PhaseRecipe,
     optimizer: &mut Optimizer,
     state: &Path,
-    mut report: impl FnMut(Progress),
+    mut report: impl FnMut(TrainingProgress),
     mut loss: impl FnMut(u64) -> Result<Tensor>,
 ) -> Result<()> {
     optimizer.resume(state)?;
@@ -36,7 +36,7 @@ pub(crate) fn descend(
             if !loss.is_finite() {
                 return Err(Error::Diverged { phase: name, step, loss });
             }
-            report(Progress { phase: name, step, steps: phase.steps, loss, elapsed: began.elapsed() });
+            report(TrainingProgress { phase: name, step, steps: phase.steps, loss, elapsed: began.elapsed() });
             (sum, terms) = (0.0, 0);
         }
         if step.is_multiple_of(SAVE) || last {

@@ -27,7 +27,7 @@ mod vocabulary;
 pub use autoencoder::autoencoder;
 pub use denoiser::denoiser;
 pub use error::{Error, Result};
-pub use recipe::{PhaseRecipe, Progress, Recipe};
+pub use recipe::{PhaseRecipe, Recipe, TrainingProgress};
 pub use space::{Clean, Space, decoder_parameters};
 pub use trainee::{Frozen, Trainee};
 pub use training_set::TrainingSet;

@@ -70,7 +70,7 @@ impl Default for Recipe {
 
 /// A progress report of a training.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress {
+pub struct TrainingProgress {
     /// Which training.
     pub phase: &'static str,
     /// The number of steps done.

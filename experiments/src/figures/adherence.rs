@@ -4,8 +4,8 @@ use super::Finished;
 use crate::measure::{Measure, Sight, Statistic, axes, groups};
 use crate::results::line;
 use anyhow::Result;
-use latentrace_pipeline::nn::replace;
-use latentrace_plot::{Axis, Chart, Panels, Series, write};
+use latentrace_files::replace;
+use latentrace_plot::{Chart, ChartAxis, Panels, Series, write};
 use std::path::PathBuf;
 
 /// Writes what was measured: `measures-cells.csv` of every picture, `measures.csv` of every combination of what varies
@@ -40,7 +40,7 @@ struct Layout {
     beside: Option<&'static str>,
     /// The values of `x`, as numbers or as their places in a list of names.
     values: Vec<(String, f64)>,
-    axis: Axis,
+    axis: ChartAxis,
     notes: Vec<String>,
 }
 
@@ -63,9 +63,9 @@ impl Layout {
             x.filter(|x| is_numeric(x)).map(|x| values(x).filter_map(|v| v.parse().ok()).collect());
         let names: Vec<String> = x.map_or(vec!["all".into()], |x| values(x).collect());
         let axis = match &numbers {
-            Some(numbers) if spans_decades(numbers) => Axis::log(x.unwrap_or_default()),
-            Some(_) => Axis::linear(x.unwrap_or_default()),
-            None => Axis::names(
+            Some(numbers) if spans_decades(numbers) => ChartAxis::log(x.unwrap_or_default()),
+            Some(_) => ChartAxis::linear(x.unwrap_or_default()),
+            None => ChartAxis::names(
                 x.unwrap_or_default(),
                 names.iter().map(|name| if name.is_empty() { "(none)" } else { name }),
             ),
@@ -146,7 +146,7 @@ impl Layout {
         Chart {
             title: format!("{of}{what}"),
             x: self.axis.clone(),
-            y: Axis::linear(y).showing(0.0, 1.0),
+            y: ChartAxis::linear(y).showing(0.0, 1.0),
             series: curves.filter(drawn).collect(),
             notes,
             ..Chart::default()
@@ -175,7 +175,7 @@ impl Layout {
             Chart {
                 title: title.into(),
                 x: self.axis.clone(),
-                y: Axis::linear(y),
+                y: ChartAxis::linear(y),
                 series: curves.collect(),
                 notes,
                 ..Chart::default()

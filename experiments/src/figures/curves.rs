@@ -2,7 +2,7 @@
 
 use super::Finished;
 use anyhow::Result;
-use latentrace_plot::{Axis, Chart, Panels, Series, write};
+use latentrace_plot::{Chart, ChartAxis, Panels, Series, write};
 use latentrace_runs::Scalars;
 use std::path::PathBuf;
 
@@ -11,9 +11,9 @@ pub fn curves(finished: &Finished) -> Result<Vec<PathBuf>> {
     let Finished { root, title, cells, .. } = finished;
     let tables: Vec<(String, Scalars)> =
         cells.iter().map(|cell| Ok((cell.label.clone(), Scalars::read(cell.run.trace())?))).collect::<Result<_>>()?;
-    let chart = |heading: &str, column: &str, y: Axis| Chart {
+    let chart = |heading: &str, column: &str, y: ChartAxis| Chart {
         title: heading.into(),
-        x: Axis::linear("network call"),
+        x: ChartAxis::linear("network call"),
         y,
         series: tables
             .iter()
@@ -27,10 +27,10 @@ pub fn curves(finished: &Finished) -> Result<Vec<PathBuf>> {
     let panels = Panels {
         title: title.to_string(),
         charts: vec![
-            chart("noise level", "sigma", Axis::log("sigma")),
-            chart("sample |x|", "rms_x", Axis::log("rms of x")),
-            chart("predicted noise |ε|", "rms_epsilon", Axis::linear("rms of ε")),
-            chart("what the prompt changes |εc − εu|", "rms_epsilon_difference", Axis::log("rms of εc − εu")),
+            chart("noise level", "sigma", ChartAxis::log("sigma")),
+            chart("sample |x|", "rms_x", ChartAxis::log("rms of x")),
+            chart("predicted noise |ε|", "rms_epsilon", ChartAxis::linear("rms of ε")),
+            chart("what the prompt changes |εc − εu|", "rms_epsilon_difference", ChartAxis::log("rms of εc − εu")),
         ],
         columns: 2,
     };

@@ -4,7 +4,7 @@ use super::Finished;
 use crate::done::Done;
 use crate::previews::enlargement;
 use anyhow::{Context, Result};
-use latentrace_plot::{Cell, Grid, RgbImage, save_png};
+use latentrace_plot::{Grid, RgbImage, Tile, save_png};
 use std::path::{Path, PathBuf};
 
 /// A picture of more pixels across or down is hard to look at, and some programs do not open it.
@@ -41,7 +41,7 @@ fn along(finished: &Finished, images: Vec<RgbImage>) -> Grid {
         [first, .., last] => format!("{} to {}", value(first), value(last)),
         _ => String::new(),
     };
-    let pictures = images.into_iter().zip(cells).map(|(image, done)| Cell::new(image, done.label.as_str()));
+    let pictures = images.into_iter().zip(cells).map(|(image, done)| Tile::new(image, done.label.as_str()));
     Grid {
         columns,
         cells: pictures.collect(),
@@ -58,14 +58,14 @@ fn table(finished: &Finished, images: Vec<RgbImage>) -> Grid {
     let rows: usize = others.iter().map(|axis| axis.values.len()).product();
     let row_of =
         |place: &[usize]| others.iter().zip(place).fold(0, |row, (axis, index)| row * axis.values.len() + index);
-    let mut cells = vec![Cell::missing(""); rows * columns];
+    let mut cells = vec![Tile::missing(""); rows * columns];
     let mut row_labels = vec![String::new(); rows];
     for (image, done) in images.into_iter().zip(finished.cells) {
         let row = row_of(&done.place);
         let parts =
             others.iter().zip(&done.place).map(|(axis, index)| format!("{} {}", axis.name, axis.values[*index]));
         row_labels[row] = parts.collect::<Vec<_>>().join(", ");
-        cells[row * columns + done.place[others.len()]] = Cell::new(image, "");
+        cells[row * columns + done.place[others.len()]] = Tile::new(image, "");
     }
     let column_labels = last.values.iter().map(|value| format!("{} {value}", last.name)).collect();
     Grid { columns, cells, row_labels, column_labels, ..Grid::default() }

@@ -48,7 +48,7 @@ impl FromStr for Figure {
     fn from_str(name: &str) -> Result<Figure> {
         match NAMES.iter().find(|(known, _)| *known == name) {
             Some((_, figure)) => Ok(*figure),
-            None => bail!("{name}: unknown\n{}", latentrace_runs::hint(name, NAMES.iter().map(|(known, _)| *known))),
+            None => bail!("{name}: unknown\n{}", latentrace_files::hint(name, NAMES.iter().map(|(known, _)| *known))),
         }
     }
 }

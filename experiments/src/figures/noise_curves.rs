@@ -6,7 +6,7 @@ use crate::measure::axes;
 use anyhow::{Context, Result};
 use latentrace_measures::Moments;
 use latentrace_pipeline::schedulers::{Class, Config, Schedule};
-use latentrace_plot::{Axis, Chart, Panels, Series, write};
+use latentrace_plot::{Chart, ChartAxis, Panels, Series, write};
 use latentrace_runs::Description;
 use latentrace_runs::tap;
 use latentrace_trace::{Entry, Trace};
@@ -41,20 +41,20 @@ fn training(config: &Config) -> Result<Panels> {
             Err(error) => notes.push(format!("{kind}: {error}")),
         }
     }
-    let chart = |title: &str, y: Axis, of: &dyn Fn(&Schedule) -> Vec<f64>| Chart {
+    let chart = |title: &str, y: ChartAxis, of: &dyn Fn(&Schedule) -> Vec<f64>| Chart {
         title: title.into(),
-        x: Axis::linear("training time t"),
+        x: ChartAxis::linear("training time t"),
         y,
         series: schedules.iter().map(|(name, is_own, schedule)| curve(name, *is_own, of(schedule))).collect(),
         ..Chart::default()
     };
     let mut charts = vec![
-        chart("variance added, β", Axis::log("β"), &|schedule| schedule.betas().to_vec()),
-        chart("noise level", Axis::log("sigma"), &|schedule| schedule.sigmas().to_vec()),
-        chart("signal-to-noise ratio", Axis::log("SNR = 1 / sigma²"), &|schedule| {
+        chart("variance added, β", ChartAxis::log("β"), &|schedule| schedule.betas().to_vec()),
+        chart("noise level", ChartAxis::log("sigma"), &|schedule| schedule.sigmas().to_vec()),
+        chart("signal-to-noise ratio", ChartAxis::log("SNR = 1 / sigma²"), &|schedule| {
             schedule.sigmas().iter().map(|sigma| sigma.powi(-2)).collect()
         }),
-        chart("log signal-to-noise ratio", Axis::linear("ln SNR"), &|schedule| {
+        chart("log signal-to-noise ratio", ChartAxis::linear("ln SNR"), &|schedule| {
             schedule.sigmas().iter().map(|sigma| -2.0 * sigma.ln()).collect()
         }),
     ];
@@ -116,8 +116,8 @@ fn levels(finished: &Finished, config: &Config) -> Result<Chart> {
         });
     Ok(Chart {
         title: format!("where {steps} steps have their noise levels"),
-        x: Axis::log("sigma").reversed(),
-        y: Axis::names("", names),
+        x: ChartAxis::log("sigma").reversed(),
+        y: ChartAxis::names("", names),
         series: series.collect(),
         notes: vec![
             "A ring is the first level; every row ends at sigma 0, which is not on this axis.".into(),
@@ -201,8 +201,8 @@ fn measured(finished: &Finished) -> Result<Chart> {
     }
     Ok(Chart {
         title: "the samples' mean square, measured / theory".into(),
-        x: Axis::log("sigma").reversed(),
-        y: Axis::linear("ratio"),
+        x: ChartAxis::log("sigma").reversed(),
+        y: ChartAxis::linear("ratio"),
         series,
         notes,
         ..Chart::default()

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use latentrace_measures::{Estimate, relative_l2};
 use latentrace_pipeline::Start;
 use latentrace_pipeline::nn::tch::Tensor;
-use latentrace_plot::{Axis, Chart, Grid, Panels, Series, save_png, write};
+use latentrace_plot::{Chart, ChartAxis, Grid, Panels, Series, save_png, write};
 use latentrace_runs::Cell;
 use latentrace_runs::Description;
 use latentrace_runs::tap;
@@ -140,8 +140,8 @@ fn panels(finished: &Finished, outcomes: &[Outcome]) -> Panels {
         .collect();
     let chart = |title: &str, x: &str, of: fn(&Point) -> f64| Chart {
         title: title.into(),
-        x: Axis::log(x),
-        y: Axis::log("|x − x_ref| / |x_ref|"),
+        x: ChartAxis::log(x),
+        y: ChartAxis::log("|x − x_ref| / |x_ref|"),
         series: lines.iter().map(|(name, is_random, points)| series(name, *is_random, points, of)).collect(),
         ..Chart::default()
     };

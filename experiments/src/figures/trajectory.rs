@@ -6,10 +6,10 @@ use crate::figures::tile::tile;
 use crate::previews::enlargement;
 use crate::views::paths::{Path, geometry, plane};
 use anyhow::Result;
+use latentrace_files::replace;
 use latentrace_measures::{Moments, Trajectory};
 use latentrace_pipeline::Model;
-use latentrace_pipeline::nn::replace;
-use latentrace_plot::{Axis, Cell, Chart, Grid, Panels, Series, save_png, write};
+use latentrace_plot::{Chart, ChartAxis, Grid, Panels, Series, Tile, save_png, write};
 use latentrace_runs::tap;
 use latentrace_runs::{Loaded, Observer};
 use latentrace_trace::{Entry, Trace};
@@ -54,8 +54,8 @@ fn size(samples: &[Path]) -> Chart {
     };
     Chart {
         title: "the size of the sample |x| / √n".into(),
-        x: Axis::log("sigma").reversed(),
-        y: Axis::log("root mean square of x"),
+        x: ChartAxis::log("sigma").reversed(),
+        y: ChartAxis::log("root mean square of x"),
         series: samples.iter().map(rms).collect(),
         notes: vec!["the final latents, at sigma 0, are not on this axis".into()],
         ..Chart::default()
@@ -75,8 +75,8 @@ fn bend(samples: &[Path]) -> Chart {
     let length = format!("path / chord: {}", detours.join("; "));
     Chart {
         title: "how far from a straight line".into(),
-        x: Axis::log("sigma").reversed(),
-        y: Axis::linear("distance from the chord, in chords"),
+        x: ChartAxis::log("sigma").reversed(),
+        y: ChartAxis::linear("distance from the chord, in chords"),
         series: samples.iter().map(deviation).collect(),
         notes: vec![length],
         ..Chart::default()
@@ -101,7 +101,7 @@ fn strips(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> 
         for (tap, what) in [(tap::SAMPLE, "sample"), (tap::DENOISED, "clean estimate")] {
             let entries: Vec<&Entry> = trace.of_tap(tap).collect();
             let levels: Vec<f64> = entries.iter().map(|entry| entry.sigma).collect();
-            let frames: Vec<Cell> = spread(&levels, FRAMES)
+            let frames: Vec<Tile> = spread(&levels, FRAMES)
                 .into_iter()
                 .map(|place| frame(&trace, entries[place], model, tap == tap::SAMPLE))
                 .collect::<Result<_>>()?;
@@ -110,10 +110,10 @@ fn strips(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> 
         }
     }
     let columns = cells.iter().map(Vec::len).max().unwrap_or(1);
-    let flat: Vec<Cell> = cells
+    let flat: Vec<Tile> = cells
         .into_iter()
         .flat_map(|mut row| {
-            row.resize_with(columns, || Cell::missing(""));
+            row.resize_with(columns, || Tile::missing(""));
             row
         })
         .collect();
@@ -126,7 +126,7 @@ fn strips(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> 
 }
 
 /// One decoded tensor; a sample is brought to the unit variance that the decoder was made for.
-fn frame(trace: &Trace, entry: &Entry, model: &Model, is_sample: bool) -> Result<Cell> {
+fn frame(trace: &Trace, entry: &Entry, model: &Model, is_sample: bool) -> Result<Tile> {
     let scale = if is_sample { 1.0 / entry.sigma.hypot(1.0) } else { 1.0 };
     tile(model, &(trace.tensor(entry)? * scale), format!("σ {}", short(entry.sigma)))
 }

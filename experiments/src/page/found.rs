@@ -1,10 +1,10 @@
 //! Which runs a report is about, and how they differ.
 
+use super::html::PageAxis;
 use crate::done::Done;
 use crate::experiment::Experiment;
 use crate::measure::Measure;
 use anyhow::{Result, bail, ensure};
-use latentrace_plot::ReportAxis;
 use latentrace_runs::{Description, FIELDS, RunFolder};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ pub struct Found {
     /// What is the same everywhere.
     pub title: String,
     /// How the runs differ.
-    pub axes: Vec<ReportAxis>,
+    pub axes: Vec<PageAxis>,
     /// The runs.
     pub runs: Vec<Done>,
     /// What the experiments measure.
@@ -64,8 +64,7 @@ impl Found {
             self.runs.push(Done { label: member.label, place: member.place, ..run });
         }
         self.title = experiment.title;
-        self.axes =
-            experiment.axes.into_iter().map(|axis| ReportAxis { name: axis.name, values: axis.values }).collect();
+        self.axes = experiment.axes.into_iter().map(|axis| PageAxis { name: axis.name, values: axis.values }).collect();
         for name in experiment.measures {
             let measure = name.parse()?;
             if !self.measures.contains(&measure) {
@@ -93,12 +92,12 @@ impl Found {
                     let own = value(run, field);
                     run.place.push(values.iter().position(|known| *known == own).unwrap_or_default());
                 }
-                self.axes.push(ReportAxis { name: field.into(), values });
+                self.axes.push(PageAxis { name: field.into(), values });
             }
         }
         self.number_the_alike();
         for run in &mut self.runs {
-            let part = |(axis, place): (&ReportAxis, &usize)| format!("{} {}", axis.name, axis.values[*place]);
+            let part = |(axis, place): (&PageAxis, &usize)| format!("{} {}", axis.name, axis.values[*place]);
             let parts: Vec<String> = self.axes.iter().zip(&run.place).map(part).collect();
             run.label = if parts.is_empty() { format!("seed {}", run.cell.seed) } else { parts.join(", ") };
         }
@@ -119,7 +118,7 @@ impl Found {
         if most > 0 {
             self.runs.iter_mut().zip(numbers).for_each(|(run, number)| run.place.push(number));
             let values = (1..=most + 1).map(|number| number.to_string()).collect();
-            self.axes.push(ReportAxis { name: "run".into(), values });
+            self.axes.push(PageAxis { name: "run".into(), values });
         }
     }
 }

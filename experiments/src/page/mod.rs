@@ -1,14 +1,17 @@
 //! One page that shows runs.
 
 mod found;
+mod html;
 
 use crate::done::Done;
 use crate::measure::Sight;
 use crate::views::word_maps;
 use anyhow::{Context, Result};
 use found::{Found, find};
+use html::{Page, PageFigure, PageFrame, PageRun, WordMap};
+use latentrace_files::png::open_image;
 use latentrace_pipeline::nn::Pass;
-use latentrace_plot::{Report as Page, ReportCell, ReportFigure, ReportFrame, RgbImage, WordMap, open_image};
+use latentrace_plot::RgbImage;
 use latentrace_runs::{Cell, Description, Frames, Loaded, Observer, Scalars, about_eight, label, pixels, tap};
 use latentrace_trace::Trace;
 use std::path::{Path, PathBuf};
@@ -66,7 +69,7 @@ impl Pages<'_> {
             if numbers.is_empty() {
                 numbers = measured.iter().map(|(name, _)| name.clone()).collect();
             }
-            cells.push(ReportCell {
+            cells.push(PageRun {
                 label: run.label.clone(),
                 place: run.place.clone(),
                 picture: self.picture(run, &trace, &mut loaded)?,
@@ -110,7 +113,7 @@ impl Pages<'_> {
         most: usize,
         table: &Scalars,
         loaded: &mut Loaded,
-    ) -> Result<Vec<ReportFrame>> {
+    ) -> Result<Vec<PageFrame>> {
         let kept = run.run.frames()?;
         let sigmas = table.column("sigma");
         let count = kept.as_ref().map_or(0, |kept| kept.calls.len());
@@ -123,7 +126,7 @@ impl Pages<'_> {
             }
         };
         let frame = |((call, sample), clean): ((usize, RgbImage), RgbImage)| {
-            Some(ReportFrame { sigma: *sigmas.get(call)?, call, sample, clean })
+            Some(PageFrame { sigma: *sigmas.get(call)?, call, sample, clean })
         };
         Ok(frames.calls.into_iter().zip(frames.samples).zip(frames.estimates).filter_map(frame).collect())
     }
@@ -172,7 +175,7 @@ fn columns(tables: &[Scalars]) -> Vec<String> {
 }
 
 /// The figures that lie in the folders, with their numbers.
-fn figures(folders: &[PathBuf]) -> Result<Vec<ReportFigure>> {
+fn figures(folders: &[PathBuf]) -> Result<Vec<PageFigure>> {
     let mut found = Vec::new();
     for folder in folders {
         let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
@@ -187,7 +190,7 @@ fn figures(folders: &[PathBuf]) -> Result<Vec<ReportFigure>> {
             if svg.len() <= MOST_FIGURE {
                 let csv = if numbers.is_file() { Some(read(&numbers)?) } else { None };
                 let name = path.file_stem().unwrap_or_default().to_string_lossy().replace('-', " ");
-                found.push(ReportFigure { name, svg, csv });
+                found.push(PageFigure { name, svg, csv });
             }
         }
     }

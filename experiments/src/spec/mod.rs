@@ -251,10 +251,9 @@ fn known(key: &str, asked: &[&str]) -> Result<()> {
     if let Some(option) = key.strip_prefix(latentrace_runs::PREFIX) {
         return latentrace_runs::is_known(option);
     }
-    let near = FIELDS.iter().map(|field| (strsim::jaro_winkler(field, key), field)).max_by(|a, b| a.0.total_cmp(&b.0));
-    let hint = match near {
-        Some((likeness, field)) if likeness > 0.75 => format!("did you mean {field}?"),
-        _ => format!("the fields are {}; a word of a prompt stands in it as {{{key}}}", FIELDS.join(", ")),
+    let hint = match latentrace_files::near(key, FIELDS) {
+        Some(field) => format!("did you mean {field}?"),
+        None => format!("the fields are {}; a word of a prompt stands in it as {{{key}}}", FIELDS.join(", ")),
     };
     bail!("unknown field\nhint: {hint}")
 }

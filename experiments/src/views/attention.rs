@@ -5,8 +5,8 @@ use anyhow::Result;
 use latentrace_measures::{TokenMaps, entropy, mass, token_entropy};
 use latentrace_pipeline::nn::tch::Kind;
 use latentrace_pipeline::nn::{Branch, replace};
-use latentrace_plot::{Axis, Cell, Chart, Colours, HeatMap, Series, ValueScale, colourise, overlay, write};
-use latentrace_runs::Description;
+use latentrace_plot::{Chart, ChartAxis, Colours, HeatMap, Series, Tile, ValueScale, colourise, overlay, write};
+use latentrace_runs::{Description, Observer};
 use latentrace_trace::{Entry, Reduction, Rule, Trace};
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -14,19 +14,19 @@ use std::path::{Path, PathBuf};
 
 /// Draws attention to the words of the prompt, where a record kept it: over the picture, summed over layers, heads and
 /// calls (Tang et al. 2022, DAAM); and its share and spread by call.
-pub fn words(folder: &Path, trace: &Trace, description: &Description) -> Result<Vec<PathBuf>> {
+pub fn words(folder: &Path, trace: &Trace, description: &Description, observer: &dyn Observer) -> Result<Vec<PathBuf>> {
     let Some(found) = Attention::of(trace, description)? else { return Ok(Vec::new()) };
     if found.without_grid > 0 {
         let count = found.without_grid;
-        eprintln!(
-            "note: {count} tensors of attention were reduced before records had their grids: not on the maps of words"
-        );
+        observer.note(&format!(
+            "{count} tensors of attention were reduced before records had their grids: not on the maps of words"
+        ));
     }
     let words: Vec<Word> = found.words();
     let mut made = vec![folder.join("words.csv")];
     replace(&made[0], csv(&words).as_bytes())?;
     let picture = picture(trace);
-    let mut cells: Vec<Cell> = picture.iter().map(|picture| Cell::new(picture.clone(), "the picture")).collect();
+    let mut cells: Vec<Tile> = picture.iter().map(|picture| Tile::new(picture.clone(), "the picture")).collect();
     let (height, width) = description.grid();
     for Word { name, map, .. } in &words {
         // Each word by its own range: how much it is looked at in all is in word-mass.
@@ -36,7 +36,7 @@ pub fn words(folder: &Path, trace: &Trace, description: &Description) -> Result<
             Some(picture) => overlay(picture, map, limits, Colours::Sequential, 0.7),
             None => colourise(map, (128 * width as u32 / height.max(1) as u32, 128), limits, Colours::Sequential),
         };
-        cells.push(Cell::new(image, name.clone()));
+        cells.push(Tile::new(image, name.clone()));
     }
     let columns = cells.len().min(8);
     if columns > 0 {
@@ -174,8 +174,8 @@ impl Attention {
         let of_mean = |call: &Call| entropy(&call.mass.iter().map(|sum| sum / call.layers).collect::<Vec<_>>());
         Chart {
             title: "how spread attention is over the tokens".into(),
-            x: Axis::linear("network call"),
-            y: Axis::linear("entropy in nats"),
+            x: ChartAxis::linear("network call"),
+            y: ChartAxis::linear("entropy in nats"),
             series: vec![
                 line("of each pixel, mean", &|call| call.entropy / call.layers),
                 line("of the mean over pixels", &of_mean),

@@ -17,8 +17,8 @@ use anyhow::{Context, Result};
 use latentrace_measures::{Commitment, KAPPA, spectrum as power};
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_plot::{
-    Axis, Cell, Chart, Colours, Grid, HeatMap, Panels, RgbImage, Series, ValueScale, open_image, overlay, save_png,
-    write,
+    Chart, ChartAxis, Colours, Grid, HeatMap, Panels, RgbImage, Series, Tile, ValueScale, open_image, overlay,
+    save_png, write,
 };
 use latentrace_runs::Description;
 use latentrace_runs::tap;
@@ -32,9 +32,9 @@ pub fn curves(folder: &path::Path, scalars: &Scalars, description: &Description)
         let place = scalars.columns.iter().position(|known| known == column).unwrap_or_default();
         Series::new(name, scalars.rows.iter().map(|row| (row[0], row[place])).collect())
     };
-    let chart = |title: &str, y: Axis, series: Vec<Series>| Chart {
+    let chart = |title: &str, y: ChartAxis, series: Vec<Series>| Chart {
         title: title.into(),
-        x: Axis::linear("network call"),
+        x: ChartAxis::linear("network call"),
         y,
         series,
         ..Chart::default()
@@ -48,7 +48,7 @@ pub fn curves(folder: &path::Path, scalars: &Scalars, description: &Description)
         charts: vec![
             chart(
                 "size",
-                Axis::log("root mean square"),
+                ChartAxis::log("root mean square"),
                 vec![
                     series("sigma", "sigma"),
                     series("sample x", "rms_x"),
@@ -58,7 +58,7 @@ pub fn curves(folder: &path::Path, scalars: &Scalars, description: &Description)
             ),
             chart(
                 "what the prompt changes: ε_c − ε_u",
-                Axis::log("root mean square"),
+                ChartAxis::log("root mean square"),
                 vec![
                     series("all", "rms_epsilon_difference"),
                     series("along the clean estimate", "guidance_parallel"),
@@ -67,7 +67,7 @@ pub fn curves(folder: &path::Path, scalars: &Scalars, description: &Description)
             ),
             chart(
                 "guidance",
-                Axis::linear("ratio"),
+                ChartAxis::linear("ratio"),
                 vec![
                     series("cos(ε_c, ε_u)", "guidance_cosine"),
                     series("std ε_c / std ε_guided", "guidance_rescale"),
@@ -76,7 +76,7 @@ pub fn curves(folder: &path::Path, scalars: &Scalars, description: &Description)
             ),
             chart(
                 "is the predicted noise noise?",
-                Axis::linear("0 for white normal noise"),
+                ChartAxis::linear("0 for white normal noise"),
                 vec![
                     series("excess kurtosis", "kurtosis_epsilon"),
                     series("lag-1 autocorrelation", "autocorrelation_epsilon"),
@@ -84,10 +84,10 @@ pub fn curves(folder: &path::Path, scalars: &Scalars, description: &Description)
             ),
             chart(
                 "how much is undecided",
-                Axis::linear("distance to the result, first = 1"),
+                ChartAxis::linear("distance to the result, first = 1"),
                 vec![series("clean estimate", "commitment")],
             ),
-            chart("mean of the clean estimate", Axis::linear("mean"), means),
+            chart("mean of the clean estimate", ChartAxis::linear("mean"), means),
         ],
     };
     Ok(write(folder, "curves", &panels)?)
@@ -115,7 +115,7 @@ pub fn commitment(folder: &path::Path, trace: &Trace, description: &Description)
     let mut made = write(folder, "commitment", &figure)?;
     if let Some(picture) = picture(trace) {
         let laid = overlay(&picture, &map, (0.0, estimates.len() as f64), Colours::Sequential, 0.6);
-        let cells = vec![Cell::new(picture, "the picture"), Cell::new(laid, "dark: decided early, bright: late")];
+        let cells = vec![Tile::new(picture, "the picture"), Tile::new(laid, "dark: decided early, bright: late")];
         made.push(grid(folder, "commitment-on-picture.png", &title(description), cells, 2)?);
     }
     Ok(made)
@@ -174,7 +174,7 @@ fn tensors<'a>(trace: &Trace, entries: impl Iterator<Item = &'a Entry>) -> Resul
     entries.map(|entry| Ok(trace.tensor(entry)?)).collect()
 }
 
-fn grid(folder: &path::Path, name: &str, title: &str, cells: Vec<Cell>, columns: usize) -> Result<PathBuf> {
+fn grid(folder: &path::Path, name: &str, title: &str, cells: Vec<Tile>, columns: usize) -> Result<PathBuf> {
     let images: Vec<RgbImage> = cells.iter().take(1).map(|cell| cell.image.clone()).collect();
     let scale = if cells.len() > 2 { enlargement(&images) } else { 2 * enlargement(&images) };
     let grid = Grid { title: Some(title.into()), columns, scale, cells, ..Grid::default() };

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use latentrace_measures::{Pca, Trajectory};
 use latentrace_pipeline::nn::tch::Tensor;
-use latentrace_plot::{Axis, Chart, Series};
+use latentrace_plot::{Chart, ChartAxis, Series};
 use latentrace_runs::tap;
 use latentrace_trace::{Entry, Trace};
 use std::fmt::Write;
@@ -40,7 +40,7 @@ pub fn plane(title: &str, paths: &[Path]) -> Option<Chart> {
         Series::new(path.name.clone(), points.iter().map(|point| (point[0], point[1])).collect()).marked()
     });
     let axis = |number: usize| {
-        Axis::linear(format!("component {}: {:.1} % of the variance", number + 1, 100.0 * found.explained[number]))
+        ChartAxis::linear(format!("component {}: {:.1} % of the variance", number + 1, 100.0 * found.explained[number]))
     };
     Some(Chart {
         title: title.into(),

@@ -6,11 +6,13 @@ use crate::interrupt;
 use crate::printer::{self, Printer, line};
 use anyhow::Result;
 use latentrace::experiments::keep;
+use latentrace::files::slug;
 use latentrace::pipeline::Guidance;
 use latentrace::runs::{
-    Cell, Description, Job, Kept, RunFolder, Sampler, call_of_step, lost, open_recorded, parse_guidance, slug, take,
+    Cell, Description, Job, Kept, RunFolder, Sampler, call_of_step, lost, open_recorded, parse_guidance, take,
 };
 use latentrace::trace::Layout;
+
 use std::path::PathBuf;
 
 /// Go on from a step of a recorded run with another prompt, guidance, sampler or edit

@@ -1,7 +1,7 @@
 //! `latentrace trace`: what is in a record, and pictures of it.
 
 use crate::bytes::human;
-use crate::printer::{self, line};
+use crate::printer::{self, Printer, line};
 use anyhow::{Context, Result};
 use latentrace::experiments::views;
 use latentrace::pipeline::nn::replace;
@@ -53,7 +53,7 @@ impl Trace {
         made.extend(views::commitment(&folder, trace, &description)?);
         made.extend(views::spectrum(&folder, trace, &description)?);
         made.extend(views::trajectory(&folder, &traces)?);
-        made.extend(views::words(&folder, trace, &description)?);
+        made.extend(views::words(&folder, trace, &description, &Printer::new())?);
         made.extend(views::health(&folder, trace)?);
         if !self.json {
             printer::files(&made);

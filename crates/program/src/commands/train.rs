@@ -3,8 +3,8 @@
 use crate::printer::{aside, line};
 use anyhow::{Context, Result};
 use latentrace::pipeline::nn::{first_cuda, tch::Device};
-use latentrace::plot::{Axis, Chart, Panels, Series, write};
-use latentrace_train::{Pictures, Recipe, Report, Vocabulary, autoencoder, checkpoint, denoiser};
+use latentrace::plot::{Chart, ChartAxis, Panels, Series, write};
+use latentrace_train::{Recipe, TrainingProgress, TrainingSet, Vocabulary, autoencoder, checkpoint, denoiser};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -51,7 +51,7 @@ impl Train {
         std::fs::create_dir_all(&state).with_context(|| format!("{}: cannot create", state.display()))?;
         let device = first_cuda().unwrap_or(Device::Cpu);
         let vocabulary = Vocabulary::learn(recipe.seed, 4000)?;
-        let pictures = Pictures::draw(recipe.seed, recipe.pictures);
+        let pictures = TrainingSet::draw(recipe.seed, recipe.pictures);
         let log = state.join("loss.csv");
         let vae = autoencoder(&recipe, &pictures, &state, device, |report| note(&log, &report))?;
         let trained = denoiser(&recipe, &pictures, &vae, &vocabulary, &state, device, |report| note(&log, &report))?;
@@ -78,8 +78,8 @@ fn draw(log: &Path, output: &Path) -> Result<Vec<PathBuf>> {
     }
     let chart = |(phase, points): (&str, BTreeMap<u64, f64>)| Chart {
         title: phase.into(),
-        x: Axis::linear("step"),
-        y: Axis::log("loss"),
+        x: ChartAxis::linear("step"),
+        y: ChartAxis::log("loss"),
         series: vec![Series::new("loss", points.into_iter().map(|(step, loss)| (step as f64, loss)).collect())],
         ..Chart::default()
     };
@@ -88,8 +88,8 @@ fn draw(log: &Path, output: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// One line in the log and one on the terminal. A log that cannot be written does not stop a training.
-fn note(log: &Path, report: &Report) {
-    let Report { phase, step, steps, loss, elapsed } = report;
+fn note(log: &Path, report: &TrainingProgress) {
+    let TrainingProgress { phase, step, steps, loss, elapsed } = report;
     let line = format!("{phase},{step},{loss},{:.1}", elapsed.as_secs_f64());
     line!("{phase}: step {step} of {steps}: loss {loss:.5}, {:.0} s", elapsed.as_secs_f64());
     let opened = OpenOptions::new().create(true).append(true).open(log);

@@ -2,7 +2,7 @@
 
 use crate::printer::line;
 use anyhow::{Result, ensure};
-use latentrace::runs::{Description, Fork, RunFolder, Verification, is_beyond};
+use latentrace::runs::{Description, Fork, RunFolder, TOLERANCE, Verification, is_beyond};
 use latentrace::trace::{Check, Trace};
 use serde_json::json;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ pub struct Verify {
     /// The run: its folder, or its record
     run: PathBuf,
     /// The largest difference allowed, relative to a tensor's largest magnitude
-    #[arg(long, default_value_t = 1e-6)]
+    #[arg(long, default_value_t = TOLERANCE)]
     tolerance: f64,
     /// One JSON object
     #[arg(long)]

@@ -3,7 +3,7 @@
 use super::tables::{BUDGETS, Sampler, images};
 use super::world::{READINGS, error, error_at, spaced, steps_for, variance};
 use latentrace_pipeline::schedulers::{Config, Reading};
-use latentrace_plot::{Axis, Chart, HeatMap, Panels, Series, ValueScale};
+use latentrace_plot::{Chart, ChartAxis, HeatMap, Panels, Series, ValueScale};
 
 /// The samplers of a panel, and what they have in common.
 const KINDS: [(&str, &[&str]); 2] = [
@@ -27,8 +27,8 @@ pub fn errors(samplers: &[Sampler]) -> Panels {
         };
         Chart {
             title: format!("{kind}, {spacing}"),
-            x: Axis::log("network calls"),
-            y: Axis::log("error").showing(1e-4, 0.3),
+            x: ChartAxis::log("network calls"),
+            y: ChartAxis::log("error").showing(1e-4, 0.3),
             series: samplers.iter().filter(|(name, _)| names.contains(name)).map(series).collect(),
             ..Chart::default()
         }
@@ -79,8 +79,8 @@ pub fn strengths(samplers: &[Sampler]) -> Panels {
         };
         Chart {
             title: name.into(),
-            x: Axis::linear("strength"),
-            y: Axis::log("error").showing(1e-3, 0.1),
+            x: ChartAxis::linear("strength"),
+            y: ChartAxis::log("error").showing(1e-3, 0.1),
             series: READINGS.map(series).into(),
             ..Chart::default()
         }
@@ -100,8 +100,8 @@ pub fn variances(samplers: &[Sampler]) -> Panels {
         let shown = |(name, config): &&Sampler| *name != "ddpm" && config.plan(10, reading).is_ok();
         Chart {
             title: format!("{word} reading"),
-            x: Axis::log("steps"),
-            y: Axis::linear("variance over that of the data").showing(0.0, 1.8),
+            x: ChartAxis::log("steps"),
+            y: ChartAxis::linear("variance over that of the data").showing(0.0, 1.8),
             series: samplers.iter().filter(shown).map(series).collect(),
             ..Chart::default()
         }

@@ -6,7 +6,7 @@ mod tables;
 mod world;
 
 use anyhow::{Context, Result};
-use latentrace_pipeline::nn::replace;
+use latentrace_files::replace;
 use latentrace_plot::write;
 use std::path::{Path, PathBuf};
 

@@ -8,7 +8,7 @@ use latentrace_pipeline::nn::{Pass, replace};
 use latentrace_pipeline::{Bare, Model, Unet};
 use latentrace_runs::Program;
 use latentrace_schedulers::Reading;
-use latentrace_train::{Pictures, Space, Trainee};
+use latentrace_train::{Space, Trainee, TrainingSet};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::Path;
@@ -116,7 +116,7 @@ pub fn quartiles(numbers: impl Iterator<Item = f64>) -> Quartiles {
 /// What is timed.
 pub struct Timing<'a> {
     pub model: &'a Model,
-    pub pictures: &'a Pictures,
+    pub pictures: &'a TrainingSet,
     pub batch: usize,
     pub pairs: u64,
 }

@@ -7,10 +7,10 @@ mod turns;
 
 use anyhow::{Context, Result, ensure};
 use clock::Clock;
-use latentrace_pipeline::nn::replace;
+use latentrace_files::replace;
 use latentrace_pipeline::{Model, Options};
 use latentrace_runs::{Event, bundled, hash};
-use latentrace_train::{Clean, Frozen, Phase, Pictures, Space, Trainee};
+use latentrace_train::{Clean, Frozen, PhaseRecipe, Space, Trainee, TrainingSet};
 use pictures::{Asked, Gallery};
 use report::Findings;
 use serde::{Deserialize, Serialize};
@@ -114,14 +114,14 @@ impl LatentVsPixel {
         gallery: &Gallery,
         tell: &dyn Fn(Heard),
     ) -> Result<(Clock, Turns)> {
-        let pictures = Pictures::draw(self.seed, self.pictures as usize);
+        let pictures = TrainingSet::draw(self.seed, self.pictures as usize);
         let began = Instant::now();
         let latents = Clean::latents(&pictures, &model.vae, model.vae_config.scaling_factor, model.device);
         let encoding = began.elapsed().as_secs_f64();
         let clean = [latents, Clean::pixels(&pictures, model.device)];
         let frozen =
             Frozen { tokenizer: &model.tokenizer, text_encoder: &model.text_encoder, scheduler: &model.scheduler };
-        let phase = Phase::endless(self.batch as usize, self.learning_rate);
+        let phase = PhaseRecipe::endless(self.batch as usize, self.learning_rate);
         let trainee = |clean| Trainee::new(clean, frozen, phase.clone(), self.seed);
         let state = self.output.join("state");
         let clock = match clock {

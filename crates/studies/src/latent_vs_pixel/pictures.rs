@@ -86,7 +86,7 @@ impl<'a> Gallery<'a> {
     pub fn judged(&self, space: Space, number: usize) -> Result<(RgbImage, Adherence)> {
         let image = open_image(&self.path(space, number))?;
         let (width, height) = (image.width() as usize, image.height() as usize);
-        let seen = look(&latentrace_shapes::Picture { width, height, pixels: image.as_raw().clone() });
+        let seen = look(&latentrace_shapes::Canvas { width, height, pixels: image.as_raw().clone() });
         let asked = parse(&self.asked.captions[number]).context("a caption of this world")?;
         Ok((image, adherence(&asked, &seen)))
     }

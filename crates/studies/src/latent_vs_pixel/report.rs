@@ -6,9 +6,9 @@ use super::turns::Turns;
 use super::{Settings, both};
 use anyhow::Result;
 use latentrace_experiments::enlargement;
+use latentrace_files::replace;
 use latentrace_pipeline::Model;
-use latentrace_pipeline::nn::replace;
-use latentrace_plot::{Axis, Cell, Chart, Grid, RgbImage, Series, save_png, write};
+use latentrace_plot::{Chart, ChartAxis, Grid, RgbImage, Series, Tile, save_png, write};
 use latentrace_runs::Program;
 use latentrace_shapes::{Adherence, Tally};
 use latentrace_train::{Space, decoder_parameters};
@@ -51,7 +51,7 @@ impl Findings<'_> {
                 let (image, seen) = self.gallery.judged(space, number)?;
                 figures.adherence[space as usize] += seen;
                 if number < ROWS {
-                    cells.push(Cell::new(image, verdict(&seen)));
+                    cells.push(Tile::new(image, verdict(&seen)));
                 }
             }
         }
@@ -171,8 +171,8 @@ impl Findings<'_> {
         };
         Chart {
             title: "latents and pixels: loss over equal seconds of training".into(),
-            x: Axis::linear("seconds of training, the other's turns not counted"),
-            y: Axis::log("mean squared error of the velocity"),
+            x: ChartAxis::linear("seconds of training, the other's turns not counted"),
+            y: ChartAxis::log("mean squared error of the velocity"),
             series: Space::BOTH.map(curve).into(),
             notes: vec![
                 "each loss is relative to its own space: compare how a curve falls, not how high it lies".into(),
@@ -183,7 +183,7 @@ impl Findings<'_> {
     }
 
     /// A row for each of the first captions.
-    fn grid(&self, output: &Path, cells: Vec<Cell>) -> Result<PathBuf> {
+    fn grid(&self, output: &Path, cells: Vec<Tile>) -> Result<PathBuf> {
         let Asked { captions, steps, guidance, .. } = self.asked;
         let images: Vec<RgbImage> = cells.iter().take(1).map(|cell| cell.image.clone()).collect();
         let title = format!("{} s of training each, guidance {guidance}, {steps} steps", self.turns.budget());

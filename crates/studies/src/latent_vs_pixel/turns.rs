@@ -3,8 +3,8 @@
 use super::Heard;
 use super::{both, read};
 use anyhow::{Context, Result, ensure};
+use latentrace_files::replace;
 use latentrace_pipeline::Unet;
-use latentrace_pipeline::nn::replace;
 use latentrace_train::{Space, Trainee};
 use serde::{Deserialize, Serialize};
 use serde_json::json;

@@ -3,7 +3,7 @@
 use super::Shown;
 use anyhow::Result;
 use latentrace::pipeline::schedulers::Op;
-use latentrace::plot::{Axis, Chart, Colours, HeatMap, Panels, Series, write};
+use latentrace::plot::{Chart, ChartAxis, Colours, HeatMap, Panels, Series, write};
 use std::path::{Path, PathBuf};
 
 /// The levels of all samplers in one figure, then a figure of coefficients for each.
@@ -19,7 +19,7 @@ pub fn write_all(shown: &[Shown], folder: &Path) -> Result<Vec<PathBuf>> {
 /// Sigma, log signal-to-noise ratio and step lengths over the network calls.
 fn levels(shown: &[Shown]) -> Panels {
     let log_snr = |shown: &Shown, call: usize| shown.plan.steps().get(call).map(|step| 2.0 * step.level.lambda());
-    let chart = |title: &str, y: Axis, of: &dyn Fn(&Shown, usize) -> Option<f64>| {
+    let chart = |title: &str, y: ChartAxis, of: &dyn Fn(&Shown, usize) -> Option<f64>| {
         let series = |one: &Shown| {
             let points = (0..one.plan.calls()).filter_map(|call| Some((call as f64, of(one, call)?))).collect();
             // A single sampler stands in the title.
@@ -27,18 +27,18 @@ fn levels(shown: &[Shown]) -> Panels {
         };
         Chart {
             title: title.into(),
-            x: Axis::linear("network call"),
+            x: ChartAxis::linear("network call"),
             y,
             series: shown.iter().map(series).collect(),
             ..Chart::default()
         }
     };
     let charts = vec![
-        chart("noise level", Axis::log("sigma"), &|shown, call| {
+        chart("noise level", ChartAxis::log("sigma"), &|shown, call| {
             shown.plan.steps().get(call).map(|step| step.level.sigma)
         }),
-        chart("log signal-to-noise ratio", Axis::linear("2 λ"), &log_snr),
-        chart("step length", Axis::linear("change of 2 λ"), &|shown, call| {
+        chart("log signal-to-noise ratio", ChartAxis::linear("2 λ"), &log_snr),
+        chart("step length", ChartAxis::linear("change of 2 λ"), &|shown, call| {
             Some(log_snr(shown, call + 1)? - log_snr(shown, call)?)
         }),
     ];
