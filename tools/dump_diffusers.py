@@ -151,6 +151,25 @@ def shaped(name, owner, inputs, named, output):
     return tensor
 
 
+def role(tap):
+    """What a tap's tensors are, see Roles in docs/trace.md: the part of the model, and what the value is in its module."""
+    part, _, path = tap.partition(".")
+    if part == "sampler":
+        return tap
+    found = re.search(r"\.([qkv])$", tap)
+    if found:
+        return part + {"q": ".query", "k": ".key", "v": ".value"}[found[1]]
+    return part + (".residual" if re.search(RESIDUAL, path) else ".other")
+
+
+# The modules whose outputs add to a stream: by their names, of the UNet its middle block, of the VAE its attention with the
+# residual connection.
+RESIDUAL = (
+    r"(^|\.)((resnets|attentions|transformer_blocks|layers)\.\d+|attn[12]|ff|self_attn|mlp)\.out$"
+    r"|^mid_block\.out$|\.attentions\.\d+\.sum$"
+)
+
+
 def pattern(selector):
     """A selector as a regular expression: * is any letters of one part of a name, ** any parts, {a,b} either."""
     words = {"**.": r"(?:.*\.)?", ".**": r"(?:\..*)?", "**": ".*", "*": r"[^.]*", "{": "(?:", "}": ")", ",": "|"}
@@ -219,7 +238,7 @@ class Trace:
         self.call, self.moment = moment["call"], moment
 
     def keep(self, tap, tensor, branch=None):
-        fields = {"tap": tap, "branch": branch} if branch else {"tap": tap}
+        fields = {"tap": tap, "role": role(tap)} | ({"branch": branch} if branch else {})
         name = "/".join([tap, f"{max(self.call, 0):03}", *filter(None, [branch])])
         if name not in self.known:  # what runs twice in a call is kept once
             self.known.add(name)

@@ -3,7 +3,8 @@
 use crate::record::Job;
 use crate::rules::Fires;
 use anyhow::{Result, ensure};
-use latentrace_trace::{FLIGHT_RECORDER, Foreseen, Layout, PerTap, Rule};
+use latentrace_pipeline::nn::ModuleValue;
+use latentrace_trace::{Foreseen, Layout, PerTap};
 use std::collections::HashSet;
 
 /// How rules are written, for the end of a command's help.
@@ -34,14 +35,14 @@ pub struct CaptureArguments {
 
 /// Prints what each picture of a command would keep and change.
 pub fn estimate(job: &Job, fires: &Fires, images: u64) -> Result<()> {
-    let flight = job.course()?.capture(&Rule::parse(FLIGHT_RECORDER)?)?;
+    let flight = job.course()?.flight_recorder()?;
     let pictures = if images == 1 { "one picture".into() } else { format!("each of {images} pictures") };
     println!("{} calls of the network for {pictures}\n", job.calls());
     println!("{:>9} {:>9}  what", "tensors", "bytes");
     println!("{:>9} {:>9}  the flight recorder: the sampler's values", flight.tensors, human(flight.bytes()));
     for rule in &fires.capture {
         println!("{:>9} {:>9}  {}", rule.tensors, human(rule.bytes()), rule.rule);
-        for PerTap { tap, tensors, bytes } in rule.taps.iter().take(8) {
+        for PerTap { tap, tensors, bytes, .. } in rule.taps.iter().take(8) {
             println!("{tensors:>9} {:>9}    {tap}", human(*bytes));
         }
         if rule.taps.len() > 8 {
@@ -65,7 +66,7 @@ pub fn estimate(job: &Job, fires: &Fires, images: u64) -> Result<()> {
 
 /// Bytes on disk that a run will take, near enough: what it keeps and its pictures.
 pub fn disk(job: &Job) -> Result<u64> {
-    let flight = job.course()?.capture(&Rule::parse(FLIGHT_RECORDER)?)?;
+    let flight = job.course()?.flight_recorder()?;
     let [height, width] = job.description().size;
     let pixels = 3 * (height * width) as u64;
     Ok(flight.bytes() + captured(job, &job.foresee()?) + 4 * pixels)
@@ -83,8 +84,8 @@ fn memory(job: &Job, fires: &Fires) -> Result<u64> {
         fires.capture.iter().chain(&fires.edits).flat_map(|rule| &rule.taps).map(|tap| tap.tap.as_str()).collect();
     let course = job.course()?;
     let materialised = course.passages().iter().filter(|passage| {
-        let name = passage.tap.name();
-        asked.contains(name) && (name.ends_with(".probs") || name.ends_with(".scores"))
+        let value = passage.tap.role().module();
+        asked.contains(passage.tap.name()) && value.is_some_and(ModuleValue::is_scores_or_probs)
     });
     let largest = materialised.map(|passage| 2 * passage.shape.iter().product::<i64>() as u64 * 4).max();
     Ok(largest.unwrap_or(0) + if fires.capture.is_empty() { 0 } else { Layout::LIVE.memory() })

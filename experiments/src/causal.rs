@@ -4,9 +4,10 @@ use crate::description::Description;
 use crate::lost;
 use crate::models;
 use crate::phases::Phased;
-use crate::record::{bar, tap};
+use crate::record::bar;
 use anyhow::{Context, Result, ensure};
 use latentrace_pipeline::Model;
+use latentrace_pipeline::nn::SamplerValue;
 use latentrace_pipeline::nn::tch::{Kind, Tensor};
 use latentrace_plot::{Colours, HeatMap, write};
 use latentrace_trace::{Selector, Trace};
@@ -51,7 +52,7 @@ impl Causal {
         let (first, last) = run.steps();
         let blocks = blocks(first, last, self.blocks as usize);
         let end = |trace: &Trace| -> Result<Tensor> {
-            let entry = trace.of_tap(tap::LATENTS).next().context("a run without its end")?;
+            let entry = trace.values(SamplerValue::Latents).next().context("a run without its end")?;
             Ok(trace.tensor(entry)?)
         };
         let (from, to) = (end(&base)?, end(&source)?);

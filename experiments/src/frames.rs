@@ -1,9 +1,9 @@
 //! What runs look like on their way: decoded samples and clean estimates.
 
-use crate::record::{pixels, tap};
+use crate::record::pixels;
 use anyhow::{Context, Result};
-use latentrace_pipeline::nn::Pass;
 use latentrace_pipeline::nn::tch::Tensor;
+use latentrace_pipeline::nn::{Pass, SamplerValue};
 use latentrace_pipeline::{Error, Model};
 use latentrace_plot::{Cell, RgbImage, open_image, read_png_text, save_png};
 use latentrace_trace::{Entry, Trace};
@@ -23,9 +23,9 @@ impl Frames {
     /// Decodes what a record holds of these calls. A call whose sample or estimate the decoder makes NaN or infinity of is
     /// left out, and said on stderr.
     pub fn decode(trace: &Trace, model: &Model, calls: &[usize]) -> Result<Frames> {
-        let of = |tap: &str| decode(trace, model, tap, calls);
+        let of = |value| decode(trace, model, value, calls);
         let mut frames = Frames { calls: Vec::new(), samples: Vec::new(), estimates: Vec::new() };
-        for ((call, sample), estimate) in calls.iter().zip(of(tap::SAMPLE)?).zip(of(tap::DENOISED)?) {
+        for ((call, sample), estimate) in calls.iter().zip(of(SamplerValue::Sample)?).zip(of(SamplerValue::Denoised)?) {
             if let (Some(sample), Some(estimate)) = (sample, estimate) {
                 frames.calls.push(*call);
                 frames.samples.push(sample);
@@ -77,8 +77,8 @@ const ROOM: i64 = 4096;
 
 /// A value of the sampler at some calls, decoded; nothing, and a warning, for one that is not finite then: of samples on
 /// their way a decoder may make what it makes of no final latents.
-fn decode(trace: &Trace, model: &Model, tap: &str, calls: &[usize]) -> Result<Vec<Option<RgbImage>>> {
-    let latents: Vec<Tensor> = calls.iter().map(|&call| latents(trace, tap, call)).collect::<Result<_>>()?;
+fn decode(trace: &Trace, model: &Model, value: SamplerValue, calls: &[usize]) -> Result<Vec<Option<RgbImage>>> {
+    let latents: Vec<Tensor> = calls.iter().map(|&call| latents(trace, value, call)).collect::<Result<_>>()?;
     let size = latents.first().map_or(1, |first| first.size()[2] * first.size()[3]);
     let most = (ROOM / size.max(1)).clamp(1, 16) as usize;
     let batches = latents.chunks(most).map(|batch| Tensor::cat(batch, 0).to_device(model.device));
@@ -86,7 +86,7 @@ fn decode(trace: &Trace, model: &Model, tap: &str, calls: &[usize]) -> Result<Ve
     let frame = |(picture, call): (latentrace_pipeline::Result<_>, &usize)| match picture {
         Ok(picture) => Ok(Some(pixels(&picture))),
         Err(error @ Error::NotFinite { .. }) => {
-            eprintln!("warning: {tap} of call {call} is left out of the previews: {error}");
+            eprintln!("warning: {value} of call {call} is left out of the previews: {error}");
             Ok(None)
         }
         Err(error) => Err(error.into()),
@@ -105,10 +105,10 @@ pub fn cell(model: &Model, latents: &Tensor, caption: String) -> Result<Cell> {
 }
 
 /// `[1, 4, height, width]` at unit variance
-fn latents(trace: &Trace, tap: &str, call: usize) -> Result<Tensor> {
-    let sigma = trace.of_tap(tap).find(|entry| entry.call == call).map_or(0.0, |entry| entry.sigma);
-    let scale = if tap == tap::SAMPLE { 1.0 / sigma.hypot(1.0) } else { 1.0 };
-    Ok(trace.get(tap, call, None)? * scale)
+fn latents(trace: &Trace, value: SamplerValue, call: usize) -> Result<Tensor> {
+    let sigma = trace.values(value).find(|entry| entry.call == call).map_or(0.0, |entry| entry.sigma);
+    let scale = if value == SamplerValue::Sample { 1.0 / sigma.hypot(1.0) } else { 1.0 };
+    Ok(trace.value(value, call)? * scale)
 }
 
 /// About eight calls of a run, evenly from the first to the last.
@@ -119,15 +119,15 @@ pub fn about_eight(calls: usize) -> Vec<usize> {
 
 /// About eight decoded clean estimates from the first call to the last, each with what it is.
 pub fn previews(trace: &Trace, model: &Model) -> Result<(Vec<RgbImage>, Vec<String>)> {
-    let calls = about_eight(trace.of_tap(tap::DENOISED).count());
-    let decoded = decode(trace, model, tap::DENOISED, &calls)?;
+    let calls = about_eight(trace.values(SamplerValue::Denoised).count());
+    let decoded = decode(trace, model, SamplerValue::Denoised, &calls)?;
     let captions = captions(trace, &calls);
     Ok(decoded.into_iter().zip(captions).filter_map(|(image, caption)| Some((image?, caption))).unzip())
 }
 
 /// The time of each call.
 pub fn captions(trace: &Trace, calls: &[usize]) -> Vec<String> {
-    let entries: Vec<&Entry> = trace.of_tap(tap::DENOISED).collect();
+    let entries: Vec<&Entry> = trace.values(SamplerValue::Denoised).collect();
     calls.iter().filter_map(|&call| entries.get(call)).map(|entry| format!("t = {:.0}", entry.t)).collect()
 }
 

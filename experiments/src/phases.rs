@@ -3,11 +3,11 @@
 
 use crate::description::{Description, Fork, Phase, Settings, up_to};
 use crate::located;
-use crate::record::{of_whole, outputs, start, tap};
+use crate::record::{of_whole, outputs, start};
 use crate::rules;
 use anyhow::{Context, Result, ensure};
 use latentrace_pipeline::nn::tch::{Device, Tensor};
-use latentrace_pipeline::nn::{Both, Moment, Pass, Probe, Tap};
+use latentrace_pipeline::nn::{Both, Moment, Pass, Probe, SamplerValue, Tap};
 use latentrace_pipeline::{Error, Model};
 use latentrace_trace::{Against, Capture, Edits, Layout, Playback, Recorder, Trace, Writer};
 use std::path::{Path, PathBuf};
@@ -234,7 +234,7 @@ fn known_phases(description: &Description, base: &Trace, parent: Option<&Path>) 
 /// Whether two records hold the same samples of the calls before one.
 fn same_until(a: &Trace, b: &Trace, until: usize) -> Result<bool> {
     for call in 0..until.min(a.complete()) {
-        let (a, b) = (a.get(tap::SAMPLE, call, None)?, b.get(tap::SAMPLE, call, None));
+        let (a, b) = (a.value(SamplerValue::Sample, call)?, b.value(SamplerValue::Sample, call));
         if !b.is_ok_and(|b| a.size() == b.size() && a.equal(&b)) {
             return Ok(false);
         }

@@ -6,26 +6,12 @@ use crate::rules::{self, Does, Fires};
 use anyhow::{Context, Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use latentrace_pipeline::nn::tch::Tensor;
-use latentrace_pipeline::nn::{Both, Moment, Pass, Probe, Tap};
+use latentrace_pipeline::nn::{Both, Conditioning, Moment, Part, Pass, Probe, Role, SamplerValue, Tap};
 use latentrace_pipeline::{Model, Outcome, Outputs, Picture, Request, Start};
 use latentrace_plot::RgbImage;
 use latentrace_trace::{Capture, Course, Edits, Layout, Playback, Recorder, Rule, Selector, Trace, Words, Writer};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-/// The sampler's values by the names of their taps.
-pub mod tap {
-    pub const SAMPLE: &str = "sampler.sample";
-    pub const UNCONDITIONAL: &str = "sampler.epsilon.unconditional";
-    pub const CONDITIONAL: &str = "sampler.epsilon.conditional";
-    pub const GUIDED: &str = "sampler.epsilon.guided";
-    pub const OUTPUT_UNCONDITIONAL: &str = "sampler.output.unconditional";
-    pub const OUTPUT_CONDITIONAL: &str = "sampler.output.conditional";
-    pub const OUTPUT_GUIDED: &str = "sampler.output.guided";
-    pub const IMAGE: &str = "sampler.image";
-    pub const DENOISED: &str = "sampler.denoised";
-    pub const LATENTS: &str = "sampler.latents";
-}
 
 /// A run to be made and recorded.
 pub struct Job<'a> {
@@ -95,7 +81,7 @@ impl<'a> Job<'a> {
             let level =
                 plan.steps().get(call).with_context(|| format!("call {call}: the run has {}", plan.calls()))?.level;
             fork.level = Some(level);
-            let sample = trace.get(tap::SAMPLE, call, None)?.to_device(model.device);
+            let sample = trace.value(SamplerValue::Sample, call)?.to_device(model.device);
             (Start::Sample { level, sample }, None)
         };
         let mut description = Description::new(model, &cell, &request, &start)?;
@@ -194,7 +180,7 @@ impl<'a> Job<'a> {
         let outputs = outputs(trace, calls, self.model)?;
         // What is before the decoder is played back as it was edited.
         let of_decoder: Vec<Tap> =
-            self.model.taps.iter().filter(|tap| tap.name().starts_with("vae.")).cloned().collect();
+            self.model.taps.iter().filter(|tap| tap.role().part() == Some(Part::Vae)).cloned().collect();
         let edits = edits_at(&self.description.cell.edits, &of_decoder, &self.description.words(), self.steps()?)?;
         let mut probe = Both(Playback::new(trace, calls), edits);
         let outcome = self.model.go_on(&self.request, &self.start, &outputs, &mut Pass::watched(&mut probe));
@@ -365,31 +351,29 @@ pub fn edits_at(rules: &[String], taps: &[Tap], words: &Words, steps: usize) -> 
 
 /// What a recorded run began with.
 pub fn start(trace: &Trace, description: &Description) -> Result<Start> {
-    start_of(description, |tap, call| Ok(trace.get(tap, call, None)?))
+    start_of(description, |value, call| Ok(trace.value(value, call)?))
 }
 
-/// What a run began with, whose tensors are given by their tap and call.
-pub fn start_of(description: &Description, get: impl Fn(&str, usize) -> Result<Tensor>) -> Result<Start> {
+/// What a run began with, whose tensors are given by what they are and their call.
+pub fn start_of(description: &Description, get: impl Fn(SamplerValue, usize) -> Result<Tensor>) -> Result<Start> {
     Ok(match (description.fork.as_ref().and_then(|fork| fork.level), description.cell.picture_strength()) {
-        (Some(level), _) => Start::Sample { level, sample: get(tap::SAMPLE, 0)? },
-        (None, Some(strength)) => Start::Latents { strength, latents: get(tap::IMAGE, 0)? },
+        (Some(level), _) => Start::Sample { level, sample: get(SamplerValue::Sample, 0)? },
+        (None, Some(strength)) => Start::Latents { strength, latents: get(SamplerValue::Image, 0)? },
         (None, None) => Start::Noise,
     })
 }
 
 /// The network's outputs of the first calls of a record.
 pub fn recorded_outputs(trace: &Trace, calls: usize) -> Result<Vec<Outputs>> {
-    let has = |tap: &str, call| trace.of_tap(tap).any(|entry| entry.call == call);
-    let of = |tap: &str, call| trace.get(tap, call, None);
+    use Conditioning::{Conditional, Unconditional};
+    let has = |of, call| trace.has_value(SamplerValue::Output(of), call);
+    let of = |of, call| trace.value(SamplerValue::Output(of), call);
     let at = |call| {
         // A weight of 1 or 0 needs only one of the two, and a run in a batch makes only that one.
-        Ok(match (has(tap::OUTPUT_UNCONDITIONAL, call), has(tap::OUTPUT_CONDITIONAL, call)) {
-            (false, true) => Outputs::Conditional(of(tap::OUTPUT_CONDITIONAL, call)?),
-            (true, false) => Outputs::Unconditional(of(tap::OUTPUT_UNCONDITIONAL, call)?),
-            _ => Outputs::Both {
-                unconditional: of(tap::OUTPUT_UNCONDITIONAL, call)?,
-                conditional: of(tap::OUTPUT_CONDITIONAL, call)?,
-            },
+        Ok(match (has(Unconditional, call), has(Conditional, call)) {
+            (false, true) => Outputs::Conditional(of(Conditional, call)?),
+            (true, false) => Outputs::Unconditional(of(Unconditional, call)?),
+            _ => Outputs::Both { unconditional: of(Unconditional, call)?, conditional: of(Conditional, call)? },
         })
     };
     (0..calls).map(at).collect()
@@ -428,7 +412,7 @@ struct Tick<'a> {
 
 impl Probe for Tick<'_> {
     fn wants(&self, tap: &Tap, moment: &Moment) -> bool {
-        moment.call >= self.from && tap.name() == tap::OUTPUT_GUIDED
+        moment.call >= self.from && tap.role() == Role::Sampler(SamplerValue::Output(Conditioning::Guided))
     }
 
     fn visit(&mut self, _: &Tap, _: Moment, tensor: Tensor) -> Tensor {

@@ -3,6 +3,7 @@
 use crate::description::Description;
 use crate::record::Job;
 use anyhow::{Error, Result};
+use latentrace_pipeline::nn::ModuleValue;
 use latentrace_pipeline::schedulers::Plan;
 use latentrace_pipeline::{Dtype, Guidance, Model, Options, Outlined, Request, Size, Start, Window, moment, outline};
 use latentrace_trace::{Course, Foreseen, Passage, PerTap, Rule, Words};
@@ -224,7 +225,7 @@ impl OfCells {
 
 /// An edit with what it does besides in a format of 16 bits.
 fn noted(mut edit: Foreseen, dtype: Dtype) -> Foreseen {
-    let of_attention = |tap: &PerTap| tap.tap.ends_with(".probs") || tap.tap.ends_with(".scores");
+    let of_attention = |tap: &PerTap| tap.role.module().is_some_and(ModuleValue::is_scores_or_probs);
     let moved = match dtype {
         Dtype::F16 => "0.4 %",
         Dtype::Bf16 => "2 %",

@@ -4,7 +4,7 @@ use crate::description::{Description, Fork, Phase, Settings};
 use crate::record::{edits_at, recorded_outputs, start};
 use crate::rules::steps;
 use anyhow::{Result, ensure};
-use latentrace_pipeline::nn::{Both, Moment, Pass, Tap};
+use latentrace_pipeline::nn::{Both, Moment, Pass, Role, Tap};
 use latentrace_pipeline::{Outputs, SamplerTaps, replay};
 use latentrace_trace::{Against, Check, Selector, Trace};
 use serde_json::json;
@@ -99,6 +99,11 @@ impl Verify {
     }
 }
 
+/// Whether what passes a tap is of one branch of guidance.
+fn is_of_a_branch(tap: &Tap) -> bool {
+    matches!(tap.role(), Role::Sampler(value) if value.branch().is_some())
+}
+
 fn is_beyond(check: &Check, tolerance: f64) -> bool {
     check.relative > tolerance || check.relative.is_nan()
 }
@@ -161,8 +166,7 @@ impl Found {
         let [channels, height, width] = description.latents;
         let calls = calls.start..calls.end.min(trace.complete());
         // The outputs are recorded as edited, so edits of what they are made of are not made again.
-        let edited: Vec<Tap> =
-            taps.all().into_iter().filter(|tap| !tap.name().ends_with("conditional")).cloned().collect();
+        let edited: Vec<Tap> = taps.all().into_iter().filter(|tap| !is_of_a_branch(tap)).cloned().collect();
         let rules = description.edits(&settings.cell, trace.folder())?;
         let start = start(trace, description)?;
         let steps = steps(&start.plan(&request)?);

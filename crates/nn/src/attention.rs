@@ -1,7 +1,7 @@
 //! Multi-head attention: one fused kernel, and its scores and probabilities beside it for a probe that asks for them.
 
 use crate::shapes::is_shape_only;
-use crate::{Linear, Pass, Result, Tap, Weights};
+use crate::{Attends, Linear, ModuleValue, Pass, Result, Tap, Weights};
 use tch::{Kind, Tensor};
 
 /// Multi-head attention: `softmax(Q K^T / sqrt(d)) V` (Vaswani et al. 2017, equation 1).
@@ -32,6 +32,8 @@ pub struct AttentionShape {
     pub width: i64,
     /// Features of what is attended to.
     pub context: i64,
+    /// What is attended to.
+    pub attends: Attends,
     /// Number of heads.
     pub heads: i64,
     /// Whether query, key and value projections have a bias.
@@ -57,7 +59,7 @@ impl Attention {
     /// # Errors
     /// A tensor is missing or has another shape.
     pub fn load(weights: &Weights, shape: AttentionShape) -> Result<Attention> {
-        let AttentionShape { width, context, heads, bias, causal, upcast, names: [q, k, v, out] } = shape;
+        let AttentionShape { width, context, attends, heads, bias, causal, upcast, names: [q, k, v, out] } = shape;
         Ok(Attention {
             to_q: Linear::load(&weights.at(q), width, width, bias)?,
             to_k: Linear::load(&weights.at(k), context, width, bias)?,
@@ -67,11 +69,11 @@ impl Attention {
             causal,
             upcast,
             taps: Taps {
-                q: weights.tap("q"),
-                k: weights.tap("k"),
-                v: weights.tap("v"),
-                scores: weights.tap("scores"),
-                probs: weights.tap("probs"),
+                q: weights.tap_of("q", ModuleValue::Query),
+                k: weights.tap_of("k", ModuleValue::Key),
+                v: weights.tap_of("v", ModuleValue::Value),
+                scores: weights.tap_of("scores", ModuleValue::Scores(attends)),
+                probs: weights.tap_of("probs", ModuleValue::Probs(attends)),
                 out: weights.residual_tap("out"),
             },
         })
@@ -174,7 +176,9 @@ mod tests {
     fn attention(kind: Kind, causal: bool) -> (Attention, Tensor, Tensor) {
         let weights = Weights::random("test", 3, kind, Device::Cpu);
         let names = AttentionShape::DIFFUSERS;
-        let shape = AttentionShape { width: 12, context: 6, heads: 3, bias: true, causal, upcast: false, names };
+        let attends = Attends::Itself;
+        let shape =
+            AttentionShape { width: 12, context: 6, attends, heads: 3, bias: true, causal, upcast: false, names };
         let draw = |size: [i64; 3]| seeded(1, || Tensor::randn(size, (Kind::Float, Device::Cpu))).to_kind(kind);
         let tokens = if causal { 5 } else { 7 };
         (Attention::load(&weights, shape).unwrap(), draw([2, 5, 12]), draw([2, tokens, 6]))

@@ -87,7 +87,7 @@ impl Source for Shapes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Attention, AttentionShape, Moment, Pass, Probe, Tap, Weights};
+    use crate::{Attends, Attention, AttentionShape, Moment, Pass, Probe, Tap, Weights};
 
     struct Shapes(Vec<Vec<i64>>);
     impl Probe for Shapes {
@@ -104,8 +104,16 @@ mod tests {
     fn a_pass_without_numbers_has_every_shape() {
         let weights = Weights::shapes("test", Kind::BFloat16);
         let names = AttentionShape::DIFFUSERS;
-        let shape =
-            AttentionShape { width: 320, context: 768, heads: 8, bias: false, causal: false, upcast: true, names };
+        let shape = AttentionShape {
+            width: 320,
+            context: 768,
+            attends: Attends::Text,
+            heads: 8,
+            bias: false,
+            causal: false,
+            upcast: true,
+            names,
+        };
         let attention = Attention::load(&weights, shape).unwrap();
         // A million pixels: the scores alone would be 5 GB.
         let x = shape_only(&[2, 1 << 20, 320], Kind::BFloat16);

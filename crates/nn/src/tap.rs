@@ -1,6 +1,6 @@
 //! Taps: named places in a forward pass, and the probes that watch or edit what goes through them.
 
-use crate::{Moment, Rows};
+use crate::{ModuleValue, Moment, Part, Role, Rows, SamplerValue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tch::Tensor;
@@ -161,25 +161,35 @@ impl<P: Probe + ?Sized> Probe for &mut P {
 pub struct Tap {
     id: u32,
     name: Arc<str>,
-    residual: bool,
+    role: Role,
 }
 
 impl Tap {
-    /// A tap with a name of its own, for values that belong to no module (`sampler.denoised`).
-    pub fn named(name: impl Into<Arc<str>>) -> Tap {
+    /// A tap with a name and a role.
+    pub fn new(name: impl Into<Arc<str>>, role: Role) -> Tap {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        Tap { id: NEXT.fetch_add(1, Ordering::Relaxed), name: name.into(), residual: false }
+        Tap { id: NEXT.fetch_add(1, Ordering::Relaxed), name: name.into(), role }
     }
 
-    /// The same tap, of a module that may be left out.
-    pub(crate) fn residual(self) -> Tap {
-        Tap { residual: true, ..self }
+    /// The tap of a value of the sampler, by its usual name.
+    pub fn of_sampler(value: SamplerValue) -> Tap {
+        Tap::new(value.name(), Role::Sampler(value))
     }
 
-    /// Whether this is the output of a module that adds to a stream: without its addition the stream goes on, so the
-    /// module may be left out.
+    /// A tap with a name and no particular role.
+    pub fn named(name: impl Into<Arc<str>>) -> Tap {
+        Tap::new(name, Role::Module(Part::Other, ModuleValue::Other))
+    }
+
+    /// What the tensors are that pass here.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Whether this is the output of a module that adds to a stream: the stream goes on without it, so the module can be
+    /// left out.
     pub fn is_residual(&self) -> bool {
-        self.residual
+        self.role.module() == Some(ModuleValue::Residual)
     }
 
     /// The full name.
@@ -236,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_module_is_left_out_when_a_probe_says_so_and_probes_go_in_turn() {
-        let out = Tap::named("a.out").residual();
+        let out = Tap::new("a.out", Role::Module(Part::Other, ModuleValue::Residual));
         let one = || Tensor::ones([1], (Kind::Float, Device::Cpu));
         let (mut first, mut second) = (Without, Double);
         let mut both = Both(&mut first, &mut second);

@@ -2,7 +2,7 @@
 
 use crate::shapes::Shapes;
 use crate::source::{Files, Fresh};
-use crate::{Init, Result, Source, Tap};
+use crate::{Init, ModuleValue, Part, Result, Role, Source, Tap};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -76,16 +76,20 @@ impl Weights {
         self.root.source.has(&self.name(name))
     }
 
-    /// Makes a tap whose name is the part, this path and `word`.
+    /// Makes a tap whose name is the part, this path and `word`, for a value without a role of its own.
     pub fn tap(&self, word: &str) -> Tap {
-        let tap = Tap::named(format!("{}.{}", self.root.part, self.name(word)));
-        self.root.taps.borrow_mut().push(tap.clone());
-        tap
+        self.tap_of(word, ModuleValue::Other)
     }
 
-    /// The same, for the output of a module that may be left out, see [`Tap::is_residual`].
+    /// The same, for the output of a module that can be left out, see [`Tap::is_residual`].
     pub fn residual_tap(&self, word: &str) -> Tap {
-        let tap = Tap::named(format!("{}.{}", self.root.part, self.name(word))).residual();
+        self.tap_of(word, ModuleValue::Residual)
+    }
+
+    /// The same, for any value.
+    pub fn tap_of(&self, word: &str, value: ModuleValue) -> Tap {
+        let part = &self.root.part;
+        let tap = Tap::new(format!("{part}.{}", self.name(word)), Role::Module(Part::of_name(part), value));
         self.root.taps.borrow_mut().push(tap.clone());
         tap
     }

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::execute::draws;
 use crate::{Options, SamplerTaps, Size, Start};
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
-use latentrace_nn::{Branch, Moment, Pass, Probe, Rows, Tap, Weights, shape_only};
+use latentrace_nn::{Branch, Moment, Pass, Probe, Role, Rows, SamplerValue, Tap, Weights, shape_only};
 use latentrace_schedulers::Plan;
 use latentrace_text::TextEncoder;
 use latentrace_unet::Unet;
@@ -95,13 +95,12 @@ pub fn outline(folder: &Path, options: Options, size: Option<Size>) -> Result<Ve
         let times = shape_only(&[1], Kind::Float);
         let _ = unet.forward(&mut seen.pass(When::Call, Rows::Branches), &latents(2), &times, &text);
         let value = shape_only(&[1, parts.unet.in_channels, height, width], Kind::Float);
-        let taps = SamplerTaps::new();
-        for tap in taps.all() {
-            let when = match tap.id() {
-                id if id == taps.image.id() => When::Latents,
-                id if id == taps.start.id() => When::Start,
-                id if id == taps.noise.id() => When::Draw,
-                id if id == taps.latents.id() => When::Pixels,
+        for tap in SamplerTaps::new().all() {
+            let when = match tap.role() {
+                Role::Sampler(SamplerValue::Image) => When::Latents,
+                Role::Sampler(SamplerValue::Start) => When::Start,
+                Role::Sampler(SamplerValue::Noise) => When::Draw,
+                Role::Sampler(SamplerValue::Latents) => When::Pixels,
                 _ => When::Call,
             };
             let mut pass = seen.pass(when, Rows::Images);

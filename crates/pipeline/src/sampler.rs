@@ -1,6 +1,6 @@
 //! The doors of the sampler's own values.
 
-use latentrace_nn::Tap;
+use latentrace_nn::{Conditioning, SamplerValue, Tap};
 
 /// The taps of the sampler's own values, each `[images, 4, height, width]` in f32. Samples are in
 /// `x = x0 + sigma * noise`.
@@ -34,20 +34,20 @@ pub struct SamplerTaps {
 impl SamplerTaps {
     /// Makes the taps.
     pub fn new() -> SamplerTaps {
-        let tap = |word: &str| Tap::named(format!("sampler.{word}"));
+        use Conditioning::{Conditional, Guided, Unconditional};
         SamplerTaps {
-            sample: tap("sample"),
-            unconditional: tap("epsilon.unconditional"),
-            conditional: tap("epsilon.conditional"),
-            guided: tap("epsilon.guided"),
-            output_unconditional: tap("output.unconditional"),
-            output_conditional: tap("output.conditional"),
-            output: tap("output.guided"),
-            denoised: tap("denoised"),
-            start: tap("start"),
-            image: tap("image"),
-            noise: tap("noise"),
-            latents: tap("latents"),
+            sample: Tap::of_sampler(SamplerValue::Sample),
+            unconditional: Tap::of_sampler(SamplerValue::Epsilon(Unconditional)),
+            conditional: Tap::of_sampler(SamplerValue::Epsilon(Conditional)),
+            guided: Tap::of_sampler(SamplerValue::Epsilon(Guided)),
+            output_unconditional: Tap::of_sampler(SamplerValue::Output(Unconditional)),
+            output_conditional: Tap::of_sampler(SamplerValue::Output(Conditional)),
+            output: Tap::of_sampler(SamplerValue::Output(Guided)),
+            denoised: Tap::of_sampler(SamplerValue::Denoised),
+            start: Tap::of_sampler(SamplerValue::Start),
+            image: Tap::of_sampler(SamplerValue::Image),
+            noise: Tap::of_sampler(SamplerValue::Noise),
+            latents: Tap::of_sampler(SamplerValue::Latents),
         }
     }
 

@@ -2,7 +2,8 @@
 
 use latentrace_nn::tch::{Kind, Tensor};
 use latentrace_nn::{
-    Activation, Attention, AttentionShape, Config, Embedding, LayerNorm, Linear, Pass, Result, Supported, Tap, Weights,
+    Activation, Attends, Attention, AttentionShape, Config, Embedding, LayerNorm, Linear, Pass, Result, Supported, Tap,
+    Weights,
 };
 
 /// A pre-norm transformer over token and position embeddings, each position seeing only those before it.
@@ -175,6 +176,7 @@ impl Layer {
         let shape = AttentionShape {
             width,
             context: width,
+            attends: Attends::Itself,
             heads: config.num_attention_heads,
             bias: true,
             causal: true,

@@ -7,7 +7,7 @@ use crate::selector::Window;
 use crate::words::check_places;
 use crate::{Key, Rule, Selector, Trace, Words};
 use latentrace_nn::tch::Kind;
-use latentrace_nn::{Branch, Moment, Row, Rows, Tap, shape_only};
+use latentrace_nn::{Branch, Moment, Role, Row, Rows, Tap, shape_only};
 use std::collections::{BTreeSet, HashMap};
 
 /// The course of a run that is not yet made: every tensor that will pass a tap, and at which calls.
@@ -58,6 +58,8 @@ pub struct Foreseen {
 pub struct PerTap {
     /// The name of the tap.
     pub tap: String,
+    /// What passes there.
+    pub role: Role,
     /// How many tensors.
     pub tensors: usize,
     /// How many bytes a capture keeps of them.
@@ -118,6 +120,14 @@ impl Course {
             };
             Ok(*sizes.entry((passage.tap.id(), row.branch)).or_insert_with(kept))
         })
+    }
+
+    /// What every record keeps besides what rules select: the sampler's values.
+    ///
+    /// # Errors
+    /// Those of [`Course::capture`].
+    pub fn flight_recorder(&self) -> Result<Foreseen> {
+        self.capture(&Rule::flight_recorder())
     }
 
     /// How often an edit changes a tensor.
@@ -195,7 +205,7 @@ impl Course {
         };
         let (mut calls, mut shared, mut selected) = (BTreeSet::new(), Vec::new(), false);
         for passage in named {
-            let mut at = PerTap { tap: passage.tap.name().into(), tensors: 0, bytes: 0 };
+            let mut at = PerTap { tap: passage.tap.name().into(), role: passage.tap.role(), tensors: 0, bytes: 0 };
             for &call in passage.calls.iter().filter(|&&call| passes(passage, call)) {
                 let moment = self.moment(passage, call);
                 if !selector.admits(&moment, self.steps()) {

@@ -2,10 +2,10 @@
 
 use crate::call::Call;
 use crate::error::{Error, Result, rule};
-use crate::reduction::{attends_to_text, has_heads};
+use crate::reduction::has_heads;
 use crate::{Key, Selector, Trace, Words};
 use latentrace_nn::tch::{Device, Kind, Tensor};
-use latentrace_nn::{Moment, Probe, Row, Rows, Tap, seeded};
+use latentrace_nn::{Attends, ModuleValue, Moment, Part, Probe, Row, Rows, Tap, seeded};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -86,16 +86,16 @@ impl Edit {
     /// Checks that the edit can be made at a tap.
     pub(crate) fn check(&self, text: &str, tap: &Tap) -> Result<()> {
         let name = tap.name();
-        let to_text = |word: &str| attends_to_text(tap) && name.ends_with(word);
+        let value = tap.role().module();
         match self {
             Edit::Skip if !tap.is_residual() => {
                 let hint = "residual modules can be left out: the `out` of a resnet, an attention, a feed-forward or a transformer";
                 Err(rule(text, format!("{name} cannot be skipped"), hint))
             }
-            Edit::Mask(_) if !to_text(".scores") => {
+            Edit::Mask(_) if value != Some(ModuleValue::Scores(Attends::Text)) => {
                 Err(rule(text, format!("{name} holds no scores of words"), "mask is for unet.**.attn2.scores"))
             }
-            Edit::Reweight(..) if !to_text(".probs") => Err(rule(
+            Edit::Reweight(..) if value != Some(ModuleValue::Probs(Attends::Text)) => Err(rule(
                 text,
                 format!("{name} holds no probabilities of words"),
                 "reweight is for unet.**.attn2.probs",
@@ -312,7 +312,7 @@ impl Probe for Edits {
 /// Whether what passes a tap is computed by a run that takes all its calls from a record: the text encoder's, whose rows
 /// are of one branch, and the VAE's.
 pub(crate) fn is_computed_again(tap: &Tap, rows: Rows) -> bool {
-    matches!(rows, Rows::Branch(_)) || tap.name().starts_with("vae.")
+    matches!(rows, Rows::Branch(_)) || tap.role().part() == Some(Part::Vae)
 }
 
 /// Checks that a trace has something whole of every tap.

@@ -1,7 +1,7 @@
 //! The lines of `index.jsonl`.
 
 use crate::Statistics;
-use latentrace_nn::Branch;
+use latentrace_nn::{Branch, Role};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 
@@ -24,6 +24,9 @@ pub struct Entry {
     pub sigma: f64,
     /// The tap.
     pub tap: String,
+    /// What passes there, where the line says it: older records do not. [`Entry::role`] knows it of both.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "role")]
+    pub role: Option<Role>,
     /// The branch of guidance, where the tensor belongs to one.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "branch")]
     pub branch: Option<Branch>,
@@ -102,6 +105,11 @@ impl Entry {
         Key { call: *call, tap: tap.clone(), branch: *branch, image: *image, kept: kept.clone() }
     }
 
+    /// What the tensor is.
+    pub fn role(&self) -> Role {
+        self.role.unwrap_or_else(|| Role::of_name(&self.tap))
+    }
+
     /// All that is stored of it: its numbers and the places of a `topk`.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &Stored> {
         self.stored.iter().chain(&self.places)
@@ -114,7 +122,7 @@ impl Entry {
 
     /// Whether the flight recorder kept it, which every run has and no budget counts.
     pub fn is_of_flight_recorder(&self) -> bool {
-        self.tap.starts_with("sampler.") && self.kept.is_empty()
+        self.role().is_of_sampler() && self.kept.is_empty()
     }
 }
 
@@ -244,6 +252,23 @@ const NUMBER: &str = ",\"line\":";
 /// What comes before a line's checksum, the last field.
 const CHECK: &str = ",\"check\":\"";
 
+mod role {
+    use super::Role;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(role: &Option<Role>, to: S) -> Result<S::Ok, S::Error> {
+        match role {
+            Some(role) => to.collect_str(role),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Role>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
+}
+
 mod branch {
     use super::Branch;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
@@ -268,6 +293,7 @@ mod branch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use latentrace_nn::{ModuleValue, Part};
 
     fn entry() -> Entry {
         Entry {
@@ -277,6 +303,7 @@ mod tests {
             t: 741.0,
             sigma: 3.25,
             tap: "unet.mid_block.out".into(),
+            role: Some(Role::Module(Part::Unet, ModuleValue::Residual)),
             branch: Some(Branch::Conditional),
             image: 0,
             kept: "head_mean".into(),

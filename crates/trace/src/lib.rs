@@ -60,7 +60,7 @@ pub use entry::{End, Entry, FORMAT, Key, Stored};
 pub use error::{Error, Result};
 pub use owner::Owner;
 pub use playback::{Against, Check, Playback};
-pub use recorder::{Capture, FLIGHT_RECORDER, Recorder};
+pub use recorder::{Capture, Recorder};
 pub use reduction::{Reduced, Reduction, Storage};
 pub use rule::Rule;
 pub use selector::Selector;

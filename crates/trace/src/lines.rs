@@ -104,7 +104,7 @@ impl Lines {
 impl Middle {
     fn new(tap: &Tap, row: Row, kept: &Arc<str>, grid: Option<[i64; 2]>, numbers: &Numbers) -> Middle {
         let (shape, dtype) = (numbers.shape().to_vec(), numbers.dtype_name());
-        let mut text = format!(",\"tap\":{}", serde_json::Value::from(tap.name()));
+        let mut text = format!(",\"tap\":{},\"role\":\"{}\"", serde_json::Value::from(tap.name()), tap.role());
         if let Some(branch) = row.branch {
             text += &format!(",\"branch\":\"{}\"", branch.name());
         }
@@ -137,12 +137,14 @@ mod tests {
     use super::*;
     use crate::{Entry, Key};
     use latentrace_nn::tch::Tensor;
+    use latentrace_nn::{Attends, ModuleValue, Part, Role};
 
     #[test]
     fn a_line_in_parts_is_the_line_of_its_entry() {
         let numbers = Numbers::row(&Tensor::from_slice(&[1f32, -2.5, 0.1, f32::NAN]).view([2, 2]), 1).unwrap();
         let statistics = numbers.statistics();
-        let tap = Tap::named("unet.\"odd\".out");
+        let role = Role::Module(Part::Unet, ModuleValue::Probs(Attends::Text));
+        let tap = Tap::new("unet.\"odd\".out", role);
         let mut lines = Lines::new(5);
         let mut expected = Vec::new();
         for (number, (call, branch, kept, stored)) in [
@@ -178,6 +180,7 @@ mod tests {
                 t: 980.5,
                 sigma: 0.1,
                 tap,
+                role: Some(role),
                 branch,
                 image: call,
                 kept,

@@ -3,7 +3,7 @@
 use crate::compare::distance;
 use crate::{Entry, Error, Key, Trace};
 use latentrace_nn::tch::Tensor;
-use latentrace_nn::{Moment, Probe, Row, Tap};
+use latentrace_nn::{Moment, Probe, Role, Row, Tap};
 
 /// A probe that puts the recorded tensor in the place of each that passes, for the calls before some call: so a run goes
 /// on from its record.
@@ -30,7 +30,7 @@ impl<'a> Playback<'a> {
 
 impl Probe for Playback<'_> {
     fn wants(&self, tap: &Tap, moment: &Moment) -> bool {
-        moment.call < self.before && tap.name().starts_with("sampler.")
+        moment.call < self.before && tap.role().is_of_sampler()
     }
 
     fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
@@ -94,7 +94,7 @@ impl<'a> Against<'a> {
 
 impl Probe for Against<'_> {
     fn wants(&self, tap: &Tap, _: &Moment) -> bool {
-        tap.name().starts_with("sampler.")
+        tap.role().is_of_sampler()
     }
 
     fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
@@ -129,13 +129,11 @@ impl Probe for Against<'_> {
     }
 }
 
-/// The recorded tensor of all rows of `like`, or `None` where the record lacks one.
+/// The recorded value of the sampler for all rows of `like`; `None` where the record lacks one.
 fn recorded(trace: &Trace, tap: &Tap, moment: Moment, like: &Tensor) -> crate::Result<Option<Tensor>> {
     let rows = moment.rows(like.size().first().copied().unwrap_or(0));
-    let entry = |row: &Row| {
-        let Row { branch, image, .. } = *row;
-        trace.find(&Key { call: moment.call, tap: tap.name().into(), branch, image, kept: String::new() })
-    };
+    let Role::Sampler(value) = tap.role() else { return Ok(None) };
+    let entry = |row: &Row| trace.find_value(value, moment.call, row.image);
     let found: Option<Vec<&Entry>> = rows.iter().map(entry).collect();
     let Some(found) = found.filter(|found| !found.is_empty()) else { return Ok(None) };
     let parts = found.into_iter().map(|entry| trace.tensor(entry)).collect::<crate::Result<Vec<_>>>()?;

@@ -20,11 +20,9 @@ pub struct Capture {
     pub budget: Option<u64>,
 }
 
-/// What the flight recorder keeps of every run: every value of the sampler, from which each step can be computed again.
-pub const FLIGHT_RECORDER: &str = "sampler.**";
-
 /// A probe that keeps what its rules select, with the moment it belongs to.
 pub struct Recorder {
+    /// The first is the flight recorder.
     rules: Vec<Rule>,
     /// The rules that select each tap, by [`Tap::id`].
     selected: HashMap<u32, Vec<usize>>,
@@ -51,7 +49,7 @@ impl Recorder {
     /// # Errors
     /// A rule selects no tap, or a reduction does not fit what it selects.
     pub fn new(capture: &Capture, taps: &[Tap], words: Words, steps: usize, writer: Writer) -> Result<Recorder> {
-        let mut rules = vec![Rule::parse(FLIGHT_RECORDER)?];
+        let mut rules = vec![Rule::flight_recorder()];
         rules.extend(capture.rules.iter().cloned());
         for rule in &capture.rules {
             rule.check(taps.iter(), &words)?;

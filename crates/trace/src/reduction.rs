@@ -5,7 +5,7 @@ use crate::call::Call;
 use crate::error::{Result, rule};
 use crate::words::check_places;
 use latentrace_nn::tch::{Kind, Tensor};
-use latentrace_nn::{Branch, Tap, is_shape_only, shape_only};
+use latentrace_nn::{Branch, ModuleValue, Part, Role, Tap, is_shape_only, shape_only};
 
 /// What is kept of a tensor, `[1, ..]`, one row at a time.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,18 +138,17 @@ impl Reduced {
 
 /// Whether a tap's second axis is the heads of an attention.
 pub(crate) fn has_heads(tap: &Tap) -> bool {
-    let word = tap.name().rsplit('.').next().unwrap_or_default();
-    ["q", "k", "v", "scores", "probs"].contains(&word)
+    tap.role().module().is_some_and(ModuleValue::has_heads)
 }
 
 /// Whether a tap's third axis is what is attended to, not the pixels that attend.
 fn of_context(tap: &Tap) -> bool {
-    [".k", ".v"].iter().any(|end| tap.name().ends_with(end))
+    matches!(tap.role(), Role::Module(_, ModuleValue::Key | ModuleValue::Value))
 }
 
-/// Whether a tap is of attention to text, whose last axis is the prompt's tokens.
-pub(crate) fn attends_to_text(tap: &Tap) -> bool {
-    [".attn2.probs", ".attn2.scores"].iter().any(|end| tap.name().ends_with(end))
+/// Whether a tap's last axis is the prompt's tokens.
+fn attends_to_text(tap: &Tap) -> bool {
+    tap.role().module().is_some_and(ModuleValue::attends_to_text)
 }
 
 impl Reduction {
@@ -164,9 +163,9 @@ impl Reduction {
         }
     }
 
-    /// Checks that the reduction can be applied to a tap's tensors, as far as the tap's name says.
+    /// Checks that the reduction can be applied to a tap's tensors, as far as the tap's role says.
     pub(crate) fn check(&self, text: &str, tap: &Tap) -> Result<()> {
-        let no_pixels = tap.name().starts_with("text_encoder.") || of_context(tap);
+        let no_pixels = tap.role().part() == Some(Part::TextEncoder) || of_context(tap);
         let (cause, hint) = match self {
             Reduction::HeadMean if !has_heads(tap) => {
                 ("has no heads", "q, k, v, scores and probs of an attention have")
@@ -285,7 +284,7 @@ mod tests {
 
     fn reduced(text: &str, name: &str, branch: Branch, tensor: Tensor, grid: [i64; 2]) -> Option<Reduced> {
         let (reductions, _) = parse(text, &text.split('|').map(str::trim).collect::<Vec<_>>()).unwrap();
-        let tap = Tap::named(name);
+        let tap = Tap::new(name, Role::of_name(name));
         let whole = Some(Reduced::whole(&tap, tensor, Some(grid)));
         reductions.iter().fold(whole, |from, reduction| reduction.apply(&tap, Some(branch), from?, &words()))
     }
@@ -353,11 +352,13 @@ mod tests {
             ("down(4)", "unet.x.attn2.k"),
         ] {
             let (reductions, _) = parse(text, &[text]).unwrap();
-            assert!(reductions[0].check(text, &Tap::named(name)).is_err(), "{text} of {name}");
+            assert!(reductions[0].check(text, &Tap::new(name, Role::of_name(name))).is_err(), "{text} of {name}");
         }
         let of_shape = |text: &str, name: &str, shape: &[i64], grid| {
             let (reductions, _) = parse(text, &[text]).unwrap();
-            reductions[0].check_shape(text, &Tap::named(name), shape, grid).map_err(|error| error.to_string())
+            reductions[0]
+                .check_shape(text, &Tap::new(name, Role::of_name(name)), shape, grid)
+                .map_err(|error| error.to_string())
         };
         let probs = "unet.x.attn2.probs";
         assert!(of_shape("down(4)", probs, &[2, 8, 64, 77], Some([8, 8])).is_ok());

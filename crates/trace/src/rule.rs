@@ -34,7 +34,17 @@ impl Rule {
         Ok(Rule { selector, reductions, storage, suffix: written.join(" | ").into() })
     }
 
-    /// Checks that the rule selects something of `taps`, and that its reductions fit what it selects, as far as the names
+    /// What is kept of every run: all values of the sampler whole, from which every step can be computed again.
+    pub(crate) fn flight_recorder() -> Rule {
+        Rule {
+            selector: Selector::of_sampler(),
+            reductions: Vec::new(),
+            storage: Storage::Full,
+            suffix: Arc::default(),
+        }
+    }
+
+    /// Checks that the rule selects something of `taps`, and that its reductions fit what it selects, as far as the roles
     /// of taps say. [`Course::capture`](crate::Course::capture) knows more.
     ///
     /// # Errors

@@ -13,8 +13,17 @@ use std::fmt;
 #[derive(Clone, Debug)]
 pub struct Selector {
     text: String,
-    names: GlobMatcher,
+    taps: Taps,
     windows: Vec<Window>,
+}
+
+/// Which taps a selector selects.
+#[derive(Clone, Debug)]
+enum Taps {
+    /// Those whose name matches, with slashes in the place of dots.
+    Named(GlobMatcher),
+    /// Those of the sampler's values.
+    OfSampler,
 }
 
 /// A window of a selector.
@@ -56,7 +65,12 @@ impl Selector {
             })?
             .compile_matcher();
         let windows = words.map(|word| window(word).ok_or_else(|| rule(text, format!("{word} is no window"), WINDOWS)));
-        Ok(Selector { text: text.into(), names, windows: windows.collect::<Result<_>>()? })
+        Ok(Selector { text: text.into(), taps: Taps::Named(names), windows: windows.collect::<Result<_>>()? })
+    }
+
+    /// Selects every value of the sampler.
+    pub(crate) fn of_sampler() -> Selector {
+        Selector { text: "the sampler's values".into(), taps: Taps::OfSampler, windows: Vec::new() }
     }
 
     /// The selector as it was written.
@@ -69,9 +83,12 @@ impl Selector {
         self.windows.iter().any(|window| matches!(window, Window::Step(_) | Window::Evaluation(_)))
     }
 
-    /// Whether a tap's name fits.
+    /// Whether a tap is selected, whatever the moment.
     pub fn names(&self, tap: &Tap) -> bool {
-        self.names.is_match(tap.name().replace('.', "/"))
+        match &self.taps {
+            Taps::Named(names) => names.is_match(tap.name().replace('.', "/")),
+            Taps::OfSampler => tap.role().is_of_sampler(),
+        }
     }
 
     /// Whether a moment of a run of `steps` steps lies in every window; which of its rows do, [`Selector::admits_row`]

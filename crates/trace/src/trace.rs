@@ -8,8 +8,8 @@ use crate::numbering::{Numbering, Place as Order};
 use crate::numbers::{from_levels, kind, name};
 use crate::owner::{Stamp, live, live_error};
 use crate::writer::{Begun, shard_name};
-use latentrace_nn::Branch;
 use latentrace_nn::tch::{Kind, Tensor};
+use latentrace_nn::{Branch, Role, SamplerValue};
 use memmap2::Mmap;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -35,6 +35,8 @@ pub struct Trace {
     stamp: Option<Stamp>,
     entries: Vec<Entry>,
     places: HashMap<Key, usize>,
+    /// The places of the whole tensors of the sampler's values.
+    values: HashMap<SamplerValue, Vec<usize>>,
     complete: usize,
     /// How many tensors the budget had kept out at the end of the last whole call.
     beyond_budget: u64,
@@ -67,6 +69,7 @@ impl Trace {
             stamp: None,
             entries: Vec::new(),
             places: HashMap::new(),
+            values: HashMap::new(),
             complete: 0,
             beyond_budget: 0,
             end: None,
@@ -150,16 +153,48 @@ impl Trace {
     /// It was not kept, or its bytes have changed.
     pub fn get(&self, tap: &str, call: usize, branch: Option<Branch>) -> Result<Tensor> {
         let key = Key { call, tap: tap.into(), branch, image: 0, kept: String::new() };
-        let absent = || {
-            let calls: Vec<String> = self.of_tap(tap).map(|entry| entry.key().name()).take(3).collect();
-            let hint = if calls.is_empty() {
-                "no tensor of this tap was kept".into()
-            } else {
-                format!("there are {}, ..", calls.join(", "))
-            };
-            Error::Absent { name: key.name(), folder: self.folder.display().to_string(), hint }
+        self.tensor(self.find(&key).ok_or_else(|| self.absent(&key, self.of_tap(tap)))?)
+    }
+
+    /// A value of the sampler at a call, of the only image.
+    ///
+    /// # Errors
+    /// It was not kept, or its bytes have changed.
+    pub fn value(&self, value: SamplerValue, call: usize) -> Result<Tensor> {
+        let key = || Key { call, tap: value.name().into(), branch: None, image: 0, kept: String::new() };
+        let found = self.find_value(value, call, 0);
+        self.tensor(found.ok_or_else(|| self.absent(&key(), self.values(value)))?)
+    }
+
+    /// The entry of a value of the sampler at a call.
+    pub(crate) fn find_value(&self, value: SamplerValue, call: usize, image: usize) -> Option<&Entry> {
+        self.values(value).rfind(|entry| (entry.call, entry.image) == (call, image))
+    }
+
+    /// Whether the record holds a value of the sampler at a call.
+    pub fn has_value(&self, value: SamplerValue, call: usize) -> bool {
+        self.values(value).any(|entry| entry.call == call)
+    }
+
+    /// The entries of a value of the sampler, those that were kept whole, in order.
+    pub fn values(&self, value: SamplerValue) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.values.get(&value).into_iter().flatten().map(|&place| &self.entries[place])
+    }
+
+    /// The entries of a role, in order.
+    pub fn of_role(&self, role: Role) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.role() == role)
+    }
+
+    /// The error of a tensor that is not there; what there is of its tap is named.
+    fn absent<'a>(&self, key: &Key, there: impl Iterator<Item = &'a Entry>) -> Error {
+        let calls: Vec<String> = there.map(|entry| entry.key().name()).take(3).collect();
+        let hint = if calls.is_empty() {
+            "no tensor of this tap was kept".into()
+        } else {
+            format!("there are {}, ..", calls.join(", "))
         };
-        self.tensor(self.find(&key).ok_or_else(absent)?)
+        Error::Absent { name: key.name(), folder: self.folder.display().to_string(), hint }
     }
 
     /// The entries of a tap, in order.
@@ -337,6 +372,9 @@ impl Trace {
                 self.problem(problem);
             }
             return false;
+        }
+        if let (Role::Sampler(value), true) = (entry.role(), entry.kept.is_empty()) {
+            self.values.entry(value).or_default().push(self.entries.len());
         }
         self.places.insert(entry.key(), self.entries.len());
         self.entries.push(entry);

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Run, noise, words};
 use latentrace_nn::tch::Kind;
-use latentrace_nn::{Branch, Moment, Rows, Tap};
+use latentrace_nn::{Branch, Moment, Rows};
 use latentrace_trace::{Course, Edits, Foreseen, Layout, Passage, Rule, Trace};
 
 /// The course of a run of four steps of two calls each: a network, the sampler, the texts, an encoder that does not pass.
@@ -18,7 +18,7 @@ fn course() -> Course {
         ..Moment::default()
     });
     let passage = |name: &str, shape: &[i64], rows, calls: &[usize]| Passage {
-        tap: Tap::named(name),
+        tap: common::tap(name),
         shape: shape.to_vec(),
         kind: Kind::Float,
         rows,
@@ -120,7 +120,7 @@ fn what_cannot_be_done_at_all_is_an_error() {
         ("unet.x.attn2.probs => reweight(#99, 5)", "#99: no such place\nhint: places are #0 to #4"),
         ("unet.x.attn2.scores => mask(#99)", "#99: no such place"),
         ("unet.mid_block.out => mask(red)", "holds no scores of words"),
-        ("unet.mid_block.out => skip", "cannot be skipped"),
+        ("unet.time_embedding => skip", "cannot be skipped"),
         ("unet.mid_block.out => replace(/nowhere)", "/nowhere: no such folder"),
     ] {
         let error = course().edit(text).unwrap_err().to_string();
@@ -240,10 +240,9 @@ fn what_is_foreseen_is_what_happens() {
         let folder = tempfile::tempdir().unwrap();
         run.record(folder.path(), &[text], None, Layout::WHOLE).unwrap();
         let trace = Trace::open(folder.path()).unwrap();
-        let own = |entry: &&latentrace_trace::Entry| !entry.tap.starts_with("sampler.");
+        let own = |entry: &&latentrace_trace::Entry| !entry.role().is_of_sampler();
         let kept: Vec<_> = trace.entries().iter().filter(own).collect();
-        let sampler =
-            said.taps.iter().filter(|tap| tap.tap.starts_with("sampler.")).map(|tap| tap.tensors).sum::<usize>();
+        let sampler = said.taps.iter().filter(|tap| tap.role.is_of_sampler()).map(|tap| tap.tensors).sum::<usize>();
         assert_eq!(said.tensors - sampler, kept.len(), "{text}");
         let stored = |entry: &latentrace_trace::Entry| {
             let (numbers, places) = (trace.tensor(entry).unwrap(), trace.places(entry).unwrap());
@@ -254,8 +253,7 @@ fn what_is_foreseen_is_what_happens() {
             };
             numbers.numel() as u64 * each + places.map_or(0, |places| 8 * places.numel() as u64)
         };
-        let own_bytes =
-            said.taps.iter().filter(|tap| !tap.tap.starts_with("sampler.")).map(|tap| tap.bytes).sum::<u64>();
+        let own_bytes = said.taps.iter().filter(|tap| !tap.role.is_of_sampler()).map(|tap| tap.bytes).sum::<u64>();
         assert_eq!(own_bytes, kept.iter().map(|entry| stored(entry)).sum::<u64>(), "{text}");
     }
     for text in ["unet.** @step[1]", "unet.x.attn2.probs @branch{cond}", "** @sigma[:8] @branch{uncond}"] {

@@ -5,7 +5,9 @@ mod common;
 
 use common::{Run, key, list, noise, same, words};
 use latentrace_nn::tch::{Device, Kind, Tensor};
-use latentrace_nn::{Attention, AttentionShape, Branch, Moment, Pass, ResnetBlock, ResnetShape, Rows, Tap, Weights};
+use latentrace_nn::{
+    Attends, Attention, AttentionShape, Branch, Moment, Pass, ResnetBlock, ResnetShape, Rows, Tap, Weights,
+};
 use latentrace_trace::{Comparison, Edits, Layout, Prompt, Result, Trace, Words, compare};
 
 const STEPS: usize = 4;
@@ -49,7 +51,7 @@ fn arithmetic_edits_do_what_they_say() {
 #[test]
 fn the_mean_is_over_pixels_and_keeps_channels_and_features() {
     let holds = |tap: &str, shape: &[i64], pixels: &[i64]| {
-        let tap = Tap::named(tap);
+        let tap = common::tap(tap);
         let tensor = noise(1, shape);
         let mut edits = edits(&["** => mean"], std::slice::from_ref(&tap)).unwrap();
         let out = Pass::watched(&mut edits).tap(&tap, tensor.shallow_clone());
@@ -271,7 +273,9 @@ fn a_skipped_block_passes_its_shortcut_on() {
 fn attention(to: &str) -> (Attention, Vec<Tap>) {
     let weights = Weights::random("unet", 3, Kind::Float, Device::Cpu);
     let names = AttentionShape::DIFFUSERS;
-    let shape = AttentionShape { width: 12, context: 6, heads: 3, bias: false, causal: false, upcast: false, names };
+    let attends = if to == "x.attn2" { Attends::Text } else { Attends::Itself };
+    let shape =
+        AttentionShape { width: 12, context: 6, attends, heads: 3, bias: false, causal: false, upcast: false, names };
     (Attention::load(&weights.at(to), shape).unwrap(), weights.taps())
 }
 
@@ -484,14 +488,14 @@ fn the_largest_numbers_at_other_places_differ() {
 
 #[test]
 fn texts_and_pictures_are_edited_however_late_a_run_begins() {
-    let tap = Tap::named("text_encoder.out");
+    let tap = common::tap("text_encoder.out");
     let mut edits = edits(&["text_encoder.out => scale(2)"], std::slice::from_ref(&tap)).unwrap().beginning_at(3);
     let tensor = noise(1, &[1, 5, 6]);
     let mut pass = Pass::watched(&mut edits);
     pass.set_moment(Moment { rows: Rows::Branch(Branch::Conditional), ..Moment::default() });
     assert!(same(&pass.tap(&tap, tensor.shallow_clone()), &(&tensor * 2.0)), "a fork encodes its texts anew");
     // A run that was cut off after its last call still has its picture to decode.
-    let tap = Tap::named("vae.decoder.out");
+    let tap = common::tap("vae.decoder.out");
     let mut edits = crate::edits(&["vae.** => scale(2)"], std::slice::from_ref(&tap)).unwrap().beginning_at(STEPS);
     let mut pass = Pass::watched(&mut edits);
     pass.set_moment(Moment { call: STEPS - 1, ..Moment::default() });

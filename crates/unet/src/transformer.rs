@@ -2,7 +2,9 @@
 
 use crate::UnetConfig;
 use latentrace_nn::tch::Tensor;
-use latentrace_nn::{Attention, AttentionShape, Conv2d, GroupNorm, LayerNorm, Linear, Pass, Result, Tap, Weights};
+use latentrace_nn::{
+    Attends, Attention, AttentionShape, Conv2d, GroupNorm, LayerNorm, Linear, Pass, Result, Tap, Weights,
+};
 
 /// A norm, a projection, one transformer block over the pixels, a projection, and a residual connection around all.
 pub(crate) struct Transformer {
@@ -99,10 +101,11 @@ struct InnerTaps {
 impl TransformerBlock {
     fn load(weights: &Weights, config: &UnetConfig, width: i64, heads: i64) -> Result<TransformerBlock> {
         let norm = |name: &str| LayerNorm::load(&weights.at(name), width, 1e-5);
-        let attention = |name: &str, context| {
+        let attention = |name: &str, context, attends| {
             let shape = AttentionShape {
                 width,
                 context,
+                attends,
                 heads,
                 bias: false,
                 causal: false,
@@ -113,9 +116,9 @@ impl TransformerBlock {
         };
         Ok(TransformerBlock {
             norm1: norm("norm1")?,
-            attn1: attention("attn1", width)?,
+            attn1: attention("attn1", width, Attends::Itself)?,
             norm2: norm("norm2")?,
-            attn2: attention("attn2", config.cross_attention_dim)?,
+            attn2: attention("attn2", config.cross_attention_dim, Attends::Text)?,
             norm3: norm("norm3")?,
             ff: FeedForward::load(&weights.at("ff"), width)?,
             taps: InnerTaps {

@@ -3,8 +3,8 @@
 use crate::VaeConfig;
 use latentrace_nn::tch::Tensor;
 use latentrace_nn::{
-    Attention, AttentionShape, Downsample, GroupNorm, Padding, Pass, ResnetBlock, ResnetShape, Result, Tap, Upsample,
-    Weights,
+    Attends, Attention, AttentionShape, Downsample, GroupNorm, Padding, Pass, ResnetBlock, ResnetShape, Result, Tap,
+    Upsample, Weights,
 };
 
 /// The epsilon of every norm in the VAE.
@@ -123,6 +123,7 @@ impl PixelAttention {
         let shape = AttentionShape {
             width: channels,
             context: channels,
+            attends: Attends::Itself,
             heads: 1,
             bias: true,
             causal: false,

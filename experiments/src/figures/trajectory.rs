@@ -4,12 +4,11 @@ use super::{Done, Finished};
 use crate::frames::cell;
 use crate::models::Loaded;
 use crate::paths::{Path, geometry, plane};
-use crate::record::tap;
 use crate::store::{enlargement, trace_of};
 use anyhow::Result;
 use latentrace_measures::{Moments, Trajectory};
 use latentrace_pipeline::Model;
-use latentrace_pipeline::nn::replace;
+use latentrace_pipeline::nn::{SamplerValue, replace};
 use latentrace_plot::{Axis, Cell, Chart, Grid, Panels, Series, save_png, write};
 use latentrace_trace::{Entry, Trace};
 use std::path::PathBuf;
@@ -26,11 +25,11 @@ const FRAMES: usize = 9;
 pub fn trajectory(finished: &Finished, loaded: &mut Loaded) -> Result<Vec<PathBuf>> {
     let mut made = vec![strips(finished, loaded)?];
     let shown = &finished.cells[..finished.cells.len().min(MOST_CURVES)];
-    let along = |tap: &str| -> Result<Vec<Path>> {
-        let path = |done: &Done| Path::of(&Trace::open(&trace_of(&done.folder))?, tap, done.label.clone());
+    let along = |value| -> Result<Vec<Path>> {
+        let path = |done: &Done| Path::of(&Trace::open(&trace_of(&done.folder))?, value, done.label.clone());
         shown.iter().map(path).collect()
     };
-    let (samples, estimates) = (along(tap::SAMPLE)?, along(tap::DENOISED)?);
+    let (samples, estimates) = (along(SamplerValue::Sample)?, along(SamplerValue::Denoised)?);
     let planes = [("the sample x on its way", &samples), ("the clean estimate of x0 on its way", &estimates)];
     let mut charts: Vec<Chart> = planes.into_iter().filter_map(|(title, paths)| plane(title, paths)).collect();
     charts.extend([size(&samples), bend(&samples)]);
@@ -97,12 +96,12 @@ fn strips(finished: &Finished, loaded: &mut Loaded) -> Result<PathBuf> {
     for done in shown {
         let trace = Trace::open(&trace_of(&done.folder))?;
         let model = loaded.get(&done.cell)?;
-        for (tap, what) in [(tap::SAMPLE, "sample"), (tap::DENOISED, "clean estimate")] {
-            let entries: Vec<&Entry> = trace.of_tap(tap).collect();
+        for (value, what) in [(SamplerValue::Sample, "sample"), (SamplerValue::Denoised, "clean estimate")] {
+            let entries: Vec<&Entry> = trace.values(value).collect();
             let levels: Vec<f64> = entries.iter().map(|entry| entry.sigma).collect();
             let frames: Vec<Cell> = spread(&levels, FRAMES)
                 .into_iter()
-                .map(|place| frame(&trace, entries[place], model, tap == tap::SAMPLE))
+                .map(|place| frame(&trace, entries[place], model, value == SamplerValue::Sample))
                 .collect::<Result<_>>()?;
             cells.push(frames);
             row_labels.push(format!("{}: {what}", done.label));

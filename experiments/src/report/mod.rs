@@ -7,12 +7,12 @@ use crate::description::Description;
 use crate::frames::{Frames, about_eight};
 use crate::measure::Sight;
 use crate::models::Loaded;
-use crate::record::{pixels, tap};
+use crate::record::pixels;
 use crate::scalars::{Scalars, label};
 use crate::views::word_maps;
 use anyhow::{Context, Result};
 use found::{Found, Run, find};
-use latentrace_pipeline::nn::Pass;
+use latentrace_pipeline::nn::{Pass, SamplerValue};
 use latentrace_plot::{Report as Page, ReportCell, ReportFigure, ReportFrame, RgbImage, WordMap, open_image};
 use latentrace_trace::Trace;
 use std::path::{Path, PathBuf};
@@ -106,7 +106,8 @@ fn picture(run: &Run, trace: &Trace, loaded: &mut Loaded) -> Result<RgbImage> {
         return Ok(open_image(&run.picture)?);
     }
     let model = loaded.get(&run.done.cell)?;
-    let latents = trace.get(tap::LATENTS, 0, None)?.to_device(model.device);
+    let end = trace.values(SamplerValue::Latents).next().context("a run without its end")?;
+    let latents = trace.tensor(end)?.to_device(model.device);
     Ok(pixels(&model.decode(&latents, &mut Pass::silent())?))
 }
 

@@ -5,7 +5,7 @@ use crate::description::Description;
 use anyhow::Result;
 use latentrace_measures::{TokenMaps, entropy, mass, token_entropy};
 use latentrace_pipeline::nn::tch::Kind;
-use latentrace_pipeline::nn::{Branch, replace};
+use latentrace_pipeline::nn::{Attends, Branch, ModuleValue, replace};
 use latentrace_plot::{Axis, Cell, Chart, Colours, HeatMap, Series, ValueScale, colourise, overlay, write};
 use latentrace_trace::{Entry, Reduction, Rule, Trace};
 use std::collections::HashMap;
@@ -107,7 +107,9 @@ impl Attention {
     /// alike whichever rule kept it.
     fn of(trace: &Trace, description: &Description) -> Result<Option<Attention>> {
         let is_of_prompt = |entry: &&Entry| {
-            entry.tap.ends_with(".attn2.probs") && entry.branch != Some(Branch::Unconditional) && entry.stored.is_some()
+            entry.role().module() == Some(ModuleValue::Probs(Attends::Text))
+                && entry.branch != Some(Branch::Unconditional)
+                && entry.stored.is_some()
         };
         let kept = trace.entries().iter().filter(is_of_prompt).filter_map(|entry| Kept::of(entry, description));
         let kept = once(kept.collect());

@@ -8,11 +8,11 @@ pub use health::health;
 
 use crate::description::Description;
 use crate::paths::{Path, geometry, plane};
-use crate::record::tap;
 use crate::scalars::Scalars;
 use crate::store::enlargement;
 use anyhow::{Context, Result};
 use latentrace_measures::{Commitment, KAPPA, spectrum as power};
+use latentrace_pipeline::nn::SamplerValue;
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_plot::{
     Axis, Cell, Chart, Colours, Grid, HeatMap, Panels, RgbImage, Series, ValueScale, open_image, overlay, save_png,
@@ -91,8 +91,8 @@ pub fn curves(folder: &path::Path, scalars: &Scalars, description: &Description)
 /// When each place of the picture was decided: the call from which on its clean estimate stays within a tenth of its
 /// first distance to the result.
 pub fn commitment(folder: &path::Path, trace: &Trace, description: &Description) -> Result<Vec<PathBuf>> {
-    let estimates = tensors(trace, trace.of_tap(tap::DENOISED))?;
-    let Some(result) = trace.of_tap(tap::LATENTS).next() else { return Ok(Vec::new()) };
+    let estimates = tensors(trace, trace.values(SamplerValue::Denoised))?;
+    let Some(result) = trace.values(SamplerValue::Latents).next() else { return Ok(Vec::new()) };
     let Some(found) = Commitment::of(&estimates, &trace.tensor(result)?, KAPPA) else { return Ok(Vec::new()) };
     let map: Vec<Vec<f64>> = found.step.outer_iter().map(|row| row.iter().map(|&step| step as f64).collect()).collect();
     let figure = HeatMap {
@@ -119,10 +119,11 @@ pub fn commitment(folder: &path::Path, trace: &Trace, description: &Description)
 /// The power of the clean estimate at every spatial frequency and call.
 pub fn spectrum(folder: &path::Path, trace: &Trace, description: &Description) -> Result<Vec<PathBuf>> {
     let mut made = Vec::new();
-    for (stem, tap, what) in
-        [("spectrum-denoised", tap::DENOISED, "clean estimate"), ("spectrum-sample", tap::SAMPLE, "sample")]
-    {
-        let entries: Vec<&Entry> = trace.of_tap(tap).collect();
+    for (stem, value, what) in [
+        ("spectrum-denoised", SamplerValue::Denoised, "clean estimate"),
+        ("spectrum-sample", SamplerValue::Sample, "sample"),
+    ] {
+        let entries: Vec<&Entry> = trace.values(value).collect();
         let columns: Vec<Vec<f64>> = tensors(trace, entries.iter().copied())?.iter().map(power).collect();
         let Some(rings) = columns.first().map(Vec::len) else { continue };
         let figure = HeatMap {
@@ -149,7 +150,7 @@ pub fn trajectory(folder: &path::Path, traces: &[Trace]) -> Result<Vec<PathBuf>>
         }
         _ => trace.folder().file_stem().unwrap_or_default().to_string_lossy().into_owned(),
     };
-    let path = |trace: &Trace| Path::of(trace, tap::SAMPLE, name(trace));
+    let path = |trace: &Trace| Path::of(trace, SamplerValue::Sample, name(trace));
     let paths: Vec<Path> = traces.iter().map(path).collect::<Result<_>>()?;
     let Some(chart) = plane("the sample on its way, x = x0 + sigma · noise", &paths) else { return Ok(Vec::new()) };
     let mut made = write(folder, "trajectory", &chart)?;

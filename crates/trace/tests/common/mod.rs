@@ -1,7 +1,7 @@
 //! A run without a model: tensors that pass taps, call by call.
 
 use latentrace_nn::tch::{Device, Kind, Tensor};
-use latentrace_nn::{Branch, Moment, Pass, Probe, Rows, Tap, seeded};
+use latentrace_nn::{Branch, Moment, Pass, Probe, Role, Rows, Tap, seeded};
 use latentrace_trace::{Capture, Key, Layout, Prompt, Recorder, Result, Rule, Trace, Words, Writer};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -61,7 +61,7 @@ impl Run {
             pass("unet.half.out", Rows::Branches, draw(5, &[2 * images, 7]).to_kind(Kind::BFloat16));
             let probs = draw(6, &[2 * images, 2, 9, 5]).softmax(-1, Kind::Float);
             pass("unet.x.attn2.probs", Rows::Branches, probs);
-            pass("sampler.epsilon", Rows::Images, draw(7, &[images, 4, 3, 3]));
+            pass("sampler.epsilon.guided", Rows::Images, draw(7, &[images, 4, 3, 3]));
             pass("sampler.denoised", Rows::Images, sample);
         }
         run
@@ -75,7 +75,7 @@ impl Run {
     pub fn pass(&mut self, name: &str, moment: Moment, tensor: Tensor) {
         let tap = match self.taps.iter().find(|tap| tap.name() == name) {
             Some(tap) => tap.clone(),
-            None => Tap::named(name),
+            None => tap(name),
         };
         if self.taps.iter().all(|known| known.name() != name) {
             self.taps.push(tap.clone());
@@ -136,6 +136,11 @@ impl Run {
         }
         rows
     }
+}
+
+/// A tap with the role that its name has in a model.
+pub fn tap(name: &str) -> Tap {
+    Tap::new(name, Role::of_name(name))
 }
 
 pub fn key(tap: &str, call: usize, branch: Option<Branch>, image: usize) -> Key {
