@@ -16,7 +16,7 @@ use latentrace_pipeline::nn::LIBTORCH;
 use latentrace_pipeline::nn::tch;
 use latentrace_pipeline::schedulers::{Config, Level, Plan};
 use latentrace_pipeline::{Model, Request, Size, Start, Tokens};
-use latentrace_trace::{Edits, Prompt, Trace, Words};
+use latentrace_trace::{EditRule, Prompt, Trace, Words};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -155,9 +155,11 @@ impl Description {
         };
         let mut cell = cell.clone();
         for edit in &mut cell.edits {
-            let Some(trace) = Edits::reads(edit)? else { continue };
-            Trace::open(&trace)?; // which says best what is wrong with it
-            *edit = Edits::reading(edit, &std::path::absolute(&trace)?)?;
+            let rule = EditRule::parse(edit)?;
+            let Some(trace) = rule.reads() else { continue };
+            Trace::open(trace)?; // which says best what is wrong with it
+            let trace = std::path::absolute(trace)?;
+            *edit = rule.reading(&trace).to_string();
         }
         let folder = std::path::absolute(&model.folder)?;
         Ok(Description {
@@ -254,12 +256,13 @@ impl Description {
     /// A record is not there any more, or is another.
     pub fn edits(&self, cell: &Cell, record: &Path) -> Result<Vec<String>> {
         let found = |edit: &String| -> Result<String> {
-            let known = Edits::reads(edit)?.and_then(|path| self.traces.iter().find(|known| known.path == path));
+            let rule = EditRule::parse(edit)?;
+            let known = rule.reads().and_then(|path| self.traces.iter().find(|known| known.path == path));
             let Some(Located { path, relative, blake3 }) = known else { return Ok(edit.clone()) };
             let places = located::places(path, relative.as_deref(), record);
             let hint = "an edit of this run reads it: put it back";
             let found = located::find(&places, blake3, store::hash_of_trace, hint).with_context(|| edit.clone())?;
-            Ok(Edits::reading(edit, &std::path::absolute(found)?)?)
+            Ok(rule.reading(&std::path::absolute(found)?).to_string())
         };
         cell.edits.iter().map(found).collect()
     }

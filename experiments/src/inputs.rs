@@ -4,7 +4,7 @@ use crate::cell::Cell;
 use crate::located::{self, Located};
 use crate::store;
 use anyhow::{Context, Result, ensure};
-use latentrace_trace::Edits;
+use latentrace_trace::EditRule;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -107,7 +107,7 @@ pub fn by_content(cell: &Cell, inputs: &Inputs) -> Result<serde_json::Value> {
 fn traces(cell: &Cell) -> Result<Vec<PathBuf>> {
     let mut traces = Vec::new();
     for edit in &cell.edits {
-        traces.extend(Edits::reads(edit)?.filter(|path| !traces.contains(path)));
+        traces.extend(EditRule::parse(edit)?.reads().map(Path::to_path_buf).filter(|path| !traces.contains(path)));
     }
     Ok(traces)
 }
@@ -115,8 +115,9 @@ fn traces(cell: &Cell) -> Result<Vec<PathBuf>> {
 /// Puts another record in the place of one that edits read.
 fn read_from(edits: &mut [String], trace: &Path, other: &Path) -> Result<()> {
     for edit in edits {
-        if Edits::reads(edit)?.is_some_and(|path| path == trace) {
-            *edit = Edits::reading(edit, other)?;
+        let rule = EditRule::parse(edit)?;
+        if rule.reads() == Some(trace) {
+            *edit = rule.reading(other).to_string();
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use latentrace_pipeline::nn::tch::{Device, Tensor};
 use latentrace_pipeline::nn::{Both, Moment, Pass, Probe, SamplerValue, Tap};
 use latentrace_pipeline::{Error, Model};
-use latentrace_trace::{Against, Capture, Edits, Layout, Playback, Recorder, Trace, Writer};
+use latentrace_trace::{Against, Capture, EditRule, Edits, Layout, Playback, Recorder, Trace, Writer};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -86,8 +86,8 @@ impl<'a> Phased<'a> {
 
     /// The edits of a phase and one more, from a call on.
     fn edits(&self, settings: &Settings, rule: Option<&str>, from: usize) -> Result<Edits> {
-        let mut rules = settings.cell.edits.clone();
-        rules.extend(rule.map(str::to_string));
+        let rules = settings.cell.edits.iter().map(String::as_str).chain(rule).map(EditRule::parse);
+        let rules: Vec<EditRule> = rules.collect::<Result<_, _>>()?;
         Ok(Edits::new(&rules, &self.model.taps, settings.words(), self.sampled()?)?.beginning_at(from))
     }
 

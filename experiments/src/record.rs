@@ -9,7 +9,7 @@ use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_pipeline::nn::{Both, Conditioning, Moment, Part, Pass, Probe, Role, SamplerValue, Tap};
 use latentrace_pipeline::{Model, Outcome, Outputs, Picture, Request, Start};
 use latentrace_plot::RgbImage;
-use latentrace_trace::{Capture, Course, Edits, Layout, Playback, Recorder, Rule, Selector, Trace, Words, Writer};
+use latentrace_trace::{Capture, Course, EditRule, Edits, Layout, Playback, Recorder, Rule, Trace, Words, Writer};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -238,8 +238,13 @@ impl<'a> Job<'a> {
 
     /// The edits that change something.
     fn edits(&self, fires: &Fires) -> Result<Edits> {
-        let firing: Vec<String> = Fires::firing(&self.description.cell.edits, &fires.edits).cloned().collect();
-        Ok(Edits::new(&firing, &self.model.taps, self.description.words(), self.steps()?)?)
+        let firing = Fires::firing(&self.description.cell.edits, &fires.edits).map(|text| EditRule::parse(text));
+        Ok(Edits::new(
+            &firing.collect::<Result<Vec<_>, _>>()?,
+            &self.model.taps,
+            self.description.words(),
+            self.steps()?,
+        )?)
     }
 
     /// How many steps the run makes: from a picture, fewer than were asked for.
@@ -335,8 +340,7 @@ fn past(before: &Description, trace: &Trace, call: usize) -> Result<Vec<Phase>> 
 fn without_steps(edits: Vec<String>, inherited: usize) -> Result<(Vec<String>, Vec<String>)> {
     let (mut left_out, mut kept) = (Vec::new(), Vec::new());
     for (index, edit) in edits.into_iter().enumerate() {
-        let selector = edit.split("=>").next().unwrap_or_default();
-        let counts = index < inherited && Selector::parse(selector)?.counts_steps();
+        let counts = index < inherited && EditRule::parse(&edit)?.counts_steps();
         if counts { left_out.push(edit) } else { kept.push(edit) }
     }
     Ok((left_out, kept))
@@ -344,8 +348,9 @@ fn without_steps(edits: Vec<String>, inherited: usize) -> Result<(Vec<String>, V
 
 /// The edits that select some of these taps.
 pub fn edits_at(rules: &[String], taps: &[Tap], words: &Words, steps: usize) -> Result<Edits> {
-    let fits = |rule: &&String| Edits::new(std::slice::from_ref(*rule), taps, words.clone(), steps).is_ok();
-    let rules: Vec<String> = rules.iter().filter(fits).cloned().collect();
+    let rules: Vec<EditRule> = rules.iter().map(|text| EditRule::parse(text)).collect::<Result<_, _>>()?;
+    let fits = |rule: &&EditRule| Edits::new(std::slice::from_ref(*rule), taps, words.clone(), steps).is_ok();
+    let rules: Vec<EditRule> = rules.iter().filter(fits).cloned().collect();
     Ok(Edits::new(&rules, taps, words.clone(), steps)?)
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Error, Result};
 use latentrace_pipeline::nn::ModuleValue;
 use latentrace_pipeline::schedulers::Plan;
 use latentrace_pipeline::{Dtype, Guidance, Model, Options, Outlined, Request, Size, Start, Window, moment, outline};
-use latentrace_trace::{Course, Foreseen, Passage, PerTap, Rule, Words};
+use latentrace_trace::{Course, EditRule, Foreseen, Passage, PerTap, Rule, Words};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -64,11 +64,12 @@ impl Fires {
         }
         let course = job.course()?;
         Ok(Fires {
-            capture: capture
+            capture: capture.iter().map(|text| Ok(course.capture(&Rule::parse(text)?)?)).collect::<Result<_>>()?,
+            edits: cell
+                .edits
                 .iter()
-                .map(|text| Ok(Foreseen { rule: text.clone(), ..course.capture(&Rule::parse(text)?)? }))
+                .map(|text| Ok(noted(course.edit(&EditRule::parse(text)?)?, cell.dtype)))
                 .collect::<Result<_>>()?,
-            edits: cell.edits.iter().map(|text| Ok(noted(course.edit(text)?, cell.dtype))).collect::<Result<_>>()?,
             guidance: window.map(|window| course.levels_within(&format!("guidance {}", cell.guidance), window)),
             calls: *calls,
         })

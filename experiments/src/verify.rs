@@ -6,7 +6,7 @@ use crate::rules::steps;
 use anyhow::{Result, ensure};
 use latentrace_pipeline::nn::{Both, Moment, Pass, Role, Tap};
 use latentrace_pipeline::{Outputs, SamplerTaps, replay};
-use latentrace_trace::{Against, Check, Selector, Trace};
+use latentrace_trace::{Against, Check, EditRule, Selector, Trace};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -173,8 +173,8 @@ impl Found {
         let edits = edits_at(&rules, &edited, &settings.words(), steps)?.beginning_at(calls.start);
         // The noise of a branch passes before its output is edited, and the record holds the output after: neither follows
         // from the other.
-        let selectors: Vec<Selector> =
-            rules.iter().filter_map(|rule| Selector::parse(rule.split("=>").next()?).ok()).collect();
+        let parsed: Vec<EditRule> = rules.iter().map(|rule| EditRule::parse(rule)).collect::<Result<_, _>>()?;
+        let selectors: Vec<&Selector> = parsed.iter().map(EditRule::selector).collect();
         let branches =
             [[&taps.unconditional, &taps.output_unconditional], [&taps.conditional, &taps.output_conditional]];
         let is_edited = |tap: &Tap, moment: &Moment| {

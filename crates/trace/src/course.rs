@@ -1,11 +1,11 @@
 //! What will pass in a run, known before it is made: so every rule is checked against it, and it is known how often each
 //! will fire.
 
-use crate::edit::{EditRule, is_computed_again};
+use crate::edit::is_computed_again;
 use crate::error::{Error, Result, rule};
 use crate::selector::Window;
 use crate::words::check_places;
-use crate::{Key, Rule, Selector, Trace, Words};
+use crate::{EditRule, Key, Rule, Selector, Trace, Words};
 use latentrace_nn::tch::Kind;
 use latentrace_nn::{Branch, Moment, Role, Row, Rows, Tap, shape_only};
 use std::collections::{BTreeSet, HashMap};
@@ -111,7 +111,7 @@ impl Course {
         let mut sizes: HashMap<(u32, Option<Branch>), Option<u64>> = HashMap::new();
         // The network's own tensors of calls that are taken over do not pass again, the sampler's do.
         let passes = |passage: &Passage, call| call >= self.from || passage.rows != Rows::Branches;
-        self.foresee(&rule.text(), &rule.selector, rule.words(), &named, passes, &mut |passage, _, row| {
+        self.foresee(rule.text(), &rule.selector, rule.words(), &named, passes, &mut |passage, _, row| {
             let kept = || {
                 let row_shape = [&[1], &passage.shape[1..]].concat();
                 let whole = shape_only(&row_shape, passage.kind);
@@ -133,15 +133,15 @@ impl Course {
     /// How often an edit changes a tensor.
     ///
     /// # Errors
-    /// The rule cannot be read, does not fit what it selects, or takes tensors of another run that its trace lacks.
-    pub fn edit(&self, text: &str) -> Result<Foreseen> {
-        let rule = EditRule::parse(text)?;
+    /// The rule does not fit what it selects, or takes tensors of another run that its trace lacks.
+    pub fn edit(&self, rule: &EditRule) -> Result<Foreseen> {
+        let text = rule.text();
         let named = self.named(&rule.selector);
         for passage in &named {
             rule.edit.check(text, &passage.tap)?;
             check_places(rule.edit.words(), passage.shape.last().copied().unwrap_or(0), text)?;
         }
-        let trace = rule.edit.trace().map(|path| Trace::open(path)).transpose()?;
+        let trace = rule.reads().map(Trace::open).transpose()?;
         // What is taken over is known, edits and all.
         let passes = |passage: &Passage, call| call >= self.from || is_computed_again(&passage.tap, passage.rows);
         self.foresee(text, &rule.selector, rule.edit.words(), &named, passes, &mut |passage, call, row| {

@@ -8,6 +8,7 @@ use latentrace_nn::tch::{Device, Kind, Tensor};
 use latentrace_nn::{Attends, ModuleValue, Moment, Part, Probe, Row, Rows, Tap, seeded};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// What is done to a tensor, one row at a time.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,16 +40,21 @@ pub enum Edit {
 const KNOWN: &str =
     "zero, mean, scale(0.5), add(0.1), add(TRACE, 0.5), noise(0.1), replace(TRACE), skip, mask(red), reweight(red, 2)";
 
-/// A selector and what is done to what it selects.
+/// An edit rule: a selector and what is done to what it selects, `selector => edit`. Parsed once with [`FromStr`];
+/// [`Display`](std::fmt::Display) and serde write it exactly as it was given.
 #[derive(Clone, Debug)]
-pub(crate) struct EditRule {
+pub struct EditRule {
     text: String,
     pub(crate) selector: Selector,
     pub(crate) edit: Edit,
 }
 
 impl EditRule {
-    pub(crate) fn parse(text: &str) -> Result<EditRule> {
+    /// Reads a rule such as `unet.mid_block.out @step[10:20] => scale(0.5)`.
+    ///
+    /// # Errors
+    /// The selector or the edit cannot be read.
+    pub fn parse(text: &str) -> Result<EditRule> {
         let (selector, edit) = text.split_once("=>").ok_or_else(|| {
             rule(text, "no => between what is selected and what is done to it", format!("edits are {KNOWN}"))
         })?;
@@ -56,7 +62,58 @@ impl EditRule {
         let edit = Edit::parse(edit).ok_or_else(unknown)?;
         Ok(EditRule { text: text.into(), selector: Selector::parse(selector)?, edit })
     }
+
+    /// The rule as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Which tensors, and when.
+    pub fn selector(&self) -> &Selector {
+        &self.selector
+    }
+
+    /// What is done to them.
+    pub fn edit(&self) -> &Edit {
+        &self.edit
+    }
+
+    /// Whether a window counts the steps of a run, or the calls of a step, see [`Selector::counts_steps`].
+    pub fn counts_steps(&self) -> bool {
+        self.selector.counts_steps()
+    }
+
+    /// The trace of another run that the rule takes tensors from: that of `replace(TRACE)` or `add(TRACE, f)`.
+    pub fn reads(&self) -> Option<&Path> {
+        match &self.edit {
+            Edit::Replace(path) | Edit::AddFrom(path, _) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The same rule with another trace in the place of the one that it reads. A rule that reads none stays as it is.
+    pub fn reading(self, trace: &Path) -> EditRule {
+        let (selector, path) = (self.selector.text(), trace.display());
+        let (text, edit) = match self.edit {
+            Edit::Replace(_) => (format!("{selector} => replace({path})"), Edit::Replace(trace.into())),
+            Edit::AddFrom(_, factor) => {
+                (format!("{selector} => add({path}, {factor})"), Edit::AddFrom(trace.into(), factor))
+            }
+            edit => (self.text, edit),
+        };
+        EditRule { text, edit, selector: self.selector }
+    }
 }
+
+impl FromStr for EditRule {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<EditRule> {
+        EditRule::parse(text)
+    }
+}
+
+as_text!(EditRule);
 
 impl Edit {
     fn parse(text: &str) -> Option<Edit> {
@@ -112,14 +169,6 @@ impl Edit {
             _ => &[],
         }
     }
-
-    /// The trace of another run that it takes tensors from.
-    pub(crate) fn trace(&self) -> Option<&PathBuf> {
-        match self {
-            Edit::Replace(path) | Edit::AddFrom(path, _) => Some(path),
-            _ => None,
-        }
-    }
 }
 
 fn finite(text: &str) -> Option<f64> {
@@ -144,10 +193,8 @@ impl Edits {
     /// each rule will change something.
     ///
     /// # Errors
-    /// A rule cannot be read, selects no tap, does not fit what it selects, or its trace cannot be opened or holds
-    /// nothing of it.
-    pub fn new(rules: &[String], taps: &[Tap], words: Words, steps: usize) -> Result<Edits> {
-        let rules: Vec<EditRule> = rules.iter().map(|text| EditRule::parse(text)).collect::<Result<_>>()?;
+    /// A rule selects no tap, does not fit what it selects, or its trace cannot be opened or holds nothing of it.
+    pub fn new(rules: &[EditRule], taps: &[Tap], words: Words, steps: usize) -> Result<Edits> {
         let mut selected: HashMap<u32, Vec<usize>> = HashMap::new();
         let mut traces = HashMap::new();
         for (index, rule) in rules.iter().enumerate() {
@@ -160,36 +207,14 @@ impl Edits {
                 rule.edit.check(&rule.text, tap)?;
                 selected.entry(tap.id()).or_default().push(index);
             }
-            if let Some(path) = rule.edit.trace().filter(|path| !traces.contains_key(*path)) {
-                traces.insert(path.clone(), Trace::open(path)?);
-            }
-            if let Some(path) = rule.edit.trace() {
+            if let Some(path) = rule.reads() {
+                if !traces.contains_key(path) {
+                    traces.insert(path.to_path_buf(), Trace::open(path)?);
+                }
                 holds_all(&traces[path], &rule.text, &of_rule)?;
             }
         }
-        Ok(Edits { rules, selected, traces, words, steps, begin: 0, failed: None })
-    }
-
-    /// The record of another run that an edit reads: that of `replace(TRACE)` or `add(TRACE, f)`.
-    ///
-    /// # Errors
-    /// The rule cannot be read.
-    pub fn reads(rule: &str) -> Result<Option<PathBuf>> {
-        Ok(EditRule::parse(rule)?.edit.trace().cloned())
-    }
-
-    /// The same rule with another record in the place of the one that it reads.
-    ///
-    /// # Errors
-    /// The rule cannot be read.
-    pub fn reading(rule: &str, trace: &Path) -> Result<String> {
-        let EditRule { text, selector, edit } = EditRule::parse(rule)?;
-        let trace = trace.display();
-        Ok(match edit {
-            Edit::Replace(_) => format!("{} => replace({trace})", selector.text()),
-            Edit::AddFrom(_, factor) => format!("{} => add({trace}, {factor})", selector.text()),
-            _ => text,
-        })
+        Ok(Edits { rules: rules.to_vec(), selected, traces, words, steps, begin: 0, failed: None })
     }
 
     /// The same edits, from a call on: what comes before it is known, edits and all; but texts and pictures, which every run
@@ -373,14 +398,35 @@ mod tests {
 
     #[test]
     fn a_rule_reads_another_record_in_the_place_of_its_own() {
-        let put = |rule: &str| Edits::reading(rule, Path::new("/new, (odd)/b")).unwrap();
-        assert_eq!(put("a.** @step[1:2] => replace(old)"), "a.** @step[1:2] => replace(/new, (odd)/b)");
-        assert_eq!(put("a => add(old, 0.25)"), "a => add(/new, (odd)/b, 0.25)");
-        assert_eq!(put("a => add(0.25)"), "a => add(0.25)");
-        for rule in ["a => replace(x)", "a => add(x, 1)"] {
-            assert_eq!(Edits::reads(&put(rule)).unwrap(), Some("/new, (odd)/b".into()));
+        let read = |rule: &str| EditRule::parse(rule).unwrap();
+        let put = |rule: &str| read(rule).reading(Path::new("/new, (odd)/b"));
+        assert_eq!(put("a.** @step[1:2] => replace(old)").text(), "a.** @step[1:2] => replace(/new, (odd)/b)");
+        assert_eq!(put("a => add(old, 0.25)").text(), "a => add(/new, (odd)/b, 0.25)");
+        assert_eq!(put("a =>  add( 0.25)").text(), "a =>  add( 0.25)");
+        for rule in ["a => replace(x)", "a @step[2] => add( x , 1)"] {
+            assert_eq!(put(rule).reads(), Some(Path::new("/new, (odd)/b")));
+            assert_eq!(put(rule).edit(), read(put(rule).text()).edit(), "what is written is what it does");
         }
-        assert_eq!(Edits::reads("a => scale(2)").unwrap(), None);
-        assert!(Edits::reads("a => halve").is_err());
+        assert_eq!(read("a => scale(2)").reads(), None);
+        assert!(EditRule::parse("a => halve").is_err());
+    }
+
+    #[test]
+    fn a_rule_is_shown_written_and_read_exactly_as_it_was_given() {
+        for text in
+            ["unet.**  @step[1]=>scale( 0.50 )", " a.out @sigma[1:]  =>  add( /x y/z , 2e-1)", "a=>reweight(red,2)"]
+        {
+            let Ok(rule) = text.parse::<EditRule>() else { panic!("{text}") };
+            assert_eq!((rule.to_string().as_str(), rule.text()), (text, text));
+            let json = serde_json::to_string(&rule).unwrap();
+            assert_eq!(json, serde_json::to_string(text).unwrap());
+            let again: EditRule = serde_json::from_str(&json).unwrap();
+            assert_eq!((again.edit(), again.selector(), &again), (rule.edit(), rule.selector(), &rule));
+        }
+        assert_ne!(EditRule::parse("a => zero").unwrap(), EditRule::parse("a  => zero").unwrap(), "as text");
+        let error = serde_json::from_str::<EditRule>("\"a => halve\"").unwrap_err().to_string();
+        assert!(error.contains("a => halve: halve is no edit\nhint: edits are zero"), "{error}");
+        let counts = |text: &str| EditRule::parse(text).unwrap().counts_steps();
+        assert!(counts("a @step[1] => zero") && counts("a @eval[0] => zero") && !counts("a @sigma[1:] => zero"));
     }
 }

@@ -33,6 +33,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[macro_use]
+mod as_text;
 mod call;
 mod compare;
 mod course;
@@ -55,7 +57,7 @@ mod writer;
 
 pub use compare::{Comparison, Difference, compare};
 pub use course::{Course, Foreseen, Passage, PerTap, Unmet};
-pub use edit::{Edit, Edits};
+pub use edit::{Edit, EditRule, Edits};
 pub use entry::{End, Entry, FORMAT, Key, Stored};
 pub use error::{Error, Result};
 pub use owner::Owner;

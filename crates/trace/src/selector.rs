@@ -17,6 +17,13 @@ pub struct Selector {
     windows: Vec<Window>,
 }
 
+impl PartialEq for Selector {
+    /// The text decides.
+    fn eq(&self, other: &Selector) -> bool {
+        self.text == other.text
+    }
+}
+
 /// Which taps a selector selects.
 #[derive(Clone, Debug)]
 enum Taps {

@@ -6,7 +6,11 @@ mod common;
 use common::{Run, noise, words};
 use latentrace_nn::tch::Kind;
 use latentrace_nn::{Branch, Moment, Rows};
-use latentrace_trace::{Course, Edits, Foreseen, Layout, Passage, Rule, Trace};
+use latentrace_trace::{Course, EditRule, Edits, Foreseen, Layout, Passage, Rule, Trace};
+
+fn rule(text: &str) -> EditRule {
+    EditRule::parse(text).unwrap()
+}
 
 /// The course of a run of four steps of two calls each: a network, the sampler, the texts, an encoder that does not pass.
 fn course() -> Course {
@@ -44,7 +48,7 @@ fn capture(text: &str) -> Foreseen {
 }
 
 fn edit(text: &str) -> Foreseen {
-    course().edit(text).unwrap()
+    course().edit(&rule(text)).unwrap()
 }
 
 #[test]
@@ -123,7 +127,7 @@ fn what_cannot_be_done_at_all_is_an_error() {
         ("unet.time_embedding => skip", "cannot be skipped"),
         ("unet.mid_block.out => replace(/nowhere)", "/nowhere: no such folder"),
     ] {
-        let error = course().edit(text).unwrap_err().to_string();
+        let error = course().edit(&rule(text)).unwrap_err().to_string();
         assert!(error.contains(said), "{text}: {error}");
     }
     for (text, said) in [
@@ -153,7 +157,7 @@ fn a_number_that_is_no_word_of_the_prompt_is_not_a_place() {
 #[test]
 fn what_is_taken_over_does_not_fire_again() {
     let fork = course().beginning_at(4);
-    let edit = |text: &str| fork.edit(text).unwrap();
+    let edit = |text: &str| fork.edit(&rule(text)).unwrap();
     assert_eq!(edit("unet.mid_block.out => zero").tensors, 8);
     assert_eq!(edit("sampler.sample => scale(2)").tensors, 4);
     assert_eq!(edit("text_encoder.out => scale(2)").tensors, 2, "the texts are encoded again");
@@ -194,7 +198,8 @@ fn tensors_of_another_run_are_there_in_their_shape_before_anything_runs() {
     let folder = tempfile::tempdir().unwrap();
     other.record(folder.path(), &["unet.**"], None, Layout::WHOLE).unwrap();
     let path = folder.path().display();
-    let edit = |text: &str| course().edit(&format!("{text} => replace({path})")).map_err(|error| error.to_string());
+    let edit =
+        |text: &str| course().edit(&rule(&format!("{text} => replace({path})"))).map_err(|error| error.to_string());
     assert_eq!(edit("unet.mid_block.out @step[0:2]").unwrap().tensors, 8);
     assert!(edit("unet.mid_block.out").unwrap_err().contains("that run had fewer calls"));
     assert!(edit("unet.time_embedding @step[0]").unwrap_err().contains("in shape [1, 7], and [1, 8] is called for"));
@@ -257,7 +262,7 @@ fn what_is_foreseen_is_what_happens() {
         assert_eq!(own_bytes, kept.iter().map(|entry| stored(entry)).sum::<u64>(), "{text}");
     }
     for text in ["unet.** @step[1]", "unet.x.attn2.probs @branch{cond}", "** @sigma[:8] @branch{uncond}"] {
-        let edit = format!("{text} => add(1)");
+        let edit = rule(&format!("{text} => add(1)"));
         let said = course.edit(&edit).unwrap();
         let mut edits = Edits::new(&[edit], &run.taps, words(), Run::STEPS).unwrap();
         let played = run.play(&mut edits);

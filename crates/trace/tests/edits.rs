@@ -8,12 +8,12 @@ use latentrace_nn::tch::{Device, Kind, Tensor};
 use latentrace_nn::{
     Attends, Attention, AttentionShape, Branch, Moment, Pass, ResnetBlock, ResnetShape, Rows, Tap, Weights,
 };
-use latentrace_trace::{Comparison, Edits, Layout, Prompt, Result, Trace, Words, compare};
+use latentrace_trace::{Comparison, EditRule, Edits, Layout, Prompt, Result, Trace, Words, compare};
 
 const STEPS: usize = 4;
 
 fn edits(rules: &[&str], taps: &[Tap]) -> Result<Edits> {
-    let rules: Vec<String> = rules.iter().map(|rule| rule.to_string()).collect();
+    let rules: Vec<EditRule> = rules.iter().map(|rule| EditRule::parse(rule)).collect::<Result<_>>()?;
     Edits::new(&rules, taps, words(), STEPS)
 }
 
@@ -282,7 +282,7 @@ fn attention(to: &str) -> (Attention, Vec<Tap>) {
 /// The probabilities and the output of an attention that rules edit.
 fn attended(rules: &[&str], words: Words) -> (Tensor, Tensor) {
     let (attention, taps) = attention("x.attn2");
-    let rules: Vec<String> = rules.iter().map(|rule| rule.to_string()).collect();
+    let rules: Vec<EditRule> = rules.iter().map(|rule| EditRule::parse(rule).unwrap()).collect();
     let mut edits = Edits::new(&rules, &taps, words, STEPS).unwrap();
     let mut seen = Seen(Vec::new());
     let mut both = latentrace_nn::Both(&mut edits, &mut seen);

@@ -4,7 +4,7 @@
 use super::{Description, Fork, Phase, Settings, Text};
 use anyhow::{Context, Result, bail, ensure};
 use latentrace_pipeline::{Model, Size};
-use latentrace_trace::{Edits, Rule, Trace};
+use latentrace_trace::{EditRule, Rule, Trace};
 
 /// More channels, tokens and letters than any model or text has.
 const MOST_CHANNELS: i64 = 1024;
@@ -134,7 +134,7 @@ fn check_settings(cell: &crate::cell::Cell, prompt: &Text, negative: &Text) -> R
         );
     }
     for (index, edit) in cell.edits.iter().enumerate() {
-        Edits::reads(edit).with_context(|| format!("cell.edits.{index}"))?;
+        EditRule::parse(edit).with_context(|| format!("cell.edits.{index}"))?;
     }
     for (name, Text { tokens, .. }) in [("prompt", prompt), ("negative", negative)] {
         ensure!(

@@ -15,7 +15,7 @@ use crate::store::Kept;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use expand::{Group, words};
 use latentrace_pipeline::Model;
-use latentrace_trace::{Edits, Rule};
+use latentrace_trace::{EditRule, Rule};
 use lines::Lines;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -345,10 +345,10 @@ fn resolve(table: &mut Table, beside: &Path) {
 fn read_beside(edits: &mut Value, beside: &Path) {
     match edits {
         Value::String(rule) => {
-            if let Ok(Some(path)) = Edits::reads(rule)
-                && let Ok(read) = Edits::reading(rule, &beside.join(path))
+            if let Ok(read) = EditRule::parse(rule)
+                && let Some(path) = read.reads().map(|path| beside.join(path))
             {
-                *rule = read;
+                *rule = read.reading(&path).to_string();
             }
         }
         Value::Array(list) => list.iter_mut().for_each(|value| read_beside(value, beside)),

@@ -192,7 +192,8 @@ impl<'a> Kept<'a> {
     fn of(entry: &'a Entry, description: &Description) -> Option<Kept<'a>> {
         let &[_, _, pixels, count] = entry.shape.as_slice() else { return None };
         let text = if entry.kept.is_empty() { "x".to_string() } else { format!("x | {}", entry.kept) };
-        let reductions = Rule::parse(&text).ok()?.reductions;
+        let rule = Rule::parse(&text).ok()?;
+        let reductions = rule.reductions();
         let chosen = reductions.iter().find_map(|reduction| match reduction {
             Reduction::Tokens(words) => Some(description.words().all_places(words, Some(Branch::Conditional))),
             _ => None,
