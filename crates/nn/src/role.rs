@@ -1,10 +1,10 @@
-//! What a tensor is that passes a tap.
+//! What a tensor that passes a tap is.
 
 use crate::Branch;
 use std::fmt;
 use std::str::FromStr;
 
-/// What a tensor is that passes a tap. A tap is given its role where it is made, so that nobody has to read it off a name.
+/// What a tensor that passes a tap is. A tap is given its role where it is made; nothing is deduced from its name.
 ///
 /// A role is written as two or three words with dots between them, as `sampler.output.conditional` or `unet.probs.text`
 /// (see [`fmt::Display`] and [`FromStr`]).
@@ -64,7 +64,7 @@ pub enum Part {
 /// A value of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ModuleValue {
-    /// The output of a module that adds to a stream: the stream goes on without it, so the module can be left out.
+    /// The output of a module that adds to a stream: the stream continues without it, so the module can be left out.
     Residual,
     /// Queries of an attention, `[batch, heads, pixels, features]`.
     Query,
@@ -112,8 +112,8 @@ impl Role {
         matches!(self, Role::Sampler(_))
     }
 
-    /// The role of a tap by its name, for records that were written without roles, or by another program. This is the only
-    /// place that reads a role off a name.
+    /// The role of a tap by its name, for records without roles: those of earlier versions and of other programs.
+    /// Nothing else deduces a role from a name.
     pub fn of_name(name: &str) -> Role {
         if let Ok(role @ Role::Sampler(_)) = name.parse() {
             return role;
@@ -279,7 +279,7 @@ impl fmt::Display for SamplerValue {
     }
 }
 
-/// A text that is no [`Role`].
+/// A text that is not a [`Role`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("role {0}: expected a value of the sampler such as sampler.sample, or of a network such as unet.residual")]
 pub struct UnknownRole(String);

@@ -1,11 +1,11 @@
-//! Tensors that have a shape and a number format, and no numbers: libtorch's *meta* device.
+//! Tensors with a shape and a number format but without numbers: libtorch's *meta* device.
 
 use crate::{Init, Result, Source};
 use std::ffi::c_void;
 use tch::{Device, Kind, Tensor};
 
-/// A tensor of a shape and no numbers. What is computed with it has the shape that it would have, takes no time and no
-/// memory; its numbers must not be read.
+/// A tensor with a shape and without numbers. Operations on it give the right shape and take no time and no memory. Its
+/// numbers must not be read.
 pub fn shape_only(shape: &[i64], kind: Kind) -> Tensor {
     const META: i32 = 14; // c10::DeviceType::Meta
     let mut strides = vec![1; shape.len()];

@@ -1,4 +1,4 @@
-//! Named tensors to a safetensors file, whole or not at all.
+//! Files that are written completely or not at all, safetensors among them.
 
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, TensorView, serialize};
@@ -8,8 +8,8 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
-/// Writes tensors and a few words about them into one safetensors file. The file appears whole or not at all, and is on
-/// the disk when this returns.
+/// Writes tensors and metadata into a safetensors file. The file is written completely or not at all, and is on the
+/// disk when this returns.
 ///
 /// # Errors
 /// The file cannot be written, or a tensor is of a kind that safetensors does not hold.
@@ -30,13 +30,13 @@ pub fn write_safetensors(path: &Path, tensors: &[(String, Tensor)], about: HashM
     replace(path, &whole.map_err(|error: safetensors::SafeTensorError| fail(error.to_string()))?)
 }
 
-/// Begins the name of a file that is not whole yet: of a process that was killed, it may stay.
+/// The prefix of the name of an unfinished file. A killed process may leave one.
 pub const PARTIAL: &str = ".partial-";
 
-/// Writes a file under a temporary name beside it, brings it to the disk, and gives it its name.
+/// Writes a file under a temporary name in the same folder, syncs it to the disk, and renames it.
 ///
 /// # Errors
-/// The file cannot be written; whatever stood under its name before still stands there.
+/// The file cannot be written. A file that had its name before is still there.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || {
         let mut file = temporary(path)?;
@@ -48,8 +48,8 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(|error: std::io::Error| Error::File { file: path.display().to_string(), cause: error.to_string() })
 }
 
-/// Creates a file that `fill` writes under the temporary name that it is given. The file appears whole or not at all, is
-/// on the disk when this returns, and never takes the place of another: where there is one of its name, the error is
+/// Creates a file, which `fill` writes under a temporary name. The file is written completely or not at all, is on the
+/// disk when this returns, and never replaces another: if a file has its name, the error is
 /// [`ErrorKind::AlreadyExists`].
 ///
 /// # Errors
@@ -57,14 +57,14 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn create(path: &Path, fill: impl FnOnce(&Path) -> std::io::Result<()>) -> std::io::Result<()> {
     let file = temporary(path)?;
     fill(file.path())?;
-    let filled = File::open(file.path())?; // which may be another file by now: safetensors renames its own to this name
+    let filled = File::open(file.path())?; // may be another file than before: safetensors renames its own to this name
     #[cfg(unix)]
     filled.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     filled.sync_all()?;
     match file.persist_noclobber(path) {
         Ok(_) => {}
         Err(failed) if failed.error.kind() == ErrorKind::AlreadyExists => return Err(failed.error),
-        // The file system knows neither hard links nor renaming without replacement: the empty file holds the name.
+        // The file system has neither hard links nor renaming without replacement: an empty file reserves the name.
         Err(failed) => {
             File::create_new(path)?;
             failed.file.persist(path).map_err(|error| error.error)?;
@@ -78,7 +78,7 @@ fn temporary(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(PARTIAL);
     #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)); // not its maker's alone
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)); // readable for others too
     builder.tempfile_in(folder_of(path))
 }
 

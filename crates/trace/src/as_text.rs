@@ -1,4 +1,4 @@
-//! Rules as text: they are shown, compared, written and read as they were given.
+//! Rules as text: they are displayed, compared and serialised exactly as they were written.
 
 /// Implements `Display`, `PartialEq`, `Serialize` and `Deserialize` for a rule that has `text` and `FromStr`.
 macro_rules! as_text {

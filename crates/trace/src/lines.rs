@@ -1,5 +1,5 @@
-//! Index lines on their way to the file. There may be hundreds for a call of a few milliseconds, so what is the same in
-//! line after line is written once.
+//! Index lines before they are written to the file. A call of a few milliseconds may have hundreds, so the parts that
+//! many lines have in common are formatted once.
 
 use crate::Statistics;
 use crate::entry::{Line, Stored, finish};
@@ -18,17 +18,17 @@ pub(crate) struct Lines {
     run_crc32: u32,
     /// The first part of every line of a moment.
     moment: Option<(Moment, Vec<u8>)>,
-    /// The middle part of every line of a tensor, by tap, branch, image, and where the rule's words for it are.
+    /// The middle part of every line of a tensor, by tap, branch, image, and the address of the rule's text.
     middles: HashMap<(u32, Option<Branch>, usize, usize), Middle>,
 }
 
-/// `,"tap":..` to `"dtype":..`, and what it says that may be otherwise the next time.
+/// `,"tap":..` to `"dtype":..`, and the values in it that may be others in the next call.
 struct Middle {
     text: Vec<u8>,
     shape: Vec<usize>,
     grid: Option<[i64; 2]>,
     dtype: &'static str,
-    /// Keeps the words where they are.
+    /// Keeps the text alive, so that its address stays its own.
     _kept: Arc<str>,
 }
 
@@ -48,8 +48,8 @@ impl Lines {
         Lines { bytes: Vec::new(), next: 1, run_crc32, moment: None, middles: HashMap::new() }
     }
 
-    /// Adds the line of a tensor: what [`Line::write`] makes of its entry.
-    #[allow(clippy::too_many_arguments)] // an entry's parts, which are not copied into one
+    /// Adds the line of a tensor, the same as [`Line::write`] writes for its entry.
+    #[allow(clippy::too_many_arguments)] // the parts of an entry, without copying them into one
     pub(crate) fn entry(
         &mut self,
         moment: &Moment,
@@ -95,7 +95,7 @@ impl Lines {
         self.next += 1;
     }
 
-    /// Takes the lines.
+    /// Takes the lines out.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
@@ -121,12 +121,12 @@ impl Middle {
     }
 }
 
-/// A plain struct of plain values as JSON.
+/// JSON of a struct of plain values.
 fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-/// An object that more fields will follow.
+/// A JSON object without its closing brace.
 fn without_end(mut json: Vec<u8>) -> Vec<u8> {
     json.pop();
     json

@@ -1,4 +1,4 @@
-//! What to keep of a run: `selector | reduction | ..`.
+//! What to keep of a run: capture rules, `selector | reduction | ..`.
 
 use crate::error::{Error, Result};
 use crate::reduction::{self, Reduced, Reduction, Storage};
@@ -8,15 +8,15 @@ use latentrace_nn::{Branch, Tap};
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// A capture rule: which tensors to keep, and what of them. Parsed once with [`FromStr`]; [`Display`](std::fmt::Display) and serde write it
-/// exactly as it was given.
+/// A capture rule, `selector | reduction | ..`: which tensors to keep, and what of them. It is parsed once, with
+/// [`FromStr`]; [`Display`](std::fmt::Display) and serde write it exactly as it was given.
 #[derive(Clone, Debug)]
 pub struct Rule {
     text: String,
     pub(crate) selector: Selector,
     pub(crate) reductions: Vec<Reduction>,
     pub(crate) storage: Storage,
-    /// The reductions as written, without those that change nothing.
+    /// The reductions as written, without `full`, which changes nothing.
     pub(crate) suffix: Arc<str>,
 }
 
@@ -34,7 +34,7 @@ impl Rule {
         Ok(Rule { text: text.into(), selector, reductions, storage, suffix: written.join(" | ").into() })
     }
 
-    /// What is kept of every run: all values of the sampler whole, from which every step can be computed again.
+    /// What is kept of every run: all values of the sampler, from which every step can be computed again.
     pub(crate) fn flight_recorder() -> Rule {
         let selector = Selector::of_sampler();
         Rule {
@@ -56,16 +56,16 @@ impl Rule {
         &self.reductions
     }
 
-    /// How the numbers that are left are stored.
+    /// How the numbers are stored.
     pub fn storage(&self) -> Storage {
         self.storage
     }
 
-    /// Checks that the rule selects something of `taps`, and that its reductions fit what it selects, as far as the roles
-    /// of taps say. [`Course::capture`](crate::Course::capture) knows more.
+    /// Checks that the rule selects one of `taps` at least, and that its reductions fit what it selects, as far as the
+    /// roles of the taps say. [`Course::capture`](crate::Course::capture) checks the shapes too.
     ///
     /// # Errors
-    /// It selects nothing, or a reduction does not fit.
+    /// It selects no tap, or a reduction does not fit.
     pub fn check<'a>(&self, taps: impl Iterator<Item = &'a Tap> + Clone, words: &Words) -> Result<()> {
         let mut selected = taps.clone().filter(|tap| self.selector.names(tap)).peekable();
         if selected.peek().is_none() {
@@ -85,7 +85,7 @@ impl Rule {
         &self.text
     }
 
-    /// The words that it names.
+    /// The words of the prompt that it names.
     pub(crate) fn words(&self) -> &[String] {
         let words = self.reductions.iter().find_map(|reduction| match reduction {
             Reduction::Tokens(words) => Some(words.as_slice()),
@@ -94,12 +94,12 @@ impl Rule {
         words.unwrap_or_default()
     }
 
-    /// Checks that its reductions fit a row of a shape that passes a tap, where the module works on a grid of pixels.
+    /// Checks that its reductions fit a tensor of a shape at a tap, where the module works on a grid of pixels.
     pub(crate) fn check_shape(&self, tap: &Tap, shape: &[i64], grid: Option<[i64; 2]>) -> Result<()> {
         self.reductions.iter().try_for_each(|reduction| reduction.check_shape(self.text(), tap, shape, grid))
     }
 
-    /// What is left of a row, `[1, ..]`, that passes a tap at a moment.
+    /// Applies the reductions to a row, `[1, ..]`, that passes a tap.
     pub(crate) fn reduce(
         &self,
         tap: &Tap,

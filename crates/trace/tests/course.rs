@@ -1,4 +1,4 @@
-//! How often a rule will fire is known before a run, and is what happens in it.
+//! How often a rule will fire is counted before a run, and the run agrees.
 
 #[allow(dead_code)] // each file of tests uses its own part
 mod common;
@@ -12,7 +12,8 @@ fn rule(text: &str) -> EditRule {
     EditRule::parse(text).unwrap()
 }
 
-/// The course of a run of four steps of two calls each: a network, the sampler, the texts, an encoder that does not pass.
+/// The course of a run of four steps of two calls each: a network, the sampler, the texts, an encoder that does not
+/// pass.
 fn course() -> Course {
     let calls = (0..8).map(|call| Moment {
         call,
@@ -206,7 +207,7 @@ fn tensors_of_another_run_are_there_in_their_shape_before_anything_runs() {
     assert!(edit("unet.x.attn2.probs").unwrap_err().contains("record that run with --capture unet.x.attn2.probs"));
 }
 
-/// What is foreseen of a run is what a recorder keeps and what edits change in it.
+/// The counts before a run are what a recorder keeps and what edits change in it.
 #[test]
 fn what_is_foreseen_is_what_happens() {
     let run = Run::new(6, 1);

@@ -1,4 +1,4 @@
-//! Every edit on numbers, in its window and nowhere else; and two traces held against each other.
+//! Every edit on numbers, in its window and nowhere else; and the comparison of two traces.
 
 #[allow(dead_code)] // each file of tests uses its own part
 mod common;
@@ -22,7 +22,7 @@ fn batch(call: usize) -> Moment {
     Moment { call, step: call, rows: Rows::Branches, ..Moment::default() }
 }
 
-/// What comes out of a tap `a.out` at a moment when rules edit it.
+/// The output of a tap `a.out` at a moment, with rules that edit it.
 fn edited(rules: &[&str], moment: Moment, tensor: &Tensor) -> Tensor {
     let tap = Tap::named("a.out");
     let mut edits = edits(rules, std::slice::from_ref(&tap)).unwrap();
@@ -196,7 +196,7 @@ fn tensors_of_another_run_are_put_in_or_added() {
             same(&half.narrow(0, 0, 2), &new.narrow(0, 0, 2)) && same(&half.narrow(0, 2, 2), &whole(1).narrow(0, 2, 2))
         );
     }
-    // In the format of the run that goes on: bf16 numbers are f32 numbers.
+    // In the number format of the edited run: bf16 numbers are f32 numbers.
     let mut edits = edits(&[&format!("unet.half.out => replace({path})")], taps).unwrap();
     let mut pass = Pass::watched(&mut edits);
     pass.set_moment(batch(0));
@@ -216,7 +216,7 @@ fn what_another_run_does_not_hold_is_an_error_that_says_how_to_get_it() {
     }
     let error = edits(&["unet.half.out => add(/nowhere, 1)"], &run.taps).err().unwrap().to_string();
     assert!(error.starts_with("/nowhere: no such folder"), "{error}");
-    // Found out in the middle of the run: it goes on, and its outcome is an error.
+    // Found only during the run: the tensor is unchanged, and the outcome is an error.
     let tap = run.taps.iter().find(|tap| tap.name() == "unet.half.out").unwrap();
     for (call, rows, hint) in [(9, 4, "had fewer calls"), (0, 6, "had fewer calls"), (0, 1, "had fewer calls")] {
         let mut edits = edits(&[&format!("unet.half.out => replace({path})")], &run.taps).unwrap();
@@ -461,7 +461,7 @@ fn runs_of_other_batches_branches_and_formats_are_held_against_each_other() {
         let exact = difference.key.tap == "unet.half.out";
         assert_eq!(difference.absolute == 0.0, exact, "{difference:?}");
     }
-    // Another shape is no number's difference.
+    // Tensors of different shapes differ by infinity.
     let cut =
         Run::changed(3, 2, |name, _, tensor| if name == "sampler.sample" { tensor.narrow(3, 0, 2) } else { tensor });
     let (_d, cut) = trace_of(&cut, &["**"], Layout::WHOLE);

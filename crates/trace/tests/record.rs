@@ -1,4 +1,4 @@
-//! What is recorded is what passed: bits, rows, rounding, statistics, budgets, windows, and records that go on.
+//! What is recorded is what passed: bits, rows, rounding, statistics, budgets, windows, and continued records.
 
 #[allow(dead_code)] // each file of tests uses its own part
 mod common;
@@ -188,7 +188,7 @@ fn a_histogram_counts_every_finite_number_between_the_least_and_the_greatest() {
         assert_eq!((min, max), (0.0, f64::from(9.9f32)), "of the tensor, not of the counts");
         assert_eq!((entry.statistics.nan, entry.statistics.inf), (nan, inf));
     }
-    // Nothing finite at all is nothing to count.
+    // No finite number, so nothing to count.
     let run = single("a.out", Tensor::from_slice(&[f32::NAN; 3]).unsqueeze(0));
     let (_folder, trace) = recorded(&run, &["a.out | histogram(4)"], Layout::WHOLE);
     assert_eq!(list(&trace.tensor(only(&trace, "a.out")).unwrap()), [0.0; 4]);
@@ -252,7 +252,7 @@ fn a_grid_is_recorded_with_what_has_its_pixels_on_one_axis() {
     assert_eq!(grid("unet.x.attn2.k", ""), None, "its third axis is the text");
     assert_eq!(grid("unet.x.attn2.out", ""), Some([5, 3]));
     assert_eq!((grid("unet.x.out", ""), grid("unet.x.out", "down(3)")), (None, None));
-    // Where nobody said what the pixels are of, they are not guessed.
+    // Without a grid, the shape of the picture is not guessed.
     let mut run = Run::empty();
     run.pass("unet.x.attn2.probs", Moment { grid: None, ..at }, noise(1, &[1, 2, 15, 5]));
     let folder = tempfile::tempdir().unwrap();
@@ -520,7 +520,7 @@ fn the_same_run_twice_is_the_same_bytes() {
     }
 }
 
-/// Cuts a record as a kill would: the index after some bytes, a shard that no line speaks of, and one half written.
+/// Cuts a record as a kill would: the index after some bytes, a shard to which no line refers, and one half written.
 fn cut(folder: &Path, index: usize) {
     let path = folder.join("index.jsonl");
     let bytes = std::fs::read(&path).unwrap();
@@ -567,7 +567,7 @@ fn a_record_that_was_cut_off_goes_on_and_nothing_is_written_twice() {
             if files_kept.contains(&name(&path)) {
                 assert!(contents[&path] == bytes, "{} was whole", path.display());
             }
-            // A shard stays as it is, so one that is spoken of in part holds more.
+            // A shard never changes, so it may have tensors to which no line refers.
             let names: HashSet<String> = safetensors::SafeTensors::deserialize(&bytes)
                 .unwrap()
                 .names()
@@ -586,7 +586,7 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap().to_string_lossy().into_owned()
 }
 
-/// Runs `work` in a thread of its own, and gives up after a while.
+/// Runs `work` in a thread, and fails if it does not end.
 fn in_time(what: &str, work: impl FnOnce() + Send + 'static) {
     let (done, waiting) = channel();
     let thread = std::thread::spawn(move || {
@@ -620,7 +620,7 @@ fn a_tensor_larger_than_the_queue_does_not_wait_for_the_small_ones_before_it() {
             for call in 0..2 {
                 let at = Moment { call, ..Moment::default() };
                 run.pass("a.small", at, noise(1, &[1, 3]));
-                // 20 MB: more than the recorder keeps to itself before it gives.
+                // 20 MB: more than the recorder gathers before it wakes the writer.
                 run.pass("a.large", at, Tensor::full([1, 5 << 20], call as i64, (Kind::Float, Device::Cpu)));
                 run.pass("a.after", at, noise(2, &[1, 3]));
             }
@@ -775,7 +775,7 @@ fn every_line_says_a_role_and_tensors_are_found_by_it() {
 }
 
 #[test]
-fn a_record_without_roles_is_read_by_its_names_and_gone_on_with() {
+fn a_record_without_roles_is_read_by_its_names_and_can_be_continued() {
     let run = Run::new(6, 1);
     let folder = tempfile::tempdir().unwrap();
     let writer = Writer::create(folder.path(), &about(), Layout::EVERY_CALL).unwrap();

@@ -6,7 +6,7 @@ use latentrace_nn::{
     Attends, Attention, AttentionShape, Conv2d, GroupNorm, LayerNorm, Linear, Pass, Result, Tap, Weights,
 };
 
-/// A norm, a projection, one transformer block over the pixels, a projection, and a residual connection around all.
+/// Norm, projection, one transformer block over the pixels, projection; with a residual connection around all of them.
 pub(crate) struct Transformer {
     norm: GroupNorm,
     proj_in: Projection,
@@ -57,7 +57,7 @@ fn pixels(x: &Tensor) -> Tensor {
     x.flatten(2, 3).transpose(1, 2)
 }
 
-/// A linear map of each pixel, which SD 1.x stores as a 1x1 convolution and SD 2.x as a linear layer.
+/// A linear map of each pixel. SD 1.x stores it as a 1x1 convolution, SD 2.x as a linear layer.
 enum Projection {
     Convolution(Conv2d),
     Linear(Linear),
@@ -80,7 +80,7 @@ impl Projection {
     }
 }
 
-/// Attention to the other pixels, attention to the text, and a perceptron (`BasicTransformerBlock`).
+/// Self-attention, cross-attention to the text, and a feed-forward layer (`BasicTransformerBlock`).
 struct TransformerBlock {
     norm1: LayerNorm,
     attn1: Attention,
@@ -141,7 +141,7 @@ impl TransformerBlock {
     }
 }
 
-/// A perceptron with a gated activation: `(x W) * gelu(x V)` (GEGLU, Shazeer 2020), then a linear layer.
+/// The feed-forward layer: a gated activation, `(x W) * gelu(x V)` (GEGLU, Shazeer 2020), then a linear layer.
 struct FeedForward {
     proj: Linear,
     linear: Linear,
