@@ -13,10 +13,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         prompt: "a large red circle on the left, white background".into(),
         seed: 193,
         steps: 10,
-        edits: vec!["unet.mid_block.out @step[5:] => scale(0.5)".into()],
+        edits: vec!["unet.mid_block.out @step[5:] => scale(0.5)".parse()?],
         ..Cell::default()
     };
-    let kept = Kept { capture: vec!["unet.mid_block.out @branch{cond}".into()], budget: None };
+    let kept = Kept { capture: vec!["unet.mid_block.out @branch{cond}".parse()?], budget: None };
     let run = Job::new(&model, &cell, &kept)?.make(&folder.path().join("halved"), &())?;
 
     let trace = run.read()?;

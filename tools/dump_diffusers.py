@@ -5,12 +5,12 @@
     latentrace compare ours/*.trace theirs.trace
 
 Needs torch, diffusers, transformers and safetensors (tools/python-env installs them); downloads nothing. Runs in f32. The
-pipeline stays as it is, its fused attention included: `watch` hooks it. docs/trace.md tells the folder that is written.
+pipeline is unchanged, with its fused attention; it is only hooked. docs/trace.md describes the folder that is written.
 
-Recorded are the sampler's values, and of the networks what --select names: patterns as for --capture, without windows and
-reductions. A layer has the name of its module, a module of several layers that and `.out`; what Latentrace has under another
-name (RENAMED) or in another shape (`shaped`) is brought to that. Its taps `scores` and `probs` are never here, because the
-fused attention does not make them. diffusers runs no guidance for w <= 1: there is no unconditional branch then.
+It records the sampler's values, and of the networks what --select selects: patterns as for --capture, without windows and
+reductions. A layer's tap has the name of its module, a larger module's tap that name and `.out`. What has another name (RENAMED)
+or another shape (`shaped`) in Latentrace is converted. The taps `scores` and `probs` do not exist here, because the fused
+attention does not compute them. For w <= 1 diffusers runs without guidance, and there is no unconditional branch.
 """
 
 import argparse
@@ -33,8 +33,8 @@ SAMPLERS = {"ddpm": "DDPMScheduler", "pndm": "PNDMScheduler", "lms": "LMSDiscret
 
 
 def watch(pipeline, trace):
-    """Hooks the UNet and the scheduler: from now on the sampler's values go to `trace`. Samples are in x = x0 + sigma * noise:
-    the UNet sees x / sqrt(1 + sigma^2), whatever scale the scheduler itself keeps its latents in."""
+    """Hooks the UNet and the scheduler, so that the sampler's values go to `trace`. Samples are in x = x0 + sigma * noise: the
+    input of the UNet is x / sqrt(1 + sigma^2) with every scheduler, whatever the scale of its latents."""
     scheduler = pipeline.scheduler
 
     def before_call(_, inputs):
@@ -65,7 +65,7 @@ def watch(pipeline, trace):
         return noise
 
     def land(sample, at, to, output):
-        trace.landed = int(to)  # PNDM takes steps of its own length, which may miss the time of the next call
+        trace.landed = int(to)  # PNDM's steps have a fixed length, so they may not end at the next call's timestep
         return original["land"](sample, at, to, output)
 
     original = {"step": scheduler.step, "draw": diffusers.utils.torch_utils.randn_tensor}
@@ -79,8 +79,8 @@ def watch(pipeline, trace):
 
 
 def watch_networks(pipeline, trace, chosen):
-    """Hooks modules: of the taps that are chosen, every row goes to `trace`."""
-    texts = ["cond", "uncond"]  # the last is the one in hand; the pipeline encodes the prompt first
+    """Hooks the modules of the chosen taps, so that every row of their tensors goes to `trace`."""
+    texts = ["cond", "uncond"]  # the last is the current one; the pipeline encodes the prompt first
     pipeline.text_encoder.register_forward_pre_hook(lambda *_: texts.reverse())
 
     def passed(name, value, _, inputs, named, output):
@@ -98,7 +98,7 @@ def watch_networks(pipeline, trace, chosen):
 # A layer's tap is its module's name; every other module's has `.out` after it.
 LAYERS = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.GroupNorm, torch.nn.LayerNorm, torch.nn.Embedding)
 
-# What differs: the name under that rule, and the tap.
+# Taps with other names: the name by this rule, and the name of the tap.
 RENAMED = [
     (r"\.time_proj\.out$", ".time_embedding.waves"),
     (r"\.to_([qkv])$", r".\1"),
@@ -109,7 +109,7 @@ RENAMED = [
 
 
 def taps(pipeline):
-    """(name, module, its value from the module's inputs and output) of everything that can be asked for."""
+    """(name, module, function from the module's inputs and output to the value) of every tap."""
     below = "" if hasattr(pipeline.text_encoder, "text_model") else ".text_model"  # transformers 5 leaves the name out
     networks = {"text_encoder" + below: pipeline.text_encoder, "unet": pipeline.unet, "vae.decoder": pipeline.vae.decoder}
     for root, network in networks.items():
@@ -135,7 +135,7 @@ def first_input(inputs, named, output):
 
 
 def skip(layer, inputs, named, output):
-    """What an up block's layer takes from the way down: the last tensor goes to the first layer."""
+    """The skip connection of an up block's layer: the last tensor goes to the first layer."""
     return named["res_hidden_states_tuple"][-1 - layer]
 
 
@@ -151,6 +151,25 @@ def shaped(name, owner, inputs, named, output):
     return tensor
 
 
+def role(tap):
+    """The role of a tap, see docs/trace.md: the part of the model, and what the value is in its module."""
+    part, _, path = tap.partition(".")
+    if part == "sampler":
+        return tap
+    found = re.search(r"\.([qkv])$", tap)
+    if found:
+        return part + {"q": ".query", "k": ".key", "v": ".value"}[found[1]]
+    return part + (".residual" if re.search(RESIDUAL, path) else ".other")
+
+
+# The modules whose outputs add to a stream: by their names; the UNet's middle block; the VAE's attention with its residual
+# connection.
+RESIDUAL = (
+    r"(^|\.)((resnets|attentions|transformer_blocks|layers)\.\d+|attn[12]|ff|self_attn|mlp)\.out$"
+    r"|^mid_block\.out$|\.attentions\.\d+\.sum$"
+)
+
+
 def pattern(selector):
     """A selector as a regular expression: * is any letters of one part of a name, ** any parts, {a,b} either."""
     words = {"**.": r"(?:.*\.)?", ".**": r"(?:\..*)?", "**": ".*", "*": r"[^.]*", "{": "(?:", "}": ")", ",": "|"}
@@ -158,10 +177,11 @@ def pattern(selector):
     return "".join(words.get(part, re.escape(part)) for part in parts)
 
 
-# ---- Levels, and what an output means at them
+# ---- Noise levels, and how the network's output is converted
 
 def moment(scheduler, call, t, landed):
-    """Where a network call belongs; `landed` is the time that the last step led to, where the scheduler has its own idea."""
+    """Call, step, timestep and noise level of a network call; `landed` is the timestep after the last step, if the scheduler
+    reports one."""
     if hasattr(scheduler, "sigmas"):
         sigma = float(scheduler.sigmas[call])
     else:
@@ -201,7 +221,7 @@ def epsilon(scheduler, sigma):
 # ---- The folder
 
 class Trace:
-    """Writes a trace: shards of a network call's tensors, each before the lines that speak of it. See docs/trace.md."""
+    """Writes a trace: shards with the tensors of a network call, each before the lines that refer to it. See docs/trace.md."""
 
     LARGEST = 64 << 20  # bytes of a shard, about
 
@@ -213,15 +233,15 @@ class Trace:
         self.index = open(folder / "index.jsonl", "w")
 
     def begin(self, moment):
-        """A network call begins. What is kept before the first belongs to the first."""
+        """Begins a network call. Tensors from before the first call belong to the first."""
         if self.moment is not None:
             self.close()
         self.call, self.moment = moment["call"], moment
 
     def keep(self, tap, tensor, branch=None):
-        fields = {"tap": tap, "branch": branch} if branch else {"tap": tap}
+        fields = {"tap": tap, "role": role(tap)} | ({"branch": branch} if branch else {})
         name = "/".join([tap, f"{max(self.call, 0):03}", *filter(None, [branch])])
-        if name not in self.known:  # what runs twice in a call is kept once
+        if name not in self.known:  # of tensors with the same name in a call the first is kept
             self.known.add(name)
             self.held.append((name, fields, tensor.detach().cpu().clone(memory_format=torch.contiguous_format)))
             self.bytes += tensor.nbytes

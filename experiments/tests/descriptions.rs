@@ -36,14 +36,14 @@ impl Dice {
 /// sampler, of a run from a picture, and of a run that was cut off.
 fn records(folder: &Path, model: &Model) -> Vec<PathBuf> {
     let at = |name: &str| folder.join(name).with_extension("trace");
-    let kept = Kept { capture: vec!["unet.mid_block.out @branch{cond}".into()], budget: Some(100_000) };
+    let kept = Kept { capture: vec!["unet.mid_block.out @branch{cond}".parse().unwrap()], budget: Some(100_000) };
     let record = |job: Job, name: &str| job.record(&at(name), Layout::EVERY_CALL, &()).unwrap();
     let cell = |guidance: f64| Cell {
         prompt: "a cat".into(),
         steps: 4,
         guidance: guidance.into(),
         model: Some(model.folder.clone()),
-        edits: vec!["unet.mid_block.out @step[1] => scale(0.5)".into()],
+        edits: vec!["unet.mid_block.out @step[1] => scale(0.5)".parse().unwrap()],
         ..Cell::default()
     };
     let first = record(Job::new(model, &cell(3.0), &kept).unwrap(), "run").trace;
@@ -252,7 +252,7 @@ fn use_all(path: &Path, model: &Model, dice: &mut Dice) -> anyhow::Result<()> {
         && let Ok(run) = Phased::new(model, &trace, None, &())
         && dice.below(8) == 0
     {
-        let _ = run.patched("unet.mid_block.out => scale(0)", dice.below(3));
+        let _ = run.patched(&"unet.mid_block.out => scale(0)".parse()?, dice.below(3));
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
-//! Multi-head attention: one fused kernel, and its scores and probabilities beside it for a probe that asks for them.
+//! Multi-head attention by the fused kernel. Scores and probabilities are computed besides, for a probe that wants
+//! them.
 
 use crate::shapes::is_shape_only;
-use crate::{Linear, Pass, Result, Tap, Weights};
+use crate::{Attends, Linear, ModuleValue, Pass, Result, Tap, Weights};
 use tch::{Kind, Tensor};
 
 /// Multi-head attention: `softmax(Q K^T / sqrt(d)) V` (Vaswani et al. 2017, equation 1).
@@ -30,15 +31,17 @@ struct Taps {
 pub struct AttentionShape {
     /// Features of the queries and of the output.
     pub width: i64,
-    /// Features of what is attended to.
+    /// Features of the context, from which keys and values are computed.
     pub context: i64,
+    /// What the context is.
+    pub attends: Attends,
     /// Number of heads.
     pub heads: i64,
     /// Whether query, key and value projections have a bias.
     pub bias: bool,
-    /// Whether a position sees only itself and those before it.
+    /// Whether a position attends only to itself and to earlier positions.
     pub causal: bool,
-    /// Whether scores are computed in f32 where the network runs in less.
+    /// Whether scores are computed in f32 where the network runs in a smaller format.
     pub upcast: bool,
     /// The names of the projections: query, key, value, output.
     pub names: [&'static str; 4],
@@ -57,7 +60,7 @@ impl Attention {
     /// # Errors
     /// A tensor is missing or has another shape.
     pub fn load(weights: &Weights, shape: AttentionShape) -> Result<Attention> {
-        let AttentionShape { width, context, heads, bias, causal, upcast, names: [q, k, v, out] } = shape;
+        let AttentionShape { width, context, attends, heads, bias, causal, upcast, names: [q, k, v, out] } = shape;
         Ok(Attention {
             to_q: Linear::load(&weights.at(q), width, width, bias)?,
             to_k: Linear::load(&weights.at(k), context, width, bias)?,
@@ -67,17 +70,18 @@ impl Attention {
             causal,
             upcast,
             taps: Taps {
-                q: weights.tap("q"),
-                k: weights.tap("k"),
-                v: weights.tap("v"),
-                scores: weights.tap("scores"),
-                probs: weights.tap("probs"),
+                q: weights.tap_of("q", ModuleValue::Query),
+                k: weights.tap_of("k", ModuleValue::Key),
+                v: weights.tap_of("v", ModuleValue::Value),
+                scores: weights.tap_of("scores", ModuleValue::Scores(attends)),
+                probs: weights.tap_of("probs", ModuleValue::Probs(attends)),
                 out: weights.residual_tap("out"),
             },
         })
     }
 
-    /// Lets `x` `[batch, pixels, width]` attend to `context` `[batch, tokens, context]`; gives `[batch, pixels, width]`.
+    /// Attention from `x` `[batch, pixels, width]` to `context` `[batch, tokens, context]`.
+    /// Returns `[batch, pixels, width]`.
     pub fn forward(&self, pass: &mut Pass, x: &Tensor, context: &Tensor) -> Tensor {
         let q = pass.tap(&self.taps.q, self.split(self.to_q.forward(x))); // [batch, heads, pixels, features]
         let k = pass.tap(&self.taps.k, self.split(self.to_k.forward(context))); // [batch, heads, tokens, features]
@@ -90,13 +94,13 @@ impl Attention {
         pass.tap_residual(&self.taps.out, out, || x.zeros_like())
     }
 
-    /// The values of what is attended to, weighted by the probabilities, `[batch, heads, pixels, features]`.
+    /// The values weighted by the probabilities, `[batch, heads, pixels, features]`.
     ///
-    /// They are always the fused kernel's, so that looking at scores or probabilities changes no bit; but for the rows in
-    /// which a probe changes one of the two, whose probabilities are multiplied out in f32 at least.
+    /// The result is the fused kernel's, so that recording scores or probabilities changes no bit. Only in the rows
+    /// where a probe changes scores or probabilities is it the product of probabilities and values, in f32 at least.
     fn mix(&self, pass: &mut Pass, q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
         if is_shape_only(q) {
-            // The fused kernel has no form without numbers.
+            // The fused kernel does not accept tensors without numbers.
             return self.probabilities(pass, q, k).0.to_kind(v.kind()).matmul(v).to_kind(q.kind());
         }
         let watched = pass.wants(&self.taps.probs) || pass.wants(&self.taps.scores);
@@ -112,16 +116,16 @@ impl Attention {
         }
     }
 
-    /// Shows scores and probabilities to the probe. If it returns others: the probabilities, and which rows of the batch
-    /// are no longer what they were, `[batch, 1, 1, 1]`.
+    /// Shows scores and probabilities to the probe. If it returns other tensors: the probabilities, and which rows of
+    /// the batch have changed, `[batch, 1, 1, 1]`.
     fn changed(&self, pass: &mut Pass, q: &Tensor, k: &Tensor) -> Option<(Tensor, Tensor)> {
         let (probs, changed) = self.probabilities(pass, q, k);
         let rows = changed.into_iter().flatten().reduce(|a, b| a.logical_or(&b))?;
         Some((probs, rows.view([-1, 1, 1, 1])))
     }
 
-    /// The probabilities `[batch, heads, pixels, tokens]`, in f32 at least, as the probe returns them, and which rows of
-    /// the scores and of the probabilities it changed, where it returned other tensors than it was given.
+    /// The probabilities `[batch, heads, pixels, tokens]`, in f32 at least, as the probe returns them; and which rows
+    /// of the scores and of the probabilities the probe has changed, where it returns another tensor.
     fn probabilities(&self, pass: &mut Pass, q: &Tensor, k: &Tensor) -> (Tensor, [Option<Tensor>; 2]) {
         let kind = if q.kind() == Kind::Double { Kind::Double } else { Kind::Float }; // as the fused kernel sums
         let features = q.size()[3] as f64;
@@ -145,7 +149,7 @@ impl Attention {
     }
 }
 
-/// Which rows of a batch differ in any number, `[batch]`; `None` if a probe handed back the tensor that it was given.
+/// Which rows of a batch differ in any number, `[batch]`; `None` if a probe returned the tensor that it was given.
 fn changed_rows(given: &Tensor, returned: &Tensor) -> Option<Tensor> {
     if given.data_ptr() == returned.data_ptr() {
         return None;
@@ -174,7 +178,9 @@ mod tests {
     fn attention(kind: Kind, causal: bool) -> (Attention, Tensor, Tensor) {
         let weights = Weights::random("test", 3, kind, Device::Cpu);
         let names = AttentionShape::DIFFUSERS;
-        let shape = AttentionShape { width: 12, context: 6, heads: 3, bias: true, causal, upcast: false, names };
+        let attends = Attends::Itself;
+        let shape =
+            AttentionShape { width: 12, context: 6, attends, heads: 3, bias: true, causal, upcast: false, names };
         let draw = |size: [i64; 3]| seeded(1, || Tensor::randn(size, (Kind::Float, Device::Cpu))).to_kind(kind);
         let tokens = if causal { 5 } else { 7 };
         (Attention::load(&weights, shape).unwrap(), draw([2, 5, 12]), draw([2, tokens, 6]))
@@ -224,8 +230,8 @@ mod tests {
             assert!(zero.get(0).equal(&silent.get(0)), "{kind:?}: the row that was not changed");
             let bias = attention.forward(&mut Pass::watched(&mut Change("v", |v: Tensor| v * 0.0)), &x, &context);
             assert!(zero.get(1).equal(&bias.get(1)), "{kind:?}: nothing attended to leaves the last layer's bias");
-            // What a changed row is multiplied out to is the fused kernel's result up to rounding: of a sum of 7 products
-            // of order one, in f32, or of its result to 8 bits.
+            // The product for a changed row equals the fused kernel's result up to rounding: that of a sum of 7
+            // products of order one in f32, or that of the result to 8 bits.
             let nearly = with("probs", &|tensor| tensor * (1.0 + 1e-7));
             let size = silent.abs().max().double_value(&[]);
             let apart = (&nearly - &silent).abs().max().double_value(&[]) / size;

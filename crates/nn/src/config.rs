@@ -1,16 +1,16 @@
-//! Reading a model's `config.json`: every value that is not supported is an error that names it.
+//! Reading a model's `config.json`. A value that is not supported is an error that names it.
 
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 
-/// A `config.json` of the diffusers layout, and where it came from.
+/// A `config.json` in the diffusers layout, and its path.
 #[derive(Clone, Debug)]
 pub struct Config {
     file: String,
     values: Map<String, Value>,
 }
 
-/// A key that may stand in a configuration, and the values of it that change nothing here or are implemented.
+/// A key of a configuration, and its supported values: those that are implemented or have no effect.
 pub type Supported = (&'static str, &'static [&'static str]);
 
 impl Config {
@@ -26,15 +26,15 @@ impl Config {
         }
     }
 
-    /// The value of a key, where it is given and not null.
+    /// The value of a key, if it is given and not null.
     pub fn value(&self, key: &str) -> Option<&Value> {
         self.values.get(key).filter(|value| !value.is_null())
     }
 
-    /// A whole number above zero.
+    /// A positive integer.
     ///
     /// # Errors
-    /// The value is missing without a default, or is something else.
+    /// The value is missing and there is no default, or it is something else.
     pub fn size(&self, key: &str, default: Option<i64>) -> Result<i64> {
         let Some(value) = self.value(key) else {
             return default.ok_or_else(|| self.unsupported(key, "a whole number above 0"));
@@ -54,7 +54,7 @@ impl Config {
         value.as_f64().filter(|number| number.is_finite()).ok_or_else(|| self.unsupported(key, "a number"))
     }
 
-    /// Yes or no.
+    /// A boolean.
     ///
     /// # Errors
     /// The value is something else.
@@ -63,7 +63,7 @@ impl Config {
         value.as_bool().ok_or_else(|| self.unsupported(key, "true, false"))
     }
 
-    /// A word.
+    /// A string.
     ///
     /// # Errors
     /// The value is something else.
@@ -72,7 +72,7 @@ impl Config {
         value.as_str().map(str::to_string).ok_or_else(|| self.unsupported(key, "a string"))
     }
 
-    /// A list of whole numbers above zero.
+    /// A list of positive integers.
     ///
     /// # Errors
     /// The value is missing, empty or something else.
@@ -84,7 +84,7 @@ impl Config {
         sizes.ok_or_else(|| self.unsupported(key, "a list of whole numbers above 0"))
     }
 
-    /// A list of words.
+    /// A list of strings.
     ///
     /// # Errors
     /// The value is missing, empty or something else.
@@ -94,7 +94,7 @@ impl Config {
         words.ok_or_else(|| self.unsupported(key, "a list of strings"))
     }
 
-    /// One whole number for each of `count` blocks, from a single number or a list.
+    /// A positive integer for each of `count` blocks, from one number or a list.
     ///
     /// # Errors
     /// The value is missing or something else, or the list has another length.
@@ -108,11 +108,10 @@ impl Config {
         }
     }
 
-    /// Holds that every key of the list has a value that is supported, where it is given, and that no key is there
-    /// which neither the list nor `read` knows.
+    /// Checks that every key of the list has a supported value, if it is given, and that every other key is in `read`.
     ///
     /// # Errors
-    /// The first value that is not supported.
+    /// A value or a key is not supported; the first is named.
     pub fn check(&self, read: &[&str], supported: &[Supported]) -> Result<()> {
         for (key, value) in &self.values {
             let text = value.to_string();

@@ -1,8 +1,8 @@
-//! libtorch's CUDA half, opened at run time where it lies beside the libtorch in use.
+//! libtorch's CUDA library, opened at run time if it is in the folder of the libtorch in use.
 //!
-//! Nothing links `libtorch_cuda.so`, so one program serves machines with and without CUDA. libtorch decides once, at the
-//! first question, whether there is a CUDA half; so whatever may be that first question ([`seeded`](crate::seeded), the
-//! choice of a device) calls [`cuda`] before.
+//! Nothing links `libtorch_cuda.so`, so one program runs on machines with and without CUDA. libtorch looks for CUDA
+//! once, when it is first needed. Whatever may be the first to need it ([`seeded`](crate::seeded), the choice of a
+//! device) calls [`cuda`] before.
 
 #![allow(unsafe_code)] // dlopen, dladdr and two settings of libtorch that have no C interface; each says why it is safe
 
@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use tch::Device;
 
-/// What became of libtorch's CUDA half.
+/// Whether libtorch's CUDA library is open.
 #[derive(Debug)]
 pub enum Cuda {
-    /// There is none beside the libtorch in use.
+    /// There is no such library beside the libtorch in use.
     Absent,
-    /// It is there and does not open.
+    /// It is there and cannot be opened.
     Broken {
         /// The library.
         path: PathBuf,
@@ -28,9 +28,9 @@ pub enum Cuda {
     Open(PathBuf),
 }
 
-/// Opens `libtorch_cuda.so` if there is one, and returns what it found. The first call of a process does the work.
+/// Opens `libtorch_cuda.so` if there is one, and returns the result. Only the first call of a process does the work.
 ///
-/// From then on convolutions and matrix products of f32 are computed in f32: libtorch would otherwise run convolutions in
+/// Afterwards convolutions and matrix products of f32 are computed in f32. By default libtorch runs convolutions in
 /// TF32, whose ten bits of mantissa differ from a CPU's f32 by 1e-3.
 pub fn cuda() -> &'static Cuda {
     static FOUND: OnceLock<Cuda> = OnceLock::new();
@@ -47,7 +47,7 @@ pub fn cuda() -> &'static Cuda {
 }
 
 impl Cuda {
-    /// How many CUDA devices answer; 0 where there is no CUDA half.
+    /// How many CUDA devices can be used; 0 without the CUDA library.
     pub fn devices(&self) -> i64 {
         match self {
             Cuda::Open(_) => tch::Cuda::device_count(),
@@ -56,12 +56,12 @@ impl Cuda {
     }
 }
 
-/// The first CUDA device, if one answers.
+/// The first CUDA device, if one can be used.
 pub fn first_cuda() -> Option<Device> {
     (cuda().devices() > 0).then_some(Device::Cuda(0))
 }
 
-/// The libtorch_cpu that this process has loaded: the file that holds one of its functions.
+/// The libtorch_cpu that this process has loaded: the file that contains one of its functions.
 fn libtorch_cpu() -> Option<PathBuf> {
     let function = global_context as *const c_void;
     // Safety: the function is linked, and `found` is written before it is read.
@@ -75,7 +75,8 @@ fn libtorch_cpu() -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(&name)))
 }
 
-/// The CUDA half in the folder of a libtorch_cpu, or in the folder of the file that it is a link to, as `tools/setup` makes it.
+/// The CUDA library in the folder of a libtorch_cpu, or in the folder of the file that it links to (`tools/setup` makes
+/// such links).
 fn beside(libtorch_cpu: &Path) -> Option<PathBuf> {
     let real = libtorch_cpu.canonicalize().ok();
     let files = [Some(libtorch_cpu.to_path_buf()), real].into_iter().flatten();
@@ -84,7 +85,8 @@ fn beside(libtorch_cpu: &Path) -> Option<PathBuf> {
 
 fn open(library: &Path) -> Result<(), String> {
     let name = CString::new(library.as_os_str().as_bytes()).map_err(|error| error.to_string())?;
-    // Safety: a dlopen of a library whose initialisers register CUDA kernels with libtorch; `dlerror` returns a string or null.
+    // Safety: a dlopen of a library whose initialisers register CUDA kernels with libtorch; `dlerror` returns a string
+    // or null.
     unsafe {
         if !libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL).is_null() {
             return Ok(());
@@ -98,7 +100,7 @@ fn open(library: &Path) -> Result<(), String> {
     }
 }
 
-/// Keeps TF32 out of convolutions and matrix products.
+/// Turns TF32 off for convolutions and matrix products.
 fn full_f32() {
     // Safety: two setters of at::Context, which is a static object; declared as in ATen/Context.h of libtorch 2.11.
     unsafe {
@@ -108,7 +110,8 @@ fn full_f32() {
     }
 }
 
-// Safety: the names and types of at::globalContext and of two methods of at::Context in ATen/Context.h of libtorch 2.11.
+// Safety: the names and types of at::globalContext and of two methods of at::Context in ATen/Context.h of libtorch
+// 2.11.
 unsafe extern "C" {
     #[link_name = "_ZN2at13globalContextEv"]
     fn global_context() -> *mut c_void;

@@ -2,10 +2,10 @@
 
 use tch::TchError;
 
-/// An error of this crate or of a network built on it: one line with the noun, the value and the file.
+/// An error of this crate or of a network built on it: one line with the name, the value and the file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A tensor that the configuration calls for is not in the file.
+    /// A tensor that the configuration needs is not in the file.
     #[error("{name}: no such tensor in {file}")]
     Missing {
         /// The tensor's full name.
@@ -18,21 +18,21 @@ pub enum Error {
     Shape {
         /// The tensor's full name.
         name: String,
-        /// The shape that the configuration calls for.
+        /// The shape that the configuration says.
         expected: Vec<i64>,
         /// The shape in the file.
         found: Vec<i64>,
-        /// The file that holds it.
+        /// The file that contains it.
         file: String,
     },
-    /// A tensor is stored in a number format that no network here runs in.
+    /// A tensor is stored in an unsupported number format.
     #[error("{name}: unsupported number format {found} in {file}\nhint: F32, F16 and BF16 are read")]
     Format {
         /// The tensor's full name.
         name: String,
         /// The format in the file.
         found: String,
-        /// The file that holds it.
+        /// The file that contains it.
         file: String,
     },
     /// A configuration value that this network does not support.
@@ -44,7 +44,7 @@ pub enum Error {
         key: String,
         /// Its value, as JSON.
         value: String,
-        /// What would work.
+        /// The supported values.
         supported: String,
     },
     /// A file that cannot be opened or read.
@@ -52,7 +52,7 @@ pub enum Error {
     File {
         /// The file.
         file: String,
-        /// What the system or the parser said.
+        /// What is wrong with it.
         cause: String,
     },
     /// An error of libtorch itself.

@@ -1,7 +1,7 @@
-//! The plain layers: linear, convolution, the two norms, a table, and activations.
+//! The basic layers: linear, convolution, the two norms, embedding, and activations.
 //!
-//! libtorch has no form of the convolution, the norms and the table for tensors without numbers, so these say their
-//! shape themselves, see [`shape_only`].
+//! libtorch's convolution, norms and embedding do not accept tensors without numbers (see [`shape_only`]), so these
+//! layers compute the shape of their output themselves.
 
 use crate::shapes::{is_shape_only, shape_only};
 use crate::{Config, Init, Result, Weights};
@@ -41,7 +41,7 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// Reads a square kernel of `size`, with the padding that keeps height and width, at stride 1.
+    /// Reads a square kernel of `size`, for stride 1 and the padding that keeps height and width.
     ///
     /// # Errors
     /// A tensor is missing or has another shape.
@@ -138,7 +138,7 @@ impl LayerNorm {
     }
 }
 
-/// Rows of a table, by their numbers.
+/// An embedding: rows of a table by their indices.
 pub struct Embedding {
     weight: Tensor,
 }
@@ -152,11 +152,11 @@ impl Embedding {
         Ok(Embedding { weight: weights.tensor("weight", &[rows, width], Init::Normal(0.02))? })
     }
 
-    /// Numbers `[batch, tokens]` to `[batch, tokens, width]`.
+    /// Indices `[batch, tokens]` to `[batch, tokens, width]`.
     pub fn forward(&self, numbers: &Tensor) -> Tensor {
         if is_shape_only(numbers) {
             let shape = [numbers.size(), self.weight.size()[1..].to_vec()].concat();
-            return shape_only(&shape, self.weight.kind()); // libtorch looks nothing up without numbers
+            return shape_only(&shape, self.weight.kind()); // libtorch does not look up indices without numbers
         }
         Tensor::embedding(&self.weight, numbers, -1, false, false)
     }
@@ -177,7 +177,7 @@ impl Embedding {
 pub enum Activation {
     /// `x sigmoid(1.702 x)`, the approximation that OpenAI's CLIP was trained with.
     QuickGelu,
-    /// `x Phi(x)`, exactly.
+    /// `x Phi(x)`, exact.
     Gelu,
 }
 

@@ -1,12 +1,12 @@
-//! The ground floor of the networks: everything above it in Latentrace speaks libtorch through this crate.
+//! What the networks are built on: every other crate of Latentrace uses libtorch through this one.
 //!
-//! Three types, in order of use: [`Weights`] is a place in a checkpoint, from which a module reads its tensors by
-//! the checkpoint's own names; a [`Tap`] is a named place in a forward pass, made when the module is loaded; and a
-//! [`Pass`] is one forward pass together with the [`Probe`] that may be watching it.
+//! The main types, in order of use: [`Weights`] is a place in a checkpoint, from which a module reads its tensors by
+//! their names in the checkpoint; a [`Tap`] is a named place in a forward pass, made when the module is loaded, with a
+//! [`Role`] that says what passes there; and a [`Pass`] is one forward pass, with the [`Probe`] that watches it, if
+//! any.
 //!
-//! One decision shapes the rest: a module never asks *who* is watching. It moves each tensor through
-//! [`Pass::tap`], and whether the tensor is recorded, edited or left alone is the probe's affair. With no probe a tap
-//! costs one branch.
+//! A module never asks *who* is watching. It passes each tensor through [`Pass::tap`]; the probe decides whether the
+//! tensor is recorded, edited or left alone. Without a probe a tap costs one branch.
 //!
 //! ```
 //! use latentrace_nn::{Linear, Pass, Weights, tch::{Device, Kind, Tensor}};
@@ -26,6 +26,7 @@ mod moment;
 mod random;
 mod resample;
 mod resnet;
+mod role;
 mod shapes;
 mod source;
 mod store;
@@ -44,6 +45,7 @@ pub use moment::{Branch, Moment, Row, Rows};
 pub use random::seeded;
 pub use resample::{Downsample, Padding, Upsample};
 pub use resnet::{ResnetBlock, ResnetShape};
+pub use role::{Attends, Conditioning, ModuleValue, Part, Role, SamplerValue, UnknownRole};
 pub use shapes::{is_shape_only, shape_only};
 pub use source::{Init, Source};
 pub use store::{PARTIAL, create, replace, write_safetensors};

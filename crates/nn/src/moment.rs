@@ -1,16 +1,16 @@
 //! Where in a run a tensor belongs.
 
-/// Where in a run a tensor belongs. What is computed before the first network call belongs to that one, what comes after
-/// the last to the last.
+/// Where in a run a tensor belongs. Tensors from before the first network call belong to the first call, tensors from
+/// after the last call to the last.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Moment {
     /// The network call, counted from 0.
     pub call: usize,
-    /// The sampler's step, counted from 0: some samplers call the network several times in one.
+    /// The sampler's step, counted from 0. Some samplers call the network several times in a step.
     pub step: usize,
     /// Which call of its step this is, counted from 0.
     pub evaluation: usize,
-    /// The network's time.
+    /// The timestep that the network is given.
     pub t: f64,
     /// The noise level, in `x = x0 + sigma * noise`.
     pub sigma: f64,
@@ -18,10 +18,10 @@ pub struct Moment {
     pub image: usize,
     /// What the rows of a tensor stand for.
     pub rows: Rows,
-    /// Height and width of the picture that the module works on pixel by pixel, where its tensors have an axis of pixels,
-    /// row by row: an attention over a picture. `None` where they have none, as in the text encoder.
+    /// Height and width of the picture whose pixels, row by row, are one axis of the module's tensors, as in attention
+    /// over a picture. `None` where there is no such axis, as in the text encoder.
     pub grid: Option<[i64; 2]>,
-    /// Whether the call was made before, and is made again to find what was wrong with it.
+    /// Whether the call is a repetition, made to find where NaN or infinity came from.
     pub again: bool,
 }
 
@@ -58,7 +58,8 @@ pub struct Row {
 }
 
 impl Moment {
-    /// What each of `count` rows is. A single row where there are branches is shared by all, as the time embedding is.
+    /// What each of `count` rows is. With [`Rows::Branches`] a single row is shared by both branches, as the time
+    /// embedding is.
     pub fn rows(&self, count: i64) -> Vec<Row> {
         let row = |index, branch, offset: i64| Row { index, branch, image: self.image + offset as usize };
         match self.rows {
@@ -74,7 +75,7 @@ impl Moment {
 }
 
 impl Branch {
-    /// The word for it in selectors and records.
+    /// Its word in selectors and records.
     pub fn name(self) -> &'static str {
         match self {
             Branch::Unconditional => "uncond",

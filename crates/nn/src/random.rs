@@ -1,14 +1,14 @@
-//! The one lock under which random numbers are drawn.
+//! All random numbers are drawn under one lock.
 
 use std::sync::{Mutex, PoisonError};
 
-/// Runs `draw` with libtorch's CPU generator freshly seeded, as `torch.manual_seed(seed)` would leave it, for every seed
-/// that PyTorch takes. That generator uses the lowest 32 bits of it alone: seeds 2^32 apart give the same numbers.
+/// Runs `draw` with libtorch's CPU generator seeded as by `torch.manual_seed(seed)`, for every seed that PyTorch
+/// accepts. The generator uses only the lowest 32 bits of the seed: seeds 2^32 apart give the same numbers.
 ///
-/// libtorch's generator is global here (tch has no generator handle), so every draw of the workspace goes through this
-/// lock, and no draw depends on what was drawn before it.
+/// libtorch's generator is global (tch has no generator handle), so every draw of the workspace goes through this lock,
+/// and no draw depends on an earlier one.
 pub fn seeded<T>(seed: u64, draw: impl FnOnce() -> T) -> T {
-    crate::cuda(); // seeding asks libtorch whether there is CUDA
+    crate::cuda(); // seeding makes libtorch look for CUDA
     static GENERATOR: Mutex<()> = Mutex::new(());
     let _held = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     tch::manual_seed(seed as i64); // libtorch takes the bits as unsigned again
@@ -20,8 +20,8 @@ mod tests {
     use super::*;
     use tch::{Device, Kind, Tensor};
 
-    /// PyTorch's `randn` of 16 numbers, from the definitions of its parts: the Mersenne twister (Matsumoto and Nishimura
-    /// 1998), 24 bits of each number as a uniform one, and Box and Muller's (1958) pairs, eight apart.
+    /// PyTorch's `randn` of 16 numbers, from the definitions of its parts: the Mersenne twister (Matsumoto and
+    /// Nishimura 1998), 24 bits of each number as a uniform one, and Box and Muller's (1958) pairs, eight apart.
     fn reference(seed: u64) -> [f64; 16] {
         const N: usize = 624;
         let mut state = [seed as u32; N];

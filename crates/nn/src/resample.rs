@@ -1,4 +1,4 @@
-//! Halving and doubling of height and width.
+//! Downsampling and upsampling by 2.
 
 use crate::{Conv2d, Pass, Result, Tap, Weights};
 use tch::Tensor;
@@ -13,9 +13,9 @@ pub struct Downsample {
 /// Where a [`Downsample`] pads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
-    /// One pixel on every side: the UNet.
+    /// One pixel on every side, as in the UNet.
     Around,
-    /// One pixel on the right and at the bottom: the VAE.
+    /// One pixel on the right and at the bottom, as in the VAE.
     After,
 }
 
@@ -30,7 +30,8 @@ impl Downsample {
         Ok(Downsample { conv, padding, out: weights.tap("out") })
     }
 
-    /// `[batch, channels, height, width]` to half the height and width, rounded up around and down after.
+    /// `[batch, channels, height, width]` to half the height and width, rounded up with [`Padding::Around`] and down
+    /// with [`Padding::After`].
     pub fn forward(&self, pass: &mut Pass, x: &Tensor) -> Tensor {
         let out = match self.padding {
             Padding::Around => self.conv.forward(x),
@@ -40,7 +41,7 @@ impl Downsample {
     }
 }
 
-/// Nearest-neighbour enlargement and a convolution (`Upsample2D`).
+/// Nearest-neighbour upsampling and a convolution (`Upsample2D`).
 pub struct Upsample {
     conv: Conv2d,
     out: Tap,
@@ -55,8 +56,8 @@ impl Upsample {
         Ok(Upsample { conv: Conv2d::load(&weights.at("conv"), channels, channels, 3)?, out: weights.tap("out") })
     }
 
-    /// `[batch, channels, height, width]` to the height and width given, which are double, or one less where the way
-    /// down rounded up.
+    /// `[batch, channels, height, width]` to the given height and width. They are double, or one less where the
+    /// downsampling rounded up.
     pub fn forward(&self, pass: &mut Pass, x: &Tensor, height: i64, width: i64) -> Tensor {
         let large = x.upsample_nearest2d([height, width], None, None);
         pass.tap(&self.out, self.conv.forward(&large))

@@ -3,7 +3,8 @@
 use crate::{Conv2d, GroupNorm, Linear, Pass, Result, Tap, Weights};
 use tch::Tensor;
 
-/// Norm, SiLU, convolution, twice; the time embedding added between; and a 1x1 shortcut where the width changes.
+/// Twice norm, SiLU and convolution, with the time embedding added in between; and a 1x1 shortcut where the number of
+/// channels changes.
 pub struct ResnetBlock {
     norm1: GroupNorm,
     conv1: Conv2d,
@@ -27,9 +28,9 @@ struct Taps {
 /// The shape of a residual block.
 #[derive(Clone, Copy, Debug)]
 pub struct ResnetShape {
-    /// Channels that come in.
+    /// Input channels.
     pub inputs: i64,
-    /// Channels that go out.
+    /// Output channels.
     pub outputs: i64,
     /// Width of the time embedding; `None` in the VAE.
     pub time: Option<i64>,

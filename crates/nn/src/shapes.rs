@@ -1,11 +1,11 @@
-//! Tensors that have a shape and a number format, and no numbers: libtorch's *meta* device.
+//! Tensors with a shape and a number format but without numbers: libtorch's *meta* device.
 
 use crate::{Init, Result, Source};
 use std::ffi::c_void;
 use tch::{Device, Kind, Tensor};
 
-/// A tensor of a shape and no numbers. What is computed with it has the shape that it would have, takes no time and no
-/// memory; its numbers must not be read.
+/// A tensor with a shape and without numbers. Operations on it give the right shape and take no time and no memory. Its
+/// numbers must not be read.
 pub fn shape_only(shape: &[i64], kind: Kind) -> Tensor {
     const META: i32 = 14; // c10::DeviceType::Meta
     let mut strides = vec![1; shape.len()];
@@ -87,7 +87,7 @@ impl Source for Shapes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Attention, AttentionShape, Moment, Pass, Probe, Tap, Weights};
+    use crate::{Attends, Attention, AttentionShape, Moment, Pass, Probe, Tap, Weights};
 
     struct Shapes(Vec<Vec<i64>>);
     impl Probe for Shapes {
@@ -104,8 +104,16 @@ mod tests {
     fn a_pass_without_numbers_has_every_shape() {
         let weights = Weights::shapes("test", Kind::BFloat16);
         let names = AttentionShape::DIFFUSERS;
-        let shape =
-            AttentionShape { width: 320, context: 768, heads: 8, bias: false, causal: false, upcast: true, names };
+        let shape = AttentionShape {
+            width: 320,
+            context: 768,
+            attends: Attends::Text,
+            heads: 8,
+            bias: false,
+            causal: false,
+            upcast: true,
+            names,
+        };
         let attention = Attention::load(&weights, shape).unwrap();
         // A million pixels: the scores alone would be 5 GB.
         let x = shape_only(&[2, 1 << 20, 320], Kind::BFloat16);

@@ -11,19 +11,19 @@ use tch::{Device, Kind, Tensor};
 
 /// A source of named tensors.
 pub trait Source {
-    /// The tensor `name`, whose shape the caller knows. `init` is how a source without a file begins it.
+    /// The tensor `name`, whose shape the caller knows. A source without files initialises it as `init` says.
     fn tensor(&self, name: &str, shape: &[i64], init: Init, kind: Kind, device: Device) -> Result<Tensor>;
     /// Whether the source has a tensor of that name.
     fn has(&self, name: &str) -> bool;
-    /// The names that were never read.
+    /// The names of the tensors that were not read.
     fn unread(&self) -> Vec<String>;
-    /// Brings a tensor that was not read from here to where the others are.
+    /// Moves a tensor that was not read from here to the device of the others.
     fn place(&self, tensor: Tensor, device: Device) -> Tensor {
         tensor.to_device(device)
     }
 }
 
-/// How a tensor begins when it is not read from a file.
+/// How a tensor is initialised that is not read from a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     /// All zero.
@@ -80,13 +80,13 @@ impl Files {
         let file = path.display().to_string();
         let fail = |cause: String| Error::File { file: file.clone(), cause };
         let handle = File::open(path).map_err(|error| fail(error.to_string()))?;
-        // The map lives as long as the process: a tensor made from it has no way to say when it is the last one. Its
-        // pages belong to the file, so they cost no memory that the system could not take back.
+        // The file stays mapped as long as the process: it is not known when the last tensor over it is dropped. Its
+        // pages belong to the file, so the system can free their memory.
         #[allow(unsafe_code)] // Safety: the map is read-only and never unmapped; the file must not be cut while in use.
         let map: &'static Mmap =
             Box::leak(Box::new(unsafe { Mmap::map(&handle) }.map_err(|error| fail(error.to_string()))?));
         let header = SafeTensors::deserialize(map)
-            .map_err(|error| fail(format!("not a whole safetensors file ({error})\nhint: fetch the file again")))?;
+            .map_err(|error| fail(format!("not a whole safetensors file ({error})\nhint: download the file again")))?;
         for (name, view) in header.iter() {
             let place = Place {
                 file: self.files.len(),
@@ -101,7 +101,7 @@ impl Files {
         Ok(())
     }
 
-    /// A tensor over the file's own bytes, or a copy of them where they are not aligned for their type.
+    /// A tensor over the bytes of the file, or over a copy where they are not aligned for their type.
     fn view(&self, place: &Place, kind: Kind) -> Tensor {
         let bytes = &self.files[place.file].1[place.start..place.start + place.bytes];
         let aligned = (bytes.as_ptr() as usize).is_multiple_of(kind.elt_size_in_bytes());
@@ -133,7 +133,7 @@ impl Source for Files {
             Dtype::BF16 => Kind::BFloat16,
             other => return Err(Error::Format { name: name.into(), found: format!("{other:?}"), file: file() }),
         };
-        // Old files keep a linear layer as a 1x1 convolution: the same numbers, two axes more.
+        // Old files store a linear layer as a 1x1 convolution: the same numbers with two more axes.
         let found = match place.shape.as_slice() {
             [head @ .., 1, 1] if shape.len() == head.len() => head,
             whole => whole,
@@ -156,13 +156,13 @@ impl Source for Files {
 
     fn unread(&self) -> Vec<String> {
         let read = self.read.borrow();
-        // A buffer of old text encoders: the numbers 0 to 76, which nobody needs to read.
+        // A buffer of old text encoders: the numbers 0 to 76.
         let known = |name: &str| name.ends_with("embeddings.position_ids");
         self.places.keys().filter(|name| !read.contains(*name) && !known(name)).cloned().collect()
     }
 }
 
-/// The present name of a tensor that files of 2022 call otherwise: the VAE's attention projections.
+/// The current name of a tensor whose name was another in 2022: the VAE's attention projections.
 fn current_name(name: &str) -> String {
     const RENAMED: [(&str, &str); 4] =
         [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];
@@ -173,7 +173,7 @@ fn current_name(name: &str) -> String {
     name.split('.').map(present).collect::<Vec<_>>().join(".")
 }
 
-/// Tensors begun from a seed, each by its own name, so that none depends on the order of reading.
+/// Tensors initialised from a seed and their own names, so that none depends on the order of reading.
 pub(crate) struct Fresh {
     pub(crate) seed: u64,
     pub(crate) trainable: bool,

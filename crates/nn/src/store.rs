@@ -1,4 +1,4 @@
-//! Named tensors to a safetensors file, whole or not at all.
+//! Files that are written completely or not at all, safetensors among them.
 
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, TensorView, serialize};

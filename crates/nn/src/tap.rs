@@ -1,11 +1,11 @@
 //! Taps: named places in a forward pass, and the probes that watch or edit what goes through them.
 
-use crate::{Moment, Rows};
+use crate::{ModuleValue, Moment, Part, Role, Rows, SamplerValue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tch::Tensor;
 
-/// One forward pass and who is listening.
+/// One forward pass, and the probe that watches it, if any.
 #[derive(Default)]
 pub struct Pass<'a> {
     probe: Option<&'a mut dyn Probe>,
@@ -13,44 +13,44 @@ pub struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    /// A pass that a probe watches from a given moment on.
+    /// A pass that a probe watches.
     pub fn watched(probe: &'a mut dyn Probe) -> Pass<'a> {
         Pass { probe: Some(probe), moment: Moment::default() }
     }
 
-    /// A pass that nobody watches.
+    /// A pass without a probe.
     pub fn silent() -> Pass<'static> {
         Pass::default()
     }
 
-    /// Says where in a run the tensors that follow belong.
+    /// Sets where in a run the following tensors belong.
     pub fn set_moment(&mut self, moment: Moment) {
         self.moment = moment;
     }
 
-    /// Says what the rows of the tensors that follow stand for.
+    /// Sets what the rows of the following tensors stand for.
     pub fn set_rows(&mut self, rows: Rows) {
         self.moment.rows = rows;
     }
 
-    /// Says of which picture the pixels are that the tensors that follow have on one axis: height and width.
+    /// Sets height and width of the picture whose pixels are one axis of the following tensors.
     pub fn set_grid(&mut self, grid: Option<[i64; 2]>) {
         self.moment.grid = grid;
     }
 
-    /// Where in a run this pass stands.
+    /// Where in a run the tensors of this pass belong.
     pub fn moment(&self) -> Moment {
         self.moment
     }
 
-    /// Whether the probe asks for what goes through `tap`, so that a fast path which never makes that tensor is left
-    /// only when somebody looks.
+    /// Whether the probe wants the tensor of `tap`. A module that has a fast path without this tensor leaves the fast
+    /// path only then.
     #[inline]
     pub fn wants(&self, tap: &Tap) -> bool {
         self.probe.as_ref().is_some_and(|probe| probe.wants(tap, &self.moment))
     }
 
-    /// Moves a tensor through a tap: what comes back is what the network goes on with.
+    /// Passes a tensor through a tap. The network continues with the tensor that is returned.
     #[inline]
     pub fn tap(&mut self, tap: &Tap, tensor: Tensor) -> Tensor {
         match &mut self.probe {
@@ -59,8 +59,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Moves a module's output through its tap, where `without` is what would be there if the module added nothing: a
-    /// probe may have the module left out.
+    /// Passes the output of a residual module through its tap. `without` computes the tensor as it would be without the
+    /// module, for a probe that leaves the module out.
     #[inline]
     pub fn tap_residual(&mut self, tap: &Tap, tensor: Tensor, without: impl Fn() -> Tensor) -> Tensor {
         match &mut self.probe {
@@ -72,13 +72,14 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Why the run must end before it makes another call, if it must.
+    /// Why the run must stop before the next network call, if it must.
     pub fn stop(&mut self) -> Option<String> {
         let moment = self.moment;
         self.probe.as_mut().and_then(|probe| probe.stop(&moment))
     }
 
-    /// Does `work` again ([`Moment::again`]) with a second probe behind this pass's own, which sees what the first returns.
+    /// Does `work` again (see [`Moment::again`]) with a second probe after this pass's own. The second sees what the
+    /// first returns.
     pub fn again<T>(&mut self, probe: &mut dyn Probe, work: impl FnOnce(&mut Pass) -> T) -> T {
         let moment = Moment { again: true, ..self.moment };
         match &mut self.probe {
@@ -93,18 +94,18 @@ impl<'a> Pass<'a> {
 
 /// Watches or edits the tensors of a forward pass.
 pub trait Probe {
-    /// Whether this probe asks for the tensors of `tap` at this moment. Called for every tap of every pass: keep it
+    /// Whether this probe wants the tensors of `tap` at this moment. Called for every tap of every pass, so it must be
     /// cheap.
     fn wants(&self, tap: &Tap, moment: &Moment) -> bool;
-    /// Receives a tensor and returns what the network goes on with: the same one, to watch; another, to intervene.
+    /// Receives a tensor and returns the one that the network continues with: the same to watch, another to intervene.
     fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor;
-    /// Receives the output of a module that it wants, before [`Probe::visit`], with what would be there `without` the
-    /// module (see [`Tap::is_residual`]), and returns one of the two or a mixture.
+    /// Receives the output of a residual module (see [`Tap::is_residual`]) before [`Probe::visit`] does, and returns
+    /// it, or the tensor `without` the module, or some rows of each.
     fn leave_out(&mut self, _: &Tap, _: Moment, tensor: Tensor, _without: &dyn Fn() -> Tensor) -> Tensor {
         tensor
     }
-    /// Why the run must end here, if it must: asked before every network call, with its moment, so that a run whose record cannot be
-    /// written is not computed to its end.
+    /// Why the run must stop, if it must. Called before every network call with the moment of the call, so that a run
+    /// whose record cannot be written is not computed to its end.
     fn stop(&mut self, _: &Moment) -> Option<String> {
         None
     }
@@ -155,31 +156,41 @@ impl<P: Probe + ?Sized> Probe for &mut P {
     }
 }
 
-/// A named place in a forward pass. Its name is the checkpoint's path of a layer, or that of a module plus one word, such
+/// A named place in a forward pass. Its name is a layer's path in the checkpoint, or a module's path and one word, such
 /// as `unet.mid_block.attentions.0.transformer_blocks.0.attn2.probs`.
 #[derive(Clone, Debug)]
 pub struct Tap {
     id: u32,
     name: Arc<str>,
-    residual: bool,
+    role: Role,
 }
 
 impl Tap {
-    /// A tap with a name of its own, for values that belong to no module (`sampler.denoised`).
-    pub fn named(name: impl Into<Arc<str>>) -> Tap {
+    /// A tap with a name and a role.
+    pub fn new(name: impl Into<Arc<str>>, role: Role) -> Tap {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        Tap { id: NEXT.fetch_add(1, Ordering::Relaxed), name: name.into(), residual: false }
+        Tap { id: NEXT.fetch_add(1, Ordering::Relaxed), name: name.into(), role }
     }
 
-    /// The same tap, of a module that may be left out.
-    pub(crate) fn residual(self) -> Tap {
-        Tap { residual: true, ..self }
+    /// The tap of a value of the sampler, by its usual name.
+    pub fn of_sampler(value: SamplerValue) -> Tap {
+        Tap::new(value.name(), Role::Sampler(value))
     }
 
-    /// Whether this is the output of a module that adds to a stream: without its addition the stream goes on, so the
-    /// module may be left out.
+    /// A tap with a name and no particular role.
+    pub fn named(name: impl Into<Arc<str>>) -> Tap {
+        Tap::new(name, Role::Module(Part::Other, ModuleValue::Other))
+    }
+
+    /// What the tensors that pass here are.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Whether this is the output of a module that adds to a stream: the stream continues without it, so the module can
+    /// be left out.
     pub fn is_residual(&self) -> bool {
-        self.residual
+        self.role.module() == Some(ModuleValue::Residual)
     }
 
     /// The full name.
@@ -187,7 +198,7 @@ impl Tap {
         &self.name
     }
 
-    /// A number that no other tap of this process has, for probes that decide once and look up after.
+    /// A number that no other tap of this process has. A probe can decide once for each tap and look up its decision.
     pub fn id(&self) -> u32 {
         self.id
     }
@@ -236,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_module_is_left_out_when_a_probe_says_so_and_probes_go_in_turn() {
-        let out = Tap::named("a.out").residual();
+        let out = Tap::new("a.out", Role::Module(Part::Other, ModuleValue::Residual));
         let one = || Tensor::ones([1], (Kind::Float, Device::Cpu));
         let (mut first, mut second) = (Without, Double);
         let mut both = Both(&mut first, &mut second);

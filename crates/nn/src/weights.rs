@@ -2,7 +2,7 @@
 
 use crate::shapes::Shapes;
 use crate::source::{Files, Fresh};
-use crate::{Init, Result, Source, Tap};
+use crate::{Init, ModuleValue, Part, Result, Role, Source, Tap};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
 
-/// A place in a checkpoint: a source of tensors and a path in it, with the number format and device to load to.
+/// A place in a checkpoint: a source of tensors and a path in it, and the number format and device to load to.
 #[derive(Clone)]
 pub struct Weights {
     root: Rc<Root>,
@@ -27,27 +27,27 @@ struct Root {
 
 impl Weights {
     /// The weights of one part of a model (`unet`, `vae`, `text_encoder`) in memory-mapped safetensors files. On the
-    /// CPU and in the file's own number format no byte is copied.
+    /// CPU and in the number format of the file, nothing is copied.
     ///
     /// # Errors
-    /// A file that cannot be opened, or that is not whole.
+    /// A file cannot be opened or is incomplete.
     pub fn open(part: &str, files: &[impl AsRef<Path>], kind: Kind, device: Device) -> Result<Weights> {
         Ok(Weights::from_source(part, Rc::new(Files::open(files)?), kind, device))
     }
 
-    /// Random weights from a seed, as PyTorch would begin them: for tests, benches and lists of taps.
+    /// Random weights from a seed, initialised as PyTorch does: for tests, benches and lists of taps.
     pub fn random(part: &str, seed: u64, kind: Kind, device: Device) -> Weights {
         let fresh = Fresh { seed, trainable: false, made: RefCell::default() };
         Weights::from_source(part, Rc::new(fresh), kind, device)
     }
 
-    /// Weights that have only shapes: a forward pass through them computes nothing and takes no memory, and still every
-    /// tap sees the shape of its tensor. What goes in must be [`shape_only`](crate::shape_only) as well.
+    /// Weights that have only shapes. A forward pass through them computes nothing and takes no memory, but every tap
+    /// sees the shape of its tensor. The input must be [`shape_only`](crate::shape_only) as well.
     pub fn shapes(part: &str, kind: Kind) -> Weights {
         Weights::from_source(part, Rc::new(Shapes), kind, Device::Cpu)
     }
 
-    /// Weights to train, begun from a seed, with the list of what the modules made of them.
+    /// Weights to train, initialised from a seed, and the list of the variables that modules make of them.
     pub fn trainable(part: &str, seed: u64, device: Device) -> (Weights, Variables) {
         let fresh = Rc::new(Fresh { seed, trainable: true, made: RefCell::default() });
         (Weights::from_source(part, fresh.clone(), Kind::Float, device), Variables(fresh))
@@ -63,10 +63,10 @@ impl Weights {
         Weights { root: self.root.clone(), path: self.name(name) }
     }
 
-    /// Reads the tensor `name` of a known shape.
+    /// Reads the tensor `name`, whose shape is known.
     ///
     /// # Errors
-    /// The tensor is missing, has another shape, or is stored in a format that is not read.
+    /// The tensor is missing, has another shape, or is stored in an unsupported number format.
     pub fn tensor(&self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
         self.root.source.tensor(&self.name(name), shape, init, self.root.kind, self.root.device)
     }
@@ -76,21 +76,25 @@ impl Weights {
         self.root.source.has(&self.name(name))
     }
 
-    /// Makes a tap whose name is the part, this path and `word`.
+    /// Makes a tap for a value of [`ModuleValue::Other`]. Its name is the part, this path and `word`.
     pub fn tap(&self, word: &str) -> Tap {
-        let tap = Tap::named(format!("{}.{}", self.root.part, self.name(word)));
-        self.root.taps.borrow_mut().push(tap.clone());
-        tap
+        self.tap_of(word, ModuleValue::Other)
     }
 
-    /// The same, for the output of a module that may be left out, see [`Tap::is_residual`].
+    /// Makes a tap for the output of a residual module, see [`Tap::is_residual`].
     pub fn residual_tap(&self, word: &str) -> Tap {
-        let tap = Tap::named(format!("{}.{}", self.root.part, self.name(word))).residual();
+        self.tap_of(word, ModuleValue::Residual)
+    }
+
+    /// Makes a tap for a value. Its name is the part, this path and `word`.
+    pub fn tap_of(&self, word: &str, value: ModuleValue) -> Tap {
+        let part = &self.root.part;
+        let tap = Tap::new(format!("{part}.{}", self.name(word)), Role::Module(Part::of_name(part), value));
         self.root.taps.borrow_mut().push(tap.clone());
         tap
     }
 
-    /// A tensor that a module computes for itself, brought to where its weights are.
+    /// Moves a tensor that a module has computed itself to the device of the weights.
     pub fn place(&self, tensor: Tensor) -> Tensor {
         self.root.source.place(tensor, self.root.device)
     }
@@ -100,7 +104,7 @@ impl Weights {
         self.root.taps.borrow().clone()
     }
 
-    /// The names of tensors that no module read.
+    /// The names of the tensors that no module has read.
     pub fn unread(&self) -> Vec<String> {
         self.root.source.unread()
     }
@@ -120,7 +124,7 @@ impl Weights {
     }
 }
 
-/// The trainable tensors that modules made of [`Weights::trainable`], by their checkpoint names.
+/// The trainable tensors that modules have made of [`Weights::trainable`], by their names in the checkpoint.
 pub struct Variables(Rc<Fresh>);
 
 impl Variables {

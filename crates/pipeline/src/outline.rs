@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::execute::draws;
 use crate::{Options, SamplerTaps, Size, Start};
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
-use latentrace_nn::{Branch, Moment, Pass, Probe, Rows, Tap, Weights, shape_only};
+use latentrace_nn::{Branch, Moment, Pass, Probe, Role, Rows, SamplerValue, Tap, Weights, shape_only};
 use latentrace_schedulers::Plan;
 use latentrace_text::TextEncoder;
 use latentrace_unet::Unet;
@@ -17,13 +17,14 @@ use std::path::Path;
 pub struct Outlined {
     /// The tap. Its [`Tap::id`] is not that of the same tap in an opened model.
     pub tap: Tap,
-    /// Axes; the first is of `rows`.
+    /// The shape. The first axis is that of `rows`.
     pub shape: Vec<i64>,
     /// The number format.
     pub kind: Kind,
     /// What the first axis stands for.
     pub rows: Rows,
-    /// Height and width of the picture whose pixels are an axis of the tensor, where one is ([`Moment::grid`]).
+    /// Height and width of the picture whose pixels are one axis of the tensor, if there is such an axis
+    /// ([`Moment::grid`]).
     pub grid: Option<[i64; 2]>,
     /// When it passes.
     pub when: When,
@@ -42,9 +43,9 @@ pub enum When {
     Draw,
     /// Once, after the last call.
     Pixels,
-    /// Once, before the first call, where a run starts from a picture that it encodes.
+    /// Once, before the first call, in a run that starts from a picture, which it encodes.
     Picture,
-    /// Once, before the first call, where a run starts from a picture or from the latents of one.
+    /// Once, before the first call, in a run that starts from a picture or from the latents of a picture.
     Latents,
 }
 
@@ -70,11 +71,11 @@ impl Outlined {
     }
 }
 
-/// Every tensor of a text-to-image run at a size (without one, the model's own) with its shape, in the order in which
-/// they pass. Reads the checkpoint's configuration files and no weights, and computes nothing.
+/// Every tensor of a text-to-image run and its shape, in the order in which they pass. The size defaults to the model's
+/// own. Reads the checkpoint's configuration files but no weights, and computes nothing.
 ///
 /// # Errors
-/// A configuration is missing or not supported, or the size cannot be made.
+/// A configuration is missing or not supported, or the model cannot make this size.
 pub fn outline(folder: &Path, options: Options, size: Option<Size>) -> Result<Vec<Outlined>> {
     let parts = Parts::read(folder)?;
     let kind = options.dtype.kind();
@@ -95,13 +96,12 @@ pub fn outline(folder: &Path, options: Options, size: Option<Size>) -> Result<Ve
         let times = shape_only(&[1], Kind::Float);
         let _ = unet.forward(&mut seen.pass(When::Call, Rows::Branches), &latents(2), &times, &text);
         let value = shape_only(&[1, parts.unet.in_channels, height, width], Kind::Float);
-        let taps = SamplerTaps::new();
-        for tap in taps.all() {
-            let when = match tap.id() {
-                id if id == taps.image.id() => When::Latents,
-                id if id == taps.start.id() => When::Start,
-                id if id == taps.noise.id() => When::Draw,
-                id if id == taps.latents.id() => When::Pixels,
+        for tap in SamplerTaps::new().all() {
+            let when = match tap.role() {
+                Role::Sampler(SamplerValue::Image) => When::Latents,
+                Role::Sampler(SamplerValue::Start) => When::Start,
+                Role::Sampler(SamplerValue::Noise) => When::Draw,
+                Role::Sampler(SamplerValue::Latents) => When::Pixels,
                 _ => When::Call,
             };
             let mut pass = seen.pass(when, Rows::Images);

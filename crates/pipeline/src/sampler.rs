@@ -1,31 +1,33 @@
-//! The doors of the sampler's own values.
+//! The taps of the sampler's values.
 
-use latentrace_nn::Tap;
+use latentrace_nn::{Conditioning, SamplerValue, Tap};
 
-/// The taps of the sampler's own values, each `[images, 4, height, width]` in f32. Samples are in
+/// The taps of the sampler's values, each `[images, 4, height, width]` in f32. Samples are in
 /// `x = x0 + sigma * noise`.
 pub struct SamplerTaps {
-    /// The sample that a call is about. An edit changes what the sampler goes on with.
+    /// The sample that a network call is made for. An edit changes the sample that the sampler continues with.
     pub sample: Tap,
     /// The noise that the network predicts without the prompt. An edit changes the network's output.
     pub unconditional: Tap,
     /// The noise that the network predicts with the prompt. An edit changes the network's output.
     pub conditional: Tap,
-    /// The predicted noise after guidance. An edit changes the output that the sampler goes on with.
+    /// The predicted noise after guidance. An edit changes the output that the sampler continues with.
     pub guided: Tap,
     /// The network's output without the prompt, in the terms it was trained in (noise, velocity or sample).
     pub output_unconditional: Tap,
     /// The network's output with the prompt.
     pub output_conditional: Tap,
-    /// The output after guidance, which the sampler goes on with.
+    /// The output after guidance, with which the sampler continues.
     pub output: Tap,
-    /// The clean estimate, after any clipping. An edit changes it for samplers that go on from it.
+    /// The clean estimate, after clipping if there is any. An edit has an effect in samplers that use the clean
+    /// estimate.
     pub denoised: Tap,
-    /// The normal numbers that the run starts from.
+    /// The normal noise that the run starts from.
     pub start: Tap,
     /// The latents of the picture that the run starts from, at unit variance.
     pub image: Tap,
-    /// The normal numbers that a call's step adds: after the call where the sampler is ancestral, before it where it churns.
+    /// The normal noise that a call's step adds: after the call in ancestral samplers, before the call in samplers with
+    /// churn.
     pub noise: Tap,
     /// The final latents, at unit variance, as they go to the decoder.
     pub latents: Tap,
@@ -34,20 +36,20 @@ pub struct SamplerTaps {
 impl SamplerTaps {
     /// Makes the taps.
     pub fn new() -> SamplerTaps {
-        let tap = |word: &str| Tap::named(format!("sampler.{word}"));
+        use Conditioning::{Conditional, Guided, Unconditional};
         SamplerTaps {
-            sample: tap("sample"),
-            unconditional: tap("epsilon.unconditional"),
-            conditional: tap("epsilon.conditional"),
-            guided: tap("epsilon.guided"),
-            output_unconditional: tap("output.unconditional"),
-            output_conditional: tap("output.conditional"),
-            output: tap("output.guided"),
-            denoised: tap("denoised"),
-            start: tap("start"),
-            image: tap("image"),
-            noise: tap("noise"),
-            latents: tap("latents"),
+            sample: Tap::of_sampler(SamplerValue::Sample),
+            unconditional: Tap::of_sampler(SamplerValue::Epsilon(Unconditional)),
+            conditional: Tap::of_sampler(SamplerValue::Epsilon(Conditional)),
+            guided: Tap::of_sampler(SamplerValue::Epsilon(Guided)),
+            output_unconditional: Tap::of_sampler(SamplerValue::Output(Unconditional)),
+            output_conditional: Tap::of_sampler(SamplerValue::Output(Conditional)),
+            output: Tap::of_sampler(SamplerValue::Output(Guided)),
+            denoised: Tap::of_sampler(SamplerValue::Denoised),
+            start: Tap::of_sampler(SamplerValue::Start),
+            image: Tap::of_sampler(SamplerValue::Image),
+            noise: Tap::of_sampler(SamplerValue::Noise),
+            latents: Tap::of_sampler(SamplerValue::Latents),
         }
     }
 

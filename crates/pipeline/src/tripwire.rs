@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Stage};
 use latentrace_nn::tch::{Kind, Tensor};
-use latentrace_nn::{Moment, Pass, Probe, Tap};
+use latentrace_nn::{ModuleValue, Moment, Pass, Probe, Role, Tap};
 
 /// A probe that looks at every tap until one shows NaN or infinity.
 #[derive(Default)]
@@ -14,7 +14,7 @@ struct FirstFault {
 impl Probe for FirstFault {
     fn wants(&self, tap: &Tap, _: &Moment) -> bool {
         // A causal mask puts infinities into scores on purpose.
-        self.found.is_none() && !tap.name().ends_with(".scores")
+        self.found.is_none() && !matches!(tap.role(), Role::Module(_, ModuleValue::Scores(_)))
     }
 
     fn visit(&mut self, tap: &Tap, _: Moment, tensor: Tensor) -> Tensor {

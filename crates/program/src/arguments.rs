@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use latentrace::pipeline::{Device, Dtype, Model, Options};
 use latentrace::runs::{Cell, Fit, Kept, Sampler, bundled, open, parse_option};
 use latentrace::schedulers::Reading;
+use latentrace::trace::{EditRule, Rule};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -118,8 +119,14 @@ pub struct CaptureArguments {
 
 impl CaptureArguments {
     /// What is kept besides the sampler's values.
-    pub fn kept(&self) -> Kept {
-        Kept { capture: self.capture.clone(), budget: self.budget }
+    pub fn kept(&self) -> Result<Kept> {
+        let capture = self.capture.iter().map(|text| Rule::parse(text)).collect::<Result<_, _>>()?;
+        Ok(Kept { capture, budget: self.budget })
+    }
+
+    /// What is changed.
+    pub fn edits(&self) -> Result<Vec<EditRule>> {
+        Ok(self.edit.iter().map(|text| EditRule::parse(text)).collect::<Result<_, _>>()?)
     }
 }
 
@@ -182,11 +189,11 @@ impl Settings {
     pub const SEED: u64 = 193;
 
     /// Another cell's settings, but for what was given.
-    pub fn over(&self, base: Cell) -> Cell {
+    pub fn over(&self, base: Cell) -> Result<Cell> {
         let reading = |exact| if exact { Reading::Exact } else { Reading::Diffusers };
         let Options { dtype, device } = self.model.options_over(base.options());
-        let edits = [base.edits, self.capture.edit.clone()].concat();
-        Cell {
+        let edits = [base.edits, self.capture.edits()?].concat();
+        Ok(Cell {
             negative: self.negative.clone().unwrap_or(base.negative),
             seed: self.seed.unwrap_or(base.seed),
             steps: self.steps.unwrap_or(base.steps),
@@ -200,7 +207,7 @@ impl Settings {
             dtype,
             device,
             ..base
-        }
+        })
     }
 
     /// The checkpoint folder, if it was given.
@@ -216,7 +223,7 @@ impl Settings {
     /// Keeps what another run kept, unless something else is asked for.
     pub fn keep_as(&mut self, kept: &Kept) {
         if self.capture.capture.is_empty() {
-            self.capture.capture.clone_from(&kept.capture);
+            self.capture.capture = kept.capture.iter().map(Rule::to_string).collect();
             self.capture.budget = self.capture.budget.or(kept.budget);
         }
     }

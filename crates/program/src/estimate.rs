@@ -15,7 +15,7 @@ pub fn estimate(job: &Job, images: u64) -> Result<()> {
     line!("{:>9} {:>9}  the flight recorder: the sampler's values", cost.sampler.tensors, human(cost.sampler.bytes()));
     for rule in &fires.capture {
         line!("{:>9} {:>9}  {}", rule.tensors, human(rule.bytes()), rule.rule);
-        for PerTap { tap, tensors, bytes } in rule.taps.iter().take(8) {
+        for PerTap { tap, tensors, bytes, .. } in rule.taps.iter().take(8) {
             line!("{tensors:>9} {:>9}    {tap}", human(*bytes));
         }
         if rule.taps.len() > 8 {

@@ -3,9 +3,9 @@
 use crate::description::Description;
 use crate::observer::Observer;
 use crate::phases::Phased;
-use crate::tap;
 use anyhow::{Context, Result, ensure};
 use latentrace_pipeline::Model;
+use latentrace_pipeline::nn::SamplerValue;
 use latentrace_pipeline::nn::tch::{Kind, Tensor};
 use latentrace_trace::{Selector, Trace};
 use std::path::Path;
@@ -66,7 +66,7 @@ impl<'a> Causal<'a> {
     /// The two runs end in the same latents, or a run fails.
     pub fn measure(&self, made: impl Fn(&str, usize)) -> Result<Vec<Vec<f64>>> {
         let end = |trace: &Trace| -> Result<Tensor> {
-            let entry = trace.of_tap(tap::LATENTS).next().context("a run without its end")?;
+            let entry = trace.values(SamplerValue::Latents).next().context("a run without its end")?;
             Ok(trace.tensor(entry)?)
         };
         let (from, to) = (end(self.base)?, end(self.source)?);
@@ -74,7 +74,8 @@ impl<'a> Causal<'a> {
         ensure!(apart > 0.0, "the two runs end in the same latents");
         let row = |site: &String| {
             let of = |&(first, last): &(usize, usize)| {
-                let rule = format!("{site} @step[{first}:{last}] => replace({})", self.source.folder().display());
+                let source = self.source.folder().display();
+                let rule = format!("{site} @step[{first}:{last}] => replace({source})").parse()?;
                 let patched = self.run.patched(&rule, self.first_call(first))?;
                 made(site, self.calls_from(first));
                 Ok(1.0 - distance(&patched, &to) / apart)

@@ -5,6 +5,7 @@ use crate::sampler::{self, Sampler};
 use anyhow::{Result, ensure};
 use latentrace_pipeline::schedulers::Reading;
 use latentrace_pipeline::{Device, Dtype, Guidance, Model, Options, Prepared, Request, Size, Start};
+use latentrace_trace::EditRule;
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -55,7 +56,7 @@ pub struct Cell {
     pub reading: Reading,
     /// Interventions, such as `unet.mid_block.out @step[10:20] => scale(0.5)`, made in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub edits: Vec<String>,
+    pub edits: Vec<EditRule>,
     /// A checkpoint folder; the bundled model without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<PathBuf>,

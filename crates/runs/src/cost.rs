@@ -2,7 +2,8 @@
 
 use crate::ready::Ready;
 use anyhow::Result;
-use latentrace_trace::{FLIGHT_RECORDER, Foreseen, Layout, Rule};
+use latentrace_pipeline::nn::ModuleValue;
+use latentrace_trace::{Foreseen, Layout};
 use std::collections::HashSet;
 
 /// What a run keeps and takes.
@@ -28,7 +29,7 @@ impl Cost {
         let [height, width] = ready.description.size;
         let bytes = ready.fires.capture.iter().map(Foreseen::bytes).sum::<u64>();
         Ok(Cost {
-            sampler: course.capture(&Rule::parse(FLIGHT_RECORDER)?)?,
+            sampler: course.flight_recorder()?,
             captured: ready.description.budget.map_or(bytes, |budget| bytes.min(budget)),
             pictures: 12 * (height * width) as u64,
             memory: memory(ready, &course),
@@ -47,8 +48,8 @@ fn memory(ready: &Ready, course: &latentrace_trace::Course) -> u64 {
     let asked: HashSet<&str> =
         fires.capture.iter().chain(&fires.edits).flat_map(|rule| &rule.taps).map(|tap| tap.tap.as_str()).collect();
     let materialised = course.passages().iter().filter(|passage| {
-        let name = passage.tap.name();
-        asked.contains(name) && (name.ends_with(".probs") || name.ends_with(".scores"))
+        let value = passage.tap.role().module();
+        asked.contains(passage.tap.name()) && value.is_some_and(ModuleValue::is_scores_or_probs)
     });
     let largest = materialised.map(|passage| 2 * passage.shape.iter().product::<i64>() as u64 * 4).max();
     largest.unwrap_or(0) + if fires.capture.is_empty() { 0 } else { Layout::LIVE.memory() }

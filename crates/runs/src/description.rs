@@ -14,7 +14,7 @@ use latentrace_pipeline::nn::LIBTORCH;
 use latentrace_pipeline::nn::tch;
 use latentrace_pipeline::schedulers::{Config, Level, Plan};
 use latentrace_pipeline::{Model, Prepared, Request, Size};
-use latentrace_trace::{Edits, Prompt, Trace, Words};
+use latentrace_trace::{EditRule, Prompt, Rule, Trace, Words};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ pub struct Description {
     pub traces: Vec<Located>,
     /// What was kept besides the sampler's values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub capture: Vec<String>,
+    pub capture: Vec<Rule>,
     /// How many bytes of it at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<u64>,
@@ -151,9 +151,9 @@ impl Description {
             tokens.each_ref().map(|text| Text { tokens: text.pieces.clone(), lost: text.lost.clone() });
         let mut cell = cell.clone();
         for edit in &mut cell.edits {
-            let Some(trace) = Edits::reads(edit)? else { continue };
-            let trace = Trace::open(&trace)?; // which says best what is wrong with it
-            *edit = Edits::reading(edit, &std::path::absolute(trace.folder())?)?;
+            let Some(trace) = edit.reads() else { continue };
+            let trace = Trace::open(trace)?; // which says best what is wrong with it
+            *edit = edit.clone().reading(&std::path::absolute(trace.folder())?);
         }
         let folder = std::path::absolute(&model.folder)?;
         Ok(Description {
@@ -248,14 +248,14 @@ impl Description {
     ///
     /// # Errors
     /// A record is not there any more, or is another.
-    pub fn edits(&self, cell: &Cell, record: &Path) -> Result<Vec<String>> {
-        let found = |edit: &String| -> Result<String> {
-            let known = Edits::reads(edit)?.and_then(|path| self.traces.iter().find(|known| known.path == path));
+    pub fn edits(&self, cell: &Cell, record: &Path) -> Result<Vec<EditRule>> {
+        let found = |edit: &EditRule| -> Result<EditRule> {
+            let known = edit.reads().and_then(|path| self.traces.iter().find(|known| known.path == path));
             let Some(Located { path, relative, blake3 }) = known else { return Ok(edit.clone()) };
             let places = located::places(path, relative.as_deref(), record);
             let hint = "an edit of this run reads it: put it back";
-            let found = located::find(&places, blake3, key::hash_of_trace, hint).with_context(|| edit.clone())?;
-            Ok(Edits::reading(edit, &std::path::absolute(found)?)?)
+            let found = located::find(&places, blake3, key::hash_of_trace, hint).with_context(|| edit.to_string())?;
+            Ok(edit.clone().reading(&std::path::absolute(found)?))
         };
         cell.edits.iter().map(found).collect()
     }

@@ -2,11 +2,11 @@
 
 use crate::observer::Observer;
 use crate::record::pixels;
-use crate::tap;
 use anyhow::{Context, Result};
 use image::RgbImage;
 use latentrace_files::png::{open_image, read_png_text, save_png};
 use latentrace_pipeline::nn::tch::Tensor;
+use latentrace_pipeline::nn::SamplerValue;
 use latentrace_pipeline::{Error, Model};
 use latentrace_trace::{Entry, Trace};
 use std::path::Path;
@@ -25,9 +25,9 @@ impl Frames {
     /// Decodes what a record holds of these calls. A call whose sample or estimate the decoder makes NaN or infinity of is
     /// left out, and the observer is told.
     pub fn decode(trace: &Trace, model: &Model, calls: &[usize], observer: &dyn Observer) -> Result<Frames> {
-        let of = |tap: &str| decode(trace, model, tap, calls, observer);
+        let of = |value| decode(trace, model, value, calls, observer);
         let mut frames = Frames { calls: Vec::new(), samples: Vec::new(), estimates: Vec::new() };
-        for ((call, sample), estimate) in calls.iter().zip(of(tap::SAMPLE)?).zip(of(tap::DENOISED)?) {
+        for ((call, sample), estimate) in calls.iter().zip(of(SamplerValue::Sample)?).zip(of(SamplerValue::Denoised)?) {
             if let (Some(sample), Some(estimate)) = (sample, estimate) {
                 frames.calls.push(*call);
                 frames.samples.push(sample);
@@ -42,7 +42,7 @@ impl Frames {
     /// # Errors
     /// The record does not hold them, or the decoder fails.
     pub fn estimates(trace: &Trace, model: &Model, calls: &[usize], observer: &dyn Observer) -> Result<Frames> {
-        let decoded = decode(trace, model, tap::DENOISED, calls, observer)?.into_iter().zip(calls);
+        let decoded = decode(trace, model, SamplerValue::Denoised, calls, observer)?.into_iter().zip(calls);
         let (estimates, calls) = decoded.filter_map(|(image, call)| Some((image?, *call))).unzip();
         Ok(Frames { calls, samples: Vec::new(), estimates })
     }
@@ -92,11 +92,11 @@ const ROOM: i64 = 4096;
 fn decode(
     trace: &Trace,
     model: &Model,
-    tap: &str,
+    value: SamplerValue,
     calls: &[usize],
     observer: &dyn Observer,
 ) -> Result<Vec<Option<RgbImage>>> {
-    let latents: Vec<Tensor> = calls.iter().map(|&call| latents(trace, tap, call)).collect::<Result<_>>()?;
+    let latents: Vec<Tensor> = calls.iter().map(|&call| latents(trace, value, call)).collect::<Result<_>>()?;
     let size = latents.first().map_or(1, |first| first.size()[2] * first.size()[3]);
     let most = (ROOM / size.max(1)).clamp(1, 16) as usize;
     let batches = latents.chunks(most).map(|batch| Tensor::cat(batch, 0).to_device(model.device));
@@ -104,7 +104,7 @@ fn decode(
     let frame = |(picture, call): (latentrace_pipeline::Result<_>, &usize)| match picture {
         Ok(picture) => Ok(Some(pixels(&picture))),
         Err(error @ Error::NotFinite { .. }) => {
-            observer.warn(&format!("{tap} of call {call} is left out of the previews: {error}"));
+            observer.warn(&format!("{value} of call {call} is left out of the previews: {error}"));
             Ok(None)
         }
         Err(error) => Err(error.into()),
@@ -113,10 +113,10 @@ fn decode(
 }
 
 /// `[1, 4, height, width]` at unit variance
-fn latents(trace: &Trace, tap: &str, call: usize) -> Result<Tensor> {
-    let sigma = trace.of_tap(tap).find(|entry| entry.call == call).map_or(0.0, |entry| entry.sigma);
-    let scale = if tap == tap::SAMPLE { 1.0 / sigma.hypot(1.0) } else { 1.0 };
-    Ok(trace.get(tap, call, None)? * scale)
+fn latents(trace: &Trace, value: SamplerValue, call: usize) -> Result<Tensor> {
+    let sigma = trace.values(value).find(|entry| entry.call == call).map_or(0.0, |entry| entry.sigma);
+    let scale = if value == SamplerValue::Sample { 1.0 / sigma.hypot(1.0) } else { 1.0 };
+    Ok(trace.value(value, call)? * scale)
 }
 
 /// About eight calls of a run, evenly from the first to the last.
@@ -127,7 +127,7 @@ pub fn about_eight(calls: usize) -> Vec<usize> {
 
 /// The time of each call.
 pub fn captions(trace: &Trace, calls: &[usize]) -> Vec<String> {
-    let entries: Vec<&Entry> = trace.of_tap(tap::DENOISED).collect();
+    let entries: Vec<&Entry> = trace.values(SamplerValue::Denoised).collect();
     calls.iter().filter_map(|&call| entries.get(call)).map(|entry| format!("t = {:.0}", entry.t)).collect()
 }
 

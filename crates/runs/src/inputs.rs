@@ -4,7 +4,7 @@ use crate::cell::Cell;
 use crate::key;
 use crate::located::{self, Located};
 use anyhow::{Context, Result, ensure};
-use latentrace_trace::Edits;
+use latentrace_trace::EditRule;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,7 @@ pub fn image_of(cell: &Cell) -> Result<Option<Located>> {
 
 /// The records that a cell's edits read.
 pub fn traces_of(cell: &Cell) -> Result<Vec<Located>> {
-    traces(cell)?.iter().map(|path| now(path, key::hash_of_trace)).collect()
+    traces(cell).iter().map(|path| now(path, key::hash_of_trace)).collect()
 }
 
 impl Inputs {
@@ -78,12 +78,12 @@ impl Inputs {
             }
             (None, None, _) => {}
         }
-        let asked = traces(&cell)?;
+        let asked = traces(&cell);
         ensure!(asked.len() == self.traces.len(), "the picture's edits and the records that they read do not fit");
         for (content, asked) in self.traces.iter().zip(asked) {
             let hint = "an edit of this picture reads that record: put it there again";
             let found = located::find(&places(content, Some(&asked)), &content.blake3, key::hash_of_trace, hint)?;
-            read_from(&mut cell.edits, &asked, &found)?;
+            read_from(&mut cell.edits, &asked, &found);
         }
         Ok(cell)
     }
@@ -92,8 +92,8 @@ impl Inputs {
 /// The cell as JSON, every path replaced by the hash of what is there, so that it names its pixels and not its files.
 pub fn by_content(cell: &Cell, inputs: &Inputs) -> Result<serde_json::Value> {
     let mut cell = cell.clone();
-    for (path, content) in traces(&cell)?.iter().zip(&inputs.traces) {
-        read_from(&mut cell.edits, path, Path::new(&content.blake3))?;
+    for (path, content) in traces(&cell).iter().zip(&inputs.traces) {
+        read_from(&mut cell.edits, path, Path::new(&content.blake3));
     }
     let mut about = serde_json::to_value(cell)?;
     about["model"] = inputs.model.blake3.clone().into();
@@ -104,22 +104,21 @@ pub fn by_content(cell: &Cell, inputs: &Inputs) -> Result<serde_json::Value> {
 }
 
 /// The records that a cell's edits read, each once.
-fn traces(cell: &Cell) -> Result<Vec<PathBuf>> {
-    let mut traces = Vec::new();
-    for edit in &cell.edits {
-        traces.extend(Edits::reads(edit)?.filter(|path| !traces.contains(path)));
+fn traces(cell: &Cell) -> Vec<PathBuf> {
+    let mut traces: Vec<PathBuf> = Vec::new();
+    for path in cell.edits.iter().filter_map(EditRule::reads) {
+        if !traces.iter().any(|known| known == path) {
+            traces.push(path.into());
+        }
     }
-    Ok(traces)
+    traces
 }
 
 /// Puts another record in the place of one that edits read.
-fn read_from(edits: &mut [String], trace: &Path, other: &Path) -> Result<()> {
-    for edit in edits {
-        if Edits::reads(edit)?.is_some_and(|path| path == trace) {
-            *edit = Edits::reading(edit, other)?;
-        }
+fn read_from(edits: &mut [EditRule], trace: &Path, other: &Path) {
+    for edit in edits.iter_mut().filter(|edit| edit.reads() == Some(trace)) {
+        *edit = edit.clone().reading(other);
     }
-    Ok(())
 }
 
 fn hash_of_file(path: &Path) -> Result<String> {
@@ -141,7 +140,8 @@ mod tests {
     }
 
     fn cell_with(trace: &Path) -> Cell {
-        let edits = vec![format!("unet.** => replace({})", trace.display()), "sampler.sample => zero".into()];
+        let edits = [format!("unet.** => replace({})", trace.display()), "sampler.sample => zero".into()];
+        let edits = edits.map(|text| text.parse().unwrap()).into();
         Cell { edits, ..Cell::default() }
     }
 
@@ -157,10 +157,11 @@ mod tests {
         assert_eq!(one, same);
         assert_ne!(one, other);
         assert_eq!(one["edits"][1], "sampler.sample => zero");
-        let mut edits = ["a.out @step[1] => add( a , 0.5)", "**.out => replace(a)", "** => zero"].map(str::to_string);
-        read_from(&mut edits, Path::new("a"), Path::new("/b/c d")).unwrap();
+        let mut edits = ["a.out @step[1] => add( a , 0.5)", "**.out => replace(a)", "** => zero"]
+            .map(|text| text.parse::<EditRule>().unwrap());
+        read_from(&mut edits, Path::new("a"), Path::new("/b/c d"));
         let expected = ["a.out @step[1] => add(/b/c d, 0.5)", "**.out => replace(/b/c d)", "** => zero"];
-        assert_eq!(edits, expected);
+        assert_eq!(edits.map(|edit| edit.to_string()), expected);
     }
 
     #[test]
@@ -178,7 +179,7 @@ mod tests {
         }
         let found = inputs.found(&cell, elsewhere.path(), None, None).unwrap();
         assert_eq!(found.image.unwrap(), elsewhere.path().join("photo.png"));
-        assert!(found.edits[0].ends_with(&format!("replace({})", elsewhere.path().join("a.trace").display())));
+        assert!(found.edits[0].text().ends_with(&format!("replace({})", elsewhere.path().join("a.trace").display())));
         std::fs::write(elsewhere.path().join("photo.png"), "other pixels").unwrap();
         let error = inputs.found(&cell, elsewhere.path(), None, None).unwrap_err().to_string();
         assert!(error.contains("its files are not those") && error.contains("--image"), "{error}");

@@ -5,6 +5,7 @@ use crate::inputs::{Inputs, by_content};
 use anyhow::{Context, Result};
 use latentrace_pipeline::Model;
 use latentrace_pipeline::nn::LIBTORCH;
+use latentrace_trace::Rule;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::HashMap;
@@ -31,7 +32,7 @@ pub fn key(cell: &Cell, inputs: &Inputs, kept: &Kept, mode: Mode) -> Result<Stri
 pub struct Kept {
     /// The rules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub capture: Vec<String>,
+    pub capture: Vec<Rule>,
     /// How many bytes of it at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<u64>,

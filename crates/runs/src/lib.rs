@@ -31,7 +31,6 @@ mod sampler;
 mod scalars;
 mod sources;
 mod stem;
-pub mod tap;
 mod together;
 mod verify;
 mod whole;

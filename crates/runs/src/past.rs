@@ -2,12 +2,11 @@
 
 use crate::cell::Cell;
 use crate::description::{Description, Phase, Settings, up_to};
-use crate::tap;
 use anyhow::{Result, bail};
-use latentrace_pipeline::nn::Tap;
 use latentrace_pipeline::nn::tch::Tensor;
+use latentrace_pipeline::nn::{Conditioning, SamplerValue, Tap};
 use latentrace_pipeline::{Model, Outputs, Request, Start};
-use latentrace_trace::{Edits, Selector, Trace, Words};
+use latentrace_trace::{EditRule, Edits, Trace, Words};
 
 /// What a record says of its run, if the record may be gone on with and the model is of its kind; its edits read their
 /// records where these are now.
@@ -44,50 +43,45 @@ pub fn past(before: &Description, trace: &Trace, call: usize) -> Result<Vec<Phas
 }
 
 /// Edits of which the first few, which are those of another run, count no steps; and those that did.
-pub fn without_steps(edits: Vec<String>, inherited: usize) -> Result<(Vec<String>, Vec<String>)> {
-    let (mut left_out, mut kept) = (Vec::new(), Vec::new());
-    for (index, edit) in edits.into_iter().enumerate() {
-        let selector = edit.split("=>").next().unwrap_or_default();
-        let counts = index < inherited && Selector::parse(selector)?.counts_steps();
-        if counts { left_out.push(edit) } else { kept.push(edit) }
-    }
-    Ok((left_out, kept))
+pub fn without_steps(edits: Vec<EditRule>, inherited: usize) -> (Vec<EditRule>, Vec<EditRule>) {
+    let counts = |(index, edit): &(usize, EditRule)| *index < inherited && edit.counts_steps();
+    let (left_out, kept): (Vec<_>, Vec<_>) = edits.into_iter().enumerate().partition(counts);
+    let without_index = |edits: Vec<(usize, EditRule)>| edits.into_iter().map(|(_, edit)| edit).collect();
+    (without_index(left_out), without_index(kept))
 }
 
 /// The edits that select some of these taps.
-pub fn edits_at(rules: &[String], taps: &[Tap], words: &Words, steps: usize) -> Result<Edits> {
-    let fits = |rule: &&String| Edits::new(std::slice::from_ref(*rule), taps, words.clone(), steps).is_ok();
-    let rules: Vec<String> = rules.iter().filter(fits).cloned().collect();
+pub fn edits_at(rules: &[EditRule], taps: &[Tap], words: &Words, steps: usize) -> Result<Edits> {
+    let fits = |rule: &&EditRule| Edits::new(std::slice::from_ref(*rule), taps, words.clone(), steps).is_ok();
+    let rules: Vec<EditRule> = rules.iter().filter(fits).cloned().collect();
     Ok(Edits::new(&rules, taps, words.clone(), steps)?)
 }
 
 /// What a recorded run began with.
 pub fn start(trace: &Trace, description: &Description) -> Result<Start> {
-    start_of(description, |tap, call| Ok(trace.get(tap, call, None)?))
+    start_of(description, |value, call| Ok(trace.value(value, call)?))
 }
 
-/// What a run began with, whose tensors are given by their tap and call.
-pub fn start_of(description: &Description, get: impl Fn(&str, usize) -> Result<Tensor>) -> Result<Start> {
+/// What a run began with, whose tensors are given by what they are and their call.
+pub fn start_of(description: &Description, get: impl Fn(SamplerValue, usize) -> Result<Tensor>) -> Result<Start> {
     Ok(match (description.fork.as_ref().and_then(|fork| fork.level), description.cell.picture_strength()) {
-        (Some(level), _) => Start::Sample { level, sample: get(tap::SAMPLE, 0)? },
-        (None, Some(strength)) => Start::Latents { strength, latents: get(tap::IMAGE, 0)? },
+        (Some(level), _) => Start::Sample { level, sample: get(SamplerValue::Sample, 0)? },
+        (None, Some(strength)) => Start::Latents { strength, latents: get(SamplerValue::Image, 0)? },
         (None, None) => Start::Noise,
     })
 }
 
 /// The network's outputs of the first calls of a record.
 pub fn recorded_outputs(trace: &Trace, calls: usize) -> Result<Vec<Outputs>> {
-    let has = |tap: &str, call| trace.of_tap(tap).any(|entry| entry.call == call);
-    let of = |tap: &str, call| trace.get(tap, call, None);
+    use Conditioning::{Conditional, Unconditional};
+    let has = |of, call| trace.has_value(SamplerValue::Output(of), call);
+    let of = |of, call| trace.value(SamplerValue::Output(of), call);
     let at = |call| {
         // A weight of 1 or 0 needs only one of the two, and a run in a batch makes only that one.
-        Ok(match (has(tap::OUTPUT_UNCONDITIONAL, call), has(tap::OUTPUT_CONDITIONAL, call)) {
-            (false, true) => Outputs::Conditional(of(tap::OUTPUT_CONDITIONAL, call)?),
-            (true, false) => Outputs::Unconditional(of(tap::OUTPUT_UNCONDITIONAL, call)?),
-            _ => Outputs::Both {
-                unconditional: of(tap::OUTPUT_UNCONDITIONAL, call)?,
-                conditional: of(tap::OUTPUT_CONDITIONAL, call)?,
-            },
+        Ok(match (has(Unconditional, call), has(Conditional, call)) {
+            (false, true) => Outputs::Conditional(of(Conditional, call)?),
+            (true, false) => Outputs::Unconditional(of(Unconditional, call)?),
+            _ => Outputs::Both { unconditional: of(Unconditional, call)?, conditional: of(Conditional, call)? },
         })
     };
     (0..calls).map(at).collect()

@@ -5,12 +5,11 @@ use crate::description::{Description, Fork, Phase, Settings, up_to};
 use crate::located;
 use crate::observer::Observer;
 use crate::past::{of_whole, outputs, start};
-use crate::tap;
 use anyhow::{Context, Result, ensure};
 use latentrace_pipeline::nn::tch::{Device, Tensor};
-use latentrace_pipeline::nn::{Both, Moment, Pass, Probe, Tap};
+use latentrace_pipeline::nn::{Both, Moment, Pass, Probe, SamplerValue, Tap};
 use latentrace_pipeline::{Error, Model, steps};
-use latentrace_trace::{Against, Capture, Edits, Layout, Playback, Recorder, Trace, Writer};
+use latentrace_trace::{Against, Capture, EditRule, Edits, Layout, Playback, Recorder, Trace, Writer};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -51,7 +50,7 @@ impl<'a> Phased<'a> {
 
     /// The final latents with one more edit, from the first call that it touches on: as if the run had been made with it
     /// from the beginning, and then been forked where it was.
-    pub fn patched(&self, rule: &str, call: usize) -> Result<Tensor> {
+    pub fn patched(&self, rule: &EditRule, call: usize) -> Result<Tensor> {
         let made = self.before_the_last(Some(rule), call)?;
         let (before, from) = made.as_ref().map_or((self.base, call), |(_, trace, until)| (trace, (*until).max(call)));
         self.to_the_end(self.settings(self.phases.len() - 1)?, rule, before, from)
@@ -65,7 +64,7 @@ impl<'a> Phased<'a> {
     }
 
     /// A record of the calls before the last phase, made again from `from` on, where there are such; with their number.
-    fn before_the_last(&self, rule: Option<&str>, from: usize) -> Result<Option<(TempDir, Trace, usize)>> {
+    fn before_the_last(&self, rule: Option<&EditRule>, from: usize) -> Result<Option<(TempDir, Trace, usize)>> {
         let mut made: Option<(TempDir, Trace, usize)> = None;
         for index in 0..self.phases.len() - 1 {
             let until = self.phases[index].until;
@@ -92,14 +91,14 @@ impl<'a> Phased<'a> {
     }
 
     /// The edits of a phase and one more, from a call on.
-    fn edits(&self, settings: &Settings, rule: Option<&str>, from: usize) -> Result<Edits> {
-        let mut rules = settings.cell.edits.clone();
-        rules.extend(rule.map(str::to_string));
+    fn edits(&self, settings: &Settings, rule: Option<&EditRule>, from: usize) -> Result<Edits> {
+        let rules = settings.cell.edits.iter().chain(rule).cloned();
+        let rules: Vec<EditRule> = rules.collect();
         Ok(Edits::new(&rules, &self.model.taps, settings.words(), self.sampled()?)?.beginning_at(from))
     }
 
     /// The final latents; what is before a call is played back.
-    fn to_the_end(&self, settings: &Settings, rule: &str, before: &Trace, from: usize) -> Result<Tensor> {
+    fn to_the_end(&self, settings: &Settings, rule: &EditRule, before: &Trace, from: usize) -> Result<Tensor> {
         let mut probe = Both(Playback::new(before, from), self.edits(settings, Some(rule), from)?);
         let made = self.make(settings, before, from, &mut probe);
         probe.0.outcome()?;
@@ -112,7 +111,7 @@ impl<'a> Phased<'a> {
         &self,
         until: usize,
         settings: &Settings,
-        rule: Option<&str>,
+        rule: Option<&EditRule>,
         before: &Trace,
         from: usize,
     ) -> Result<(TempDir, Trace)> {
@@ -240,7 +239,7 @@ fn known_phases(description: &Description, base: &Trace, parent: Option<&Path>) 
 /// Whether two records hold the same samples of the calls before one.
 fn same_until(a: &Trace, b: &Trace, until: usize) -> Result<bool> {
     for call in 0..until.min(a.complete()) {
-        let (a, b) = (a.get(tap::SAMPLE, call, None)?, b.get(tap::SAMPLE, call, None));
+        let (a, b) = (a.value(SamplerValue::Sample, call)?, b.value(SamplerValue::Sample, call));
         if !b.is_ok_and(|b| a.size() == b.size() && a.equal(&b)) {
             return Ok(false);
         }

@@ -9,7 +9,7 @@ use crate::rules::{self, Fires};
 use crate::sources::{Source, Sources};
 use anyhow::Result;
 use latentrace_pipeline::{Model, Prepared, Request, Start};
-use latentrace_trace::{Capture, Course, Edits, Rule};
+use latentrace_trace::{Capture, Course, EditRule, Edits};
 
 /// A run that is about to be made: what is asked, checked, planned and tokenised; what its record will say of it; and how
 /// often each of its rules fires. All of it is made once, and whoever makes, counts or names the run takes it from here.
@@ -98,14 +98,14 @@ impl Ready {
     }
 
     /// The rules that keep something.
-    pub(crate) fn capture(&self) -> Result<Capture> {
-        let rules = Fires::firing(&self.description.capture, &self.fires.capture).map(|text| Rule::parse(text));
-        Ok(Capture { rules: rules.collect::<Result<_, _>>()?, budget: self.description.budget })
+    pub(crate) fn capture(&self) -> Capture {
+        let rules = Fires::firing(&self.description.capture, &self.fires.capture);
+        Capture { rules: rules.cloned().collect(), budget: self.description.budget }
     }
 
     /// The edits that change something.
     pub(crate) fn edits(&self, model: &Model) -> Result<Edits> {
-        let firing: Vec<String> = Fires::firing(&self.description.cell.edits, &self.fires.edits).cloned().collect();
+        let firing: Vec<EditRule> = Fires::firing(&self.description.cell.edits, &self.fires.edits).cloned().collect();
         Ok(Edits::new(&firing, &model.taps, self.description.words(), self.prepared.steps())?)
     }
 }

@@ -11,13 +11,12 @@ use crate::provenance::Provenance;
 use crate::ready::Ready;
 use crate::rules::{Does, Fires};
 use crate::sources::Sources;
-use crate::tap;
 use anyhow::{Context, Result, anyhow};
 use image::RgbImage;
 use latentrace_pipeline::nn::tch::Tensor;
-use latentrace_pipeline::nn::{Both, Moment, Pass, Probe, Tap};
+use latentrace_pipeline::nn::{Both, Conditioning, Moment, Part, Pass, Probe, Role, SamplerValue, Tap};
 use latentrace_pipeline::{Model, Outcome, Picture, Start};
-use latentrace_trace::{Course, Layout, Playback, Recorder, Trace, Writer};
+use latentrace_trace::{Course, EditRule, Layout, Playback, Recorder, Trace, Writer};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -73,7 +72,7 @@ impl<'a> Job<'a> {
         call: usize,
         change: impl FnOnce(&Cell) -> Cell,
         kept: Option<Kept>,
-    ) -> Result<(Job<'a>, Vec<String>)> {
+    ) -> Result<(Job<'a>, Vec<EditRule>)> {
         let before = of_whole(trace, model)?;
         let mut cell = change(&before.cell);
         let request = request(model, &cell, &before)?;
@@ -88,12 +87,12 @@ impl<'a> Job<'a> {
             (start(trace, &before)?, Some((trace, call)))
         } else {
             let inherited = before.cell.edits.len().min(cell.edits.len());
-            (left_out, cell.edits) = without_steps(cell.edits, inherited)?;
+            (left_out, cell.edits) = without_steps(cell.edits, inherited);
             let plan = before.plan()?;
             let level =
                 plan.steps().get(call).with_context(|| format!("call {call}: the run has {}", plan.calls()))?.level;
             fork.level = Some(level);
-            let sample = trace.get(tap::SAMPLE, call, None)?.to_device(model.device);
+            let sample = trace.value(SamplerValue::Sample, call)?.to_device(model.device);
             (Start::Sample { level, sample }, None)
         };
         let prepared = cell.prepare(model, request, start)?;
@@ -165,8 +164,8 @@ impl<'a> Job<'a> {
         let own = self.description();
         let inherited = |does, rule: &str| {
             self.before.as_ref().is_some_and(|before| match does {
-                Does::Keep => before.capture.iter().any(|known| known == rule),
-                Does::Change => before.cell.edits.iter().any(|known| known == rule),
+                Does::Keep => before.capture.iter().any(|known| known.text() == rule),
+                Does::Change => before.cell.edits.iter().any(|known| known.text() == rule),
                 Does::Guide => before.cell.guidance == own.cell.guidance,
             })
         };
@@ -234,7 +233,8 @@ impl<'a> Job<'a> {
         let began = Instant::now();
         let outputs = outputs(trace, calls, model)?;
         // What is before the decoder is played back as it was edited.
-        let of_decoder: Vec<Tap> = model.taps.iter().filter(|tap| tap.name().starts_with("vae.")).cloned().collect();
+        let of_decoder: Vec<Tap> =
+            model.taps.iter().filter(|tap| tap.role().part() == Some(Part::Vae)).cloned().collect();
         let Ready { prepared, description, .. } = ready;
         let edits = edits_at(&description.cell.edits, &of_decoder, &description.words(), prepared.steps())?;
         let mut probe = Both(Playback::new(trace, calls), edits);
@@ -251,7 +251,7 @@ impl<'a> Job<'a> {
         let (from, Job { model, ready, past, .. }) = (self.from(), self);
         let began = Instant::now();
         let words = ready.description.words();
-        let recorder = Recorder::new(&ready.capture()?, &model.taps, words, ready.prepared.steps(), writer)?;
+        let recorder = Recorder::new(&ready.capture(), &model.taps, words, ready.prepared.steps(), writer)?;
         let outputs = match past {
             Some((trace, calls)) => outputs(trace, calls, model)?,
             None => Vec::new(),
@@ -310,7 +310,7 @@ pub(crate) struct Tick<'a> {
 
 impl Probe for Tick<'_> {
     fn wants(&self, tap: &Tap, moment: &Moment) -> bool {
-        moment.call >= self.from && tap.name() == tap::OUTPUT_GUIDED
+        moment.call >= self.from && tap.role() == Role::Sampler(SamplerValue::Output(Conditioning::Guided))
     }
 
     fn visit(&mut self, _: &Tap, _: Moment, tensor: Tensor) -> Tensor {

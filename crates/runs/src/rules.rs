@@ -3,8 +3,9 @@
 use crate::description::Description;
 use crate::ready::Ready;
 use anyhow::{Error, Result, anyhow};
+use latentrace_pipeline::nn::ModuleValue;
 use latentrace_pipeline::{Dtype, Guidance, Options, Outlined, Prepared, Size, Window, moment, outline};
-use latentrace_trace::{Course, Foreseen, Passage, PerTap, Rule, Words};
+use latentrace_trace::{Course, Foreseen, Passage, PerTap, Words};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -65,11 +66,8 @@ impl Fires {
         }
         let course = ready.course(from)?;
         Ok(Fires {
-            capture: capture
-                .iter()
-                .map(|text| Ok(Foreseen { rule: text.clone(), ..course.capture(&Rule::parse(text)?)? }))
-                .collect::<Result<_>>()?,
-            edits: cell.edits.iter().map(|text| Ok(noted(course.edit(text)?, cell.dtype))).collect::<Result<_>>()?,
+            capture: capture.iter().map(|rule| course.capture(rule)).collect::<Result<_, _>>()?,
+            edits: cell.edits.iter().map(|rule| Ok(noted(course.edit(rule)?, cell.dtype))).collect::<Result<_>>()?,
             guidance: window.map(|window| course.levels_within(&format!("guidance {}", cell.guidance), window)),
             calls: *calls,
         })
@@ -94,8 +92,8 @@ impl Fires {
     }
 
     /// The rules among `given`, which are those of `foreseen`, that fire: the others have nothing to do in this run.
-    pub fn firing<'a>(given: &'a [String], foreseen: &'a [Foreseen]) -> impl Iterator<Item = &'a String> {
-        given.iter().zip(foreseen).filter(|(_, foreseen)| foreseen.tensors > 0).map(|(text, _)| text)
+    pub fn firing<'a, R>(given: &'a [R], foreseen: &'a [Foreseen]) -> impl Iterator<Item = &'a R> {
+        given.iter().zip(foreseen).filter(|(_, foreseen)| foreseen.tensors > 0).map(|(rule, _)| rule)
     }
 
     /// Checks that every rule fires that was given to this command, with every word that it names. `inherited` says
@@ -214,7 +212,7 @@ impl OfCells {
 
 /// An edit with what it does besides in a format of 16 bits.
 fn noted(mut edit: Foreseen, dtype: Dtype) -> Foreseen {
-    let of_attention = |tap: &PerTap| tap.tap.ends_with(".probs") || tap.tap.ends_with(".scores");
+    let of_attention = |tap: &PerTap| tap.role.module().is_some_and(ModuleValue::is_scores_or_probs);
     let moved = match dtype {
         Dtype::F16 => "0.4 %",
         Dtype::Bf16 => "2 %",

@@ -1,10 +1,10 @@
 //! The numbers of a recorded run, a row for each network call: `scalars.csv`.
 
 use crate::description::Description;
-use crate::tap;
 use anyhow::{Context, Result};
 use latentrace_measures::{Commitment, GuidanceParts, KAPPA, Moments, channel_means, clipped_share};
 use latentrace_pipeline::nn::tch::Tensor;
+use latentrace_pipeline::nn::{Conditioning, SamplerValue};
 use latentrace_pipeline::schedulers::Prediction;
 use latentrace_trace::{Entry, Trace};
 use std::fmt::Write;
@@ -68,7 +68,8 @@ impl Scalars {
     /// Measures every call that a trace holds whole.
     pub fn of(trace: &Trace, description: &Description) -> Result<Scalars> {
         let prediction = description.request()?.scheduler.prediction();
-        let samples: Vec<&Entry> = trace.of_tap(tap::SAMPLE).filter(|entry| entry.call < trace.complete()).collect();
+        let samples: Vec<&Entry> =
+            trace.values(SamplerValue::Sample).filter(|entry| entry.call < trace.complete()).collect();
         let mut rows = Vec::new();
         let mut estimates = Vec::new();
         for entry in samples {
@@ -76,7 +77,7 @@ impl Scalars {
             rows.push(row);
             estimates.push(denoised);
         }
-        let end = trace.of_tap(tap::LATENTS).next().map(|entry| trace.tensor(entry)).transpose()?;
+        let end = trace.values(SamplerValue::Latents).next().map(|entry| trace.tensor(entry)).transpose()?;
         let curve = end.as_ref().and_then(|end| Commitment::of(&estimates, end, KAPPA)).map(|found| found.curve);
         let channels = estimates.first().map_or(0, |first| first.size()[1]);
         for (index, (row, denoised)) in rows.iter_mut().zip(&estimates).enumerate() {
@@ -137,9 +138,11 @@ impl Scalars {
 
 /// The numbers of a call, but for those that need the end of the run; and its clean estimate.
 fn row(trace: &Trace, entry: &Entry, prediction: Prediction) -> Result<(Vec<f64>, Tensor)> {
-    let of = |tap: &str| trace.get(tap, entry.call, None);
-    let (sample, denoised) = (of(tap::SAMPLE)?, of(tap::DENOISED)?);
-    let guided = of(tap::GUIDED)?;
+    use Conditioning::{Conditional, Guided, Unconditional};
+    use SamplerValue::{Denoised, Epsilon, Output, Sample};
+    let of = |value| trace.value(value, entry.call);
+    let (sample, denoised) = (of(Sample)?, of(Denoised)?);
+    let guided = of(Epsilon(Guided))?;
     let (p, q) = prediction.denoising(entry.sigma);
     let nan = GuidanceParts {
         difference: f64::NAN,
@@ -149,11 +152,12 @@ fn row(trace: &Trace, entry: &Entry, prediction: Prediction) -> Result<(Vec<f64>
         rescale: f64::NAN,
         projection: f64::NAN,
     };
-    let has = |tap: &str| trace.of_tap(tap).any(|other| other.call == entry.call);
-    let guidance = match has(tap::UNCONDITIONAL) && has(tap::CONDITIONAL) {
+    let has = |of| trace.has_value(Epsilon(of), entry.call);
+    let guidance = match has(Unconditional) && has(Conditional) {
         true => {
-            let conditionally = &sample * p + of(tap::OUTPUT_CONDITIONAL)? * q;
-            GuidanceParts::of(&of(tap::UNCONDITIONAL)?, &of(tap::CONDITIONAL)?, &guided, &conditionally).unwrap_or(nan)
+            let conditionally = &sample * p + of(Output(Conditional))? * q;
+            let [u, c] = [of(Epsilon(Unconditional))?, of(Epsilon(Conditional))?];
+            GuidanceParts::of(&u, &c, &guided, &conditionally).unwrap_or(nan)
         }
         false => nan, // guidance by 0 or 1 in a batch has only one of them
     };

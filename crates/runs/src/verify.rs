@@ -4,9 +4,14 @@ use crate::description::{Description, Fork, Phase, Settings};
 use crate::folder::RunFolder;
 use crate::past::{edits_at, recorded_outputs, start};
 use anyhow::Result;
-use latentrace_pipeline::nn::{Both, Moment, Pass, Tap};
+use latentrace_pipeline::nn::{Both, Moment, Pass, Role, Tap};
 use latentrace_pipeline::{Outputs, SamplerTaps, replay, steps};
-use latentrace_trace::{Against, Check, Selector, Trace};
+use latentrace_trace::{Against, Check, EditRule, Selector, Trace};
+
+/// Whether what passes a tap is of one branch of guidance.
+fn is_of_a_branch(tap: &Tap) -> bool {
+    matches!(tap.role(), Role::Sampler(value) if value.branch().is_some())
+}
 
 /// Whether a value differs by more than a tolerance, or is not a number.
 pub fn is_beyond(check: &Check, tolerance: f64) -> bool {
@@ -99,8 +104,7 @@ impl Verification {
         let [channels, height, width] = description.latents;
         let calls = calls.start..calls.end.min(trace.complete());
         // The outputs are recorded as edited, so edits of what they are made of are not made again.
-        let edited: Vec<Tap> =
-            taps.all().into_iter().filter(|tap| !tap.name().ends_with("conditional")).cloned().collect();
+        let edited: Vec<Tap> = taps.all().into_iter().filter(|tap| !is_of_a_branch(tap)).cloned().collect();
         let rules = description.edits(&settings.cell, trace.folder())?;
         let start = start(trace, description)?;
         let plan = start.plan(&request)?;
@@ -108,8 +112,7 @@ impl Verification {
         let edits = edits_at(&rules, &edited, &settings.words(), steps)?.beginning_at(calls.start);
         // The noise of a branch passes before its output is edited, and the record holds the output after: neither follows
         // from the other.
-        let selectors: Vec<Selector> =
-            rules.iter().filter_map(|rule| Selector::parse(rule.split("=>").next()?).ok()).collect();
+        let selectors: Vec<&Selector> = rules.iter().map(EditRule::selector).collect();
         let branches =
             [[&taps.unconditional, &taps.output_unconditional], [&taps.conditional, &taps.output_conditional]];
         let is_edited = |tap: &Tap, moment: &Moment| {

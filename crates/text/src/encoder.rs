@@ -2,10 +2,11 @@
 
 use latentrace_nn::tch::{Kind, Tensor};
 use latentrace_nn::{
-    Activation, Attention, AttentionShape, Config, Embedding, LayerNorm, Linear, Pass, Result, Supported, Tap, Weights,
+    Activation, Attends, Attention, AttentionShape, Config, Embedding, LayerNorm, Linear, Pass, Result, Supported, Tap,
+    Weights,
 };
 
-/// A pre-norm transformer over token and position embeddings, each position seeing only those before it.
+/// A pre-norm transformer over token and position embeddings with causal attention.
 pub struct TextEncoder {
     token_embedding: Embedding,
     position_embedding: Embedding,
@@ -19,22 +20,22 @@ struct Taps {
     out: Tap,
 }
 
-/// The part of `text_encoder/config.json` that decides shapes and numbers.
+/// The values of `text_encoder/config.json` that matter for a forward pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextConfig {
     /// Features of a token.
     pub hidden_size: i64,
     /// Transformer layers.
     pub num_hidden_layers: i64,
-    /// Heads of each layer.
+    /// Attention heads of each layer.
     pub num_attention_heads: i64,
-    /// Features between the two layers of the perceptron.
+    /// Features of the hidden layer of the MLP.
     pub intermediate_size: i64,
-    /// The perceptron's nonlinearity.
+    /// The activation of the MLP.
     pub hidden_act: Activation,
     /// The number of tokens of a prompt.
     pub max_position_embeddings: i64,
-    /// The number of different tokens.
+    /// The size of the vocabulary.
     pub vocab_size: i64,
     /// Epsilon of the norms.
     pub layer_norm_eps: f64,
@@ -44,7 +45,7 @@ impl TextConfig {
     /// Reads the configuration, with the defaults of `CLIPTextConfig`.
     ///
     /// # Errors
-    /// A value that is not supported.
+    /// A value is not supported.
     pub fn read(config: &Config) -> Result<TextConfig> {
         let hidden_size = config.size("hidden_size", Some(512))?;
         let heads = config.size("num_attention_heads", Some(8))?;
@@ -76,7 +77,7 @@ const READ: &[&str] = &[
     "layer_norm_eps",
 ];
 
-/// Keys that change nothing in a forward pass, and those of which one value is implemented.
+/// Keys that have no effect on a forward pass, and keys of which only some values are implemented.
 const OTHERS: &[Supported] = &[
     ("model_type", &["\"clip_text_model\""]),
     ("architectures", &[]),
@@ -109,7 +110,7 @@ impl TextEncoder {
     /// # Errors
     /// A tensor is missing or has another shape.
     pub fn load(weights: &Weights, config: &TextConfig) -> Result<TextEncoder> {
-        // CLIPTextModel saves its weights below `text_model`, the bare transformer without.
+        // CLIPTextModel saves its weights below `text_model`, CLIPTextTransformer does not.
         let embedding = "embeddings.token_embedding.weight";
         let root = match weights.at("text_model") {
             below if below.has(embedding) || !weights.has(embedding) => below,
@@ -129,7 +130,7 @@ impl TextEncoder {
         })
     }
 
-    /// Token numbers `[batch, tokens]` to `[batch, tokens, hidden_size]`.
+    /// Token ids `[batch, tokens]` to `[batch, tokens, hidden_size]`.
     pub fn forward(&self, pass: &mut Pass, ids: &Tensor) -> Tensor {
         let length = ids.size()[1];
         let embedded = self.token_embedding.forward(ids) + self.position_embedding.first(length);
@@ -175,6 +176,7 @@ impl Layer {
         let shape = AttentionShape {
             width,
             context: width,
+            attends: Attends::Itself,
             heads: config.num_attention_heads,
             bias: true,
             causal: true,

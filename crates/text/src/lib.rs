@@ -1,10 +1,10 @@
-//! Text to the tensor that a latent diffusion network listens to.
+//! From a prompt to the embeddings that a latent diffusion model is conditioned on.
 //!
-//! Three types, in order of use: a [`Tokenizer`] turns a prompt into [`Tokens`], 77 numbers with what they stand for,
-//! and a [`TextEncoder`] turns those into `[batch, tokens, width]`.
+//! Three types, in order of use: a [`Tokenizer`] turns a prompt into [`Tokens`], 77 ids and their texts, and a
+//! [`TextEncoder`] turns those into `[batch, tokens, width]`.
 //!
-//! One decision: nothing is lost silently. Tokens know which words of the prompt did not fit, and the text that each
-//! number stands for, so that a heat map can be labelled and a cut prompt reported.
+//! Nothing is lost silently: [`Tokens`] has the part of the prompt that did not fit, so that it can be reported, and
+//! the text of each id, so that a heat map can be labelled.
 
 mod encoder;
 mod specials;

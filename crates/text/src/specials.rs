@@ -1,9 +1,9 @@
-//! The special tokens of a tokenizer folder, and how each is looked for in a prompt.
+//! The special tokens of a tokenizer folder, and how each is found in a prompt.
 
 use serde_json::Value;
 use tokenizers::AddedToken;
 
-/// The tokens that a prompt is framed, padded and mended with.
+/// The tokens for start, end, padding and unknown text.
 pub(crate) struct Specials {
     pub(crate) start: AddedToken,
     pub(crate) end: AddedToken,
@@ -14,8 +14,8 @@ pub(crate) struct Specials {
 impl Specials {
     /// Reads `tokenizer_config.json` and `special_tokens_map.json`, either of which may be null.
     ///
-    /// The map wins where both name a token, as SD 2.x needs, whose padding they tell differently. A config with
-    /// `added_tokens_decoder` is of a later kind, which has everything in it: there the map does not count.
+    /// Where both name a token, the map is used: SD 2.x needs this for its padding. A config with
+    /// `added_tokens_decoder` is of a later format and complete: then the map is not used.
     pub(crate) fn read(config: &Value, map: &Value) -> Specials {
         let listed = config["added_tokens_decoder"].as_object();
         let token = |name: &str, default: &str| {
@@ -33,14 +33,14 @@ impl Specials {
         }
     }
 
-    /// Every token in the order in which transformers marks them, where the last of one spelling decides how it is
-    /// looked for: so `"pad_token": "<|endoftext|>"` makes SD 1.x miss an `<|ENDOFTEXT|>` that SD 2.x sees.
+    /// Every token in the order in which transformers adds them. Of tokens with the same text the last decides how it
+    /// is found: because of `"pad_token": "<|endoftext|>"`, SD 1.x does not find `<|ENDOFTEXT|>` and SD 2.x does.
     pub(crate) fn in_order(&self) -> [&AddedToken; 4] {
         [&self.start, &self.end, &self.unknown, &self.padding]
     }
 }
 
-/// A token with its flags, or a plain string, which is looked for in exactly that spelling.
+/// A token with its flags, or a plain string, which is found only in exactly this spelling.
 fn read(value: &Value) -> Option<AddedToken> {
     if let Some(content) = value.as_str() {
         return Some(AddedToken::from(content, true));

@@ -9,7 +9,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{SplitDelimiterBehavior, pre_tokenizers};
 
-/// CLIP's tokenizer: lower case, words and signs apart, each word's bytes merged pair by pair.
+/// CLIP's tokenizer: lower case, split into words and punctuation, the bytes of each word merged by byte-pair encoding.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     start: u32,
@@ -18,21 +18,21 @@ pub struct Tokenizer {
     length: usize,
 }
 
-/// A prompt as numbers.
+/// A prompt as token ids.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tokens {
-    /// Start, the prompt's tokens, end, and padding up to the model's length.
+    /// Start token, the prompt's tokens, end token, and padding up to the model's length.
     pub ids: Vec<i64>,
-    /// What each of the prompt's own tokens stands for, as written; `ids[i + 1]` is `pieces[i]`.
+    /// The text of each of the prompt's tokens, as written; that of `ids[i + 1]` is `pieces[i]`.
     pub pieces: Vec<String>,
-    /// What did not fit, as written; empty when everything did.
+    /// The end of the prompt that did not fit, as written; empty if all fitted.
     pub lost: String,
 }
 
 /// A tokenizer that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file that is missing or is not what it should be.
+    /// A file is missing or has the wrong content.
     #[error("{file}: {cause}")]
     File {
         /// The file.
@@ -44,10 +44,10 @@ pub enum Error {
 
 impl Tokenizer {
     /// Reads a `tokenizer/` folder: `vocab.json` and `merges.txt`, or else `tokenizer.json`; the special tokens and the
-    /// length from `special_tokens_map.json` and `tokenizer_config.json`. `length` is what the text encoder takes.
+    /// length from `special_tokens_map.json` and `tokenizer_config.json`. `length` is that of the text encoder's input.
     ///
     /// # Errors
-    /// A file is missing or garbled, or lacks a token that CLIP needs.
+    /// A file is missing or cannot be parsed, or lacks a token that CLIP needs.
     pub fn open(folder: &Path, length: usize) -> Result<Tokenizer, Error> {
         let (vocab, merges, whole) =
             (folder.join("vocab.json"), folder.join("merges.txt"), folder.join("tokenizer.json"));
@@ -71,7 +71,7 @@ impl Tokenizer {
         Tokenizer::finish(clip(bpe).map_err(|error| failure(&vocab, error))?, specials, &vocab, length)
     }
 
-    /// Holds that `file` has every special token, and marks those that it does not mark itself.
+    /// Checks that `file` has every special token, and adds those that it does not declare as special itself.
     fn finish(
         mut inner: tokenizers::Tokenizer,
         specials: Specials,
@@ -98,15 +98,15 @@ impl Tokenizer {
         Ok(Tokenizer { start: start?, end: end?, padding: padding?, inner, length })
     }
 
-    /// The number of tokens that every prompt is padded or cut to.
+    /// The number of tokens that every prompt is padded or truncated to.
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// Tokens of a prompt, padded to [`Tokenizer::length`], or cut to it with the words lost kept.
+    /// The tokens of a prompt, padded or truncated to [`Tokenizer::length`].
     ///
     /// # Errors
-    /// The tokenizer itself fails, which a vocabulary with all 256 bytes never does.
+    /// The tokenizer fails, which never happens with a vocabulary that has all 256 bytes.
     pub fn encode(&self, prompt: &str) -> Result<Tokens, Error> {
         let encoding = self.inner.encode(prompt, false).map_err(|error| failure(Path::new("tokenizer"), error))?;
         let room = self.length - 2;
@@ -123,12 +123,13 @@ impl Tokenizer {
     }
 }
 
-/// What surrounds CLIP's merges: normal form and case, then words, single digits and runs of signs, then bytes.
+/// CLIP's steps before the merges: Unicode normal form, lower case, split into words, single digits and runs of
+/// punctuation, bytes.
 fn clip(bpe: BPE) -> tokenizers::Result<tokenizers::Tokenizer> {
     const WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
     let spaces = Replace::new(tokenizers::normalizers::replace::ReplacePattern::Regex(r"\s+".into()), " ")?;
     let split = Split::new(SplitPattern::Regex(WORDS.into()), SplitDelimiterBehavior::Removed, true)?;
-    // Splits each word once more, by GPT-2's pattern, which only shows where a special token is spelled out.
+    // Splits each word once more by GPT-2's pattern. This matters only where the prompt spells out a special token.
     let bytes = ByteLevel::new(false, true, true);
     let mut tokenizer = tokenizers::Tokenizer::new(bpe);
     tokenizer.with_normalizer(Some(Sequence::new(vec![NFC.into(), spaces.into(), Lowercase.into()])))?;
@@ -137,7 +138,7 @@ fn clip(bpe: BPE) -> tokenizers::Result<tokenizers::Tokenizer> {
     Ok(tokenizer)
 }
 
-/// The values of a JSON file; null where there is no such file.
+/// The content of a JSON file; null if there is no such file.
 fn json(path: &Path) -> Result<Value, Error> {
     match std::fs::read_to_string(path) {
         Ok(text) => serde_json::from_str(&text).map_err(|error| failure(path, error)),

@@ -1,4 +1,4 @@
-//! The form `name(argument, ..)` that reductions and edits are written in.
+//! The syntax of reductions and edits: `name(argument, ..)`.
 
 /// A name and its arguments.
 #[derive(Debug, PartialEq)]

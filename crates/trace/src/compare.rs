@@ -1,41 +1,41 @@
-//! Two recorded runs, tensor by tensor.
+//! Comparison of two recorded runs, tensor by tensor.
 
 use crate::error::Result;
 use crate::{Entry, Key, Trace};
 use latentrace_nn::tch::{Device, Kind, Tensor};
 
-/// What became of two traces held against each other.
+/// The result of comparing two traces.
 #[derive(Debug, Default)]
 pub struct Comparison {
-    /// Every tensor that both hold, in the order of the first.
+    /// Of every tensor that both traces have, in the order of the first.
     pub differences: Vec<Difference>,
-    /// How many tensors only the first trace holds.
+    /// How many tensors only the first trace has.
     pub only_first: usize,
-    /// How many tensors only the second trace holds.
+    /// How many tensors only the second trace has.
     pub only_second: usize,
 }
 
-/// How far a tensor of one trace is from that of another.
+/// The difference of a tensor in two traces.
 #[derive(Clone, Debug)]
 pub struct Difference {
-    /// Which.
+    /// Which tensor.
     pub key: Key,
     /// The sampler's step.
     pub step: usize,
-    /// The largest difference of two numbers; infinite where the shapes differ, only one of two numbers is finite, or the
-    /// largest of a tensor (`topk`) stand at other places.
+    /// The largest difference of two numbers. It is infinite if the shapes differ, if only one of two numbers is
+    /// finite, or if the numbers of a `topk` are from other places.
     pub absolute: f64,
-    /// The same over the largest magnitude in the first trace.
+    /// The same divided by the largest magnitude in the first trace.
     pub relative: f64,
 }
 
 impl Comparison {
-    /// The first tensor whose relative difference is above a tolerance, in the order in which they passed.
+    /// The first tensor whose relative difference is above a tolerance, in the order of recording.
     pub fn first_beyond(&self, tolerance: f64) -> Option<&Difference> {
         self.differences.iter().find(|difference| difference.relative > tolerance)
     }
 
-    /// How many tensors only one of the two holds.
+    /// How many tensors only one of the two traces has.
     pub fn missing(&self) -> usize {
         self.only_first + self.only_second
     }
@@ -46,11 +46,11 @@ impl Comparison {
     }
 }
 
-/// Holds two traces against each other, whatever their number formats, devices and batch sizes: a tensor is found by call,
-/// tap, branch and image. Statistics without numbers are left out.
+/// Compares two traces of any number formats, devices and batch sizes. Tensors are matched by call, tap, branch, image
+/// and what was kept of them. Entries that have only statistics are left out.
 ///
 /// # Errors
-/// A tensor of either is damaged.
+/// A tensor of one of the traces is damaged.
 pub fn compare(first: &Trace, second: &Trace) -> Result<Comparison> {
     let held = |entry: &&Entry| entry.stored.is_some();
     let mut result = Comparison::default();
@@ -73,7 +73,7 @@ pub fn compare(first: &Trace, second: &Trace) -> Result<Comparison> {
     Ok(result)
 }
 
-/// A tensor's numbers; those of a `topk` in the order of their places.
+/// A tensor's numbers. Those of a `topk` are sorted by their places.
 struct Numbers {
     numbers: Tensor,
     places: Option<Vec<i64>>,
@@ -87,7 +87,7 @@ fn by_place(trace: &Trace, entry: &Entry) -> Result<Numbers> {
     Ok(Numbers { numbers: numbers.flatten(0, -1).index_select(0, &order), places: Some(places) })
 }
 
-/// `max |a - b|`, and that over `max |a| + 1e-12`; numbers that are the same infinity, or both NaN, do not differ.
+/// `max |a - b|`, and that divided by `max |a| + 1e-12`. Two equal infinities do not differ, and neither do two NaN.
 pub(crate) fn distance(a: &Tensor, b: &Tensor) -> (f64, f64) {
     let (a, b) = (a.to_device(Device::Cpu), b.to_device(Device::Cpu));
     if a.size() != b.size() {
@@ -97,7 +97,7 @@ pub(crate) fn distance(a: &Tensor, b: &Tensor) -> (f64, f64) {
         return (0.0, 0.0);
     }
     let (absolute, size) = match (a.kind(), b.kind()) {
-        // f32 holds halves and bytes exactly, and neither doubles nor long integers.
+        // f32 represents F16, BF16 and U8 exactly, but not F64 and I64.
         (Kind::Double | Kind::Int64, _) | (_, Kind::Double | Kind::Int64) => {
             let (a, b) = (a.to_kind(Kind::Double).contiguous(), b.to_kind(Kind::Double).contiguous());
             walk::<f64>(&a, &b)
@@ -110,12 +110,13 @@ pub(crate) fn distance(a: &Tensor, b: &Tensor) -> (f64, f64) {
     (absolute, absolute / (size + 1e-12))
 }
 
-/// The largest difference and the largest finite magnitude of the first, in one walk over two contiguous tensors on the
-/// CPU.
+/// The largest difference, and the largest finite magnitude of the first tensor, in one loop over two contiguous
+/// tensors on the CPU.
 fn walk<T: Copy + Into<f64>>(a: &Tensor, b: &Tensor) -> (f64, f64) {
     let count = a.numel();
     #[allow(unsafe_code)]
-    // Safety: contiguous, of this type by the caller's conversion, as many as there are, and held.
+    // Safety: the tensor is contiguous, of type T by the caller's conversion, has `count` numbers, and outlives the
+    // slice.
     let numbers = |tensor: &Tensor| unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast::<T>(), count) };
     numbers(a).iter().zip(numbers(b)).fold((0.0, 0.0), |(gap, size): (f64, f64), (&x, &y)| {
         let (x, y): (f64, f64) = (x.into(), y.into());

@@ -1,16 +1,16 @@
-//! What will pass in a run, known before it is made: so every rule is checked against it, and it is known how often each
-//! will fire.
+//! The tensors that will pass in a run, known before the run. Every rule is checked against them, and it is counted how
+//! often it will fire.
 
-use crate::edit::{EditRule, is_computed_again};
+use crate::edit::is_computed_again;
 use crate::error::{Error, Result, rule};
 use crate::selector::Window;
 use crate::words::check_places;
-use crate::{Key, Rule, Selector, Trace, Words};
+use crate::{EditRule, Key, Rule, Selector, Trace, Words};
 use latentrace_nn::tch::Kind;
-use latentrace_nn::{Branch, Moment, Row, Rows, Tap, shape_only};
+use latentrace_nn::{Branch, Moment, Role, Row, Rows, Tap, shape_only};
 use std::collections::{BTreeSet, HashMap};
 
-/// The course of a run that is not yet made: every tensor that will pass a tap, and at which calls.
+/// The course of a run that is still to be made: every tensor that will pass a tap, and at which calls.
 #[derive(Clone, Debug)]
 pub struct Course {
     passages: Vec<Passage>,
@@ -22,17 +22,17 @@ pub struct Course {
 /// A tensor that will pass a tap.
 #[derive(Clone, Debug)]
 pub struct Passage {
-    /// The tap; its name counts, not its [`Tap::id`].
+    /// The tap. Its [`Tap::id`] need not be that of the tap in the run.
     pub tap: Tap,
-    /// Axes; the first is of `rows`.
+    /// The shape. The first axis is that of `rows`.
     pub shape: Vec<i64>,
     /// The number format.
     pub kind: Kind,
     /// What the first axis stands for.
     pub rows: Rows,
-    /// Height and width of the picture whose pixels are an axis, see [`Moment::grid`].
+    /// Height and width of the picture whose pixels are one axis, see [`Moment::grid`].
     pub grid: Option<[i64; 2]>,
-    /// The network calls that it belongs to; none where it passes in other runs only.
+    /// The network calls at which it passes; none if it does not pass in this run.
     pub calls: Vec<usize>,
 }
 
@@ -41,15 +41,15 @@ pub struct Passage {
 pub struct Foreseen {
     /// The rule as written.
     pub rule: String,
-    /// How many tensors it will keep or change; a row of a batch is one.
+    /// How many tensors it will keep or change. A row of a batch counts as one.
     pub tensors: usize,
-    /// At how many of the network's calls.
+    /// At how many network calls.
     pub calls: usize,
-    /// The same by taps, in the order in which they pass.
+    /// The same for each tap, in the order in which they pass.
     pub taps: Vec<PerTap>,
-    /// What the rule asks for and this run has not. Never empty where `tensors` is 0.
+    /// The parts of the rule for which the run has nothing. Never empty if `tensors` is 0.
     pub unmet: Vec<Unmet>,
-    /// What may surprise.
+    /// Remarks that the user should see.
     pub notes: Vec<String>,
 }
 
@@ -58,31 +58,33 @@ pub struct Foreseen {
 pub struct PerTap {
     /// The name of the tap.
     pub tap: String,
+    /// What the tensors that pass there are.
+    pub role: Role,
     /// How many tensors.
     pub tensors: usize,
-    /// How many bytes a capture keeps of them.
+    /// How many bytes a capture rule keeps of them.
     pub bytes: u64,
 }
 
-/// A part of a rule that a run has nothing for.
+/// A part of a rule for which a run has nothing.
 #[derive(Debug)]
 pub struct Unmet {
-    /// The part: a word, or empty for all of the rule.
+    /// The part: a word, or empty for the whole rule.
     pub part: String,
     /// Why, and what would work.
     pub error: Error,
 }
 
-/// Whether a rule does something with a row that passes at a call, and how many bytes it keeps of it.
+/// How many bytes a rule keeps of a row that passes at a call; `None` if it does nothing with it.
 type Does<'a> = dyn FnMut(&Passage, usize, &Row) -> Result<Option<u64>> + 'a;
 
 impl Course {
-    /// The course of a run: what passes, in order, and where each network call stands.
+    /// The course of a run from what passes, in order, and the moment of each network call.
     pub fn new(passages: Vec<Passage>, calls: Vec<Moment>, words: Words) -> Course {
         Course { passages, calls, words, from: 0 }
     }
 
-    /// The same where the calls before one are taken from a record: of these the network makes none.
+    /// The same course where the calls before `call` are taken from a record and the network does not make them.
     pub fn beginning_at(self, call: usize) -> Course {
         Course { from: call, ..self }
     }
@@ -107,9 +109,9 @@ impl Course {
             rule.check_shape(&passage.tap, &passage.shape, passage.grid)?;
         }
         let mut sizes: HashMap<(u32, Option<Branch>), Option<u64>> = HashMap::new();
-        // The network's own tensors of calls that are taken over do not pass again, the sampler's do.
+        // In calls from a record the network's tensors do not pass again, but the sampler's do.
         let passes = |passage: &Passage, call| call >= self.from || passage.rows != Rows::Branches;
-        self.foresee(&rule.text(), &rule.selector, rule.words(), &named, passes, &mut |passage, _, row| {
+        self.foresee(rule.text(), &rule.selector, rule.words(), &named, passes, &mut |passage, _, row| {
             let kept = || {
                 let row_shape = [&[1], &passage.shape[1..]].concat();
                 let whole = shape_only(&row_shape, passage.kind);
@@ -120,19 +122,27 @@ impl Course {
         })
     }
 
+    /// What every record keeps without a rule: the sampler's values.
+    ///
+    /// # Errors
+    /// Those of [`Course::capture`].
+    pub fn flight_recorder(&self) -> Result<Foreseen> {
+        self.capture(&Rule::flight_recorder())
+    }
+
     /// How often an edit changes a tensor.
     ///
     /// # Errors
-    /// The rule cannot be read, does not fit what it selects, or takes tensors of another run that its trace lacks.
-    pub fn edit(&self, text: &str) -> Result<Foreseen> {
-        let rule = EditRule::parse(text)?;
+    /// The rule does not fit what it selects, or takes tensors of another run that its trace lacks.
+    pub fn edit(&self, rule: &EditRule) -> Result<Foreseen> {
+        let text = rule.text();
         let named = self.named(&rule.selector);
         for passage in &named {
             rule.edit.check(text, &passage.tap)?;
             check_places(rule.edit.words(), passage.shape.last().copied().unwrap_or(0), text)?;
         }
-        let trace = rule.edit.trace().map(|path| Trace::open(path)).transpose()?;
-        // What is taken over is known, edits and all.
+        let trace = rule.reads().map(Trace::open).transpose()?;
+        // What is taken from a record was edited already.
         let passes = |passage: &Passage, call| call >= self.from || is_computed_again(&passage.tap, passage.rows);
         self.foresee(text, &rule.selector, rule.edit.words(), &named, passes, &mut |passage, call, row| {
             if let Some(trace) = &trace {
@@ -144,7 +154,7 @@ impl Course {
         })
     }
 
-    /// How often a window of noise levels is entered: the calls whose sigma lies in it, both ends included.
+    /// How many calls have a sigma inside a window, both ends included.
     pub fn levels_within(&self, text: &str, [low, high]: [f64; 2]) -> Foreseen {
         let within = self.made().filter(|call| (low..=high).contains(&call.sigma)).count();
         let unmet = (within == 0).then(|| Unmet {
@@ -170,12 +180,12 @@ impl Course {
         self.calls.iter().filter(|call| call.call >= self.from)
     }
 
-    /// Where a tensor stands that belongs to a call.
+    /// The moment of a tensor that passes at a call.
     fn moment(&self, passage: &Passage, call: usize) -> Moment {
         Moment { rows: passage.rows, grid: passage.grid, ..self.calls[call] }
     }
 
-    /// Goes through all that passes; `does` says whether a rule does something with a row of it, and with how many bytes.
+    /// Counts the rows that a rule selects. `does` returns how many bytes the rule keeps of a row, or `None`.
     fn foresee(
         &self,
         text: &str,
@@ -195,7 +205,7 @@ impl Course {
         };
         let (mut calls, mut shared, mut selected) = (BTreeSet::new(), Vec::new(), false);
         for passage in named {
-            let mut at = PerTap { tap: passage.tap.name().into(), tensors: 0, bytes: 0 };
+            let mut at = PerTap { tap: passage.tap.name().into(), role: passage.tap.role(), tensors: 0, bytes: 0 };
             for &call in passage.calls.iter().filter(|&&call| passes(passage, call)) {
                 let moment = self.moment(passage, call);
                 if !selector.admits(&moment, self.steps()) {
@@ -229,7 +239,7 @@ impl Course {
         Ok(found)
     }
 
-    /// Why no tensor is selected, and what there is.
+    /// The error of a rule that selects nothing: why, and what there is.
     fn nothing(
         &self,
         text: &str,
@@ -283,13 +293,13 @@ impl Course {
         }
     }
 
-    /// The error of words that stand in the text of the other branch only.
+    /// The error of words that are only in the text of the other branch.
     fn of_another_branch(&self, text: &str, words: &[String]) -> Error {
         let cause = format!("{}: not in the text of the branch that is selected", words.join(", "));
         rule(text, cause, self.words.listed())
     }
 
-    /// What a run has of what a window chooses from.
+    /// What a run has that a window could select.
     fn what_there_is(&self, window: &Window) -> String {
         match window {
             Window::Step(_) => match self.steps() {
@@ -298,7 +308,7 @@ impl Course {
             },
             Window::Evaluation(_) => match self.calls.iter().map(|call| call.evaluation).max() {
                 None | Some(0) => "each step calls the network once: @eval[0]".into(),
-                Some(last) => format!("calls of a step are 0 to {last}, where it has so many"),
+                Some(last) => format!("calls of a step are 0 to {last} at most"),
             },
             Window::Image(_) => "a run is one image: @image[0]".into(),
             Window::Sigma { low, high } => self.levels(*low, *high),
@@ -306,7 +316,7 @@ impl Course {
         }
     }
 
-    /// The noise levels that there are, and those nearest to a window.
+    /// The range of the noise levels, and those nearest to a window.
     fn levels(&self, low: f64, high: f64) -> String {
         let sigmas = || self.made().map(|call| call.sigma);
         let (least, greatest) = (sigmas().fold(f64::INFINITY, f64::min), sigmas().fold(0.0, f64::max));
@@ -330,13 +340,13 @@ impl Foreseen {
         }
     }
 
-    /// How many bytes a capture keeps.
+    /// How many bytes a capture rule keeps.
     pub fn bytes(&self) -> u64 {
         self.taps.iter().map(|tap| tap.bytes).sum()
     }
 }
 
-/// What to say of taps that belong to no branch alone where a rule chooses one.
+/// The remark for taps whose tensors both branches share, if a rule selects one branch.
 fn shared_by_both(selector: &Selector, shared: &[&str]) -> Option<String> {
     let window = selector.windows().iter().find(|window| matches!(window, Window::Branch(_)))?;
     let (first, more) = (shared.first()?, shared.len() - 1);
@@ -348,7 +358,7 @@ fn shared_by_both(selector: &Selector, shared: &[&str]) -> Option<String> {
     Some(format!("{taps}: both branches share what passes, so {window} selects it for both"))
 }
 
-/// Checks that the trace of another run has the tensor of a row whole, and in its shape.
+/// Checks that the trace of another run has the whole tensor of a row, in its shape.
 fn holds(trace: &Trace, text: &str, passage: &Passage, call: usize, row: &Row) -> Result<()> {
     let tap = passage.tap.name().to_string();
     let key = Key { call, tap, branch: row.branch, image: row.image, kept: String::new() };
@@ -362,7 +372,7 @@ fn holds(trace: &Trace, text: &str, passage: &Passage, call: usize, row: &Row) -
         None if trace.of_tap(passage.tap.name()).all(|entry| !entry.kept.is_empty() || entry.stored.is_none()) => {
             Err(absent(format!("record that run with --capture {}", passage.tap.name())))
         }
-        None => Err(absent("that run had fewer calls, or did not keep it; @step[..] chooses steps".into())),
+        None => Err(absent("that run had fewer calls, or did not record it; @step[..] selects steps".into())),
         Some(entry) if entry.shape.iter().map(|&side| side as i64).ne(shape.iter().copied()) => {
             Err(absent(format!("it is there in shape {:?}, and {shape:?} is called for", entry.shape)))
         }

@@ -2,53 +2,61 @@
 
 use crate::call::Call;
 use crate::error::{Error, Result, rule};
-use crate::reduction::{attends_to_text, has_heads};
+use crate::reduction::has_heads;
 use crate::{Key, Selector, Trace, Words};
 use latentrace_nn::tch::{Device, Kind, Tensor};
-use latentrace_nn::{Moment, Probe, Row, Rows, Tap, seeded};
+use latentrace_nn::{Attends, ModuleValue, Moment, Part, Probe, Row, Rows, Tap, seeded};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// What is done to a tensor, one row at a time.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Edit {
-    /// `zero`: every number 0.
+    /// `zero`: every number becomes 0.
     Zero,
-    /// `mean`: every channel replaced by its mean over the pixels (for attention, every feature by its mean over the
-    /// pixels).
+    /// `mean`: every channel is replaced by its mean over the pixels (in an attention, every feature by its mean over
+    /// the pixels).
     Mean,
     /// `scale(f)`: times a number.
     Scale(f64),
     /// `add(x)`: plus a number.
     Add(f64),
-    /// `add(TRACE, f)`: plus `f` times the tensor that another run had at this address.
+    /// `add(TRACE, f)`: plus `f` times the tensor of another run with the same call, tap, branch and image.
     AddFrom(PathBuf, f64),
     /// `noise(s)` or `noise(s, seed)`: plus normal noise of `s` times the tensor's own standard deviation.
     Noise(f64, u64),
-    /// `replace(TRACE)`: the tensor that another run had at this address.
+    /// `replace(TRACE)`: the tensor of another run with the same call, tap, branch and image.
     Replace(PathBuf),
-    /// `skip`: the module is left out, and what it would add to is passed on. For the outputs of residual modules.
+    /// `skip`: the module is left out, and the stream that it adds to is passed on. For the outputs of residual
+    /// modules.
     Skip,
-    /// `mask(a, b)`: no pixel attends to these words. For `attn2.scores`.
+    /// `mask(a, b)`: no pixel attends to these words. For the scores of cross-attention.
     Mask(Vec<String>),
-    /// `reweight(a, f)`: attention to a word times a number (Hertz et al. 2022, section 3.2). For `attn2.probs`.
+    /// `reweight(a, f)`: attention to a word times a number (Hertz et al. 2022, section 3.2). For the probabilities of
+    /// cross-attention.
     Reweight(String, f64),
 }
 
-/// What edits look like, for a hint.
+/// The edits, for a hint.
 const KNOWN: &str =
     "zero, mean, scale(0.5), add(0.1), add(TRACE, 0.5), noise(0.1), replace(TRACE), skip, mask(red), reweight(red, 2)";
 
-/// A selector and what is done to what it selects.
+/// An edit rule, `selector => edit`: which tensors to change, and how. It is parsed once, with [`FromStr`];
+/// [`Display`](std::fmt::Display) and serde write it exactly as it was given.
 #[derive(Clone, Debug)]
-pub(crate) struct EditRule {
+pub struct EditRule {
     text: String,
     pub(crate) selector: Selector,
     pub(crate) edit: Edit,
 }
 
 impl EditRule {
-    pub(crate) fn parse(text: &str) -> Result<EditRule> {
+    /// Reads a rule such as `unet.mid_block.out @step[10:20] => scale(0.5)`.
+    ///
+    /// # Errors
+    /// The selector or the edit cannot be read.
+    pub fn parse(text: &str) -> Result<EditRule> {
         let (selector, edit) = text.split_once("=>").ok_or_else(|| {
             rule(text, "no => between what is selected and what is done to it", format!("edits are {KNOWN}"))
         })?;
@@ -56,11 +64,62 @@ impl EditRule {
         let edit = Edit::parse(edit).ok_or_else(unknown)?;
         Ok(EditRule { text: text.into(), selector: Selector::parse(selector)?, edit })
     }
+
+    /// The rule as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Which tensors, and when.
+    pub fn selector(&self) -> &Selector {
+        &self.selector
+    }
+
+    /// What is done to these tensors.
+    pub fn edit(&self) -> &Edit {
+        &self.edit
+    }
+
+    /// Whether a window of the selector counts steps, see [`Selector::counts_steps`].
+    pub fn counts_steps(&self) -> bool {
+        self.selector.counts_steps()
+    }
+
+    /// The trace of another run that the rule takes tensors from: that of `replace(TRACE)` or `add(TRACE, f)`.
+    pub fn reads(&self) -> Option<&Path> {
+        match &self.edit {
+            Edit::Replace(path) | Edit::AddFrom(path, _) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The same rule with another trace in the place of the one that it reads. A rule that reads none stays as it is.
+    pub fn reading(self, trace: &Path) -> EditRule {
+        let (selector, path) = (self.selector.text(), trace.display());
+        let (text, edit) = match self.edit {
+            Edit::Replace(_) => (format!("{selector} => replace({path})"), Edit::Replace(trace.into())),
+            Edit::AddFrom(_, factor) => {
+                (format!("{selector} => add({path}, {factor})"), Edit::AddFrom(trace.into(), factor))
+            }
+            edit => (self.text, edit),
+        };
+        EditRule { text, edit, selector: self.selector }
+    }
 }
+
+impl FromStr for EditRule {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<EditRule> {
+        EditRule::parse(text)
+    }
+}
+
+as_text!(EditRule);
 
 impl Edit {
     fn parse(text: &str) -> Option<Edit> {
-        // A path may hold any letter, and so is read before the plain form.
+        // A path may contain any character, so edits with a path are parsed first.
         let inside = |name: &str| text.trim().strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')').map(str::trim);
         if let Some(path) = inside("replace").filter(|path| !path.is_empty()) {
             return Some(Edit::Replace(path.into()));
@@ -83,19 +142,19 @@ impl Edit {
         }
     }
 
-    /// Checks that the edit can be made at a tap.
+    /// Checks that the edit is possible at a tap.
     pub(crate) fn check(&self, text: &str, tap: &Tap) -> Result<()> {
         let name = tap.name();
-        let to_text = |word: &str| attends_to_text(tap) && name.ends_with(word);
+        let value = tap.role().module();
         match self {
             Edit::Skip if !tap.is_residual() => {
                 let hint = "residual modules can be left out: the `out` of a resnet, an attention, a feed-forward or a transformer";
                 Err(rule(text, format!("{name} cannot be skipped"), hint))
             }
-            Edit::Mask(_) if !to_text(".scores") => {
+            Edit::Mask(_) if value != Some(ModuleValue::Scores(Attends::Text)) => {
                 Err(rule(text, format!("{name} holds no scores of words"), "mask is for unet.**.attn2.scores"))
             }
-            Edit::Reweight(..) if !to_text(".probs") => Err(rule(
+            Edit::Reweight(..) if value != Some(ModuleValue::Probs(Attends::Text)) => Err(rule(
                 text,
                 format!("{name} holds no probabilities of words"),
                 "reweight is for unet.**.attn2.probs",
@@ -104,20 +163,12 @@ impl Edit {
         }
     }
 
-    /// The words that it names.
+    /// The words of the prompt that it names.
     pub(crate) fn words(&self) -> &[String] {
         match self {
             Edit::Mask(words) => words,
             Edit::Reweight(word, _) => std::slice::from_ref(word),
             _ => &[],
-        }
-    }
-
-    /// The trace of another run that it takes tensors from.
-    pub(crate) fn trace(&self) -> Option<&PathBuf> {
-        match self {
-            Edit::Replace(path) | Edit::AddFrom(path, _) => Some(path),
-            _ => None,
         }
     }
 }
@@ -126,7 +177,7 @@ fn finite(text: &str) -> Option<f64> {
     text.trim().parse().ok().filter(|number: &f64| number.is_finite())
 }
 
-/// A probe that edits what its rules select, in the order of the rules.
+/// A probe that changes what its rules select, in the order of the rules.
 pub struct Edits {
     rules: Vec<EditRule>,
     /// The rules that select each tap, by [`Tap::id`].
@@ -140,14 +191,13 @@ pub struct Edits {
 }
 
 impl Edits {
-    /// The edits of a run of `steps` steps on a model of these taps. A [`Course`](crate::Course) knows beforehand how often
-    /// each rule will change something.
+    /// The edits of a run of `steps` steps on a model with these taps. A [`Course`](crate::Course) counts before the
+    /// run how often each rule will change something.
     ///
     /// # Errors
-    /// A rule cannot be read, selects no tap, does not fit what it selects, or its trace cannot be opened or holds
-    /// nothing of it.
-    pub fn new(rules: &[String], taps: &[Tap], words: Words, steps: usize) -> Result<Edits> {
-        let rules: Vec<EditRule> = rules.iter().map(|text| EditRule::parse(text)).collect::<Result<_>>()?;
+    /// A rule selects no tap or does not fit what it selects, or its trace cannot be opened or lacks a tap that it
+    /// selects.
+    pub fn new(rules: &[EditRule], taps: &[Tap], words: Words, steps: usize) -> Result<Edits> {
         let mut selected: HashMap<u32, Vec<usize>> = HashMap::new();
         let mut traces = HashMap::new();
         for (index, rule) in rules.iter().enumerate() {
@@ -160,48 +210,26 @@ impl Edits {
                 rule.edit.check(&rule.text, tap)?;
                 selected.entry(tap.id()).or_default().push(index);
             }
-            if let Some(path) = rule.edit.trace().filter(|path| !traces.contains_key(*path)) {
-                traces.insert(path.clone(), Trace::open(path)?);
-            }
-            if let Some(path) = rule.edit.trace() {
+            if let Some(path) = rule.reads() {
+                if !traces.contains_key(path) {
+                    traces.insert(path.to_path_buf(), Trace::open(path)?);
+                }
                 holds_all(&traces[path], &rule.text, &of_rule)?;
             }
         }
-        Ok(Edits { rules, selected, traces, words, steps, begin: 0, failed: None })
+        Ok(Edits { rules: rules.to_vec(), selected, traces, words, steps, begin: 0, failed: None })
     }
 
-    /// The record of another run that an edit reads: that of `replace(TRACE)` or `add(TRACE, f)`.
-    ///
-    /// # Errors
-    /// The rule cannot be read.
-    pub fn reads(rule: &str) -> Result<Option<PathBuf>> {
-        Ok(EditRule::parse(rule)?.edit.trace().cloned())
-    }
-
-    /// The same rule with another record in the place of the one that it reads.
-    ///
-    /// # Errors
-    /// The rule cannot be read.
-    pub fn reading(rule: &str, trace: &Path) -> Result<String> {
-        let EditRule { text, selector, edit } = EditRule::parse(rule)?;
-        let trace = trace.display();
-        Ok(match edit {
-            Edit::Replace(_) => format!("{} => replace({trace})", selector.text()),
-            Edit::AddFrom(_, factor) => format!("{} => add({trace}, {factor})", selector.text()),
-            _ => text,
-        })
-    }
-
-    /// The same edits, from a call on: what comes before it is known, edits and all; but texts and pictures, which every run
-    /// encodes and decodes itself.
+    /// The same edits for a run whose calls before `call` are taken from a record: these were edited already. Only
+    /// texts and pictures are edited as always, because every run encodes and decodes them itself.
     pub fn beginning_at(self, call: usize) -> Edits {
         Edits { begin: call, ..self }
     }
 
-    /// Says what went wrong in the middle of the run, where an edit can only let its tensor pass.
+    /// Returns the first error of the run. An edit that fails leaves its tensor unchanged.
     ///
     /// # Errors
-    /// A tensor of another run was asked for that its trace does not hold, or holds in another shape.
+    /// The trace of another run lacks a tensor, or has it in another shape.
     pub fn outcome(&mut self) -> Result<()> {
         self.failed.take().map_or(Ok(()), Err)
     }
@@ -212,7 +240,7 @@ impl Edits {
         rules.iter().copied().filter(|&rule| self.rules[rule].selector.admits(moment, self.steps))
     }
 
-    /// Edits the rows that a rule selects; the others are what they were.
+    /// Applies `edit` to the rows that a rule selects; the other rows are unchanged.
     fn rows(
         &self,
         rule: &EditRule,
@@ -240,14 +268,15 @@ impl Edits {
                 Edit::AddFrom(path, factor) => &part + other(path)? * *factor,
                 Edit::Noise(deviation, seed) => noised(&part, *deviation, stream(*seed, &rule.text, tap, &moment, row)),
                 Edit::Replace(path) => other(path)?,
-                Edit::Skip => part, // done before, see `leave_out`
+                Edit::Skip => part, // see `leave_out`
                 Edit::Mask(of) => columns(&part, &self.words.all_places(of, row.branch), f64::NEG_INFINITY, 1.0),
                 Edit::Reweight(word, factor) => columns(&part, &self.words.places(word, row.branch), 0.0, *factor),
             })
         })
     }
 
-    /// The tensor that another run had at this address, in this one's format and place.
+    /// The tensor of another run with the same call, tap, branch and image, in the number format and on the device of
+    /// `like`.
     fn other(&self, path: &PathBuf, tap: &Tap, moment: &Moment, row: Row, like: &Tensor) -> Result<Tensor> {
         let key = Key {
             call: moment.call,
@@ -309,13 +338,13 @@ impl Probe for Edits {
     }
 }
 
-/// Whether what passes a tap is computed by a run that takes all its calls from a record: the text encoder's, whose rows
-/// are of one branch, and the VAE's.
+/// Whether a run that takes calls from a record still computes what passes a tap: so it is for the text encoder, whose
+/// rows are of one branch, and for the VAE.
 pub(crate) fn is_computed_again(tap: &Tap, rows: Rows) -> bool {
-    matches!(rows, Rows::Branch(_)) || tap.name().starts_with("vae.")
+    matches!(rows, Rows::Branch(_)) || tap.role().part() == Some(Part::Vae)
 }
 
-/// Checks that a trace has something whole of every tap.
+/// Checks that a trace has whole tensors of every tap.
 fn holds_all(trace: &Trace, text: &str, taps: &[&Tap]) -> Result<()> {
     let whole = |tap: &Tap| trace.of_tap(tap.name()).any(|entry| entry.kept.is_empty() && entry.stored.is_some());
     match taps.iter().find(|tap| !whole(tap)) {
@@ -328,7 +357,7 @@ fn holds_all(trace: &Trace, text: &str, taps: &[&Tap]) -> Result<()> {
     }
 }
 
-/// Every channel or feature by its mean over the pixels.
+/// Every channel or feature replaced by its mean over the pixels.
 fn mean(tap: &Tap, part: &Tensor) -> Tensor {
     let axes: &[i64] = match part.dim() {
         4 if has_heads(tap) => &[2],
@@ -339,14 +368,14 @@ fn mean(tap: &Tap, part: &Tensor) -> Tensor {
     part.mean_dim(axes, true, None::<Kind>).expand_as(part).contiguous()
 }
 
-/// Plus normal noise of so many of the tensor's own standard deviations.
+/// Plus normal noise of `deviation` times the tensor's own standard deviation.
 fn noised(part: &Tensor, deviation: f64, seed: u64) -> Tensor {
     let noise = seeded(seed, || Tensor::randn(part.size(), (Kind::Float, Device::Cpu))).to_device(part.device());
     let size = part.to_kind(Kind::Float).std(false);
     (part.to_kind(Kind::Float) + noise * size * deviation).to_kind(part.kind())
 }
 
-/// A seed of its own for every place of a run, so that no edit's noise depends on another's.
+/// A separate seed for every rule, tap, call and row, so that no noise depends on that of another edit.
 fn stream(seed: u64, rule: &str, tap: &Tap, moment: &Moment, row: Row) -> u64 {
     let words = format!("{seed} {rule} {} {} {} {:?}", tap.name(), moment.call, row.image, row.branch);
     let hash = words
@@ -355,7 +384,7 @@ fn stream(seed: u64, rule: &str, tap: &Tap, moment: &Moment, row: Row) -> u64 {
     hash >> 1
 }
 
-/// The last axis's columns at some places times `factor`, plus `shift`.
+/// The columns at some places of the last axis times `factor`, plus `shift`.
 fn columns(part: &Tensor, places: &[i64], shift: f64, factor: f64) -> Tensor {
     let count = part.size()[part.dim() - 1];
     let options = (part.kind(), part.device());
@@ -373,14 +402,35 @@ mod tests {
 
     #[test]
     fn a_rule_reads_another_record_in_the_place_of_its_own() {
-        let put = |rule: &str| Edits::reading(rule, Path::new("/new, (odd)/b")).unwrap();
-        assert_eq!(put("a.** @step[1:2] => replace(old)"), "a.** @step[1:2] => replace(/new, (odd)/b)");
-        assert_eq!(put("a => add(old, 0.25)"), "a => add(/new, (odd)/b, 0.25)");
-        assert_eq!(put("a => add(0.25)"), "a => add(0.25)");
-        for rule in ["a => replace(x)", "a => add(x, 1)"] {
-            assert_eq!(Edits::reads(&put(rule)).unwrap(), Some("/new, (odd)/b".into()));
+        let read = |rule: &str| EditRule::parse(rule).unwrap();
+        let put = |rule: &str| read(rule).reading(Path::new("/new, (odd)/b"));
+        assert_eq!(put("a.** @step[1:2] => replace(old)").text(), "a.** @step[1:2] => replace(/new, (odd)/b)");
+        assert_eq!(put("a => add(old, 0.25)").text(), "a => add(/new, (odd)/b, 0.25)");
+        assert_eq!(put("a =>  add( 0.25)").text(), "a =>  add( 0.25)");
+        for rule in ["a => replace(x)", "a @step[2] => add( x , 1)"] {
+            assert_eq!(put(rule).reads(), Some(Path::new("/new, (odd)/b")));
+            assert_eq!(put(rule).edit(), read(put(rule).text()).edit(), "what is written is what it does");
         }
-        assert_eq!(Edits::reads("a => scale(2)").unwrap(), None);
-        assert!(Edits::reads("a => halve").is_err());
+        assert_eq!(read("a => scale(2)").reads(), None);
+        assert!(EditRule::parse("a => halve").is_err());
+    }
+
+    #[test]
+    fn a_rule_is_shown_written_and_read_exactly_as_it_was_given() {
+        for text in
+            ["unet.**  @step[1]=>scale( 0.50 )", " a.out @sigma[1:]  =>  add( /x y/z , 2e-1)", "a=>reweight(red,2)"]
+        {
+            let Ok(rule) = text.parse::<EditRule>() else { panic!("{text}") };
+            assert_eq!((rule.to_string().as_str(), rule.text()), (text, text));
+            let json = serde_json::to_string(&rule).unwrap();
+            assert_eq!(json, serde_json::to_string(text).unwrap());
+            let again: EditRule = serde_json::from_str(&json).unwrap();
+            assert_eq!((again.edit(), again.selector(), &again), (rule.edit(), rule.selector(), &rule));
+        }
+        assert_ne!(EditRule::parse("a => zero").unwrap(), EditRule::parse("a  => zero").unwrap(), "as text");
+        let error = serde_json::from_str::<EditRule>("\"a => halve\"").unwrap_err().to_string();
+        assert!(error.contains("a => halve: halve is no edit\nhint: edits are zero"), "{error}");
+        let counts = |text: &str| EditRule::parse(text).unwrap().counts_steps();
+        assert!(counts("a @step[1] => zero") && counts("a @eval[0] => zero") && !counts("a @sigma[1:] => zero"));
     }
 }

@@ -1,11 +1,11 @@
 //! The lines of `index.jsonl`.
 
 use crate::Statistics;
-use latentrace_nn::Branch;
+use latentrace_nn::{Branch, Role};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 
-/// The version of the format that this crate writes, and the last that it reads.
+/// The format version that this crate writes, and the latest that it reads.
 pub const FORMAT: u64 = 1;
 
 /// A tensor of a trace.
@@ -15,37 +15,41 @@ pub struct Entry {
     pub call: usize,
     /// The sampler's step.
     pub step: usize,
-    /// Which call of its step.
+    /// Which call of its step, counted from 0.
     #[serde(default)]
     pub evaluation: usize,
-    /// The network's time.
+    /// The timestep that the network is given.
     pub t: f64,
     /// The noise level, in `x = x0 + sigma * noise`.
     pub sigma: f64,
     /// The tap.
     pub tap: String,
-    /// The branch of guidance, where the tensor belongs to one.
+    /// What the tensor is, as the line says. Older records do not say it: see [`Entry::role`].
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "role")]
+    pub role: Option<Role>,
+    /// The branch of guidance, if the tensor belongs to one.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "branch")]
     pub branch: Option<Branch>,
     /// The image.
     #[serde(default)]
     pub image: usize,
-    /// What was kept of it, as the rule says: empty for all of it.
+    /// What was kept of it, as the rule says; empty if all was kept.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kept: String,
     /// The shape of what was kept.
     pub shape: Vec<usize>,
-    /// Height and width of the picture whose pixels, row by row, are an axis of it: the third of four, the second of three.
+    /// Height and width of the picture whose pixels, row by row, are one axis: the third of four, or the second of
+    /// three.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grid: Option<[usize; 2]>,
-    /// The number format it had before it was stored.
+    /// The number format before it was stored.
     pub dtype: String,
-    /// What its numbers were like before they were stored.
+    /// Statistics of the numbers before they were stored.
     pub statistics: Statistics,
-    /// Where the numbers are, unless only the statistics were kept.
+    /// Where the numbers are; `None` if only the statistics were kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<Stored>,
-    /// Of `topk`, where the places of its numbers in the flat tensor are.
+    /// Of a `topk`, where the places of its numbers are stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub places: Option<Stored>,
 }
@@ -59,16 +63,16 @@ pub struct Stored {
     pub name: String,
     /// The number format there.
     pub dtype: String,
-    /// CRC-32 of its bytes, as zlib computes it; a foreign trace may lack it.
+    /// CRC-32 of its bytes, as zlib computes it. A trace of another program may lack it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crc32: Option<u32>,
-    /// The least and the greatest number of a tensor in 256 levels, or of a histogram.
+    /// The least and the greatest number, for a tensor stored in 256 levels and for a histogram.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<[f64; 2]>,
 }
 
 impl Stored {
-    /// The bytes of so many numbers.
+    /// The bytes of a tensor of this shape.
     fn bytes(&self, shape: &[usize]) -> u64 {
         let each = match self.dtype.as_str() {
             "F64" | "I64" => 8,
@@ -80,7 +84,7 @@ impl Stored {
     }
 }
 
-/// What makes a tensor comparable with one of another trace.
+/// What identifies a tensor, in this trace and in others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     /// The network call.
@@ -96,13 +100,18 @@ pub struct Key {
 }
 
 impl Entry {
-    /// What makes the tensor comparable.
+    /// What identifies the tensor.
     pub fn key(&self) -> Key {
         let Entry { call, tap, branch, image, kept, .. } = self;
         Key { call: *call, tap: tap.clone(), branch: *branch, image: *image, kept: kept.clone() }
     }
 
-    /// All that is stored of it: its numbers and the places of a `topk`.
+    /// What the tensor is. Where the line does not say it, it follows from the tap's name.
+    pub fn role(&self) -> Role {
+        self.role.unwrap_or_else(|| Role::of_name(&self.tap))
+    }
+
+    /// What is stored of it: its numbers, and the places of a `topk`.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &Stored> {
         self.stored.iter().chain(&self.places)
     }
@@ -112,14 +121,14 @@ impl Entry {
         self.parts().map(|stored| stored.bytes(&self.shape)).sum()
     }
 
-    /// Whether the flight recorder kept it, which every run has and no budget counts.
+    /// Whether it is one of the whole values of the sampler that every record has and no budget counts.
     pub fn is_of_flight_recorder(&self) -> bool {
-        self.tap.starts_with("sampler.") && self.kept.is_empty()
+        self.role().is_of_sampler() && self.kept.is_empty()
     }
 }
 
 impl Key {
-    /// `unet.mid_block.out/012/cond`: the tensor's name in its shard.
+    /// The tensor's name in its shard, such as `unet.mid_block.out/012/cond`.
     pub fn name(&self) -> String {
         let mut name = format!("{}/{:03}", self.tap, self.call);
         if let Some(branch) = self.branch {
@@ -136,12 +145,12 @@ impl Key {
         name
     }
 
-    /// The name of a `topk`'s places in its shard.
+    /// The name in the shard of the places of a `topk`.
     pub(crate) fn name_of_places(&self) -> String {
         format!("{}, places", self.name())
     }
 
-    /// The call in a name that [`Key::name`] has made.
+    /// The call in a name that was made by [`Key::name`].
     pub(crate) fn call_of(name: &str) -> Option<usize> {
         name.split('/').nth(1)?.split(' ').next()?.parse().ok()
     }
@@ -151,10 +160,10 @@ impl Key {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Line {
-    /// Everything of this call and those before it is in the index.
+    /// Everything of this call and of those before it is in the index.
     Complete {
         complete: usize,
-        /// How many tensors the byte budget has kept out so far.
+        /// How many tensors did not fit the byte budget so far.
         #[serde(default, skip_serializing_if = "is_zero")]
         beyond_budget: u64,
     },
@@ -174,7 +183,7 @@ pub struct End {
     /// Why the run stopped before its end, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// How many tensors the byte budget kept out.
+    /// How many tensors did not fit the byte budget.
     #[serde(default)]
     pub beyond_budget: u64,
 }
@@ -183,22 +192,22 @@ pub struct End {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Read {
     pub(crate) line: Line,
-    /// Its number, counted from 1; a foreign or an older line has none.
+    /// Its number, counted from 1. Lines of other programs and of older records have none.
     pub(crate) number: Option<u64>,
-    /// What the first line says that the CRC-32 of `run.json` is.
+    /// The CRC-32 of `run.json`, from the first line.
     pub(crate) run_crc32: Option<u32>,
 }
 
 impl Line {
-    /// The line with its number and its checksum at its end. The first says what `run.json` was.
+    /// Writes the line with its number and checksum at its end, and the first with the CRC-32 of `run.json`.
     pub(crate) fn write(&self, number: u64, run_crc32: u32, lines: &mut Vec<u8>) {
         let begin = lines.len();
-        let _ = serde_json::to_writer(&mut *lines, self); // plain structs of plain values, to memory
+        let _ = serde_json::to_writer(&mut *lines, self); // plain values, to memory: does not fail
         lines.pop(); // the closing brace: more fields follow
         finish(begin, number, run_crc32, lines);
     }
 
-    /// Reads a line without its newline.
+    /// Reads a line that has no newline.
     pub(crate) fn read(text: &str) -> Result<Read, String> {
         let mut body = text;
         if let Some(at) = text.rfind(CHECK) {
@@ -216,7 +225,7 @@ impl Line {
     }
 }
 
-/// Ends a line that begins at `begin` and lacks its closing brace.
+/// Completes a line that begins at `begin` and lacks its closing brace.
 pub(crate) fn finish(begin: usize, number: u64, run_crc32: u32, lines: &mut Vec<u8>) {
     if number == 1 {
         let _ = write!(lines, "{RUN}{run_crc32}"); // to memory, which does not fail
@@ -226,7 +235,7 @@ pub(crate) fn finish(begin: usize, number: u64, run_crc32: u32, lines: &mut Vec<
     let _ = writeln!(lines, "{CHECK}{check:08x}\"}}");
 }
 
-/// What is before the last field of a line, and its number, if the field has this name.
+/// The text before the last field of a line and the number in that field, if the field has this name.
 fn last<'a, N: std::str::FromStr>(body: &'a str, name: &str) -> (&'a str, Option<N>) {
     let at = body.rfind(name);
     match at.and_then(|at| Some((&body[..at], body[at + name.len()..].parse().ok()?))) {
@@ -235,14 +244,31 @@ fn last<'a, N: std::str::FromStr>(body: &'a str, name: &str) -> (&'a str, Option
     }
 }
 
-/// What comes before the CRC-32 of `run.json`, in the first line.
+/// Precedes the CRC-32 of `run.json` in the first line.
 const RUN: &str = ",\"run_crc32\":";
 
-/// What comes before a line's number, the last field but one.
+/// Precedes a line's number, its second-last field.
 const NUMBER: &str = ",\"line\":";
 
-/// What comes before a line's checksum, the last field.
+/// Precedes a line's checksum, its last field.
 const CHECK: &str = ",\"check\":\"";
+
+mod role {
+    use super::Role;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(role: &Option<Role>, to: S) -> Result<S::Ok, S::Error> {
+        match role {
+            Some(role) => to.collect_str(role),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Role>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
+}
 
 mod branch {
     use super::Branch;
@@ -268,6 +294,7 @@ mod branch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use latentrace_nn::{ModuleValue, Part};
 
     fn entry() -> Entry {
         Entry {
@@ -277,6 +304,7 @@ mod tests {
             t: 741.0,
             sigma: 3.25,
             tap: "unet.mid_block.out".into(),
+            role: Some(Role::Module(Part::Unet, ModuleValue::Residual)),
             branch: Some(Branch::Conditional),
             image: 0,
             kept: "head_mean".into(),
@@ -317,7 +345,7 @@ mod tests {
                 let mut bytes = text.as_bytes().to_vec();
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 let Ok(changed) = String::from_utf8(bytes) else { continue };
-                // A flip in the word "check" makes a foreign line of it, all else in place.
+                // A flip in the word "check" makes it a line without checksum; all else is as it was.
                 assert!(Line::read(&changed).is_err() || Line::read(&changed).unwrap().line == line, "{changed}");
             }
         }

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-/// An error of this crate: one line with the noun, the value and the file, and a hint where there is one.
+/// An error of this crate: one line with the name, the value and the file, and a hint if there is one.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A selector, a reduction or an edit that cannot be read.
+    /// A rule that cannot be parsed, or that does not fit a run.
     #[error("{text}: {cause}\nhint: {hint}")]
     Rule {
         /// The rule as written.
@@ -23,17 +23,17 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
-    /// A trace that a later version of the program has written.
+    /// A trace in a later format version.
     #[error("{file}: format version {found}, and this program reads up to {known}\nhint: use a newer latentrace")]
     Version {
-        /// The file that says so.
+        /// The file that states the version.
         file: String,
         /// Its version.
         found: u64,
-        /// The last version that is read.
+        /// The latest version that this crate reads.
         known: u64,
     },
-    /// A tensor whose bytes are not those that were recorded.
+    /// A tensor whose bytes have changed since they were recorded.
     #[error(
         "{name}: its bytes in {file} have changed since they were recorded\nhint: the disk or a copy has damaged them; the other tensors can still be read"
     )]
@@ -45,7 +45,7 @@ pub enum Error {
     },
     /// A trace that another process is writing.
     #[error(
-        "{folder}: a live run: {owner} has it in hand\nhint: wait until it ends; a process that was stopped goes on after `kill -CONT`, and holds its trace until it is ended"
+        "{folder}: a live run: {owner} is writing it\nhint: wait until it ends; a stopped process continues after `kill -CONT`, and keeps its trace locked until it ends"
     )]
     Live {
         /// The trace.
@@ -53,23 +53,23 @@ pub enum Error {
         /// The process.
         owner: String,
     },
-    /// A file of a trace that is not as this process left it, or read it.
+    /// A file of a trace that another process has changed since this process wrote or read it.
     #[error(
-        "{file}: another process has changed it\nhint: nothing of it was overwritten; `latentrace trace` says what the record holds now"
+        "{file}: another process has changed it\nhint: nothing was overwritten; `latentrace trace` shows what the record has now"
     )]
     Changed {
         /// The file.
         file: String,
     },
-    /// A description that is not the one that was recorded with.
+    /// A `run.json` that has changed since the run was recorded.
     #[error(
-        "{file}: has changed since the run was recorded\nhint: put it back as it was; another run is made with `latentrace generate` or `latentrace fork`"
+        "{file}: has changed since the run was recorded\nhint: restore the file; to make another run use `latentrace generate` or `latentrace fork`"
     )]
     RunChanged {
         /// The `run.json`.
         file: String,
     },
-    /// A tensor that a trace does not hold.
+    /// A tensor that a trace does not have.
     #[error("{name}: not in {folder}\nhint: {hint}")]
     Absent {
         /// What was looked for.
@@ -79,7 +79,7 @@ pub enum Error {
         /// What is there.
         hint: String,
     },
-    /// An error of the networks' crate.
+    /// An error of `latentrace_nn`.
     #[error(transparent)]
     Network(#[from] latentrace_nn::Error),
 }

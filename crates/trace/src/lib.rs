@@ -1,14 +1,15 @@
-//! Records of a run: what went through its taps, call by call, on the disk; and what can be done with a record.
+//! Records of runs: tensors that passed the taps of a run, call by call, in a folder; and what can be done with a
+//! record.
 //!
-//! In order of use: a [`Selector`] says which tensors and when, a [`Rule`] what is kept of them; a [`Course`] knows what will
-//! pass in a run that is not yet made, and how often each rule will fire; a [`Recorder`] is the probe
-//! that keeps, and gives them to a [`Writer`], whose thread brings them to a folder; [`Trace`] reads that folder. [`Edits`]
-//! is the probe that changes what a selector selects; [`Playback`] and [`Against`] bring a record back to the doors of a
-//! run, to go on from it and to verify it; [`compare()`] holds two records against each other.
+//! In order of use: a [`Selector`] selects tensors by tap and moment, and a [`Rule`] says what is kept of them. A
+//! [`Course`] knows before a run what will pass, and counts how often each rule will fire. A [`Recorder`] is the probe
+//! that records; its [`Writer`] writes the folder in a thread, and [`Trace`] reads it. [`Edits`] is the probe that
+//! changes tensors, as its [`EditRule`]s say. [`Playback`] continues a run from its record, [`Against`] verifies a run
+//! with its record, and [`compare()`] compares two records.
 //!
-//! One decision: the folder can be read at any time. A shard is immutable, is on the disk before a line of the index
-//! speaks of it, and every line and every tensor has its checksum; so a killed run, a cut file or a flipped bit leave a
-//! record of everything else. The format is in `docs/trace.md`; stock `safetensors` opens the shards.
+//! The folder can be read at any time. A shard never changes and is on the disk before a line of the index refers to
+//! it, and every line and every tensor has a checksum. So after a kill, a truncated file or a flipped bit, everything
+//! else can still be read. The format is described in `docs/trace.md`; plain `safetensors` opens the shards.
 //!
 //! ```
 //! use latentrace_nn::tch::{Device, Kind, Tensor};
@@ -33,6 +34,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[macro_use]
+mod as_text;
 mod call;
 mod compare;
 mod course;
@@ -55,12 +58,12 @@ mod writer;
 
 pub use compare::{Comparison, Difference, compare};
 pub use course::{Course, Foreseen, Passage, PerTap, Unmet};
-pub use edit::{Edit, Edits};
+pub use edit::{Edit, EditRule, Edits};
 pub use entry::{End, Entry, FORMAT, Key, Stored};
 pub use error::{Error, Result};
 pub use owner::Owner;
 pub use playback::{Against, Check, Playback};
-pub use recorder::{Capture, FLIGHT_RECORDER, Recorder};
+pub use recorder::{Capture, Recorder};
 pub use reduction::{Reduced, Reduction, Storage};
 pub use rule::Rule;
 pub use selector::Selector;

@@ -1,5 +1,5 @@
-//! Index lines on their way to the file. There may be hundreds for a call of a few milliseconds, so what is the same in
-//! line after line is written once.
+//! Index lines before they are written to the file. A call of a few milliseconds may have hundreds, so the parts that
+//! many lines have in common are formatted once.
 
 use crate::Statistics;
 use crate::entry::{Line, Stored, finish};
@@ -18,17 +18,17 @@ pub(crate) struct Lines {
     run_crc32: u32,
     /// The first part of every line of a moment.
     moment: Option<(Moment, Vec<u8>)>,
-    /// The middle part of every line of a tensor, by tap, branch, image, and where the rule's words for it are.
+    /// The middle part of every line of a tensor, by tap, branch, image, and the address of the rule's text.
     middles: HashMap<(u32, Option<Branch>, usize, usize), Middle>,
 }
 
-/// `,"tap":..` to `"dtype":..`, and what it says that may be otherwise the next time.
+/// `,"tap":..` to `"dtype":..`, and the values in it that may be others in the next call.
 struct Middle {
     text: Vec<u8>,
     shape: Vec<usize>,
     grid: Option<[i64; 2]>,
     dtype: &'static str,
-    /// Keeps the words where they are.
+    /// Keeps the text alive, so that its address stays its own.
     _kept: Arc<str>,
 }
 
@@ -48,8 +48,8 @@ impl Lines {
         Lines { bytes: Vec::new(), next: 1, run_crc32, moment: None, middles: HashMap::new() }
     }
 
-    /// Adds the line of a tensor: what [`Line::write`] makes of its entry.
-    #[allow(clippy::too_many_arguments)] // an entry's parts, which are not copied into one
+    /// Adds the line of a tensor, the same as [`Line::write`] writes for its entry.
+    #[allow(clippy::too_many_arguments)] // the parts of an entry, without copying them into one
     pub(crate) fn entry(
         &mut self,
         moment: &Moment,
@@ -95,7 +95,7 @@ impl Lines {
         self.next += 1;
     }
 
-    /// Takes the lines.
+    /// Takes the lines out.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
@@ -104,7 +104,7 @@ impl Lines {
 impl Middle {
     fn new(tap: &Tap, row: Row, kept: &Arc<str>, grid: Option<[i64; 2]>, numbers: &Numbers) -> Middle {
         let (shape, dtype) = (numbers.shape().to_vec(), numbers.dtype_name());
-        let mut text = format!(",\"tap\":{}", serde_json::Value::from(tap.name()));
+        let mut text = format!(",\"tap\":{},\"role\":\"{}\"", serde_json::Value::from(tap.name()), tap.role());
         if let Some(branch) = row.branch {
             text += &format!(",\"branch\":\"{}\"", branch.name());
         }
@@ -121,12 +121,12 @@ impl Middle {
     }
 }
 
-/// A plain struct of plain values as JSON.
+/// JSON of a struct of plain values.
 fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-/// An object that more fields will follow.
+/// A JSON object without its closing brace.
 fn without_end(mut json: Vec<u8>) -> Vec<u8> {
     json.pop();
     json
@@ -137,12 +137,14 @@ mod tests {
     use super::*;
     use crate::{Entry, Key};
     use latentrace_nn::tch::Tensor;
+    use latentrace_nn::{Attends, ModuleValue, Part, Role};
 
     #[test]
     fn a_line_in_parts_is_the_line_of_its_entry() {
         let numbers = Numbers::row(&Tensor::from_slice(&[1f32, -2.5, 0.1, f32::NAN]).view([2, 2]), 1).unwrap();
         let statistics = numbers.statistics();
-        let tap = Tap::named("unet.\"odd\".out");
+        let role = Role::Module(Part::Unet, ModuleValue::Probs(Attends::Text));
+        let tap = Tap::new("unet.\"odd\".out", role);
         let mut lines = Lines::new(5);
         let mut expected = Vec::new();
         for (number, (call, branch, kept, stored)) in [
@@ -178,6 +180,7 @@ mod tests {
                 t: 980.5,
                 sigma: 0.1,
                 tap,
+                role: Some(role),
                 branch,
                 image: call,
                 kept,

@@ -1,4 +1,4 @@
-//! What the numbers of an index's lines say: whether a line is missing, out of order or there twice.
+//! The line numbers of an index: whether a line is missing, out of order or there twice.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use std::ops::Range;
 pub(crate) struct Numbering {
     /// The number that the next line should have.
     next: u64,
-    /// How many lines since the last numbered one could not be read, and so may be those that are missing.
+    /// How many lines since the last numbered one could not be read. These may be the missing ones.
     unreadable: u64,
     missing: Vec<Range<u64>>,
     has_gaps: bool,
@@ -17,9 +17,9 @@ pub(crate) struct Numbering {
 pub(crate) enum Place {
     /// The line follows the one before it, or has no number.
     Next,
-    /// It can be read, and what is said is wrong with its place.
+    /// The line can be read but is not in its place; says why.
     Wrong(String),
-    /// It was read before.
+    /// The line was read before.
     Twice(String),
 }
 
@@ -28,7 +28,7 @@ impl Numbering {
         Numbering { next: 1, unreadable: 0, missing: Vec::new(), has_gaps: false }
     }
 
-    /// Whether lines are missing that are not among those that could not be read.
+    /// Whether lines are missing, besides those that could not be read.
     pub(crate) fn has_gaps(&self) -> bool {
         self.has_gaps
     }
@@ -69,7 +69,7 @@ impl Numbering {
 mod tests {
     use super::*;
 
-    /// What is said of each line; a line that cannot be read is number 0.
+    /// The result for each line; 0 stands for a line that cannot be read.
     fn said(numbers: &[u64]) -> Vec<Place> {
         let mut numbering = Numbering::new();
         let mut all = Vec::new();

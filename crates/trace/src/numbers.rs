@@ -1,4 +1,4 @@
-//! A tensor's numbers as a shard stores them.
+//! The numbers of a tensor as they are stored in a shard.
 
 use crate::Statistics;
 use crate::error::{Result, changed, file};
@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 
-/// One row of a contiguous tensor on the CPU, seen as bytes.
+/// One row of a contiguous tensor on the CPU, as bytes.
 pub(crate) struct Numbers {
     tensor: Tensor,
     /// The row's bytes in the tensor's.
@@ -52,7 +52,7 @@ impl Numbers {
         }
     }
 
-    /// What the numbers are like.
+    /// Statistics of the numbers.
     pub(crate) fn statistics(&self) -> Statistics {
         match self.floats() {
             Some(floats) => Statistics::of_slice(floats),
@@ -66,7 +66,7 @@ impl Numbers {
         Tensor::from_data_size(self.bytes(), &shape, self.tensor.kind())
     }
 
-    /// The row's numbers, where they are f32.
+    /// The row's numbers, if they are f32.
     fn floats(&self) -> Option<&[f32]> {
         let bytes = self.bytes();
         #[allow(unsafe_code)] // Safety: the tensor is of f32, and a row begins at one of its numbers.
@@ -79,13 +79,14 @@ impl Numbers {
         if self.bytes.is_empty() {
             return &[];
         }
-        #[allow(unsafe_code)] // Safety: contiguous, on the CPU, held as long as this, and the range lies in it.
+        #[allow(unsafe_code)]
+        // Safety: the tensor is contiguous, on the CPU and outlives the slice, and the range lies in it.
         unsafe {
             std::slice::from_raw_parts((self.tensor.data_ptr() as *const u8).add(self.bytes.start), self.bytes.len())
         }
     }
 
-    /// The axes; the first is 1.
+    /// The shape. The first axis is 1.
     pub(crate) fn shape(&self) -> &[usize] {
         &self.shape
     }
@@ -123,11 +124,11 @@ impl View for Numbers {
     }
 }
 
-/// Writes a shard: under a temporary name, to the disk, then its own name, which no file may have.
+/// Writes a shard under a temporary name, syncs it to the disk, and renames it. No file may have its name.
 pub(crate) fn write(path: &Path, tensors: Vec<(String, Numbers)>) -> Result<()> {
     let fill = |temporary: &Path| serialize_to_file(tensors, None, temporary).map_err(std::io::Error::other);
     create(path, fill).map_err(|error| match error.kind() {
-        // There is one already, or the temporary file was cleared away.
+        // There is such a file already, or another process has removed the temporary file.
         ErrorKind::AlreadyExists | ErrorKind::NotFound => changed(path),
         _ => file(path, error),
     })
@@ -140,7 +141,7 @@ fn levels(tensor: &Tensor, statistics: &Statistics) -> Tensor {
     scaled.nan_to_num(0.0, 255.0, 0.0).clamp(0.0, 255.0).round().to_kind(Kind::Uint8)
 }
 
-/// The numbers that levels stand for.
+/// The numbers of the levels.
 pub(crate) fn from_levels(levels: &Tensor, [low, high]: [f64; 2]) -> Tensor {
     levels.to_kind(Kind::Float) * ((high - low) / 255.0) + low
 }
@@ -158,7 +159,7 @@ fn dtype(kind: Kind) -> Option<Dtype> {
     KINDS.iter().find(|(of, _, _)| *of == kind).map(|(_, dtype, _)| *dtype)
 }
 
-/// The name that safetensors has for a number format.
+/// The name of a number format in safetensors.
 pub(crate) fn name(kind: Kind) -> Option<&'static str> {
     KINDS.iter().find(|(of, _, _)| *of == kind).map(|(_, _, name)| *name)
 }

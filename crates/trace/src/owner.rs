@@ -1,4 +1,4 @@
-//! Who may write a trace: one process at a time.
+//! The lock of a trace: only one process at a time may write it.
 
 use crate::error::{Error, Result, file};
 use crate::trace::plain;
@@ -9,23 +9,23 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The file in a trace that its writer keeps locked, and removes at the end. Of a killed process it stays, unlocked.
+/// The file in a trace that its writer keeps locked and removes at the end. After a kill it is still there, unlocked.
 pub(crate) const LOCK: &str = "lock";
 
 /// A process that writes a trace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
-    /// The process.
+    /// The process id.
     pub pid: u32,
     /// The machine it runs on.
     pub host: String,
 }
 
-/// A reader asks for the lock for an instant, so a writer asks for it so many times.
+/// A reader takes the lock for an instant, so a writer tries this many times.
 const TRIES: usize = 20;
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// More bytes than an owner's name has.
+/// More bytes than the file of an owner has.
 const LARGEST: u64 = 4096;
 
 impl Owner {
@@ -42,7 +42,7 @@ impl Owner {
         read.and_then(|_| serde_json::from_str(&text).ok()).unwrap_or(Owner { pid: 0, host: String::new() })
     }
 
-    /// Whether a file system without locks may take this process for a living one.
+    /// Whether the process may still be running, for file systems without locks.
     fn is_running(&self) -> bool {
         self.host == Owner::this().host && Path::new("/proc").join(self.pid.to_string()).is_dir()
     }
@@ -51,13 +51,13 @@ impl Owner {
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pid {
-            0 => f.write_str("a process"), // which has not yet written who it is
+            0 => f.write_str("a process"), // it has locked the file and not yet written its id
             pid => write!(f, "process {pid} on {}", self.host),
         }
     }
 }
 
-/// The process that has a trace in hand at this moment. A process that was stopped and not killed still has it.
+/// The process that is writing a trace at this moment. A process that is stopped but not killed counts.
 pub(crate) fn live(folder: &Path) -> Option<Owner> {
     let path = folder.join(LOCK);
     plain(&path).ok()?;
@@ -69,10 +69,10 @@ pub(crate) fn live(folder: &Path) -> Option<Owner> {
     }
 }
 
-/// The right to write a trace, held until this is dropped.
+/// The right to write a trace, until this is dropped.
 ///
-/// It is a lock of the operating system where there are such; a file system without them leaves only the name in the
-/// file. Whoever writes looks therefore besides that nothing has changed since it last wrote (see [`crate::Writer`]).
+/// It is a lock of the operating system. On a file system without locks there is only the process id in the file;
+/// therefore a writer also checks that nothing has changed since it last wrote (see [`crate::Writer`]).
 #[derive(Debug)]
 pub(crate) struct Claim {
     path: PathBuf,
@@ -80,17 +80,17 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// Takes a trace, which must be a folder.
+    /// Locks a trace, whose folder must exist.
     ///
     /// # Errors
-    /// Another process has it in hand, or the folder cannot be written.
+    /// Another process is writing it, or the folder cannot be written.
     pub(crate) fn take(folder: &Path) -> Result<Claim> {
         let path = folder.join(LOCK);
         let mut owner = None;
         for _ in 0..TRIES {
             let Some(lock) = open(&path)? else { continue };
             match lock.try_lock() {
-                // The owner before may have ended, and removed the file, between the two.
+                // The previous owner may have ended and removed the file between the two.
                 Ok(()) if !is_at(&lock, &path) => continue,
                 Ok(()) => return Claim { path, lock }.signed(),
                 Err(TryLockError::WouldBlock) => {
@@ -109,9 +109,9 @@ impl Claim {
         Err(live_error(folder, &owner.unwrap_or(Owner { pid: 0, host: String::new() })))
     }
 
-    /// Writes into the file whose it is.
+    /// Writes the owner into the file.
     fn signed(mut self) -> Result<Claim> {
-        let name = serde_json::to_vec(&Owner::this()).unwrap_or_default(); // a plain struct of plain values
+        let name = serde_json::to_vec(&Owner::this()).unwrap_or_default(); // plain values: does not fail
         let write = |lock: &mut File| {
             lock.set_len(0)?;
             lock.write_all(&name)
@@ -124,12 +124,12 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         if is_at(&self.lock, &self.path) {
-            std::fs::remove_file(&self.path).ok(); // what counts is the lock, which ends with the file handle
+            std::fs::remove_file(&self.path).ok(); // the lock ends with the file handle in any case
         }
     }
 }
 
-/// Opens the lock's file, or makes it; nothing where it vanished in between.
+/// Opens the lock file, or creates it; `None` if it was removed in between.
 fn open(path: &Path) -> Result<Option<File>> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
@@ -139,7 +139,7 @@ fn open(path: &Path) -> Result<Option<File>> {
         Err(error) => return Err(file(path, error)),
     }
     match std::fs::symlink_metadata(path) {
-        Ok(about) if !about.is_file() => return Err(file(path, "not a plain file")), // opening it might reach outside
+        Ok(about) if !about.is_file() => return Err(file(path, "not a plain file")), // it may block, or lead outside
         Ok(_) => {}
         Err(_) => return Ok(None),
     }
@@ -150,10 +150,10 @@ fn open(path: &Path) -> Result<Option<File>> {
     }
 }
 
-/// Which file it is, and how long: what another process that writes to it, or puts another in its place, changes.
+/// Identity and length of a file. They change if another process writes to the file or replaces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// Its device and number there.
+    /// Its device and inode.
     number: (u64, u64),
     pub(crate) length: u64,
 }
@@ -166,11 +166,11 @@ impl Stamp {
             (about.dev(), about.ino())
         };
         #[cfg(not(unix))]
-        let number = (0, 0); // files have no number here, and are told apart by their lengths alone
+        let number = (0, 0); // no inodes here: only the length is compared
         Stamp { number, length: about.len() }
     }
 
-    /// Of the file that has this name now; nothing where there is none.
+    /// Of the file that has this name now; `None` if there is none.
     pub(crate) fn at(path: &Path) -> Option<Stamp> {
         std::fs::symlink_metadata(path).ok().map(|about| Stamp::of(&about))
     }
@@ -201,7 +201,7 @@ mod tests {
         drop(claim);
         assert_eq!(live(folder.path()), None);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file is gone");
-        // What a kill leaves is a file that nobody has locked.
+        // After a kill the file is there and not locked.
         std::fs::write(folder.path().join(LOCK), r#"{"pid":1,"host":"elsewhere, with a longer name than ours"}"#)
             .unwrap();
         assert_eq!(live(folder.path()), None);

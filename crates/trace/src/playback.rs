@@ -1,12 +1,12 @@
-//! A recorded run at the doors of one that is computed again.
+//! Probes that compare or replace the sampler's values of a run with those of a record.
 
 use crate::compare::distance;
 use crate::{Entry, Error, Key, Trace};
 use latentrace_nn::tch::Tensor;
-use latentrace_nn::{Moment, Probe, Row, Tap};
+use latentrace_nn::{Moment, Probe, Role, Row, Tap};
 
-/// A probe that puts the recorded tensor in the place of each that passes, for the calls before some call: so a run goes
-/// on from its record.
+/// A probe that replaces every value of the sampler by the recorded one, in the calls before a given call. So a run
+/// continues from its record.
 pub struct Playback<'a> {
     trace: &'a Trace,
     before: usize,
@@ -14,12 +14,12 @@ pub struct Playback<'a> {
 }
 
 impl<'a> Playback<'a> {
-    /// Of the sampler's values of every call before `before`.
+    /// For the calls before `before`.
     pub fn new(trace: &'a Trace, before: usize) -> Playback<'a> {
         Playback { trace, before, failed: None }
     }
 
-    /// Says what could not be read.
+    /// Returns the first error of the run.
     ///
     /// # Errors
     /// A recorded tensor is damaged.
@@ -30,7 +30,7 @@ impl<'a> Playback<'a> {
 
 impl Probe for Playback<'_> {
     fn wants(&self, tap: &Tap, moment: &Moment) -> bool {
-        moment.call < self.before && tap.name().starts_with("sampler.")
+        moment.call < self.before && tap.role().is_of_sampler()
     }
 
     fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
@@ -49,22 +49,22 @@ impl Probe for Playback<'_> {
     }
 }
 
-/// A probe that holds every value of the sampler against the record, and lets the recorded one pass, so that each is
-/// computed from recorded ones and no error adds up.
+/// A probe that compares every value of the sampler with the recorded one and passes on the recorded one, so that each
+/// value is computed from recorded values and errors do not accumulate.
 pub struct Against<'a> {
     trace: &'a Trace,
     skip: Box<Choice<'a>>,
-    /// What was computed again, in order.
+    /// The comparisons, in order.
     pub checks: Vec<Check>,
-    /// The names of what was computed again and is not in the record, with their calls.
+    /// Values that were computed and are not in the record: their calls and names.
     pub missing: Vec<(usize, String)>,
     failed: Option<Error>,
 }
 
-/// A choice of tensors.
+/// A predicate over tensors.
 type Choice<'a> = dyn Fn(&Tap, &Moment) -> bool + 'a;
 
-/// One recorded tensor against the same computed again.
+/// The comparison of a recorded tensor with the same tensor computed again.
 #[derive(Clone, Debug)]
 pub struct Check {
     /// The network call.
@@ -73,17 +73,17 @@ pub struct Check {
     pub tap: String,
     /// The largest difference.
     pub absolute: f64,
-    /// The same over the largest magnitude.
+    /// The same divided by the largest magnitude.
     pub relative: f64,
 }
 
 impl<'a> Against<'a> {
-    /// Against a trace, without the tensors that `skip` names.
+    /// Compares with a trace, except the tensors for which `skip` is true.
     pub fn new(trace: &'a Trace, skip: impl Fn(&Tap, &Moment) -> bool + 'a) -> Against<'a> {
         Against { trace, skip: Box::new(skip), checks: Vec::new(), missing: Vec::new(), failed: None }
     }
 
-    /// Says what could not be read.
+    /// Returns the first error of the run.
     ///
     /// # Errors
     /// A recorded tensor is damaged.
@@ -94,7 +94,7 @@ impl<'a> Against<'a> {
 
 impl Probe for Against<'_> {
     fn wants(&self, tap: &Tap, _: &Moment) -> bool {
-        tap.name().starts_with("sampler.")
+        tap.role().is_of_sampler()
     }
 
     fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
@@ -104,7 +104,7 @@ impl Probe for Against<'_> {
                     let (absolute, relative) = distance(&recorded, &tensor);
                     self.checks.push(Check { call: moment.call, tap: tap.name().into(), absolute, relative });
                     if absolute == 0.0 {
-                        return tensor; // another tensor, if the same numbers, would pass for an edit
+                        return tensor; // returning another tensor would count as an edit
                     }
                 }
                 recorded
@@ -129,13 +129,11 @@ impl Probe for Against<'_> {
     }
 }
 
-/// The recorded tensor of all rows of `like`, or `None` where the record lacks one.
+/// The recorded value of the sampler for all rows of `like`; `None` if the record lacks one of them.
 fn recorded(trace: &Trace, tap: &Tap, moment: Moment, like: &Tensor) -> crate::Result<Option<Tensor>> {
     let rows = moment.rows(like.size().first().copied().unwrap_or(0));
-    let entry = |row: &Row| {
-        let Row { branch, image, .. } = *row;
-        trace.find(&Key { call: moment.call, tap: tap.name().into(), branch, image, kept: String::new() })
-    };
+    let Role::Sampler(value) = tap.role() else { return Ok(None) };
+    let entry = |row: &Row| trace.find_value(value, moment.call, row.image);
     let found: Option<Vec<&Entry>> = rows.iter().map(entry).collect();
     let Some(found) = found.filter(|found| !found.is_empty()) else { return Ok(None) };
     let parts = found.into_iter().map(|entry| trace.tensor(entry)).collect::<crate::Result<Vec<_>>>()?;

@@ -1,4 +1,4 @@
-//! The probe that keeps.
+//! The probe that records.
 
 use crate::entry::End;
 use crate::error::Result;
@@ -11,32 +11,30 @@ use latentrace_nn::tch::Tensor;
 use latentrace_nn::{Moment, Probe, Row, Tap};
 use std::collections::HashMap;
 
-/// What a recorder keeps, besides the sampler's own values.
+/// What a recorder keeps besides the sampler's values.
 #[derive(Clone, Debug, Default)]
 pub struct Capture {
     /// Which tensors.
     pub rules: Vec<Rule>,
-    /// How many bytes of them; the sampler's values do not count. What comes after is not kept, and is counted.
+    /// At most how many bytes of them; the sampler's values do not count. Tensors beyond it are counted but not kept.
     pub budget: Option<u64>,
 }
 
-/// What the flight recorder keeps of every run: every value of the sampler, from which each step can be computed again.
-pub const FLIGHT_RECORDER: &str = "sampler.**";
-
-/// A probe that keeps what its rules select, with the moment it belongs to.
+/// A probe that records the sampler's values and what its rules select.
 pub struct Recorder {
+    /// The first is [`Rule::flight_recorder`].
     rules: Vec<Rule>,
     /// The rules that select each tap, by [`Tap::id`].
     selected: HashMap<u32, Vec<usize>>,
     words: Words,
     steps: usize,
     writer: Writer,
-    /// What the writer was not yet given: it is woken once for each call, not for each tensor.
+    /// Items that the writer has not got yet: its thread is woken once for each call, not for each tensor.
     waiting: Vec<Item>,
     waiting_bytes: u64,
-    /// The call whose tensors are coming in; nothing before the first of them.
+    /// The current call; `None` before its first tensor.
     call: Option<usize>,
-    /// The calls before this one are in the record already, whole.
+    /// The calls before this one are complete in the record already.
     begin: usize,
     left: Option<u64>,
     beyond_budget: u64,
@@ -44,14 +42,14 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder of a run of `steps` steps on a model of these taps. A [`Course`](crate::Course) knows beforehand how
-    /// often each rule will keep something. Where the writer goes on with a record, its whole calls are not recorded again,
-    /// and what they took of the budget is taken.
+    /// A recorder of a run of `steps` steps on a model with these taps. A [`Course`](crate::Course) counts before the
+    /// run how often each rule will keep something. If the writer continues a record, the record's complete calls are
+    /// not recorded again, and their bytes count in the budget.
     ///
     /// # Errors
     /// A rule selects no tap, or a reduction does not fit what it selects.
     pub fn new(capture: &Capture, taps: &[Tap], words: Words, steps: usize, writer: Writer) -> Result<Recorder> {
-        let mut rules = vec![Rule::parse(FLIGHT_RECORDER)?];
+        let mut rules = vec![Rule::flight_recorder()];
         rules.extend(capture.rules.iter().cloned());
         for rule in &capture.rules {
             rule.check(taps.iter(), &words)?;
@@ -62,7 +60,7 @@ impl Recorder {
         };
         let selected = taps.iter().map(|tap| (tap.id(), of(tap))).filter(|(_, rules)| !rules.is_empty()).collect();
         let begun = writer.begun();
-        // What did not fit has ended the budget, see `spend`.
+        // The first tensor that does not fit ends the budget, see `spend`.
         let left = |budget: u64| if begun.beyond_budget > 0 { 0 } else { budget.saturating_sub(begun.spent) };
         Ok(Recorder {
             rules,
@@ -80,8 +78,8 @@ impl Recorder {
         })
     }
 
-    /// Ends the record; `error` says why the run stopped before its end, if it did. Gives how many tensors the byte budget
-    /// kept out.
+    /// Ends the record; `error` says why the run stopped before its end, if it did. Returns how many tensors did not
+    /// fit the byte budget.
     ///
     /// # Errors
     /// Something could not be written, or a reduction did not fit a tensor that passed.
@@ -101,7 +99,7 @@ impl Recorder {
         rules.iter().copied().filter(|&rule| self.rules[rule].selector.admits(moment, self.steps))
     }
 
-    /// Keeps the rows of a tensor that a rule admits, and that none of those `before` it keeps in the same way.
+    /// Keeps the rows of a tensor that a rule selects, except those that a rule `before` it keeps in the same way.
     fn keep(&mut self, before: &[usize], rule: usize, tap: &Tap, moment: Moment, tensor: &Tensor) {
         let rows = moment.rows(tensor.size().first().copied().unwrap_or(0));
         let same = |other: &&usize| self.rules[**other].suffix == self.rules[rule].suffix;
@@ -127,7 +125,7 @@ impl Recorder {
         }
     }
 
-    /// Keeps what a rule's reductions leave of a row.
+    /// Keeps what a rule's reductions make of a row.
     fn keep_reduced(&mut self, rule: usize, tap: &Tap, moment: Moment, row: Row, tensor: &Tensor) {
         let of = &self.rules[rule];
         let whole = tensor.narrow(0, row.index, 1);
@@ -162,7 +160,7 @@ impl Recorder {
         }
     }
 
-    /// Gives the writer what waits.
+    /// Gives the waiting items to the writer.
     fn give(&mut self) {
         self.waiting_bytes = 0;
         if !self.waiting.is_empty() {
@@ -195,14 +193,14 @@ impl Probe for Recorder {
 }
 
 impl Reduced {
-    /// How many bytes it takes once it is stored.
+    /// How many bytes it takes when it is stored.
     pub fn bytes(&self, storage: Storage) -> u64 {
         let places = self.places.as_ref().filter(|_| storage != Storage::Stats);
         bytes(&self.tensor, storage) + places.map_or(0, |places| bytes(places, Storage::Full))
     }
 }
 
-/// How many bytes a tensor takes once it is stored.
+/// How many bytes a tensor takes when it is stored.
 fn bytes(tensor: &Tensor, storage: Storage) -> u64 {
     let each = match storage {
         Storage::Full => tensor.kind().elt_size_in_bytes() as u64,
@@ -213,7 +211,7 @@ fn bytes(tensor: &Tensor, storage: Storage) -> u64 {
     tensor.numel() as u64 * each
 }
 
-/// Takes bytes off what is left, or says that there are not so many.
+/// Takes bytes of the budget; returns whether they fit.
 fn spend(left: &mut Option<u64>, bytes: u64) -> bool {
     match left {
         None => true,
@@ -222,7 +220,7 @@ fn spend(left: &mut Option<u64>, bytes: u64) -> bool {
             true
         }
         Some(left) => {
-            *left = 0; // the first that does not fit ends it, so that what is kept is a beginning and not a choice
+            *left = 0; // nothing is kept after the first that does not fit, so that what is kept has no gaps
             false
         }
     }

@@ -5,39 +5,39 @@ use crate::call::Call;
 use crate::error::{Result, rule};
 use crate::words::check_places;
 use latentrace_nn::tch::{Kind, Tensor};
-use latentrace_nn::{Branch, Tap, is_shape_only, shape_only};
+use latentrace_nn::{Branch, ModuleValue, Part, Role, Tap, is_shape_only, shape_only};
 
 /// What is kept of a tensor, `[1, ..]`, one row at a time.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reduction {
-    /// `head_mean`: the mean over the heads of an attention's `[1, heads, pixels, tokens]`, the axis kept.
+    /// `head_mean`: the mean over the heads of `[1, heads, pixels, tokens]`; the axis is kept.
     HeadMean,
-    /// `tokens(a, b)`: of attention to text, the columns of some words.
+    /// `tokens(a, b)`: the columns of some words, of cross-attention.
     Tokens(Vec<String>),
-    /// `down(n)`: averaged over pixels to at most `n` by `n`, the shape of the picture kept.
+    /// `down(n)`: averaged over blocks of pixels to at most `n` by `n` with the same aspect ratio.
     Down(i64),
-    /// `topk(n)`: the `n` numbers of largest magnitude, `[1, n]`, with their places in the flat tensor.
+    /// `topk(n)`: the `n` numbers of largest magnitude, `[1, n]`, and their places in the flattened tensor.
     TopK(i64),
-    /// `histogram(n)`: how many numbers lie in each of `n` bins between the least and the greatest that are finite,
+    /// `histogram(n)`: how many numbers are in each of `n` bins between the least and the greatest finite number,
     /// `[1, n]`.
     Histogram(i64),
 }
 
-/// How the numbers that are left are stored.
+/// How the numbers are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Storage {
-    /// In their own format.
+    /// In their own number format.
     #[default]
     Full,
     /// `f16`: rounded to 16 bits.
     F16,
-    /// `q8`: rounded to 256 levels between the least and the greatest.
+    /// `q8`: rounded to 256 levels between the least and the greatest number.
     Q8,
-    /// `stats`: not at all; the statistics in the index are kept.
+    /// `stats`: not at all; only the statistics in the index are kept.
     Stats,
 }
 
-/// What reductions look like, for a hint.
+/// The reductions, for a hint.
 const KNOWN: &str = "full, stats, head_mean, tokens(red, circle), down(32), topk(16), histogram(64), f16, q8";
 
 /// Reads the reductions after the first `|` of a rule.
@@ -71,12 +71,12 @@ pub(crate) fn parse(rule_text: &str, parts: &[&str]) -> Result<(Vec<Reduction>, 
     Ok((reductions, storage))
 }
 
-/// Whether a reduction leaves nothing for a later one to work on: its name, and what would work.
+/// Whether a reduction cannot be followed by another: its name, and a hint.
 fn bars(earlier: &Reduction, later: &str) -> Option<(&'static str, &'static str)> {
     match (earlier, later) {
         (_, "full" | "f16" | "q8" | "stats") => None,
         (Reduction::TopK(_) | Reduction::Histogram(_), _) => {
-            Some((earlier.name(), "topk and histogram come last but for a format"))
+            Some((earlier.name(), "topk and histogram come last; only a format may follow"))
         }
         (Reduction::Tokens(_), "tokens") => Some((earlier.name(), "name all words in one: tokens(a, b)")),
         _ => None,
@@ -97,7 +97,7 @@ enum Axes {
 }
 
 impl Axes {
-    /// Of a tensor of so many axes in a module that works on a grid of pixels, see
+    /// The axes of a tensor of a rank, where the module works on a grid of pixels, see
     /// [`Moment::grid`](latentrace_nn::Moment::grid).
     fn of(tap: &Tap, rank: usize, grid: Option<[i64; 2]>) -> Axes {
         match (rank, grid) {
@@ -108,7 +108,7 @@ impl Axes {
         }
     }
 
-    /// The grid of the pixels that are one axis.
+    /// The grid whose pixels are one axis.
     fn grid(self) -> Option<[i64; 2]> {
         match self {
             Axes::Heads(grid) | Axes::Pixels(grid) => Some(grid),
@@ -117,19 +117,19 @@ impl Axes {
     }
 }
 
-/// A tensor of which something was taken, one row of a batch.
+/// A reduced row of a batch.
 #[derive(Debug)]
 pub struct Reduced {
-    /// What is left.
+    /// The reduced tensor.
     pub tensor: Tensor,
     /// Height and width of the picture whose pixels are one axis: `[1, heads, pixels, ..]` or `[1, pixels, ..]`.
     pub grid: Option<[i64; 2]>,
-    /// Of `topk`, where the numbers were in the flat tensor, `[1, n]` in i64.
+    /// Of `topk`, the places of the numbers in the flattened tensor, `[1, n]` in i64.
     pub places: Option<Tensor>,
 }
 
 impl Reduced {
-    /// All of a tensor that passes a tap where its module works on a grid of pixels.
+    /// A whole tensor that passes a tap, where the module works on a grid of pixels.
     pub fn whole(tap: &Tap, tensor: Tensor, grid: Option<[i64; 2]>) -> Reduced {
         let grid = Axes::of(tap, tensor.dim(), grid).grid();
         Reduced { tensor, grid, places: None }
@@ -138,22 +138,21 @@ impl Reduced {
 
 /// Whether a tap's second axis is the heads of an attention.
 pub(crate) fn has_heads(tap: &Tap) -> bool {
-    let word = tap.name().rsplit('.').next().unwrap_or_default();
-    ["q", "k", "v", "scores", "probs"].contains(&word)
+    tap.role().module().is_some_and(ModuleValue::has_heads)
 }
 
-/// Whether a tap's third axis is what is attended to, not the pixels that attend.
+/// Whether a tap's third axis is the context of an attention, not its pixels.
 fn of_context(tap: &Tap) -> bool {
-    [".k", ".v"].iter().any(|end| tap.name().ends_with(end))
+    matches!(tap.role(), Role::Module(_, ModuleValue::Key | ModuleValue::Value))
 }
 
-/// Whether a tap is of attention to text, whose last axis is the prompt's tokens.
-pub(crate) fn attends_to_text(tap: &Tap) -> bool {
-    [".attn2.probs", ".attn2.scores"].iter().any(|end| tap.name().ends_with(end))
+/// Whether a tap's last axis is the prompt's tokens.
+fn attends_to_text(tap: &Tap) -> bool {
+    tap.role().module().is_some_and(ModuleValue::attends_to_text)
 }
 
 impl Reduction {
-    /// The name that a rule has for it.
+    /// Its name in a rule.
     fn name(&self) -> &'static str {
         match self {
             Reduction::HeadMean => "head_mean",
@@ -164,12 +163,12 @@ impl Reduction {
         }
     }
 
-    /// Checks that the reduction can be applied to a tap's tensors, as far as the tap's name says.
+    /// Checks that the reduction can be applied at a tap, as far as the tap's role says.
     pub(crate) fn check(&self, text: &str, tap: &Tap) -> Result<()> {
-        let no_pixels = tap.name().starts_with("text_encoder.") || of_context(tap);
+        let no_pixels = tap.role().part() == Some(Part::TextEncoder) || of_context(tap);
         let (cause, hint) = match self {
             Reduction::HeadMean if !has_heads(tap) => {
-                ("has no heads", "q, k, v, scores and probs of an attention have")
+                ("has no heads", "q, k, v, scores and probs of an attention have heads")
             }
             Reduction::Tokens(_) if !attends_to_text(tap) => {
                 ("does not attend to words", "attn2.probs and attn2.scores of the UNet do")
@@ -180,7 +179,7 @@ impl Reduction {
         Err(rule(text, format!("{} {cause}", tap.name()), hint))
     }
 
-    /// Checks that the reduction can be applied to tensors of a shape, where a module works on a grid of pixels.
+    /// Checks that the reduction can be applied to tensors of a shape, where the module works on a grid of pixels.
     pub(crate) fn check_shape(&self, text: &str, tap: &Tap, shape: &[i64], grid: Option<[i64; 2]>) -> Result<()> {
         self.check(text, tap)?;
         match self {
@@ -192,8 +191,8 @@ impl Reduction {
         }
     }
 
-    /// What is left of a tensor whose first axis is 1; of a tensor that has only a shape, its shape (said here where
-    /// libtorch does not). `None` where nothing is left: none of the words is in the text of this branch.
+    /// Reduces a tensor whose first axis is 1. Of a tensor that has only a shape, the result has only a shape too.
+    /// `None` if nothing is left, because none of the words is in the text of the branch.
     pub fn apply(&self, tap: &Tap, branch: Option<Branch>, from: Reduced, words: &Words) -> Option<Reduced> {
         let Reduced { tensor, grid, .. } = from;
         let without_pixels = |tensor| Reduced { tensor, grid: None, places: None };
@@ -226,18 +225,18 @@ impl Reduction {
             }
             Reduction::Histogram(bins) => {
                 let flat = tensor.to_kind(Kind::Float).flatten(0, -1);
-                // libtorch counts nothing where one is not finite
+                // libtorch counts nothing if one number is not finite
                 without_pixels(flat.masked_select(&flat.isfinite()).histc(*bins).unsqueeze(0))
             }
         })
     }
 }
 
-/// What has pixels, for a hint.
-const PIXELS: &str = "pictures, and q, scores and probs of an attention over them have";
+/// The tensors that have pixels, for a hint.
+const PIXELS: &str = "pictures have pixels, and so have q, scores and probs of attention over a picture";
 
-/// The mean over blocks of pixels; where the sides of a block are no whole number of pixels, blocks overlap. A tensor
-/// without pixels is left as it is.
+/// The mean over blocks of pixels. Blocks overlap if the side of a block is not a whole number of pixels. A tensor
+/// without pixels is returned as it is.
 fn down(axes: Axes, tensor: Tensor, most: i64) -> Reduced {
     let fit = |[height, width]: [i64; 2]| {
         let longer = height.max(width).max(1);
@@ -264,7 +263,7 @@ fn down(axes: Axes, tensor: Tensor, most: i64) -> Reduced {
     }
 }
 
-/// `[1, planes, height, width]` to another height and width.
+/// Pools `[1, planes, height, width]` to another height and width.
 fn pooled(planes: &Tensor, [height, width]: [i64; 2]) -> Tensor {
     if is_shape_only(planes) {
         return shape_only(&[1, planes.size()[1], height, width], planes.kind());
@@ -285,7 +284,7 @@ mod tests {
 
     fn reduced(text: &str, name: &str, branch: Branch, tensor: Tensor, grid: [i64; 2]) -> Option<Reduced> {
         let (reductions, _) = parse(text, &text.split('|').map(str::trim).collect::<Vec<_>>()).unwrap();
-        let tap = Tap::named(name);
+        let tap = Tap::new(name, Role::of_name(name));
         let whole = Some(Reduced::whole(&tap, tensor, Some(grid)));
         reductions.iter().fold(whole, |from, reduction| reduction.apply(&tap, Some(branch), from?, &words()))
     }
@@ -353,11 +352,13 @@ mod tests {
             ("down(4)", "unet.x.attn2.k"),
         ] {
             let (reductions, _) = parse(text, &[text]).unwrap();
-            assert!(reductions[0].check(text, &Tap::named(name)).is_err(), "{text} of {name}");
+            assert!(reductions[0].check(text, &Tap::new(name, Role::of_name(name))).is_err(), "{text} of {name}");
         }
         let of_shape = |text: &str, name: &str, shape: &[i64], grid| {
             let (reductions, _) = parse(text, &[text]).unwrap();
-            reductions[0].check_shape(text, &Tap::named(name), shape, grid).map_err(|error| error.to_string())
+            reductions[0]
+                .check_shape(text, &Tap::new(name, Role::of_name(name)), shape, grid)
+                .map_err(|error| error.to_string())
         };
         let probs = "unet.x.attn2.probs";
         assert!(of_shape("down(4)", probs, &[2, 8, 64, 77], Some([8, 8])).is_ok());

@@ -1,20 +1,37 @@
-//! Which tensors, and when: `unet.**.attn2.probs @step[0:50:5] @sigma[1:15] @branch{cond}`.
+//! Selectors: which tensors, and when, as in `unet.**.attn2.probs @step[0:50:5] @sigma[1:15] @branch{cond}`.
 
 use crate::error::{Result, rule};
 use globset::{GlobBuilder, GlobMatcher};
 use latentrace_nn::{Branch, Moment, Row, Tap};
 use std::fmt;
 
-/// A pattern of tap names, and windows that a tensor's moment must lie in.
+/// A pattern of tap names, and windows that a tensor's moment must be in.
 ///
-/// In the pattern `*` stands for any letters of one part of a name, `**` for any parts, `{a,b}` for either. The windows:
-/// `@step[a:b:k]` as Python slices (`@step[3]` is one step, `@step[-5:]` the last five), likewise `@eval[..]` for the calls
-/// of a step and `@image[..]`; `@sigma[low:high]`, both ends included; `@branch{cond}` or `@branch{uncond}`.
+/// In the pattern, `*` stands for any characters within one part of a name, `**` for any parts, `{a,b}` for either. The
+/// windows are `@step[a:b:k]`, a Python slice (`@step[3]` is one step, `@step[-5:]` the last five); likewise
+/// `@eval[..]`, for the calls of a step, and `@image[..]`; `@sigma[low:high]`, both ends included; `@branch{cond}` and
+/// `@branch{uncond}`.
 #[derive(Clone, Debug)]
 pub struct Selector {
     text: String,
-    names: GlobMatcher,
+    taps: Taps,
     windows: Vec<Window>,
+}
+
+impl PartialEq for Selector {
+    /// Whether they are written alike.
+    fn eq(&self, other: &Selector) -> bool {
+        self.text == other.text
+    }
+}
+
+/// Which taps a selector selects.
+#[derive(Clone, Debug)]
+enum Taps {
+    /// Those whose name matches the pattern, after dots are replaced by slashes.
+    Named(GlobMatcher),
+    /// Those of the sampler's values.
+    OfSampler,
 }
 
 /// A window of a selector.
@@ -27,7 +44,7 @@ pub(crate) enum Window {
     Branch(Branch),
 }
 
-/// A Python slice: from, to, stride.
+/// A Python slice: start, stop, step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Slice {
     from: Option<i64>,
@@ -35,14 +52,14 @@ pub(crate) struct Slice {
     stride: i64,
 }
 
-/// What the windows look like, for a hint.
+/// The windows, for a hint.
 const WINDOWS: &str = "windows are @step[0:50:5], @eval[0], @image[0], @sigma[1:15], @branch{cond} and @branch{uncond}";
 
 impl Selector {
-    /// Reads a selector.
+    /// Parses a selector.
     ///
     /// # Errors
-    /// The pattern or a window cannot be read.
+    /// The pattern or a window cannot be parsed.
     pub fn parse(text: &str) -> Result<Selector> {
         let text = text.trim();
         let mut words = text.split_whitespace();
@@ -56,7 +73,12 @@ impl Selector {
             })?
             .compile_matcher();
         let windows = words.map(|word| window(word).ok_or_else(|| rule(text, format!("{word} is no window"), WINDOWS)));
-        Ok(Selector { text: text.into(), names, windows: windows.collect::<Result<_>>()? })
+        Ok(Selector { text: text.into(), taps: Taps::Named(names), windows: windows.collect::<Result<_>>()? })
+    }
+
+    /// Selects every value of the sampler.
+    pub(crate) fn of_sampler() -> Selector {
+        Selector { text: "the sampler's values".into(), taps: Taps::OfSampler, windows: Vec::new() }
     }
 
     /// The selector as it was written.
@@ -64,23 +86,27 @@ impl Selector {
         &self.text
     }
 
-    /// Whether a window counts the steps of a run, or the calls of a step: in a run of another sampler it means another moment.
+    /// Whether a window counts the steps of a run or the calls of a step. With another sampler, or another number of
+    /// steps, such a window selects other moments.
     pub fn counts_steps(&self) -> bool {
         self.windows.iter().any(|window| matches!(window, Window::Step(_) | Window::Evaluation(_)))
     }
 
-    /// Whether a tap's name fits.
+    /// Whether a tap is selected, at any moment.
     pub fn names(&self, tap: &Tap) -> bool {
-        self.names.is_match(tap.name().replace('.', "/"))
+        match &self.taps {
+            Taps::Named(names) => names.is_match(tap.name().replace('.', "/")),
+            Taps::OfSampler => tap.role().is_of_sampler(),
+        }
     }
 
-    /// Whether a moment of a run of `steps` steps lies in every window; which of its rows do, [`Selector::admits_row`]
-    /// says.
+    /// Whether a moment of a run of `steps` steps is in every window, apart from those for rows, see
+    /// [`Selector::admits_row`].
     pub fn admits(&self, moment: &Moment, steps: usize) -> bool {
         self.windows.iter().all(|window| window.admits(moment, steps))
     }
 
-    /// Whether a row of a tensor fits. A row that both branches share fits either.
+    /// Whether a row of a tensor is selected. A row that both branches share is selected with either.
     pub fn admits_row(&self, row: &Row) -> bool {
         self.windows.iter().all(|window| window.admits_row(row))
     }
@@ -90,7 +116,7 @@ impl Selector {
         &self.windows
     }
 
-    /// The error of a selector that fits no tap, with the names that come nearest.
+    /// The error of a selector that selects no tap, with the most similar names.
     pub fn fits_nothing<'a>(&self, taps: impl Iterator<Item = &'a str>) -> crate::Error {
         let pattern = self.text.split_whitespace().next().unwrap_or_default();
         let mut near: Vec<(f64, &str)> = taps.map(|name| (strsim::jaro_winkler(pattern, name), name)).collect();
@@ -103,7 +129,7 @@ impl Selector {
 }
 
 impl Window {
-    /// Whether a moment of a run of `steps` steps lies in it.
+    /// Whether a moment of a run of `steps` steps is in it.
     pub(crate) fn admits(&self, moment: &Moment, steps: usize) -> bool {
         match self {
             Window::Step(slice) => slice.holds(moment.step, steps),
@@ -113,7 +139,7 @@ impl Window {
         }
     }
 
-    /// Whether a row lies in it.
+    /// Whether a row is in it.
     pub(crate) fn admits_row(&self, row: &Row) -> bool {
         match self {
             Window::Branch(branch) => row.branch.is_none_or(|of| of == *branch),

@@ -1,20 +1,20 @@
-//! What a tensor's numbers are like, in one walk over them.
+//! Statistics of a tensor's numbers, in one loop over them.
 
 use latentrace_nn::tch::{Device, Kind, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// What a tensor's numbers are like. Numbers that are not finite are counted and otherwise left out.
+/// Statistics of a tensor's finite numbers, and how many of its numbers are not finite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {
     /// The mean.
     pub mean: f64,
-    /// The root of the mean square.
+    /// The root mean square.
     pub rms: f64,
     /// The least number.
     pub min: f64,
     /// The greatest number.
     pub max: f64,
-    /// How many are not a number.
+    /// How many are NaN.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub nan: u64,
     /// How many are infinite.
@@ -27,7 +27,7 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Statistics {
-    /// Of a tensor of any number format. On another device than the CPU they are computed there, and only they are copied.
+    /// Of a tensor of any number format. They are computed on the tensor's device, and only the results are copied.
     pub fn of(tensor: &Tensor) -> Statistics {
         match (tensor.device(), tensor.kind()) {
             (Device::Cpu, Kind::Float) => floats(tensor, Statistics::of_slice),
@@ -58,10 +58,10 @@ impl Statistics {
         Statistics { nan, inf, ..total.over(finite.numel() as f64) }
     }
 
-    /// Of plain numbers.
+    /// Of a slice.
     pub fn of_slice(numbers: &[f32]) -> Statistics {
         let total = numbers.chunks(BLOCK).map(Block::of).fold(Block::default(), Block::and);
-        // The fast walk takes every number for finite; a sum that is not says otherwise.
+        // The fast loop assumes that every number is finite. If not, the sum is not.
         if !total.squares.is_finite() {
             return Statistics::of_unclean(numbers);
         }
@@ -92,8 +92,8 @@ impl Statistics {
     }
 }
 
-/// The sum, the sum of squares, the least and the greatest of the numbers of a flat tensor, fetched at once. Blocks are
-/// summed as they are, and their sums in f64.
+/// The sum, the sum of squares, the least and the greatest number of a flat tensor, copied from its device at once.
+/// Blocks are summed in the tensor's number format, the sums of blocks in f64.
 fn sums(x: &Tensor, squares: &Tensor) -> [f64; 4] {
     let total = |x: &Tensor| {
         let whole = x.numel() as i64 / BLOCK as i64 * BLOCK as i64;
@@ -113,12 +113,12 @@ fn floats<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> T {
     if count == 0 {
         return read(&[]);
     }
-    #[allow(unsafe_code)] // Safety: contiguous, f32, on the CPU, and held until `read` returns.
+    #[allow(unsafe_code)] // Safety: contiguous, f32, on the CPU, and alive until `read` returns.
     read(unsafe { std::slice::from_raw_parts(tensor.data_ptr() as *const f32, count) })
 }
 
-/// How many numbers are summed in f32 lanes before the sums go to f64: 16 lanes of 64, so that a lane's rounding error
-/// stays below 64 units of 2^-24.
+/// How many numbers are summed in f32 before the sum is added in f64: 16 lanes of 64 numbers, so that the rounding
+/// error of a lane stays below 64 units of 2^-24.
 const BLOCK: usize = 1024;
 const LANES: usize = 16;
 
@@ -147,7 +147,7 @@ impl Block {
         Block::in_lanes(numbers)
     }
 
-    /// The same walk, compiled for wider registers.
+    /// The same loop, compiled for wider registers.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
     fn of_avx2(numbers: &[f32]) -> Block {

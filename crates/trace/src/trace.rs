@@ -1,4 +1,4 @@
-//! A recorded run, read.
+//! Reading a record.
 
 use crate::Owner;
 use crate::entry::{End, Entry, FORMAT, Key, Line, Read, Stored};
@@ -8,8 +8,8 @@ use crate::numbering::{Numbering, Place as Order};
 use crate::numbers::{from_levels, kind, name};
 use crate::owner::{Stamp, live, live_error};
 use crate::writer::{Begun, shard_name};
-use latentrace_nn::Branch;
 use latentrace_nn::tch::{Kind, Tensor};
+use latentrace_nn::{Branch, Role, SamplerValue};
 use memmap2::Mmap;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -20,23 +20,25 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// A recorded run: what it was, and every tensor that was kept of it. Opening reads the index; a tensor is read from its
-/// memory-mapped shard when it is asked for.
+/// The record of a run: its description, and every tensor that was kept. Opening it reads the index; a tensor is read
+/// from its memory-mapped shard when it is needed.
 ///
-/// What is damaged or missing is left out of [`Trace::entries`] and said in [`Trace::problems`]; the rest can be read.
+/// What is damaged or missing is not in [`Trace::entries`] but in [`Trace::problems`]; the rest can be read.
 pub struct Trace {
     folder: PathBuf,
     run: Value,
     run_crc32: u32,
-    /// What the index says that `run_crc32` is.
+    /// `run_crc32` as the index has it.
     recorded_with: Option<u32>,
     live: Option<Owner>,
-    /// The index as it was read.
+    /// Identity and length of the index when it was read.
     stamp: Option<Stamp>,
     entries: Vec<Entry>,
     places: HashMap<Key, usize>,
+    /// The places in `entries` of the sampler's values that were kept whole.
+    values: HashMap<SamplerValue, Vec<usize>>,
     complete: usize,
-    /// How many tensors the budget had kept out at the end of the last whole call.
+    /// How many tensors did not fit the budget until the end of the last complete call.
     beyond_budget: u64,
     end: Option<End>,
     problems: Vec<String>,
@@ -45,17 +47,17 @@ pub struct Trace {
     shards: RefCell<HashMap<String, Shard>>,
 }
 
-/// So many problems are told one by one.
+/// At most this many problems are listed.
 const MOST_PROBLEMS: usize = 100;
 
-/// More than any index or description is, and little enough to be read at once.
+/// The most bytes of an index or a description: more than any has, and few enough to be read at once.
 const LARGEST: u64 = 1 << 30;
 
 impl Trace {
     /// Opens a trace folder, or that which is named `trace` in the folder of a run.
     ///
     /// # Errors
-    /// The folder is missing, is no trace, or is one of a later version.
+    /// The folder is missing, is not a trace, or has a later format version.
     pub fn open(folder: &Path) -> Result<Trace> {
         let inside = folder.join("trace");
         let folder = if inside.is_dir() && !folder.join("run.json").exists() { &inside } else { folder };
@@ -65,10 +67,11 @@ impl Trace {
             run,
             run_crc32,
             recorded_with: None,
-            live: live(folder), // before the index: one that ends in between is called live, and not cut off
+            live: live(folder), // before the index: a run that ends in between is live then, not cut off
             stamp: None,
             entries: Vec::new(),
             places: HashMap::new(),
+            values: HashMap::new(),
             complete: 0,
             beyond_budget: 0,
             end: None,
@@ -85,22 +88,22 @@ impl Trace {
         &self.folder
     }
 
-    /// What the run was: `run.json`.
+    /// The description of the run: `run.json`.
     pub fn run(&self) -> &Value {
         &self.run
     }
 
-    /// Every tensor that can be read, in the order in which they passed.
+    /// Every tensor that can be read, in the order of recording.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// How many network calls are recorded whole, counted from the first.
+    /// How many network calls from the first on are recorded completely.
     pub fn complete(&self) -> usize {
         self.complete
     }
 
-    /// The process that was writing the record when it was opened.
+    /// The process that was writing the record when it was opened, if any.
     pub fn live(&self) -> Option<&Owner> {
         self.live.as_ref()
     }
@@ -108,17 +111,17 @@ impl Trace {
     /// Checks that no process is writing the record.
     ///
     /// # Errors
-    /// One is, or was when it was opened.
+    /// A process was writing it when it was opened.
     pub fn check_idle(&self) -> Result<()> {
         self.live.as_ref().map_or(Ok(()), |owner| Err(live_error(&self.folder, owner)))
     }
 
-    /// Whether a change of `run.json` would be seen: records of before lack its checksum.
+    /// Whether a change of `run.json` would be detected. Older records lack its checksum.
     pub fn vouches_for_run(&self) -> bool {
         self.recorded_with.is_some()
     }
 
-    /// Checks that `run.json` is the one that the run was recorded with, as far as the record says.
+    /// Checks that `run.json` has not changed since the run was recorded, if the record has its checksum.
     ///
     /// # Errors
     /// It has changed.
@@ -131,12 +134,12 @@ impl Trace {
         }
     }
 
-    /// How the record ended; without, the run is [live](Trace::live), or was cut off and can be resumed.
+    /// How the record ended. `None` if the run is [live](Trace::live), or was cut off and can be resumed.
     pub fn end(&self) -> Option<&End> {
         self.end.as_ref()
     }
 
-    /// What is damaged or missing, a line each.
+    /// What is damaged or missing, one line each.
     pub fn problems(&self) -> &[String] {
         &self.problems
     }
@@ -146,22 +149,54 @@ impl Trace {
         self.places.get(key).map(|&place| &self.entries[place])
     }
 
-    /// The whole tensor that passed a tap at a call: of the only image, and of a branch where there are two.
+    /// The whole tensor that passed a tap at a call, of the first image and, if it belongs to one, of a branch.
     ///
     /// # Errors
     /// It was not kept, or its bytes have changed.
     pub fn get(&self, tap: &str, call: usize, branch: Option<Branch>) -> Result<Tensor> {
         let key = Key { call, tap: tap.into(), branch, image: 0, kept: String::new() };
-        let absent = || {
-            let calls: Vec<String> = self.of_tap(tap).map(|entry| entry.key().name()).take(3).collect();
-            let hint = if calls.is_empty() {
-                "no tensor of this tap was kept".into()
-            } else {
-                format!("there are {}, ..", calls.join(", "))
-            };
-            Error::Absent { name: key.name(), folder: self.folder.display().to_string(), hint }
+        self.tensor(self.find(&key).ok_or_else(|| self.absent(&key, self.of_tap(tap)))?)
+    }
+
+    /// A value of the sampler at a call, of the first image.
+    ///
+    /// # Errors
+    /// It was not kept, or its bytes have changed.
+    pub fn value(&self, value: SamplerValue, call: usize) -> Result<Tensor> {
+        let key = || Key { call, tap: value.name().into(), branch: None, image: 0, kept: String::new() };
+        let found = self.find_value(value, call, 0);
+        self.tensor(found.ok_or_else(|| self.absent(&key(), self.values(value)))?)
+    }
+
+    /// The entry of a value of the sampler at a call.
+    pub(crate) fn find_value(&self, value: SamplerValue, call: usize, image: usize) -> Option<&Entry> {
+        self.values(value).rfind(|entry| (entry.call, entry.image) == (call, image))
+    }
+
+    /// Whether the record has a value of the sampler at a call.
+    pub fn has_value(&self, value: SamplerValue, call: usize) -> bool {
+        self.values(value).any(|entry| entry.call == call)
+    }
+
+    /// The entries of a value of the sampler that were kept whole, in order.
+    pub fn values(&self, value: SamplerValue) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.values.get(&value).into_iter().flatten().map(|&place| &self.entries[place])
+    }
+
+    /// The entries of a role, in order.
+    pub fn of_role(&self, role: Role) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.role() == role)
+    }
+
+    /// The error of a tensor that is not there. It names what there is of its tap.
+    fn absent<'a>(&self, key: &Key, there: impl Iterator<Item = &'a Entry>) -> Error {
+        let calls: Vec<String> = there.map(|entry| entry.key().name()).take(3).collect();
+        let hint = if calls.is_empty() {
+            "no tensor of this tap was kept".into()
+        } else {
+            format!("there are {}, ..", calls.join(", "))
         };
-        self.tensor(self.find(&key).ok_or_else(absent)?)
+        Error::Absent { name: key.name(), folder: self.folder.display().to_string(), hint }
     }
 
     /// The entries of a tap, in order.
@@ -169,7 +204,7 @@ impl Trace {
         self.entries.iter().filter(move |entry| entry.tap == tap)
     }
 
-    /// The tensor of an entry: in f32 where it was stored in 256 levels, else as it was stored.
+    /// The tensor of an entry, in the number format in which it is stored; in f32 if it is stored in 256 levels.
     ///
     /// # Errors
     /// Only its statistics were kept, or its bytes have changed.
@@ -180,7 +215,7 @@ impl Trace {
         self.read(&name, entry.stored.as_ref().ok_or_else(absent)?)
     }
 
-    /// Of a `topk`, the places of its numbers in the flat tensor, `[1, n]` in i64.
+    /// Of a `topk`, the places of its numbers in the flattened tensor, `[1, n]` in i64.
     ///
     /// # Errors
     /// The bytes have changed.
@@ -188,7 +223,7 @@ impl Trace {
         entry.places.as_ref().map(|places| self.read(&entry.key().name_of_places(), places)).transpose()
     }
 
-    /// What is stored of an entry: in f32 where it was stored in 256 levels, else as it was stored.
+    /// A stored tensor, in the number format in which it is stored; in f32 if it is stored in 256 levels.
     fn read(&self, name: &str, stored: &Stored) -> Result<Tensor> {
         let absent = |hint: &str| Error::Absent {
             name: name.into(),
@@ -229,12 +264,12 @@ impl Trace {
             match line.strip_suffix(b"\n") {
                 Some(line) => self.read_line(line, &at, &mut found),
                 None if self.live.is_some() => {} // it is being written
-                None => self.problem(format!("{at}: cut off, as a kill leaves it")),
+                None => self.problem(format!("{at}: cut off, as by a kill")),
             }
         }
         (self.end, self.beyond_budget) = (found.end, found.complete.map_or(0, |(_, beyond)| beyond));
         self.complete = found.complete.map_or(0, |(call, _)| call.saturating_add(1));
-        // Of what could not be read it is known already why no line speaks of it.
+        // If lines could not be read, it is known already why no line refers to some tensors.
         if found.ended && (!found.damaged || found.numbering.has_gaps()) {
             self.look_for_orphans();
         }
@@ -272,7 +307,7 @@ impl Trace {
         match line {
             Line::Entry(entry) => found.damaged |= !self.add(*entry),
             Line::Complete { complete, beyond_budget } => {
-                // A call is whole only if everything that was said before it could be read.
+                // A call is complete only if every line before could be read.
                 if !found.damaged && found.complete.is_none_or(|(last, _)| last < complete) {
                     found.complete = Some((complete, beyond_budget));
                 }
@@ -284,8 +319,8 @@ impl Trace {
         }
     }
 
-    /// Finds tensors in the shards of an ended record that no line speaks of: their lines have been removed. Of a run that
-    /// was resumed a shard may hold more than is spoken of, but what it holds more was recorded again.
+    /// Finds tensors in the shards of an ended record to which no line refers: their lines have been removed. In a run
+    /// that was resumed a shard may have such tensors, but these were recorded again.
     fn look_for_orphans(&mut self) {
         let Ok(found) = std::fs::read_dir(self.folder.join("shards")) else { return };
         let mut names: Vec<String> =
@@ -322,7 +357,7 @@ impl Trace {
         }
     }
 
-    /// Tells a problem in a line of sane length, or counts it where there are many.
+    /// Adds a problem, shortened if it is long; only counts it if there are many already.
     fn problem(&mut self, problem: String) {
         match self.problems.len() < MOST_PROBLEMS {
             true if problem.len() < 1000 => self.problems.push(problem),
@@ -331,14 +366,17 @@ impl Trace {
         }
     }
 
-    /// Takes up an entry if what it speaks of is there.
+    /// Adds an entry if what it refers to is there.
     fn add(&mut self, entry: Entry) -> bool {
         if let Err(problem) = self.check(&entry) {
-            // One line for a shard that cannot be read, however many tensors it held.
+            // One line for a shard that cannot be read, however many tensors it has.
             if self.problems.last() != Some(&problem) {
                 self.problem(problem);
             }
             return false;
+        }
+        if let (Role::Sampler(value), true) = (entry.role(), entry.kept.is_empty()) {
+            self.values.entry(value).or_default().push(self.entries.len());
         }
         self.places.insert(entry.key(), self.entries.len());
         self.entries.push(entry);
@@ -376,21 +414,21 @@ impl Trace {
         }
     }
 
-    /// What a run that goes on with the record finds.
+    /// What the record has, for a run that continues it.
     pub(crate) fn begun(&self) -> Begun {
         let counts = |entry: &&Entry| entry.call < self.complete && !entry.is_of_flight_recorder();
         let spent = self.entries.iter().filter(counts).map(Entry::bytes).fold(0, u64::saturating_add);
         Begun { calls: self.complete, spent, beyond_budget: self.beyond_budget }
     }
 
-    /// Clears away what is not whole, and gives the number of the next shard, and what counts the lines of the index.
-    /// Whoever calls it must have [claimed](crate::owner::Claim) the trace.
+    /// Removes what is incomplete. Returns the number of the next shard, and the lines of an index that continue this
+    /// one. The caller must have [claimed](crate::owner::Claim) the trace.
     pub(crate) fn prune(&self) -> Result<(usize, Lines)> {
         let path = self.folder.join("index.jsonl");
         let folder = self.folder.join("shards");
-        no_link(&folder).map_err(|cause| file(&folder, cause))?; // nothing outside may be cleared away
+        no_link(&folder).map_err(|cause| file(&folder, cause))?; // nothing outside the folder may be removed
         if Stamp::at(&path) != self.stamp {
-            return Err(changed(&path)); // since it was read, another process has gone on with it
+            return Err(changed(&path)); // another process has continued it since it was read
         }
         let mut lines = Lines::new(self.run_crc32);
         self.entries.iter().for_each(|entry| lines.line(&Line::Entry(Box::new(entry.clone()))));
@@ -411,19 +449,19 @@ impl Trace {
     }
 }
 
-/// What is found while the index is read.
+/// The state while the index is read.
 struct Found {
     numbering: Numbering,
-    /// The last call that is whole, and how many tensors the budget had kept out then.
+    /// The last complete call, and how many tensors did not fit the budget until then.
     complete: Option<(usize, u64)>,
     end: Option<End>,
-    /// Something of the index, or what it speaks of, could not be read.
+    /// Whether a line, or something that it refers to, could not be read.
     damaged: bool,
-    /// A line says that the record has ended, whatever was damaged before.
+    /// Whether a line says that the record has ended, even if something before is damaged.
     ended: bool,
 }
 
-/// The number in a shard's name, if it is one.
+/// The number in the name of a shard; `None` for other names.
 fn shard_number(name: &str) -> Option<u32> {
     let number = name.strip_suffix(".safetensors")?.parse().ok()?;
     (shard_name(number as usize) == name).then_some(number)
@@ -445,22 +483,22 @@ fn read_run(folder: &Path) -> Result<(Value, u32)> {
     }
 }
 
-/// A file of a trace, if it is a plain file of a sane size.
+/// Reads a file of a trace, which must be a regular file and not too large.
 fn read_whole(path: &Path) -> Result<Vec<u8>> {
     let about = plain(path).map_err(|cause| file(path, cause))?;
     if about.len() > LARGEST {
-        return Err(file(path, format!("{} bytes are more than an index has", about.len())));
+        return Err(file(path, format!("{} bytes, and at most {LARGEST} are read", about.len())));
     }
     std::fs::read(path).map_err(|error| file(path, error))
 }
 
-/// A plain file: no link, that might lead out of the folder.
+/// Checks that a file is a regular file and not a link, which could lead out of the folder.
 pub(crate) fn plain(path: &Path) -> std::result::Result<std::fs::Metadata, String> {
     let about = std::fs::symlink_metadata(path).map_err(|error| error.to_string())?;
     if about.is_file() { Ok(about) } else { Err("not a plain file".into()) }
 }
 
-/// Checks that a folder, if it is there, is one itself and no link to one.
+/// Checks that a folder, if it is there, is not a link.
 fn no_link(folder: &Path) -> std::result::Result<(), String> {
     match std::fs::symlink_metadata(folder) {
         Ok(about) if !about.is_dir() => Err("the folder of the shards is a link".into()),
@@ -468,7 +506,7 @@ fn no_link(folder: &Path) -> std::result::Result<(), String> {
     }
 }
 
-/// A shard in memory, its header read.
+/// A memory-mapped shard and its header.
 struct Shard {
     map: Mmap,
     places: HashMap<String, Place>,

@@ -1,9 +1,9 @@
-//! Which tokens of a prompt a word is.
+//! The tokens of a word in a prompt.
 
 use crate::error::{Result, rule};
 use latentrace_nn::Branch;
 
-/// The two texts of a run and the tokens that they became.
+/// The two prompts of a run and their tokens.
 #[derive(Clone, Debug, Default)]
 pub struct Words {
     /// The prompt.
@@ -12,13 +12,13 @@ pub struct Words {
     pub unconditional: Prompt,
 }
 
-/// A text and its tokens, without the start token that comes before them.
+/// A prompt and its tokens, without the start token that precedes them.
 #[derive(Clone, Debug, Default)]
 pub struct Prompt {
     tokens: Vec<Token>,
 }
 
-/// A token as written, and where it stands in the text, in bytes.
+/// A token as written, and its range of bytes in the text.
 #[derive(Clone, Debug)]
 struct Token {
     piece: String,
@@ -27,7 +27,7 @@ struct Token {
 }
 
 impl Prompt {
-    /// A text and its tokens in order, each as it is written there.
+    /// A text and its tokens in order, each as it is written in the text.
     pub fn new(text: &str, pieces: &[String]) -> Prompt {
         let mut tokens: Vec<Token> = Vec::new();
         let mut end = 0;
@@ -35,7 +35,7 @@ impl Prompt {
             let rest = text.get(end..).unwrap_or_default();
             let from = end + rest.len() - rest.trim_start().len();
             let is_next = !piece.is_empty() && text.get(from..).is_some_and(|rest| rest.starts_with(piece.as_str()));
-            // A character outside the vocabulary is several tokens, each of which is written as the whole of it.
+            // A character outside the vocabulary is several tokens, and the text of each is the whole character.
             let (from, to) = match (is_next, tokens.last()) {
                 (false, Some(before)) => (before.from, before.to),
                 _ => (from, from + piece.len()),
@@ -46,8 +46,8 @@ impl Prompt {
         Prompt { tokens }
     }
 
-    /// The whole words of the text in order, and the places of their tokens. What stands between two words, such as a
-    /// comma, is one itself.
+    /// The whole words of the text in order, and the places of their tokens. Punctuation between two words is a word
+    /// itself.
     pub fn words(&self) -> Vec<(String, Vec<i64>)> {
         let mut words: Vec<(String, Vec<i64>)> = Vec::new();
         for index in 0..self.tokens.len() {
@@ -65,7 +65,8 @@ impl Prompt {
         words
     }
 
-    /// The places of a word, or of several with spaces between them, wherever the text has them whole; in any case.
+    /// The places of a word, or of several words with spaces in between, wherever the text has them as whole words.
+    /// Upper and lower case are the same.
     fn places(&self, word: &str) -> Vec<i64> {
         let word = word.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
         let mut places = Vec::new();
@@ -89,7 +90,7 @@ impl Prompt {
         places
     }
 
-    /// Whether a word may begin with a token: not where letters or digits meet without a space.
+    /// Whether a word may begin with a token: not between letters or digits without a space.
     fn is_boundary(&self, index: usize) -> bool {
         let Some((before, after)) = index.checked_sub(1).and_then(|before| Some((before, self.tokens.get(index)?)))
         else {
@@ -100,7 +101,7 @@ impl Prompt {
         !self.is_part_of_a_character(index) && (after.from > before.to || !meet)
     }
 
-    /// Whether a token is one more of the character that the one before it is of.
+    /// Whether a token belongs to the same character as the token before it.
     fn is_part_of_a_character(&self, index: usize) -> bool {
         let before = index.checked_sub(1).map(|before| &self.tokens[before]);
         before.is_some_and(|before| before.from == self.tokens[index].from && before.to > before.from)
@@ -113,7 +114,7 @@ impl Prompt {
 }
 
 impl Words {
-    /// The text of a branch; a tensor that both branches share is taken for the prompt's.
+    /// The text of a branch; for a tensor that both branches share, the prompt.
     fn of(&self, branch: Option<Branch>) -> &Prompt {
         match branch {
             Some(Branch::Unconditional) => &self.unconditional,
@@ -121,8 +122,8 @@ impl Words {
         }
     }
 
-    /// The places of a word on an attention's token axis, where 0 is the start token: of all its tokens, wherever the
-    /// text of a branch has it as a whole word. `#3` is place 3 itself.
+    /// The places of a word on the token axis of an attention, where 0 is the start token: those of all its tokens,
+    /// wherever the text of a branch has it as a whole word. `#3` is place 3.
     pub fn places(&self, word: &str, branch: Option<Branch>) -> Vec<i64> {
         match place(word) {
             Some(place) => vec![place],
@@ -130,7 +131,7 @@ impl Words {
         }
     }
 
-    /// The places of several words in a branch, each once; none where the branch's text has none of them.
+    /// The places of several words in a branch, each once; none if the text of the branch has none of them.
     pub fn all_places(&self, words: &[String], branch: Option<Branch>) -> Vec<i64> {
         let mut places = Vec::new();
         for place in words.iter().flat_map(|word| self.places(word, branch)) {
@@ -141,7 +142,7 @@ impl Words {
         places
     }
 
-    /// Whether one of the texts has a word.
+    /// Whether one of the two texts has a word.
     pub(crate) fn has(&self, word: &str) -> bool {
         [Branch::Conditional, Branch::Unconditional].iter().any(|branch| !self.places(word, Some(*branch)).is_empty())
     }
@@ -169,12 +170,12 @@ impl Words {
     }
 }
 
-/// The place that `#3` stands for.
+/// The place of a word such as `#3`.
 fn place(word: &str) -> Option<i64> {
     word.strip_prefix('#')?.parse().ok()
 }
 
-/// Checks that the places among words are on a token axis of so many columns.
+/// Checks that the places among words are on a token axis of `columns` columns.
 pub(crate) fn check_places(words: &[String], columns: i64, text: &str) -> Result<()> {
     match words.iter().find(|word| place(word).is_some_and(|place| !(0..columns).contains(&place))) {
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! The thread that brings a record to the disk.
+//! The thread that writes a record to the disk.
 
 use crate::entry::{End, FORMAT, Key, Line, Stored};
 use crate::error::{Error, Result, changed, file};
@@ -22,40 +22,40 @@ use std::time::Instant;
 /// How a record is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
-    /// A shard is closed at the end of the first call after so many seconds: a kill loses no more than these.
+    /// A shard is closed at the end of the first call after this many seconds. A kill loses no more than that.
     pub seconds: f64,
-    /// How many bytes may wait for the disk before the run waits.
+    /// How many bytes may wait for the disk before the run waits for it.
     pub queue: u64,
 }
 
 impl Layout {
     /// A shard for every call: nothing that was computed is lost.
     pub const EVERY_CALL: Layout = Layout { seconds: 0.0, queue: 1 << 28 };
-    /// A quarter of a second may be lost: a run of short calls does not wait for the disk at each.
+    /// A shard every quarter of a second: a run of short calls does not wait for the disk at each.
     pub const LIVE: Layout = Layout { seconds: 0.25, queue: 1 << 28 };
-    /// As few shards as possible, for records that are worth nothing unless they are whole.
+    /// As few shards as possible, for records that are useless unless complete.
     pub const WHOLE: Layout = Layout { seconds: f64::INFINITY, queue: 1 << 28 };
 
-    /// How many bytes of a record may be in memory: what is gathered, what waits, and the open shard.
+    /// How many bytes of a record may be in memory: those of the recorder, of the queue, and of the open shard.
     pub fn memory(&self) -> u64 {
         AT_ONCE + self.queue + MOST
     }
 }
 
-/// No shard becomes much larger.
+/// The size from which on a shard is closed, in bytes.
 const MOST: u64 = 64 << 20;
 
-/// The thread is woken in the middle of a call where so many bytes wait for it.
+/// The thread is woken in the middle of a call if this many bytes wait for it.
 pub(crate) const AT_ONCE: u64 = 16 << 20;
 
-/// Writes a trace folder: tensors go in, and a thread brings them to the disk.
+/// Writes a trace folder, in a thread.
 ///
-/// The order is what makes a record safe to read at any time: a shard is written under a temporary name, brought to the
-/// disk and named, and only then do the index lines that speak of it appear.
+/// A record can be read at any time because of the order of writing: a shard is written under a temporary name, synced
+/// to the disk and renamed, and only then are the index lines written that refer to it.
 ///
-/// A trace has one writer. It holds a lock as long as it lives, and no other begins meanwhile. Besides, because not every
-/// file system has locks and a file may be removed by hand, it never writes over a shard, and it stops with
-/// [`Error::Changed`] as soon as the index is not as it left it.
+/// A trace has one writer, which keeps a lock until it is dropped. Because some file systems have no locks, and because
+/// a file can be removed by hand, it also never overwrites a shard, and it stops with [`Error::Changed`] if another
+/// process has changed the index.
 pub struct Writer {
     to: Option<Sender<Message>>,
     waiting: Arc<Waiting>,
@@ -66,37 +66,37 @@ pub struct Writer {
     _claim: Claim,
 }
 
-/// What a record that is gone on with holds already.
+/// What a record that is continued has already.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Begun {
-    /// So many calls are whole: nothing of them is recorded again.
+    /// How many calls are complete; they are not recorded again.
     pub(crate) calls: usize,
-    /// The bytes of the budget that they took.
+    /// How many bytes of the budget they took.
     pub(crate) spent: u64,
-    /// How many of their tensors the budget kept out.
+    /// How many of their tensors did not fit the budget.
     pub(crate) beyond_budget: u64,
 }
 
-/// A tensor on its way to the disk.
+/// A tensor to be written.
 pub(crate) struct Item {
     pub(crate) tap: Tap,
     /// What is kept of it, as the rule says.
     pub(crate) kept: Arc<str>,
     pub(crate) moment: Moment,
-    /// The first axis, one by one.
+    /// The first axis is that of the rows.
     pub(crate) tensor: Tensor,
-    /// Which of them are kept: an index into the tensor, and what the row is.
+    /// The rows to write: the index into the tensor, and what the row is.
     pub(crate) rows: Vec<(i64, Row)>,
     pub(crate) storage: Storage,
     pub(crate) beside: Beside,
 }
 
-/// What belongs to the tensor of an [`Item`].
+/// What is written besides the tensor of an [`Item`].
 pub(crate) enum Beside {
     Nothing,
-    /// It is a histogram of another, whose statistics are kept.
+    /// The tensor is a histogram of this one, whose statistics are kept.
     HistogramOf(Tensor),
-    /// Its numbers stood at these places of another, kept exactly, `[1, n]` in i64.
+    /// The places of the tensor's numbers in the tensor that they are of, `[1, n]` in i64.
     Places(Tensor),
 }
 
@@ -107,10 +107,10 @@ enum Message {
 }
 
 impl Writer {
-    /// Begins a trace in a folder that holds none. `run` says what the run is; the format's version is added to it.
+    /// Begins a trace in a folder without one. `run` is the description of the run; the format version is added to it.
     ///
     /// # Errors
-    /// The folder holds a trace already, or cannot be made or written.
+    /// There is a trace in the folder already, or the folder cannot be created or written.
     pub fn create(folder: &Path, run: &Value, layout: Layout) -> Result<Writer> {
         let description = folder.join("run.json");
         let taken = || match live(folder) {
@@ -126,12 +126,12 @@ impl Writer {
         std::fs::create_dir_all(&shards).map_err(|error| file(&shards, error))?;
         let index = Index::open(folder)?;
         if index.stamp.length > 0 {
-            return Err(file(&index.path, "there is one already, without its run.json\nhint: name another folder"));
+            return Err(file(&index.path, "there is an index here without a run.json\nhint: name another folder"));
         }
         let mut run = run.clone();
         run["format"] = FORMAT.into();
         let run = format!("{run:#}\n");
-        // Where there are no locks, this file decides whose the folder is.
+        // On a file system without locks, whoever creates this file has the folder.
         create(&description, |temporary| std::fs::write(temporary, &run)).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => taken(),
             _ => file(&description, error),
@@ -141,12 +141,12 @@ impl Writer {
         Writer::start(thread, layout, claim, Begun::default())
     }
 
-    /// Goes on with a trace that was cut off: what is whole stays, the rest is cleared away, and what is given again is
-    /// not written twice.
+    /// Continues a trace that was cut off. What is complete is kept, the rest is removed, and tensors that are already
+    /// there are not written again.
     ///
     /// # Errors
-    /// Another process writes the trace or has written to it since it was read; its description has changed; or the folder
-    /// cannot be written.
+    /// Another process is writing the trace or has changed it since it was read; its description has changed; or the
+    /// folder cannot be written.
     pub fn append(trace: &Trace, layout: Layout) -> Result<Writer> {
         trace.check_run()?;
         let claim = Claim::take(trace.folder())?;
@@ -168,38 +168,38 @@ impl Writer {
         Ok(Writer { to: Some(to), waiting, thread: Some(handle), failed, most: layout.queue, begun, _claim: claim })
     }
 
-    /// What the record holds already, where it is gone on with.
+    /// What a record that is continued has already.
     pub(crate) fn begun(&self) -> Begun {
         self.begun
     }
 
-    /// Why nothing more can be written, where that is so: the disk is full, say. [`Writer::end`] returns the same error.
+    /// Why nothing more can be written, for instance because the disk is full. [`Writer::end`] returns the same error.
     pub fn failed(&self) -> Option<&str> {
         self.failed.get().map(String::as_str)
     }
 
-    /// Gives tensors to the thread; waits where too much is waiting already.
+    /// Gives tensors to the thread. Waits if the queue is full.
     pub(crate) fn put(&self, items: Vec<Item>) {
         self.waiting.add(items.iter().map(Item::bytes).sum(), self.most);
         self.send(Message::Items(items));
     }
 
-    /// Says that everything of a call has been given, and how many tensors the budget has kept out so far.
+    /// Tells the thread that a call is complete, and how many tensors did not fit the budget so far.
     pub(crate) fn complete(&self, call: usize, beyond_budget: u64) {
         self.send(Message::Complete { call, beyond_budget });
     }
 
-    /// Ends the record, and waits until it is on the disk.
+    /// Ends the record and waits until it is on the disk.
     ///
     /// # Errors
-    /// Something could not be written: the disk is full, say. What was written before it can be read.
+    /// Something could not be written, for instance because the disk is full. What was written before can be read.
     pub fn end(mut self, end: End) -> Result<()> {
         self.send(Message::End(end));
         self.join()
     }
 
     fn send(&self, message: Message) {
-        // The thread hears to the end, whatever fails; the error comes with `end`.
+        // The thread receives until the end even after an error; `end` returns the error.
         if let Some(to) = &self.to {
             to.send(message).ok();
         }
@@ -216,7 +216,7 @@ impl Writer {
 }
 
 impl Drop for Writer {
-    /// A record that nobody ends is left as a killed one would be: readable, and to be resumed.
+    /// A record that is dropped without [`Writer::end`] is as after a kill: it can be read and resumed.
     fn drop(&mut self) {
         self.join().ok();
     }
@@ -238,7 +238,7 @@ struct Waiting {
 impl Waiting {
     fn add(&self, bytes: u64, most: u64) {
         let held = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        // One tensor may be more than the queue is allowed: it waits until it is alone.
+        // One tensor may be larger than the queue: it waits until the queue is empty.
         let wait = |waiting: &mut u64| *waiting > 0 && *waiting + bytes > most;
         let mut held = self.less.wait_while(held, wait).unwrap_or_else(PoisonError::into_inner);
         *held += bytes;
@@ -255,12 +255,12 @@ impl Waiting {
 struct Index {
     path: PathBuf,
     file: File,
-    /// The file as this process left it.
+    /// Identity and length of the file after this process last wrote to it.
     stamp: Stamp,
 }
 
 impl Index {
-    /// Opens the index of a trace, or makes it.
+    /// Opens the index of a trace, or creates it.
     fn open(folder: &Path) -> Result<Index> {
         let path = folder.join("index.jsonl");
         let fail = |error| file(&path, error);
@@ -269,12 +269,12 @@ impl Index {
         Ok(Index { path, file: opened, stamp })
     }
 
-    /// Checks that no other process has written to it, or put another in its place.
+    /// Checks that no other process has written to it or replaced it.
     fn check(&self) -> Result<()> {
         if Stamp::at(&self.path) == Some(self.stamp) { Ok(()) } else { Err(changed(&self.path)) }
     }
 
-    /// Appends lines and brings them to the disk.
+    /// Appends lines and syncs them to the disk.
     fn append(&mut self, lines: &[u8]) -> Result<()> {
         self.check()?;
         let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
@@ -283,7 +283,7 @@ impl Index {
     }
 }
 
-/// What the thread holds.
+/// The state of the thread.
 struct Thread {
     folder: PathBuf,
     index: Index,
@@ -292,7 +292,7 @@ struct Thread {
     failed: Arc<OnceLock<String>>,
     /// The number of the next shard.
     shard: usize,
-    /// The names of everything that was in the index when a record that was cut off is gone on with.
+    /// The names of all tensors that a continued record had already.
     known: HashSet<String>,
     /// The index lines of entries whose shard is open.
     lines: Lines,
@@ -301,7 +301,7 @@ struct Thread {
     bytes: u64,
     since: Instant,
     named: HashSet<String>,
-    /// Where the numbers with some checksum are in the open shard.
+    /// The index into `open` of the numbers with a checksum.
     same: HashMap<u32, usize>,
     /// The last call that is whole, and how many tensors the budget had kept out then.
     complete: Option<(usize, u64)>,
@@ -340,10 +340,10 @@ impl Thread {
                 (None, Message::End(end)) => self.end(end),
                 (Some(_), _) => Ok(()),
             };
-            // Nobody may wait for a disk that is full, nor for an open shard, which waits for what is still to come.
+            // The run must not wait for a full disk, nor for an open shard, which is closed only later.
             self.waiting.take(bytes);
             if let Err(error) = done {
-                self.failed.set(error.to_string()).ok(); // it is the first
+                self.failed.set(error.to_string()).ok(); // only the first is kept
                 failed = Some(error);
             }
         }
@@ -358,7 +358,7 @@ impl Thread {
     }
 
     fn item(&mut self, item: Item) -> Result<()> {
-        // Of a tensor on a device, statistics alone are computed there.
+        // If only statistics are kept, they are computed on the tensor's device.
         let tensor = match (item.storage, item.tensor.device()) {
             (Storage::Stats, Device::Cuda(_)) => item.tensor.shallow_clone(),
             _ => item.tensor.to_device(Device::Cpu).contiguous(),
@@ -397,7 +397,7 @@ impl Thread {
         };
         let stored = match storage {
             Storage::Stats => None,
-            // A tap that passes twice in a call has only one name: what passed first is kept.
+            // Two tensors of a tap in one call have the same name: the first is kept.
             _ if !self.named.insert(name()) => return Ok(()),
             _ => Some(self.store(name(), numbers.stored(*storage, &own)?, range)),
         };
@@ -413,7 +413,7 @@ impl Thread {
         Ok(())
     }
 
-    /// Puts numbers into the open shard, unless the same are there already under another name.
+    /// Adds numbers to the open shard, unless the same numbers are there already under another name.
     fn store(&mut self, name: String, numbers: Numbers, range: Option<[f64; 2]>) -> Stored {
         let crc32 = crc32fast::hash(numbers.bytes());
         let twin = self.same.get(&crc32).map(|&place| &self.open[place]).filter(|(_, twin)| *twin == numbers);
@@ -441,7 +441,7 @@ impl Thread {
         self.index.append(&self.lines.take())
     }
 
-    /// Brings the open shard to the disk, then the lines that speak of it.
+    /// Writes the open shard to the disk, then the lines that refer to it.
     fn close(&mut self) -> Result<()> {
         if !self.open.is_empty() {
             self.index.check()?;

@@ -1,14 +1,19 @@
-//! How often a rule will fire is known before a run, and is what happens in it.
+//! How often a rule will fire is counted before a run, and the run agrees.
 
 #[allow(dead_code)] // each file of tests uses its own part
 mod common;
 
 use common::{Run, noise, words};
 use latentrace_nn::tch::Kind;
-use latentrace_nn::{Branch, Moment, Rows, Tap};
-use latentrace_trace::{Course, Edits, Foreseen, Layout, Passage, Rule, Trace};
+use latentrace_nn::{Branch, Moment, Rows};
+use latentrace_trace::{Course, EditRule, Edits, Foreseen, Layout, Passage, Rule, Trace};
 
-/// The course of a run of four steps of two calls each: a network, the sampler, the texts, an encoder that does not pass.
+fn rule(text: &str) -> EditRule {
+    EditRule::parse(text).unwrap()
+}
+
+/// The course of a run of four steps of two calls each: a network, the sampler, the texts, an encoder that does not
+/// pass.
 fn course() -> Course {
     let calls = (0..8).map(|call| Moment {
         call,
@@ -18,7 +23,7 @@ fn course() -> Course {
         ..Moment::default()
     });
     let passage = |name: &str, shape: &[i64], rows, calls: &[usize]| Passage {
-        tap: Tap::named(name),
+        tap: common::tap(name),
         shape: shape.to_vec(),
         kind: Kind::Float,
         rows,
@@ -44,7 +49,7 @@ fn capture(text: &str) -> Foreseen {
 }
 
 fn edit(text: &str) -> Foreseen {
-    course().edit(text).unwrap()
+    course().edit(&rule(text)).unwrap()
 }
 
 #[test]
@@ -120,10 +125,10 @@ fn what_cannot_be_done_at_all_is_an_error() {
         ("unet.x.attn2.probs => reweight(#99, 5)", "#99: no such place\nhint: places are #0 to #4"),
         ("unet.x.attn2.scores => mask(#99)", "#99: no such place"),
         ("unet.mid_block.out => mask(red)", "holds no scores of words"),
-        ("unet.mid_block.out => skip", "cannot be skipped"),
+        ("unet.time_embedding => skip", "cannot be skipped"),
         ("unet.mid_block.out => replace(/nowhere)", "/nowhere: no such folder"),
     ] {
-        let error = course().edit(text).unwrap_err().to_string();
+        let error = course().edit(&rule(text)).unwrap_err().to_string();
         assert!(error.contains(said), "{text}: {error}");
     }
     for (text, said) in [
@@ -153,7 +158,7 @@ fn a_number_that_is_no_word_of_the_prompt_is_not_a_place() {
 #[test]
 fn what_is_taken_over_does_not_fire_again() {
     let fork = course().beginning_at(4);
-    let edit = |text: &str| fork.edit(text).unwrap();
+    let edit = |text: &str| fork.edit(&rule(text)).unwrap();
     assert_eq!(edit("unet.mid_block.out => zero").tensors, 8);
     assert_eq!(edit("sampler.sample => scale(2)").tensors, 4);
     assert_eq!(edit("text_encoder.out => scale(2)").tensors, 2, "the texts are encoded again");
@@ -194,14 +199,15 @@ fn tensors_of_another_run_are_there_in_their_shape_before_anything_runs() {
     let folder = tempfile::tempdir().unwrap();
     other.record(folder.path(), &["unet.**"], None, Layout::WHOLE).unwrap();
     let path = folder.path().display();
-    let edit = |text: &str| course().edit(&format!("{text} => replace({path})")).map_err(|error| error.to_string());
+    let edit =
+        |text: &str| course().edit(&rule(&format!("{text} => replace({path})"))).map_err(|error| error.to_string());
     assert_eq!(edit("unet.mid_block.out @step[0:2]").unwrap().tensors, 8);
     assert!(edit("unet.mid_block.out").unwrap_err().contains("that run had fewer calls"));
     assert!(edit("unet.time_embedding @step[0]").unwrap_err().contains("in shape [1, 7], and [1, 8] is called for"));
     assert!(edit("unet.x.attn2.probs").unwrap_err().contains("record that run with --capture unet.x.attn2.probs"));
 }
 
-/// What is foreseen of a run is what a recorder keeps and what edits change in it.
+/// The counts before a run are what a recorder keeps and what edits change in it.
 #[test]
 fn what_is_foreseen_is_what_happens() {
     let run = Run::new(6, 1);
@@ -240,10 +246,9 @@ fn what_is_foreseen_is_what_happens() {
         let folder = tempfile::tempdir().unwrap();
         run.record(folder.path(), &[text], None, Layout::WHOLE).unwrap();
         let trace = Trace::open(folder.path()).unwrap();
-        let own = |entry: &&latentrace_trace::Entry| !entry.tap.starts_with("sampler.");
+        let own = |entry: &&latentrace_trace::Entry| !entry.role().is_of_sampler();
         let kept: Vec<_> = trace.entries().iter().filter(own).collect();
-        let sampler =
-            said.taps.iter().filter(|tap| tap.tap.starts_with("sampler.")).map(|tap| tap.tensors).sum::<usize>();
+        let sampler = said.taps.iter().filter(|tap| tap.role.is_of_sampler()).map(|tap| tap.tensors).sum::<usize>();
         assert_eq!(said.tensors - sampler, kept.len(), "{text}");
         let stored = |entry: &latentrace_trace::Entry| {
             let (numbers, places) = (trace.tensor(entry).unwrap(), trace.places(entry).unwrap());
@@ -254,12 +259,11 @@ fn what_is_foreseen_is_what_happens() {
             };
             numbers.numel() as u64 * each + places.map_or(0, |places| 8 * places.numel() as u64)
         };
-        let own_bytes =
-            said.taps.iter().filter(|tap| !tap.tap.starts_with("sampler.")).map(|tap| tap.bytes).sum::<u64>();
+        let own_bytes = said.taps.iter().filter(|tap| !tap.role.is_of_sampler()).map(|tap| tap.bytes).sum::<u64>();
         assert_eq!(own_bytes, kept.iter().map(|entry| stored(entry)).sum::<u64>(), "{text}");
     }
     for text in ["unet.** @step[1]", "unet.x.attn2.probs @branch{cond}", "** @sigma[:8] @branch{uncond}"] {
-        let edit = format!("{text} => add(1)");
+        let edit = rule(&format!("{text} => add(1)"));
         let said = course.edit(&edit).unwrap();
         let mut edits = Edits::new(&[edit], &run.taps, words(), Run::STEPS).unwrap();
         let played = run.play(&mut edits);

@@ -1,17 +1,19 @@
-//! Every edit on numbers, in its window and nowhere else; and two traces held against each other.
+//! Every edit on numbers, in its window and nowhere else; and the comparison of two traces.
 
 #[allow(dead_code)] // each file of tests uses its own part
 mod common;
 
 use common::{Run, key, list, noise, same, words};
 use latentrace_nn::tch::{Device, Kind, Tensor};
-use latentrace_nn::{Attention, AttentionShape, Branch, Moment, Pass, ResnetBlock, ResnetShape, Rows, Tap, Weights};
-use latentrace_trace::{Comparison, Edits, Layout, Prompt, Result, Trace, Words, compare};
+use latentrace_nn::{
+    Attends, Attention, AttentionShape, Branch, Moment, Pass, ResnetBlock, ResnetShape, Rows, Tap, Weights,
+};
+use latentrace_trace::{Comparison, EditRule, Edits, Layout, Prompt, Result, Trace, Words, compare};
 
 const STEPS: usize = 4;
 
 fn edits(rules: &[&str], taps: &[Tap]) -> Result<Edits> {
-    let rules: Vec<String> = rules.iter().map(|rule| rule.to_string()).collect();
+    let rules: Vec<EditRule> = rules.iter().map(|rule| EditRule::parse(rule)).collect::<Result<_>>()?;
     Edits::new(&rules, taps, words(), STEPS)
 }
 
@@ -20,7 +22,7 @@ fn batch(call: usize) -> Moment {
     Moment { call, step: call, rows: Rows::Branches, ..Moment::default() }
 }
 
-/// What comes out of a tap `a.out` at a moment when rules edit it.
+/// The output of a tap `a.out` at a moment, with rules that edit it.
 fn edited(rules: &[&str], moment: Moment, tensor: &Tensor) -> Tensor {
     let tap = Tap::named("a.out");
     let mut edits = edits(rules, std::slice::from_ref(&tap)).unwrap();
@@ -49,7 +51,7 @@ fn arithmetic_edits_do_what_they_say() {
 #[test]
 fn the_mean_is_over_pixels_and_keeps_channels_and_features() {
     let holds = |tap: &str, shape: &[i64], pixels: &[i64]| {
-        let tap = Tap::named(tap);
+        let tap = common::tap(tap);
         let tensor = noise(1, shape);
         let mut edits = edits(&["** => mean"], std::slice::from_ref(&tap)).unwrap();
         let out = Pass::watched(&mut edits).tap(&tap, tensor.shallow_clone());
@@ -194,7 +196,7 @@ fn tensors_of_another_run_are_put_in_or_added() {
             same(&half.narrow(0, 0, 2), &new.narrow(0, 0, 2)) && same(&half.narrow(0, 2, 2), &whole(1).narrow(0, 2, 2))
         );
     }
-    // In the format of the run that goes on: bf16 numbers are f32 numbers.
+    // In the number format of the edited run: bf16 numbers are f32 numbers.
     let mut edits = edits(&[&format!("unet.half.out => replace({path})")], taps).unwrap();
     let mut pass = Pass::watched(&mut edits);
     pass.set_moment(batch(0));
@@ -214,7 +216,7 @@ fn what_another_run_does_not_hold_is_an_error_that_says_how_to_get_it() {
     }
     let error = edits(&["unet.half.out => add(/nowhere, 1)"], &run.taps).err().unwrap().to_string();
     assert!(error.starts_with("/nowhere: no such folder"), "{error}");
-    // Found out in the middle of the run: it goes on, and its outcome is an error.
+    // Found only during the run: the tensor is unchanged, and the outcome is an error.
     let tap = run.taps.iter().find(|tap| tap.name() == "unet.half.out").unwrap();
     for (call, rows, hint) in [(9, 4, "had fewer calls"), (0, 6, "had fewer calls"), (0, 1, "had fewer calls")] {
         let mut edits = edits(&[&format!("unet.half.out => replace({path})")], &run.taps).unwrap();
@@ -271,14 +273,16 @@ fn a_skipped_block_passes_its_shortcut_on() {
 fn attention(to: &str) -> (Attention, Vec<Tap>) {
     let weights = Weights::random("unet", 3, Kind::Float, Device::Cpu);
     let names = AttentionShape::DIFFUSERS;
-    let shape = AttentionShape { width: 12, context: 6, heads: 3, bias: false, causal: false, upcast: false, names };
+    let attends = if to == "x.attn2" { Attends::Text } else { Attends::Itself };
+    let shape =
+        AttentionShape { width: 12, context: 6, attends, heads: 3, bias: false, causal: false, upcast: false, names };
     (Attention::load(&weights.at(to), shape).unwrap(), weights.taps())
 }
 
 /// The probabilities and the output of an attention that rules edit.
 fn attended(rules: &[&str], words: Words) -> (Tensor, Tensor) {
     let (attention, taps) = attention("x.attn2");
-    let rules: Vec<String> = rules.iter().map(|rule| rule.to_string()).collect();
+    let rules: Vec<EditRule> = rules.iter().map(|rule| EditRule::parse(rule).unwrap()).collect();
     let mut edits = Edits::new(&rules, &taps, words, STEPS).unwrap();
     let mut seen = Seen(Vec::new());
     let mut both = latentrace_nn::Both(&mut edits, &mut seen);
@@ -457,7 +461,7 @@ fn runs_of_other_batches_branches_and_formats_are_held_against_each_other() {
         let exact = difference.key.tap == "unet.half.out";
         assert_eq!(difference.absolute == 0.0, exact, "{difference:?}");
     }
-    // Another shape is no number's difference.
+    // Tensors of different shapes differ by infinity.
     let cut =
         Run::changed(3, 2, |name, _, tensor| if name == "sampler.sample" { tensor.narrow(3, 0, 2) } else { tensor });
     let (_d, cut) = trace_of(&cut, &["**"], Layout::WHOLE);
@@ -484,14 +488,14 @@ fn the_largest_numbers_at_other_places_differ() {
 
 #[test]
 fn texts_and_pictures_are_edited_however_late_a_run_begins() {
-    let tap = Tap::named("text_encoder.out");
+    let tap = common::tap("text_encoder.out");
     let mut edits = edits(&["text_encoder.out => scale(2)"], std::slice::from_ref(&tap)).unwrap().beginning_at(3);
     let tensor = noise(1, &[1, 5, 6]);
     let mut pass = Pass::watched(&mut edits);
     pass.set_moment(Moment { rows: Rows::Branch(Branch::Conditional), ..Moment::default() });
     assert!(same(&pass.tap(&tap, tensor.shallow_clone()), &(&tensor * 2.0)), "a fork encodes its texts anew");
     // A run that was cut off after its last call still has its picture to decode.
-    let tap = Tap::named("vae.decoder.out");
+    let tap = common::tap("vae.decoder.out");
     let mut edits = crate::edits(&["vae.** => scale(2)"], std::slice::from_ref(&tap)).unwrap().beginning_at(STEPS);
     let mut pass = Pass::watched(&mut edits);
     pass.set_moment(Moment { call: STEPS - 1, ..Moment::default() });

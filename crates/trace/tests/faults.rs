@@ -1,4 +1,5 @@
-//! Damage of every kind: what is left can be read, what cannot is said, and nothing outside the folder is touched.
+//! Damage of every kind: what is left can be read, what cannot be read is reported, and nothing outside the folder is
+//! touched.
 
 #[allow(dead_code)] // each file of tests uses its own part
 mod common;
@@ -44,7 +45,7 @@ fn put_byte(path: &Path, place: usize, byte: u8) {
     file.write_all(&[byte]).unwrap();
 }
 
-/// More than the largest file of these tests, and far less than what the sizes in them speak of.
+/// More than the largest file of these tests, and far less than the sizes that are written in them.
 const SANE: usize = 64 << 20;
 
 /// A good trace, and what is in it.
@@ -100,8 +101,8 @@ impl Good {
         self.path().join(format!("shards/{call:06}.safetensors"))
     }
 
-    /// The law of everything that can happen: what is claimed is what was recorded, or an error that names it; and a call
-    /// is only called whole if all of it is there. Gives the entries that could not be read.
+    /// Checks that every entry is what was recorded or an error that names it, and that a call counts as complete only
+    /// if all of it is there. Returns the entries that could not be read.
     fn holds(&self, what: &str) -> (Trace, Vec<Entry>) {
         let trace = Trace::open(self.path()).unwrap_or_else(|error| panic!("{what}: {error}"));
         let mut damaged = Vec::new();
@@ -301,7 +302,7 @@ fn what_is_no_trace_is_said() {
     );
 }
 
-/// An index line that nothing vouches for.
+/// An index line without a checksum.
 fn line(shard: &str, name: &str, shape: &str) -> String {
     format!(
         "{{\"call\":0,\"step\":0,\"t\":1,\"sigma\":1,\"tap\":\"a.secret\",\"shape\":{shape},\"dtype\":\"F32\",\
@@ -361,7 +362,7 @@ fn a_line_of_another_program_is_read_and_one_that_lies_is_not() {
     // It says the largest number there is: no panic, and still no tensor that is not there.
     let trace = open(&format!("{{\"complete\":{}}}\n", usize::MAX));
     assert_eq!(trace.entries(), good.entries);
-    // Levels of a range that is none, and a call that no run has, are strange and can be read.
+    // An impossible range of levels and an impossible call are strange but can be read.
     let trace = open(&honest.replace("\"call\":0", "\"call\":18446744073709551615"));
     assert!(trace.problems().is_empty() && trace.tensor(&trace.entries()[0]).is_ok());
 }

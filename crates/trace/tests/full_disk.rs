@@ -1,4 +1,4 @@
-//! A disk that fills up in the middle of a run: the run goes on, the end says so, and what is claimed is there.
+//! A disk that fills up during a run: the run continues, its end is an error, and what the record says is there.
 #![cfg(target_os = "linux")]
 
 #[allow(dead_code)] // each file of tests uses its own part
@@ -9,7 +9,7 @@ use latentrace_trace::{Entry, Layout, Trace, Writer};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A disk of a few pages, gone when this is, whatever is still open on it.
+/// A disk of a few pages, removed when this is dropped, whatever is still open on it.
 struct SmallDisk(PathBuf);
 
 const PAGE: usize = 4096;
@@ -28,7 +28,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Whether this process is the one in a name space of its own, where it may mount.
+/// Whether this process has a name space of its own, in which it may mount.
 const INSIDE: &str = "LATENTRACE_TEST_MAY_MOUNT";
 
 /// Runs `work` on a small disk: here, or in a name space of its own, or not at all.
@@ -96,7 +96,7 @@ fn a_disk_that_fills_up_at_any_page_leaves_a_readable_record_that_can_go_on() {
                     for key in run.rows().keys().filter(|key| key.call < trace.complete()) {
                         assert!(trace.find(key).is_some() || key.tap.starts_with("text"), "{}", key.name());
                     }
-                    // Room is made, and the record goes on.
+                    // There is room again, and the record is continued.
                     std::fs::remove_file(disk.join("filler")).unwrap();
                     let writer = Writer::append(&trace, layout).unwrap();
                     let mut recorder = run.recorder(&rules, None, writer).unwrap();

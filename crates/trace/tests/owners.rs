@@ -1,5 +1,5 @@
-//! A record has one writer: another is refused, or finds out, and what is there is never written over. And what was taken
-//! out of a record, put twice, moved or changed is named.
+//! A record has one writer: another is refused, or stops with an error, and nothing is overwritten. And what was
+//! removed from a record, doubled, moved or changed is named.
 
 #[allow(dead_code)] // each file of tests uses its own part
 mod common;
@@ -42,7 +42,7 @@ fn feed(run: &Run, probe: &mut dyn Probe, calls: Range<usize>) {
     }
 }
 
-/// Goes on with a record to its end.
+/// Continues a record to its end.
 fn finish(run: &Run, folder: &Path) -> latentrace_trace::Result<()> {
     let writer = Writer::append(&Trace::open(folder)?, Layout::EVERY_CALL)?;
     let mut recorder = run.recorder(&RULES, None, writer)?;
@@ -86,7 +86,7 @@ fn without_locks_the_first_writer_finds_out_and_the_seconds_record_stands() {
             let writer = Writer::create(folder.path(), &about(), Layout::EVERY_CALL).unwrap();
             let mut first = run.recorder(&RULES, None, writer).unwrap();
             feed(&run, &mut first, 0..calls + 1);
-            // The thread may have more to write still: whatever it has not yet written is the second's to write.
+            // The thread may have more to write: what it has not yet written, the second writer writes.
             std::fs::remove_file(folder.path().join("lock")).unwrap();
             let second = Trace::open(folder.path()).and_then(|trace| Writer::append(&trace, Layout::EVERY_CALL));
             let Ok(second) = second else { continue }; // the first wrote in between, and the second was the one to find out
@@ -218,7 +218,7 @@ fn every_line_that_is_removed_doubled_or_moved_is_named() {
             holds_what_passed(&trace, &run.rows());
         }
     }
-    // A record that lacks lines can be gone on with, and is whole again.
+    // A record that lacks lines can be continued, and is complete then.
     let mut fewer = lines.clone();
     fewer.remove(lines.len() / 2);
     put(folder.path(), &fewer);
@@ -261,7 +261,7 @@ fn a_record_of_before_is_read_and_what_its_shards_hold_is_not_lost_in_silence() 
             assert!(trace.end().is_none() && trace.complete() <= value["call"].as_u64().unwrap() as usize);
         }
     }
-    // A whole shard that no line speaks of is found as well.
+    // A whole shard to which no line refers is found as well.
     let shard = "000001.safetensors";
     let fewer: Vec<String> = old.iter().filter(|line| !line.contains(shard)).cloned().collect();
     let trace = put(folder.path(), &fewer);
@@ -276,7 +276,7 @@ fn a_changed_description_is_seen_and_not_gone_on_with() {
     let path = folder.path().join("run.json");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("a red cat", "a red dog")).unwrap();
-    // Whatever is left of the index: its first line says what the run was.
+    // With any beginning of the index: its first line has the checksum of run.json.
     let index = folder.path().join("index.jsonl");
     let lines = std::fs::read_to_string(&index).unwrap();
     std::fs::write(&index, lines.lines().next().unwrap().to_string() + "\n").unwrap();

@@ -1,12 +1,15 @@
-//! What is recorded is what passed: bits, rows, rounding, statistics, budgets, windows, and records that go on.
+//! What is recorded is what passed: bits, rows, rounding, statistics, budgets, windows, and continued records.
 
 #[allow(dead_code)] // each file of tests uses its own part
 mod common;
 
 use common::{Run, about, bits, holds_what_passed, key, list, noise, same};
 use latentrace_nn::tch::{Device, Kind, Tensor};
-use latentrace_nn::{Attention, AttentionShape, Branch, Moment, Pass, Rows, Tap, Weights};
-use latentrace_trace::{Entry, Layout, Statistics, Trace, Writer};
+use latentrace_nn::{
+    Attends, Attention, AttentionShape, Branch, Conditioning, ModuleValue, Moment, Part, Pass, Role, Rows,
+    SamplerValue, Tap, Weights,
+};
+use latentrace_trace::{End, Entry, Layout, Statistics, Trace, Writer};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -185,7 +188,7 @@ fn a_histogram_counts_every_finite_number_between_the_least_and_the_greatest() {
         assert_eq!((min, max), (0.0, f64::from(9.9f32)), "of the tensor, not of the counts");
         assert_eq!((entry.statistics.nan, entry.statistics.inf), (nan, inf));
     }
-    // Nothing finite at all is nothing to count.
+    // No finite number, so nothing to count.
     let run = single("a.out", Tensor::from_slice(&[f32::NAN; 3]).unsqueeze(0));
     let (_folder, trace) = recorded(&run, &["a.out | histogram(4)"], Layout::WHOLE);
     assert_eq!(list(&trace.tensor(only(&trace, "a.out")).unwrap()), [0.0; 4]);
@@ -249,7 +252,7 @@ fn a_grid_is_recorded_with_what_has_its_pixels_on_one_axis() {
     assert_eq!(grid("unet.x.attn2.k", ""), None, "its third axis is the text");
     assert_eq!(grid("unet.x.attn2.out", ""), Some([5, 3]));
     assert_eq!((grid("unet.x.out", ""), grid("unet.x.out", "down(3)")), (None, None));
-    // Where nobody said what the pixels are of, they are not guessed.
+    // Without a grid, the shape of the picture is not guessed.
     let mut run = Run::empty();
     run.pass("unet.x.attn2.probs", Moment { grid: None, ..at }, noise(1, &[1, 2, 15, 5]));
     let folder = tempfile::tempdir().unwrap();
@@ -426,7 +429,9 @@ fn windows_choose_calls_and_rows() {
 fn looking_changes_no_bit_of_a_network() {
     let weights = Weights::random("unet", 3, Kind::Float, Device::Cpu);
     let names = AttentionShape::DIFFUSERS;
-    let shape = AttentionShape { width: 12, context: 6, heads: 3, bias: false, causal: false, upcast: false, names };
+    let attends = Attends::Text;
+    let shape =
+        AttentionShape { width: 12, context: 6, attends, heads: 3, bias: false, causal: false, upcast: false, names };
     let attention = Attention::load(&weights.at("x.attn2"), shape).unwrap();
     let (x, context) = (noise(1, &[2, 9, 12]), noise(2, &[2, 5, 6]));
     let moment = Moment { rows: Rows::Branches, ..Moment::default() };
@@ -515,7 +520,7 @@ fn the_same_run_twice_is_the_same_bytes() {
     }
 }
 
-/// Cuts a record as a kill would: the index after some bytes, a shard that no line speaks of, and one half written.
+/// Cuts a record as a kill would: the index after some bytes, a shard to which no line refers, and one half written.
 fn cut(folder: &Path, index: usize) {
     let path = folder.join("index.jsonl");
     let bytes = std::fs::read(&path).unwrap();
@@ -562,7 +567,7 @@ fn a_record_that_was_cut_off_goes_on_and_nothing_is_written_twice() {
             if files_kept.contains(&name(&path)) {
                 assert!(contents[&path] == bytes, "{} was whole", path.display());
             }
-            // A shard stays as it is, so one that is spoken of in part holds more.
+            // A shard never changes, so it may have tensors to which no line refers.
             let names: HashSet<String> = safetensors::SafeTensors::deserialize(&bytes)
                 .unwrap()
                 .names()
@@ -581,7 +586,7 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap().to_string_lossy().into_owned()
 }
 
-/// Runs `work` in a thread of its own, and gives up after a while.
+/// Runs `work` in a thread, and fails if it does not end.
 fn in_time(what: &str, work: impl FnOnce() + Send + 'static) {
     let (done, waiting) = channel();
     let thread = std::thread::spawn(move || {
@@ -615,7 +620,7 @@ fn a_tensor_larger_than_the_queue_does_not_wait_for_the_small_ones_before_it() {
             for call in 0..2 {
                 let at = Moment { call, ..Moment::default() };
                 run.pass("a.small", at, noise(1, &[1, 3]));
-                // 20 MB: more than the recorder keeps to itself before it gives.
+                // 20 MB: more than the recorder gathers before it wakes the writer.
                 run.pass("a.large", at, Tensor::full([1, 5 << 20], call as i64, (Kind::Float, Device::Cpu)));
                 run.pass("a.after", at, noise(2, &[1, 3]));
             }
@@ -711,4 +716,117 @@ fn a_tap_made_by_name_is_recorded_by_its_id() {
     let pass = Pass::watched(&mut recorder);
     assert!(pass.wants(&known) && !pass.wants(&stranger), "a model's own taps are what its recorder knows");
     recorder.end(None).unwrap();
+}
+
+/// The lines of a record, parsed.
+fn lines(folder: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(folder.join("index.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Takes the roles out of a record's lines, as if an earlier version had written them.
+fn strip_roles(folder: &Path) {
+    let path = folder.join("index.jsonl");
+    let mut stripped = String::new();
+    for line in std::fs::read_to_string(&path).unwrap().lines() {
+        let (body, _) = line.rsplit_once(",\"check\":").unwrap();
+        let body = match body.split_once(",\"role\":\"") {
+            Some((before, after)) => format!("{before}{}", after.split_once('"').unwrap().1),
+            None => body.to_string(),
+        };
+        stripped += &format!("{body},\"check\":\"{:08x}\"}}\n", crc32fast::hash(body.as_bytes()));
+    }
+    std::fs::write(&path, stripped).unwrap();
+}
+
+#[test]
+fn every_line_says_a_role_and_tensors_are_found_by_it() {
+    let run = Run::new(6, 1);
+    let folder = tempfile::tempdir().unwrap();
+    run.record(folder.path(), &["**", "sampler.sample | stats"], None, Layout::WHOLE).unwrap();
+    let trace = Trace::open(folder.path()).unwrap();
+    for (entry, line) in trace.entries().iter().zip(lines(folder.path()).iter().filter(|line| line["tap"].is_string()))
+    {
+        let tap = run.taps.iter().find(|tap| tap.name() == entry.tap).unwrap();
+        assert_eq!((entry.role, line["role"].as_str()), (Some(tap.role()), Some(&*tap.role().to_string())));
+    }
+    for (value, name) in [
+        (SamplerValue::Sample, "sampler.sample"),
+        (SamplerValue::Epsilon(Conditioning::Guided), "sampler.epsilon.guided"),
+        (SamplerValue::Denoised, "sampler.denoised"),
+    ] {
+        let calls: Vec<usize> = trace.values(value).map(|entry| entry.call).collect();
+        assert_eq!(calls, [0, 1, 2, 3, 4, 5], "{name}: what was kept of it besides is not a value");
+        for call in calls {
+            assert!(trace.has_value(value, call));
+            assert!(same(&trace.value(value, call).unwrap(), &trace.get(name, call, None).unwrap()));
+        }
+    }
+    assert!(!trace.has_value(SamplerValue::Sample, 6) && !trace.has_value(SamplerValue::Latents, 0));
+    let error = |value, call| trace.value(value, call).unwrap_err().to_string();
+    assert!(error(SamplerValue::Sample, 6).starts_with("sampler.sample/006: not in "));
+    assert!(
+        error(SamplerValue::Sample, 6)
+            .ends_with("hint: there are sampler.sample/000, sampler.sample/001, sampler.sample/002, ..")
+    );
+    assert!(error(SamplerValue::Latents, 0).ends_with("hint: no tensor of this tap was kept"));
+    let probs = trace.of_role(Role::Module(Part::Unet, ModuleValue::Probs(Attends::Text)));
+    assert_eq!(probs.map(|entry| entry.tap.as_str()).collect::<Vec<_>>(), ["unet.x.attn2.probs"; 12]);
+}
+
+#[test]
+fn a_record_without_roles_is_read_by_its_names_and_can_be_continued() {
+    let run = Run::new(6, 1);
+    let folder = tempfile::tempdir().unwrap();
+    let writer = Writer::create(folder.path(), &about(), Layout::EVERY_CALL).unwrap();
+    let mut recorder = run.recorder(&["unet.**"], Some(10_000), writer).unwrap();
+    let passing: Vec<_> = run.passing.iter().filter(|passing| passing.moment.call < 4).collect();
+    let mut pass = Pass::watched(&mut recorder);
+    for passing in passing {
+        pass.set_moment(passing.moment);
+        let _ = pass.tap(&passing.tap, passing.tensor.shallow_clone());
+    }
+    drop(recorder); // a kill in call 3
+    let with = Trace::open(folder.path()).unwrap();
+    strip_roles(folder.path());
+    let without = Trace::open(folder.path()).unwrap();
+    assert_eq!((without.problems(), without.complete()), (&[][..], 3));
+    assert_eq!(with.entries().len(), without.entries().len());
+    for (with, without) in with.entries().iter().zip(without.entries()) {
+        assert_eq!((without.role, without.role()), (None, with.role()), "{}", with.tap);
+        assert_eq!(&Entry { role: with.role, ..without.clone() }, with);
+    }
+    let old = lines(folder.path());
+    let writer = Writer::append(&without, Layout::EVERY_CALL).unwrap();
+    let mut recorder = run.recorder(&["unet.**"], Some(10_000), writer).unwrap();
+    run.play_from(3, &mut recorder);
+    recorder.end(None).unwrap();
+    let whole = Trace::open(folder.path()).unwrap();
+    assert_eq!((whole.problems(), whole.complete()), (&[][..], 6));
+    assert_eq!(whole.end(), Some(&End { error: None, beyond_budget: whole.end().unwrap().beyond_budget }));
+    assert_eq!(whole.entries()[..without.entries().len()], *without.entries(), "the old lines are as they were");
+    assert!(whole.entries()[without.entries().len()..].iter().all(|entry| entry.role.is_some()));
+    assert_eq!(whole.values(SamplerValue::Sample).count(), 6);
+    assert!(old.iter().all(|line| line["role"].is_null()));
+    holds_what_passed(&whole, &run.rows());
+}
+
+#[test]
+fn the_records_of_earlier_versions_are_found_by_role() {
+    let records = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/golden/records");
+    for (name, calls) in [("fork_of_fork.trace", 7), ("line_removed.trace", 11)] {
+        let trace = Trace::open(&records.join(name)).unwrap();
+        assert!(trace.entries().iter().all(|entry| entry.role.is_none()), "{name}");
+        let samples: Vec<&Entry> = trace.values(SamplerValue::Sample).collect();
+        assert_eq!(samples.len(), calls, "{name}");
+        for entry in samples {
+            let sample = trace.value(SamplerValue::Sample, entry.call).unwrap();
+            assert!(same(&sample, &trace.get("sampler.sample", entry.call, None).unwrap()), "{name}");
+        }
+        let latents: Vec<&str> = trace.values(SamplerValue::Latents).map(|entry| entry.tap.as_str()).collect();
+        assert_eq!(latents, ["sampler.latents"], "{name}");
+        for entry in trace.entries() {
+            assert_eq!(entry.role().is_of_sampler(), entry.tap.starts_with("sampler."), "{name}: {}", entry.tap);
+        }
+    }
 }

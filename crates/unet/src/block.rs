@@ -1,11 +1,11 @@
-//! The blocks of each resolution: on the way down, in the middle, on the way up.
+//! The blocks of each resolution: down blocks, middle block, up blocks.
 
 use crate::UnetConfig;
 use crate::transformer::Transformer;
 use latentrace_nn::tch::Tensor;
 use latentrace_nn::{Downsample, Padding, Pass, ResnetBlock, ResnetShape, Result, Tap, Upsample, Weights};
 
-/// What every block of a pass listens to.
+/// What every block of a forward pass is conditioned on.
 pub(crate) struct Conditions {
     /// The activated time embedding, `[batch or 1, 4 * width]`.
     pub(crate) time: Tensor,
@@ -19,7 +19,7 @@ struct Layer {
     attention: Option<Transformer>,
 }
 
-/// Where a block stands: its channels, its heads, and whether it attends to the text.
+/// A block's channels, its heads, and whether it attends to the text.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) outputs: i64,
@@ -81,13 +81,13 @@ impl DownBlock {
         })
     }
 
-    /// The channels of each tensor that this block puts on the stack of skip connections.
+    /// The channels of each tensor that this block pushes on the stack of skip connections.
     pub(crate) fn skips(config: &UnetConfig, index: usize) -> Vec<i64> {
         let halves = usize::from(index + 1 < config.block_out_channels.len());
         vec![config.block_out_channels[index]; config.layers_per_block[index] as usize + halves]
     }
 
-    /// Puts the output of every layer on `skips`; the last of them is the block's own output.
+    /// Pushes the output of every layer on `skips`; the last is the output of the block.
     pub(crate) fn forward(
         &self,
         pass: &mut Pass,
@@ -140,7 +140,7 @@ impl MidBlock {
 pub(crate) struct UpBlock {
     layers: Vec<Layer>,
     upsampler: Option<Upsample>,
-    /// What each layer takes from the way down.
+    /// Of each layer, its skip connection.
     skips: Vec<Tap>,
     out: Tap,
 }
@@ -168,7 +168,7 @@ impl UpBlock {
         })
     }
 
-    /// Takes a tensor off `skips` for every layer, and enlarges to the size of the next one that is left there.
+    /// Pops a tensor of `skips` for every layer, and upsamples to the size of the next tensor in `skips`.
     pub(crate) fn forward(
         &self,
         pass: &mut Pass,

@@ -2,24 +2,24 @@
 
 use latentrace_nn::{Config, Result, Supported};
 
-/// The part of `unet/config.json` that decides shapes and numbers.
+/// The values of `unet/config.json` that matter for a forward pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnetConfig {
-    /// Channels that come in: 4.
+    /// Input channels: 4.
     pub in_channels: i64,
-    /// Channels that go out.
+    /// Output channels.
     pub out_channels: i64,
     /// Height and width of the latents that the model was trained on.
     pub sample_size: i64,
     /// Channels at each resolution, finest first.
     pub block_out_channels: Vec<i64>,
-    /// Residual blocks at each resolution on the way down; the way up has one more.
+    /// Resnets of each down block; an up block has one more.
     pub layers_per_block: Vec<i64>,
-    /// Which resolutions attend to the text, finest first.
+    /// Which down blocks attend to the text, finest first.
     pub down_attends: Vec<bool>,
-    /// Which resolutions attend to the text on the way up, coarsest first.
+    /// Which up blocks attend to the text, coarsest first.
     pub up_attends: Vec<bool>,
-    /// Heads at each resolution. The key is called `attention_head_dim`, and means the number of heads.
+    /// Attention heads at each resolution. The key is called `attention_head_dim` but means the number of heads.
     pub heads: Vec<i64>,
     /// Features of the text.
     pub cross_attention_dim: i64,
@@ -27,11 +27,11 @@ pub struct UnetConfig {
     pub norm_num_groups: i64,
     /// Epsilon of the residual blocks' norms.
     pub norm_eps: f64,
-    /// Whether the transformer's outer projections are linear layers, or 1x1 convolutions.
+    /// Whether the transformer's input and output projections are linear layers; otherwise 1x1 convolutions.
     pub use_linear_projection: bool,
     /// Whether attention scores are computed in f32.
     pub upcast_attention: bool,
-    /// Whether the time embedding begins with the cosines.
+    /// Whether the cosines come first in the time embedding.
     pub flip_sin_to_cos: bool,
     /// Subtracted from the number of frequencies of the time embedding.
     pub freq_shift: f64,
@@ -41,7 +41,7 @@ impl UnetConfig {
     /// Reads the configuration, with the defaults of diffusers' `UNet2DConditionModel`.
     ///
     /// # Errors
-    /// A value that is not supported.
+    /// A value is not supported.
     pub fn read(config: &Config) -> Result<UnetConfig> {
         config.check(READ, OTHERS)?;
         let block_out_channels = config.sizes("block_out_channels")?;
@@ -109,7 +109,7 @@ const READ: &[&str] = &[
     "freq_shift",
 ];
 
-/// Keys that change nothing in a forward pass, and those of which one value is implemented.
+/// Keys that have no effect on a forward pass, and keys of which only some values are implemented.
 const OTHERS: &[Supported] = &[
     ("act_fn", &["\"silu\"", "\"swish\""]),
     ("addition_embed_type", &["null"]),

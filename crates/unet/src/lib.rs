@@ -1,10 +1,10 @@
 //! The network that denoises latents (`UNet2DConditionModel`; Ronneberger et al. 2015, Rombach et al. 2022).
 //!
 //! Two types, in order of use: [`UnetConfig`] reads `unet/config.json`, and [`Unet`] predicts the noise, the velocity
-//! or the sample from `[batch, 4, height, width]` latents, a time and `[batch, tokens, width]` text.
+//! or the sample from `[batch, 4, height, width]` latents, a timestep and `[batch, tokens, width]` text embeddings.
 //!
-//! One decision: a block is one type, with or without attention and with or without a change of resolution, because
-//! that is all that the four block names of Stable Diffusion say.
+//! A block is one type, with or without attention and with or without a change of resolution: the four block classes of
+//! Stable Diffusion differ in nothing else.
 
 mod block;
 mod config;

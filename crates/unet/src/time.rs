@@ -4,7 +4,7 @@ use crate::UnetConfig;
 use latentrace_nn::tch::{Device, Kind, Tensor};
 use latentrace_nn::{Linear, Pass, Result, Tap, Weights};
 
-/// Sines and cosines of the time, and a perceptron on them (`Timesteps` and `TimestepEmbedding`).
+/// Sines and cosines of the timestep, and an MLP on them (`Timesteps` and `TimestepEmbedding`).
 pub(crate) struct TimeEmbedding {
     frequencies: Tensor,
     cosines_first: bool,
@@ -29,7 +29,7 @@ impl TimeEmbedding {
         })
     }
 
-    /// Times `[batch or 1]` to `[batch or 1, 4 * width]`.
+    /// Timesteps `[batch or 1]` to `[batch or 1, 4 * width]`.
     pub(crate) fn forward(&self, pass: &mut Pass, times: &Tensor) -> Tensor {
         let angles = times.to_kind(Kind::Float).unsqueeze(1) * &self.frequencies; // [batch or 1, width / 2]
         let (first, second) =

@@ -2,9 +2,11 @@
 
 use crate::UnetConfig;
 use latentrace_nn::tch::Tensor;
-use latentrace_nn::{Attention, AttentionShape, Conv2d, GroupNorm, LayerNorm, Linear, Pass, Result, Tap, Weights};
+use latentrace_nn::{
+    Attends, Attention, AttentionShape, Conv2d, GroupNorm, LayerNorm, Linear, Pass, Result, Tap, Weights,
+};
 
-/// A norm, a projection, one transformer block over the pixels, a projection, and a residual connection around all.
+/// Norm, projection, one transformer block over the pixels, projection; with a residual connection around all of them.
 pub(crate) struct Transformer {
     norm: GroupNorm,
     proj_in: Projection,
@@ -55,7 +57,7 @@ fn pixels(x: &Tensor) -> Tensor {
     x.flatten(2, 3).transpose(1, 2)
 }
 
-/// A linear map of each pixel, which SD 1.x stores as a 1x1 convolution and SD 2.x as a linear layer.
+/// A linear map of each pixel. SD 1.x stores it as a 1x1 convolution, SD 2.x as a linear layer.
 enum Projection {
     Convolution(Conv2d),
     Linear(Linear),
@@ -78,7 +80,7 @@ impl Projection {
     }
 }
 
-/// Attention to the other pixels, attention to the text, and a perceptron (`BasicTransformerBlock`).
+/// Self-attention, cross-attention to the text, and a feed-forward layer (`BasicTransformerBlock`).
 struct TransformerBlock {
     norm1: LayerNorm,
     attn1: Attention,
@@ -99,10 +101,11 @@ struct InnerTaps {
 impl TransformerBlock {
     fn load(weights: &Weights, config: &UnetConfig, width: i64, heads: i64) -> Result<TransformerBlock> {
         let norm = |name: &str| LayerNorm::load(&weights.at(name), width, 1e-5);
-        let attention = |name: &str, context| {
+        let attention = |name: &str, context, attends| {
             let shape = AttentionShape {
                 width,
                 context,
+                attends,
                 heads,
                 bias: false,
                 causal: false,
@@ -113,9 +116,9 @@ impl TransformerBlock {
         };
         Ok(TransformerBlock {
             norm1: norm("norm1")?,
-            attn1: attention("attn1", width)?,
+            attn1: attention("attn1", width, Attends::Itself)?,
             norm2: norm("norm2")?,
-            attn2: attention("attn2", config.cross_attention_dim)?,
+            attn2: attention("attn2", config.cross_attention_dim, Attends::Text)?,
             norm3: norm("norm3")?,
             ff: FeedForward::load(&weights.at("ff"), width)?,
             taps: InnerTaps {
@@ -138,7 +141,7 @@ impl TransformerBlock {
     }
 }
 
-/// A perceptron with a gated activation: `(x W) * gelu(x V)` (GEGLU, Shazeer 2020), then a linear layer.
+/// The feed-forward layer: a gated activation, `(x W) * gelu(x V)` (GEGLU, Shazeer 2020), then a linear layer.
 struct FeedForward {
     proj: Linear,
     linear: Linear,

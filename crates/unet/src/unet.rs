@@ -65,9 +65,9 @@ impl Unet {
         })
     }
 
-    /// What the network was trained to predict, `[batch, 4, height, width]`, for latents of that shape scaled to unit
-    /// variance, times `[batch]` or `[1]`, and text `[batch, tokens, features]`. Input and output are in the
-    /// network's own number format, see [`Unet::kind`].
+    /// The prediction of the network, `[batch, 4, height, width]`, for latents of that shape at unit variance,
+    /// timesteps `[batch]` or `[1]`, and text `[batch, tokens, features]`. Input and output are in the number format of
+    /// the network, see [`Unet::kind`].
     pub fn forward(&self, pass: &mut Pass, sample: &Tensor, times: &Tensor, text: &Tensor) -> Tensor {
         let sample = pass.tap(&self.taps.sample, sample.shallow_clone());
         let time = self.time_embedding.forward(pass, times).silu();

@@ -1,10 +1,10 @@
-//! The blocks that encoder and decoder are built of.
+//! The blocks of the encoder and the decoder.
 
 use crate::VaeConfig;
 use latentrace_nn::tch::Tensor;
 use latentrace_nn::{
-    Attention, AttentionShape, Downsample, GroupNorm, Padding, Pass, ResnetBlock, ResnetShape, Result, Tap, Upsample,
-    Weights,
+    Attends, Attention, AttentionShape, Downsample, GroupNorm, Padding, Pass, ResnetBlock, ResnetShape, Result, Tap,
+    Upsample, Weights,
 };
 
 /// The epsilon of every norm in the VAE.
@@ -15,7 +15,7 @@ pub(crate) fn resnet(weights: &Weights, config: &VaeConfig, inputs: i64, outputs
     ResnetBlock::load(weights, shape)
 }
 
-/// Residual blocks at one resolution, the first of which changes the width.
+/// The resnets of one resolution; the first changes the number of channels.
 fn resnets(weights: &Weights, config: &VaeConfig, inputs: i64, outputs: i64, count: i64) -> Result<Vec<ResnetBlock>> {
     let width = |index| if index == 0 { inputs } else { outputs };
     (0..count).map(|index| resnet(&weights.at("resnets").at(index), config, width(index), outputs)).collect()
@@ -79,7 +79,7 @@ impl UpBlock {
     }
 }
 
-/// `UNetMidBlock2D`: residual block, attention over all pixels, residual block.
+/// `UNetMidBlock2D`: resnet, attention over all pixels, resnet.
 pub(crate) struct MidBlock {
     first: ResnetBlock,
     attention: Option<PixelAttention>,
@@ -123,6 +123,7 @@ impl PixelAttention {
         let shape = AttentionShape {
             width: channels,
             context: channels,
+            attends: Attends::Itself,
             heads: 1,
             bias: true,
             causal: false,

@@ -2,28 +2,28 @@
 
 use latentrace_nn::{Config, Result, Supported};
 
-/// The part of `vae/config.json` that decides shapes and numbers.
+/// The values of `vae/config.json` that matter for a forward pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VaeConfig {
     /// Channels of a picture.
     pub in_channels: i64,
     /// Channels of a decoded picture.
     pub out_channels: i64,
-    /// Channels of a latent.
+    /// Channels of the latents.
     pub latent_channels: i64,
     /// Channels at each resolution, finest first.
     pub block_out_channels: Vec<i64>,
-    /// Residual blocks at each resolution of the encoder; the decoder has one more.
+    /// Resnets at each resolution of the encoder; the decoder has one more.
     pub layers_per_block: i64,
     /// Groups of the norms.
     pub norm_num_groups: i64,
-    /// What the VAE's latents are multiplied by before the UNet sees them.
+    /// The factor from the VAE's latents to those of the UNet.
     pub scaling_factor: f64,
-    /// Whether the middle has an attention layer.
+    /// Whether the middle blocks have an attention layer.
     pub mid_block_add_attention: bool,
     /// Whether a 1x1 convolution follows the encoder.
     pub use_quant_conv: bool,
-    /// Whether a 1x1 convolution goes before the decoder.
+    /// Whether a 1x1 convolution precedes the decoder.
     pub use_post_quant_conv: bool,
 }
 
@@ -31,7 +31,7 @@ impl VaeConfig {
     /// Reads the configuration, with the defaults of diffusers' `AutoencoderKL`.
     ///
     /// # Errors
-    /// A value that is not supported.
+    /// A value is not supported.
     pub fn read(config: &Config) -> Result<VaeConfig> {
         config.check(READ, OTHERS)?;
         let read = VaeConfig {
@@ -64,7 +64,7 @@ impl VaeConfig {
         Ok(read)
     }
 
-    /// How many pixels a latent is wide and high.
+    /// How many pixels a latent pixel is high and wide.
     pub fn factor(&self) -> i64 {
         1 << (self.block_out_channels.len() - 1)
     }
@@ -85,7 +85,7 @@ const READ: &[&str] = &[
     "up_block_types",
 ];
 
-/// Keys that change nothing in a forward pass, and those of which one value is implemented.
+/// Keys that have no effect on a forward pass, and keys of which only some values are implemented.
 const OTHERS: &[Supported] = &[
     ("act_fn", &["\"silu\"", "\"swish\""]),
     ("sample_size", &[]),

@@ -2,8 +2,8 @@
 //! Rombach et al. 2022).
 //!
 //! Three types, in order of use: [`VaeConfig`] reads `vae/config.json`; [`Vae`] encodes `[batch, 3, height, width]`
-//! in -1..1 to a [`Posterior`], a normal distribution over latents, and decodes latents back. Latents here are the
-//! VAE's own; what the UNet sees is those times [`VaeConfig::scaling_factor`].
+//! in -1..1 to a [`Posterior`], a normal distribution over latents, and decodes latents back. Latents here are those
+//! of the VAE; those of the UNet are these times [`VaeConfig::scaling_factor`].
 
 mod block;
 mod config;

@@ -1,4 +1,4 @@
-//! The encoder, the decoder, and what lies between.
+//! The encoder, the decoder, and the distribution between them.
 
 use crate::VaeConfig;
 use crate::block::{DownBlock, EPS, MidBlock, UpBlock};
@@ -38,8 +38,8 @@ impl Vae {
         Posterior::of(&self.moments(pass, picture))
     }
 
-    /// What the encoder puts out for a picture `[batch, 3, height, width]` in -1..1: means, and under them logarithms of
-    /// variances, `[batch, 8, height / 8, width / 8]`.
+    /// The output of the encoder for a picture `[batch, 3, height, width]` in -1..1: means, then logarithms of
+    /// variances on the channels' axis, `[batch, 8, height / 8, width / 8]`.
     pub fn moments(&self, pass: &mut Pass, picture: &Tensor) -> Tensor {
         let h = self.encoder.forward(pass, picture);
         let moments = self.quant_conv.as_ref().map_or_else(|| h.shallow_clone(), |conv| conv.forward(&h));
@@ -70,7 +70,7 @@ impl Posterior {
         Posterior { mean: halves[0].shallow_clone(), log_variance: halves[1].clamp(-30.0, 20.0) }
     }
 
-    /// The latents that standard normal `noise` of the same shape stands for.
+    /// The latents for standard normal `noise` of the same shape: `mean + std * noise`.
     pub fn sample(&self, noise: &Tensor) -> Tensor {
         &self.mean + (&self.log_variance * 0.5).exp() * noise
     }
@@ -85,7 +85,7 @@ struct Encoder {
     taps: Taps,
 }
 
-/// What encoder and decoder have in common.
+/// The taps that encoder and decoder have in common.
 struct Taps {
     conv_in: Tap,
     conv_norm_out: Tap,

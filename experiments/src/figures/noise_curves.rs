@@ -5,10 +5,10 @@ use crate::done::Done;
 use crate::measure::axes;
 use anyhow::{Context, Result};
 use latentrace_measures::Moments;
+use latentrace_pipeline::nn::SamplerValue;
 use latentrace_pipeline::schedulers::{Class, Config, Schedule};
 use latentrace_plot::{Chart, ChartAxis, Panels, Series, write};
 use latentrace_runs::Description;
-use latentrace_runs::tap;
 use latentrace_trace::{Entry, Trace};
 use std::path::PathBuf;
 
@@ -221,14 +221,14 @@ const MOST_CURVES: usize = 9;
 
 /// `(sigma, measured / theory)` of every call, and how many elements a sample has; `None` for a run without an end.
 fn ratios(trace: &Trace) -> Result<Option<(Curve, usize)>> {
-    let Some(end) = trace.of_tap(tap::LATENTS).next() else { return Ok(None) };
+    let Some(end) = trace.values(SamplerValue::Latents).next() else { return Ok(None) };
     let clean = trace.tensor(end)?;
     let square = Moments::of(&clean).rms.powi(2);
     let ratio = |entry: &Entry| -> Result<(f64, f64)> {
         let theory = square + entry.sigma * entry.sigma;
         Ok((entry.sigma, Moments::of(&trace.tensor(entry)?).rms.powi(2) / theory))
     };
-    Ok(Some((trace.of_tap(tap::SAMPLE).map(ratio).collect::<Result<_>>()?, clean.numel())))
+    Ok(Some((trace.values(SamplerValue::Sample).map(ratio).collect::<Result<_>>()?, clean.numel())))
 }
 
 /// The mean of curves with the same x, point by point.

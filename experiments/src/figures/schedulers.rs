@@ -9,11 +9,11 @@ use crate::previews::enlargement;
 use anyhow::{Context, Result, ensure};
 use latentrace_measures::{Estimate, relative_l2};
 use latentrace_pipeline::Start;
+use latentrace_pipeline::nn::SamplerValue;
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_plot::{Chart, ChartAxis, Grid, Panels, Series, save_png, write};
 use latentrace_runs::Cell;
 use latentrace_runs::Description;
-use latentrace_runs::tap;
 use latentrace_runs::{Loaded, Observer};
 use latentrace_trace::{Entry, Trace};
 use std::path::PathBuf;
@@ -84,7 +84,7 @@ fn name(finished: &Finished, done: &Done) -> String {
 
 fn latents(done: &Done) -> Result<Tensor> {
     let trace = done.run.read()?;
-    let entry = trace.of_tap(tap::LATENTS).next();
+    let entry = trace.values(SamplerValue::Latents).next();
     let entry = entry.with_context(|| format!("{}: its record has no final latents", trace.folder().display()))?;
     Ok(trace.tensor(entry)?)
 }
@@ -202,14 +202,16 @@ fn at_equal_sigma(finished: &Finished, loaded: &mut Loaded, observer: &dyn Obser
     let Some(chosen) = rows(finished).filter(|rows| !rows.is_empty()) else { return Ok(Vec::new()) };
     let traces: Vec<Trace> = chosen.iter().map(|(_, done)| Ok(done.run.read()?)).collect::<Result<_>>()?;
     let levels: Vec<Vec<f64>> =
-        traces.iter().map(|trace| trace.of_tap(tap::DENOISED).map(|entry| entry.sigma).collect()).collect();
+        traces.iter().map(|trace| trace.values(SamplerValue::Denoised).map(|entry| entry.sigma).collect()).collect();
     let Some(wanted) = common(&levels) else { return Ok(Vec::new()) };
     let mut cells = Vec::new();
     for ((_, done), trace) in chosen.iter().zip(&traces) {
         let model = loaded.get(&done.cell, observer)?;
         for sigma in &wanted {
             let away = |entry: &&Entry| (entry.sigma / sigma).ln().abs();
-            let Some(entry) = trace.of_tap(tap::DENOISED).min_by(|a, b| away(a).total_cmp(&away(b))) else { continue };
+            let Some(entry) = trace.values(SamplerValue::Denoised).min_by(|a, b| away(a).total_cmp(&away(b))) else {
+                continue;
+            };
             cells.push(tile(model, &trace.tensor(entry)?, format!("σ {}", short(entry.sigma)))?);
         }
     }

@@ -9,8 +9,8 @@ use anyhow::Result;
 use latentrace_files::replace;
 use latentrace_measures::{Moments, Trajectory};
 use latentrace_pipeline::Model;
+use latentrace_pipeline::nn::SamplerValue;
 use latentrace_plot::{Chart, ChartAxis, Grid, Panels, Series, Tile, save_png, write};
-use latentrace_runs::tap;
 use latentrace_runs::{Loaded, Observer};
 use latentrace_trace::{Entry, Trace};
 use std::path::PathBuf;
@@ -27,11 +27,11 @@ const FRAMES: usize = 9;
 pub fn trajectory(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> Result<Vec<PathBuf>> {
     let mut made = vec![strips(finished, loaded, observer)?];
     let shown = &finished.cells[..finished.cells.len().min(MOST_CURVES)];
-    let along = |tap: &str| -> Result<Vec<Path>> {
-        let path = |done: &Done| Path::of(&done.run.read()?, tap, done.label.clone());
+    let along = |value| -> Result<Vec<Path>> {
+        let path = |done: &Done| Path::of(&done.run.read()?, value, done.label.clone());
         shown.iter().map(path).collect()
     };
-    let (samples, estimates) = (along(tap::SAMPLE)?, along(tap::DENOISED)?);
+    let (samples, estimates) = (along(SamplerValue::Sample)?, along(SamplerValue::Denoised)?);
     let planes = [("the sample x on its way", &samples), ("the clean estimate of x0 on its way", &estimates)];
     let mut charts: Vec<Chart> = planes.into_iter().filter_map(|(title, paths)| plane(title, paths)).collect();
     charts.extend([size(&samples), bend(&samples)]);
@@ -98,12 +98,12 @@ fn strips(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> 
     for done in shown {
         let trace = done.run.read()?;
         let model = loaded.get(&done.cell, observer)?;
-        for (tap, what) in [(tap::SAMPLE, "sample"), (tap::DENOISED, "clean estimate")] {
-            let entries: Vec<&Entry> = trace.of_tap(tap).collect();
+        for (value, what) in [(SamplerValue::Sample, "sample"), (SamplerValue::Denoised, "clean estimate")] {
+            let entries: Vec<&Entry> = trace.values(value).collect();
             let levels: Vec<f64> = entries.iter().map(|entry| entry.sigma).collect();
             let frames: Vec<Tile> = spread(&levels, FRAMES)
                 .into_iter()
-                .map(|place| frame(&trace, entries[place], model, tap == tap::SAMPLE))
+                .map(|place| frame(&trace, entries[place], model, value == SamplerValue::Sample))
                 .collect::<Result<_>>()?;
             cells.push(frames);
             row_labels.push(format!("{}: {what}", done.label));

@@ -10,9 +10,9 @@ use anyhow::{Context, Result};
 use found::{Found, find};
 use html::{Page, PageFigure, PageFrame, PageRun, WordMap};
 use latentrace_files::png::open_image;
-use latentrace_pipeline::nn::Pass;
+use latentrace_pipeline::nn::{Pass, SamplerValue};
 use latentrace_plot::RgbImage;
-use latentrace_runs::{Cell, Description, Frames, Loaded, Observer, Scalars, about_eight, label, pixels, tap};
+use latentrace_runs::{Cell, Description, Frames, Loaded, Observer, Scalars, about_eight, label, pixels};
 use latentrace_trace::Trace;
 use std::path::{Path, PathBuf};
 
@@ -101,7 +101,8 @@ impl Pages<'_> {
             return Ok(open_image(run.run.picture())?);
         }
         let model = loaded.get(&run.cell, self.observer)?;
-        let latents = trace.get(tap::LATENTS, 0, None)?.to_device(model.device);
+        let end = trace.values(SamplerValue::Latents).next().context("a run without its end")?;
+        let latents = trace.tensor(end)?.to_device(model.device);
         Ok(pixels(&model.decode(&latents, &mut Pass::silent())?))
     }
 

@@ -13,7 +13,7 @@ use expand::{Group, words};
 use latentrace_pipeline::Model;
 use latentrace_runs::{Cell, FIELDS};
 use latentrace_runs::{Kept, Sampler};
-use latentrace_trace::{Edits, Rule};
+use latentrace_trace::{EditRule, Rule};
 use lines::Lines;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub struct Spec {
     /// One line for a reader, said when the experiment starts.
     pub about: String,
     /// What is kept of every run besides the sampler's values: `unet.**.attn2.probs | head_mean`.
-    pub capture: Vec<String>,
+    pub capture: Vec<Rule>,
     /// How many bytes of it at most, for each run.
     pub budget: Option<u64>,
     /// What is measured of every picture.
@@ -93,7 +93,7 @@ impl Spec {
         let mut spec = Spec {
             name: written.name,
             about: written.about,
-            capture: written.capture,
+            capture: Vec::new(),
             budget: written.budget,
             measure: Vec::new(),
             figures: vec![Figure::Grid, Figure::Curves],
@@ -106,6 +106,7 @@ impl Spec {
             reference: written.reference,
         };
         spec.groups = spec.grouped(&written.vary, &written.zip)?;
+        spec.capture = spec.rules(&written.capture)?;
         spec.read_names(&written.measure, written.figures.as_deref())?;
         spec.check()?;
         Ok(spec)
@@ -154,6 +155,14 @@ impl Spec {
         Ok(groups)
     }
 
+    /// The rules of what is kept.
+    fn rules(&self, written: &[String]) -> Result<Vec<Rule>> {
+        let read = |(index, text): (usize, &String)| {
+            Rule::parse(text).map_err(|error| self.at(&format!("capture.{index}"), error.into()))
+        };
+        written.iter().enumerate().map(read).collect()
+    }
+
     fn read_names(&mut self, measures: &[String], figures: Option<&[String]>) -> Result<()> {
         let read = |path: String, error: Error| self.at(&path, error);
         let measure = measures
@@ -194,9 +203,6 @@ impl Spec {
                     check(key, value).map_err(|error| self.at(&format!("{path}.{key}.{index}"), error))?;
                 }
             }
-        }
-        for (index, text) in self.capture.iter().enumerate() {
-            Rule::parse(text).map_err(|error| self.at(&format!("capture.{index}"), error.into()))?;
         }
         Ok(())
     }
@@ -342,10 +348,10 @@ fn resolve(table: &mut Table, beside: &Path) {
 fn read_beside(edits: &mut Value, beside: &Path) {
     match edits {
         Value::String(rule) => {
-            if let Ok(Some(path)) = Edits::reads(rule)
-                && let Ok(read) = Edits::reading(rule, &beside.join(path))
+            if let Ok(read) = EditRule::parse(rule)
+                && let Some(path) = read.reads().map(|path| beside.join(path))
             {
-                *rule = read;
+                *rule = read.reading(&path).to_string();
             }
         }
         Value::Array(list) => list.iter_mut().for_each(|value| read_beside(value, beside)),
@@ -469,8 +475,9 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let points = Spec::open(&path, &[]).unwrap().expand().unwrap().points;
         let at = |name: &str| folder.path().join(name).display().to_string();
-        assert_eq!(points[0].cell.edits, [format!("a => replace({})", at("b.trace")), "a => zero".into()]);
-        assert_eq!(points[1].cell.edits, [format!("a => add({}, 0.5)", at("../c")), "a => replace(/d)".into()]);
+        let edits = |index: usize| points[index].cell.edits.iter().map(EditRule::to_string).collect::<Vec<_>>();
+        assert_eq!(edits(0), [format!("a => replace({})", at("b.trace")), "a => zero".into()]);
+        assert_eq!(edits(1), [format!("a => add({}, 0.5)", at("../c")), "a => replace(/d)".into()]);
     }
 
     #[test]

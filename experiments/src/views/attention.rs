@@ -2,9 +2,10 @@
 
 use super::{grid, picture, title};
 use anyhow::Result;
+use latentrace_files::replace;
 use latentrace_measures::{TokenMaps, entropy, mass, token_entropy};
 use latentrace_pipeline::nn::tch::Kind;
-use latentrace_pipeline::nn::{Branch, replace};
+use latentrace_pipeline::nn::{Attends, Branch, ModuleValue};
 use latentrace_plot::{Chart, ChartAxis, Colours, HeatMap, Series, Tile, ValueScale, colourise, overlay, write};
 use latentrace_runs::{Description, Observer};
 use latentrace_trace::{Entry, Reduction, Rule, Trace};
@@ -107,7 +108,9 @@ impl Attention {
     /// alike whichever rule kept it.
     fn of(trace: &Trace, description: &Description) -> Result<Option<Attention>> {
         let is_of_prompt = |entry: &&Entry| {
-            entry.tap.ends_with(".attn2.probs") && entry.branch != Some(Branch::Unconditional) && entry.stored.is_some()
+            entry.role().module() == Some(ModuleValue::Probs(Attends::Text))
+                && entry.branch != Some(Branch::Unconditional)
+                && entry.stored.is_some()
         };
         let kept = trace.entries().iter().filter(is_of_prompt).filter_map(|entry| Kept::of(entry, description));
         let kept = once(kept.collect());
@@ -190,7 +193,8 @@ impl<'a> Kept<'a> {
     fn of(entry: &'a Entry, description: &Description) -> Option<Kept<'a>> {
         let &[_, _, pixels, count] = entry.shape.as_slice() else { return None };
         let text = if entry.kept.is_empty() { "x".to_string() } else { format!("x | {}", entry.kept) };
-        let reductions = Rule::parse(&text).ok()?.reductions;
+        let rule = Rule::parse(&text).ok()?;
+        let reductions = rule.reductions();
         let chosen = reductions.iter().find_map(|reduction| match reduction {
             Reduction::Tokens(words) => Some(description.words().all_places(words, Some(Branch::Conditional))),
             _ => None,

@@ -2,13 +2,15 @@
 
 use anyhow::Result;
 use latentrace_measures::headroom;
+use latentrace_pipeline::nn::Part;
 use latentrace_plot::{HeatMap, ValueScale, write};
 use latentrace_trace::{Entry, Trace};
 use std::path::{Path, PathBuf};
 
 /// Size and headroom of every tap of the networks that was kept, by call.
 pub fn health(folder: &Path, trace: &Trace) -> Result<Vec<PathBuf>> {
-    let of_networks: Vec<&Entry> = trace.entries().iter().filter(|entry| entry.tap.starts_with("unet.")).collect();
+    let of_networks: Vec<&Entry> =
+        trace.entries().iter().filter(|entry| entry.role().part() == Some(Part::Unet)).collect();
     let mut taps: Vec<(String, Vec<&Entry>)> = Vec::new();
     let mut calls: Vec<usize> = Vec::new();
     for entry in of_networks {

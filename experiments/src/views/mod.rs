@@ -15,13 +15,13 @@ use crate::previews::enlargement;
 use crate::views::paths::{Path, geometry, plane};
 use anyhow::{Context, Result};
 use latentrace_measures::{Commitment, KAPPA, spectrum as power};
+use latentrace_pipeline::nn::SamplerValue;
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_plot::{
     Chart, ChartAxis, Colours, Grid, HeatMap, Panels, RgbImage, Series, Tile, ValueScale, open_image, overlay,
     save_png, write,
 };
 use latentrace_runs::Description;
-use latentrace_runs::tap;
 use latentrace_runs::{RunFolder, Scalars};
 use latentrace_trace::{Entry, Trace};
 use std::path::{self, PathBuf};
@@ -96,8 +96,8 @@ pub fn curves(folder: &path::Path, scalars: &Scalars, description: &Description)
 /// When each place of the picture was decided: the call from which on its clean estimate stays within a tenth of its
 /// first distance to the result.
 pub fn commitment(folder: &path::Path, trace: &Trace, description: &Description) -> Result<Vec<PathBuf>> {
-    let estimates = tensors(trace, trace.of_tap(tap::DENOISED))?;
-    let Some(result) = trace.of_tap(tap::LATENTS).next() else { return Ok(Vec::new()) };
+    let estimates = tensors(trace, trace.values(SamplerValue::Denoised))?;
+    let Some(result) = trace.values(SamplerValue::Latents).next() else { return Ok(Vec::new()) };
     let Some(found) = Commitment::of(&estimates, &trace.tensor(result)?, KAPPA) else { return Ok(Vec::new()) };
     let map: Vec<Vec<f64>> = found.step.outer_iter().map(|row| row.iter().map(|&step| step as f64).collect()).collect();
     let figure = HeatMap {
@@ -124,10 +124,11 @@ pub fn commitment(folder: &path::Path, trace: &Trace, description: &Description)
 /// The power of the clean estimate at every spatial frequency and call.
 pub fn spectrum(folder: &path::Path, trace: &Trace, description: &Description) -> Result<Vec<PathBuf>> {
     let mut made = Vec::new();
-    for (stem, tap, what) in
-        [("spectrum-denoised", tap::DENOISED, "clean estimate"), ("spectrum-sample", tap::SAMPLE, "sample")]
-    {
-        let entries: Vec<&Entry> = trace.of_tap(tap).collect();
+    for (stem, value, what) in [
+        ("spectrum-denoised", SamplerValue::Denoised, "clean estimate"),
+        ("spectrum-sample", SamplerValue::Sample, "sample"),
+    ] {
+        let entries: Vec<&Entry> = trace.values(value).collect();
         let columns: Vec<Vec<f64>> = tensors(trace, entries.iter().copied())?.iter().map(power).collect();
         let Some(rings) = columns.first().map(Vec::len) else { continue };
         let figure = HeatMap {
@@ -154,7 +155,7 @@ pub fn trajectory(folder: &path::Path, traces: &[Trace]) -> Result<Vec<PathBuf>>
         }
         _ => RunFolder::find(trace.folder()).map(|run| run.name()).unwrap_or_default(),
     };
-    let path = |trace: &Trace| Path::of(trace, tap::SAMPLE, name(trace));
+    let path = |trace: &Trace| Path::of(trace, SamplerValue::Sample, name(trace));
     let paths: Vec<Path> = traces.iter().map(path).collect::<Result<_>>()?;
     let Some(chart) = plane("the sample on its way, x = x0 + sigma · noise", &paths) else { return Ok(Vec::new()) };
     let mut made = write(folder, "trajectory", &chart)?;

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use latentrace_measures::{Pca, Trajectory};
+use latentrace_pipeline::nn::SamplerValue;
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_plot::{Chart, ChartAxis, Series};
-use latentrace_runs::tap;
 use latentrace_trace::{Entry, Trace};
 use std::fmt::Write;
 
@@ -19,12 +19,12 @@ pub struct Path {
 }
 
 impl Path {
-    /// What passed a tap, then the final latents where the record holds them.
-    pub fn of(trace: &Trace, tap: &str, name: String) -> Result<Path> {
-        let entries: Vec<&Entry> = trace.of_tap(tap).collect();
+    /// A value at every call, then the final latents where the record holds them.
+    pub fn of(trace: &Trace, value: SamplerValue, name: String) -> Result<Path> {
+        let entries: Vec<&Entry> = trace.values(value).collect();
         let mut points: Vec<Tensor> = entries.iter().map(|entry| Ok(trace.tensor(entry)?)).collect::<Result<_>>()?;
         let mut levels: Vec<f64> = entries.iter().map(|entry| entry.sigma).collect();
-        if let Some(end) = trace.of_tap(tap::LATENTS).next() {
+        if let Some(end) = trace.values(SamplerValue::Latents).next() {
             points.push(trace.tensor(end)?);
             levels.push(0.0);
         }

@@ -11,7 +11,7 @@ use latentrace::pipeline::Guidance;
 use latentrace::runs::{
     Cell, Description, Job, Kept, RunFolder, Sampler, call_of_step, lost, open_recorded, parse_guidance, take,
 };
-use latentrace::trace::Layout;
+use latentrace::trace::{EditRule, Layout};
 
 use std::path::PathBuf;
 
@@ -61,10 +61,10 @@ impl Fork {
         trace.check_idle()?;
         let call = call_of_step(&trace, &description, self.at)?;
         self.output.as_deref().map_or(Ok(()), |folder| RunFolder::new(folder).check_free())?;
+        let (edits, kept) = (self.capture.edits()?, self.kept(&description)?);
         let printer = Printer::new();
         let model = open_recorded(&description, run.trace(), self.model.as_deref(), &printer)?;
-        let (job, left_out) =
-            Job::fork(&model, &trace, call, |before| self.cell(before), Some(self.kept(&description)))?;
+        let (job, left_out) = Job::fork(&model, &trace, call, |before| self.cell(before, edits), Some(kept))?;
         job.check()?;
         lost::warn(job.description(), &printer);
         for edit in left_out {
@@ -90,12 +90,15 @@ impl Fork {
     }
 
     /// What is kept besides the sampler's values: the default is what the other run kept.
-    fn kept(&self, before: &Description) -> Kept {
-        let capture = if self.capture.capture.is_empty() { &before.capture } else { &self.capture.capture };
-        Kept { capture: capture.clone(), budget: self.capture.budget.or(before.budget) }
+    fn kept(&self, before: &Description) -> Result<Kept> {
+        let Kept { mut capture, budget } = self.capture.kept()?;
+        if capture.is_empty() {
+            capture.clone_from(&before.capture);
+        }
+        Ok(Kept { capture, budget: budget.or(before.budget) })
     }
 
-    fn cell(&self, before: &Cell) -> Cell {
+    fn cell(&self, before: &Cell, edits: Vec<EditRule>) -> Cell {
         let mut cell = before.clone();
         let set = |to: &mut String, from: &Option<String>| from.iter().for_each(|text| to.clone_from(text));
         set(&mut cell.prompt, &self.prompt);
@@ -109,7 +112,7 @@ impl Fork {
             cell.sampler.clone_from(&self.sampler);
             cell.scheduler.clear(); // options of the other
         }
-        cell.edits.extend(self.capture.edit.iter().cloned());
+        cell.edits.extend(edits);
         cell
     }
 

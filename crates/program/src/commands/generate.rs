@@ -51,7 +51,7 @@ impl Generate {
             }
             None => Cell { seed: Settings::SEED, ..Cell::default() },
         };
-        let mut cell = self.settings.over(base);
+        let mut cell = self.settings.over(base)?;
         cell.prompt = self.prompt.unwrap_or(cell.prompt);
         cell.guidance = self.guidance.unwrap_or(cell.guidance);
         cell.strength = self.strength.or(cell.strength);
@@ -62,6 +62,6 @@ impl Generate {
         );
         cell.check_strength()?;
         let capture = self.settings.capture();
-        make(Pictures { cell, images: self.images, kept: capture.kept(), output: self.output }, like, capture.dry_run)
+        make(Pictures { cell, images: self.images, kept: capture.kept()?, output: self.output }, like, capture.dry_run)
     }
 }

@@ -77,11 +77,11 @@ fn lines(about: &Provenance) -> Vec<(&'static str, String)> {
         ),
         ("", Some(options.join(", "))),
     ];
-    lines.extend(cell.edits.iter().map(|edit| ("edit", Some(edit.clone()))));
+    lines.extend(cell.edits.iter().map(|edit| ("edit", Some(edit.to_string()))));
     lines.extend(
         used.inputs.traces.iter().map(|read| ("reads", Some(format!("{} ({})", read.path.display(), read.blake3)))),
     );
-    lines.extend(used.kept.capture.iter().map(|rule| ("capture", Some(rule.clone()))));
+    lines.extend(used.kept.capture.iter().map(|rule| ("capture", Some(rule.to_string()))));
     lines.extend([
         ("model", Some(format!("{} ({})", model.path.display(), model.blake3))),
         (

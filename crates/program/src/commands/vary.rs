@@ -46,10 +46,10 @@ impl Vary {
             strength: Some(self.strength),
             fit: self.fit.into(),
             ..Cell::default()
-        });
+        })?;
         cell.check_strength()?;
         check_picture(&self.picture)?;
         let capture = self.settings.capture();
-        make(Pictures { cell, images: self.images, kept: capture.kept(), output: self.output }, None, capture.dry_run)
+        make(Pictures { cell, images: self.images, kept: capture.kept()?, output: self.output }, None, capture.dry_run)
     }
 }

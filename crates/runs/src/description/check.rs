@@ -4,7 +4,7 @@
 use super::{Description, Fork, Phase, Settings, Text};
 use anyhow::{Context, Result, bail, ensure};
 use latentrace_pipeline::{Model, Size};
-use latentrace_trace::{Edits, Rule, Trace};
+use latentrace_trace::Trace;
 
 /// More channels, tokens and letters than any model or text has.
 const MOST_CHANNELS: i64 = 1024;
@@ -22,9 +22,6 @@ impl Description {
         {
             let is_hash = hash.len() == 64 && hash.bytes().all(|digit| digit.is_ascii_hexdigit());
             ensure!(is_hash, "{name}: expected 64 hexadecimal digits, found {:?}", shown(hash));
-        }
-        for (index, rule) in self.capture.iter().enumerate() {
-            Rule::parse(rule).with_context(|| format!("capture.{index}"))?;
         }
         if let Some(fork) = &self.fork {
             self.check_fork(fork)?;
@@ -132,9 +129,6 @@ fn check_settings(cell: &crate::cell::Cell, prompt: &Text, negative: &Text) -> R
             strength > 0.0 && strength <= 1.0,
             "cell.strength: expected a number above 0 and at most 1, found {strength}"
         );
-    }
-    for (index, edit) in cell.edits.iter().enumerate() {
-        Edits::reads(edit).with_context(|| format!("cell.edits.{index}"))?;
     }
     for (name, Text { tokens, .. }) in [("prompt", prompt), ("negative", negative)] {
         ensure!(

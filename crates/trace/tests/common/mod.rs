@@ -1,12 +1,12 @@
 //! A run without a model: tensors that pass taps, call by call.
 
 use latentrace_nn::tch::{Device, Kind, Tensor};
-use latentrace_nn::{Branch, Moment, Pass, Probe, Rows, Tap, seeded};
+use latentrace_nn::{Branch, Moment, Pass, Probe, Role, Rows, Tap, seeded};
 use latentrace_trace::{Capture, Key, Layout, Prompt, Recorder, Result, Rule, Trace, Words, Writer};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A tensor on its way through a tap.
+/// A tensor that passes a tap.
 pub struct Passing {
     pub tap: Tap,
     pub moment: Moment,
@@ -61,7 +61,7 @@ impl Run {
             pass("unet.half.out", Rows::Branches, draw(5, &[2 * images, 7]).to_kind(Kind::BFloat16));
             let probs = draw(6, &[2 * images, 2, 9, 5]).softmax(-1, Kind::Float);
             pass("unet.x.attn2.probs", Rows::Branches, probs);
-            pass("sampler.epsilon", Rows::Images, draw(7, &[images, 4, 3, 3]));
+            pass("sampler.epsilon.guided", Rows::Images, draw(7, &[images, 4, 3, 3]));
             pass("sampler.denoised", Rows::Images, sample);
         }
         run
@@ -71,11 +71,11 @@ impl Run {
         Run { taps: Vec::new(), passing: Vec::new(), calls: 0 }
     }
 
-    /// Lets one more tensor pass.
+    /// Adds a tensor that passes.
     pub fn pass(&mut self, name: &str, moment: Moment, tensor: Tensor) {
         let tap = match self.taps.iter().find(|tap| tap.name() == name) {
             Some(tap) => tap.clone(),
-            None => Tap::named(name),
+            None => tap(name),
         };
         if self.taps.iter().all(|known| known.name() != name) {
             self.taps.push(tap.clone());
@@ -84,7 +84,7 @@ impl Run {
         self.passing.push(Passing { tap, moment, tensor });
     }
 
-    /// Lets everything pass a probe, and gives what comes out.
+    /// Passes everything through a probe, and returns what it returns.
     pub fn play(&self, probe: &mut dyn Probe) -> Vec<Tensor> {
         self.play_from(0, probe)
     }
@@ -106,12 +106,12 @@ impl Run {
         Recorder::new(&Capture { rules, budget }, &self.taps, words(), Run::STEPS, writer)
     }
 
-    /// Records the run, and gives how many tensors the budget kept out.
+    /// Records the run, and returns how many tensors did not fit the budget.
     pub fn record(&self, folder: &Path, rules: &[&str], budget: Option<u64>, layout: Layout) -> Result<u64> {
         let writer = Writer::create(folder, &about(), layout)?;
         let mut recorder = self.recorder(rules, budget, writer)?;
         for (out, passing) in self.play(&mut recorder).iter().zip(&self.passing) {
-            assert_eq!(out.data_ptr(), passing.tensor.data_ptr(), "looking hands on the same tensor");
+            assert_eq!(out.data_ptr(), passing.tensor.data_ptr(), "recording returns the same tensor");
         }
         recorder.end(None)
     }
@@ -136,6 +136,11 @@ impl Run {
         }
         rows
     }
+}
+
+/// A tap with the role that its name has in a model.
+pub fn tap(name: &str) -> Tap {
+    Tap::new(name, Role::of_name(name))
 }
 
 pub fn key(tap: &str, call: usize, branch: Option<Branch>, image: usize) -> Key {
@@ -169,7 +174,7 @@ pub fn same(a: &Tensor, b: &Tensor) -> bool {
     (a.kind(), a.size()) == (b.kind(), b.size()) && bits(a) == bits(b)
 }
 
-/// Holds that every entry with numbers can be read, and is bit by bit what passed; gives how many there are.
+/// Checks that every entry with numbers can be read and is bit by bit what passed; returns how many there are.
 pub fn holds_what_passed(trace: &Trace, rows: &BTreeMap<Key, Tensor>) -> usize {
     let stored = trace.entries().iter().filter(|entry| entry.stored.is_some());
     stored
