@@ -30,6 +30,6 @@ pub use pictures::{Picture, Pictures, Watch};
 pub use previews::{draw_previews, enlargement, keep};
 pub use progress::{End, Progress};
 pub use results::{Failed, Results, Row};
-pub use spec::{Axis, Expanded, Point, Spec};
+pub use spec::{Axis, Draft, Expanded, Point, Spec};
 pub use store::{Claim, Store};
 pub use sweep::{How, Sweep};

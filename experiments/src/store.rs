@@ -217,3 +217,26 @@ fn open_to_others(place: &Path) {
         std::fs::set_permissions(place, mode).ok(); // only a convenience
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_listed_once_and_again_where_one_is_not_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let at = |key: usize| folder.path().join(format!("cells/guidance-{key}-{key:016x}"));
+        let done = |key: usize| store.done(&format!("{key:016x}")).is_some();
+        (0..300).for_each(|key| std::fs::create_dir(at(key)).unwrap());
+        assert!((0..300).all(done) && !done(300));
+        // Those that are known are not looked for again ..
+        std::fs::remove_dir(at(7)).unwrap();
+        assert!(done(7));
+        // .. and one that another process has made is found, as soon as it is asked for.
+        std::fs::create_dir(at(300)).unwrap();
+        assert!(done(300));
+        std::fs::create_dir(folder.path().join(format!("cells/{UNFINISHED}{:016x}-x", 301))).unwrap();
+        assert!(!done(301), "it is being made");
+    }
+}

@@ -26,4 +26,4 @@ pub use error::Error;
 pub use field::Field;
 pub use names::{hint, near, slug};
 pub use table::Table;
-pub use whole::{PARTIAL, create, is_partial, replace, replace_unsynced};
+pub use whole::{PARTIAL, create, create_unsynced, is_partial, replace, replace_unsynced, sync_all};

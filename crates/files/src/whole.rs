@@ -37,7 +37,35 @@ pub fn replace_unsynced(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// # Errors
 /// If the file cannot be written, or exists already.
 pub fn create(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), Error> {
-    create_new(path, fill).map_err(Error::writing(path))
+    create_new(path, fill, true).map_err(Error::writing(path))
+}
+
+/// Like [`create`], but does not wait for the disk: for what [`sync_all`] brings there later.
+///
+/// # Errors
+/// If the file cannot be written, or exists already.
+pub fn create_unsynced(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), Error> {
+    create_new(path, fill, false).map_err(Error::writing(path))
+}
+
+/// Brings a folder with everything in it to the disk. Many files that are synced together cost little more than one.
+///
+/// # Errors
+/// If a file cannot be read or synced.
+pub fn sync_all(folder: &Path) -> Result<(), Error> {
+    let synced = |path: &Path| File::open(path).and_then(|file| file.sync_all()).map_err(Error::writing(path));
+    let entries = std::fs::read_dir(folder).map_err(Error::writing(folder))?;
+    for entry in entries {
+        let path = entry.map_err(Error::writing(folder))?.path();
+        // What a link leads to belongs to somebody else.
+        let about = path.symlink_metadata().map_err(Error::writing(&path))?;
+        if about.is_dir() {
+            sync_all(&path)?;
+        } else if about.is_file() {
+            synced(&path)?;
+        }
+    }
+    synced(folder)
 }
 
 fn write(path: &Path, bytes: &[u8], sync: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
@@ -48,14 +76,16 @@ fn write(path: &Path, bytes: &[u8], sync: impl Fn(&File) -> io::Result<()>) -> i
     Ok(())
 }
 
-fn create_new(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+fn create_new(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>, synced: bool) -> io::Result<()> {
     let file = temporary(path)?;
     let permissions = file.as_file().metadata()?.permissions();
     fill(file.path())?;
     // `fill` may have put another file under the temporary name, as safetensors does, with permissions of its own.
     let filled = File::open(file.path())?;
     filled.set_permissions(permissions)?;
-    filled.sync_all()?;
+    if synced {
+        filled.sync_all()?;
+    }
     match file.persist_noclobber(path) {
         Ok(_) => {}
         Err(failed) if failed.error.kind() == ErrorKind::AlreadyExists => return Err(failed.error),
@@ -65,7 +95,7 @@ fn create_new(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Re
             failed.file.persist(path).map_err(|error| error.error)?;
         }
     }
-    File::open(folder_of(path))?.sync_all()
+    if synced { File::open(folder_of(path))?.sync_all() } else { Ok(()) }
 }
 
 /// An empty file in the folder of `path`. It is deleted when it is dropped.

@@ -6,7 +6,7 @@ use crate::record::{Recorded, pixels};
 use crate::scalars::Scalars;
 use anyhow::{Context, Result, bail};
 use latentrace_files::png::save_png;
-use latentrace_files::replace;
+use latentrace_files::{replace_unsynced, sync_all};
 use latentrace_trace::Trace;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -166,22 +166,23 @@ impl RunFolder {
     }
 
     /// Keeps what came of a run that was recorded here: its numbers, its settings, frames if there are any, and last its
-    /// picture, so that a run whose picture is there is whole.
+    /// picture, so that a run whose picture is there is whole. All of it is on the disk when this returns.
     ///
     /// # Errors
     /// A file cannot be written.
     pub fn keep(&self, recorded: &Recorded, about: &Provenance, frames: Option<&Frames>) -> Result<()> {
         let scalars = Scalars::of(&recorded.trace, &recorded.description)?.csv();
-        replace(&recorded.trace.folder().join("scalars.csv"), scalars.as_bytes())?;
+        replace_unsynced(&recorded.trace.folder().join("scalars.csv"), scalars.as_bytes())?;
         if let Some(frames) = frames {
             frames.save(&self.folder.join(FRAMES))?;
         }
         if self.folder != self.trace {
             let mut settings = serde_json::to_value(about)?;
             settings["seconds"] = json!(recorded.elapsed.as_secs_f64());
-            replace(&self.folder.join(CELL), format!("{settings:#}\n").as_bytes())?;
+            replace_unsynced(&self.folder.join(CELL), format!("{settings:#}\n").as_bytes())?;
         }
-        Ok(save_png(&self.picture, &pixels(&recorded.outcome.picture), &about.chunks(What::Picture))?)
+        save_png(&self.picture, &pixels(&recorded.outcome.picture), &about.chunks(What::Picture))?;
+        Ok(sync_all(&self.folder)?)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::Statistics;
 use crate::error::{Result, changed, file};
 use crate::reduction::Storage;
-use latentrace_nn::create;
+use latentrace_files::{create, create_unsynced};
 use latentrace_nn::tch::{Kind, Tensor};
 use safetensors::tensor::{Dtype, View, serialize_to_file};
 use std::borrow::Cow;
@@ -124,10 +124,11 @@ impl View for Numbers {
     }
 }
 
-/// Writes a shard under a temporary name, syncs it to the disk, and renames it. No file may have its name.
-pub(crate) fn write(path: &Path, tensors: Vec<(String, Numbers)>) -> Result<()> {
+/// Writes a shard under a temporary name, syncs it to the disk if `synced`, and renames it. No file may have its name.
+pub(crate) fn write(path: &Path, tensors: Vec<(String, Numbers)>, synced: bool) -> Result<()> {
     let fill = |temporary: &Path| serialize_to_file(tensors, None, temporary).map_err(std::io::Error::other);
-    create(path, fill).map_err(|error| match error.kind() {
+    let created = if synced { create(path, fill) } else { create_unsynced(path, fill) };
+    created.map_err(latentrace_files::Error::into_io).map_err(|error| match error.kind() {
         // There is such a file already, or another process has removed the temporary file.
         ErrorKind::AlreadyExists | ErrorKind::NotFound => changed(path),
         _ => file(path, error),

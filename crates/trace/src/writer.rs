@@ -8,7 +8,7 @@ use crate::owner::{Claim, Stamp, live, live_error};
 use crate::reduction::Storage;
 use crate::{Statistics, Trace};
 use latentrace_nn::tch::{Device, Tensor};
-use latentrace_nn::{Moment, Row, Tap, create};
+use latentrace_nn::{Moment, Row, Tap};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -26,15 +26,18 @@ pub struct Layout {
     pub seconds: f64,
     /// How many bytes may wait for the disk before the run waits for it.
     pub queue: u64,
+    /// Whether each shard and line is synced to the disk as it is written, so that a power cut leaves what was complete.
+    /// If not, whoever keeps the folder has to sync it.
+    pub synced: bool,
 }
 
 impl Layout {
     /// A shard for every call: nothing that was computed is lost.
-    pub const EVERY_CALL: Layout = Layout { seconds: 0.0, queue: 1 << 28 };
+    pub const EVERY_CALL: Layout = Layout { seconds: 0.0, queue: 1 << 28, synced: true };
     /// A shard every quarter of a second: a run of short calls does not wait for the disk at each.
-    pub const LIVE: Layout = Layout { seconds: 0.25, queue: 1 << 28 };
-    /// As few shards as possible, for records that are useless unless complete.
-    pub const WHOLE: Layout = Layout { seconds: f64::INFINITY, queue: 1 << 28 };
+    pub const LIVE: Layout = Layout { seconds: 0.25, queue: 1 << 28, synced: true };
+    /// As few shards as possible and nothing synced, for records that are useless unless complete.
+    pub const WHOLE: Layout = Layout { seconds: f64::INFINITY, queue: 1 << 28, synced: false };
 
     /// How many bytes of a record may be in memory: those of the recorder, of the queue, and of the open shard.
     pub fn memory(&self) -> u64 {
@@ -132,7 +135,9 @@ impl Writer {
         run["format"] = FORMAT.into();
         let run = format!("{run:#}\n");
         // On a file system without locks, whoever creates this file has the folder.
-        create(&description, |temporary| std::fs::write(temporary, &run)).map_err(|error| match error.kind() {
+        let create = if layout.synced { latentrace_files::create } else { latentrace_files::create_unsynced };
+        let created = create(&description, |temporary: &Path| std::fs::write(temporary, &run));
+        created.map_err(latentrace_files::Error::into_io).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => taken(),
             _ => file(&description, error),
         })?;
@@ -274,10 +279,11 @@ impl Index {
         if Stamp::at(&self.path) == Some(self.stamp) { Ok(()) } else { Err(changed(&self.path)) }
     }
 
-    /// Appends lines and syncs them to the disk.
-    fn append(&mut self, lines: &[u8]) -> Result<()> {
+    /// Appends lines, and syncs them to the disk unless somebody else does later.
+    fn append(&mut self, lines: &[u8], synced: bool) -> Result<()> {
         self.check()?;
-        let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
+        let sync = || if synced { self.file.sync_data() } else { Ok(()) };
+        let written = (&self.file).write_all(lines).and_then(|()| sync());
         self.stamp.length += lines.len() as u64;
         written.map_err(|error| file(&self.path, error))
     }
@@ -438,7 +444,7 @@ impl Thread {
     fn end(&mut self, end: End) -> Result<()> {
         self.close()?;
         self.lines.line(&Line::End { end });
-        self.index.append(&self.lines.take())
+        self.index.append(&self.lines.take(), self.layout.synced)
     }
 
     /// Writes the open shard to the disk, then the lines that refer to it.
@@ -446,7 +452,7 @@ impl Thread {
         if !self.open.is_empty() {
             self.index.check()?;
             let path = self.folder.join("shards").join(shard_name(self.shard));
-            numbers::write(&path, std::mem::take(&mut self.open))?;
+            numbers::write(&path, std::mem::take(&mut self.open), self.layout.synced)?;
             self.shard += 1;
             self.same.clear();
         }
@@ -456,7 +462,7 @@ impl Thread {
         }
         let lines = self.lines.take();
         self.since = Instant::now();
-        if lines.is_empty() { Ok(()) } else { self.index.append(&lines) }
+        if lines.is_empty() { Ok(()) } else { self.index.append(&lines, self.layout.synced) }
     }
 }
 

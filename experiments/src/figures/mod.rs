@@ -54,6 +54,11 @@ impl FromStr for Figure {
 }
 
 impl Figure {
+    /// Its name in a spec.
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(_, figure)| *figure == self).map_or("", |(name, _)| name)
+    }
+
     /// Draws it, and gives the files.
     pub fn draw(self, finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> Result<Vec<PathBuf>> {
         match self {

@@ -1,9 +1,11 @@
 //! An experiment: what is fixed, what varies, what is measured and drawn.
 
+mod draft;
 mod expand;
 mod lines;
 mod values;
 
+pub use draft::Draft;
 pub use expand::{Axis, Expanded, Point};
 
 use crate::figures::Figure;
@@ -44,7 +46,7 @@ pub struct Spec {
 }
 
 /// An experiment as its TOML file says it.
-#[derive(Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
     name: String,
@@ -76,20 +78,39 @@ struct Written {
 
 impl Spec {
     /// Reads a spec, with `key=value` overrides; everything in it is checked that can be without its models.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a field of it is not known or has a wrong value: the error names the file and the line.
     pub fn open(path: &Path, overrides: &[String]) -> Result<Spec> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let mut written: Written = toml::from_str(&text).map_err(|error| read_error(path, error))?;
-        let beside = path.parent().unwrap_or(Path::new(""));
-        let tables = [&mut written.fixed, &mut written.vary, &mut written.reference];
-        tables.into_iter().chain(&mut written.zip).chain(&mut written.exclude).for_each(|table| {
-            resolve(table, beside);
-            flatten(table);
-        });
+        written.resolve(path.parent().unwrap_or(Path::new("")));
         let mut lines = Lines::of(&text);
         for assignment in overrides {
             written.set(assignment)?;
             lines = Lines::default(); // a line of the file may not say it any more
         }
+        Spec::checked(written, path.into(), lines)
+    }
+
+    /// Begins a spec in Rust.
+    ///
+    /// ```
+    /// # use latentrace_experiments::Spec;
+    /// let spec = Spec::draft("scales")
+    ///     .fix("prompt", "a large red circle on the left, white background")
+    ///     .fix("steps", 4)
+    ///     .vary("guidance", [1.0, 4.0, 9.0])
+    ///     .check()?;
+    /// assert_eq!(spec.count(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn draft(name: &str) -> Draft {
+        Draft::new(name)
+    }
+
+    /// A spec as it was written, checked; `file` is what errors name.
+    fn checked(written: Written, file: PathBuf, lines: Lines) -> Result<Spec> {
         let mut spec = Spec {
             name: written.name,
             about: written.about,
@@ -98,7 +119,7 @@ impl Spec {
             measure: Vec::new(),
             figures: vec![Figure::Grid, Figure::Curves],
             columns: written.columns,
-            file: path.into(),
+            file,
             lines,
             fixed: written.fixed,
             groups: Vec::new(),
@@ -230,6 +251,15 @@ impl Spec {
 }
 
 impl Written {
+    /// Takes paths from a folder, and options of the scheduler as fields by themselves.
+    fn resolve(&mut self, beside: &Path) {
+        let tables = [&mut self.fixed, &mut self.vary, &mut self.reference];
+        tables.into_iter().chain(&mut self.zip).chain(&mut self.exclude).for_each(|table| {
+            resolve(table, beside);
+            flatten(table);
+        });
+    }
+
     /// Takes one `key=value`: a fixed field, or with a list or `{ range = .. }` a varied one.
     fn set(&mut self, assignment: &str) -> Result<()> {
         let Some((key, value)) = assignment.split_once('=') else {
