@@ -2,7 +2,7 @@
 
     latentrace generate PROMPT --model CHECKPOINT --capture "unet.**.out" --output ours
     python tools/dump_diffusers.py CHECKPOINT PROMPT --select "unet.**.out" --output theirs.trace
-    latentrace compare ours/*.trace theirs.trace
+    latentrace compare ours/* theirs.trace
 
 Needs torch, diffusers, transformers and safetensors (tools/python-env installs them); downloads nothing. Runs in f32. The
 pipeline is unchanged, with its fused attention; it is only hooked. docs/trace.md describes the folder that is written.

@@ -142,11 +142,11 @@ class Bench:
     # ---- program ---------------------------------------------------------------------------------------------------
 
     def generate(self, name, *arguments, device=None):
-        """Makes a run of the bundled model and gives its trace."""
+        """Makes a run of the bundled model and returns its folder."""
         folder = self.work / name
         self.program("generate", PROMPT, "--guidance", 4, "--seed", 193, "--device", device or self.device, "--output", folder,
                      *arguments)
-        return next(folder.glob("*.trace"))
+        return next(folder.glob("*/trace")).parent
 
     def worst(self, first, second):
         found = json.loads(self.program("compare", first, second, "--json").stdout)
@@ -191,7 +191,7 @@ class Bench:
         def forked():
             forks = []
             for name, trace in [("cpu", cpu), ("cuda", made["cuda"])]:
-                forks.append(self.work / f"fork-{name}.trace")
+                forks.append(self.work / f"fork-{name}")
                 self.program("fork", trace, "--at", 10, "--guidance", 2, "--output", forks[-1])
             self.same("fork at step 10, device beside CPU", *forks, 2e-3)
 
@@ -202,15 +202,14 @@ class Bench:
             running = subprocess.Popen([self.folder / "latentrace", "generate", PROMPT, "--guidance", "4", "--seed", "193", "--device",
                                         self.device, "--output", folder, *map(str, long)], cwd=ROOT, stdout=subprocess.DEVNULL)
             until = time.monotonic() + 60
-            complete = lambda: sum(file.read_text().count('"complete"') for file in folder.glob("*.trace/index.jsonl"))
+            complete = lambda: sum(file.read_text().count('"complete"') for file in folder.glob("*/trace/index.jsonl"))
             while complete() < 2 and running.poll() is None and time.monotonic() < until:
                 time.sleep(0.02)
             running.send_signal(signal.SIGKILL)
             killed = running.wait() == -signal.SIGKILL
-            trace = next(folder.glob("*.trace"))
-            said = self.program("resume", trace).stdout.splitlines()[0]
-            _, text = self.worst(whole, trace)
-            relative, _ = self.worst(whole, trace)
+            run = next(folder.glob("*/trace")).parent
+            said = self.program("resume", run).stdout.splitlines()[0]
+            relative, text = self.worst(whole, run)
             self.table.check("program, bundled model", "killed, resumed: beside the unbroken run", killed and relative == 0, f"{text}; {said}")
 
         def caused():
@@ -222,7 +221,7 @@ class Bench:
             for device in ("cpu", self.device):
                 folder = self.work / f"vary-{device}"
                 self.program("vary", "data/pictures/init.png", PROMPT, "--images", 1, "--seed", 1, "--device", device, "--output", folder)
-                both.append(next(folder.glob("*.trace")))
+                both.append(next(folder.glob("*/trace")).parent)
             self.same("vary, device beside CPU, f32", *both, 2e-3)
 
         def halved(dtype):
@@ -232,12 +231,12 @@ class Bench:
             self.table.check("program, bundled model", f"{dtype} beside f32, both on the device", relative < 1, f"{text}; verify {said['worst']:.1e}")
 
         def swept():
-            for mode in ([], ["--fast"]):
+            for mode in ([], ["--batched"]):
                 began = time.monotonic()
                 folder = self.work / f"sweep{''.join(mode)}"
                 self.program("run", SPEC, "--set", f"device={self.device}", "--output", folder, *mode)
                 seconds = time.monotonic() - began
-                self.table.check("program, bundled model", f"nine-scale sweep {' '.join(mode) or '(exact)'}", (folder / "grid.png").is_file(), f"{seconds:.1f} s")
+                self.table.check("program, bundled model", f"nine-scale sweep {' '.join(mode) or '(alone)'}", (folder / "grid.png").is_file(), f"{seconds:.1f} s")
 
         self.attempt("every reduction", captured)
         self.attempt("verify", verified)
