@@ -2,7 +2,7 @@
 //! in a visible line and passes. `tools/gpu` runs this on a machine that has one.
 //!
 //! The tolerances are for a largest difference relative to the largest magnitude. In f32 both devices sum the same products
-//! in another order, and the random networks of `data/golden` enlarge that to 6e-5 (see README, parity). They would enlarge
+//! in another order, and the random networks of `data/golden` enlarge that to 6e-5 (see docs/parity.md). They would enlarge
 //! the rounding of halves by the same thousand, to nothing that could be compared; so halves are compared on the bundled
 //! model, which enlarges rounding ten- to a hundredfold: f16 rounds to 5e-4 and bf16 to 4e-3.
 

@@ -232,10 +232,7 @@ fn eight_runs_of_one_name_leave_eight_pictures_each_with_its_own_record() {
         }
         let mut seen = Vec::new();
         for entry in std::fs::read_dir(folder.path()).unwrap().flatten() {
-            let trace = entry.path();
-            if trace.extension().is_none_or(|extension| extension != "trace") {
-                continue;
-            }
+            let trace = entry.path().join("trace");
             let weight = Trace::open(&trace).unwrap().run()["cell"]["guidance"].to_string();
             let place = weights.iter().position(|known| known.parse::<f64>().ok() == weight.parse().ok()).unwrap();
             // The picture beside it is the one of its guidance, and so is what the picture says of itself.

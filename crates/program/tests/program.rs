@@ -242,7 +242,10 @@ fn a_schedule_is_printed_compared_and_drawn() {
     std::fs::write(&file, r#"{"_class_name": "DDIMScheduler", "beta_scedule": "linear"}"#).unwrap();
     let config = ["schedule", "--config", &file.display().to_string()].map(str::to_owned);
     let config: Vec<&str> = config.iter().map(String::as_str).collect();
-    latentrace(&config).assert().code(1).stderr(contains("scheduler_config.json: beta_scedule: no scheduler reads"));
+    latentrace(&config)
+        .assert()
+        .code(1)
+        .stderr(contains("scheduler_config.json: beta_scedule: no scheduler has such an option"));
     let program = ["schedule", "unipc", "--steps", "3", "--program"];
     latentrace(&program).assert().success().stdout(starts_with("v0   noise\n").and(contains("step 2 call 0 at ")));
 }

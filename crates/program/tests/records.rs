@@ -211,7 +211,7 @@ fn a_folder_that_is_cut_or_foreign_is_one_clear_error() {
         }
     };
     expect(&made.beside("nothing"), "no such folder");
-    expect(made.folder.path().to_str().unwrap(), "no run.json");
+    expect(made.folder.path().to_str().unwrap(), "no record of a run in it");
     let run = made.trace.join("run.json");
     let text = std::fs::read_to_string(&run).unwrap();
     std::fs::write(&run, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
@@ -416,7 +416,7 @@ fn bicubic(grid: &[f64], from: [usize; 2], to: [usize; 2]) -> Vec<f64> {
 fn word_maps(trace: &Path) -> BTreeMap<String, Vec<f64>> {
     latentrace(&["trace", trace.to_str().unwrap()]).assert().success();
     let mut maps = BTreeMap::<String, Vec<f64>>::new();
-    for line in std::fs::read_to_string(trace.join("figures/words.csv")).unwrap().lines().skip(1) {
+    for line in std::fs::read_to_string(trace.with_file_name("figures").join("words.csv")).unwrap().lines().skip(1) {
         let (left, number) = line.rsplit_once(',').unwrap();
         maps.entry(left.split('"').nth(1).unwrap().into()).or_default().push(number.parse().unwrap());
     }
@@ -536,7 +536,7 @@ fn every_view_is_drawn_from_what_was_kept() {
     let made =
         Made::with(&["--capture", "unet.**.attn2.probs @branch{cond} | head_mean", "--capture", "unet.** | stats"]);
     latentrace(&["trace", made.path()]).assert().success().stdout(contains("7 of 7 calls"));
-    let figures = made.trace.join("figures");
+    let figures = made.trace.with_file_name("figures");
     for name in [
         "curves.png",
         "commitment-on-picture.png",
@@ -782,7 +782,7 @@ fn a_fork_that_is_cut_off_before_its_own_first_call_says_how_far_it_is_whole() {
     let fork = made.beside("fork");
     latentrace(&["fork", made.path(), "--at", "4", "--guidance", "1", "--output", &fork]).assert().success();
     let whole = latents(Path::new(&fork));
-    let index = Path::new(&fork).join("index.jsonl");
+    let index = Path::new(&fork).join("trace/index.jsonl");
     let text = std::fs::read_to_string(&index).unwrap();
     let end = text.find("{\"complete\":1").map_or(text.len() / 3, |place| place);
     std::fs::write(&index, &text[..end]).unwrap();
@@ -838,7 +838,7 @@ fn every_number_of_run_json_is_checked_where_it_is_read() {
         ("/fork", "{\"trace\": \"x\", \"call\": 8}", "fork.call: expected at most 7, the calls of the run, found 8"),
         ("/fork", "{\"trace\": \"x\", \"call\": 2, \"level\": {\"t\": 1, \"sigma\": -1}}", "fork.level: "),
         ("/fork", "{\"trace\": \"x\", \"call\": 2, \"past\": [{\"until\": 9}]}", "fork.past.0.until: expected 1 to 7"),
-        ("/capture", "[\"unet.** | half\"]", "capture.0: "),
+        ("/capture", "[\"unet.** | half\"]", "capture[0]: "),
     ] {
         let mut bad = good.clone();
         let (parent, name) = place.rsplit_once('/').unwrap();
@@ -973,7 +973,7 @@ fn a_record_travels_with_its_model_or_without() {
     std::fs::remove_dir_all(at("moved/models/tiny")).unwrap();
     std::fs::rename(at("elsewhere"), at("moved/models/tiny")).unwrap();
     std::fs::remove_dir_all(fox).unwrap();
-    copy(&at("two"), Path::new(fox));
+    copy(&at("two/trace"), Path::new(fox));
     fork("three", &[]).code(1).stderr(contains("an edit of this run reads it"));
 }
 

@@ -155,7 +155,7 @@ impl RunFolder {
     /// Something is in it.
     pub fn check_free(&self) -> Result<()> {
         let folder = self.folder.display();
-        if is_record(&self.trace) || is_record(&self.folder) {
+        if self.trace.exists() || is_record(&self.folder) {
             bail!("{folder}: there is a run here already\nhint: name another folder");
         }
         let is_empty = std::fs::read_dir(&self.folder).map_or(!self.folder.exists(), |mut all| all.next().is_none());

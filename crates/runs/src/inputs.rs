@@ -50,10 +50,10 @@ impl Inputs {
     /// A file is not there any more, or has another content.
     pub fn found(&self, cell: &Cell, home: &Path, model: Option<&Path>, image: Option<&Path>) -> Result<Cell> {
         let places = |content: &Located, asked: Option<&Path>| {
-            let beside = content.path.file_name().map(|name| home.join(name));
             let mut places: Vec<PathBuf> = asked.map(Path::to_path_buf).into_iter().collect();
             places.push(content.path.clone());
-            places.extend(beside);
+            let homes = [Some(home), home.parent()].into_iter().flatten(); // a picture lies in its run's folder
+            places.extend(homes.filter_map(|home| located::named_in(home, &content.path)));
             places
         };
         let mut cell = cell.clone();

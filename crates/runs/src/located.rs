@@ -27,10 +27,14 @@ pub fn places(path: &Path, relative: Option<&Path>, record: &Path) -> Vec<PathBu
 /// The place beside a record's run that has the name of something. Records are named by their run's folder.
 fn beside(path: &Path, record: &Path) -> Option<PathBuf> {
     let of_run = |path: &Path| path.file_name().is_some_and(|name| name == "trace");
-    let home = if of_run(record) { record.parent()?.parent()? } else { record.parent()? };
-    match of_run(path) {
-        true => Some(home.join(path.parent()?.file_name()?).join("trace")),
-        false => Some(home.join(path.file_name()?)),
+    named_in(if of_run(record) { record.parent()?.parent()? } else { record.parent()? }, path)
+}
+
+/// The place in a folder that has the name of something. Records are named by their run's folder.
+pub fn named_in(home: &Path, path: &Path) -> Option<PathBuf> {
+    match path.file_name()? {
+        name if name == "trace" => Some(home.join(path.parent()?.file_name()?).join(name)),
+        name => Some(home.join(name)),
     }
 }
 

@@ -41,7 +41,9 @@ pub struct Written {
 /// A folder holds no run that is done, or a file cannot be read or written.
 pub fn write(folders: &[PathBuf], path: Option<&Path>, frames: usize, observer: &dyn Observer) -> Result<Written> {
     let found = find(folders)?;
-    let path = path.map_or_else(|| folders[0].join("report.html"), Path::to_path_buf);
+    let first = if folders[0].is_file() { folders[0].parent() } else { Some(folders[0].as_path()) };
+    let own = || first.unwrap_or(Path::new(".")).join("report.html");
+    let path = path.map_or_else(own, Path::to_path_buf);
     let page = Pages { frames, observer }.page(folders, &found)?;
     page.write(&path)?;
     let bytes = std::fs::metadata(&path).map_or(0, |file| file.len());

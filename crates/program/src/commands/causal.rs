@@ -4,7 +4,6 @@ use crate::printer::{self, Printer, line};
 use anyhow::{Context, Result, ensure};
 use latentrace::experiments::views;
 use latentrace::runs::{self, Description, RunFolder, lost, open_recorded};
-use latentrace::trace::Trace;
 use std::path::PathBuf;
 
 /// Put tensors of one run into another, site by site and block by block of steps, and draw what each does
@@ -36,7 +35,7 @@ impl Causal {
     /// Runs the base once for every site and block.
     pub fn run(self) -> Result<()> {
         let run = RunFolder::find(&self.base)?;
-        let (base, source) = (run.read()?, Trace::open(&self.from)?);
+        let (base, source) = (run.read()?, RunFolder::find(&self.from)?.read()?);
         let description = Description::of(&base)?;
         ensure!(base.complete() == description.calls, "{}: not a whole run", self.base.display());
         source.check_idle()?;

@@ -4,9 +4,10 @@ use crate::printer::{self, aside, line};
 use anyhow::{Result, ensure};
 use latentrace::experiments::views;
 use latentrace::plot::write;
-use latentrace::trace::{Comparison, Trace, compare};
+use latentrace::runs::RunFolder;
+use latentrace::trace::{Comparison, compare};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Compare two recorded runs: the first tensor that differs, and how much each does
 #[derive(clap::Args)]
@@ -35,8 +36,8 @@ pub struct Compare {
 impl Compare {
     /// Prints the first difference and the worst of every tap.
     pub fn run(self) -> Result<()> {
-        let [first, second] = [&self.first, &self.second].map(|path| Trace::open(path));
-        let (first, second) = (first?, second?);
+        let read = |path: &Path| RunFolder::find(path)?.read();
+        let (first, second) = (read(&self.first)?, read(&self.second)?);
         for problem in first.problems().iter().chain(second.problems()) {
             aside!("problem: {problem}");
         }

@@ -32,7 +32,7 @@ impl Trace {
     /// Prints what is there, then draws every view that the record holds enough for.
     pub fn run(self) -> Result<()> {
         let run = RunFolder::find(&self.runs[0])?;
-        let traces: Vec<Record> = self.runs.iter().map(|path| Record::open(path)).collect::<Result<_, _>>()?;
+        let traces: Vec<Record> = self.runs.iter().map(|path| RunFolder::find(path)?.read()).collect::<Result<_>>()?;
         let trace = &traces[0];
         let described = Description::of(trace);
         if self.json {
