@@ -171,8 +171,7 @@ impl RunFolder {
     /// # Errors
     /// A file cannot be written.
     pub fn keep(&self, recorded: &Recorded, about: &Provenance, frames: Option<&Frames>) -> Result<()> {
-        let scalars = Scalars::of(&recorded.trace, &recorded.description)?.csv();
-        replace(&recorded.trace.folder().join("scalars.csv"), scalars.as_bytes())?;
+        Scalars::of(&recorded.trace, &recorded.description)?.write(recorded.trace.folder())?;
         if let Some(frames) = frames {
             frames.save(&self.folder.join(FRAMES))?;
         }

@@ -1,14 +1,17 @@
 //! The numbers of a recorded run, a row for each network call: `scalars.csv`.
 
 use crate::description::Description;
-use anyhow::{Context, Result};
+use anyhow::Result;
+use latentrace_files::{Field, Table};
 use latentrace_measures::{Commitment, GuidanceParts, KAPPA, Moments, channel_means, clipped_share};
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_pipeline::nn::{Conditioning, SamplerValue};
 use latentrace_pipeline::schedulers::Prediction;
 use latentrace_trace::{Entry, Trace};
-use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// The file of a record's folder that keeps the table.
+const FILE: &str = "scalars.csv";
 
 /// The columns before the means of the clean estimate's channels, which are `mean_0`, `mean_1`, ..
 pub const COLUMNS: [&str; 19] = [
@@ -90,7 +93,7 @@ impl Scalars {
 
     /// The table that was kept in a record's folder, or measured anew where there is none.
     pub fn kept(trace: &Trace, description: &Description) -> Result<Scalars> {
-        match trace.folder().join("scalars.csv").is_file() {
+        match trace.folder().join(FILE).is_file() {
             true => Scalars::read(trace.folder()),
             false => Scalars::of(trace, description),
         }
@@ -98,12 +101,22 @@ impl Scalars {
 
     /// The table that was kept in a record's folder.
     pub fn read(folder: &Path) -> Result<Scalars> {
-        let path = folder.join("scalars.csv");
-        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let mut lines = text.lines();
-        let columns = lines.next().unwrap_or_default().split(',').map(str::to_string).collect();
-        let row = |line: &str| line.split(',').map(|cell| cell.parse().unwrap_or(f64::NAN)).collect();
-        Ok(Scalars { columns, rows: lines.map(row).collect() })
+        let table = Table::read(&folder.join(FILE))?;
+        let row = |fields: &Vec<Field>| fields.iter().map(Field::number).collect();
+        let columns = table.columns().map(str::to_owned).collect();
+        Ok(Scalars { columns, rows: table.rows().iter().map(row).collect() })
+    }
+
+    /// Writes the table into a folder, and returns its file. A number that is not defined is an empty field.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf> {
+        let path = folder.join(FILE);
+        let mut table = Table::new(&self.columns);
+        self.rows.iter().for_each(|row| _ = table.row(row.iter().copied()));
+        table.write(&path)?;
+        Ok(path)
     }
 
     /// A column by its name; nothing where there is none.
@@ -122,17 +135,6 @@ impl Scalars {
             places.iter().map(|place| place.and_then(|place| row.get(place)).copied().unwrap_or(f64::NAN)).collect()
         };
         self.rows.iter().map(of).collect()
-    }
-
-    /// The table as text; a number that is not defined is an empty cell.
-    pub fn csv(&self) -> String {
-        let mut csv = self.columns.join(",") + "\n";
-        for row in &self.rows {
-            let cell = |number: &f64| if number.is_finite() { number.to_string() } else { String::new() };
-            let cells: Vec<String> = row.iter().map(cell).collect();
-            let _ = writeln!(csv, "{}", cells.join(",")); // writing to a String does not fail
-        }
-        csv
     }
 }
 
@@ -183,4 +185,24 @@ fn row(trace: &Trace, entry: &Entry, prediction: Prediction) -> Result<(Vec<f64>
         clipped_share(&denoised, 3.0),
     ];
     Ok((row, denoised))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_has_empty_fields_for_numbers_that_are_not_defined() {
+        let folder = tempfile::tempdir().unwrap();
+        let columns = ["call", "sigma", "guidance_cosine"].map(String::from).into();
+        let written = Scalars { columns, rows: vec![vec![0.0, 14.6146, f64::NAN], vec![1.0, 1e-7, -0.25]] };
+        let path = written.write(folder.path()).unwrap();
+        let expected = "call,sigma,guidance_cosine\n0,14.6146,\n1,0.0000001,-0.25\n";
+        assert_eq!(std::fs::read_to_string(path).unwrap(), expected);
+        let read = Scalars::read(folder.path()).unwrap();
+        assert_eq!(read.columns, written.columns);
+        assert_eq!(read.column("sigma"), [14.6146, 1e-7]);
+        assert!(read.column("guidance_cosine")[0].is_nan() && read.column("guidance_cosine")[1] == -0.25);
+        assert!(read.column("t").is_empty());
+    }
 }

@@ -2,9 +2,9 @@
 
 use super::Finished;
 use crate::measure::{Measure, Sight, Statistic, axes, groups};
-use crate::results::line;
 use anyhow::Result;
-use latentrace_files::replace;
+use latentrace_files::{Field, Table, fields};
+use latentrace_measures::Estimate;
 use latentrace_plot::{Chart, ChartAxis, Panels, Series, write};
 use std::path::PathBuf;
 
@@ -21,9 +21,9 @@ pub fn adherence(finished: &Finished) -> Result<Vec<PathBuf>> {
     }
     let tables = [("measures-cells.csv", of_cells(&sights, measures)), ("measures.csv", of_groups(&sights, measures))];
     let mut made = Vec::new();
-    for (name, text) in tables {
+    for (name, table) in tables {
         let path = finished.root.join(name);
-        replace(&path, text.as_bytes())?;
+        table.write(&path)?;
         made.push(path);
     }
     let layout = Layout::of(&sights);
@@ -204,34 +204,30 @@ fn words(name: &str) -> (&'static str, &'static str) {
     }
 }
 
-fn of_cells(sights: &[Sight], measures: &[Measure]) -> String {
+/// A row for each picture: its values of the fields that vary, and its numbers.
+fn of_cells(sights: &[Sight], measures: &[Measure]) -> Table {
     let fields = axes(&sights.iter().map(|sight| &sight.done.cell).collect::<Vec<_>>());
     let numbers = |sight: &Sight| measures.iter().flat_map(|measure| measure.of_cell(sight)).collect::<Vec<_>>();
     let names = sights.first().map(numbers).unwrap_or_default().into_iter().map(|(name, _)| name);
-    let mut text = line(fields.iter().map(|field| field.to_string()).chain(names));
+    let mut table = Table::new(fields.iter().map(|field| field.to_string()).chain(names));
     for sight in sights {
-        let values = fields.iter().map(|field| sight.done.cell.value(field));
-        text += &line(values.chain(numbers(sight).into_iter().map(|(_, value)| number(value))));
+        let values = fields.iter().map(|field| Field::from(sight.done.cell.value(field)));
+        table.row(values.chain(numbers(sight).into_iter().map(|(_, value)| value.into())));
     }
-    text
+    table
 }
 
-fn of_groups(sights: &[Sight], measures: &[Measure]) -> String {
+/// A row for each number of each group of pictures that differ in the seed alone.
+fn of_groups(sights: &[Sight], measures: &[Measure]) -> Table {
     let mut fields = axes(&sights.iter().map(|sight| &sight.done.cell).collect::<Vec<_>>());
     fields.retain(|field| *field != "seed");
-    let head = ["number", "n", "value", "low", "high", "interval"];
-    let mut text = line(fields.iter().chain(&head).map(|name| name.to_string()));
+    let mut table = Table::new(fields.iter().copied().chain(["number", "n", "value", "low", "high", "interval"]));
     for (values, group) in groups(sights, &fields) {
-        for found in measures.iter().flat_map(|measure| measure.of_group(&group)) {
-            let ends = [found.estimate.value, found.estimate.low, found.estimate.high].map(number);
-            let about = [found.name, found.count.to_string()].into_iter().chain(ends).chain([found.interval.into()]);
-            text += &line(values.iter().cloned().chain(about));
+        for Statistic { name, count, estimate, interval } in measures.iter().flat_map(|it| it.of_group(&group)) {
+            let Estimate { value, low, high } = estimate;
+            let row = values.iter().map(Field::from);
+            table.row(row.chain(fields![name, count, value, low, high, interval]));
         }
     }
-    text
-}
-
-/// A number of a table; an empty cell where there is none.
-fn number(value: f64) -> String {
-    if value.is_finite() { value.to_string() } else { String::new() }
+    table
 }

@@ -6,7 +6,6 @@ use crate::figures::tile::tile;
 use crate::previews::enlargement;
 use crate::views::paths::{Path, geometry, plane};
 use anyhow::Result;
-use latentrace_files::replace;
 use latentrace_measures::{Moments, Trajectory};
 use latentrace_pipeline::Model;
 use latentrace_pipeline::nn::SamplerValue;
@@ -41,7 +40,7 @@ pub fn trajectory(finished: &Finished, loaded: &mut Loaded, observer: &dyn Obser
     }
     made.extend(write(finished.root, "trajectory", &Panels { title: finished.title.into(), charts, columns: 2 })?);
     let place = finished.root.join("trajectory-geometry.csv");
-    replace(&place, geometry(&samples).as_bytes())?;
+    geometry(&samples).write(&place)?;
     made.push(place);
     Ok(made)
 }

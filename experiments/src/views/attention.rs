@@ -2,7 +2,7 @@
 
 use super::{grid, picture, title};
 use anyhow::Result;
-use latentrace_files::replace;
+use latentrace_files::{Field, Table, fields};
 use latentrace_measures::{TokenMaps, entropy, mass, token_entropy};
 use latentrace_pipeline::nn::tch::Kind;
 use latentrace_pipeline::nn::{Attends, Branch, ModuleValue};
@@ -10,7 +10,6 @@ use latentrace_plot::{Chart, ChartAxis, Colours, HeatMap, Series, Tile, ValueSca
 use latentrace_runs::{Description, Observer};
 use latentrace_trace::{Entry, Reduction, Rule, Trace};
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// Draws attention to the words of the prompt, where a record kept it: over the picture, summed over layers, heads and
@@ -25,7 +24,7 @@ pub fn words(folder: &Path, trace: &Trace, description: &Description, observer: 
     }
     let words: Vec<Word> = found.words();
     let mut made = vec![folder.join("words.csv")];
-    replace(&made[0], csv(&words).as_bytes())?;
+    table(&words).write(&made[0])?;
     let picture = picture(trace);
     let mut cells: Vec<Tile> = picture.iter().map(|picture| Tile::new(picture.clone(), "the picture")).collect();
     let (height, width) = description.grid();
@@ -273,15 +272,29 @@ fn groups(places: &[i64], description: &Description) -> Vec<Group> {
     groups
 }
 
-fn csv(words: &[Word]) -> String {
-    let mut csv = String::from("token,word,row,column,attention\n");
+/// The maps, a row for each of their pixels.
+fn table(words: &[Word]) -> Table {
+    let mut table = Table::new(["token", "word", "row", "column", "attention"]);
     for Word { place, name, map } in words {
         for (row, values) in map.iter().enumerate() {
-            for (at, value) in values.iter().enumerate() {
-                let quoted = name.replace('"', "\"\"");
-                let _ = writeln!(csv, "{place},\"{quoted}\",{row},{at},{value}"); // writing to a String does not fail
+            for (column, &value) in values.iter().enumerate() {
+                table.row(fields![*place, Field::quoted(name), row, column, value]);
             }
         }
     }
-    csv
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_and_pixels_are_rows() {
+        let word = |place, name: &str, map| Word { place, name: name.into(), map };
+        let words = [word(2, "red", vec![vec![0.5, 0.25]]), word(3, "\"cat\",", vec![vec![1.0], vec![0.0]])];
+        let expected = "token,word,row,column,attention\n2,\"red\",0,0,0.5\n2,\"red\",0,1,0.25\n\
+                        3,\"\"\"cat\"\",\",0,0,1\n3,\"\"\"cat\"\",\",1,0,0\n";
+        assert_eq!(table(&words).to_string(), expected);
+    }
 }

@@ -160,7 +160,7 @@ pub fn trajectory(folder: &path::Path, traces: &[Trace]) -> Result<Vec<PathBuf>>
     let Some(chart) = plane("the sample on its way, x = x0 + sigma · noise", &paths) else { return Ok(Vec::new()) };
     let mut made = write(folder, "trajectory", &chart)?;
     let place = folder.join("trajectory-geometry.csv");
-    latentrace_pipeline::nn::replace(&place, geometry(&paths).as_bytes())?;
+    geometry(&paths).write(&place)?;
     made.push(place);
     Ok(made)
 }

@@ -1,12 +1,12 @@
 //! The way of a recorded run: its samples, or its clean estimates, from call to call.
 
 use anyhow::Result;
+use latentrace_files::{Table, fields};
 use latentrace_measures::{Pca, Trajectory};
 use latentrace_pipeline::nn::SamplerValue;
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_plot::{Chart, ChartAxis, Series};
 use latentrace_trace::{Entry, Trace};
-use std::fmt::Write;
 
 /// The points that a run passed.
 pub struct Path {
@@ -52,16 +52,15 @@ pub fn plane(title: &str, paths: &[Path]) -> Option<Chart> {
     })
 }
 
-/// How straight each path is, a line for each point.
-pub fn geometry(paths: &[Path]) -> String {
-    let mut text = String::from("run,point,sigma,deviation_from_chord,turning_angle\n");
+/// How straight each path is: a table with a row for each point.
+pub fn geometry(paths: &[Path]) -> Table {
+    let mut table = Table::new(["run", "point", "sigma", "deviation_from_chord", "turning_angle"]);
     for (number, path) in paths.iter().enumerate() {
         let Some(found) = Trajectory::of(&path.points, &path.levels) else { continue };
-        for (index, deviation) in found.relative_deviation().iter().enumerate() {
-            let turning = index.checked_sub(1).and_then(|before| found.turning.get(before));
-            let turning = turning.filter(|angle| angle.is_finite()).map_or(String::new(), f64::to_string);
-            let _ = writeln!(text, "{number},{index},{},{deviation},{turning}", path.levels[index]); // a String does not fail
+        for (index, deviation) in found.relative_deviation().into_iter().enumerate() {
+            let turning = index.checked_sub(1).and_then(|before| found.turning.get(before)).copied();
+            table.row(fields![number, index, path.levels[index], deviation, turning]);
         }
     }
-    text
+    table
 }

@@ -6,7 +6,7 @@ use super::turns::Turns;
 use super::{Settings, both};
 use anyhow::Result;
 use latentrace_experiments::enlargement;
-use latentrace_files::replace;
+use latentrace_files::{Table, fields, replace};
 use latentrace_pipeline::Model;
 use latentrace_plot::{Chart, ChartAxis, Grid, RgbImage, Series, Tile, save_png, write};
 use latentrace_runs::Program;
@@ -56,7 +56,7 @@ impl Findings<'_> {
             }
         }
         let (csv, json) = (output.join("latent-vs-pixel.csv"), output.join("latent-vs-pixel.json"));
-        replace(&csv, self.csv(&figures).as_bytes())?;
+        self.table(&figures).write(&csv)?;
         replace(&json, format!("{:#}\n", self.json(&figures)).as_bytes())?;
         let mut paths = vec![csv, json];
         paths.extend(write(output, "loss", &self.curves())?);
@@ -66,10 +66,10 @@ impl Findings<'_> {
 
     /// All figures under each other: what, where, the figure between its bounds, and its unit. The bounds of times and
     /// ratios are quartiles, those of rates Wilson's 95 % interval.
-    fn csv(&self, figures: &Figures) -> String {
-        let mut text = String::from("figure,space,low,value,high,unit\n");
+    fn table(&self, figures: &Figures) -> Table {
+        let mut table = Table::new(["figure", "space", "low", "value", "high", "unit"]);
         let mut line = |figure: &str, of: &str, [low, value, high]: [String; 3], unit: &str| {
-            text += &format!("{figure},{of},{low},{value},{high},{unit}\n");
+            table.row(fields![figure, of, low, value, high, unit]);
         };
         let alone = |value: f64| [String::new(), number(value), String::new()];
         for (space, count) in both(figures.parameters) {
@@ -98,7 +98,7 @@ impl Findings<'_> {
                 line(&format!("adherence: {attribute}"), space.name(), [number(low), rate, number(high)], "");
             }
         }
-        text
+        table
     }
 
     fn json(&self, figures: &Figures) -> Value {
