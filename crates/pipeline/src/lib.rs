@@ -1,12 +1,12 @@
-//! From a checkpoint folder and a prompt to a picture, with everything on the way passing a door by name.
+//! Latent diffusion from a checkpoint folder and a prompt to a picture. Every tensor on the way passes a named tap.
 //!
-//! Three types, in order of use: a [`Model`] is a checkpoint folder read into its networks; a [`Request`] is one
-//! picture asked of it; and [`Model::run`] runs the request's plan and gives an [`Outcome`], the final latents and the
+//! The main types, in order of use: a [`Model`] is a checkpoint folder, read into its networks; a [`Request`] describes
+//! one picture; and [`Model::run`] runs the request's plan and returns an [`Outcome`] with the final latents and the
 //! picture.
 //!
-//! One decision: the sampler's own values go through taps as the networks' do. [`SamplerTaps`] lists them
-//! (`sampler.sample`, `sampler.denoised`, `sampler.epsilon.conditional`, ...), so that a progress bar, a preview, a
-//! recorder and an edit are all probes, and this crate has an option for none of them.
+//! The sampler's values pass taps as the networks' tensors do. [`SamplerTaps`] lists them (`sampler.sample`,
+//! `sampler.denoised`, `sampler.epsilon.conditional`, ...). So a progress bar, a preview, a recorder and an edit are
+//! all probes, and this crate has no option for any of them.
 
 mod bare;
 mod checkpoint;

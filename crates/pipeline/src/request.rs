@@ -41,7 +41,8 @@ pub enum Start {
     /// Noise, from the seed.
     #[default]
     Noise,
-    /// A picture, encoded and noised: the run takes the last `strength` of the steps (Meng et al. 2021, arXiv 2108.01073).
+    /// A picture, encoded and noised: the run takes the last `strength` of the steps (Meng et al. 2021, arXiv
+    /// 2108.01073).
     Picture {
         /// Above 0, at most 1, which keeps no more of the picture than shows through at the first level.
         strength: f64,
@@ -144,8 +145,8 @@ pub fn steps(plan: &Plan) -> usize {
 }
 
 impl Model {
-    /// A request with the model's own size, and with its scheduler as `StableDiffusionPipeline` runs it, for a prompt and a
-    /// seed. For [`Reading::Exact`] the scheduler is [`Model::scheduler`].
+    /// A request with the model's own size, and with its scheduler as `StableDiffusionPipeline` runs it, for a prompt
+    /// and a seed. For [`Reading::Exact`] the scheduler is [`Model::scheduler`].
     pub fn request(&self, prompt: &str, seed: u64) -> Request {
         let side = self.unet_config.sample_size * self.vae_config.factor();
         Request {
@@ -183,7 +184,8 @@ impl Model {
         request.guidance.check()
     }
 
-    /// Checks, plans and tokenises a request, once: whoever runs it, records it or counts what it costs takes it from here.
+    /// Checks, plans and tokenises a request, once: whoever runs it, records it or counts what it costs takes it from
+    /// here.
     ///
     /// # Errors
     /// A size, guidance, strength or number of steps that does not work.
@@ -223,8 +225,8 @@ impl Model {
         self.sample(&self.prepare(request.clone(), start.clone())?, past, pass)
     }
 
-    /// Runs what was prepared. `past` holds the network's outputs of the first calls, and the network is called from there
-    /// on: the sampler's history is computed again from them, so that the rest is that of an unbroken run.
+    /// Runs what was prepared. `past` holds the network's outputs of the first calls, and the network is called from
+    /// there on: the sampler's history is computed again from them, so that the rest is that of an unbroken run.
     ///
     /// # Errors
     /// A tensor was not finite, or the probe stopped the run.
@@ -296,8 +298,8 @@ impl Model {
         })
     }
 
-    /// Latents at unit variance of the pictures that images start from, `[images, 4, height, width]`; `noise` of the same
-    /// shape chooses among those that the encoder thinks likely.
+    /// Latents at unit variance of the pictures that images start from, `[images, 4, height, width]`; `noise` of the
+    /// same shape chooses among those that the encoder thinks likely.
     fn encode_pictures(&self, images: &[&Prepared], noise: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let mut encoded: Vec<(&Arc<Picture>, Posterior)> = Vec::new();
         let mut rows = Vec::new();

@@ -1,4 +1,4 @@
-//! The numbers of a recorded run, a row for each network call: `scalars.csv`.
+//! Numbers measured at each network call of a recorded run: the table `scalars.csv`.
 
 use crate::description::Description;
 use anyhow::Result;
@@ -36,7 +36,7 @@ pub const COLUMNS: [&str; 19] = [
     "commitment",
 ];
 
-/// What a column is called where people read it.
+/// The label of a column for readers.
 pub fn label(name: &str) -> String {
     let text = match name {
         "sigma" => "noise level σ",
@@ -61,14 +61,17 @@ pub fn label(name: &str) -> String {
 
 /// A table of numbers with named columns.
 pub struct Scalars {
-    /// The names.
+    /// The names of the columns.
     pub columns: Vec<String>,
     /// A row for each call.
     pub rows: Vec<Vec<f64>>,
 }
 
 impl Scalars {
-    /// Measures every call that a trace holds whole.
+    /// Measures every complete call of a trace.
+    ///
+    /// # Errors
+    /// The trace lacks a value of the sampler.
     pub fn of(trace: &Trace, description: &Description) -> Result<Scalars> {
         let prediction = description.request()?.scheduler.prediction();
         let samples: Vec<&Entry> =
@@ -91,7 +94,10 @@ impl Scalars {
         Ok(Scalars { columns: COLUMNS.iter().map(|name| name.to_string()).chain(means).collect(), rows })
     }
 
-    /// The table that was kept in a record's folder, or measured anew where there is none.
+    /// Reads the table in a record's folder, or measures the record if there is none.
+    ///
+    /// # Errors
+    /// The table cannot be read, or the record cannot be measured.
     pub fn kept(trace: &Trace, description: &Description) -> Result<Scalars> {
         match trace.folder().join(FILE).is_file() {
             true => Scalars::read(trace.folder()),
@@ -99,7 +105,10 @@ impl Scalars {
         }
     }
 
-    /// The table that was kept in a record's folder.
+    /// Reads the table in a record's folder.
+    ///
+    /// # Errors
+    /// There is no table, or it cannot be read.
     pub fn read(folder: &Path) -> Result<Scalars> {
         let table = Table::read(&folder.join(FILE))?;
         let row = |fields: &Vec<Field>| fields.iter().map(Field::number).collect();
@@ -119,7 +128,7 @@ impl Scalars {
         Ok(path)
     }
 
-    /// A column by its name; nothing where there is none.
+    /// A column by its name; empty if there is no such column.
     pub fn column(&self, name: &str) -> Vec<f64> {
         match self.columns.iter().position(|known| known == name) {
             Some(place) => self.rows.iter().filter_map(|row| row.get(place).copied()).collect(),
@@ -127,7 +136,7 @@ impl Scalars {
         }
     }
 
-    /// The rows with these columns alone; NaN where there is none.
+    /// The rows with some of the columns only. A column that does not exist is NaN.
     pub fn only(&self, names: &[String]) -> Vec<Vec<f64>> {
         let places: Vec<Option<usize>> =
             names.iter().map(|name| self.columns.iter().position(|known| known == name)).collect();
@@ -138,7 +147,7 @@ impl Scalars {
     }
 }
 
-/// The numbers of a call, but for those that need the end of the run; and its clean estimate.
+/// The numbers of a call, except for those that need the final latents, and its clean estimate `[1, 4, height, width]`.
 fn row(trace: &Trace, entry: &Entry, prediction: Prediction) -> Result<(Vec<f64>, Tensor)> {
     use Conditioning::{Conditional, Guided, Unconditional};
     use SamplerValue::{Denoised, Epsilon, Output, Sample};
@@ -161,7 +170,7 @@ fn row(trace: &Trace, entry: &Entry, prediction: Prediction) -> Result<(Vec<f64>
             let [u, c] = [of(Epsilon(Unconditional))?, of(Epsilon(Conditional))?];
             GuidanceParts::of(&u, &c, &guided, &conditionally).unwrap_or(nan)
         }
-        false => nan, // guidance by 0 or 1 in a batch has only one of them
+        false => nan, // in a batch, a call with a guidance weight of 0 or 1 has only one of them
     };
     let epsilon = Moments::of(&guided);
     let row = vec![

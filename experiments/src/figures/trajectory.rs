@@ -1,4 +1,4 @@
-//! What a run's samples look like on their way, and what way they go.
+//! The figures of `trajectory`: decoded samples of a run, and the path of its samples.
 
 use super::Finished;
 use crate::done::Done;
@@ -14,15 +14,18 @@ use latentrace_runs::{Loaded, Observer};
 use latentrace_trace::{Entry, Trace};
 use std::path::PathBuf;
 
-/// Film strips of more cells than these are not looked at together, nor are more curves.
+/// The largest numbers of cells with film strips, and of curves.
 const MOST_STRIPS: usize = 4;
 const MOST_CURVES: usize = 12;
-/// Pictures in a strip.
+/// The number of pictures in a strip.
 const FRAMES: usize = 9;
 
 /// Writes `trajectory-strips.png`, two rows for each of the first cells: the decoded sample at unit variance,
-/// `x / √(1 + sigma²)`, and the decoded clean estimate; and `trajectory`, the paths of both in the plane of their principal
-/// components, the size of the sample and its distance from a straight line, for up to twelve cells.
+/// `x / √(1 + sigma²)`, and the decoded clean estimate. Writes `trajectory` for up to twelve cells: the paths of both in the
+/// plane of their first two principal components, the size of the sample, and its distance from a straight line.
+///
+/// # Errors
+/// A record cannot be read, a latent cannot be decoded, or a file cannot be written.
 pub fn trajectory(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> Result<Vec<PathBuf>> {
     let mut made = vec![strips(finished, loaded, observer)?];
     let shown = &finished.cells[..finished.cells.len().min(MOST_CURVES)];
@@ -61,7 +64,7 @@ fn size(samples: &[Path]) -> Chart {
     }
 }
 
-/// How far each path is from the line between its ends, and of the first how much longer than that line.
+/// The distance of each path from its chord, and for the first paths the ratio of length to chord.
 fn bend(samples: &[Path]) -> Chart {
     let deviation = |path: &Path| {
         let found = Trajectory::of(&path.points, &path.levels);
@@ -82,7 +85,7 @@ fn bend(samples: &[Path]) -> Chart {
     }
 }
 
-/// The length of a path in units of the distance between its ends.
+/// The length of a path over the distance between its ends.
 fn detour(path: &Path) -> f64 {
     let apart = |pair: &[_]| -> f64 { Trajectory::of(pair, &[1.0, 0.0]).map_or(f64::NAN, |found| found.chord) };
     let ends: Vec<_> = path.points.first().into_iter().chain(path.points.last()).collect();
@@ -90,7 +93,7 @@ fn detour(path: &Path) -> f64 {
     if ends.len() < 2 { f64::NAN } else { steps / apart(&ends) }
 }
 
-/// Film strips: for each of the first cells its samples, and under them its clean estimates.
+/// Writes the film strips: two rows for each of the first cells, its samples and its clean estimates.
 fn strips(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> Result<PathBuf> {
     let shown = &finished.cells[..finished.cells.len().min(MOST_STRIPS)];
     let (mut cells, mut row_labels) = (Vec::new(), Vec::new());
@@ -124,19 +127,19 @@ fn strips(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> 
     Ok(path)
 }
 
-/// One decoded tensor; a sample is brought to the unit variance that the decoder was made for.
+/// One decoded tensor. A sample is scaled to unit variance first.
 fn frame(trace: &Trace, entry: &Entry, model: &Model, is_sample: bool) -> Result<Tile> {
     let scale = if is_sample { 1.0 / entry.sigma.hypot(1.0) } else { 1.0 };
     tile(model, &(trace.tensor(entry)? * scale), format!("σ {}", short(entry.sigma)))
 }
 
-/// A level in three digits.
+/// A noise level with three digits.
 pub fn short(sigma: f64) -> String {
     let digits = if sigma >= 1.0 { 2 - (sigma.log10().floor() as i32).clamp(0, 2) } else { 3 };
     format!("{sigma:.*}", digits as usize)
 }
 
-/// The places of at most `most` levels spread evenly in their logarithm, the first and last among them, in order.
+/// The indices of at most `most` levels, evenly spaced in their logarithm, from the first to the last.
 pub fn spread(levels: &[f64], most: usize) -> Vec<usize> {
     let logs: Vec<f64> = levels.iter().map(|sigma| sigma.max(1e-6).ln()).collect();
     let [first, .., last] = logs.as_slice() else { return (0..levels.len()).collect() };

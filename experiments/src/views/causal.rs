@@ -1,4 +1,4 @@
-//! How far each site leads one run to another.
+//! The figure of activation patching.
 
 use anyhow::Result;
 use latentrace_plot::{Colours, HeatMap, write};
@@ -6,7 +6,7 @@ use latentrace_runs::{Causal, Description};
 use latentrace_trace::Trace;
 use std::path::{Path, PathBuf};
 
-/// Draws what [`Causal::measure`] found: sites by blocks of steps.
+/// Draws the result of [`Causal::measure`]: sites by blocks of steps.
 ///
 /// # Errors
 /// The figure cannot be written.

@@ -1,4 +1,4 @@
-//! Pictures of one recorded run, each with its numbers as CSV.
+//! Figures of one recorded run. Each has its numbers as CSV.
 
 mod attention;
 mod causal;
@@ -26,7 +26,11 @@ use latentrace_runs::{RunFolder, Scalars};
 use latentrace_trace::{Entry, Trace};
 use std::path::{self, PathBuf};
 
-/// The curves of [`Scalars`]: noise and size, guidance taken apart, the network's calibration, what is decided when.
+/// Draws the curves of [`Scalars`]: sizes, the decomposition of guidance, whether the predicted noise is normal, and
+/// when the result is decided. Returns the files.
+///
+/// # Errors
+/// A file cannot be written.
 pub fn curves(folder: &path::Path, scalars: &Scalars, description: &Description) -> Result<Vec<PathBuf>> {
     let series = |name: &str, column: &str| {
         let place = scalars.columns.iter().position(|known| known == column).unwrap_or_default();
@@ -93,8 +97,11 @@ pub fn curves(folder: &path::Path, scalars: &Scalars, description: &Description)
     Ok(write(folder, "curves", &panels)?)
 }
 
-/// When each place of the picture was decided: the call from which on its clean estimate stays within a tenth of its
-/// first distance to the result.
+/// Draws when each latent pixel is decided: the first call from which its clean estimate stays within [`KAPPA`] of its
+/// first distance to the result. Returns the files.
+///
+/// # Errors
+/// The record cannot be read, or a file cannot be written.
 pub fn commitment(folder: &path::Path, trace: &Trace, description: &Description) -> Result<Vec<PathBuf>> {
     let estimates = tensors(trace, trace.values(SamplerValue::Denoised))?;
     let Some(result) = trace.values(SamplerValue::Latents).next() else { return Ok(Vec::new()) };
@@ -121,7 +128,10 @@ pub fn commitment(folder: &path::Path, trace: &Trace, description: &Description)
     Ok(made)
 }
 
-/// The power of the clean estimate at every spatial frequency and call.
+/// Draws the power of the clean estimate and of the sample at every spatial frequency and call. Returns the files.
+///
+/// # Errors
+/// The record cannot be read, or a file cannot be written.
 pub fn spectrum(folder: &path::Path, trace: &Trace, description: &Description) -> Result<Vec<PathBuf>> {
     let mut made = Vec::new();
     for (stem, value, what) in [
@@ -147,7 +157,11 @@ pub fn spectrum(folder: &path::Path, trace: &Trace, description: &Description) -
     Ok(made)
 }
 
-/// The samples of one or several runs in the plane of their two largest principal components, and how straight each is.
+/// Draws the samples of one or several runs in the plane of their first two principal components, and writes a table of
+/// how straight each path is. Returns the files.
+///
+/// # Errors
+/// A record cannot be read, or a file cannot be written.
 pub fn trajectory(folder: &path::Path, traces: &[Trace]) -> Result<Vec<PathBuf>> {
     let name = |trace: &Trace| match Description::of(trace) {
         Ok(Description { cell, .. }) if traces.len() > 1 => {
@@ -165,7 +179,7 @@ pub fn trajectory(folder: &path::Path, traces: &[Trace]) -> Result<Vec<PathBuf>>
     Ok(made)
 }
 
-/// The picture that a trace lies beside.
+/// The picture of a trace's run, if there is one.
 fn picture(trace: &Trace) -> Option<RgbImage> {
     let run = RunFolder::find(trace.folder()).ok()?;
     open_image(run.picture()).ok()

@@ -1,4 +1,4 @@
-//! The way of a recorded run: its samples, or its clean estimates, from call to call.
+//! The path of a recorded run: its samples or clean estimates, from call to call.
 
 use anyhow::Result;
 use latentrace_files::{Table, fields};
@@ -8,9 +8,9 @@ use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_plot::{Chart, ChartAxis, Series};
 use latentrace_trace::{Entry, Trace};
 
-/// The points that a run passed.
+/// The points of a run's path, one for each call.
 pub struct Path {
-    /// What a legend calls it.
+    /// Its name in a legend.
     pub name: String,
     /// The points, in the order of the calls.
     pub points: Vec<Tensor>,
@@ -19,7 +19,10 @@ pub struct Path {
 }
 
 impl Path {
-    /// A value at every call, then the final latents where the record holds them.
+    /// A value of the sampler at every call, followed by the final latents if the record has them.
+    ///
+    /// # Errors
+    /// The record cannot be read.
     pub fn of(trace: &Trace, value: SamplerValue, name: String) -> Result<Path> {
         let entries: Vec<&Entry> = trace.values(value).collect();
         let mut points: Vec<Tensor> = entries.iter().map(|entry| Ok(trace.tensor(entry)?)).collect::<Result<_>>()?;
@@ -32,7 +35,7 @@ impl Path {
     }
 }
 
-/// The paths in the plane of their two largest principal components; `None` where there are no two.
+/// A chart of paths in the plane of their first two principal components; `None` if there are not two components.
 pub fn plane(title: &str, paths: &[Path]) -> Option<Chart> {
     let runs: Vec<Vec<&Tensor>> = paths.iter().map(|path| path.points.iter().collect()).collect();
     let found = Pca::of(&runs, 2).filter(|found| found.explained.len() == 2)?;

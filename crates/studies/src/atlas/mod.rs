@@ -1,4 +1,4 @@
-//! Every sampler measured on data whose exact flow is known, as a page.
+//! The atlas: every sampler, measured on data whose exact probability flow is known.
 
 mod figures;
 mod readings;
@@ -10,8 +10,8 @@ use latentrace_files::replace;
 use latentrace_plot::write;
 use std::path::{Path, PathBuf};
 
-/// Measures every sampler and writes the page `README.md` with its figures into a folder, and the table of readings into a
-/// file.
+/// Measures every sampler. Writes the page `README.md` and its figures into the folder `output`, and the table of
+/// readings into the file `table`. Returns the paths.
 ///
 /// # Errors
 /// A sampler cannot be run, or a file cannot be written.

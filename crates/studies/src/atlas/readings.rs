@@ -1,4 +1,4 @@
-//! What sets the two readings of a config apart, and by how much.
+//! The differences of the two readings of a config, and their effect.
 
 use super::world::{READINGS, error, inversion_error, miss, strays, variance};
 use anyhow::{Context, Result};
@@ -6,19 +6,19 @@ use latentrace_pipeline::schedulers::{Config, Plan, Reading};
 use serde_json::{Map, Value};
 use std::fmt::Write;
 
-/// A fault of the diffusers reading, and what the exact reading does instead.
+/// A fault of diffusers that the diffusers reading reproduces, and what the exact reading does instead.
 struct Fault {
     of: &'static str,
     fault: &'static str,
     mended: &'static str,
-    /// A run that shows it.
+    /// A run that shows the effect, if there is one.
     shown: Option<Shown>,
 }
 
-/// A run and what is measured of it.
+/// A run, and what is measured of it.
 struct Shown {
     sampler: &'static str,
-    /// Beside Stable Diffusion's schedule, as JSON.
+    /// The options besides Stable Diffusion's schedule, as JSON.
     options: &'static str,
     steps: usize,
     strength: Option<f64>,
@@ -28,29 +28,29 @@ struct Shown {
 /// What is measured of a run.
 #[derive(Clone, Copy)]
 enum Measure {
-    /// From where it ends to where the exact flow of its first sample does.
+    /// The distance from its result to the end of the exact flow of its first sample.
     Error,
-    /// From its ends to the quantiles of the data, wherever it started.
+    /// The distance from its results to the quantiles of the data.
     Miss,
-    /// On its way down to sigma 1/4, where the last step does not hide it.
+    /// The error down to sigma 1/4, without that of the last step.
     Strays,
-    /// From an inverted image to where the exact flow takes it.
+    /// The distance from an inverted image to the end of the exact flow.
     Inversion,
-    /// Of its results, over that of the data.
+    /// The variance of its results over that of the data.
     Variance,
-    /// Of its first sample, over that of the level.
+    /// The variance of its first sample over that of the level.
     StartVariance,
-    /// Weight of the noise in its first sample, over sigma.
+    /// The weight of the noise in its first sample, over sigma.
     StartNoise,
-    /// Of its first level.
+    /// The sigma of its first level.
     StartSigma,
-    /// Draws of noise, the first one too.
+    /// The number of draws of noise, with the first one.
     Draws,
     /// The time of the second call.
     MiddleTime,
 }
 
-/// Stable Diffusion's schedule; the spacing is the class's own.
+/// Stable Diffusion's schedule. The spacing is the default of the class.
 const BASE: &str = r#"{"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": false,
     "skip_prk_steps": true, "steps_offset": 1, "set_alpha_to_one": true}"#;
 
@@ -68,7 +68,7 @@ const fn from_image(
     Some(Shown { sampler, options, steps, strength: Some(strength), measure })
 }
 
-/// By class, what concerns most of them first.
+/// The faults, sorted by class. Those of most classes come first.
 const FAULTS: [Fault; 38] = [
     Fault {
         of: "all",
@@ -320,7 +320,7 @@ const FAULTS: [Fault; 38] = [
     },
 ];
 
-/// The table of faults, with what each costs.
+/// The table of faults, with the measured effect of each, as Markdown.
 pub fn table() -> Result<String> {
     let mut text =
         String::from("| of | diffusers | exact | measured | diffusers | exact |\n|---|---|---|---|---|---|\n");
