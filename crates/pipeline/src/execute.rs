@@ -3,7 +3,7 @@
 use crate::error::{Error, Result, Stage};
 use crate::network::{Network, Outputs};
 use crate::noise::Draws;
-use crate::tripwire::{Scene, blame, fault, is_finite, mark};
+use crate::tripwire::{FaultContext, blame, fault, is_finite, mark};
 use crate::{Guidance, SamplerTaps};
 use latentrace_nn::tch::Tensor;
 use latentrace_nn::{Branch, Moment, Pass, Tap};
@@ -134,8 +134,8 @@ impl<'a> Execution<'a> {
         if let Some((tap, found)) = since.first() {
             return Err(Error::NotFinite { tap, found, stage, hint: network.hint() });
         }
-        let scene = Scene { output: self.taps.output.name().into(), stage, hint: network.hint() };
-        Err(blame(scene, found, pass, |pass| {
+        let context = FaultContext { output: self.taps.output.name().into(), stage, hint: network.hint() };
+        Err(blame(context, found, pass, |pass| {
             let outputs = network.outputs(pass, call, input, level);
             outputs.map(|outputs| self.guided(outputs, pass, call, sample))
         }))

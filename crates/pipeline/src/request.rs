@@ -5,7 +5,7 @@ use crate::error::{Result, Stage};
 use crate::execute::{Execution, Given, missing, moment};
 use crate::network::{Guided, Network, Outputs, Past};
 use crate::noise::Draws;
-use crate::tripwire::{Scene, blame, fault, hint};
+use crate::tripwire::{FaultContext, blame, fault, hint};
 use crate::{Guidance, Model, Picture, Size};
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
 use latentrace_nn::{Branch, Pass, Rows};
@@ -312,8 +312,8 @@ impl Model {
                     let pixels = picture.to_tensor().to_device(self.device).to_kind(self.unet.kind());
                     let moments = self.vae.moments(pass, &pixels);
                     if let Some(found) = fault(&moments) {
-                        let scene = self.scene("vae.encoder.moments", Stage::Encoding);
-                        return Err(blame(scene, found, pass, |pass| self.vae.moments(pass, &pixels)));
+                        let context = self.context("vae.encoder.moments", Stage::Encoding);
+                        return Err(blame(context, found, pass, |pass| self.vae.moments(pass, &pixels)));
                     }
                     encoded.push((picture, Posterior::of(&moments)));
                     encoded.len() - 1
@@ -344,7 +344,7 @@ impl Model {
         let features = encode(pass);
         match fault(&features) {
             None => Ok(features.to_kind(self.unet.kind())),
-            Some(found) => Err(blame(self.scene("text_encoder.out", Stage::Text), found, pass, encode)),
+            Some(found) => Err(blame(self.context("text_encoder.out", Stage::Text), found, pass, encode)),
         }
     }
 
@@ -370,15 +370,15 @@ impl Model {
         match fault(pixels) {
             None => Ok(Picture::of_finite(pixels)),
             Some(found) => {
-                let scene = self.scene("vae.decoder.out", Stage::Decoding);
-                Err(blame(scene, found, pass, |pass| self.pixels(latents, pass)))
+                let context = self.context("vae.decoder.out", Stage::Decoding);
+                Err(blame(context, found, pass, |pass| self.pixels(latents, pass)))
             }
         }
     }
 
     /// Where a fault of one of the networks belongs.
-    fn scene(&self, output: &str, stage: Stage) -> Scene {
-        Scene { output: output.into(), stage, hint: hint(self.unet.kind()) }
+    fn context(&self, output: &str, stage: Stage) -> FaultContext {
+        FaultContext { output: output.into(), stage, hint: hint(self.unet.kind()) }
     }
 
     /// `[images, 3, 8 height, 8 width]`, about -1..1

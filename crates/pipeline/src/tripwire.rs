@@ -24,7 +24,7 @@ impl Probe for FirstFault {
 }
 
 /// Where in a run a fault was found, for its error.
-pub(crate) struct Scene {
+pub(crate) struct FaultContext {
     /// The name of the output with the fault. The error names it if no tap before it has one.
     pub(crate) output: String,
     /// The part of the run.
@@ -34,10 +34,15 @@ pub(crate) struct Scene {
 }
 
 /// The error of an output with a fault. Does `work` again, and names the first tap whose tensor has a fault.
-pub(crate) fn blame<T>(scene: Scene, found: String, pass: &mut Pass, work: impl FnOnce(&mut Pass) -> T) -> Error {
+pub(crate) fn blame<T>(
+    context: FaultContext,
+    found: String,
+    pass: &mut Pass,
+    work: impl FnOnce(&mut Pass) -> T,
+) -> Error {
     let mut first = FirstFault::default();
     pass.again(&mut first, |pass| _ = work(pass));
-    let Scene { output, stage, hint } = scene;
+    let FaultContext { output, stage, hint } = context;
     let (tap, found) = first.found.unwrap_or((output, found));
     Error::NotFinite { tap, found, stage, hint }
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// Two recorded runs, the sites whose tensors are copied from one run into the other, and the blocks of steps in which
 /// they are.
-pub struct Causal<'a> {
+pub struct CausalTracing<'a> {
     /// The run that is patched.
     base: &'a Trace,
     /// The run that the tensors come from.
@@ -26,7 +26,7 @@ pub struct Causal<'a> {
     calls: usize,
 }
 
-impl<'a> Causal<'a> {
+impl<'a> CausalTracing<'a> {
     /// Prepares the patching of `base` with tensors of `source`. `sites` is a selector of taps, and `blocks` the number
     /// of blocks of steps. `parent` is the run that the base was forked from; it is needed only for a fork of an
     /// earlier version.
@@ -39,12 +39,12 @@ impl<'a> Causal<'a> {
         (sites, blocks): (&str, usize),
         parent: Option<&Path>,
         observer: &'a dyn Observer,
-    ) -> Result<Causal<'a>> {
+    ) -> Result<CausalTracing<'a>> {
         let run = Phased::new(model, base, parent, observer)?;
         let calls = Description::of(base)?.calls;
         let sites = named(sites, model, source)?;
         let (first, last) = run.steps();
-        Ok(Causal { base, source, run, sites, blocks: split(first, last, blocks), calls })
+        Ok(CausalTracing { base, source, run, sites, blocks: split(first, last, blocks), calls })
     }
 
     /// The number of network calls of all runs together. Each call computes both branches.

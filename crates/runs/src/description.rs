@@ -8,7 +8,7 @@ use crate::key::{self, Kept};
 use crate::located::{self, Located};
 use crate::models::home;
 use crate::processor;
-use crate::rules::Counts;
+use crate::rules::RuleCounts;
 use anyhow::{Context, Result, anyhow};
 use latentrace_pipeline::nn::LIBTORCH;
 use latentrace_pipeline::nn::tch;
@@ -42,7 +42,7 @@ pub struct Description {
     pub negative: Text,
     /// The run that this one was forked from, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fork: Option<Fork>,
+    pub fork: Option<ForkPoint>,
     /// The picture that the run started from, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Located>,
@@ -57,14 +57,14 @@ pub struct Description {
     pub budget: Option<u64>,
     /// How many tensors each rule selects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fires: Option<Counts>,
+    pub fires: Option<RuleCounts>,
     /// The program that made it.
     pub program: Program,
 }
 
 /// The settings that calls were made with, and the tokens of their two texts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Settings {
+pub struct PhaseSettings {
     /// The settings.
     pub cell: Cell,
     /// The tokens of the prompt.
@@ -97,7 +97,7 @@ pub struct Text {
 
 /// The run and the call that a run was forked from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Fork {
+pub struct ForkPoint {
     /// The absolute path of the other run's trace.
     pub trace: PathBuf,
     /// The path relative to this record's folder.
@@ -121,7 +121,7 @@ pub struct Phase {
     pub until: usize,
     /// The settings, if they are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub settings: Option<Settings>,
+    pub settings: Option<PhaseSettings>,
 }
 
 /// The program and the machine.
@@ -205,8 +205,8 @@ impl Description {
     }
 
     /// The settings of the run itself.
-    pub fn settings(&self) -> Settings {
-        Settings { cell: self.cell.clone(), prompt: self.prompt.clone(), negative: self.negative.clone() }
+    pub fn settings(&self) -> PhaseSettings {
+        PhaseSettings { cell: self.cell.clone(), prompt: self.prompt.clone(), negative: self.negative.clone() }
     }
 
     /// The request of the run.
@@ -245,8 +245,8 @@ impl Description {
     /// The phases of the run: all its calls, by the settings that they were made with.
     pub fn phases(&self) -> Vec<Phase> {
         let mut phases = match &self.fork {
-            Some(Fork { past: Some(past), .. }) => past.clone(),
-            Some(Fork { past: None, level: None, call, .. }) => vec![Phase { until: *call, settings: None }],
+            Some(ForkPoint { past: Some(past), .. }) => past.clone(),
+            Some(ForkPoint { past: None, level: None, call, .. }) => vec![Phase { until: *call, settings: None }],
             _ => Vec::new(),
         };
         phases.retain(|phase| phase.until > 0);
@@ -300,7 +300,7 @@ pub fn up_to(mut phases: Vec<Phase>, call: usize) -> Vec<Phase> {
     phases
 }
 
-impl Settings {
+impl PhaseSettings {
     /// The tokens of the two texts.
     pub fn words(&self) -> Words {
         let Cell { prompt, negative, .. } = &self.cell;

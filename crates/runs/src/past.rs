@@ -1,7 +1,7 @@
 //! What a run that continues from a record takes from it.
 
 use crate::cell::Cell;
-use crate::description::{Description, Phase, Settings, up_to};
+use crate::description::{Description, Phase, PhaseSettings, up_to};
 use anyhow::{Result, bail};
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_pipeline::nn::{Conditioning, SamplerValue, Tap};
@@ -44,7 +44,7 @@ pub fn past(before: &Description, trace: &Trace, call: usize) -> Result<Vec<Phas
     let mut past = up_to(before.phases(), call);
     for phase in &mut past {
         phase.until = phase.until.min(call);
-        if let Some(Settings { cell, .. }) = &mut phase.settings {
+        if let Some(PhaseSettings { cell, .. }) = &mut phase.settings {
             cell.edits = before.edits(cell, trace.folder())?;
         }
     }

@@ -1,7 +1,7 @@
 //! A recorded run made again, each call with its own settings: a fork has the settings of another run up to the fork's
 //! first call.
 
-use crate::description::{Description, Fork, Phase, Settings, up_to};
+use crate::description::{Description, ForkPoint, Phase, PhaseSettings, up_to};
 use crate::located;
 use crate::observer::Observer;
 use crate::past::{of_whole, outputs, start};
@@ -89,7 +89,7 @@ impl<'a> Phased<'a> {
         Ok(made)
     }
 
-    fn settings(&self, phase: usize) -> Result<&Settings> {
+    fn settings(&self, phase: usize) -> Result<&PhaseSettings> {
         let Phase { until, settings } = &self.phases[phase];
         settings.as_ref().with_context(|| {
             let base = self.base.folder().display();
@@ -103,14 +103,14 @@ impl<'a> Phased<'a> {
     }
 
     /// The edits of a phase and one more, which begin at a call.
-    fn edits(&self, settings: &Settings, rule: Option<&EditRule>, from: usize) -> Result<Edits> {
+    fn edits(&self, settings: &PhaseSettings, rule: Option<&EditRule>, from: usize) -> Result<Edits> {
         let rules = settings.cell.edits.iter().chain(rule).cloned();
         let rules: Vec<EditRule> = rules.collect();
         Ok(Edits::new(&rules, &self.model.taps, settings.words(), self.sampled()?)?.beginning_at(from))
     }
 
     /// The final latents. The calls before `from` are played back from a record.
-    fn to_the_end(&self, settings: &Settings, rule: &EditRule, before: &Trace, from: usize) -> Result<Tensor> {
+    fn to_the_end(&self, settings: &PhaseSettings, rule: &EditRule, before: &Trace, from: usize) -> Result<Tensor> {
         let mut probe = Both(Playback::new(before, from), self.edits(settings, Some(rule), from)?);
         let made = self.make(settings, before, from, &mut probe);
         probe.0.outcome()?;
@@ -122,7 +122,7 @@ impl<'a> Phased<'a> {
     fn to(
         &self,
         until: usize,
-        settings: &Settings,
+        settings: &PhaseSettings,
         rule: Option<&EditRule>,
         before: &Trace,
         from: usize,
@@ -151,7 +151,7 @@ impl<'a> Phased<'a> {
         Ok((folder, trace))
     }
 
-    fn make(&self, settings: &Settings, before: &Trace, from: usize, probe: &mut dyn Probe) -> Result<Tensor> {
+    fn make(&self, settings: &PhaseSettings, before: &Trace, from: usize, probe: &mut dyn Probe) -> Result<Tensor> {
         let request = self.description.request_of(&settings.cell)?; // all phases have one scheduler
         let outputs = outputs(before, from, self.model)?;
         let start = start(self.base, &self.description)?;
@@ -163,7 +163,7 @@ impl Phased<'_> {
     /// The settings of a record beside the base that reproduce the base's calls before `until`. A record of an earlier
     /// version does not say with what settings the calls that a fork took over were made, but the other run may be
     /// beside it.
-    fn proven(&self, until: usize) -> Result<Option<Settings>> {
+    fn proven(&self, until: usize) -> Result<Option<PhaseSettings>> {
         let folder =
             self.base.folder().parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let Ok(found) = std::fs::read_dir(folder) else { return Ok(None) };
@@ -189,7 +189,7 @@ impl Phased<'_> {
     }
 
     /// Whether settings reproduce the recorded values of the calls before one.
-    fn leads_to(&self, settings: &Settings, until: usize) -> Result<bool> {
+    fn leads_to(&self, settings: &PhaseSettings, until: usize) -> Result<bool> {
         // The first call is enough to reject most settings.
         for until in [1, until] {
             let against = Both(Against::new(self.base, |_, _| false), Until(until));
@@ -223,7 +223,7 @@ fn known_phases(description: &Description, base: &Trace, parent: Option<&Path>) 
             settings.cell.edits = description.edits(&settings.cell, base.folder())?;
         }
     }
-    let (Some(Fork { trace, relative, .. }), Some(last)) =
+    let (Some(ForkPoint { trace, relative, .. }), Some(last)) =
         (&description.fork, phases.iter().rposition(|phase| phase.settings.is_none()))
     else {
         return Ok(phases);

@@ -1,7 +1,7 @@
 //! The provenance of a picture: a text in its file that has everything needed to make it again.
 
 use crate::cell::Cell;
-use crate::description::{Checkpoint, Description, Fork, Program};
+use crate::description::{Checkpoint, Description, ForkPoint, Program};
 use crate::inputs::Inputs;
 use crate::key::{Kept, Mode, key};
 use crate::located::Located;
@@ -31,7 +31,7 @@ pub struct Provenance {
     pub words_lost: Lost,
     /// The run that this one was forked from, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fork: Option<Fork>,
+    pub fork: Option<ForkPoint>,
     /// The program and the machine.
     pub program: Program,
 }
@@ -91,7 +91,7 @@ impl Provenance {
         // Relative paths depend on the folder of the record, and the provenance does not.
         let absolute = |content: Located| Located { relative: None, ..content };
         let (image, traces) = (image.map(absolute), traces.into_iter().map(absolute).collect());
-        let fork = fork.map(|fork| Fork { relative: None, ..fork });
+        let fork = fork.map(|fork| ForkPoint { relative: None, ..fork });
         Provenance {
             shows: What::Picture,
             key: key.into(),

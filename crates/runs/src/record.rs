@@ -2,7 +2,7 @@
 
 use crate::cell::Cell;
 use crate::cost::Cost;
-use crate::description::{Description, Fork};
+use crate::description::{Description, ForkPoint};
 use crate::folder::RunFolder;
 use crate::key::Kept;
 use crate::observer::{Event, Observer};
@@ -77,7 +77,7 @@ impl<'a> Job<'a> {
         let mut cell = change(&before.cell);
         let request = request(model, &cell, &before)?;
         let folder = std::path::absolute(trace.folder())?;
-        let mut fork = Fork { trace: folder, relative: None, call, level: None, past: Some(Vec::new()) };
+        let mut fork = ForkPoint { trace: folder, relative: None, call, level: None, past: Some(Vec::new()) };
         let same = (request.scheduler.resolved(), request.steps, request.reading)
             == (before.scheduler.clone(), before.cell.steps, before.cell.reading);
         let mut left_out = Vec::new();

@@ -27,7 +27,7 @@ pub struct Fires {
 
 /// [`Fires`] in the description of a record: how many tensors each rule selects.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Counts {
+pub struct RuleCounts {
     /// For each rule in `capture`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capture: Vec<usize>,
@@ -81,14 +81,14 @@ impl Fires {
     }
 
     /// The counts for the record; `None` if there are no rules.
-    pub fn counts(&self) -> Option<Counts> {
+    pub fn counts(&self) -> Option<RuleCounts> {
         let of = |rules: &[Foreseen]| rules.iter().map(|rule| rule.tensors).collect();
-        let counts = Counts {
+        let counts = RuleCounts {
             capture: of(&self.capture),
             edits: of(&self.edits),
             guidance: self.guidance.as_ref().map(|window| window.calls),
         };
-        (counts != Counts::default()).then_some(counts)
+        (counts != RuleCounts::default()).then_some(counts)
     }
 
     /// The rules that fire at least once. `foreseen` has the counts of the rules in `given`.

@@ -1,6 +1,6 @@
 //! Verification: a recorded run computed again from its record, and compared with it.
 
-use crate::description::{Description, Fork, Phase, Settings};
+use crate::description::{Description, ForkPoint, Phase, PhaseSettings};
 use crate::folder::RunFolder;
 use crate::past::{edits_at, recorded_outputs, start};
 use anyhow::Result;
@@ -96,7 +96,7 @@ impl Verification {
         &mut self,
         trace: &Trace,
         description: &Description,
-        settings: &Settings,
+        settings: &PhaseSettings,
         outputs: &[Outputs],
         calls: std::ops::Range<usize>,
     ) -> Result<()> {
@@ -139,7 +139,7 @@ impl Verification {
     /// Handles a fork of a fork with another sampler. A record of an earlier version does not say which calls such a
     /// fork took over: they are the calls that its own settings do not reproduce.
     fn skip_calls_of_a_fork_of_a_fork(&mut self, description: &Description, tolerance: f64) {
-        let Some(Fork { past: None, level: Some(_), call, .. }) = &description.fork else { return };
+        let Some(ForkPoint { past: None, level: Some(_), call, .. }) = &description.fork else { return };
         let mut beyond = self.checks.iter().filter(|check| is_beyond(check, tolerance)).peekable();
         if beyond.peek().is_some() && beyond.all(|check| check.call < *call) {
             self.begin = *call;

@@ -4,7 +4,7 @@ use super::Finished;
 use crate::done::Done;
 use crate::figures::tile::tile;
 use crate::previews::enlargement;
-use crate::views::paths::{Path, geometry, plane};
+use crate::views::paths::{RunPath, geometry, plane};
 use anyhow::Result;
 use latentrace_measures::{Moments, Trajectory};
 use latentrace_pipeline::Model;
@@ -29,8 +29,8 @@ const FRAMES: usize = 9;
 pub fn trajectory(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> Result<Vec<PathBuf>> {
     let mut made = vec![strips(finished, loaded, observer)?];
     let shown = &finished.cells[..finished.cells.len().min(MOST_CURVES)];
-    let along = |value| -> Result<Vec<Path>> {
-        let path = |done: &Done| Path::of(&done.run.read()?, value, done.label.clone());
+    let along = |value| -> Result<Vec<RunPath>> {
+        let path = |done: &Done| RunPath::of(&done.run.read()?, value, done.label.clone());
         shown.iter().map(path).collect()
     };
     let (samples, estimates) = (along(SamplerValue::Sample)?, along(SamplerValue::Denoised)?);
@@ -49,8 +49,8 @@ pub fn trajectory(finished: &Finished, loaded: &mut Loaded, observer: &dyn Obser
 }
 
 /// The size of the sample against its noise level.
-fn size(samples: &[Path]) -> Chart {
-    let rms = |path: &Path| {
+fn size(samples: &[RunPath]) -> Chart {
+    let rms = |path: &RunPath| {
         let points = path.points.iter().zip(&path.levels).map(|(point, sigma)| (*sigma, Moments::of(point).rms));
         Series::new(path.name.clone(), points.collect()).marked()
     };
@@ -65,8 +65,8 @@ fn size(samples: &[Path]) -> Chart {
 }
 
 /// The distance of each path from its chord, and for the first paths the ratio of length to chord.
-fn bend(samples: &[Path]) -> Chart {
-    let deviation = |path: &Path| {
+fn bend(samples: &[RunPath]) -> Chart {
+    let deviation = |path: &RunPath| {
         let found = Trajectory::of(&path.points, &path.levels);
         let away = found.map(|found| found.relative_deviation()).unwrap_or_default();
         let points = path.levels.iter().copied().zip(away).filter(|(sigma, _)| *sigma > 0.0).collect();
@@ -86,7 +86,7 @@ fn bend(samples: &[Path]) -> Chart {
 }
 
 /// The length of a path over the distance between its ends.
-fn detour(path: &Path) -> f64 {
+fn detour(path: &RunPath) -> f64 {
     let apart = |pair: &[_]| -> f64 { Trajectory::of(pair, &[1.0, 0.0]).map_or(f64::NAN, |found| found.chord) };
     let ends: Vec<_> = path.points.first().into_iter().chain(path.points.last()).collect();
     let steps: f64 = path.points.windows(2).map(|pair| apart(&[&pair[0], &pair[1]])).sum();
@@ -171,9 +171,9 @@ mod tests {
     #[test]
     fn a_detour_is_longer_than_the_line() {
         let points = [[0.0, 0.0], [3.0, 0.0], [3.0, 4.0]].map(|point: [f64; 2]| Tensor::from_slice(&point));
-        let path = Path { name: String::new(), points: points.into(), levels: vec![2.0, 1.0, 0.0] };
+        let path = RunPath { name: String::new(), points: points.into(), levels: vec![2.0, 1.0, 0.0] };
         assert!((detour(&path) - 7.0 / 5.0).abs() < 1e-12);
-        assert!(detour(&Path { name: String::new(), points: vec![], levels: vec![] }).is_nan());
+        assert!(detour(&RunPath { name: String::new(), points: vec![], levels: vec![] }).is_nan());
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use latentrace_plot::{Colours, HeatMap, write};
-use latentrace_runs::{Causal, Description};
+use latentrace_runs::{CausalTracing, Description};
 use latentrace_trace::Trace;
 use std::path::{Path, PathBuf};
 
-/// Draws the result of [`Causal::measure`]: sites by blocks of steps.
+/// Draws the result of [`CausalTracing::measure`]: sites by blocks of steps.
 ///
 /// # Errors
 /// The figure cannot be written.
@@ -14,7 +14,7 @@ pub fn causal(
     folder: &Path,
     base: &Description,
     source: &Trace,
-    run: &Causal,
+    run: &CausalTracing,
     values: Vec<Vec<f64>>,
 ) -> Result<Vec<PathBuf>> {
     let to =

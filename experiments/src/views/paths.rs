@@ -9,7 +9,7 @@ use latentrace_plot::{Chart, ChartAxis, Series};
 use latentrace_trace::{Entry, Trace};
 
 /// The points of a run's path, one for each call.
-pub struct Path {
+pub struct RunPath {
     /// Its name in a legend.
     pub name: String,
     /// The points, in the order of the calls.
@@ -18,12 +18,12 @@ pub struct Path {
     pub levels: Vec<f64>,
 }
 
-impl Path {
+impl RunPath {
     /// A value of the sampler at every call, followed by the final latents if the record has them.
     ///
     /// # Errors
     /// The record cannot be read.
-    pub fn of(trace: &Trace, value: SamplerValue, name: String) -> Result<Path> {
+    pub fn of(trace: &Trace, value: SamplerValue, name: String) -> Result<RunPath> {
         let entries: Vec<&Entry> = trace.values(value).collect();
         let mut points: Vec<Tensor> = entries.iter().map(|entry| Ok(trace.tensor(entry)?)).collect::<Result<_>>()?;
         let mut levels: Vec<f64> = entries.iter().map(|entry| entry.sigma).collect();
@@ -31,12 +31,12 @@ impl Path {
             points.push(trace.tensor(end)?);
             levels.push(0.0);
         }
-        Ok(Path { name, points, levels })
+        Ok(RunPath { name, points, levels })
     }
 }
 
 /// A chart of paths in the plane of their first two principal components; `None` if there are not two components.
-pub fn plane(title: &str, paths: &[Path]) -> Option<Chart> {
+pub fn plane(title: &str, paths: &[RunPath]) -> Option<Chart> {
     let runs: Vec<Vec<&Tensor>> = paths.iter().map(|path| path.points.iter().collect()).collect();
     let found = Pca::of(&runs, 2).filter(|found| found.explained.len() == 2)?;
     let series = paths.iter().zip(&found.runs).map(|(path, points)| {
@@ -56,7 +56,7 @@ pub fn plane(title: &str, paths: &[Path]) -> Option<Chart> {
 }
 
 /// How straight each path is: a table with a row for each point.
-pub fn geometry(paths: &[Path]) -> Table {
+pub fn geometry(paths: &[RunPath]) -> Table {
     let mut table = Table::new(["run", "point", "sigma", "deviation_from_chord", "turning_angle"]);
     for (number, path) in paths.iter().enumerate() {
         let Some(found) = Trajectory::of(&path.points, &path.levels) else { continue };

@@ -1,7 +1,7 @@
 //! Checks of a description. A record may come from anywhere and may have been changed, and its values are given to
 //! libtorch.
 
-use super::{Description, Fork, Phase, Settings, Text};
+use super::{Description, ForkPoint, Phase, PhaseSettings, Text};
 use anyhow::{Context, Result, bail, ensure};
 use latentrace_pipeline::{Model, Size};
 use latentrace_trace::Trace;
@@ -51,7 +51,7 @@ impl Description {
         Ok(())
     }
 
-    fn check_fork(&self, Fork { call, level, past, .. }: &Fork) -> Result<()> {
+    fn check_fork(&self, ForkPoint { call, level, past, .. }: &ForkPoint) -> Result<()> {
         if let Some(level) = level {
             let is_level = level.sigma > 0.0 && level.sigma.is_finite() && level.t.is_finite();
             ensure!(is_level, "fork.level: expected a finite time and a sigma above 0, found {level:?}");
@@ -71,7 +71,7 @@ impl Description {
                 self.calls
             );
             before = *until;
-            let Some(Settings { cell, prompt, negative }) = settings else { continue };
+            let Some(PhaseSettings { cell, prompt, negative }) = settings else { continue };
             let check = || {
                 check_settings(cell, prompt, negative)?;
                 ensure!(

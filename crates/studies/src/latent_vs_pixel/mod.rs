@@ -38,7 +38,7 @@ pub enum Heard<'a> {
 
 /// The study and its settings. It trains the same network on latents and on pixels, and measures the cost of each and
 /// how well its pictures match their captions.
-pub struct LatentVsPixel {
+pub struct Study {
     /// The training time of each of the two, in seconds.
     pub seconds_of_training: u64,
     /// The number of held-out captions.
@@ -64,7 +64,7 @@ pub struct LatentVsPixel {
 /// The settings that a training depends on, except for its duration. A training can only be continued with the same
 /// ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct TrainingSettings {
     seed: u64,
     pictures: u64,
     batch: u64,
@@ -73,7 +73,7 @@ pub struct Settings {
     model: String,
 }
 
-impl LatentVsPixel {
+impl Study {
     /// Measures the timings, trains, makes the pictures, and writes the results. Work of an earlier run is not done
     /// again.
     ///
@@ -146,17 +146,17 @@ impl LatentVsPixel {
         Ok((clock, turns))
     }
 
-    fn settings(&self, model: &Model) -> Result<Settings> {
-        let LatentVsPixel { seed, pictures, batch, learning_rate, .. } = *self;
-        Ok(Settings { seed, pictures, batch, learning_rate, model: hash(&model.folder)? })
+    fn settings(&self, model: &Model) -> Result<TrainingSettings> {
+        let Study { seed, pictures, batch, learning_rate, .. } = *self;
+        Ok(TrainingSettings { seed, pictures, batch, learning_rate, model: hash(&model.folder)? })
     }
 }
 
-impl Settings {
+impl TrainingSettings {
     /// Checks that the state in a folder, if there is one, has these settings, and writes them.
     fn keep(&self, state: &Path) -> Result<()> {
         let path = state.join("settings.json");
-        if let Some(kept) = read::<Settings>(&path)? {
+        if let Some(kept) = read::<TrainingSettings>(&path)? {
             ensure!(
                 kept == *self,
                 "{}: a training with other settings, {}\nhint: use the same settings, or another --output",

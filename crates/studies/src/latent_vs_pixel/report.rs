@@ -3,7 +3,7 @@
 use super::clock::{Clock, Pairs, Quartiles};
 use super::pictures::{Asked, Gallery};
 use super::turns::Turns;
-use super::{Settings, both};
+use super::{TrainingSettings, both};
 use anyhow::Result;
 use latentrace_experiments::enlargement;
 use latentrace_files::{Table, fields, replace};
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// All measurements of the study.
 pub struct Findings<'a> {
-    pub settings: &'a Settings,
+    pub settings: &'a TrainingSettings,
     pub model: &'a Model,
     pub asked: &'a Asked,
     pub clock: &'a Clock,
