@@ -10,6 +10,7 @@
 
 mod bare;
 mod checkpoint;
+mod coding;
 mod counts;
 mod error;
 mod execute;
@@ -18,11 +19,14 @@ mod network;
 mod noise;
 mod outline;
 mod picture;
+mod prepared;
 mod replay;
 mod request;
+mod run;
 mod sampler;
 mod sharing;
 mod size;
+mod start;
 mod together;
 mod tripwire;
 
@@ -40,9 +44,12 @@ pub use network::Outputs;
 pub use noise::Draws;
 pub use outline::{Outlined, When, outline};
 pub use picture::Picture;
+pub use prepared::{Prepared, steps};
 pub use replay::replay;
-pub use request::{Outcome, Prepared, Request, Start, steps};
+pub use request::Request;
+pub use run::Outcome;
 pub use sampler::SamplerTaps;
 pub use sharing::evaluations;
 pub use size::Size;
+pub use start::Start;
 pub use together::Together;
