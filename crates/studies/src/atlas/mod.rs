@@ -1,5 +1,6 @@
 //! The atlas: every sampler, measured on data whose exact probability flow is known.
 
+mod faults;
 mod figures;
 mod readings;
 mod tables;
