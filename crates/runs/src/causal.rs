@@ -63,9 +63,9 @@ impl<'a> CausalTracing<'a> {
     }
 
     /// Runs the base once for every site and block, and returns how far each leads to the source's final latents:
-    /// `1 - d / D`, with the distance `d` from the patched run's latents to the source's, and `D` from the base's. 0 is no
-    /// effect, 1 the source itself. The result has a row for each site. `made` is called after each run, with its site
-    /// and its number of network calls.
+    /// `1 - d / D`. `d` is the distance of the patched run's latents to the source's, and `D` that of the base's. 0 is no
+    /// effect, and 1 is the source itself. The result has a row for each site. `made` is called after each run, with its
+    /// site and its number of network calls.
     ///
     /// # Errors
     /// The two runs have the same final latents, or a run fails.

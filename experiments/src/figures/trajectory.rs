@@ -20,9 +20,9 @@ const MOST_CURVES: usize = 12;
 /// The number of pictures in a strip.
 const FRAMES: usize = 9;
 
-/// Writes `trajectory-strips.png`, two rows for each of the first cells: the decoded sample at unit variance,
-/// `x / √(1 + sigma²)`, and the decoded clean estimate. Writes `trajectory` for up to twelve cells: the paths of both in the
-/// plane of their first two principal components, the size of the sample, and its distance from a straight line.
+/// Writes `trajectory-strips.png`, two rows for each of the first cells: the decoded sample, scaled to unit variance by
+/// `1 / √(1 + sigma²)`, and the decoded clean estimate. Writes `trajectory` for up to twelve cells: the paths of both in
+/// the plane of their first two principal components, the size of the sample, and its distance from a straight line.
 ///
 /// # Errors
 /// A record cannot be read, a latent cannot be decoded, or a file cannot be written.
