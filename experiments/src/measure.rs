@@ -1,4 +1,5 @@
-//! What the pictures of an experiment are like: numbers of each one, and of groups of them how sure those are.
+//! Measures of the pictures of an experiment: numbers of each picture, and of groups of pictures with confidence
+//! intervals.
 
 use crate::done::Done;
 use anyhow::{Context, Result, bail};
@@ -9,20 +10,20 @@ use latentrace_shapes::{AskedScene, Canvas, Colour, SeenScene, Tally, adherence,
 use std::cell::OnceCell;
 use std::str::FromStr;
 
-/// What is measured, by its name in a spec.
+/// A measure that a spec can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
-    /// Of what a caption of the world of shapes asks, attribute by attribute, how much is seen.
+    /// The share of the attributes in a caption of shapes that the picture shows.
     Adherence,
-    /// Which colours are seen, on a thing or as the background.
+    /// The colours that the picture shows, on a thing or as the background.
     Colours,
     /// Mean chroma.
     Saturation,
     /// The standard deviation of the luma.
     Contrast,
-    /// The share of pixels at the ends of what a byte holds.
+    /// The share of pixels at 0 or 255.
     Clipping,
-    /// How far pictures are apart that differ in the seed alone. A single picture has none.
+    /// The mean distance of pictures that differ in the seed alone. A single picture has none.
     Diversity,
 }
 
@@ -53,36 +54,40 @@ impl Measure {
     }
 }
 
-/// A finished cell with its picture.
+/// A complete cell with its picture.
 pub struct Sight<'a> {
     /// The cell.
     pub done: &'a Done,
     image: RgbImage,
-    /// What the prompt asks for; `None` where that cannot be met.
+    /// What the prompt asks for; `None` if no picture can show it.
     asked: Option<AskedScene>,
     seen: OnceCell<SeenScene>,
 }
 
 impl Sight<'_> {
     /// Reads a cell's picture.
+    ///
+    /// # Errors
+    /// The picture cannot be read.
     pub fn of(done: &Done) -> Result<Sight<'_>> {
         let path = done.run.picture();
         let image = open_image(path).with_context(|| path.display().to_string())?;
         Ok(Sight { done, image, asked: parse(&done.cell.prompt), seen: OnceCell::new() })
     }
 
-    /// What is seen, looked at once; nothing where neither the model nor the prompt is of the world of shapes.
+    /// The scene that the checker sees in the picture, computed once. `None` if neither the model nor the prompt is of
+    /// shapes.
     fn seen(&self) -> Option<&SeenScene> {
-        let speaks_of_it = self.asked.as_ref().is_some_and(|asked| *asked != AskedScene::default());
+        let is_of_shapes = self.asked.as_ref().is_some_and(|asked| *asked != AskedScene::default());
         let is_bundled = self.done.cell.model.is_none();
         let (width, height) = (self.image.width() as usize, self.image.height() as usize);
         let picture = || Canvas { width, height, pixels: self.image.as_raw().clone() };
-        let is_there = width * height > 0 && (is_bundled || speaks_of_it);
-        is_there.then(|| self.seen.get_or_init(|| look(&picture())))
+        let applies = width * height > 0 && (is_bundled || is_of_shapes);
+        applies.then(|| self.seen.get_or_init(|| look(&picture())))
     }
 }
 
-/// A number of one picture: so many right of so many asked, or an amount.
+/// A number of one picture: a share of right answers, or an amount.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Found {
     Share(Tally),
@@ -90,8 +95,7 @@ enum Found {
 }
 
 impl Measure {
-    /// The numbers of one picture by name; NaN where a number is not defined, such as the share that is right of nothing
-    /// asked.
+    /// The numbers of one picture, by name. A number is NaN if it is not defined, such as a share of no answers.
     pub fn of_cell(&self, sight: &Sight) -> Vec<(String, f64)> {
         let value = |found| match found {
             Found::Share(tally) => tally.rate().unwrap_or(f64::NAN),
@@ -100,11 +104,12 @@ impl Measure {
         self.found(sight).into_iter().map(|(name, found)| (name, value(found))).collect()
     }
 
-    /// The numbers of a group of pictures, each with its 95 % interval and what kind that is.
+    /// The statistics of a group of pictures, each with its 95 % interval and the kind of the interval.
     ///
-    /// Shares are pooled over all that was asked, with Wilson's interval; amounts are averaged, with Student's. Diversity is
-    /// the mean distance of all pairs that differ in the seed alone, with the jackknife's over the seeds; where more than
-    /// the seed differs in the group, the mean of those sets' diversities, with Student's.
+    /// Shares are pooled over all answers, with Wilson's score interval. Amounts are averaged, with Student's interval.
+    /// Diversity is the mean distance of all pairs that differ in the seed alone, with the jackknife's interval over
+    /// the seeds. If more than the seed differs in the group, it is the mean over the sets that differ in the seed
+    /// alone, with Student's interval.
     pub fn of_group(&self, group: &[&Sight]) -> Vec<Statistic> {
         if *self == Measure::Diversity {
             return diversity(group);
@@ -146,16 +151,16 @@ fn colours(sight: &Sight) -> Vec<(String, Found)> {
     Colour::ALL.map(|colour| (format!("sees.{colour}"), Found::Share(of(colour)))).into()
 }
 
-/// A number of a group of pictures.
+/// A statistic of a group of pictures.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistic {
     /// Its name.
     pub name: String,
-    /// How many answers, pictures or sets of pictures it comes from.
+    /// The number of answers, pictures or sets of pictures that it is computed from.
     pub count: usize,
-    /// The number with its interval.
+    /// The value with its interval.
     pub estimate: Estimate,
-    /// What kind of interval: `Wilson`, `Student`, `jackknife`, `none`.
+    /// The kind of the interval: `Wilson`, `Student`, `jackknife` or `none`.
     pub interval: &'static str,
 }
 
@@ -182,7 +187,7 @@ fn pooled(name: String, found: impl Iterator<Item = Found>) -> Statistic {
     Statistic { name, count: total.asked, estimate: Estimate { value, low, high }, interval: "Wilson" }
 }
 
-/// An interval cut where no amount and no distance can lie.
+/// An estimate whose interval is cut at 0, since amounts and distances are not negative.
 fn not_below_zero(estimate: Estimate) -> Estimate {
     if estimate.low < 0.0 { Estimate { low: 0.0, ..estimate } } else { estimate }
 }
@@ -224,12 +229,12 @@ fn mean_distance(set: &[&Sight], places: &[usize]) -> f64 {
     all.iter().sum::<f64>() / all.len() as f64
 }
 
-/// What is to be seen, without the measurements that no two pictures share.
+/// The content of a seen scene, without exact positions and sizes.
 fn content(seen: &SeenScene) -> (Colour, Vec<latentrace_shapes::Thing>) {
     (seen.background, seen.things.iter().map(|seen| seen.thing).collect())
 }
 
-/// The pictures by everything but the seed.
+/// The pictures in sets that differ in the seed alone.
 fn sets_of_seeds<'a, 'b>(group: &[&'a Sight<'b>]) -> Vec<Vec<&'a Sight<'b>>> {
     let mut sets: Vec<(Cell, Vec<&Sight>)> = Vec::new();
     for sight in group {
@@ -242,7 +247,7 @@ fn sets_of_seeds<'a, 'b>(group: &[&'a Sight<'b>]) -> Vec<Vec<&'a Sight<'b>>> {
     sets.into_iter().map(|(_, set)| set).collect()
 }
 
-/// The fields in which cells differ, the one that varies slowest first.
+/// The fields in which cells differ. The field that varies slowest comes first.
 pub fn axes(cells: &[&Cell]) -> Vec<&'static str> {
     let first_other = |field: &&str| cells.iter().position(|cell| cell.value(field) != cells[0].value(field));
     let mut axes: Vec<(usize, &str)> =
@@ -251,7 +256,7 @@ pub fn axes(cells: &[&Cell]) -> Vec<&'static str> {
     axes.into_iter().map(|(_, field)| field).collect()
 }
 
-/// The cells with the same values of some fields, in the order in which they come.
+/// Groups pictures by their values of some fields. Groups are in the order of their first pictures.
 pub fn groups<'a, 'b>(sights: &'a [Sight<'b>], fields: &[&str]) -> Vec<(Vec<String>, Vec<&'a Sight<'b>>)> {
     let mut groups: Vec<(Vec<String>, Vec<&Sight>)> = Vec::new();
     for sight in sights {
@@ -272,7 +277,7 @@ mod tests {
     use latentrace_shapes::{Jitter, Scene};
     use std::path::Path;
 
-    /// A finished cell that shows a scene; the caption and the picture are each one's own.
+    /// A complete cell with a caption, whose picture shows another caption's scene.
     fn done(folder: &Path, caption: &str, seed: u64, shown: &str) -> Done {
         let folder = folder.join(format!("{caption}-{seed}"));
         std::fs::create_dir_all(&folder).unwrap();
@@ -344,7 +349,7 @@ mod tests {
         // Wilson's interval of 3 of 4, from his formula with z² = 3.8415: 0.3006 to 0.9544.
         assert_eq!((colour.estimate.value, colour.count, colour.interval), (0.75, 4, "Wilson"));
         assert!((colour.estimate.low - 0.3006).abs() < 1e-4 && (colour.estimate.high - 0.9544).abs() < 1e-4);
-        // Two sights, three to one.
+        // Two different scenes, three to one.
         let entropy = 0.75 * (4f64 / 3.0).log2() + 0.25 * 2.0;
         assert!((of(Measure::Diversity, "diversity.bits").estimate.value - entropy).abs() < 1e-12);
         let pair = |a: usize, b: usize| pixel_distance(sights[a].image.as_raw(), sights[b].image.as_raw());

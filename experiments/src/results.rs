@@ -9,7 +9,7 @@ use crate::spec::{Axis, Spec};
 use crate::store::Store;
 use crate::sweep::{Made, Sweep};
 use anyhow::{Context, Result};
-use latentrace_files::replace;
+use latentrace_files::{Field, Table};
 use latentrace_runs::{Lost, RunFolder};
 use std::path::{Path, PathBuf};
 
@@ -141,22 +141,23 @@ fn write(finished: &Finished, rows: &[Row], failed: &[Failed]) -> Result<PathBuf
     let of_lost = |lost: &Lost| [lost.prompt.clone(), lost.negative.clone()].into_iter().take(lost_columns.len());
     let names: Vec<&String> = rows.first().into_iter().flat_map(|row| &row.numbers).map(|(name, _)| name).collect();
     let axes = finished.axes.iter().map(|axis| axis.name.clone());
-    let names_of_lost = lost_columns.iter().map(|name| name.to_string());
     let measured = axes.chain(names.iter().map(|name| name.to_string()));
-    let mut csv = line(measured.chain(names_of_lost).chain(["picture".into(), "error".into()]));
+    let columns = measured.chain(lost_columns.iter().map(|name| name.to_string()));
+    let mut table = Table::new(columns.chain(["picture".into(), "error".into()]));
     for (row, lost) in rows.iter().zip(&lost) {
-        let numbers =
-            row.numbers.iter().map(|(_, number)| if number.is_finite() { number.to_string() } else { String::new() });
         let picture = row.run.picture();
         let picture = picture.strip_prefix(finished.root).unwrap_or(picture).display().to_string();
-        csv += &line(row.values.iter().cloned().chain(numbers).chain(of_lost(lost)).chain([picture, String::new()]));
+        let values = row.values.iter().map(Field::from);
+        let numbers = row.numbers.iter().map(|(_, number)| Field::from(*number));
+        let end = of_lost(lost).chain([picture, String::new()]).map(Field::from);
+        table.row(values.chain(numbers).chain(end));
     }
     for failed in failed.iter().filter(|failed| failed.place.len() == finished.axes.len()) {
         let none = names.iter().map(|_| String::new()).chain(of_lost(&Lost::default()));
-        csv += &line(place(finished, &failed.place).chain(none).chain([String::new(), failed.error.clone()]));
+        table.row(place(finished, &failed.place).chain(none).chain([String::new(), failed.error.clone()]));
     }
     let path = finished.root.join("results.csv");
-    replace(&path, csv.as_bytes()).with_context(|| path.display().to_string())?;
+    table.write(&path)?;
     Ok(path)
 }
 
@@ -172,13 +173,4 @@ fn lost(done: &Done) -> Result<Lost> {
 
 fn place(finished: &Finished, place: &[usize]) -> impl Iterator<Item = String> {
     place.iter().zip(finished.axes).map(|(index, axis)| axis.values[*index].clone())
-}
-
-/// One line of comma-separated values, as RFC 4180 has them.
-pub fn line(fields: impl IntoIterator<Item = String>) -> String {
-    let quoted = |field: String| match field.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => field,
-    };
-    fields.into_iter().map(quoted).collect::<Vec<_>>().join(",") + "\n"
 }

@@ -1,4 +1,4 @@
-//! A sampler's run with a UNet alone.
+//! Sampling with a UNet alone.
 
 use crate::error::Result;
 use crate::execute::{Execution, Given, missing};
@@ -10,8 +10,8 @@ use latentrace_nn::{Pass, Rows};
 use latentrace_schedulers::{Plan, Prediction};
 use latentrace_unet::Unet;
 
-/// A sampler's run with a UNet of any channels and size between two texts: without tokenizer, text encoder and VAE, so for
-/// a denoiser of pixels as well.
+/// Sampling with a UNet and given text features, without tokenizer, text encoder and VAE. The UNet may have any number
+/// of channels and any size, so it may also denoise pixels.
 pub struct Bare<'a> {
     /// The denoising network.
     pub unet: &'a Unet,
@@ -19,23 +19,23 @@ pub struct Bare<'a> {
     pub conditional: &'a Tensor,
     /// The text features of the negative prompt, `[1, tokens, features]`.
     pub unconditional: &'a Tensor,
-    /// The program that is run, from noise.
+    /// The plan, which starts from noise.
     pub plan: &'a Plan,
     /// What the network predicts.
     pub prediction: Prediction,
-    /// `w` in `u + w (c - u)`.
+    /// The guidance weight: `w` in `u + w (c - u)`.
     pub guidance: f64,
-    /// The seed of the start and of every later draw.
+    /// The seed of all noise.
     pub seed: u64,
-    /// `[1, channels, height, width]`
+    /// The shape of the sample, `[1, channels, height, width]`.
     pub shape: [i64; 4],
 }
 
 impl Bare<'_> {
-    /// Runs the plan and gives the final sample.
+    /// Runs the plan and returns the final sample.
     ///
     /// # Errors
-    /// A tensor was not finite.
+    /// A tensor is not finite.
     pub fn run(&self, pass: &mut Pass) -> Result<Tensor> {
         no_grad(|| {
             pass.set_rows(Rows::Images);
@@ -57,7 +57,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn with_a_models_own_unet_it_is_the_models_own_run() {
+    fn with_the_unet_of_a_model_the_result_is_that_of_the_model() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/models/shapes");
         let model = Model::open(&folder, Options::default()).unwrap();
         let own = model.request("a large red circle on the left, white background", 193);

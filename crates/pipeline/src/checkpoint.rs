@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 pub struct Model {
     /// The folder.
     pub folder: PathBuf,
-    /// Prompt to numbers.
+    /// Text to token ids.
     pub tokenizer: Tokenizer,
-    /// Numbers to text features.
+    /// Token ids to text features.
     pub text_encoder: TextEncoder,
     /// The denoising network.
     pub unet: Unet,
@@ -26,47 +26,48 @@ pub struct Model {
     pub vae: Vae,
     /// The VAE's configuration.
     pub vae_config: VaeConfig,
-    /// The scheduler configuration of the folder, for the class that its `model_index.json` names.
+    /// The scheduler configuration of the folder, read for the class that its `model_index.json` names.
     pub scheduler: schedulers::Config,
-    /// The same as `StableDiffusionPipeline` runs it: for [`Reading::Diffusers`](schedulers::Reading::Diffusers).
+    /// The scheduler configuration as `StableDiffusionPipeline` changes it, for
+    /// [`Reading::Diffusers`](schedulers::Reading::Diffusers).
     pub scheduler_in_pipeline: schedulers::Config,
-    /// The doors of the sampler's values.
+    /// The taps of the sampler's values.
     pub sampler: SamplerTaps,
-    /// Every tap: of the three networks in the order of loading, then the sampler's.
+    /// Every tap: those of the three networks in the order of loading, then the sampler's.
     pub taps: Vec<Tap>,
-    /// Tensors in the folder's files that no network read, as `part: name`.
+    /// The tensors in the folder's files that no network has read, as `part: name`.
     pub unread: Vec<String>,
-    /// Where the networks run.
+    /// The device that the networks run on.
     pub device: tch::Device,
 }
 
 /// How a checkpoint is loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The number format to run in.
+    /// The number format of the networks.
     pub dtype: Dtype,
-    /// Where to run.
+    /// The device of the networks.
     pub device: Device,
 }
 
-/// The number format that the networks run in, whatever the files hold.
+/// The number format that the networks run in. The files may hold another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
     /// 32 bits.
     #[default]
     F32,
-    /// 16 bits with five of exponent; slow on a CPU.
+    /// 16 bits, 5 of them the exponent. Slow on a CPU.
     F16,
-    /// 16 bits with eight of exponent.
+    /// 16 bits, 8 of them the exponent.
     Bf16,
 }
 
-/// Where the networks run.
+/// The device that the networks run on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Device {
-    /// The first CUDA device if there is one, else the CPU.
+    /// The first CUDA device, or the CPU if there is none.
     #[default]
     Auto,
     /// The CPU.
@@ -89,9 +90,9 @@ impl Device {
     fn find(self) -> Result<tch::Device> {
         let absent = || {
             let found = match cuda() {
-                Cuda::Absent => "cuda, and this libtorch has no CUDA half".into(),
-                Cuda::Broken { path, cause } => format!("cuda, and {} does not open: {cause}", path.display()),
-                Cuda::Open(_) => "cuda, and no CUDA device answers".into(),
+                Cuda::Absent => "cuda, but this libtorch is built without CUDA".into(),
+                Cuda::Broken { path, cause } => format!("cuda, but {} cannot be opened: {cause}", path.display()),
+                Cuda::Open(_) => "cuda, but there is no CUDA device".into(),
             };
             Error::Range { field: "device", expected: "cpu, or a machine with CUDA".into(), found }
         };
@@ -107,8 +108,8 @@ impl Model {
     /// Reads a checkpoint folder.
     ///
     /// # Errors
-    /// A file is missing, garbled or of another shape than its configuration says; or a configuration value is not
-    /// supported.
+    /// A file is missing or malformed, a tensor does not have the shape that the configuration gives it, or a
+    /// configuration value is not supported.
     pub fn open(folder: &Path, options: Options) -> Result<Model> {
         let Parts { text: text_config, unet: unet_config, vae: vae_config } = Parts::read(folder)?;
         let (kind, device) = (options.dtype.kind(), options.device.find()?);
@@ -145,11 +146,11 @@ impl Model {
         Ok(model)
     }
 
-    /// The scheduler of a checkpoint folder: its file, for the class that `model_index.json` names as diffusers takes it, or
-    /// that the file names where the index names none.
+    /// Reads the scheduler configuration of a checkpoint folder. As in diffusers, the class is the one that
+    /// `model_index.json` names; if it names none, the class is the one in the scheduler's own file.
     ///
     /// # Errors
-    /// A file is missing or garbled, or a value is not supported.
+    /// A file is missing or malformed, or a value is not supported.
     pub fn scheduler(folder: &Path) -> Result<schedulers::Config> {
         let path = scheduler_file(folder);
         let text = read(&path)?;
@@ -166,7 +167,7 @@ impl Model {
         })
     }
 
-    /// The configuration and weight files of the folder that decide what it computes.
+    /// The configuration and weight files of a checkpoint folder: all files that its output depends on.
     ///
     /// # Errors
     /// A weight file is missing.
@@ -187,7 +188,7 @@ impl Model {
     }
 }
 
-/// The configurations of a checkpoint's networks, which fit each other.
+/// The configurations of a checkpoint's networks, checked to fit together.
 pub(crate) struct Parts {
     pub(crate) text: TextConfig,
     pub(crate) unet: UnetConfig,
@@ -215,7 +216,7 @@ fn config(folder: &Path, part: &str) -> Result<Config> {
     Ok(Config::parse(&path.display().to_string(), &text)?)
 }
 
-/// The file that makes a folder a checkpoint, and names the class of each part.
+/// The file that every checkpoint folder has. It names the class of each part.
 const INDEX: &str = "model_index.json";
 
 fn scheduler_file(folder: &Path) -> PathBuf {
@@ -230,13 +231,13 @@ fn read(path: &Path) -> Result<String> {
 fn class_of_index(folder: &Path) -> Result<Option<String>> {
     let path = folder.join(INDEX);
     if !path.is_file() {
-        return Ok(None); // a scheduler's folder by itself
+        return Ok(None); // a folder with a scheduler alone
     }
     let index: serde_json::Value = serde_json::from_str(&read(&path)?).map_err(|error| file(&path, error))?;
     Ok(index["scheduler"][1].as_str().map(str::to_owned))
 }
 
-/// Whether the index names another class for the scheduler than its own file does.
+/// Whether `model_index.json` names a class for the scheduler other than the one in the scheduler's own file.
 fn index_decides(folder: &Path) -> Result<bool> {
     let path = scheduler_file(folder);
     let own = schedulers::Config::from_json(&read(&path)?).ok().map(|config| config.class().to_string());
@@ -248,18 +249,18 @@ fn in_pipeline(folder: &Path, scheduler: &schedulers::Config) -> Result<schedule
     scheduler.in_pipeline().map_err(|cause| Error::SchedulerFile { file: file(), cause })
 }
 
-/// The parts of a checkpoint must fit each other.
+/// Checks that the parts of a checkpoint fit together.
 fn agree(folder: &Path, text: &TextConfig, unet: &UnetConfig, vae: &VaeConfig) -> Result<()> {
     if unet.cross_attention_dim != text.hidden_size {
         let cause = format!(
-            "the UNet listens to {} features (cross_attention_dim) and the text encoder speaks {} (hidden_size)",
+            "the UNet takes {} text features (cross_attention_dim), but the text encoder returns {} (hidden_size)",
             unet.cross_attention_dim, text.hidden_size
         );
         return Err(file(folder, cause));
     }
     if unet.in_channels != vae.latent_channels {
         let cause = format!(
-            "the UNet takes {} channels (in_channels) and the VAE gives {} (latent_channels)\nhint: 9 is an inpainting model and 8 an instruction model; neither is supported",
+            "the UNet takes {} channels (in_channels), but the VAE returns {} (latent_channels)\nhint: 9 is an inpainting model and 8 an instruction model; neither is supported",
             unet.in_channels, vae.latent_channels
         );
         return Err(file(folder, cause));
@@ -267,7 +268,8 @@ fn agree(folder: &Path, text: &TextConfig, unet: &UnetConfig, vae: &VaeConfig) -
     Ok(())
 }
 
-/// The weight files of a part: whole, or in the shards that an index lists; f32, or else the fp16 variant.
+/// The weight files of a part: one file, or the shards that an index lists. The fp16 variant is used only if there is
+/// no f32 file.
 fn weight_files(folder: &Path, part: &str, stem: &str) -> Result<Vec<PathBuf>> {
     let folder = folder.join(part);
     for variant in ["", ".fp16"] {
@@ -285,7 +287,9 @@ fn weight_files(folder: &Path, part: &str, stem: &str) -> Result<Vec<PathBuf>> {
         folder.join(format!("pytorch_model.{ending}")).is_file() || folder.join(format!("{stem}.{ending}")).is_file()
     });
     let hint = match pickled {
-        true => "\nhint: there is a pickled file beside it, which is never executed here; convert it to safetensors",
+        true => {
+            "\nhint: there is a pickled file in this folder; Latentrace does not load pickles, so convert it to safetensors"
+        }
         false => "",
     };
     Err(file(&whole, format!("no such file{hint}")))
@@ -299,7 +303,7 @@ fn shards(index: &Path) -> Result<Vec<PathBuf>> {
     names.sort_unstable();
     names.dedup();
     if let Some(outside) = names.iter().find(|name| name.contains(['/', '\\'])) {
-        return Err(file(index, format!("{outside}: a shard must lie beside its index")));
+        return Err(file(index, format!("{outside}: a shard must be in the folder of its index")));
     }
     let folder = index.parent().unwrap_or(Path::new("."));
     Ok(names.into_iter().map(|name| folder.join(name)).collect())

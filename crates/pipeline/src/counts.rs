@@ -1,13 +1,13 @@
-//! How often something is done that a run needs once.
+//! Counters of work that a run should do only once.
 
 use std::cell::RefCell;
 
-/// What was done on this thread.
+/// How often this thread has done some work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Programs that were made of a scheduler and its steps.
+    /// Plans that were made.
     pub plans: usize,
-    /// Texts that were tokenised.
+    /// Texts that were tokenized.
     pub texts: usize,
 }
 
@@ -15,11 +15,12 @@ thread_local! {
     static COUNTS: RefCell<Counts> = const { RefCell::new(Counts { plans: 0, texts: 0 }) };
 }
 
-/// What was done on this thread up to now: tests check with it that nothing is prepared twice.
+/// The counters of this thread. Tests use them to check that nothing is prepared twice.
 pub fn counts() -> Counts {
     COUNTS.with_borrow(|counts| *counts)
 }
 
+/// Adds 1 to a counter of this thread.
 pub(crate) fn add(of: fn(&mut Counts) -> &mut usize) {
     COUNTS.with_borrow_mut(|counts| *of(counts) += 1);
 }

@@ -1,9 +1,10 @@
-//! What can go wrong between a folder and a picture.
+//! Errors of loading and running a model.
 
 use std::fmt;
 use std::path::Path;
 
-/// An error of a run: one line with the noun, the value and the file, and a hint where there is one.
+/// An error of loading or running a model. Its text is one line with the field, the value and the file; a hint may
+/// follow on a second line.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or folder of a checkpoint that cannot be read.
@@ -23,7 +24,7 @@ pub enum Error {
     /// A scheduler configuration, or a number of steps, that cannot be sampled.
     #[error(transparent)]
     Schedule(#[from] latentrace_schedulers::Error),
-    /// A scheduler configuration of a file.
+    /// A scheduler configuration file that cannot be read.
     #[error("{file}: {cause}")]
     SchedulerFile {
         /// The file.
@@ -31,12 +32,12 @@ pub enum Error {
         /// What is wrong with it.
         cause: latentrace_schedulers::Error,
     },
-    /// A picture size that the VAE cannot make.
+    /// A picture size that the model cannot produce.
     #[error("{side}: {found} pixels cannot be made\nhint: {works}")]
     Size {
-        /// Height or width.
+        /// `height` or `width`.
         side: &'static str,
-        /// The size asked for.
+        /// The requested size, in pixels.
         found: i64,
         /// The sizes that work.
         works: String,
@@ -44,31 +45,31 @@ pub enum Error {
     /// A number that is out of its range.
     #[error("{field}: expected {expected}, found {found}")]
     Range {
-        /// What it is.
+        /// Its name.
         field: &'static str,
-        /// The range.
+        /// The values that are possible.
         expected: String,
-        /// The number.
+        /// The value that was given.
         found: String,
     },
-    /// NaN or infinity in a run.
+    /// A tensor of a run has NaN or infinite elements.
     #[error("{tap}: {found} {stage}, the first such tensor of the run\nhint: {hint}")]
     NotFinite {
-        /// The first tap that showed it.
+        /// The first tap that such a tensor passed.
         tap: String,
-        /// What it showed.
+        /// How many elements are NaN, and how many are infinite.
         found: String,
-        /// What was computed.
+        /// The part of the run.
         stage: Stage,
         /// What might help.
         hint: &'static str,
     },
-    /// A probe that stopped the run.
+    /// A probe has stopped the run.
     #[error("stopped before call {call}: {cause}")]
     Stopped {
         /// The network call that was not made.
         call: usize,
-        /// Why, in the probe's words.
+        /// The reason that the probe gave.
         cause: String,
     },
     /// An error of libtorch itself.
@@ -79,18 +80,18 @@ pub enum Error {
 /// A part of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stage {
-    /// A prompt goes through the text encoder.
+    /// The text encoder runs.
     Text,
-    /// The picture that the run starts from goes through the VAE's encoder.
+    /// The VAE's encoder runs on the picture that the run starts from.
     Encoding,
-    /// A call of the UNet, and the sampler's sums before and after it.
+    /// A call of the UNet, with the sampler's arithmetic before and after it.
     Call {
-        /// Which, counted from 0.
+        /// The index of the call, from 0.
         call: usize,
-        /// The network's time.
+        /// The time that the network is given.
         t: f64,
     },
-    /// Latents go through the VAE's decoder.
+    /// The VAE's decoder runs.
     Decoding,
 }
 

@@ -1,57 +1,57 @@
-//! The one executor: it runs any plan on tensors, and moves the sampler's values through their taps.
+//! The executor: it runs any plan on tensors, and passes the sampler's values through their taps.
 
 use crate::error::{Error, Result, Stage};
 use crate::network::{Network, Outputs};
 use crate::noise::Draws;
-use crate::tripwire::{Scene, blame, fault, is_finite, mark};
+use crate::tripwire::{FaultContext, blame, fault, is_finite, mark};
 use crate::{Guidance, SamplerTaps};
 use latentrace_nn::tch::Tensor;
 use latentrace_nn::{Branch, Moment, Pass, Tap};
 use latentrace_schedulers::{Form, Level, Limit, Op, Plan, Prediction, Val};
 
-/// A plan being run.
+/// A plan, with what is needed to run it.
 pub(crate) struct Execution<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) prediction: Prediction,
-    /// One for each image.
+    /// The guidance of each image.
     pub(crate) guidance: Vec<Guidance>,
     pub(crate) taps: &'a SamplerTaps,
     pub(crate) given: Given,
 }
 
-/// What [`Op::Given`] stands for, `[images, 4, height, width]`.
+/// The value of [`Op::Given`], `[images, 4, height, width]`.
 pub(crate) enum Given {
     Nothing,
-    /// The latents of pictures, which noise is added to.
+    /// The latents of pictures; the plan adds noise to them.
     Image(Tensor),
     /// Samples of other runs.
     Sample(Tensor),
 }
 
-/// The sampler's values since the last network call, for the search for a fault. They are asked only when something after
-/// them shows one, because a value that is not finite makes all that follow so.
+/// The sampler's values since the last network call, kept for the search for the first tensor that is not finite. They
+/// are searched only if a later tensor is not finite, because a value that is not finite makes all later ones so.
 #[derive(Default)]
 struct Since<'a>(Vec<(&'a Tap, Tensor)>);
 
 impl<'a> Since<'a> {
-    /// Notes what a tap let pass.
+    /// Keeps the tensor that a tap returned.
     fn note(&mut self, tap: &'a Tap, tensor: Tensor) -> Tensor {
         self.0.push((tap, tensor.shallow_clone()));
         tensor
     }
 
-    /// The first tap that showed a fault, and what it showed.
+    /// The first tap whose tensor is not finite, with the fault.
     fn first(&self) -> Option<(String, String)> {
         self.0.iter().find_map(|(tap, tensor)| Some((tap.name().to_string(), fault(tensor)?)))
     }
 }
 
 impl<'a> Execution<'a> {
-    /// Runs the plan; a value is dropped after its last use. Sums are f32 whatever the network runs in. Ends early, with
-    /// `None`, where the network has no more outputs.
+    /// Runs the plan. A value is dropped after its last use. Sums are f32, whatever format the network runs in. Ends
+    /// early and returns `None` if the network has no more outputs.
     ///
     /// # Errors
-    /// A network's output, or what the sampler makes of it, is not finite.
+    /// An output of the network or a value of the sampler is not finite.
     pub(crate) fn run(&self, network: &mut dyn Network, draws: &mut Draws, pass: &mut Pass) -> Result<Option<Tensor>> {
         let ops = self.plan.ops();
         let mut since = Since::default();
@@ -61,7 +61,8 @@ impl<'a> Execution<'a> {
             pass.set_moment(self.moment(call));
             let value = match op {
                 Op::Noise => {
-                    // A run from noise or an image begins with the first draw; churn may draw again before the first call.
+                    // The first draw of a run from noise or from an image is its start; churn may draw again before the
+                    // first call.
                     let is_start = (call, drawn) == (0, 0) && !matches!(self.given, Given::Sample(_));
                     let taps = self.taps;
                     let tap = if is_start { &taps.start } else { &taps.noise };
@@ -104,8 +105,8 @@ impl<'a> Execution<'a> {
         }
     }
 
-    /// One network call: the outputs of every image, guided, through their taps. Whether they are finite is read as one
-    /// number, because to read one waits for the device.
+    /// One network call: the guided outputs of every image, passed through their taps. The check that all are finite
+    /// reads a single number from the device, because each read waits for the device.
     fn call(
         &self,
         network: &mut dyn Network,
@@ -121,7 +122,7 @@ impl<'a> Execution<'a> {
         let level = self.plan.steps()[call].level;
         let outputs = network.outputs(pass, call, input, level)?;
         if outputs.len() != self.guidance.len() {
-            return Ok(None); // there are no more
+            return Ok(None); // the network has no more outputs
         }
         let raw: Vec<Tensor> = outputs.iter().flat_map(Outputs::tensors).map(Tensor::shallow_clone).collect();
         let guided = self.guided(outputs, pass, call, sample);
@@ -133,15 +134,14 @@ impl<'a> Execution<'a> {
         if let Some((tap, found)) = since.first() {
             return Err(Error::NotFinite { tap, found, stage, hint: network.hint() });
         }
-        let scene = Scene { output: self.taps.output.name().into(), stage, hint: network.hint() };
-        Err(blame(scene, found, pass, |pass| {
+        let context = FaultContext { output: self.taps.output.name().into(), stage, hint: network.hint() };
+        Err(blame(context, found, pass, |pass| {
             let outputs = network.outputs(pass, call, input, level);
             outputs.map(|outputs| self.guided(outputs, pass, call, sample))
         }))
     }
 
-    /// What the sampler goes on with: the outputs of every image through their taps, and guided, `[images, 4, height,
-    /// width]`.
+    /// Passes the outputs of every image through their taps, and guides them: `[images, 4, height, width]`.
     fn guided(&self, outputs: Vec<Outputs>, pass: &mut Pass, call: usize, sample: &Tensor) -> Tensor {
         let level = self.plan.steps()[call].level;
         let taps = self.taps;
@@ -149,21 +149,21 @@ impl<'a> Execution<'a> {
         for (image, (outputs, guidance)) in outputs.into_iter().zip(&self.guidance).enumerate() {
             pass.set_moment(Moment { image, ..self.moment(call) });
             let sample = row(sample, image);
-            let door = |pass: &mut Pass, noise: &Tap, output: &Tap, tensor| {
+            let through_taps = |pass: &mut Pass, noise: &Tap, output: &Tap, tensor| {
                 let tensor = self.as_noise(pass, noise, tensor, &sample, level.sigma);
                 pass.tap(output, tensor)
             };
-            let outputs = outputs.through(&mut |branch, tensor| match branch {
-                Branch::Unconditional => door(pass, &taps.unconditional, &taps.output_unconditional, tensor),
-                Branch::Conditional => door(pass, &taps.conditional, &taps.output_conditional, tensor),
+            let outputs = outputs.map(&mut |branch, tensor| match branch {
+                Branch::Unconditional => through_taps(pass, &taps.unconditional, &taps.output_unconditional, tensor),
+                Branch::Conditional => through_taps(pass, &taps.conditional, &taps.output_conditional, tensor),
             });
-            guided.push(door(pass, &taps.guided, &taps.output, outputs.guide(guidance.at(level.sigma))));
+            guided.push(through_taps(pass, &taps.guided, &taps.output, outputs.guide(guidance.at(level.sigma))));
         }
         pass.set_moment(self.moment(call));
         stack(guided)
     }
 
-    /// Moves every image's row of a value through a tap.
+    /// Passes a value through a tap, the row of each image by itself.
     fn tap(&self, pass: &mut Pass, moment: Moment, tap: &Tap, tensor: Tensor) -> Tensor {
         let images = self.guidance.len();
         if images == 1 {
@@ -185,8 +185,9 @@ impl<'a> Execution<'a> {
         if changed { stack(rows) } else { tensor }
     }
 
-    /// Moves a network output through a tap as the noise it predicts. The conversion `eps = a x + b output` is made only
-    /// for a probe that looks, and undone only for one that edits, so that looking changes no bit.
+    /// Passes a network output through a tap, converted to predicted noise: `eps = a x + b output`. The conversion is
+    /// done only if a probe wants the tensor, and undone only if the probe changes it. So a probe that only looks
+    /// changes no bit.
     fn as_noise(&self, pass: &mut Pass, tap: &Tap, output: Tensor, sample: &Tensor, sigma: f64) -> Tensor {
         if !pass.wants(tap) {
             return output;
@@ -198,7 +199,7 @@ impl<'a> Execution<'a> {
         if after.data_ptr() == address { output } else { (after - sample * a) / b }
     }
 
-    /// Moves the values that a step names through their taps.
+    /// Passes a value through its tap, if it is the sample or the clean estimate of a step.
     fn seen(&self, pass: &mut Pass, since: &mut Since<'a>, val: Val, value: Tensor, calls: usize) -> Tensor {
         let steps = self.plan.steps();
         if steps.get(calls).is_some_and(|step| step.sample == val) {
@@ -220,12 +221,12 @@ fn row(tensor: &Tensor, image: usize) -> Tensor {
     tensor.narrow(0, image as i64, 1)
 }
 
-/// Rows under each other, `[images, 4, height, width]`.
+/// Rows concatenated, `[images, 4, height, width]`.
 fn stack(mut rows: Vec<Tensor>) -> Tensor {
     if rows.len() == 1 { rows.swap_remove(0) } else { Tensor::cat(&rows, 0) }
 }
 
-/// Where the values of a call belong.
+/// The [`Moment`] of a call of a plan: its step, time and noise level. A call after the last one is taken as the last.
 pub fn moment(plan: &Plan, call: usize) -> Moment {
     let call = call.min(plan.steps().len() - 1);
     let step = plan.steps()[call];
@@ -233,8 +234,8 @@ pub fn moment(plan: &Plan, call: usize) -> Moment {
     Moment { call, step: step.index, evaluation: step.evaluation, t, sigma, ..Moment::default() }
 }
 
-/// The call whose step a draw belongs to, where so many calls are made before it: the last one, until its step is made;
-/// then the next, which sees what churn has drawn.
+/// The call whose step a draw belongs to, with the number of calls that are made before it: the last of these until its
+/// step is complete, and then the next one, whose input has the noise of churn.
 fn call_of(plan: &Plan, draw: Val, calls: usize) -> usize {
     match calls.checked_sub(1) {
         Some(last) if draw < plan.steps()[last].next => last,
@@ -242,7 +243,7 @@ fn call_of(plan: &Plan, draw: Val, calls: usize) -> usize {
     }
 }
 
-/// The call that each draw of a plan belongs to, in order; that of the start is the first, if there is one.
+/// The call that each draw of a plan belongs to, in order. If the run starts from noise, its start is the first draw.
 pub(crate) fn draws(plan: &Plan) -> impl Iterator<Item = usize> {
     let mut calls = 0;
     plan.ops().iter().enumerate().filter_map(move |(index, op)| {
@@ -263,7 +264,7 @@ fn sum(form: &Form, values: &[Option<Tensor>]) -> Result<Tensor> {
     total.ok_or_else(missing)
 }
 
-/// `[batch, ..]`, each image held within its own limit (Saharia et al. 2022, section 2.3).
+/// Clips an estimate `[batch, ..]`, each image within its own limit (Saharia et al. 2022, section 2.3).
 fn clip(estimate: &Tensor, limit: Limit) -> Tensor {
     match limit {
         Limit::Clamp { range } => estimate.clamp(-range, range),
@@ -280,9 +281,13 @@ fn value(values: &[Option<Tensor>], val: Val) -> Result<&Tensor> {
     values.get(val.0 as usize).and_then(Option::as_ref).ok_or_else(missing)
 }
 
-/// A plan that uses a value which it has not made, or has dropped.
+/// The error of a plan that uses a value before it is computed or after it is dropped.
 pub(crate) fn missing() -> Error {
-    Error::Range { field: "plan", expected: "values made before they are used".into(), found: "none".into() }
+    Error::Range {
+        field: "plan",
+        expected: "values that are computed before they are used".into(),
+        found: "none".into(),
+    }
 }
 
 #[cfg(test)]
@@ -290,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clipping_holds_each_image_within_its_own_limit() {
+    fn each_image_is_clipped_within_its_own_limit() {
         let x = Tensor::from_slice(&[-4f32, -1.0, 0.0, 1.0, 2.0, 0.1, 0.2, 0.3, 0.4, 0.5]).view([2, 1, 1, 5]);
         let clipped = |limit| Vec::<f32>::try_from(clip(&x, limit).flatten(0, -1)).unwrap();
         let clamp = clipped(Limit::Clamp { range: 1.5 });

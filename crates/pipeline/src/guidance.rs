@@ -1,18 +1,18 @@
-//! How strongly the prompt is followed, at every noise level.
+//! The guidance weight as a function of the noise level.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// `w` in `u + w (c - u)` (Ho and Salimans 2022, equation 6, in the scale that papers on latent diffusion use: 1 is no
-/// guidance, and every real number is run).
+/// The weight `w` of classifier-free guidance in `u + w (c - u)` (Ho and Salimans 2022, equation 6, in the scale of
+/// papers on latent diffusion: 1 is no guidance). Every real number is possible.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     untagged,
     expecting = "expected a number, { weight = 8, sigma = [0.3, 5] } or { sigma = [15, 1], weight = [1, 8] }"
 )]
 pub enum Guidance {
-    /// The same at every level.
+    /// The same weight at every noise level.
     Constant(f64),
     /// One weight within a window of noise levels and another outside (Kynkäänniemi et al. 2024, arXiv 2404.07724).
     Window(Window),
@@ -24,22 +24,22 @@ pub enum Guidance {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
-    /// The weight within.
+    /// The weight inside the window.
     pub weight: f64,
-    /// The lowest and the highest sigma of the window, both within.
+    /// The lowest and the highest sigma of the window, both inclusive.
     pub sigma: [f64; 2],
-    /// The weight outside.
+    /// The weight outside the window. Defaults to 1.
     #[serde(default = "unguided")]
     pub outside: f64,
 }
 
-/// Weights at noise levels.
+/// Weights at noise levels, linear in log sigma between them and constant beyond.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Curve {
-    /// Noise levels above 0, all rising or all falling.
+    /// Noise levels above 0, increasing or decreasing.
     pub sigma: Vec<f64>,
-    /// The weight at each.
+    /// The weight at each noise level.
     pub weight: Vec<f64>,
 }
 
@@ -63,10 +63,10 @@ impl Guidance {
         }
     }
 
-    /// Holds that every level has a finite weight.
+    /// Checks that every noise level has a finite weight.
     ///
     /// # Errors
-    /// A number that is not finite, a window upside down, or levels out of order.
+    /// A number is not finite, a window has its ends in the wrong order, or the levels of a curve are not sorted.
     pub fn check(&self) -> Result<()> {
         let wrong = |expected: &str| {
             Err(Error::Range { field: "guidance", expected: expected.into(), found: self.to_string() })
@@ -97,7 +97,7 @@ impl Curve {
         match (above.checked_sub(1).and_then(|below| points.get(below)), points.get(above)) {
             (Some((x0, w0)), Some((x1, w1))) => w0 + (w1 - w0) * (x - x0) / (x1 - x0),
             (Some((_, weight)), None) | (None, Some((_, weight))) => *weight,
-            (None, None) => 1.0, // ruled out by `problem`
+            (None, None) => 1.0, // `problem` refuses an empty curve
         }
     }
 
@@ -105,9 +105,9 @@ impl Curve {
         let Curve { sigma, weight } = self;
         let ordered = sigma.windows(2).all(|pair| pair[0] < pair[1]) || sigma.windows(2).all(|pair| pair[0] > pair[1]);
         if sigma.is_empty() || sigma.len() != weight.len() {
-            Some("as many weights as levels, and one at least")
+            Some("as many weights as levels, and at least one")
         } else if !ordered || !sigma.iter().all(|sigma| *sigma > 0.0 && sigma.is_finite()) {
-            Some("finite levels above 0, all rising or all falling")
+            Some("finite levels above 0, increasing or decreasing")
         } else if !weight.iter().all(|weight| weight.is_finite()) {
             Some("finite weights")
         } else {
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_for_every_level() {
+    fn every_level_has_a_weight() {
         let window = read(r#"{"weight": 8, "sigma": [0.5, 5]}"#);
         assert_eq!([0.4, 0.5, 5.0, 5.1].map(|sigma| window.at(sigma)), [1.0, 8.0, 8.0, 1.0]);
         let curve = read(r#"{"sigma": [100, 1], "weight": [1, 5]}"#);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_weight_is_an_error() {
+    fn guidance_without_a_weight_at_some_level_is_an_error() {
         for bad in [
             r#"{"weight": 8, "sigma": [5, 0.5]}"#,
             r#"{"sigma": [1, 2, 1.5], "weight": [1, 2, 3]}"#,

@@ -1,15 +1,16 @@
-//! From a checkpoint folder and a prompt to a picture, with everything on the way passing a door by name.
+//! Latent diffusion from a checkpoint folder and a prompt to a picture. Every tensor on the way passes a named tap.
 //!
-//! Three types, in order of use: a [`Model`] is a checkpoint folder read into its networks; a [`Request`] is one
-//! picture asked of it; and [`Model::run`] runs the request's plan and gives an [`Outcome`], the final latents and the
+//! The main types, in order of use: a [`Model`] is a checkpoint folder, read into its networks; a [`Request`] describes
+//! one picture; and [`Model::run`] runs the request's plan and returns an [`Outcome`] with the final latents and the
 //! picture.
 //!
-//! One decision: the sampler's own values go through taps as the networks' do. [`SamplerTaps`] lists them
-//! (`sampler.sample`, `sampler.denoised`, `sampler.epsilon.conditional`, ...), so that a progress bar, a preview, a
-//! recorder and an edit are all probes, and this crate has an option for none of them.
+//! The sampler's values pass taps as the networks' tensors do. [`SamplerTaps`] lists them (`sampler.sample`,
+//! `sampler.denoised`, `sampler.epsilon.conditional`, ...). So a progress bar, a preview, a recorder and an edit are
+//! all probes, and this crate has no option for any of them.
 
 mod bare;
 mod checkpoint;
+mod coding;
 mod counts;
 mod error;
 mod execute;
@@ -18,11 +19,14 @@ mod network;
 mod noise;
 mod outline;
 mod picture;
+mod prepared;
 mod replay;
 mod request;
+mod run;
 mod sampler;
 mod sharing;
 mod size;
+mod start;
 mod together;
 mod tripwire;
 
@@ -40,9 +44,12 @@ pub use network::Outputs;
 pub use noise::Draws;
 pub use outline::{Outlined, When, outline};
 pub use picture::Picture;
+pub use prepared::{Prepared, steps};
 pub use replay::replay;
-pub use request::{Outcome, Prepared, Request, Start, steps};
+pub use request::Request;
+pub use run::Outcome;
 pub use sampler::SamplerTaps;
 pub use sharing::evaluations;
 pub use size::Size;
+pub use start::Start;
 pub use together::Together;

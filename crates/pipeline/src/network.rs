@@ -1,4 +1,4 @@
-//! The network's two outputs, and where they come from.
+//! The network's two outputs, and what returns them: the UNet, or a record.
 
 use crate::error::Result;
 use crate::execute::missing;
@@ -12,21 +12,22 @@ use latentrace_unet::Unet;
 /// The network's outputs for one sample, `[1, 4, height, width]` each, in f32.
 #[derive(Debug)]
 pub enum Outputs {
-    /// With both texts.
+    /// The outputs for both texts.
     Both {
         /// Without the prompt.
         unconditional: Tensor,
         /// With the prompt.
         conditional: Tensor,
     },
-    /// With the prompt alone: all that a weight of 1 needs.
+    /// The output with the prompt. A guidance weight of 1 needs no other.
     Conditional(Tensor),
-    /// Without the prompt alone: all that a weight of 0 needs.
+    /// The output without the prompt. A guidance weight of 0 needs no other.
     Unconditional(Tensor),
 }
 
 impl Outputs {
-    /// What the sampler goes on with: `u + w (c - u)` for every real `w` (see [`Guidance`](crate::Guidance)).
+    /// The guided output, with which the sampler continues: `u + w (c - u)` for every real `w` (see
+    /// [`Guidance`](crate::Guidance)).
     pub fn guide(&self, weight: f64) -> Tensor {
         match self {
             Outputs::Both { unconditional, conditional } => unconditional + (conditional - unconditional) * weight,
@@ -43,20 +44,20 @@ impl Outputs {
         std::iter::once(one).chain(other)
     }
 
-    /// The same on another device.
+    /// The outputs on another device.
     pub fn to_device(self, device: Device) -> Outputs {
-        self.through(&mut |_, tensor| tensor.to_device(device))
+        self.map(&mut |_, tensor| tensor.to_device(device))
     }
 
-    /// The same, each half passed through a door.
-    pub(crate) fn through(self, door: &mut dyn FnMut(Branch, Tensor) -> Tensor) -> Outputs {
+    /// The outputs, each mapped by a function of its branch.
+    pub(crate) fn map(self, tap: &mut dyn FnMut(Branch, Tensor) -> Tensor) -> Outputs {
         match self {
             Outputs::Both { unconditional, conditional } => Outputs::Both {
-                unconditional: door(Branch::Unconditional, unconditional),
-                conditional: door(Branch::Conditional, conditional),
+                unconditional: tap(Branch::Unconditional, unconditional),
+                conditional: tap(Branch::Conditional, conditional),
             },
-            Outputs::Conditional(output) => Outputs::Conditional(door(Branch::Conditional, output)),
-            Outputs::Unconditional(output) => Outputs::Unconditional(door(Branch::Unconditional, output)),
+            Outputs::Conditional(output) => Outputs::Conditional(tap(Branch::Conditional, output)),
+            Outputs::Unconditional(output) => Outputs::Unconditional(tap(Branch::Unconditional, output)),
         }
     }
 
@@ -71,16 +72,17 @@ impl Outputs {
     }
 }
 
-/// What a plan calls.
+/// The network that a plan calls.
 pub(crate) trait Network {
-    /// The outputs of every image for the input `[images, 4, height, width]` of a call, or nothing where there are no more.
+    /// The outputs of every image for the input `[images, 4, height, width]` of a call. Empty if there are no more
+    /// outputs.
     fn outputs(&mut self, pass: &mut Pass, call: usize, input: &Tensor, level: Level) -> Result<Vec<Outputs>>;
 
-    /// What to try when an output is not finite.
+    /// A hint for the error of an output that is not finite.
     fn hint(&self) -> &'static str;
 }
 
-/// The UNet between two texts, for one image: both outputs in one batch, everything on the way through its taps.
+/// The UNet for one image: it computes both outputs in one batch, and all its tensors pass their taps.
 pub(crate) struct Guided<'a> {
     pub(crate) unet: &'a Unet,
     /// `[1, tokens, features]`
@@ -105,15 +107,15 @@ impl Network for Guided<'_> {
     }
 }
 
-/// The UNet between the texts of several images: only what differs is computed, and nothing passes a tap, because a row of
-/// a tensor may belong to several images.
+/// The UNet for several images. Rows that are equal are computed once. No tensor inside the UNet passes a tap, because
+/// a row may belong to several images.
 pub(crate) struct Shared<'a> {
     pub(crate) unet: &'a Unet,
-    /// Every text once, `[texts, tokens, features]`.
+    /// The features of every different text, `[texts, tokens, features]`.
     pub(crate) texts: Tensor,
     pub(crate) arms: &'a [Arm<'a>],
     pub(crate) sharing: Sharing,
-    /// How many rows were computed.
+    /// How many rows have been computed.
     pub(crate) evaluations: usize,
 }
 
@@ -153,13 +155,14 @@ impl Network for Shared<'_> {
     }
 }
 
-/// One call of the UNet on `[rows, 4, height, width]` and `[rows, tokens, features]`, in its own format; f32 comes out.
+/// One call of the UNet on `[rows, 4, height, width]` and `[rows, tokens, features]`. The UNet runs in its own number
+/// format, and the result is f32.
 fn forward(unet: &Unet, pass: &mut Pass, input: &Tensor, level: Level, text: &Tensor) -> Tensor {
     let times = Tensor::from_slice(&[level.t as f32]).to_device(unet.device());
     unet.forward(pass, &input.to_kind(unet.kind()), &times, text).to_kind(Kind::Float)
 }
 
-/// Outputs of one image that are known, and after them those of another network.
+/// Known outputs of one image, followed by those of another network.
 pub(crate) struct Past<'a> {
     pub(crate) outputs: &'a [Outputs],
     pub(crate) then: Option<&'a mut dyn Network>,
@@ -175,6 +178,6 @@ impl Network for Past<'_> {
     }
 
     fn hint(&self) -> &'static str {
-        self.then.as_ref().map_or("the record holds such numbers", |network| network.hint())
+        self.then.as_ref().map_or("the record has numbers that are not finite", |network| network.hint())
     }
 }

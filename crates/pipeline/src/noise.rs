@@ -3,21 +3,22 @@
 use latentrace_nn::seeded;
 use latentrace_nn::tch::{Device, Kind, Tensor};
 
-/// Every normal draw of a run, made ahead on the CPU from the image's own seed, in the order in which the reference
-/// implementation draws: so a seed gives the numbers that PyTorch gives (`torch.Generator("cpu").manual_seed(seed)`),
-/// and an image does not change with its neighbours or its device.
+/// All normal noise of a run, drawn before the run on the CPU from the image's own seed, in the order in which
+/// diffusers draws. So a seed gives the same numbers as `torch.Generator("cpu").manual_seed(seed)`, and the noise of an
+/// image does not depend on the other images of its batch or on the device.
 pub struct Draws {
-    /// For each image, an iterator over its own.
+    /// For each image, its draws that are left.
     left: Vec<std::vec::IntoIter<Tensor>>,
 }
 
 impl Draws {
-    /// `count` draws of `shape`, one image's, from its seed.
+    /// Makes `count` draws of a shape for one image, from its seed.
     pub fn new(seed: u64, count: usize, shape: [i64; 4], device: Device) -> Draws {
         Draws::of_images(&[seed], count, shape, device)
     }
 
-    /// `count` draws for every image, of `shape` each and stacked; images of the same seed share theirs.
+    /// Makes `count` draws of a shape for every image. Each draw has the images along its first axis. Images with the
+    /// same seed have the same draws.
     pub fn of_images(seeds: &[u64], count: usize, shape: [i64; 4], device: Device) -> Draws {
         let draw = || Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_device(device);
         let mut drawn: Vec<Vec<Tensor>> = Vec::new();

@@ -1,4 +1,4 @@
-//! What passes every tap of a model, known before any weight is read.
+//! The tensors that pass the taps of a model, without reading any weight.
 
 use crate::checkpoint::Parts;
 use crate::error::Result;
@@ -15,22 +15,22 @@ use std::path::Path;
 /// A tensor that passes a tap.
 #[derive(Clone, Debug)]
 pub struct Outlined {
-    /// The tap. Its [`Tap::id`] is not that of the same tap in an opened model.
+    /// The tap. Its [`Tap::id`] differs from that of the same tap in an opened model.
     pub tap: Tap,
-    /// The shape. The first axis is that of `rows`.
+    /// The shape. `rows` says what the first axis is.
     pub shape: Vec<i64>,
     /// The number format.
     pub kind: Kind,
-    /// What the first axis stands for.
+    /// What the rows along the first axis are.
     pub rows: Rows,
-    /// Height and width of the picture whose pixels are one axis of the tensor, if there is such an axis
+    /// If one axis of the tensor is the pixels of a flattened picture, the picture's height and width
     /// ([`Moment::grid`]).
     pub grid: Option<[i64; 2]>,
-    /// When it passes.
+    /// When it passes the tap.
     pub when: When,
 }
 
-/// When in a run a tensor passes its tap.
+/// At which calls of a run a tensor passes its tap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// Once for each text, before the first call.
@@ -39,18 +39,18 @@ pub enum When {
     Call,
     /// Once, before the first call.
     Start,
-    /// At the calls whose step draws noise.
+    /// At the calls whose steps draw noise.
     Draw,
     /// Once, after the last call.
     Pixels,
-    /// Once, before the first call, in a run that starts from a picture, which it encodes.
+    /// Once, before the first call, when a run that starts from a picture encodes it.
     Picture,
     /// Once, before the first call, in a run that starts from a picture or from the latents of a picture.
     Latents,
 }
 
 impl Outlined {
-    /// The network calls of a plan at which the tensor passes, in a run with this start.
+    /// The calls of a plan at which the tensor passes, in a run with this start.
     pub fn calls(&self, plan: &Plan, start: &Start) -> Vec<usize> {
         let from_sample = matches!(start, Start::Sample { .. });
         let once = |passes: bool| if passes { vec![0] } else { Vec::new() };
@@ -65,17 +65,17 @@ impl Outlined {
         }
     }
 
-    /// The bytes of the tensor.
+    /// The size of the tensor in bytes.
     pub fn bytes(&self) -> u64 {
         self.shape.iter().product::<i64>() as u64 * self.kind.elt_size_in_bytes() as u64
     }
 }
 
-/// Every tensor of a text-to-image run and its shape, in the order in which they pass. The size defaults to the model's
-/// own. Reads the checkpoint's configuration files but no weights, and computes nothing.
+/// Every tensor of a text-to-image run with its shape, in the order in which they pass their taps. `size` defaults to
+/// the checkpoint's. Reads the checkpoint's configuration files but no weights, and computes nothing.
 ///
 /// # Errors
-/// A configuration is missing or not supported, or the model cannot make this size.
+/// A configuration is missing or not supported, or the model cannot produce this size.
 pub fn outline(folder: &Path, options: Options, size: Option<Size>) -> Result<Vec<Outlined>> {
     let parts = Parts::read(folder)?;
     let kind = options.dtype.kind();
@@ -115,7 +115,7 @@ pub fn outline(folder: &Path, options: Options, size: Option<Size>) -> Result<Ve
     })
 }
 
-/// A probe that notes shapes.
+/// A probe that keeps the shapes of tensors.
 struct Seen {
     list: Vec<Outlined>,
     when: When,

@@ -1,26 +1,27 @@
-//! Tensors to pixels, and pixels to tensors.
+//! Conversion of tensors to pixels, and of pixels to tensors.
 
 use crate::Size;
 use crate::error::{Error, Result};
 use crate::tripwire::fault;
 use latentrace_nn::tch::{Kind, Tensor};
 
-/// A picture of 8-bit red, green and blue, row by row from the top.
+/// An RGB picture with 8 bits a channel, row by row from the top.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Picture {
-    /// Pixels from left to right.
+    /// Width in pixels.
     pub width: usize,
-    /// Pixels from top to bottom.
+    /// Height in pixels.
     pub height: usize,
-    /// `3 * width * height` bytes.
+    /// Red, green and blue of each pixel: `3 * width * height` bytes.
     pub pixels: Vec<u8>,
 }
 
 impl Picture {
-    /// The picture of a tensor `[1, 3, height, width]` in -1..1: clamped, and rounded (half to even), not cut.
+    /// Converts a tensor `[1, 3, height, width]` in -1..1. Values are clamped, and rounded to the nearest of the 256
+    /// levels (half to even).
     ///
     /// # Errors
-    /// A number is not finite.
+    /// An element is not finite.
     pub fn from_tensor(tensor: &Tensor) -> Result<Picture> {
         match fault(tensor) {
             None => Ok(Picture::of_finite(tensor)),
@@ -28,7 +29,7 @@ impl Picture {
         }
     }
 
-    /// The same of a tensor that is known to be finite.
+    /// [`Picture::from_tensor`] for a tensor that is known to be finite.
     pub(crate) fn of_finite(tensor: &Tensor) -> Picture {
         let size = tensor.size();
         let bytes = ((tensor.to_kind(Kind::Float) / 2 + 0.5).clamp(0.0, 1.0) * 255).round().to_kind(Kind::Uint8);
@@ -39,10 +40,10 @@ impl Picture {
         Picture { width, height, pixels }
     }
 
-    /// Checks that the picture has the size that is asked for.
+    /// Checks that the picture has a size.
     ///
     /// # Errors
-    /// It has another.
+    /// The picture has another size.
     pub(crate) fn check(&self, Size { height, width }: Size) -> Result<()> {
         if (self.height as i64, self.width as i64) == (height, width) {
             return Ok(());
@@ -51,7 +52,7 @@ impl Picture {
         Err(Error::Range { field: "picture", expected, found })
     }
 
-    /// The picture as a tensor `[1, 3, height, width]` in -1..1.
+    /// Converts the picture to a tensor `[1, 3, height, width]` in -1..1.
     pub fn to_tensor(&self) -> Tensor {
         let (height, width) = (self.height as i64, self.width as i64);
         let rows = Tensor::from_slice(&self.pixels).view([1, height, width, 3]).permute([0, 3, 1, 2]);
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_not_finite_are_no_picture() {
+    fn a_tensor_that_is_not_finite_is_an_error() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let tensor = Tensor::from_slice(&[0.0, 0.5, bad]).view([1, 3, 1, 1]);
             let error = Picture::from_tensor(&tensor).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! A run computed again from its record, without the model.
+//! Replay of a run from its record, without the model.
 
 use crate::error::Result;
 use crate::execute::{Execution, Given, missing};
@@ -9,10 +9,10 @@ use latentrace_nn::Pass;
 use latentrace_nn::tch::{Device, Tensor, no_grad};
 use latentrace_schedulers::Plan;
 
-/// Computes everything between the network's outputs again: noise, guidance, samples, clean estimates, the final latents.
-/// Each passes its tap, so that a probe can compare it with the record. `plan` is that of
-/// the start, and `shape` is `[1, 4, height, width]`. Gives the final
-/// latents, or `None` where `outputs` end before the run does.
+/// Computes a run again from the network's outputs: noise, guidance, samples, clean estimates and the final latents.
+/// Each value passes its tap, so a probe can compare it with the record. `plan` is [`Start::plan`] of this start, and
+/// `shape` is that of the latents, `[1, 4, height, width]`. Returns the final latents, or `None` if `outputs` end
+/// before the run does.
 ///
 /// # Errors
 /// A recorded number is not finite.
@@ -27,7 +27,7 @@ pub fn replay(
 ) -> Result<Option<Tensor>> {
     let mut draws = Draws::new(request.seed, start.draws() + plan.draws(), shape, Device::Cpu);
     let given = match start {
-        Start::Picture { .. } => return Err(missing()), // its latents are in the record
+        Start::Picture { .. } => return Err(missing()), // a record has its latents: Start::Latents
         Start::Noise => Given::Nothing,
         Start::Latents { latents, .. } => {
             draws.next();

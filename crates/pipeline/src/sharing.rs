@@ -1,42 +1,43 @@
-//! Which rows of the network several images need, where some of them still have the same sample.
+//! Which rows the network must compute for several images, some of which have equal samples.
 
 use crate::{Picture, Prepared, Request, Start};
 use latentrace_text::Tokens;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// An image of a batch, as far as sharing goes.
+/// An image of a batch: the part of it that decides which rows it needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Arm<'a> {
     pub(crate) request: &'a Request,
-    /// The negative prompt and the prompt, as places in the list of texts.
+    /// The indices of the negative prompt and of the prompt in the list of texts.
     pub(crate) texts: [usize; 2],
 }
 
-/// Images with the same number have the same sample. They begin so when their seed and start are the same, and stay so as
-/// long as text and weight are.
+/// A number for each image; images with the same number have the same sample. Samples are the same at first if seed and
+/// start are, and as long as text and guidance weight are.
 #[derive(Clone, Debug)]
 pub(crate) struct Sharing {
     classes: Vec<usize>,
 }
 
-/// What a call needs.
+/// The rows that a call needs.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Needed {
-    /// The rows of the network, each once.
+    /// The rows that the network computes, without duplicates.
     pub(crate) rows: Vec<NeededRow>,
-    /// For each image, its rows.
+    /// For each image, the indices of its rows.
     pub(crate) images: Vec<Halves>,
 }
 
-/// One row: the sample of an image, and a text.
+/// One row: the sample of an image with a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NeededRow {
     pub(crate) image: usize,
     pub(crate) text: usize,
 }
 
-/// Which rows an image's outputs are; a weight of 1 needs no unconditional one, and a weight of 0 no conditional one.
+/// The indices of the rows that are an image's outputs. A guidance weight of 1 needs no unconditional row, and a weight
+/// of 0 no conditional one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Halves {
     pub(crate) unconditional: Option<usize>,
@@ -44,12 +45,13 @@ pub(crate) struct Halves {
 }
 
 impl Sharing {
-    /// Images that begin alike where their keys are equal.
+    /// Images whose samples are the same at first if their keys are equal.
     pub(crate) fn new<K: Eq + Hash>(starts: impl IntoIterator<Item = K>) -> Sharing {
         Sharing { classes: number(starts) }
     }
 
-    /// What the next call needs, at a noise level; after it, images that were guided alike still have the same sample.
+    /// The rows of the next call, at a noise level. After the call, images with the same sample and the same guidance
+    /// still have the same sample.
     pub(crate) fn call(&mut self, arms: &[Arm], sigma: f64) -> Needed {
         let mut rows = Vec::new();
         let mut places = HashMap::new();
@@ -80,7 +82,7 @@ impl Sharing {
     }
 }
 
-/// A number for each item, equal where the items are.
+/// A number for each item; equal items have equal numbers.
 fn number<K: Eq + Hash>(items: impl IntoIterator<Item = K>) -> Vec<usize> {
     let mut known = HashMap::new();
     items
@@ -92,13 +94,13 @@ fn number<K: Eq + Hash>(items: impl IntoIterator<Item = K>) -> Vec<usize> {
         .collect()
 }
 
-/// What makes two images of one plan begin alike.
+/// The key of an image's first sample: images of one plan with equal keys have equal first samples.
 pub(crate) fn start_key(image: &Prepared) -> (u64, Option<&Picture>) {
     let picture = if let Start::Picture { picture, .. } = &image.start { Some(&**picture) } else { None };
     (image.request.seed, picture)
 }
 
-/// Every text once, as its tokens, and each image's negative prompt and prompt as places among them.
+/// The tokens of every different text, and for each image the indices of its negative prompt and its prompt among them.
 pub(crate) fn texts<'a>(images: &[&'a Prepared]) -> (Vec<&'a Tokens>, Vec<[usize; 2]>) {
     let halves = |image: &&'a Prepared| {
         let Prepared { request: Request { prompt, negative, .. }, tokens: [of_prompt, of_negative], .. } = *image;
@@ -115,8 +117,8 @@ pub(crate) fn texts<'a>(images: &[&'a Prepared]) -> (Vec<&'a Tokens>, Vec<[usize
     (texts, places.chunks(2).map(|pair| [pair[0], pair[1]]).collect())
 }
 
-/// How many rows the network computes for images of one plan that are run together: a row is one sample with one text.
-/// Known before anything is run.
+/// How many rows the network computes for images of one plan that are run in one batch. A row is one sample with one
+/// text.
 pub fn evaluations(images: &[&Prepared]) -> usize {
     let Some(Prepared { plan, .. }) = images.first() else { return 0 };
     let (_, places) = texts(images);

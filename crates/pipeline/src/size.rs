@@ -1,24 +1,24 @@
-//! Heights and widths.
+//! Sizes of pictures and of latents.
 
 use crate::error::{Error, Result};
 
 /// The height and width of a picture, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Size {
-    /// Pixels from top to bottom.
+    /// Height in pixels.
     pub height: i64,
-    /// Pixels from left to right.
+    /// Width in pixels.
     pub width: i64,
 }
 
-/// The largest side: its latents still fit a GPU, and a typing error does not ask for a terabyte.
+/// The largest side in pixels. Its latents still fit a GPU; a larger one is surely a typing error.
 const LARGEST: i64 = 8192;
 
 impl Size {
-    /// The size of the latents of a VAE that makes `factor` pixels of one.
+    /// Height and width of the latents, for a VAE that makes `factor` by `factor` pixels of each latent pixel.
     ///
     /// # Errors
-    /// A side that `factor` does not divide, or that is out of range; with the nearest sizes that work.
+    /// A side is not a multiple of `factor`, or is out of range. The error names the nearest sizes that work.
     pub fn latents(self, factor: i64) -> Result<[i64; 2]> {
         let side = |side, found: i64| {
             if found > 0 && found % factor == 0 && found <= LARGEST {

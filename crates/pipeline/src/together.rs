@@ -1,4 +1,4 @@
-//! Several images of one plan, run together.
+//! Several images of one plan, run in one batch.
 
 use crate::error::{Error, Result};
 use crate::network::Shared;
@@ -8,35 +8,36 @@ use latentrace_nn::Pass;
 use latentrace_nn::tch::{Tensor, no_grad};
 use std::sync::Arc;
 
-/// What images that were run together left.
+/// The result of images that were run in one batch.
 pub struct Together {
-    /// One for each request, in order.
+    /// The outcome of each request, in order.
     pub outcomes: Vec<Outcome>,
-    /// How many rows the network computed: a row is one sample with one text. [`evaluations`](crate::evaluations) knows it
-    /// beforehand.
+    /// How many rows the network computed. A row is one sample with one text. [`evaluations`](crate::evaluations)
+    /// returns the number before a run.
     pub evaluations: usize,
 }
 
 impl Model {
-    /// Runs images of one plan and size in one batch, and computes once what they share: texts, pictures to start from,
-    /// every call for which two of them still have the same sample and text, and only the half of guidance that a weight of
-    /// 0 or 1 needs. The pictures are those of [`Model::run`] up to the rounding of other batch sizes.
+    /// Runs images of one plan and size in one batch. What images share is computed once: texts, pictures to start
+    /// from, and the rows of a call that have the same sample and text. At a guidance weight of 0 or 1 only one of the
+    /// two outputs is computed. The pictures are those of [`Model::run`], up to rounding: the batch size changes the
+    /// order of sums.
     ///
-    /// Of the taps, the sampler's alone are passed, each image's row by itself with its place in
-    /// [`Moment::image`](latentrace_nn::Moment::image): a row inside the networks may belong to several images.
+    /// Only the sampler's taps are passed, since a row inside the networks may belong to several images. The row of
+    /// each image passes by itself, with the image's index in [`Moment::image`](latentrace_nn::Moment::image).
     ///
     /// # Errors
-    /// The requests have not one plan and size, one of them cannot be run, or a tensor was not finite.
+    /// The requests differ in plan or size, one of them cannot be run, or a tensor is not finite.
     pub fn run_together(&self, images: &[(&Request, &Start)], pass: &mut Pass) -> Result<Together> {
         let prepare = |(request, start): &(&Request, &Start)| self.prepare((*request).clone(), (*start).clone());
         let prepared: Vec<Prepared> = images.iter().map(prepare).collect::<Result<_>>()?;
         self.make_together(&prepared.iter().collect::<Vec<_>>(), pass)
     }
 
-    /// [`Model::run_together`] of what was prepared.
+    /// [`Model::run_together`] for prepared requests.
     ///
     /// # Errors
-    /// The images have not one plan and size, or a tensor was not finite.
+    /// The requests differ in plan or size, or a tensor is not finite.
     pub fn make_together(&self, images: &[&Prepared], pass: &mut Pass) -> Result<Together> {
         let Some(first) = images.first() else {
             return Ok(Together { outcomes: Vec::new(), evaluations: 0 });

@@ -1,19 +1,19 @@
-//! The search for the first tensor with NaN or infinity.
+//! The search for the first tensor with NaN or infinite elements.
 
 use crate::error::{Error, Stage};
 use latentrace_nn::tch::{Kind, Tensor};
 use latentrace_nn::{ModuleValue, Moment, Pass, Probe, Role, Tap};
 
-/// A probe that looks at every tap until one shows NaN or infinity.
+/// A probe that looks at every tensor until one has NaN or infinite elements.
 #[derive(Default)]
 struct FirstFault {
-    /// The tap, and what it showed.
+    /// The tap, and the fault.
     found: Option<(String, String)>,
 }
 
 impl Probe for FirstFault {
     fn wants(&self, tap: &Tap, _: &Moment) -> bool {
-        // A causal mask puts infinities into scores on purpose.
+        // The scores of masked attention have infinities on purpose.
         self.found.is_none() && !matches!(tap.role(), Role::Module(_, ModuleValue::Scores(_)))
     }
 
@@ -23,39 +23,44 @@ impl Probe for FirstFault {
     }
 }
 
-/// Where a fault belongs, for its error.
-pub(crate) struct Scene {
-    /// The output that showed it: what is named where no tap before it does.
+/// Where in a run a fault was found, for its error.
+pub(crate) struct FaultContext {
+    /// The name of the output with the fault. The error names it if no tap before it has one.
     pub(crate) output: String,
-    /// What was computed.
+    /// The part of the run.
     pub(crate) stage: Stage,
-    /// What might help.
+    /// The error's hint.
     pub(crate) hint: &'static str,
 }
 
-/// The error of an output that showed a fault: `work` is done again, and the first tap that shows one is named.
-pub(crate) fn blame<T>(scene: Scene, found: String, pass: &mut Pass, work: impl FnOnce(&mut Pass) -> T) -> Error {
+/// The error of an output with a fault. Does `work` again, and names the first tap whose tensor has a fault.
+pub(crate) fn blame<T>(
+    context: FaultContext,
+    found: String,
+    pass: &mut Pass,
+    work: impl FnOnce(&mut Pass) -> T,
+) -> Error {
     let mut first = FirstFault::default();
     pass.again(&mut first, |pass| _ = work(pass));
-    let Scene { output, stage, hint } = scene;
+    let FaultContext { output, stage, hint } = context;
     let (tap, found) = first.found.unwrap_or((output, found));
     Error::NotFinite { tap, found, stage, hint }
 }
 
-/// What might help a network that runs in a number format.
+/// The hint for a network that runs in a number format.
 pub(crate) fn hint(kind: Kind) -> &'static str {
     match kind {
         Kind::Half => "f16 holds nothing above 65504; try --dtype f32 or bf16",
-        _ => "the checkpoint's weights, the guidance or an edit are too large, or not numbers",
+        _ => "the checkpoint's weights, the guidance or an edit are too large or not finite",
     }
 }
 
-/// What is wrong with a tensor, if anything is.
+/// How many elements of a tensor are NaN and infinite. `None` if all are finite.
 pub(crate) fn fault(tensor: &Tensor) -> Option<String> {
     if is_finite(&mark(tensor)) {
         return None;
     }
-    // The sum of finite numbers may overflow, so what it says is only a suspicion.
+    // The sum of finite numbers may overflow, so a sum that is not finite proves nothing.
     if tensor.isfinite().all().int64_value(&[]) != 0 {
         return None;
     }
@@ -63,13 +68,13 @@ pub(crate) fn fault(tensor: &Tensor) -> Option<String> {
     Some(format!("{} NaN and {} infinite of {} numbers", count(tensor.isnan()), count(tensor.isinf()), tensor.numel()))
 }
 
-/// One number, on the tensor's device, that is not finite if the tensor is not. Marks can be added, so that several
-/// tensors are asked by reading one number, which waits for the device.
+/// A scalar on the tensor's device that is not finite if an element of the tensor is not. Marks can be added, so one
+/// read from the device, which waits for it, checks several tensors.
 pub(crate) fn mark(tensor: &Tensor) -> Tensor {
     tensor.sum(Kind::Float)
 }
 
-/// Reads a mark.
+/// Whether a mark is finite. Reads it from the device.
 pub(crate) fn is_finite(mark: &Tensor) -> bool {
     mark.double_value(&[]).is_finite()
 }
@@ -80,7 +85,7 @@ mod tests {
     use latentrace_nn::tch::Device;
 
     #[test]
-    fn a_fault_is_counted_and_large_numbers_are_none() {
+    fn a_fault_is_counted_and_large_numbers_are_no_fault() {
         let finite = Tensor::full([64], 3e38, (Kind::Float, Device::Cpu)); // its sum is infinite
         assert!(!is_finite(&mark(&finite)));
         assert_eq!(fault(&finite), None);

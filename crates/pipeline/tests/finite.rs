@@ -1,4 +1,4 @@
-//! No picture is made of numbers that are not finite, and the first tap that showed one is named.
+//! A run with NaN or infinite numbers makes no picture, and its error names the first tap with such a tensor.
 
 use latentrace_pipeline::nn::tch::{self, Tensor};
 use latentrace_pipeline::nn::{Moment, Pass, Probe, Tap};
@@ -14,7 +14,7 @@ fn open(folder: &Path, dtype: Dtype) -> Model {
     Model::open(folder, Options { device: Device::Cpu, dtype }).unwrap()
 }
 
-/// The tiny checkpoint with one tensor of a part's weights times a factor.
+/// The tiny checkpoint, with one weight tensor of a part multiplied by a factor.
 fn scaled(part: &str, tensor: &str, factor: f64) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for part in ["", "unet", "vae", "text_encoder", "tokenizer", "scheduler"] {
@@ -41,7 +41,7 @@ fn request(model: &Model) -> Request {
     Request { steps: 2, guidance: 3.0.into(), ..model.request("a cat", 5) }
 }
 
-/// A run from a picture, so that all three networks and both halves of the VAE compute.
+/// A run from a picture, so that all three networks run, and both the encoder and the decoder of the VAE.
 fn run(model: &Model, pass: &mut Pass) -> Result<Outcome> {
     let request = request(model);
     let (width, height) = (request.size.width as usize, request.size.height as usize);
@@ -51,13 +51,13 @@ fn run(model: &Model, pass: &mut Pass) -> Result<Outcome> {
 
 fn named(failed: Option<Error>) -> (String, Stage, String) {
     let failed = failed.expect("numbers that are not finite");
-    let said = failed.to_string();
-    let Error::NotFinite { tap, stage, hint, .. } = failed else { panic!("{said}") };
-    assert!(said.starts_with(&tap) && said.contains("the first such tensor of the run\nhint: "), "{said}");
+    let text = failed.to_string();
+    let Error::NotFinite { tap, stage, hint, .. } = failed else { panic!("{text}") };
+    assert!(text.starts_with(&tap) && text.contains("the first such tensor of the run\nhint: "), "{text}");
     (tap, stage, hint.into())
 }
 
-/// Where NaN is put, and the tap that shows it first.
+/// The tensor that NaN is put into, and the first tap with NaN.
 const PLANTED: [(&str, &str, &str); 5] = [
     (
         "text_encoder",
@@ -71,7 +71,7 @@ const PLANTED: [(&str, &str, &str); 5] = [
 ];
 
 #[test]
-fn nan_in_the_weights_of_any_network_is_named_where_it_shows_first() {
+fn nan_in_the_weights_of_any_network_is_named_by_the_first_tap() {
     for (part, tensor, tap) in PLANTED {
         let folder = scaled(part, tensor, f64::NAN);
         let model = open(folder.path(), Dtype::F32);
@@ -84,7 +84,7 @@ fn nan_in_the_weights_of_any_network_is_named_where_it_shows_first() {
             _ => matches!(stage, Stage::Call { call: 0, .. }),
         };
         assert!(right, "{tensor}: {stage:?}");
-        // In a batch nothing passes the networks' taps, and the search is made all the same.
+        // In a batch nothing passes the networks' taps, but the search does.
         if !tensor.starts_with("encoder.mid") {
             let request = request(&model);
             let images = [(&request, &Start::Noise), (&request, &Start::Noise)];
@@ -95,7 +95,7 @@ fn nan_in_the_weights_of_any_network_is_named_where_it_shows_first() {
 }
 
 #[test]
-fn what_overflows_in_f16_alone_is_said_with_what_helps() {
+fn an_overflow_in_f16_has_a_hint() {
     let sites = [
         ("vae", "decoder.conv_in.weight", "vae.decoder."),
         ("vae", "encoder.conv_in.weight", "vae.encoder."),
@@ -111,7 +111,7 @@ fn what_overflows_in_f16_alone_is_said_with_what_helps() {
 }
 
 #[test]
-fn frames_that_are_not_finite_are_errors_beside_those_that_are() {
+fn in_a_batch_only_frames_that_are_not_finite_are_errors() {
     let model = open(&golden(), Dtype::F32);
     let latents = run(&model, &mut Pass::silent()).unwrap().latents;
     let all = Tensor::cat(&[&latents, &(&latents * f64::NAN), &latents], 0);
@@ -155,7 +155,7 @@ fn an_edit_of_the_sampler_is_named_by_its_own_tap() {
 }
 
 #[test]
-fn a_network_whose_nan_an_edit_hides_is_named_all_the_same() {
+fn a_network_is_named_even_if_an_edit_hides_its_nan() {
     let folder = scaled("unet", "conv_out.bias", f64::NAN);
     let model = open(folder.path(), Dtype::F32);
     struct Zeros;

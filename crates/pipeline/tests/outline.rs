@@ -1,4 +1,4 @@
-//! What is said of every tensor before a run is what passes in the run.
+//! `outline` lists exactly the tensors that pass in a run.
 
 use latentrace_pipeline::nn::tch::{self, Kind, Tensor};
 use latentrace_pipeline::nn::{Moment, Pass, Probe, Tap};
@@ -31,21 +31,21 @@ impl Probe for Seen {
     }
 }
 
-/// What was said to pass, of the taps that do.
-fn said(outlined: &[Outlined], plan: &Plan, start: &Start) -> Passed {
-    let mut said = Passed::new();
+/// What an outline says of the taps that some tensor passes.
+fn expected(outlined: &[Outlined], plan: &Plan, start: &Start) -> Passed {
+    let mut expected = Passed::new();
     for one in outlined {
         let calls = one.calls(plan, start);
         if !calls.is_empty() {
-            let entry = said.entry(one.tap.name().into());
+            let entry = expected.entry(one.tap.name().into());
             entry.or_insert((one.shape.clone(), one.kind, one.grid, Vec::new())).3.extend(calls);
         }
     }
-    said
+    expected
 }
 
 #[test]
-fn every_tensor_passes_in_the_shape_and_at_the_calls_that_were_said() {
+fn every_tensor_passes_in_the_shape_and_at_the_calls_of_the_outline() {
     tch::set_num_threads(1);
     let churn = r#"{"_class_name": "EulerDiscreteScheduler", "s_churn": 3, "timestep_spacing": "trailing"}"#;
     for name in ["sd1", "sd2"] {
@@ -53,7 +53,7 @@ fn every_tensor_passes_in_the_shape_and_at_the_calls_that_were_said() {
         let model = Model::open(&golden(name), options).unwrap();
         let own = model.request("a cat", 5);
         let factor = model.vae_config.factor();
-        // Odd latents too, where the way down rounds up.
+        // Latents with odd sides too, whose halves are rounded up.
         for size in [own.size, Size { height: 9 * factor, width: 13 * factor }] {
             let outlined = outline(&golden(name), options, Some(size)).unwrap();
             for sampler in ["pndm", "ddpm", "lms", "dpm2", "dpm++2m_sde", "heun", churn] {
@@ -76,7 +76,7 @@ fn every_tensor_passes_in_the_shape_and_at_the_calls_that_were_said() {
                 ] {
                     let mut seen = Seen::default();
                     let plan = model.go_on(&request, &start, &[], &mut Pass::watched(&mut seen)).unwrap().plan;
-                    assert_eq!(seen.0, said(&outlined, &plan, &start), "{name} at {size:?}, {sampler}, {start:?}");
+                    assert_eq!(seen.0, expected(&outlined, &plan, &start), "{name} at {size:?}, {sampler}, {start:?}");
                 }
             }
             let listed: Vec<&str> = model.taps.iter().map(Tap::name).collect();

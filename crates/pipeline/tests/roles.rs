@@ -1,4 +1,4 @@
-//! Every tap of a model has the role that its name says, and the sampler's values have each their own.
+//! Every tap of a model has the role that its name says, and each of the sampler's values has its own role.
 
 use latentrace_pipeline::nn::{Attends, ModuleValue, Part, Role, SamplerValue, Tap};
 use latentrace_pipeline::{Options, SamplerTaps, outline};
@@ -14,7 +14,7 @@ fn taps(folder: &str) -> Vec<Tap> {
 const MODELS: [&str; 3] = ["models/shapes", "golden/networks/sd1", "golden/networks/sd2"];
 
 #[test]
-fn the_role_of_every_tap_is_what_records_without_roles_are_read_as() {
+fn the_role_of_every_tap_follows_from_its_name() {
     for model in MODELS {
         for tap in taps(model) {
             assert_eq!(tap.role(), Role::of_name(tap.name()), "{model}: {}", tap.name());

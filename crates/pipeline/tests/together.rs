@@ -1,4 +1,4 @@
-//! Images that are run together against the same images run alone.
+//! Images that are run in one batch, compared with the same images run alone.
 
 use latentrace_nn::tch::{Kind, Tensor};
 use latentrace_nn::{Moment, Pass, Probe, Tap};
@@ -15,7 +15,7 @@ fn apart(a: &Tensor, b: &Tensor) -> f64 {
     (a - b).abs().max().double_value(&[]) / b.abs().max().double_value(&[])
 }
 
-/// How many rows the network computes for images that are run together.
+/// How many rows the network computes for images that are run in one batch.
 fn count(model: &Model, images: &[(&Request, &Start)]) -> usize {
     let prepared: Vec<_> =
         images.iter().map(|(request, start)| model.prepare((*request).clone(), (*start).clone()).unwrap()).collect();
@@ -28,7 +28,7 @@ fn photo(shade: u8) -> Picture {
 }
 
 #[test]
-fn a_batch_gives_the_pictures_of_its_images_alone_and_computes_what_was_foretold() {
+fn a_batch_agrees_with_its_images_alone_and_computes_the_predicted_rows() {
     let model = model();
     let base = Request { steps: 6, ..model.request("a large red circle on the left, white background", 193) };
     let weight = |guidance: f64| Request { guidance: guidance.into(), ..base.clone() };
@@ -54,7 +54,7 @@ fn a_batch_gives_the_pictures_of_its_images_alone_and_computes_what_was_foretold
         assert_eq!(together.evaluations, count(&model, &images));
         for (request, outcome) in requests.iter().zip(&together.outcomes) {
             let alone = model.run(request, &mut Pass::silent()).unwrap();
-            // Other batch sizes sum the same products in another order.
+            // The batch size changes the order of sums.
             let found = apart(&outcome.latents, &alone.latents);
             assert!(found < 1e-4, "{sampler}, guidance {}: {found:.1e}", request.guidance);
             assert_eq!(outcome.tokens, alone.tokens);
@@ -144,7 +144,7 @@ fn an_edit_of_one_image_of_a_batch_leaves_the_others_alone() {
 }
 
 #[test]
-fn a_picture_is_kept_the_more_the_less_the_strength_and_a_run_is_replayed_from_its_latents() {
+fn a_smaller_strength_keeps_more_of_the_picture_and_a_run_is_replayed_from_its_latents() {
     let model = model();
     let request = Request { steps: 20, guidance: 1.0.into(), ..model.request("", 5) };
     let from = |strength| Start::Picture { strength, picture: photo(200).into() };
@@ -156,7 +156,7 @@ fn a_picture_is_kept_the_more_the_less_the_strength_and_a_run_is_replayed_from_i
     };
     let (little, much) = (distance(&run(0.1).picture), distance(&run(0.9).picture));
     assert!(1.5 * little < much, "{little} and {much} levels from the picture");
-    assert!(model.go_on(&request, &from(0.0), &[], &mut Pass::silent()).is_err(), "nothing would be made anew");
+    assert!(model.go_on(&request, &from(0.0), &[], &mut Pass::silent()).is_err(), "a strength of 0 leaves no step");
     let small = Start::Picture { strength: 0.5, picture: Picture { width: 8, height: 8, pixels: vec![0; 192] }.into() };
     let error = model.go_on(&request, &small, &[], &mut Pass::silent()).err().unwrap().to_string();
     assert_eq!(error, "picture: expected 64x64 pixels, found 8x8");

@@ -54,9 +54,8 @@ impl Watch for Teller<'_> {
         if recorded.beyond_budget > 0 {
             self.printer.warn(&format!("{} tensors were beyond the budget and not kept", recorded.beyond_budget));
         }
-        match self.like.as_ref().filter(|_| about.cell.seed == self.first) {
-            Some(like) => self.compared(like, &like.compare(&pixels(&recorded.outcome.picture), about)?),
-            None => {}
+        if let Some(like) = self.like.as_ref().filter(|_| about.cell.seed == self.first) {
+            self.compared(like, &like.compare(&pixels(&recorded.outcome.picture), about)?);
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! Which tensor, at which steps, carries what one run has and another has not.
+//! Causal tracing, or activation patching: how much of the difference of two runs a tensor carries, at some steps (Meng
+//! et al. 2022, arXiv 2202.05262).
 
 use crate::description::Description;
 use crate::observer::Observer;
@@ -10,47 +11,49 @@ use latentrace_pipeline::nn::tch::{Kind, Tensor};
 use latentrace_trace::{Selector, Trace};
 use std::path::Path;
 
-/// Two recorded runs, the sites whose tensors of the one are put into the other, and the blocks of steps in which they are.
-pub struct Causal<'a> {
-    /// The run that is changed.
+/// Two recorded runs, the sites whose tensors are copied from one run into the other, and the blocks of steps in which
+/// they are.
+pub struct CausalTracing<'a> {
+    /// The run that is patched.
     base: &'a Trace,
     /// The run that the tensors come from.
     source: &'a Trace,
     run: Phased<'a>,
-    /// The names of the taps.
+    /// The names of the taps, one for each site.
     pub sites: Vec<String>,
-    /// The first step of each block, and one after its last.
+    /// For each block, its first step and the step after its last.
     pub blocks: Vec<(usize, usize)>,
     calls: usize,
 }
 
-impl<'a> Causal<'a> {
-    /// Of a whole run and another that holds the sites whole. `parent` says where the run is that the base was forked from,
-    /// for a base that an earlier version forked.
+impl<'a> CausalTracing<'a> {
+    /// Prepares the patching of `base` with tensors of `source`. `sites` is a selector of taps, and `blocks` the number
+    /// of blocks of steps. `parent` is the run that the base was forked from; it is needed only for a fork of an
+    /// earlier version.
     ///
     /// # Errors
-    /// The base is not whole, or a site is not recorded whole in the source.
+    /// The base is not complete, or the source does not have a site without reductions.
     pub fn new(
         model: &'a Model,
         (base, source): (&'a Trace, &'a Trace),
         (sites, blocks): (&str, usize),
         parent: Option<&Path>,
         observer: &'a dyn Observer,
-    ) -> Result<Causal<'a>> {
+    ) -> Result<CausalTracing<'a>> {
         let run = Phased::new(model, base, parent, observer)?;
         let calls = Description::of(base)?.calls;
         let sites = named(sites, model, source)?;
         let (first, last) = run.steps();
-        Ok(Causal { base, source, run, sites, blocks: split(first, last, blocks), calls })
+        Ok(CausalTracing { base, source, run, sites, blocks: split(first, last, blocks), calls })
     }
 
-    /// Network calls of all runs together, of two passes each.
+    /// The number of network calls of all runs together. Each call computes both branches.
     pub fn calls(&self) -> usize {
         let of_site: usize = self.blocks.iter().map(|(first, _)| self.calls_from(*first)).sum();
         of_site * self.sites.len()
     }
 
-    /// Calls from a step to the end.
+    /// The number of network calls from a step to the end.
     pub fn calls_from(&self, step: usize) -> usize {
         self.calls - self.first_call(step)
     }
@@ -59,19 +62,21 @@ impl<'a> Causal<'a> {
         self.base.entries().iter().find(|entry| entry.step == step).map_or(0, |entry| entry.call)
     }
 
-    /// Runs the base once for every site and block, and returns which part of the way to the other run's final latents each
-    /// leads: a row for each site. `made` is told of each run, with its site and its network calls.
+    /// Runs the base once for every site and block, and returns how far each leads to the source's final latents:
+    /// `1 - d / D`. `d` is the distance of the patched run's latents to the source's, and `D` that of the base's. 0 is no
+    /// effect, and 1 is the source itself. The result has a row for each site. `made` is called after each run, with its
+    /// site and its number of network calls.
     ///
     /// # Errors
-    /// The two runs end in the same latents, or a run fails.
+    /// The two runs have the same final latents, or a run fails.
     pub fn measure(&self, made: impl Fn(&str, usize)) -> Result<Vec<Vec<f64>>> {
         let end = |trace: &Trace| -> Result<Tensor> {
-            let entry = trace.values(SamplerValue::Latents).next().context("a run without its end")?;
+            let entry = trace.values(SamplerValue::Latents).next().context("a run without final latents")?;
             Ok(trace.tensor(entry)?)
         };
         let (from, to) = (end(self.base)?, end(self.source)?);
         let apart = distance(&from, &to);
-        ensure!(apart > 0.0, "the two runs end in the same latents");
+        ensure!(apart > 0.0, "the two runs have the same final latents");
         let row = |site: &String| {
             let of = |&(first, last): &(usize, usize)| {
                 let source = self.source.folder().display();
@@ -86,7 +91,7 @@ impl<'a> Causal<'a> {
     }
 }
 
-/// The taps that a selector names, which a record must hold whole.
+/// The taps that a selector names. The record must have each without reductions.
 fn named(text: &str, model: &Model, source: &Trace) -> Result<Vec<String>> {
     let selector = Selector::parse(text)?;
     let sites: Vec<String> =
@@ -95,20 +100,22 @@ fn named(text: &str, model: &Model, source: &Trace) -> Result<Vec<String>> {
     let whole = |site: &str| source.of_tap(site).any(|entry| entry.kept.is_empty() && entry.stored.is_some());
     if let Some(site) = sites.iter().find(|site| !whole(site)) {
         anyhow::bail!(
-            "{}: {site} was not kept whole\nhint: record it with --capture \"{text}\"",
+            "{}: {site} was not kept without reductions\nhint: record it with --capture \"{text}\"",
             source.folder().display()
         );
     }
     Ok(sites)
 }
 
-/// The steps from `first` to before `last` in blocks as even as they can be: the first of each, and one after its last.
+/// Divides the steps `first..last` into blocks of nearly equal size. Returns the first step of each, and the step after
+/// its last.
 fn split(first: usize, last: usize, count: usize) -> Vec<(usize, usize)> {
     let steps = last.saturating_sub(first).max(1);
     let count = count.min(steps).max(1);
     (0..count).map(|block| (first + block * steps / count, first + (block + 1) * steps / count)).collect()
 }
 
+/// The root mean square difference, in f64.
 fn distance(a: &Tensor, b: &Tensor) -> f64 {
     (a - b).to_kind(Kind::Double).square().mean(Kind::Double).sqrt().double_value(&[])
 }
@@ -118,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_are_all_steps_once() {
+    fn blocks_have_every_step_once() {
         assert_eq!(split(0, 50, 5), [(0, 10), (10, 20), (20, 30), (30, 40), (40, 50)]);
         assert_eq!(split(0, 3, 2), [(0, 1), (1, 3)]);
         assert_eq!(split(0, 2, 9), [(0, 1), (1, 2)]);

@@ -1,4 +1,4 @@
-//! One picture of an experiment, fully said.
+//! One picture of an experiment, with all its settings.
 
 use crate::init_image::Fit;
 use crate::sampler::{self, Sampler};
@@ -13,60 +13,60 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Everything that decides a picture's pixels, in the words of a spec.
+/// Everything that decides a picture's pixels, in the fields of a spec.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cell {
-    /// What to show.
+    /// The prompt.
     pub prompt: String,
-    /// What guidance leads away from.
+    /// The negative prompt: the text of the unconditional branch.
     pub negative: String,
-    /// The seed of every draw: a whole number, or a string of one where the format's integers end before 2^64.
+    /// The seed of all noise: an integer, or an integer in a string, because TOML's integers end before 2^64.
     #[serde(deserialize_with = "seed")]
     pub seed: u64,
-    /// Sampling steps.
+    /// The number of sampling steps.
     pub steps: usize,
-    /// `w` in `u + w (c - u)`: a number, or one for each noise level.
+    /// The guidance weight, `w` in `u + w (c - u)`: a number, or a function of the noise level.
     pub guidance: Guidance,
-    /// A scheduler by its name or its config; the checkpoint's own without.
+    /// The scheduler: a name or a config. Defaults to the checkpoint's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampler: Option<Sampler>,
-    /// Options of the scheduler in place of its own, as `from_config(.., use_karras_sigmas=True)` takes them.
+    /// Options that replace those of the scheduler, as in `from_config(.., use_karras_sigmas=True)`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub scheduler: BTreeMap<String, Value>,
-    /// How the steps are spread over the training times: leading, trailing, linspace or ays; the checkpoint's own without.
+    /// The `timestep_spacing`: leading, trailing, linspace or ays. Defaults to the checkpoint's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spacing: Option<String>,
-    /// A picture to start from.
+    /// The picture that the run starts from, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<PathBuf>,
-    /// How much of the picture is made anew, above 0 and at most 1; [`STRENGTH`] without.
+    /// The share of the steps that a run from a picture takes, above 0 and at most 1. Defaults to [`STRENGTH`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strength: Option<f64>,
-    /// How the picture is brought to size.
+    /// How the picture is scaled to the run's size.
     #[serde(skip_serializing_if = "is_default")]
     pub fit: Fit,
-    /// Pixels from top to bottom; the checkpoint's own without.
+    /// The height in pixels. Defaults to the checkpoint's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub height: Option<i64>,
-    /// Pixels from left to right; the checkpoint's own without.
+    /// The width in pixels. Defaults to the checkpoint's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<i64>,
-    /// Whether diffusers' quirks are reproduced.
+    /// Whether the scheduler reproduces diffusers, faults included.
     pub reading: Reading,
-    /// Interventions, such as `unet.mid_block.out @step[10:20] => scale(0.5)`, made in this order.
+    /// Edits of tensors, such as `unet.mid_block.out @step[10:20] => scale(0.5)`, applied in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub edits: Vec<EditRule>,
-    /// A checkpoint folder; the bundled model without.
+    /// The checkpoint folder. Defaults to the bundled model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<PathBuf>,
-    /// The number format to run in.
+    /// The number format of the networks.
     pub dtype: Dtype,
-    /// Where to run.
+    /// The device of the networks.
     pub device: Device,
 }
 
-/// Reads a seed: TOML's integers end at 2^63 - 1, so that larger ones are strings there.
+/// Reads a seed. TOML's integers end at 2^63 - 1, so a larger seed is a string there.
 fn seed<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     struct Seed;
 
@@ -97,7 +97,7 @@ fn is_default(fit: &Fit) -> bool {
     *fit == Fit::default()
 }
 
-/// How much of a picture is made anew where nobody says: the reference's default.
+/// The default strength of a run from a picture, as in diffusers.
 pub const STRENGTH: f64 = 0.8;
 
 /// The names of a cell's fields.
@@ -123,7 +123,7 @@ pub const FIELDS: [&str; 18] = [
 ];
 
 impl Default for Cell {
-    /// What a spec means that says nothing.
+    /// The cell of an empty spec.
     fn default() -> Cell {
         Cell {
             prompt: String::new(),
@@ -149,20 +149,23 @@ impl Default for Cell {
 }
 
 impl Cell {
-    /// The folder of the cell's model.
+    /// The checkpoint folder of the cell.
+    ///
+    /// # Errors
+    /// The cell uses the bundled model, and its folder cannot be found.
     pub fn folder(&self) -> Result<PathBuf> {
         self.model.clone().map_or_else(crate::models::bundled, Ok)
     }
 
-    /// How the cell's model is loaded.
+    /// The options that the cell's model is loaded with.
     pub fn options(&self) -> Options {
         Options { dtype: self.dtype, device: self.device }
     }
 
-    /// The cell as a request to its model: its size and guidance are checked, and not yet its steps.
+    /// The cell as a request to its model. Checks the size and the guidance, but not the number of steps.
     ///
     /// # Errors
-    /// The sampler, an option of it, the size or the guidance does not work.
+    /// The sampler, an option of it, the size or the guidance is not valid.
     pub fn request(&self, model: &Model) -> Result<Request> {
         let own = model.request(&self.prompt, self.seed);
         let own_scheduler = match self.reading {
@@ -186,20 +189,23 @@ impl Cell {
         Ok(request)
     }
 
-    /// Checks, plans and tokenises a request of this cell.
+    /// Checks, plans and tokenizes a request of this cell.
     ///
     /// # Errors
-    /// The scheduler cannot sample so many steps from this start.
+    /// The scheduler cannot sample this number of steps from this start.
     pub(crate) fn prepare(&self, model: &Model, request: Request, start: Start) -> Result<Prepared> {
         model.prepare(request.clone(), start).map_err(|error| by_steps(&request, error))
     }
 
-    /// How much of the picture that the run starts from is made anew; nothing where it starts from noise.
+    /// The strength of a run from a picture; `None` if the run starts from noise.
     pub fn picture_strength(&self) -> Option<f64> {
         self.image.as_ref().map(|_| self.strength.unwrap_or(STRENGTH))
     }
 
     /// Checks that the strength is in its range.
+    ///
+    /// # Errors
+    /// It is not.
     pub fn check_strength(&self) -> Result<()> {
         if let Some(strength) = self.strength {
             ensure!(
@@ -210,7 +216,7 @@ impl Cell {
         Ok(())
     }
 
-    /// The value of a field as a label shows it.
+    /// The value of a field, as labels show it.
     pub fn value(&self, field: &str) -> String {
         match (field, &self.sampler) {
             ("guidance", _) => return self.guidance.to_string(),
@@ -225,7 +231,7 @@ impl Cell {
             Some(Value::String(text)) if text.is_empty() => "none".into(),
             Some(Value::String(text)) => text,
             Some(Value::Number(number)) => {
-                let float = number.as_f64().filter(|_| number.is_f64()); // 4.0 is shown as 4, and a long seed in full
+                let float = number.as_f64().filter(|_| number.is_f64()); // shows 4.0 as 4, and all digits of a seed
                 float.map_or_else(|| number.to_string(), |float| float.to_string())
             }
             Some(other) => other.to_string(),
@@ -238,8 +244,8 @@ impl Cell {
     }
 }
 
-/// The error of a request by the number of its steps, where that is what a user can change: a scheduler speaks of its times
-/// and coefficients, and with fewer steps these are fine.
+/// Adds to a scheduler's error the nearest smaller number of steps that works, if there is one. The error itself speaks
+/// of the scheduler's times and coefficients.
 fn by_steps(request: &Request, error: latentrace_pipeline::Error) -> anyhow::Error {
     let text = error.to_string();
     let works = |steps: &usize| request.scheduler.plan(*steps, request.reading).is_ok();
@@ -253,16 +259,19 @@ fn by_steps(request: &Request, error: latentrace_pipeline::Error) -> anyhow::Err
     }
 }
 
-/// How many fewer steps are tried for a hint.
+/// How many smaller numbers of steps are tried.
 const NEAR: usize = 16;
 
-/// Guidance as a command line has it: `7.5`, or a table as in a spec, `{ weight = 8, sigma = [0.3, 5] }`.
+/// Parses the guidance of a command line: `7.5`, or a table as in a spec, `{ weight = 8, sigma = [0.3, 5] }`.
+///
+/// # Errors
+/// The text is neither. The range of the weight is not checked: see [`Guidance::check`].
 pub fn parse_guidance(text: &str) -> Result<Guidance> {
     #[derive(Deserialize)]
     struct Named {
         guidance: Guidance,
     }
-    // "nan" and "inf" are numbers of TOML, and refused where the range is held.
+    // TOML has the numbers "nan" and "inf"; Guidance::check refuses them.
     let named: Named = toml::from_str(&format!("guidance = {text}"))
         .map_err(|_| anyhow::anyhow!("expected a number or {{ weight = 8, sigma = [0.3, 5] }}, found {text}"))?;
     Ok(named.guidance)
@@ -273,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_of_fields_is_the_fields() {
+    fn the_list_of_fields_is_complete() {
         let full = r#"{"sampler":"lms","scheduler":{"order":2},"spacing":"trailing","image":"x.png","strength":0.5,"fit":"stretch","height":64,"width":64,"edits":["** => zero"],"model":"x"}"#;
         let cell: Cell = serde_json::from_str(full).unwrap();
         let value = serde_json::to_value(&cell).unwrap();
@@ -287,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_are_all_numbers_of_64_bits_and_come_back_exactly() {
+    fn all_seeds_of_64_bits_are_read_back_exactly() {
         for seed in [0, (1 << 53) + 1, i64::MAX as u64, 1 << 63, u64::MAX] {
             let number: Cell = serde_json::from_str(&format!(r#"{{"seed": {seed}}}"#)).unwrap();
             let text: Cell = serde_json::from_str(&format!(r#"{{"seed": "{seed}"}}"#)).unwrap();

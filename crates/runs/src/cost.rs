@@ -1,4 +1,4 @@
-//! What a run will cost, known before it is made.
+//! The cost of a run, computed before it is made.
 
 use crate::ready::Ready;
 use anyhow::Result;
@@ -6,24 +6,25 @@ use latentrace_pipeline::nn::ModuleValue;
 use latentrace_trace::{Foreseen, Layout};
 use std::collections::HashSet;
 
-/// What a run keeps and takes.
+/// The disk space and memory that a run needs.
 #[derive(Debug)]
 pub struct Cost {
-    /// The sampler's values, which every run keeps.
+    /// The sampler's values, which every run records.
     pub sampler: Foreseen,
-    /// Bytes of what is kept besides, at most the budget.
+    /// Bytes of the tensors that capture rules keep, at most the budget.
     pub captured: u64,
-    /// Bytes of its pictures on the disk, roughly.
+    /// Bytes of the run's picture files, roughly.
     pub pictures: u64,
-    /// Bytes of memory that watching takes at most: scores and probabilities of one attention, and what waits for the disk.
+    /// Upper bound of the bytes of memory that recording and editing need: the scores and probabilities of one
+    /// attention, and the tensors that wait to be written.
     pub memory: u64,
 }
 
 impl Cost {
-    /// Of a run whose calls before `from` are taken from a record.
+    /// The cost of a run whose calls before `from` are taken from a record.
     ///
     /// # Errors
-    /// The checkpoint is not there any more.
+    /// The checkpoint no longer exists.
     pub fn of(ready: &Ready, from: usize) -> Result<Cost> {
         let course = ready.course(from)?;
         let [height, width] = ready.description.size;
@@ -36,13 +37,13 @@ impl Cost {
         })
     }
 
-    /// Bytes on the disk, without the pictures.
+    /// Bytes of the record.
     pub fn recorded(&self) -> u64 {
         self.sampler.bytes() + self.captured
     }
 }
 
-/// The largest attention whose scores or probabilities are asked for, and the queue.
+/// The memory of the largest attention whose scores or probabilities a rule uses, and of the writer's queue, in bytes.
 fn memory(ready: &Ready, course: &latentrace_trace::Course) -> u64 {
     let fires = &ready.fires;
     let asked: HashSet<&str> =

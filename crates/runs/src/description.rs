@@ -1,4 +1,4 @@
-//! What a run was: the `run.json` of its trace.
+//! The description of a recorded run: the `run.json` of its trace.
 
 mod check;
 
@@ -8,7 +8,7 @@ use crate::key::{self, Kept};
 use crate::located::{self, Located};
 use crate::models::home;
 use crate::processor;
-use crate::rules::Counts;
+use crate::rules::RuleCounts;
 use anyhow::{Context, Result, anyhow};
 use latentrace_pipeline::nn::LIBTORCH;
 use latentrace_pipeline::nn::tch;
@@ -21,106 +21,107 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Everything that decides a run's numbers, and what made it.
+/// Everything that decides a run's numbers, with the program that made it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Description {
-    /// The settings, as a spec says them.
+    /// The settings, in the fields of a spec.
     pub cell: Cell,
     /// The checkpoint.
     pub model: Checkpoint,
-    /// The scheduler, every option resolved.
+    /// The scheduler's `_class_name` and all its options.
     pub scheduler: Value,
-    /// Pixels: height, width.
+    /// Height and width in pixels.
     pub size: [i64; 2],
     /// Channels, height and width of the latents.
     pub latents: [i64; 3],
-    /// Network calls.
+    /// The number of network calls.
     pub calls: usize,
-    /// The prompt as the text encoder saw it.
+    /// The tokens of the prompt.
     pub prompt: Text,
-    /// The negative prompt.
+    /// The tokens of the negative prompt.
     pub negative: Text,
-    /// The run that this one goes on from.
+    /// The run that this one was forked from, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fork: Option<Fork>,
-    /// The picture that the run started from.
+    pub fork: Option<ForkPoint>,
+    /// The picture that the run started from, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Located>,
     /// The records of other runs that its edits read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traces: Vec<Located>,
-    /// What was kept besides the sampler's values.
+    /// The capture rules: what was recorded besides the sampler's values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capture: Vec<Rule>,
-    /// How many bytes of it at most.
+    /// The largest number of bytes that the capture rules may keep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<u64>,
-    /// How many tensors each rule selects, as was known before the run.
+    /// How many tensors each rule selects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fires: Option<Counts>,
-    /// What made it.
+    pub fires: Option<RuleCounts>,
+    /// The program that made it.
     pub program: Program,
 }
 
-/// What calls were made with: the settings, and the two texts of them.
+/// The settings that calls were made with, and the tokens of their two texts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Settings {
+pub struct PhaseSettings {
     /// The settings.
     pub cell: Cell,
-    /// The prompt as the text encoder saw it.
+    /// The tokens of the prompt.
     pub prompt: Text,
-    /// The negative prompt.
+    /// The tokens of the negative prompt.
     pub negative: Text,
 }
 
-/// A checkpoint folder and the hash of the files in it that decide what it computes.
+/// A checkpoint folder, identified by the hash of its files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// The folder, from the root.
+    /// The absolute path of the folder.
     pub folder: PathBuf,
-    /// The way there from the record's folder.
+    /// The path relative to the record's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relative: Option<PathBuf>,
-    /// blake3 of its files.
+    /// The blake3 hash of the files that its output depends on, in hexadecimal.
     pub blake3: String,
 }
 
-/// A text's own tokens, and what did not fit.
+/// The tokens of a text, and the part of the text that did not fit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Text {
-    /// As written; the start token comes before them.
+    /// The pieces of text that the tokens stand for, without the start and end tokens.
     pub tokens: Vec<String>,
-    /// What did not fit.
+    /// The part of the text that did not fit into the text encoder's context.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub lost: String,
 }
 
-/// Where a run left another.
+/// The run and the call that a run was forked from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Fork {
-    /// The other's trace, from the root.
+pub struct ForkPoint {
+    /// The absolute path of the other run's trace.
     pub trace: PathBuf,
-    /// The way there from this record's folder.
+    /// The path relative to this record's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relative: Option<PathBuf>,
-    /// The other's first call that was not taken over.
+    /// The first call of the other run that was not taken over.
     pub call: usize,
-    /// With another sampler, the level of the sample that the run began with; without, the calls before are here too.
+    /// The noise level of the sample that the run started from, if its sampler is not the other run's. If it is, the
+    /// record has the earlier calls too, and this is `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<Level>,
-    /// The calls that were taken over, by the settings that they were made with. A record of before does not say.
+    /// The calls that were taken over, by their settings. `None` in a record of an earlier version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub past: Option<Vec<Phase>>,
 }
 
-/// Calls that were made with the same settings: those of no earlier phase, up to one.
+/// A phase: consecutive calls that were made with the same settings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Phase {
-    /// The first call that is of the next phase.
+    /// The first call of the next phase.
     pub until: usize,
-    /// What they were made with, where that is known.
+    /// The settings, if they are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub settings: Option<Settings>,
+    pub settings: Option<PhaseSettings>,
 }
 
 /// The program and the machine.
@@ -128,14 +129,14 @@ pub struct Phase {
 pub struct Program {
     /// The version of Latentrace.
     pub latentrace: String,
-    /// The commit of its checkout, with a + where that was changed.
+    /// The commit of its checkout, with a + if files were changed since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
     /// The version of libtorch.
     pub libtorch: String,
-    /// Where the networks ran.
+    /// The device that the networks ran on.
     pub device: String,
-    /// CPU threads of libtorch.
+    /// The number of CPU threads of libtorch.
     pub threads: i32,
     /// The processor and its instruction sets.
     #[serde(default)]
@@ -143,7 +144,7 @@ pub struct Program {
 }
 
 impl Description {
-    /// Describes a run that is about to be made. `image` is the file of the picture that it starts from.
+    /// The description of a run that will be made. `image` is the file of the picture that it starts from.
     pub(crate) fn new(model: &Model, cell: &Cell, prepared: &Prepared, image: Option<Located>) -> Result<Description> {
         let Prepared { request, plan, tokens, .. } = prepared;
         let [height, width] = request.size.latents(model.vae_config.factor())?;
@@ -152,7 +153,7 @@ impl Description {
         let mut cell = cell.clone();
         for edit in &mut cell.edits {
             let Some(trace) = edit.reads() else { continue };
-            let trace = Trace::open(trace)?; // which says best what is wrong with it
+            let trace = Trace::open(trace)?; // its error is the clearest
             *edit = edit.clone().reading(&std::path::absolute(trace.folder())?);
         }
         let folder = std::path::absolute(&model.folder)?;
@@ -175,15 +176,15 @@ impl Description {
         })
     }
 
-    /// Reads what a trace says of its run, and checks all of it: what a reader finds in a description can be computed with.
+    /// Reads the description of a trace, and checks every field, so that computing with its values is safe.
     ///
     /// # Errors
-    /// The trace is none of a run of latentrace, or a field has a value that no run has; the error names the field.
+    /// The trace is not of a run of Latentrace, or a field is not valid. The error names the field.
     pub fn of(trace: &Trace) -> Result<Description> {
         let file = trace.folder().join("run.json");
         if trace.run().get("cell").is_none() {
             return Err(anyhow!(
-                "{}: not the record of a run of latentrace, and so only good to compare",
+                "{}: not the record of a run of latentrace, so it can only be compared",
                 file.display()
             ));
         }
@@ -192,7 +193,7 @@ impl Description {
         checked.map_err(|error| anyhow!("{}: {}", file.display(), shortened(&format!("{error:#}"))))
     }
 
-    /// Says where everything is from the folder that the record will be in, beside where it is from the root.
+    /// Sets all relative paths, for a record in a folder.
     pub fn seen_from(&mut self, record: &Path) {
         self.model.relative = located::way(record, &self.model.folder);
         for trace in self.traces.iter_mut().chain(&mut self.image) {
@@ -203,17 +204,23 @@ impl Description {
         }
     }
 
-    /// What was asked for, and the two texts of it.
-    pub fn settings(&self) -> Settings {
-        Settings { cell: self.cell.clone(), prompt: self.prompt.clone(), negative: self.negative.clone() }
+    /// The settings of the run itself.
+    pub fn settings(&self) -> PhaseSettings {
+        PhaseSettings { cell: self.cell.clone(), prompt: self.prompt.clone(), negative: self.negative.clone() }
     }
 
-    /// The run as it was asked for, without its model.
+    /// The request of the run.
+    ///
+    /// # Errors
+    /// The scheduler cannot be read.
     pub fn request(&self) -> Result<Request> {
         self.request_of(&self.cell)
     }
 
-    /// The same with the settings of another cell.
+    /// [`Description::request`] with the settings of another cell.
+    ///
+    /// # Errors
+    /// The scheduler cannot be read.
     pub fn request_of(&self, cell: &Cell) -> Result<Request> {
         let Cell { prompt, negative, seed, steps, guidance, reading, .. } = cell.clone();
         let scheduler = Config::from_resolved(&self.scheduler).context("scheduler")?;
@@ -221,22 +228,25 @@ impl Description {
         Ok(Request { prompt, negative, seed, steps, guidance, reading, scheduler, size: Size { height, width } })
     }
 
-    /// What was kept besides the sampler's values, and how much of it at most.
+    /// What the run recorded besides the sampler's values.
     pub fn kept(&self) -> Kept {
         Kept { capture: self.capture.clone(), budget: self.budget }
     }
 
-    /// The program of the run.
+    /// The plan of the run.
+    ///
+    /// # Errors
+    /// The scheduler cannot be read, or cannot sample these steps.
     pub fn plan(&self) -> Result<Plan> {
         let start = crate::past::start_of(self, |_, _| Ok(tch::Tensor::new()))?; // the plan depends on no tensor
         Ok(start.plan(&self.request()?)?)
     }
 
-    /// All calls of the run, by the settings that they were made with.
+    /// The phases of the run: all its calls, by the settings that they were made with.
     pub fn phases(&self) -> Vec<Phase> {
         let mut phases = match &self.fork {
-            Some(Fork { past: Some(past), .. }) => past.clone(),
-            Some(Fork { past: None, level: None, call, .. }) => vec![Phase { until: *call, settings: None }],
+            Some(ForkPoint { past: Some(past), .. }) => past.clone(),
+            Some(ForkPoint { past: None, level: None, call, .. }) => vec![Phase { until: *call, settings: None }],
             _ => Vec::new(),
         };
         phases.retain(|phase| phase.until > 0);
@@ -244,10 +254,11 @@ impl Description {
         phases
     }
 
-    /// The edits of a cell, with the records that they read where these are now, from the root.
+    /// The edits of a cell, with the present absolute paths of the records that they read. `record` is the folder of
+    /// this record.
     ///
     /// # Errors
-    /// A record is not there any more, or is another.
+    /// A record no longer exists, or has changed.
     pub fn edits(&self, cell: &Cell, record: &Path) -> Result<Vec<EditRule>> {
         let found = |edit: &EditRule| -> Result<EditRule> {
             let known = edit.reads().and_then(|path| self.traces.iter().find(|known| known.path == path));
@@ -271,7 +282,7 @@ impl Description {
     }
 }
 
-/// A message of sane length, whatever stands in the file that it quotes.
+/// A message, shortened if it quotes a long value of a file.
 fn shortened(message: &str) -> String {
     const LONGEST: usize = 500;
     match message.char_indices().nth(LONGEST) {
@@ -280,7 +291,7 @@ fn shortened(message: &str) -> String {
     }
 }
 
-/// The phases of the calls before one.
+/// The phases of the calls before `call`.
 pub fn up_to(mut phases: Vec<Phase>, call: usize) -> Vec<Phase> {
     let whole = phases.iter().position(|phase| phase.until >= call).map_or(phases.len(), |last| last + 1);
     phases.truncate(whole);
@@ -289,7 +300,7 @@ pub fn up_to(mut phases: Vec<Phase>, call: usize) -> Vec<Phase> {
     phases
 }
 
-impl Settings {
+impl PhaseSettings {
     /// The tokens of the two texts.
     pub fn words(&self) -> Words {
         let Cell { prompt, negative, .. } = &self.cell;
@@ -314,10 +325,10 @@ impl Program {
     }
 }
 
-/// The commit of this program's checkout, asked for once.
+/// The commit of this program's checkout, computed once.
 static COMMIT: OnceLock<Option<String>> = OnceLock::new();
 
-/// The commit of a checkout, with a + where files were changed; `None` where there is no git to ask.
+/// The commit of a checkout, with a + if files were changed since; `None` without git.
 fn commit(folder: &Path) -> Option<String> {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").arg("-C").arg(folder).args(arguments).output().ok()?;

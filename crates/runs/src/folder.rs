@@ -1,4 +1,4 @@
-//! The folder of one run: what is in it, who writes it, and how it is found again.
+//! The folder of one run: its files, and how a run is found.
 
 use crate::frames::Frames;
 use crate::provenance::{Provenance, What};
@@ -11,26 +11,26 @@ use latentrace_trace::Trace;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// The folder of a run, as `generate`, `vary`, `fork` and a sweep's cell have it:
+/// The folder of a run, which `generate`, `vary`, `fork` and sweeps make:
 ///
 /// ```text
 /// a-cat-193/
-///   image.png      the picture, which says how it was made
-///   previews.png   clean estimates on its way, as a strip (of who draws)
-///   frames.png     decoded samples and clean estimates, for a report (of a sweep)
+///   image.png      the picture, with its provenance
+///   previews.png   a strip of clean estimates (optional)
+///   frames.png     decoded samples and clean estimates for a report (in sweeps)
 ///   cell.json      the settings, what was used, and the seconds
 ///   trace/         the record: run.json, index.jsonl, shards/, scalars.csv
 /// ```
 ///
-/// Earlier versions left a record `a-cat-193.trace` with `a-cat-193.png` beside it, and other programs leave records alone:
-/// these are read too.
+/// Two other layouts can be read: earlier versions made a record `a-cat-193.trace` with a picture `a-cat-193.png`
+/// beside it, and a record may be alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunFolder {
-    /// What the files lie in.
+    /// The folder of the files.
     folder: PathBuf,
     /// The record.
     trace: PathBuf,
-    /// The picture, which may not be there.
+    /// The picture, which may not exist.
     picture: PathBuf,
 }
 
@@ -41,7 +41,7 @@ const FRAMES: &str = "frames.png";
 const CELL: &str = "cell.json";
 
 impl RunFolder {
-    /// The run that will be in a folder.
+    /// The run in a folder, which may not exist yet.
     pub fn new(folder: &Path) -> RunFolder {
         RunFolder { folder: folder.into(), trace: folder.join(TRACE), picture: folder.join(PICTURE) }
     }
@@ -49,7 +49,7 @@ impl RunFolder {
     /// Finds a run by its folder, its record, or its picture.
     ///
     /// # Errors
-    /// No record is there.
+    /// There is no record.
     pub fn find(path: &Path) -> Result<RunFolder> {
         if is_record(&path.join(TRACE)) {
             return Ok(RunFolder::new(path));
@@ -66,15 +66,14 @@ impl RunFolder {
                 false => RunFolder { folder: path.into(), trace: path.into(), picture: beside },
             });
         }
-        let hint =
-            "a run is a folder that `latentrace generate`, `fork` or a sweep has made, with its record in trace/";
+        let hint = "a run is a folder made by `latentrace generate`, `fork` or a sweep, with its record in trace/";
         match path.exists() {
             true => bail!("{}: no record of a run in it\nhint: {hint}", path.display()),
             false => bail!("{}: no such folder\nhint: {hint}", path.display()),
         }
     }
 
-    /// The runs in a folder, by name; those that were cut off are left out.
+    /// The complete runs in a folder, sorted by name.
     ///
     /// # Errors
     /// The folder cannot be read.
@@ -94,29 +93,29 @@ impl RunFolder {
         &self.folder
     }
 
-    /// Where the record is.
+    /// The folder of the record.
     pub fn trace(&self) -> &Path {
         &self.trace
     }
 
-    /// Where the picture is, or will be.
+    /// The file of the picture, which may not exist.
     pub fn picture(&self) -> &Path {
         &self.picture
     }
 
-    /// Where the strip of clean estimates is, or will be.
+    /// The file of the strip of clean estimates, which may not exist.
     pub fn previews(&self) -> PathBuf {
         self.folder.join(PREVIEWS)
     }
 
-    /// What the run is called: the name of its folder.
+    /// The name of the run: that of its folder.
     pub fn name(&self) -> String {
         let name = std::path::absolute(&self.folder).ok();
         let name = name.as_deref().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
         name.trim_end_matches(".trace").to_owned()
     }
 
-    /// A folder or file beside this run.
+    /// The folder that the run's folder is in.
     pub fn beside(&self) -> PathBuf {
         let parent = self.folder.parent().filter(|parent| !parent.as_os_str().is_empty());
         parent.unwrap_or(Path::new(".")).to_path_buf()
@@ -125,34 +124,34 @@ impl RunFolder {
     /// Reads the record.
     ///
     /// # Errors
-    /// It is missing, damaged beyond reading, or of a later version.
+    /// It is missing, too damaged to read, or of a later version.
     pub fn read(&self) -> Result<Trace> {
         Ok(Trace::open(&self.trace)?)
     }
 
-    /// The frames that were kept; nothing where there are none.
+    /// The frames that were kept; `None` if there are none.
     ///
     /// # Errors
-    /// They are damaged.
+    /// Their file is damaged.
     pub fn frames(&self) -> Result<Option<Frames>> {
         let path = self.folder.join(FRAMES);
         if path.is_file() { Frames::open(&path).map(Some) } else { Ok(None) }
     }
 
-    /// The settings that were kept beside the record, as JSON.
+    /// The content of `cell.json`.
     ///
     /// # Errors
-    /// They are missing or damaged.
+    /// The file is missing or damaged.
     pub fn settings(&self) -> Result<serde_json::Value> {
         let path = self.folder.join(CELL);
         let read = || Ok(serde_json::from_str(&std::fs::read_to_string(&path)?)?);
         read().map_err(|error: anyhow::Error| error.context(path.display().to_string()))
     }
 
-    /// Checks that a new run may be made in this folder: that it is not there, or empty.
+    /// Checks that a new run can be made in this folder.
     ///
     /// # Errors
-    /// Something is in it.
+    /// The folder exists and is not empty.
     pub fn check_free(&self) -> Result<()> {
         let folder = self.folder.display();
         if self.trace.exists() || is_record(&self.folder) {
@@ -165,14 +164,13 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Keeps what came of a run that was recorded here: its numbers, its settings, frames if there are any, and last its
-    /// picture, so that a run whose picture is there is whole. All of it is on the disk when this returns.
+    /// Writes the other files of a run that was recorded here: its table of numbers, its settings, its frames if any,
+    /// and last its picture. So a run that has its picture is complete. All of it is on the disk when this returns.
     ///
     /// # Errors
     /// A file cannot be written.
     pub fn keep(&self, recorded: &Recorded, about: &Provenance, frames: Option<&Frames>) -> Result<()> {
-        let scalars = Scalars::of(&recorded.trace, &recorded.description)?.csv();
-        replace_unsynced(&recorded.trace.folder().join("scalars.csv"), scalars.as_bytes())?;
+        Scalars::of(&recorded.trace, &recorded.description)?.write(recorded.trace.folder())?;
         if let Some(frames) = frames {
             frames.save(&self.folder.join(FRAMES))?;
         }

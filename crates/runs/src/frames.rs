@@ -1,4 +1,4 @@
-//! What runs look like on their way: decoded samples and clean estimates.
+//! Decoded samples and clean estimates at some calls of a run.
 
 use crate::observer::Observer;
 use crate::record::pixels;
@@ -11,19 +11,22 @@ use latentrace_pipeline::{Error, Model};
 use latentrace_trace::{Entry, Trace};
 use std::path::Path;
 
-/// A run at some of its network calls.
+/// The samples and clean estimates of a run at some of its network calls, decoded.
 pub struct Frames {
-    /// Which calls, from 0.
+    /// The indices of the calls, from 0.
     pub calls: Vec<usize>,
-    /// The sample at each, decoded at unit variance, `x / √(1 + sigma²)`, which the decoder was made for.
+    /// The sample at each call, scaled to unit variance before decoding: `x / √(1 + sigma²)`.
     pub samples: Vec<RgbImage>,
-    /// The clean estimate at each, decoded.
+    /// The clean estimate at each call.
     pub estimates: Vec<RgbImage>,
 }
 
 impl Frames {
-    /// Decodes what a record holds of these calls. A call whose sample or estimate the decoder makes NaN or infinity of is
-    /// left out, and the observer is told.
+    /// Decodes the samples and clean estimates of some calls of a record. If the picture of a sample or estimate is not
+    /// finite, its call is left out with a warning.
+    ///
+    /// # Errors
+    /// The record does not have these values, or the decoder fails.
     pub fn decode(trace: &Trace, model: &Model, calls: &[usize], observer: &dyn Observer) -> Result<Frames> {
         let of = |value| decode(trace, model, value, calls, observer);
         let mut frames = Frames { calls: Vec::new(), samples: Vec::new(), estimates: Vec::new() };
@@ -37,17 +40,20 @@ impl Frames {
         Ok(frames)
     }
 
-    /// Decodes the clean estimates alone: see [`Frames::decode`].
+    /// [`Frames::decode`] for the clean estimates alone.
     ///
     /// # Errors
-    /// The record does not hold them, or the decoder fails.
+    /// The record does not have them, or the decoder fails.
     pub fn estimates(trace: &Trace, model: &Model, calls: &[usize], observer: &dyn Observer) -> Result<Frames> {
         let decoded = decode(trace, model, SamplerValue::Denoised, calls, observer)?.into_iter().zip(calls);
         let (estimates, calls) = decoded.filter_map(|(image, call)| Some((image?, *call))).unzip();
         Ok(Frames { calls, samples: Vec::new(), estimates })
     }
 
-    /// Keeps them as one picture: the samples in a row, and their estimates under them.
+    /// Writes the frames as one PNG file: the samples in a row, and the estimates below them.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         let Some((width, height)) = self.samples.first().map(RgbImage::dimensions) else { return Ok(()) };
         let mut sheet = RgbImage::new(width * self.calls.len() as u32, 2 * height);
@@ -63,7 +69,10 @@ impl Frames {
         Ok(save_png(path, &sheet, &[(CALLS.into(), calls.join(" "))])?)
     }
 
-    /// Reads what was kept.
+    /// Reads the file that [`Frames::save`] writes.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is another picture.
     pub fn open(path: &Path) -> Result<Frames> {
         let text = read_png_text(path)?;
         let (_, calls) = text.iter().find(|(key, _)| key == CALLS).with_context(|| path.display().to_string())?;
@@ -81,14 +90,14 @@ impl Frames {
     }
 }
 
-/// Names the calls in a kept picture's own text.
+/// The keyword of the PNG text that lists the calls.
 const CALLS: &str = "Calls";
 
-/// Latent pixels that are decoded in one batch.
+/// The number of latent pixels that are decoded in one batch.
 const ROOM: i64 = 4096;
 
-/// A value of the sampler at some calls, decoded; nothing, and a warning, for one that is not finite then: of samples on
-/// their way a decoder may make what it makes of no final latents.
+/// Decodes a value of the sampler at some calls. Returns `None`, with a warning, for one whose picture is not finite:
+/// the decoder was not trained on noisy samples.
 fn decode(
     trace: &Trace,
     model: &Model,
@@ -112,20 +121,20 @@ fn decode(
     decoded.map(frame).collect()
 }
 
-/// `[1, 4, height, width]` at unit variance
+/// A value of the sampler at a call, `[1, 4, height, width]` at unit variance.
 fn latents(trace: &Trace, value: SamplerValue, call: usize) -> Result<Tensor> {
     let sigma = trace.values(value).find(|entry| entry.call == call).map_or(0.0, |entry| entry.sigma);
     let scale = if value == SamplerValue::Sample { 1.0 / sigma.hypot(1.0) } else { 1.0 };
     Ok(trace.value(value, call)? * scale)
 }
 
-/// About eight calls of a run, evenly from the first to the last.
+/// The indices of about eight calls, evenly from the first to the last.
 pub fn about_eight(calls: usize) -> Vec<usize> {
     let stride = calls.div_ceil(8).max(1);
     (0..calls).filter(|call| call % stride == 0 || call + 1 == calls).collect()
 }
 
-/// The time of each call.
+/// A caption for each call: its time.
 pub fn captions(trace: &Trace, calls: &[usize]) -> Vec<String> {
     let entries: Vec<&Entry> = trace.values(SamplerValue::Denoised).collect();
     calls.iter().filter_map(|&call| entries.get(call)).map(|entry| format!("t = {:.0}", entry.t)).collect()
@@ -149,7 +158,7 @@ mod tests {
         let read = Frames::open(&path).unwrap();
         assert_eq!((&read.calls, &read.samples, &read.estimates), (&kept.calls, &kept.samples, &kept.estimates));
         save_png(&path, &image(1), &[]).unwrap();
-        assert!(Frames::open(&path).is_err(), "a picture of something else");
+        assert!(Frames::open(&path).is_err(), "another picture");
     }
 
     #[test]

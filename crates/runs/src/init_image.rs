@@ -1,4 +1,4 @@
-//! A picture that a run starts from: read, and brought to size.
+//! Reading of the picture that a run starts from, and scaling to the run's size.
 
 use crate::whole;
 use anyhow::{Context, Result, anyhow, ensure};
@@ -11,30 +11,30 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 
-/// How a picture of other proportions is brought to size.
+/// How a picture with another aspect ratio is scaled to the run's size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fit {
-    /// Scaled until it covers the size, and its middle kept.
+    /// Scaled to cover the size, and cropped to its middle.
     #[default]
     Crop,
-    /// Scaled in each direction by itself.
+    /// Height and width are scaled independently.
     Stretch,
 }
 
-/// The largest side that is read: more is surely not meant, and its pixels may not fit the memory.
+/// The largest side that is read, in pixels. The pixels of a larger picture may not fit into memory.
 const LARGEST: u32 = 16_384;
-/// The most bytes that reading may take.
+/// The largest number of bytes that decoding may use.
 const MEMORY: u64 = 1 << 30;
 
-/// The formats that are read.
+/// The formats that can be read.
 const FORMATS: &str = "PNG, JPEG, WebP, GIF, BMP and TIFF";
 
-/// Reads a picture, the first of several, as a camera meant it to be held and without its transparency (as the reference's
-/// `load_image` does), and brings it to size with the Lanczos filter. Returns also the blake3 of the file.
+/// Reads a picture and scales it to a size with the Lanczos filter. Like `load_image` of diffusers, it takes the first
+/// frame, applies the EXIF orientation and drops transparency. Also returns the blake3 hash of the file.
 ///
 /// # Errors
-/// The file is none of the formats, too large, or damaged.
+/// The file has another format, is too large, or is damaged.
 pub fn open(path: &Path, size: Size, fit: Fit) -> Result<(Picture, String)> {
     let (image, blake3) = read(path).with_context(|| path.display().to_string())?;
     let (width, height) = (size.width as u32, size.height as u32);
@@ -50,14 +50,17 @@ pub fn open(path: &Path, size: Size, fit: Fit) -> Result<(Picture, String)> {
     Ok((Picture { width: width as usize, height: height as usize, pixels: image.into_raw() }, blake3))
 }
 
-/// Checks that a file is a picture that can be read, by its beginning alone.
+/// Checks that a file is a picture that can be read. Reads only the beginning of the file.
+///
+/// # Errors
+/// The file cannot be read, has another format, or is too large.
 pub fn check(path: &Path) -> Result<()> {
     let beginning = || decoder(BufReader::new(File::open(path)?)).map(drop);
     beginning().with_context(|| path.display().to_string())
 }
 
 fn read(path: &Path) -> Result<(RgbImage, String)> {
-    decoder(BufReader::new(File::open(path)?))?; // before all of a file that is no picture is read
+    decoder(BufReader::new(File::open(path)?))?; // before reading all of a file that is not a picture
     let bytes = std::fs::read(path)?;
     let mut decoder = decoder(Cursor::new(&bytes))?;
     whole::check(&bytes, image::guess_format(&bytes)?)?;
@@ -69,22 +72,22 @@ fn read(path: &Path) -> Result<(RgbImage, String)> {
 
 fn decoder<'a>(bytes: impl BufRead + Seek + 'a) -> Result<impl ImageDecoder + 'a> {
     let mut reader = ImageReader::new(bytes).with_guessed_format()?;
-    ensure!(reader.format().is_some(), "not a picture that can be read\nhint: {FORMATS} can");
+    ensure!(reader.format().is_some(), "not a picture that can be read\nhint: {FORMATS} can be read");
     let mut limits = Limits::default();
     limits.max_alloc = Some(MEMORY);
     reader.limits(limits);
     let decoder = reader.into_decoder().map_err(|error| {
-        anyhow!("a picture that cannot be read: {error}\nhint: {FORMATS} can, in their usual forms")
+        anyhow!("a picture that cannot be read: {error}\nhint: {FORMATS} can be read, in their usual forms")
     })?;
     let (width, height) = decoder.dimensions();
     ensure!(width > 0 && height > 0, "a picture without pixels");
-    let hint = "hint: make it smaller first; a model sees a few hundred pixels a side";
+    let hint = "hint: make it smaller first; a model uses a few hundred pixels a side";
     ensure!(width.max(height) <= LARGEST, "{width}x{height} pixels, more than {LARGEST} a side\n{hint}");
     ensure!(decoder.total_bytes() <= MEMORY, "{width}x{height} pixels take more than {MEMORY} bytes\n{hint}");
     Ok(decoder)
 }
 
-/// The largest part of a picture with the proportions of another size.
+/// The size of the largest part of a picture with the aspect ratio of another size.
 fn covered((width, height): (u32, u32), (across, down): (u32, u32)) -> (u32, u32) {
     let (width, height, across, down) = (u64::from(width), u64::from(height), u64::from(across), u64::from(down));
     let part = match width * down >= height * across {
@@ -121,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_right_size_it_is_left_alone_and_jpeg_is_read() {
+    fn a_picture_of_the_right_size_is_unchanged_and_jpeg_is_read() {
         let image = RgbImage::from_fn(16, 8, |x, y| Rgb([x as u8 * 16, y as u8 * 32, 7]));
         let (same, _) = open(&kept(&image, ".png"), Size { height: 8, width: 16 }, Fit::Crop).unwrap();
         assert_eq!(same.pixels, image.into_raw());
@@ -134,7 +137,7 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/golden/images")
     }
 
-    /// Every picture of the fixtures, with the one that holds what Pillow reads of it.
+    /// Every picture of the fixtures, with the picture of what Pillow reads from it.
     fn fixtures() -> Vec<(PathBuf, PathBuf)> {
         let files = std::fs::read_dir(golden()).unwrap().map(|entry| entry.unwrap().path());
         let pictures = files.filter(|path| {
@@ -158,14 +161,14 @@ mod tests {
             let (found, expected) = (read(&path).unwrap().0, image::open(expected).unwrap().to_rgb8());
             assert_eq!(found.dimensions(), expected.dimensions(), "{}", path.display());
             let apart = found.as_raw().iter().zip(expected.as_raw()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
-            // A JPEG's cosines and the enlarging of its colours, and a lossy WebP's, are rounded as each decoder likes.
+            // Decoders round the cosine transform and the chroma upsampling of JPEG and lossy WebP in different ways.
             let is_lossy = path.extension().is_some_and(|ending| ending == "jpg") || path.ends_with("lossy.webp");
             assert!(apart <= if is_lossy { 3 } else { 0 }, "{}: {apart} levels", path.display());
         }
     }
 
     #[test]
-    fn a_file_that_was_cut_off_is_refused_wherever_it_was_cut() {
+    fn a_truncated_file_is_refused_at_every_length() {
         let folder = tempfile::tempdir().unwrap();
         for (path, _) in fixtures() {
             let (whole, bytes) = (read(&path).unwrap().0, std::fs::read(&path).unwrap());
@@ -177,21 +180,21 @@ mod tests {
                 std::fs::write(&cut, &bytes[..length]).unwrap();
                 match open(&cut, Size { height: 26, width: 37 }, Fit::Stretch) {
                     Err(error) => {
-                        let said = format!("{error:#}");
-                        assert!(said.starts_with(&cut.display().to_string()), "{said}");
+                        let text = format!("{error:#}");
+                        assert!(text.starts_with(&cut.display().to_string()), "{text}");
                         refused += 1;
                     }
-                    // What is cut from the end may be no part of the picture.
+                    // The end of a file may be no part of the picture.
                     Ok(_) => assert!(read(&cut).unwrap().0 == whole, "{} at {length}", path.display()),
                 }
             }
-            // Of a file with two frames the second may be missing.
+            // The second frame of a file may be missing.
             assert!(refused > lengths.len() / 3, "{}: {refused} of {}", path.display(), lengths.len());
         }
     }
 
     #[test]
-    fn a_jpeg_whose_scan_ends_early_is_refused_though_it_has_its_end_marker() {
+    fn a_jpeg_whose_scan_ends_early_is_refused_even_with_its_end_marker() {
         for name in ["base.jpg", "full.jpg", "grey.jpg", "cmyk.jpg", "restart.jpg", "progressive.jpg"] {
             let bytes = std::fs::read(golden().join(name)).unwrap();
             whole::check(&bytes, ImageFormat::Jpeg).unwrap();
@@ -200,14 +203,14 @@ mod tests {
                 let early = [&bytes[..end - lost], &bytes[end..]].concat();
                 assert!(whole::check(&early, ImageFormat::Jpeg).is_err(), "{name} without {lost} bytes");
             }
-            // What follows the end marker, and what stands between segments, is no damage.
+            // Bytes after the end marker and between segments are ignored.
             let more = [&bytes[..2], b"junk", &bytes[2..], b"another picture"].concat();
             whole::check(&more, ImageFormat::Jpeg).unwrap();
         }
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn an_error_names_the_file() {
         let of = |bytes: &[u8]| {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), bytes).unwrap();
@@ -224,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_part_of_the_right_proportions() {
+    fn the_largest_part_with_an_aspect_ratio() {
         assert_eq!(covered((300, 100), (64, 64)), (100, 100));
         assert_eq!(covered((100, 301), (64, 64)), (100, 100));
         assert_eq!(covered((1920, 1080), (512, 512)), (1080, 1080));

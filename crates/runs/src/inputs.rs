@@ -1,4 +1,4 @@
-//! The files that decide a picture besides its settings, by their content.
+//! The files that a cell reads, identified by their content.
 
 use crate::cell::Cell;
 use crate::key;
@@ -8,46 +8,56 @@ use latentrace_trace::EditRule;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// What a cell reads.
+/// The files and folders that a cell reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Inputs {
     /// The checkpoint.
     pub model: Located,
-    /// The picture that the run starts from. A fork has its latents in the record, and needs it no more.
+    /// The picture that the run starts from. A fork does not need it, because its record has the latents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Located>,
-    /// The records that its edits read, in their order.
+    /// The records that the cell's edits read, in the order of the edits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traces: Vec<Located>,
 }
 
-/// A file or folder as it is now.
+/// A file or folder with the hash of its present content.
 fn now(path: &Path, hash: fn(&Path) -> Result<String>) -> Result<Located> {
     Ok(Located { path: std::path::absolute(path)?, relative: None, blake3: hash(path)? })
 }
 
-/// The picture that a cell starts from, if it is there. A fork has its latents in the record, and needs it no more.
+/// The picture that a cell starts from, if the file exists. A fork does not need it, because its record has the
+/// latents.
+///
+/// # Errors
+/// The file cannot be read.
 pub fn image_of(cell: &Cell) -> Result<Option<Located>> {
     let image = cell.image.as_deref().filter(|path| path.is_file());
     image.map(|path| now(path, hash_of_file)).transpose()
 }
 
 /// The records that a cell's edits read.
+///
+/// # Errors
+/// A record cannot be read.
 pub fn traces_of(cell: &Cell) -> Result<Vec<Located>> {
     traces(cell).iter().map(|path| now(path, key::hash_of_trace)).collect()
 }
 
 impl Inputs {
-    /// The files of a cell.
+    /// The files and folders of a cell, with the hashes of their present content.
+    ///
+    /// # Errors
+    /// One of them cannot be read.
     pub fn of(cell: &Cell) -> Result<Inputs> {
         Ok(Inputs { model: now(&cell.folder()?, key::hash)?, image: image_of(cell)?, traces: traces_of(cell)? })
     }
 
-    /// A cell with its paths as they are now: each is looked for where it was, as the cell has it from here, and beside
-    /// `home`. What is given anew, as `model` or `image`, is taken as it is.
+    /// The cell with its present paths. Each file is searched for at its recorded place, at the cell's path, and in the
+    /// folder `home`. `model` and `image`, if given, replace the cell's, with any content.
     ///
     /// # Errors
-    /// A file is not there any more, or has another content.
+    /// A file no longer exists, or its content has changed.
     pub fn found(&self, cell: &Cell, home: &Path, model: Option<&Path>, image: Option<&Path>) -> Result<Cell> {
         let places = |content: &Located, asked: Option<&Path>| {
             let mut places: Vec<PathBuf> = asked.map(Path::to_path_buf).into_iter().collect();
@@ -79,9 +89,9 @@ impl Inputs {
             (None, None, _) => {}
         }
         let asked = traces(&cell);
-        ensure!(asked.len() == self.traces.len(), "the picture's edits and the records that they read do not fit");
+        ensure!(asked.len() == self.traces.len(), "the picture's edits do not match the records that they read");
         for (content, asked) in self.traces.iter().zip(asked) {
-            let hint = "an edit of this picture reads that record: put it there again";
+            let hint = "an edit of this picture reads that record: put it back";
             let found = located::find(&places(content, Some(&asked)), &content.blake3, key::hash_of_trace, hint)?;
             read_from(&mut cell.edits, &asked, &found);
         }
@@ -89,7 +99,11 @@ impl Inputs {
     }
 }
 
-/// The cell as JSON, every path replaced by the hash of what is there, so that it names its pixels and not its files.
+/// The cell as JSON, with each path replaced by the hash of its content. So cells with the same pixels are equal,
+/// wherever their files are.
+///
+/// # Errors
+/// The cell cannot be written as JSON.
 pub fn by_content(cell: &Cell, inputs: &Inputs) -> Result<serde_json::Value> {
     let mut cell = cell.clone();
     for (path, content) in traces(&cell).iter().zip(&inputs.traces) {
@@ -103,7 +117,7 @@ pub fn by_content(cell: &Cell, inputs: &Inputs) -> Result<serde_json::Value> {
     Ok(about)
 }
 
-/// The records that a cell's edits read, each once.
+/// The records that a cell's edits read, without duplicates.
 fn traces(cell: &Cell) -> Vec<PathBuf> {
     let mut traces: Vec<PathBuf> = Vec::new();
     for path in cell.edits.iter().filter_map(EditRule::reads) {
@@ -114,7 +128,7 @@ fn traces(cell: &Cell) -> Vec<PathBuf> {
     traces
 }
 
-/// Puts another record in the place of one that edits read.
+/// Replaces a record that edits read by another.
 fn read_from(edits: &mut [EditRule], trace: &Path, other: &Path) {
     for edit in edits.iter_mut().filter(|edit| edit.reads() == Some(trace)) {
         *edit = edit.clone().reading(other);
@@ -146,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_is_named_by_what_its_edits_read_and_not_by_where_that_is() {
+    fn a_cell_depends_on_the_content_of_records_and_not_on_their_paths() {
         let folder = tempfile::tempdir().unwrap();
         let about = |trace: &Path| {
             let cell = cell_with(trace);
@@ -165,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_moved_is_found_by_its_content() {
+    fn moved_files_are_found_by_their_content() {
         let folder = tempfile::tempdir().unwrap();
         let trace = record(folder.path(), "a.trace", "a");
         let photo = folder.path().join("photo.png");

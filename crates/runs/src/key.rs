@@ -1,4 +1,4 @@
-//! The name of a cell: the hash of all that can change its pixels or what is kept of its run.
+//! The key of a cell: a hash of everything that decides its pixels or its record.
 
 use crate::cell::Cell;
 use crate::inputs::{Inputs, by_content};
@@ -12,8 +12,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// The hash of everything that can change a cell's pixels or what is kept of its run: the cell, the content of the files that
-/// it reads, libtorch, the mode, and the rules of what is kept.
+/// The key of a cell: a hash of everything that decides its pixels or its record. That is the cell, the content of the
+/// files that it reads, the version of libtorch, the mode, and the capture rules.
+///
+/// # Errors
+/// The cell cannot be written as JSON.
 pub fn key(cell: &Cell, inputs: &Inputs, kept: &Kept, mode: Mode) -> Result<String> {
     let mut about = by_content(cell, inputs)?;
     about["libtorch"] = json!(LIBTORCH);
@@ -27,13 +30,13 @@ pub fn key(cell: &Cell, inputs: &Inputs, kept: &Kept, mode: Mode) -> Result<Stri
     Ok(blake3::hash(about.to_string().as_bytes()).to_hex()[..16].into())
 }
 
-/// What is kept of a run besides the sampler's values.
+/// What a run records besides the sampler's values.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
-    /// The rules.
+    /// The capture rules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capture: Vec<Rule>,
-    /// How many bytes of it at most.
+    /// The largest number of bytes that they may keep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<u64>,
 }
@@ -41,22 +44,29 @@ pub struct Kept {
 /// How a cell is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Alone: its bytes do not depend on the other cells of its sweep.
+    /// Alone: the result does not depend on the other cells of its sweep.
     Alone,
-    /// In a batch with others, up to the rounding of other batch sizes.
+    /// In a batch with others: the result is the same up to rounding, because the batch size changes the order of sums.
     Batched,
 }
 
-/// Changes when a cell's folder gets another shape, or its settings come to mean other numbers (a sampler mended), so that
-/// old ones are made again.
+/// The version of cells in a store. It changes if the files in a cell's folder change, or if the same settings lead to
+/// other numbers (a corrected sampler), so that old cells are made again.
 const FORMAT: usize = 6;
 
-/// The hash of the files that decide what a checkpoint computes, made once for each folder.
+/// The hash of a checkpoint: of all files that its output depends on ([`Model::files`]). Computed once for each folder.
+///
+/// # Errors
+/// A file is missing or cannot be read.
 pub fn hash(folder: &Path) -> Result<String> {
     hash_once(folder, || Ok(Model::files(folder)?))
 }
 
-/// The hash of what a record holds, made once for each: its index, with the checksum of every tensor, and its shards.
+/// The hash of a record: of its index, which has the checksum of every tensor, and of its shards. Computed once for
+/// each folder.
+///
+/// # Errors
+/// A file is missing or cannot be read.
 pub fn hash_of_trace(folder: &Path) -> Result<String> {
     hash_once(folder, || {
         let shards = folder.join("shards");
@@ -68,7 +78,7 @@ pub fn hash_of_trace(folder: &Path) -> Result<String> {
     })
 }
 
-/// The hash of files one after the other, made once for each folder.
+/// The hash of the concatenation of files, computed once for each folder.
 fn hash_once(folder: &Path, files: impl FnOnce() -> Result<Vec<PathBuf>>) -> Result<String> {
     static KNOWN: Mutex<Option<HashMap<PathBuf, String>>> = Mutex::new(None);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);

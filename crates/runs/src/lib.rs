@@ -1,10 +1,11 @@
-//! One run on disk: made and recorded, found again, verified, resumed, forked, compared.
+//! Runs on disk: made and recorded, found again, verified, resumed, forked and compared.
 //!
-//! In order of use: a [`Cell`] is everything that decides a picture's pixels; a [`Job`] is a run of one that is about to be
-//! made, checked against its model, and [`Job::record`] makes it; its record says what it was as a [`Description`].
-//! [`Verification`] computes a record again without the model, [`Phased`] and [`Causal`] make runs again with a change.
-//! A picture's file says how it was made as a [`Provenance`], and [`Like`] makes it again. An [`Observer`] is told what
-//! happens on the way: nothing here prints.
+//! The main types, in order of use: a [`Cell`] is everything that decides a picture's pixels. A [`Job`] is a run of a
+//! cell that has been checked with its model; [`Job::record`] makes the run, and its record describes it with a
+//! [`Description`]. [`Verification`] computes a run again from its record, without the model. [`Phased`] and
+//! [`CausalTracing`] make recorded runs again with a change. The file of a picture has a [`Provenance`], which says how
+//! it was made, and [`Like`] makes it again from that. An [`Observer`] is told what happens; nothing in this crate
+//! prints.
 
 mod causal;
 mod cell;
@@ -35,10 +36,10 @@ mod together;
 mod verify;
 mod whole;
 
-pub use causal::Causal;
+pub use causal::CausalTracing;
 pub use cell::{Cell, FIELDS, STRENGTH, parse_guidance};
 pub use cost::Cost;
-pub use description::{Checkpoint, Description, Fork, Phase, Program, Settings, Text};
+pub use description::{Checkpoint, Description, ForkPoint, Phase, PhaseSettings, Program, Text};
 pub use folder::RunFolder;
 pub use frames::{Frames, about_eight, captions};
 pub use init_image::{Fit, check as check_picture};
@@ -53,7 +54,7 @@ pub use phases::Phased;
 pub use provenance::{Lost, Provenance, Used, What, of_grid, text};
 pub use ready::Ready;
 pub use record::{Job, Recorded, pixels};
-pub use rules::{Counts, Does, Fires, OfCells, OfSweep};
+pub use rules::{Does, Fires, OfCells, OfSweep, RuleCounts};
 pub use sampler::{PREFIX, Sampler, configured, is_known, parse_option, set_by_pipeline};
 pub use scalars::{COLUMNS, Scalars, label};
 pub use sources::{Source, Sources};

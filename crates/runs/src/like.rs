@@ -1,4 +1,4 @@
-//! A picture made again from what its own file says.
+//! A picture made again from its file's provenance.
 
 use crate::cell::{Cell, FIELDS};
 use crate::key::Kept;
@@ -8,79 +8,79 @@ use image::RgbImage;
 use latentrace_files::png::open_image;
 use std::path::{Path, PathBuf};
 
-/// How a picture that was made again compares with the first.
+/// The result of comparing a picture that was made again with the original.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Likeness {
     /// The same pixels.
     Same,
-    /// Other settings or files were asked for.
+    /// Settings or files have been changed.
     Changed {
-        /// What is another, with its new value.
+        /// What has been changed, with its new value.
         changes: Vec<String>,
-        /// What differs besides: the program or the machine.
+        /// Differences of the program or the machine.
         others: Vec<String>,
     },
-    /// The same was asked for, and the pixels differ.
+    /// Settings and files are the same, but the pixels differ.
     Apart {
         /// How many bytes differ.
         bytes: usize,
-        /// Of so many.
+        /// The number of bytes.
         of: usize,
-        /// By so much at most.
+        /// The largest difference of a byte.
         most: u8,
-        /// What differs of the program or the machine.
+        /// Differences of the program or the machine.
         others: Vec<String>,
     },
 }
 
-/// A picture that is made again, as it was or with changes.
+/// A picture that is made again, with the same or with changed settings.
 pub struct Like {
     path: PathBuf,
     about: Provenance,
 }
 
 impl Like {
-    /// Reads what a picture says.
+    /// Reads the provenance of a picture's file.
     ///
     /// # Errors
-    /// It says nothing, or it cannot be made again from its settings alone.
+    /// The file has no provenance, or the picture cannot be made again from its settings alone.
     pub fn open(path: &Path) -> Result<Like> {
         let about = Provenance::read(path)?;
         if let Some(fork) = &about.fork {
             let trace = fork.trace.display();
             bail!(
-                "{}: a fork, from call {} of {trace}: without that record it cannot be made again\nhint: latentrace fork {trace} --at STEP goes on from it",
+                "{}: a fork, from call {} of {trace}: without that record it cannot be made again\nhint: latentrace fork {trace} --at STEP continues from it",
                 path.display(),
                 fork.call
             );
         }
         ensure!(
             about.shows == What::Picture,
-            "{}: previews of a run\nhint: its picture lies beside it, and says the same",
+            "{}: previews of a run\nhint: the picture of the run is in the same folder",
             path.display()
         );
         Ok(Like { path: path.into(), about })
     }
 
-    /// Its settings with the files as they are now; `model` and `image` in place of its own, where they are given.
+    /// The picture's settings with the present paths of its files. `model` and `image`, if given, replace its own.
     ///
     /// # Errors
-    /// One of its files is not there any more, or has another content.
+    /// One of its files no longer exists, or its content has changed.
     pub fn cell(&self, model: Option<&Path>, image: Option<&Path>) -> Result<Cell> {
         let home = self.path.parent().unwrap_or(Path::new(""));
         let cell = self.about.used.inputs.found(&self.about.cell, home, model, image);
         cell.with_context(|| self.path.display().to_string())
     }
 
-    /// What was kept of its run.
+    /// What its run recorded besides the sampler's values.
     pub fn kept(&self) -> &Kept {
         &self.about.used.kept
     }
 
-    /// Compares the picture with what was made of it.
+    /// Compares the picture with one that was made again.
     ///
     /// # Errors
-    /// The picture cannot be read again, or nothing that is recorded differs, and the pixels do all the same.
+    /// The picture cannot be read, or the pixels differ although nothing in the provenance does.
     pub fn compare(&self, made: &RgbImage, now: &Provenance) -> Result<Likeness> {
         let changes = self.changes(now);
         let others = self.about.differences(now);
@@ -106,10 +106,10 @@ impl Like {
         &self.path
     }
 
-    /// The settings and files that are not those of the picture.
+    /// The settings and files that differ from those of the picture.
     fn changes(&self, now: &Provenance) -> Vec<String> {
         let (then, cell) = (&self.about, &now.cell);
-        let files = ["model", "image", "edits"]; // these by their content, wherever they lie
+        let files = ["model", "image", "edits"]; // compared by content, below
         let fields =
             FIELDS.iter().filter(|field| !files.contains(field) && then.cell.value(field) != cell.value(field));
         let mut changes: Vec<String> = fields.map(|field| format!("{field} {}", cell.value(field))).collect();

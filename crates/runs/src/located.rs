@@ -1,22 +1,22 @@
-//! Files and folders that a record speaks of, found again wherever they or the record have been moved to.
+//! Files and folders that a record refers to, found again after they or the record have been moved.
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::path::{Component, Path, PathBuf};
 
-/// A file or folder outside a record, and the hash of what is in it, which decides whether it is the same.
+/// A file or folder outside a record, identified by the hash of its content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Located {
-    /// Where it was, from the root.
+    /// Its absolute path when the record was made.
     pub path: PathBuf,
-    /// The way there from the record's folder.
+    /// The same path, relative to the record's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relative: Option<PathBuf>,
-    /// blake3 of its content.
+    /// The blake3 hash of its content, in hexadecimal.
     pub blake3: String,
 }
 
-/// Where something may be that was at `path`, and at `relative` from the record's folder: there, and beside the record.
+/// The places where a file may be: its absolute path, its path relative to the record, and beside the record.
 pub fn places(path: &Path, relative: Option<&Path>, record: &Path) -> Vec<PathBuf> {
     let mut places = vec![path.to_path_buf()];
     places.extend(relative.map(|relative| record.join(relative)));
@@ -24,7 +24,7 @@ pub fn places(path: &Path, relative: Option<&Path>, record: &Path) -> Vec<PathBu
     places
 }
 
-/// The place beside a record's run that has the name of something. Records are named by their run's folder.
+/// The path beside the record's run with the same file name. A record in a run's folder has the name of that folder.
 fn beside(path: &Path, record: &Path) -> Option<PathBuf> {
     let of_run = |path: &Path| path.file_name().is_some_and(|name| name == "trace");
     named_in(if of_run(record) { record.parent()?.parent()? } else { record.parent()? }, path)
@@ -38,10 +38,10 @@ pub fn named_in(home: &Path, path: &Path) -> Option<PathBuf> {
     }
 }
 
-/// The first of several places whose content has this hash.
+/// The first of several places whose content has a hash.
 ///
 /// # Errors
-/// There is nothing at any of them, or something else; `hint` says what to do.
+/// None of them has it. The error ends with `hint`.
 pub fn find(places: &[PathBuf], blake3: &str, hash: fn(&Path) -> Result<String>, hint: &str) -> Result<PathBuf> {
     let there: Vec<&PathBuf> = places.iter().filter(|place| place.exists()).collect();
     for place in &there {
@@ -60,7 +60,7 @@ pub fn find(places: &[PathBuf], blake3: &str, hash: fn(&Path) -> Result<String>,
     }
 }
 
-/// The way from a folder, which need not be there yet, to a file or folder that is.
+/// The relative path from a folder, which may not exist yet, to a file or folder. `None` if that does not exist.
 pub fn way(from: &Path, to: &Path) -> Option<PathBuf> {
     let (from, to) = (resolved(from)?, std::fs::canonicalize(to).ok()?);
     let (from, to): (Vec<Component>, Vec<Component>) = (from.components().collect(), to.components().collect());
@@ -69,7 +69,7 @@ pub fn way(from: &Path, to: &Path) -> Option<PathBuf> {
     Some(up.chain(to[shared..].iter().copied()).collect())
 }
 
-/// A path without links, of which the last parts need not be there.
+/// An absolute path without links. Its last components need not exist.
 fn resolved(path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     let there = path.ancestors().find(|ancestor| ancestor.exists())?;
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_way_from_a_folder_to_another_leads_there() {
+    fn a_relative_path_leads_from_one_folder_to_another() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::create_dir_all(at("models/a")).unwrap();
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_content_decides_which_place_it_is() {
+    fn the_place_with_the_right_content_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let hash = |path: &Path| Ok(std::fs::read_to_string(path)?);

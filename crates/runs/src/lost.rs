@@ -1,26 +1,26 @@
-//! What of a text did not fit the text encoder, said once by each command that encodes one.
+//! Warnings about text that does not fit into the text encoder's context.
 
 use crate::description::Description;
 use crate::observer::Observer;
 use latentrace_pipeline::Tokens;
 
-/// A line for each of a run's two texts that did not fit.
+/// A line for each of a run's two texts that does not fit.
 pub fn lines(description: &Description) -> Vec<String> {
     let texts = [("prompt", &description.prompt), ("negative", &description.negative)];
     texts.into_iter().filter_map(|(name, text)| line(name, text.tokens.len(), &text.lost)).collect()
 }
 
-/// Warns of it.
+/// Warns of each text of a run that does not fit.
 pub fn warn(description: &Description, observer: &dyn Observer) {
     lines(description).iter().for_each(|line| observer.warn(line));
 }
 
-/// Says of many captions only the first that did not fit.
+/// Warns only of the first of many captions that does not fit.
 #[derive(Default)]
 pub struct Captions(bool);
 
 impl Captions {
-    /// Warns of a caption, unless another was warned of.
+    /// Warns if a caption does not fit, and no earlier one has been warned of.
     pub fn warn(&mut self, caption: &Tokens, observer: &dyn Observer) {
         let line = line("a caption", caption.pieces.len(), &caption.lost).filter(|_| !self.0);
         if let Some(line) = line {

@@ -1,4 +1,4 @@
-//! Which model a command runs.
+//! Opening of models: of a cell, of a record, and the bundled one.
 
 use crate::cell::Cell;
 use crate::description::{Checkpoint, Description};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use latentrace_pipeline::{Model, Options};
 use std::path::{Path, PathBuf};
 
-/// Opens a model, and warns of tensors in its files that nothing read.
+/// Opens a model, and warns if its files have tensors that no network reads.
 ///
 /// # Errors
 /// See [`Model::open`].
@@ -21,11 +21,11 @@ pub fn open(folder: &Path, options: Options, observer: &dyn Observer) -> Result<
     Ok(model)
 }
 
-/// Opens the model of a recorded run: the one that is named, or else the first with the recorded content of where it was, the
-/// way there from the record, and the bundled one.
+/// Opens the model of a recorded run. It is searched for at `named` if given; otherwise at its recorded path, at that
+/// path relative to the record, beside the record, and in the bundled model.
 ///
 /// # Errors
-/// None of them has the files that the run was made with.
+/// None of these has the files that the run was made with, or the model cannot be opened.
 pub fn open_recorded(
     description: &Description,
     record: &Path,
@@ -34,10 +34,10 @@ pub fn open_recorded(
 ) -> Result<Model> {
     let Checkpoint { folder, relative, blake3 } = &description.model;
     let (places, hint) = match named {
-        Some(named) => (vec![named.to_path_buf()], "name the checkpoint that the run was made with, or run anew"),
+        Some(named) => (vec![named.to_path_buf()], "name the checkpoint that the run was made with, or make a new run"),
         None => (
             located::places(folder, relative.as_deref(), record),
-            "put them back, name with --model where they are now, or run anew",
+            "put them back, name their present folder with --model, or make a new run",
         ),
     };
     let is_same = |folder: &PathBuf| named.is_none() && key::hash(folder).is_ok_and(|found| found == *blake3);
@@ -47,23 +47,29 @@ pub fn open_recorded(
     open(&found, description.cell.options(), observer)
 }
 
-/// The model in use; a cell with another one has it replaced.
+/// The model that was used last. A cell with another model replaces it.
 #[derive(Default)]
 pub struct Loaded(Option<(Cell, Model)>);
 
 impl Loaded {
-    /// The model that a cell asks for.
+    /// The model of a cell.
+    ///
+    /// # Errors
+    /// The model cannot be opened.
     pub fn get(&mut self, cell: &Cell, observer: &dyn Observer) -> Result<&Model> {
-        let same = |held: &Cell| held.model == cell.model && held.options() == cell.options();
-        let (held, model) = match self.0.take() {
-            Some((held, model)) if same(&held) => (held, model),
+        let same = |of: &Cell| of.model == cell.model && of.options() == cell.options();
+        let (of, model) = match self.0.take() {
+            Some((of, model)) if same(&of) => (of, model),
             _ => (cell.clone(), open(&cell.folder()?, cell.options(), observer)?),
         };
-        Ok(&self.0.insert((held, model)).1)
+        Ok(&self.0.insert((of, model)).1)
     }
 }
 
-/// The bundled checkpoint, from whatever folder the program is called.
+/// The folder of the bundled checkpoint. It does not depend on the working directory.
+///
+/// # Errors
+/// The folder does not exist.
 pub fn bundled() -> Result<PathBuf> {
     let found = home().map(|home| home.join("data/models/shapes")).filter(|folder| folder.is_dir());
     found.ok_or_else(|| {
@@ -71,7 +77,7 @@ pub fn bundled() -> Result<PathBuf> {
     })
 }
 
-/// The checkout that the program belongs to: the one it lies in, or else the one it was built in.
+/// The checkout of Latentrace: the one that contains the program, or else the one that the program was built in.
 pub fn home() -> Option<PathBuf> {
     let is_home = |folder: &&Path| folder.join("data/models").is_dir() && folder.join("experiments").is_dir();
     let program = std::env::current_exe().ok();

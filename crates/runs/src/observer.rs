@@ -1,27 +1,27 @@
-//! Who is told what happens while runs are made.
+//! Observers: they are told what happens while runs are made.
 
-/// What happens, as it happens.
+/// Something that happens while a run is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// A call of the network was made.
+    /// A network call is complete.
     Call,
-    /// Something that may surprise. A hint, if there is one, follows on a line of its own.
+    /// A note about something that may be unexpected. A hint may follow on its own line.
     Note(&'a str),
-    /// Something was lost or left out.
+    /// A warning: something was lost or left out.
     Warning(&'a str),
 }
 
-/// Is told what happens. `()` hears nothing; a closure over an [`Event`] is an observer.
+/// Something that is told of events. `()` ignores them, and a closure that takes an [`Event`] is an observer.
 pub trait Observer {
-    /// Something has happened.
+    /// Tells of an event.
     fn tell(&self, event: Event);
 
-    /// Something that may surprise.
+    /// Tells of an [`Event::Note`].
     fn note(&self, text: &str) {
         self.tell(Event::Note(text));
     }
 
-    /// Something was lost or left out.
+    /// Tells of an [`Event::Warning`].
     fn warn(&self, text: &str) {
         self.tell(Event::Warning(text));
     }

@@ -1,15 +1,18 @@
-//! What a run that goes on from a record takes from it.
+//! What a run that continues from a record takes from it.
 
 use crate::cell::Cell;
-use crate::description::{Description, Phase, Settings, up_to};
+use crate::description::{Description, Phase, PhaseSettings, up_to};
 use anyhow::{Result, bail};
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_pipeline::nn::{Conditioning, SamplerValue, Tap};
 use latentrace_pipeline::{Model, Outputs, Request, Start};
 use latentrace_trace::{EditRule, Edits, Trace, Words};
 
-/// What a record says of its run, if the record may be gone on with and the model is of its kind; its edits read their
-/// records where these are now.
+/// The description of a record that a run can continue from, with a model. The records that its edits read have their
+/// present paths.
+///
+/// # Errors
+/// The record is being written or is damaged, or the model makes other latents.
 pub fn of_whole(trace: &Trace, model: &Model) -> Result<Description> {
     trace.check_idle()?;
     trace.check_run()?;
@@ -19,8 +22,11 @@ pub fn of_whole(trace: &Trace, model: &Model) -> Result<Description> {
     Ok(description)
 }
 
-/// What is asked of a model by a cell of a run that goes on from another: the scheduler is the other's, to the last option,
-/// unless the cell names one.
+/// The request of a cell whose run continues from another run. The scheduler is the other run's, with all its options,
+/// unless the cell sets another.
+///
+/// # Errors
+/// See [`Cell::request`].
 pub fn request(model: &Model, cell: &Cell, before: &Description) -> Result<Request> {
     let mut request = cell.request(model)?;
     let chosen = |cell: &Cell| (cell.sampler.clone(), cell.scheduler.clone(), cell.spacing.clone());
@@ -30,19 +36,23 @@ pub fn request(model: &Model, cell: &Cell, before: &Description) -> Result<Reque
     Ok(request)
 }
 
-/// The calls that a fork takes over, by the settings that they were made with.
+/// The calls that a fork takes over, as phases with the settings that they were made with.
+///
+/// # Errors
+/// A record that an edit reads no longer exists, or has changed.
 pub fn past(before: &Description, trace: &Trace, call: usize) -> Result<Vec<Phase>> {
     let mut past = up_to(before.phases(), call);
     for phase in &mut past {
         phase.until = phase.until.min(call);
-        if let Some(Settings { cell, .. }) = &mut phase.settings {
+        if let Some(PhaseSettings { cell, .. }) = &mut phase.settings {
             cell.edits = before.edits(cell, trace.folder())?;
         }
     }
     Ok(past)
 }
 
-/// Edits of which the first few, which are those of another run, count no steps; and those that did.
+/// Splits edits into those that are left out and those that are kept. Left out are inherited edits, the first
+/// `inherited`, that select steps.
 pub fn without_steps(edits: Vec<EditRule>, inherited: usize) -> (Vec<EditRule>, Vec<EditRule>) {
     let counts = |(index, edit): &(usize, EditRule)| *index < inherited && edit.counts_steps();
     let (left_out, kept): (Vec<_>, Vec<_>) = edits.into_iter().enumerate().partition(counts);
@@ -50,19 +60,28 @@ pub fn without_steps(edits: Vec<EditRule>, inherited: usize) -> (Vec<EditRule>, 
     (without_index(left_out), without_index(kept))
 }
 
-/// The edits that select some of these taps.
+/// The edits that select at least one of some taps.
+///
+/// # Errors
+/// The edits cannot be applied.
 pub fn edits_at(rules: &[EditRule], taps: &[Tap], words: &Words, steps: usize) -> Result<Edits> {
     let fits = |rule: &&EditRule| Edits::new(std::slice::from_ref(*rule), taps, words.clone(), steps).is_ok();
     let rules: Vec<EditRule> = rules.iter().filter(fits).cloned().collect();
     Ok(Edits::new(&rules, taps, words.clone(), steps)?)
 }
 
-/// What a recorded run began with.
+/// The start of a recorded run.
+///
+/// # Errors
+/// The record lacks the start's tensor.
 pub fn start(trace: &Trace, description: &Description) -> Result<Start> {
     start_of(description, |value, call| Ok(trace.value(value, call)?))
 }
 
-/// What a run began with, whose tensors are given by what they are and their call.
+/// The start of a run. `get` returns a value of the sampler at a call.
+///
+/// # Errors
+/// `get` fails.
 pub fn start_of(description: &Description, get: impl Fn(SamplerValue, usize) -> Result<Tensor>) -> Result<Start> {
     Ok(match (description.fork.as_ref().and_then(|fork| fork.level), description.cell.picture_strength()) {
         (Some(level), _) => Start::Sample { level, sample: get(SamplerValue::Sample, 0)? },
@@ -71,13 +90,16 @@ pub fn start_of(description: &Description, get: impl Fn(SamplerValue, usize) -> 
     })
 }
 
-/// The network's outputs of the first calls of a record.
+/// The network's outputs at the first calls of a record.
+///
+/// # Errors
+/// The record lacks one of them.
 pub fn recorded_outputs(trace: &Trace, calls: usize) -> Result<Vec<Outputs>> {
     use Conditioning::{Conditional, Unconditional};
     let has = |of, call| trace.has_value(SamplerValue::Output(of), call);
     let of = |of, call| trace.value(SamplerValue::Output(of), call);
     let at = |call| {
-        // A weight of 1 or 0 needs only one of the two, and a run in a batch makes only that one.
+        // A run in a batch computes only one of the two if the guidance weight is 1 or 0.
         Ok(match (has(Unconditional, call), has(Conditional, call)) {
             (false, true) => Outputs::Conditional(of(Conditional, call)?),
             (true, false) => Outputs::Unconditional(of(Unconditional, call)?),
@@ -87,15 +109,18 @@ pub fn recorded_outputs(trace: &Trace, calls: usize) -> Result<Vec<Outputs>> {
     (0..calls).map(at).collect()
 }
 
-/// The same, where a model runs.
+/// [`recorded_outputs`] on the device of a model.
+///
+/// # Errors
+/// The record lacks one of them.
 pub fn outputs(trace: &Trace, calls: usize, model: &Model) -> Result<Vec<Outputs>> {
     Ok(recorded_outputs(trace, calls)?.into_iter().map(|outputs| outputs.to_device(model.device)).collect())
 }
 
-/// The call that begins a step, counted from 0, at which a record can be forked.
+/// The first call of a step, at which a record is to be forked. Steps and calls are counted from 0.
 ///
 /// # Errors
-/// The record does not hold the calls before that step whole; the error says from which steps on it can be forked.
+/// The record does not have all calls before that step. The error says at which steps it can be forked.
 pub fn call_of_step(trace: &Trace, description: &Description, step: usize) -> Result<usize> {
     let begins = || trace.entries().iter().filter(|entry| entry.evaluation == 0);
     let can_be_made = |call: usize| call < description.calls && call <= trace.complete();
@@ -104,7 +129,7 @@ pub fn call_of_step(trace: &Trace, description: &Description, step: usize) -> Re
         Some(call) => Ok(call),
         None => match begins().filter(|entry| can_be_made(entry.call)).map(|entry| entry.step).max() {
             Some(last) => bail!("--at {step}: this record can be forked at the steps 0 to {last}"),
-            None => bail!("--at {step}: this record holds no step that can be made anew"),
+            None => bail!("--at {step}: this record has no step at which it can be forked"),
         },
     }
 }

@@ -1,7 +1,7 @@
-//! A recorded run made again, each of its calls with the settings that it was made with: those of a fork's past are not the
-//! fork's own.
+//! A recorded run made again, each call with its own settings: a fork has the settings of another run up to the fork's
+//! first call.
 
-use crate::description::{Description, Fork, Phase, Settings, up_to};
+use crate::description::{Description, ForkPoint, Phase, PhaseSettings, up_to};
 use crate::located;
 use crate::observer::Observer;
 use crate::past::{of_whole, outputs, start};
@@ -13,18 +13,23 @@ use latentrace_trace::{Against, Capture, EditRule, Edits, Layout, Playback, Reco
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A recorded run that can be made again from any call, phase by phase, with one more edit or as it was.
+/// A recorded run that can be made again from any call, phase by phase, unchanged or with one more edit.
 pub struct Phased<'a> {
     model: &'a Model,
     observer: &'a dyn Observer,
     base: &'a Trace,
     description: Description,
-    /// Every call by its settings; those of a fork's past are made with the settings of that past.
+    /// All calls of the run, by the settings that they were made with.
     phases: Vec<Phase>,
 }
 
 impl<'a> Phased<'a> {
-    /// Of a base; `parent` says where the run is that it was forked from.
+    /// Prepares a recorded run to be made again. `parent` is the record that it was forked from; it defaults to the
+    /// recorded place.
+    ///
+    /// # Errors
+    /// The record is not complete, the model is of another kind, or `parent` is not the run that this one was forked
+    /// from.
     pub fn new(
         model: &'a Model,
         base: &'a Trace,
@@ -41,29 +46,36 @@ impl<'a> Phased<'a> {
         Ok(run)
     }
 
-    /// The first step, and one after the last.
+    /// The first step, and the step after the last.
     pub fn steps(&self) -> (usize, usize) {
         let steps = self.base.entries().iter().map(|entry| entry.step);
         let (first, last) = steps.fold((usize::MAX, 0), |(first, last), step| (first.min(step), last.max(step)));
         (first.min(last), last + 1)
     }
 
-    /// The final latents with one more edit, from the first call that it touches on: as if the run had been made with it
-    /// from the beginning, and then been forked where it was.
+    /// The final latents with one more edit, which has no effect before `call`. They are those of a run that was made
+    /// with the edit from the beginning, and forked at the same call.
+    ///
+    /// # Errors
+    /// The settings of a call are not known, or the run fails.
     pub fn patched(&self, rule: &EditRule, call: usize) -> Result<Tensor> {
         let made = self.before_the_last(Some(rule), call)?;
         let (before, from) = made.as_ref().map_or((self.base, call), |(_, trace, until)| (trace, (*until).max(call)));
         self.to_the_end(self.settings(self.phases.len() - 1)?, rule, before, from)
     }
 
-    /// Of a fork that was cut off before its own first call, a record of the calls before that: they are made with the
-    /// settings that they had in the run that it was forked from.
+    /// For a fork that was interrupted before its own first call: a record of the calls before that, made again with
+    /// the settings of the run that it was forked from. `None` if the fork needs none.
+    ///
+    /// # Errors
+    /// The settings of a call are not known, or the run fails.
     pub fn taken_over(&self) -> Result<Option<(TempDir, Trace)>> {
         let made = self.before_the_last(None, self.base.complete())?;
         Ok(made.map(|(folder, trace, _)| (folder, trace)))
     }
 
-    /// A record of the calls before the last phase, made again from `from` on, where there are such; with their number.
+    /// A record of the calls before the last phase, made again from the call `from`, with the number of its calls.
+    /// `None` if the last phase begins at or before `from`.
     fn before_the_last(&self, rule: Option<&EditRule>, from: usize) -> Result<Option<(TempDir, Trace, usize)>> {
         let mut made: Option<(TempDir, Trace, usize)> = None;
         for index in 0..self.phases.len() - 1 {
@@ -77,28 +89,28 @@ impl<'a> Phased<'a> {
         Ok(made)
     }
 
-    fn settings(&self, phase: usize) -> Result<&Settings> {
+    fn settings(&self, phase: usize) -> Result<&PhaseSettings> {
         let Phase { until, settings } = &self.phases[phase];
         settings.as_ref().with_context(|| {
             let base = self.base.folder().display();
-            format!("{base}: its record does not say with what settings its calls before {until} were made\nhint: they are in the record of the run that it was forked from: put that beside it, or name it with causal --parent")
+            format!("{base}: its record does not say with what settings its calls before {until} were made\nhint: the record of the run that it was forked from says so: put that beside it, or name it with causal --parent")
         })
     }
 
-    /// How many steps the sampler makes: from a picture, fewer than were asked for.
+    /// The number of steps that are made. A run from a picture makes fewer than its settings say.
     fn sampled(&self) -> Result<usize> {
         Ok(steps(&self.description.plan()?))
     }
 
-    /// The edits of a phase and one more, from a call on.
-    fn edits(&self, settings: &Settings, rule: Option<&EditRule>, from: usize) -> Result<Edits> {
+    /// The edits of a phase and one more, which begin at a call.
+    fn edits(&self, settings: &PhaseSettings, rule: Option<&EditRule>, from: usize) -> Result<Edits> {
         let rules = settings.cell.edits.iter().chain(rule).cloned();
         let rules: Vec<EditRule> = rules.collect();
         Ok(Edits::new(&rules, &self.model.taps, settings.words(), self.sampled()?)?.beginning_at(from))
     }
 
-    /// The final latents; what is before a call is played back.
-    fn to_the_end(&self, settings: &Settings, rule: &EditRule, before: &Trace, from: usize) -> Result<Tensor> {
+    /// The final latents. The calls before `from` are played back from a record.
+    fn to_the_end(&self, settings: &PhaseSettings, rule: &EditRule, before: &Trace, from: usize) -> Result<Tensor> {
         let mut probe = Both(Playback::new(before, from), self.edits(settings, Some(rule), from)?);
         let made = self.make(settings, before, from, &mut probe);
         probe.0.outcome()?;
@@ -106,16 +118,16 @@ impl<'a> Phased<'a> {
         Ok(made?.to_device(Device::Cpu))
     }
 
-    /// A record of the run up to a call, as a fork at that call takes it over.
+    /// A record of the calls before `until`. The calls before `from` are played back from a record.
     fn to(
         &self,
         until: usize,
-        settings: &Settings,
+        settings: &PhaseSettings,
         rule: Option<&EditRule>,
         before: &Trace,
         from: usize,
     ) -> Result<(TempDir, Trace)> {
-        let folder = tempfile::tempdir().context("a folder for what comes before a fork")?;
+        let folder = tempfile::tempdir().context("a temporary folder for a record")?;
         let writer = Writer::create(folder.path(), before.run(), Layout::WHOLE)?;
         let recorder = Recorder::new(&Capture::default(), &self.model.taps, settings.words(), self.sampled()?, writer)?;
         let played = Both(Playback::new(before, from), self.edits(settings, rule, from)?);
@@ -124,7 +136,7 @@ impl<'a> Phased<'a> {
         let Both(Both(mut playback, mut edits), Both(recorder, _)) = probe;
         playback.outcome()?;
         edits.outcome()?;
-        recorder.end(Some("only its beginning was asked for".into()))?; // so that no more calls are said to be whole
+        recorder.end(Some("only its beginning is needed".into()))?; // so the record has no further complete calls
         match made {
             Err(error) if !matches!(error.downcast_ref(), Some(Error::Stopped { .. })) => return Err(error),
             _ => {}
@@ -139,7 +151,7 @@ impl<'a> Phased<'a> {
         Ok((folder, trace))
     }
 
-    fn make(&self, settings: &Settings, before: &Trace, from: usize, probe: &mut dyn Probe) -> Result<Tensor> {
+    fn make(&self, settings: &PhaseSettings, before: &Trace, from: usize, probe: &mut dyn Probe) -> Result<Tensor> {
         let request = self.description.request_of(&settings.cell)?; // all phases have one scheduler
         let outputs = outputs(before, from, self.model)?;
         let start = start(self.base, &self.description)?;
@@ -148,9 +160,10 @@ impl<'a> Phased<'a> {
 }
 
 impl Phased<'_> {
-    /// Settings of a record beside the base that lead to what the base holds of the calls before one: a record of before does
-    /// not say with what settings the calls were made that a fork took over, and they may be those of a neighbour.
-    fn proven(&self, until: usize) -> Result<Option<Settings>> {
+    /// The settings of a record beside the base that reproduce the base's calls before `until`. A record of an earlier
+    /// version does not say with what settings the calls that a fork took over were made, but the other run may be
+    /// beside it.
+    fn proven(&self, until: usize) -> Result<Option<PhaseSettings>> {
         let folder =
             self.base.folder().parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let Ok(found) = std::fs::read_dir(folder) else { return Ok(None) };
@@ -175,9 +188,9 @@ impl Phased<'_> {
         Ok(None)
     }
 
-    /// Whether settings lead to what is recorded of the calls before one.
-    fn leads_to(&self, settings: &Settings, until: usize) -> Result<bool> {
-        // One call tells most of them apart.
+    /// Whether settings reproduce the recorded values of the calls before one.
+    fn leads_to(&self, settings: &PhaseSettings, until: usize) -> Result<bool> {
+        // The first call is enough to reject most settings.
         for until in [1, until] {
             let against = Both(Against::new(self.base, |_, _| false), Until(until));
             let mut probe = Both(self.edits(settings, None, 0)?, against);
@@ -196,12 +209,13 @@ impl Phased<'_> {
     }
 }
 
-/// Two calls of a network on the same numbers differ by less, whatever the machine and its threads: some units in the last
-/// of f32's 24 digits. Other texts or weights of guidance make a hundredth of a difference and more.
+/// The largest relative difference of equal runs. On any machine and number of threads, a network's outputs for the
+/// same input differ by a few units in the last place of f32; other texts or guidance weights change them by 1e-2 and
+/// more.
 const SAME: f64 = 1e-4;
 
-/// All calls of a run by their settings. A record of before does not say those of the run that it was forked from: they are
-/// in that run's own record.
+/// All calls of a run by their settings. A record of an earlier version does not have the settings of the run that it
+/// was forked from; they are read from that run's record.
 fn known_phases(description: &Description, base: &Trace, parent: Option<&Path>) -> Result<Vec<Phase>> {
     let mut phases = description.phases();
     for phase in &mut phases {
@@ -209,7 +223,7 @@ fn known_phases(description: &Description, base: &Trace, parent: Option<&Path>) 
             settings.cell.edits = description.edits(&settings.cell, base.folder())?;
         }
     }
-    let (Some(Fork { trace, relative, .. }), Some(last)) =
+    let (Some(ForkPoint { trace, relative, .. }), Some(last)) =
         (&description.fork, phases.iter().rposition(|phase| phase.settings.is_none()))
     else {
         return Ok(phases);
@@ -219,9 +233,9 @@ fn known_phases(description: &Description, base: &Trace, parent: Option<&Path>) 
         Some(parent) => vec![parent.to_path_buf()],
         None => located::places(trace, relative.as_deref(), base.folder()),
     };
-    // Without it, what begins after the fork can still be made.
+    // Without that record, the calls after the fork can still be made.
     let Some(place) = places.iter().find(|place| place.join("run.json").is_file()) else {
-        ensure!(parent.is_none(), "{}: no trace is there", places[0].display());
+        ensure!(parent.is_none(), "{}: there is no trace", places[0].display());
         return Ok(phases);
     };
     let other = Trace::open(place)?;
@@ -236,7 +250,7 @@ fn known_phases(description: &Description, base: &Trace, parent: Option<&Path>) 
     Ok(past)
 }
 
-/// Whether two records hold the same samples of the calls before one.
+/// Whether two records have the same samples at the calls before one.
 fn same_until(a: &Trace, b: &Trace, until: usize) -> Result<bool> {
     for call in 0..until.min(a.complete()) {
         let (a, b) = (a.value(SamplerValue::Sample, call)?, b.value(SamplerValue::Sample, call));
@@ -260,6 +274,6 @@ impl Probe for Until {
     }
 
     fn stop(&mut self, moment: &Moment) -> Option<String> {
-        (moment.call >= self.0).then(|| "no more is asked for".into())
+        (moment.call >= self.0).then(|| "no further call is needed".into())
     }
 }

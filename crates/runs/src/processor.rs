@@ -1,10 +1,10 @@
-//! The processor, as far as it decides how libtorch rounds.
+//! The processor: its instruction sets decide how libtorch rounds.
 
 use std::sync::LazyLock;
 
-/// Its name and the instruction sets that libtorch chooses its kernels by.
+/// The processor's name, with the instruction sets that libtorch selects its kernels by.
 pub static NAME: LazyLock<String> = LazyLock::new(|| {
-    let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default(); // elsewhere the architecture has to do
+    let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default(); // on other systems only the architecture is known
     let model = about.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or(std::env::consts::ARCH, |(_, name)| name.trim());
     match features().as_str() {
@@ -13,7 +13,7 @@ pub static NAME: LazyLock<String> = LazyLock::new(|| {
     }
 });
 
-/// The instruction sets.
+/// The instruction sets that libtorch selects its kernels by and this processor has, separated by spaces.
 pub fn features() -> String {
     #[cfg(target_arch = "x86_64")]
     {

@@ -1,7 +1,7 @@
-//! What a picture says of itself inside its own file: all that is needed to make it again.
+//! The provenance of a picture: a text in its file that has everything needed to make it again.
 
 use crate::cell::Cell;
-use crate::description::{Checkpoint, Description, Fork, Program};
+use crate::description::{Checkpoint, Description, ForkPoint, Program};
 use crate::inputs::Inputs;
 use crate::key::{Kept, Mode, key};
 use crate::located::Located;
@@ -12,26 +12,26 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// How a picture was made. Nothing in it differs when it is made again.
+/// How a picture was made. It does not change if the picture is made again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Provenance {
-    /// What of the run the file shows.
+    /// What the file shows of the run.
     #[serde(default)]
     pub shows: What,
-    /// The settings as they were asked for.
+    /// The settings.
     pub cell: Cell,
-    /// The name of the cell in a store: the hash of all that can change its pixels. A fork has none.
+    /// The cell's [`key`] in a store. Empty for a fork.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub key: String,
-    /// What was used where the settings leave it open, and the content of every file.
+    /// The values that the settings leave to the model, and the content of every file.
     pub used: Used,
-    /// Network calls.
+    /// The number of network calls.
     pub calls: usize,
-    /// What of the texts did not fit the text encoder.
+    /// The parts of the texts that did not fit into the text encoder's context.
     pub words_lost: Lost,
-    /// The run that this one goes on from.
+    /// The run that this one was forked from, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fork: Option<Fork>,
+    pub fork: Option<ForkPoint>,
     /// The program and the machine.
     pub program: Program,
 }
@@ -43,7 +43,7 @@ pub enum What {
     /// Its picture.
     #[default]
     Picture,
-    /// Clean estimates on its way.
+    /// Clean estimates at some of its calls.
     Previews,
 }
 
@@ -53,22 +53,22 @@ pub struct Used {
     /// The checkpoint, the picture that the run starts from, and the records that its edits read.
     #[serde(flatten)]
     pub inputs: Inputs,
-    /// `_class_name` and every option.
+    /// The scheduler's `_class_name` and all its options.
     pub scheduler: Value,
-    /// Pixels: height, width.
+    /// Height and width in pixels.
     pub size: [i64; 2],
-    /// How much of the picture was made anew, where there was one.
+    /// The strength, if the run starts from a picture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strength: Option<f64>,
-    /// What was kept of the run.
+    /// What the run recorded besides the sampler's values.
     #[serde(flatten)]
     pub kept: Kept,
-    /// Whether it was made in a batch with others, which rounds otherwise.
+    /// Whether it was made in a batch with others, which changes rounding.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub together: bool,
 }
 
-/// What of two texts did not fit.
+/// The parts of a run's two texts that did not fit into the text encoder's context.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Lost {
     /// Of the prompt.
@@ -81,17 +81,17 @@ pub struct Lost {
 const KEYWORD: &str = "Latentrace";
 
 impl Provenance {
-    /// That of a run with its key in a store.
+    /// The provenance of a run, with its key in a store.
     pub fn of(recorded: &Recorded, key: &str) -> Provenance {
         let Recorded { description, together, .. } = recorded;
         let Description { cell, model, image, traces, scheduler, size, calls, prompt, negative, fork, program, .. } =
             description.clone();
         let Checkpoint { folder, blake3, .. } = model;
         let model = Located { path: folder, relative: None, blake3 };
-        // The way from one record's folder is another when the picture is made again beside another.
-        let lies = |content: Located| Located { relative: None, ..content };
-        let (image, traces) = (image.map(lies), traces.into_iter().map(lies).collect());
-        let fork = fork.map(|fork| Fork { relative: None, ..fork });
+        // Relative paths depend on the folder of the record, and the provenance does not.
+        let absolute = |content: Located| Located { relative: None, ..content };
+        let (image, traces) = (image.map(absolute), traces.into_iter().map(absolute).collect());
+        let fork = fork.map(|fork| ForkPoint { relative: None, ..fork });
         Provenance {
             shows: What::Picture,
             key: key.into(),
@@ -111,10 +111,10 @@ impl Provenance {
         }
     }
 
-    /// That of a run outside of any store, whose key is made from what is recorded of it.
+    /// The provenance of a run that is not in a store. Its key is made from its record.
     ///
     /// # Errors
-    /// An edit cannot be read.
+    /// The key cannot be made.
     pub fn of_run(recorded: &Recorded) -> Result<Provenance> {
         let about = Provenance::of(recorded, "");
         let is_known = about.fork.is_none() && about.cell.image.is_some() == about.used.inputs.image.is_some();
@@ -123,25 +123,26 @@ impl Provenance {
         Ok(Provenance { key, ..about })
     }
 
-    /// As texts of a PNG file, for what it shows.
+    /// The texts of a PNG file that shows the run, as keyword and value.
     pub fn chunks(&self, shows: What) -> [(String, String); 2] {
         let about = Provenance { shows, ..self.clone() };
         let about = serde_json::to_string(&about).unwrap_or_default(); // strings and numbers: it does not fail
         [("Description".into(), self.cell.prompt.clone()), (KEYWORD.into(), about)]
     }
 
-    /// Reads that of a PNG file.
+    /// Reads the provenance of a PNG file.
     ///
     /// # Errors
-    /// The file is no PNG, or says nothing of this kind.
+    /// The file is not a PNG, or has no provenance of a single picture.
     pub fn read(path: &Path) -> Result<Provenance> {
         let hint = "hint: `latentrace show` prints what it says";
         serde_json::from_str(&text(path)?).with_context(|| {
-            format!("{}: not the settings of one picture in a form that is read\n{hint}", path.display())
+            format!("{}: not the settings of one picture in a form that can be read\n{hint}", path.display())
         })
     }
 
-    /// What decides pixels and is another now, each with both: none where the picture can be made again to the bit.
+    /// The properties of the program and the machine that change pixels and differ, each with both values. Empty if the
+    /// picture can be made again to the bit.
     pub fn differences(&self, now: &Provenance) -> Vec<String> {
         let (then, program) = (&self.program, &now.program);
         let commit = |program: &Program| program.commit.clone().unwrap_or_else(|| "unknown".into());
@@ -161,18 +162,22 @@ impl Provenance {
     }
 }
 
-/// The texts of a grid: the first picture's cell, and the last one's seed. Each picture has the rest.
+/// The texts of a grid's PNG file, as keyword and value: the cell of the first picture, and the seed of the last. The
+/// files of the pictures have the rest.
 pub fn of_grid(first: &Cell, last: u64) -> [(String, String); 2] {
     let about = json!({ "shows": "grid", "cell": first, "last_seed": last });
     [("Description".into(), first.prompt.clone()), (KEYWORD.into(), about.to_string())]
 }
 
-/// What a PNG file says of how it was made, as it is written there.
+/// The provenance of a PNG file, as the JSON text in the file.
+///
+/// # Errors
+/// The file is not a PNG, or has no provenance.
 pub fn text(path: &Path) -> Result<String> {
     let found = read_png_text(path)?.into_iter().find(|(keyword, _)| keyword == KEYWORD);
     let (_, text) = found.with_context(|| {
         format!(
-            "{}: it does not say how it was made\nhint: pictures of latentrace do, unless another program wrote them anew; a grid's own pictures do",
+            "{}: it does not say how it was made\nhint: pictures of latentrace do, unless another program has written them again",
             path.display()
         )
     })?;

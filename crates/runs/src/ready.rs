@@ -1,4 +1,4 @@
-//! A run that is checked and ready to be made.
+//! A run that has been checked and can be made.
 
 use crate::cell::Cell;
 use crate::description::Description;
@@ -11,8 +11,8 @@ use anyhow::Result;
 use latentrace_pipeline::{Model, Prepared, Request, Start};
 use latentrace_trace::{Capture, Course, EditRule, Edits};
 
-/// A run that is about to be made: what is asked, checked, planned and tokenised; what its record will say of it; and how
-/// often each of its rules fires. All of it is made once, and whoever makes, counts or names the run takes it from here.
+/// A run that can be made: its request, checked, planned and tokenized; the description for its record; and how often
+/// each of its rules fires. All of this is computed once.
 pub struct Ready {
     pub(crate) prepared: Prepared,
     pub(crate) description: Description,
@@ -20,10 +20,10 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// A run of a cell from its beginning, of which `kept` is kept besides the sampler's values.
+    /// A run of a cell from its start. `kept` is what it records besides the sampler's values.
     ///
     /// # Errors
-    /// The model cannot run the cell, or cannot follow a rule.
+    /// The model cannot run the cell, or cannot apply a rule.
     pub fn new(model: &Model, cell: &Cell, kept: &Kept, sources: &mut Sources) -> Result<Ready> {
         let request = cell.request(model)?;
         let source = sources.of(cell, request.size)?;
@@ -36,7 +36,7 @@ impl Ready {
         Ready::keeping(prepared, description, kept, 0)
     }
 
-    /// A run that was described, whose calls before `from` are taken from a record.
+    /// A run with a description, whose calls before `from` are taken from a record.
     pub(crate) fn keeping(prepared: Prepared, mut description: Description, kept: &Kept, from: usize) -> Result<Ready> {
         description.capture.clone_from(&kept.capture);
         description.budget = kept.budget;
@@ -45,24 +45,24 @@ impl Ready {
         Ok(ready)
     }
 
-    /// Shares the plan of another run where it is the same, so that a thousand runs hold it once.
+    /// Shares the plan of another run if it is equal. So the runs of a sweep use the memory of one plan.
     pub fn share_plan(&mut self, other: &Ready) {
         if self.prepared.plan == other.prepared.plan {
             self.prepared.plan = other.prepared.plan.clone();
         }
     }
 
-    /// What its record will say of it.
+    /// The description for its record.
     pub fn description(&self) -> &Description {
         &self.description
     }
 
-    /// What is asked of the model.
+    /// The request to the model.
     pub fn request(&self) -> &Request {
         &self.prepared.request
     }
 
-    /// What is computed before the networks run.
+    /// The request with everything that is computed before the networks run.
     pub fn prepared(&self) -> &Prepared {
         &self.prepared
     }
@@ -72,19 +72,19 @@ impl Ready {
         &self.fires
     }
 
-    /// What will pass in the calls from one on.
+    /// The tensors that will pass the taps from the call `from` on.
     ///
     /// # Errors
-    /// The checkpoint is not there any more.
+    /// The checkpoint no longer exists.
     pub fn course(&self, from: usize) -> Result<Course> {
         let Description { cell, model, .. } = &self.description;
         rules::course(&model.folder, cell.options(), &self.prepared, self.description.words(), from)
     }
 
-    /// Its name in a store.
+    /// Its key in a store.
     ///
     /// # Errors
-    /// An edit cannot be read.
+    /// See [`key()`](crate::key()).
     pub fn key(&self, mode: Mode) -> Result<String> {
         let Description { cell, model, image, traces, .. } = &self.description;
         let model = Located { path: model.folder.clone(), relative: None, blake3: model.blake3.clone() };
@@ -92,18 +92,18 @@ impl Ready {
         key::key(cell, &inputs, &self.description.kept(), mode)
     }
 
-    /// Whether it can be made in one batch with others: nothing looks into a network or changes what passes there.
+    /// Whether it can be made in a batch with others: it has no capture rules and no edits.
     pub fn can_share(&self) -> bool {
         self.description.capture.is_empty() && self.description.cell.edits.is_empty()
     }
 
-    /// The rules that keep something.
+    /// The capture rules that select a tensor.
     pub(crate) fn capture(&self) -> Capture {
         let rules = Fires::firing(&self.description.capture, &self.fires.capture);
         Capture { rules: rules.cloned().collect(), budget: self.description.budget }
     }
 
-    /// The edits that change something.
+    /// The edits that select a tensor.
     pub(crate) fn edits(&self, model: &Model) -> Result<Edits> {
         let firing: Vec<EditRule> = Fires::firing(&self.description.cell.edits, &self.fires.edits).cloned().collect();
         Ok(Edits::new(&firing, &model.taps, self.description.words(), self.prepared.steps())?)

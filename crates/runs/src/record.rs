@@ -1,8 +1,8 @@
-//! One run, recorded.
+//! Making and recording of one run.
 
 use crate::cell::Cell;
 use crate::cost::Cost;
-use crate::description::{Description, Fork};
+use crate::description::{Description, ForkPoint};
 use crate::folder::RunFolder;
 use crate::key::Kept;
 use crate::observer::{Event, Observer};
@@ -20,52 +20,52 @@ use latentrace_trace::{Course, EditRule, Layout, Playback, Recorder, Trace, Writ
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A run that is about to be made with a model and recorded.
+/// A run that has been checked with its model, and can be made and recorded.
 pub struct Job<'a> {
     model: &'a Model,
     ready: Ready,
-    /// A record, and how many of its calls are taken over.
+    /// The record that the run continues from, and how many of its calls are taken over.
     past: Option<(&'a Trace, usize)>,
-    /// What the record says that the run goes on from: its rules were not given to this command.
+    /// The description of that record. Its rules were not given to this command.
     before: Option<Description>,
 }
 
 /// A run and its record.
 pub struct Recorded {
-    /// What came of it.
+    /// The result.
     pub outcome: Outcome,
     /// The record.
     pub trace: Trace,
-    /// What it was.
+    /// The description in the record.
     pub description: Description,
-    /// How long it took.
+    /// How long it took. A run of a batch has an equal share of the batch's time.
     pub elapsed: Duration,
-    /// How many tensors the byte budget kept out.
+    /// How many tensors were left out because of the budget.
     pub beyond_budget: u64,
     /// Whether it was made in a batch with others.
     pub together: bool,
 }
 
 impl<'a> Job<'a> {
-    /// A run of a cell, of which `kept` is kept besides the sampler's values.
+    /// A run of a cell. `kept` is what it records besides the sampler's values.
     ///
     /// # Errors
-    /// The model cannot run the cell, or cannot follow a rule.
+    /// The model cannot run the cell, or cannot apply a rule.
     pub fn new(model: &'a Model, cell: &Cell, kept: &Kept) -> Result<Job<'a>> {
         Ok(Job::of(model, Ready::new(model, cell, kept, &mut Sources::default())?))
     }
 
-    /// A run that is ready to be made with this model.
+    /// A run that has been checked with this model.
     pub fn of(model: &'a Model, ready: Ready) -> Job<'a> {
         Job { model, ready, past: None, before: None }
     }
 
-    /// A run that goes on from a call of another, with what `change` makes of its cell, keeping `kept` or else what the
-    /// other kept. With another scheduler, reading or number of steps it begins at the sample of that call, and edits of the
-    /// other run that count its steps are left out; they are returned besides.
+    /// A run that continues from a call of a record, with the cell that `change` returns. `kept` defaults to the
+    /// record's. If the scheduler, the reading or the number of steps changes, the run starts from the sample of that
+    /// call, and edits of the record that select steps are left out. Also returns the edits that are left out.
     ///
     /// # Errors
-    /// The record cannot be gone on with, or the model cannot run the cell.
+    /// No run can continue from the record, or the model cannot run the cell.
     pub fn fork(
         model: &'a Model,
         trace: &'a Trace,
@@ -77,13 +77,14 @@ impl<'a> Job<'a> {
         let mut cell = change(&before.cell);
         let request = request(model, &cell, &before)?;
         let folder = std::path::absolute(trace.folder())?;
-        let mut fork = Fork { trace: folder, relative: None, call, level: None, past: Some(Vec::new()) };
+        let mut fork = ForkPoint { trace: folder, relative: None, call, level: None, past: Some(Vec::new()) };
         let same = (request.scheduler.resolved(), request.steps, request.reading)
             == (before.scheduler.clone(), before.cell.steps, before.cell.reading);
         let mut left_out = Vec::new();
         let (start, taken_over) = if same {
             fork.past = Some(past(&before, trace, call)?);
-            fork.level = before.fork.as_ref().and_then(|fork| fork.level); // its own beginning is a sample of an earlier run
+            // The start of that run may be a sample of an earlier one.
+            fork.level = before.fork.as_ref().and_then(|fork| fork.level);
             (start(trace, &before)?, Some((trace, call)))
         } else {
             let inherited = before.cell.edits.len().min(cell.edits.len());
@@ -96,7 +97,7 @@ impl<'a> Job<'a> {
             (Start::Sample { level, sample }, None)
         };
         let prepared = cell.prepare(model, request, start)?;
-        // The run begins with the latents of the picture, wherever the picture is now.
+        // The run starts from the recorded latents of the picture, and does not read its file.
         let mut description = Description::new(model, &cell, &prepared, before.image.clone())?;
         description.fork = Some(fork);
         let kept = kept.unwrap_or_else(|| before.kept());
@@ -104,11 +105,11 @@ impl<'a> Job<'a> {
         Ok((Job { model, ready, past: taken_over, before: Some(before) }, left_out))
     }
 
-    /// The rest of a run that was cut off. Of a fork that was cut off before its own first call, `taken_over` holds all that
-    /// it takes over.
+    /// The rest of a run that was interrupted. `taken_over` is needed for a fork that was interrupted before its own
+    /// first call: a record of the calls before that (see [`Phased::taken_over`](crate::Phased::taken_over)).
     ///
     /// # Errors
-    /// The record cannot be gone on with, or the model is another.
+    /// No run can continue from the record, or the model is another.
     pub fn resume(model: &'a Model, trace: &'a Trace, taken_over: Option<&'a Trace>) -> Result<Job<'a>> {
         let description = of_whole(trace, model)?;
         let request = request(model, &description.cell, &description)?;
@@ -125,17 +126,17 @@ impl<'a> Job<'a> {
         })
     }
 
-    /// The model that makes it.
+    /// The model.
     pub fn model(&self) -> &'a Model {
         self.model
     }
 
-    /// What is checked, planned and described.
+    /// The run, checked, planned and described.
     pub fn ready(&self) -> &Ready {
         &self.ready
     }
 
-    /// What the run is.
+    /// The description for the run's record.
     pub fn description(&self) -> &Description {
         &self.ready.description
     }
@@ -145,21 +146,21 @@ impl<'a> Job<'a> {
         &self.ready.fires
     }
 
-    /// How many calls of the network are left to make.
+    /// How many network calls are to be made.
     pub fn calls(&self) -> usize {
         self.description().calls - self.from()
     }
 
-    /// How many calls are taken from a record.
+    /// How many calls are taken from a record: the first call that is made.
     fn from(&self) -> usize {
         self.past.map_or(0, |(_, calls)| calls)
     }
 
-    /// Checks before anything is computed or written that the rules that were given to this command have something to do:
-    /// not those that came with a record, which may lie in what is over.
+    /// Checks, before anything is computed or written, that each rule that was given to this command selects a tensor.
+    /// The rules of a record are not checked: they may select tensors of earlier calls only.
     ///
     /// # Errors
-    /// A rule that was given has nothing to do.
+    /// A rule that was given selects no tensor.
     pub fn check(&self) -> Result<()> {
         let own = self.description();
         let inherited = |does, rule: &str| {
@@ -172,27 +173,27 @@ impl<'a> Job<'a> {
         self.ready.fires.check(inherited)
     }
 
-    /// What will pass.
+    /// The tensors that will pass the taps.
     ///
     /// # Errors
-    /// The checkpoint is not there any more.
+    /// The checkpoint no longer exists.
     pub fn course(&self) -> Result<Course> {
         self.ready.course(self.from())
     }
 
-    /// What it will cost.
+    /// The cost of the run.
     ///
     /// # Errors
-    /// The checkpoint is not there any more.
+    /// The checkpoint no longer exists.
     pub fn cost(&self) -> Result<Cost> {
         Cost::of(&self.ready, self.from())
     }
 
-    /// Makes the run and keeps it in a new folder: its record, its numbers, its settings and its picture. `observer` is told
-    /// of every network call.
+    /// Makes the run in a new folder: its record, its table of numbers, its settings and its picture. `observer` is
+    /// told of every network call.
     ///
     /// # Errors
-    /// The folder holds something already or cannot be written, or the run fails.
+    /// The folder is not empty or cannot be written, or the run fails.
     pub fn make(self, folder: &Path, observer: &dyn Observer) -> Result<RunFolder> {
         let run = RunFolder::new(folder);
         run.check_free()?;
@@ -202,7 +203,7 @@ impl<'a> Job<'a> {
         Ok(run)
     }
 
-    /// Makes the run, recording it into a new folder; `observer` is told of every network call.
+    /// Makes the run, and records it into a new folder. `observer` is told of every network call.
     ///
     /// # Errors
     /// The folder cannot be written, or the run fails.
@@ -212,7 +213,7 @@ impl<'a> Job<'a> {
         self.into_writer(folder, writer, observer)
     }
 
-    /// Makes the rest of a run into its own folder.
+    /// Makes the rest of a run, and appends it to the run's record. `observer` is told of every network call.
     ///
     /// # Errors
     /// The folder cannot be written, or the run fails.
@@ -223,7 +224,7 @@ impl<'a> Job<'a> {
         self.into_writer(trace.folder(), writer, observer)
     }
 
-    /// The outcome of a run whose calls are all in its record: no network is called but the decoder.
+    /// The result of a run whose calls are all in its record. The UNet is not called, but the decoder is.
     ///
     /// # Errors
     /// The record is damaged, or the decoder fails.
@@ -232,7 +233,7 @@ impl<'a> Job<'a> {
         let Some((trace, calls)) = past else { return Err(anyhow!("a run that has no record yet")) };
         let began = Instant::now();
         let outputs = outputs(trace, calls, model)?;
-        // What is before the decoder is played back as it was edited.
+        // The values before the decoder are played back, with their edits in them.
         let of_decoder: Vec<Tap> =
             model.taps.iter().filter(|tap| tap.role().part() == Some(Part::Vae)).cloned().collect();
         let Ready { prepared, description, .. } = ready;
@@ -264,7 +265,7 @@ impl<'a> Job<'a> {
         let failed = edits.1.outcome().and(edits.0.0.as_mut().map_or(Ok(()), Playback::outcome)).err();
         let outcome = failed.map_or(run.map_err(anyhow::Error::from), |error| Err(error.into()));
         let error = outcome.as_ref().err().map(|error| error.to_string());
-        // A record that cannot be written stops its run, and so is the cause of what the run says.
+        // A record that cannot be written stops its run, so its error is the cause of the run's error.
         let ended = recorder.end(error).map_err(|error| cannot_write(folder, &error));
         let stopped = |error: anyhow::Error| error.context(left(folder, ready.description.calls));
         let beyond_budget = ended.map_err(stopped)?;
@@ -275,14 +276,14 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Begins the record of a run in a new folder, with what it says of the run.
+/// Begins the record of a run in a new folder. Returns the writer, and the description as it was written.
 pub(crate) fn begin(ready: &Ready, folder: &Path, layout: Layout) -> Result<(Writer, Description)> {
     let mut description = Description { fires: ready.fires.counts(), ..ready.description.clone() };
     description.seen_from(folder);
     Ok((Writer::create(folder, &serde_json::to_value(&description)?, layout)?, description))
 }
 
-/// A probe that may not be there.
+/// An optional probe.
 struct Maybe<P>(Option<P>);
 
 impl<P: Probe> Probe for Maybe<P> {
@@ -319,23 +320,23 @@ impl Probe for Tick<'_> {
     }
 }
 
-/// What to say where a run stopped.
+/// The context of the error of a run that stopped.
 fn left(folder: &Path, calls: usize) -> String {
     let whole = Trace::open(folder).map_or(0, |trace| trace.complete());
     format!("{}: stopped, its record is kept: {whole} of {calls} calls are whole", folder.display())
 }
 
-/// What to say where a record could not be written to its end.
+/// The error of a record that could not be written to its end, with a hint.
 fn cannot_write(folder: &Path, error: &latentrace_trace::Error) -> anyhow::Error {
     match error {
         latentrace_trace::Error::File { .. } => {
-            anyhow!("{error}\nhint: `latentrace resume {}` goes on with it once it can be written", folder.display())
+            anyhow!("{error}\nhint: `latentrace resume {}` continues it once it can be written", folder.display())
         }
         _ => anyhow!("{error}"),
     }
 }
 
-/// A picture as the crate `image` has it.
+/// Converts a picture to the type of the crate `image`.
 pub fn pixels(picture: &Picture) -> RgbImage {
     RgbImage::from_raw(picture.width as u32, picture.height as u32, picture.pixels.clone()).unwrap_or_default()
 }

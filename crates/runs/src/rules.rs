@@ -1,4 +1,4 @@
-//! How often each rule of a run fires, known before it is made: captures, edits, and windows of guidance.
+//! How often each rule of a run fires, counted before the run is made. Rules are captures, edits and guidance windows.
 
 use crate::description::Description;
 use crate::ready::Ready;
@@ -12,29 +12,29 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// How often each rule of a run fires, in the order in which they were given.
+/// How often each rule of a run fires, in the order of the rules.
 #[derive(Debug, Default)]
 pub struct Fires {
-    /// What is kept.
+    /// The capture rules.
     pub capture: Vec<Foreseen>,
-    /// What is changed.
+    /// The edits.
     pub edits: Vec<Foreseen>,
-    /// A window of guidance.
+    /// The guidance window, if the guidance is one.
     pub guidance: Option<Foreseen>,
-    /// Network calls of the run.
+    /// The number of network calls of the run.
     calls: usize,
 }
 
-/// [`Fires`] as a record keeps it: how many tensors each rule selects.
+/// [`Fires`] in the description of a record: how many tensors each rule selects.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Counts {
-    /// Of the rules in `capture`.
+pub struct RuleCounts {
+    /// For each rule in `capture`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capture: Vec<usize>,
-    /// Of the cell's `edits`.
+    /// For each of the cell's `edits`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edits: Vec<usize>,
-    /// How many calls lie in the window of guidance, where it is one.
+    /// How many calls are in the guidance window, if the guidance is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guidance: Option<usize>,
 }
@@ -46,15 +46,15 @@ pub enum Does {
     Keep,
     /// Changes tensors: an edit.
     Change,
-    /// Guides in a window of noise levels.
+    /// Sets the guidance weight in a window of noise levels.
     Guide,
 }
 
 impl Fires {
-    /// Of the rules of a run whose calls before `from` are taken from a record.
+    /// Counts the rules of a run whose calls before `from` are taken from a record.
     ///
     /// # Errors
-    /// A rule cannot be read, or can be followed in no run of this model.
+    /// A rule cannot be applied in any run of this model.
     pub(crate) fn of(ready: &Ready, from: usize) -> Result<Fires> {
         let Description { capture, cell, calls, .. } = ready.description();
         let window = match &cell.guidance {
@@ -80,27 +80,27 @@ impl Fires {
         capture.chain(self.edits.iter().map(of(Does::Change))).chain(self.guidance.iter().map(of(Does::Guide)))
     }
 
-    /// What the record says; nothing where there are no rules.
-    pub fn counts(&self) -> Option<Counts> {
+    /// The counts for the record; `None` if there are no rules.
+    pub fn counts(&self) -> Option<RuleCounts> {
         let of = |rules: &[Foreseen]| rules.iter().map(|rule| rule.tensors).collect();
-        let counts = Counts {
+        let counts = RuleCounts {
             capture: of(&self.capture),
             edits: of(&self.edits),
             guidance: self.guidance.as_ref().map(|window| window.calls),
         };
-        (counts != Counts::default()).then_some(counts)
+        (counts != RuleCounts::default()).then_some(counts)
     }
 
-    /// The rules among `given`, which are those of `foreseen`, that fire: the others have nothing to do in this run.
+    /// The rules that fire at least once. `foreseen` has the counts of the rules in `given`.
     pub fn firing<'a, R>(given: &'a [R], foreseen: &'a [Foreseen]) -> impl Iterator<Item = &'a R> {
         given.iter().zip(foreseen).filter(|(_, foreseen)| foreseen.tensors > 0).map(|(rule, _)| rule)
     }
 
-    /// Checks that every rule fires that was given to this command, with every word that it names. `inherited` says
-    /// which rules came with a record: these may lie in what is over.
+    /// Checks that every rule that was given to this command fires, for every word that it names. `inherited` says
+    /// which rules came with a record; these may select earlier calls only, and are not checked.
     ///
     /// # Errors
-    /// A rule that was given has nothing to do.
+    /// A rule that was given selects no tensor.
     pub fn check(&self, inherited: impl Fn(Does, &str) -> bool) -> Result<()> {
         let is_given = |(does, rule): &(Does, &Foreseen)| !inherited(*does, &rule.rule);
         match self.all().filter(is_given).find_map(|(_, rule)| rule.unmet.first()) {
@@ -109,7 +109,7 @@ impl Fires {
         }
     }
 
-    /// What to say of the rules before a run: how often each fires, and what may surprise.
+    /// Lines about the rules for the user, before a run: how often each fires, and notes.
     pub fn notes(&self) -> Vec<String> {
         let firing = self.all().filter(|(_, rule)| rule.tensors > 0);
         let of = |(does, rule): (Does, &Foreseen)| {
@@ -120,7 +120,7 @@ impl Fires {
         self.over().chain(firing.flat_map(of)).collect()
     }
 
-    /// What to say of rules that came with a record and have nothing to do in the rest of the run.
+    /// Lines about the rules that came with a record and do not fire in the rest of the run.
     pub fn over(&self) -> impl Iterator<Item = String> {
         let unmet = self.all().filter(|(_, rule)| rule.tensors == 0).filter_map(|(_, rule)| rule.unmet.first());
         unmet.map(|unmet| format!("came with the record, and does not fire again: {}", unmet.error))
@@ -138,11 +138,11 @@ impl Fires {
     }
 }
 
-/// Every rule of a sweep, and in how many of its cells it fires.
+/// The rules of a sweep, with the number of cells in which each fires.
 #[derive(Debug, Default)]
 pub struct OfSweep(Vec<OfCells>);
 
-/// A rule of some cells.
+/// A rule of one or more cells of a sweep.
 #[derive(Debug)]
 pub struct OfCells {
     /// What it does.
@@ -153,14 +153,14 @@ pub struct OfCells {
     pub cells: usize,
     /// In how many it fires.
     pub firing: usize,
-    /// How many tensors it selects in all of them.
+    /// How many tensors it selects in all cells together.
     pub tensors: usize,
-    /// The parts that no cell has had anything for yet, and what the first of them said.
+    /// The parts of the rule that have selected nothing in any cell so far, each with the error of the first cell.
     unmet: Vec<(String, Error)>,
 }
 
 impl OfSweep {
-    /// Adds what is foreseen of a cell.
+    /// Adds the rules of a cell.
     pub fn add(&mut self, fires: &Fires) {
         for (does, rule) in fires.all() {
             let firing = usize::from(rule.tensors > 0);
@@ -184,10 +184,10 @@ impl OfSweep {
         }
     }
 
-    /// Checks that every rule fires in one cell at least, with every word that it names.
+    /// Checks that every rule fires in at least one cell, for every word that it names.
     ///
     /// # Errors
-    /// A rule that has nothing to do anywhere.
+    /// A rule selects no tensor in any cell.
     pub fn check(mut self) -> Result<Vec<OfCells>> {
         for rule in &mut self.0 {
             if let Some((_, error)) = rule.unmet.drain(..).next() {
@@ -210,7 +210,7 @@ impl OfCells {
     }
 }
 
-/// An edit with what it does besides in a format of 16 bits.
+/// Adds a note to an edit of attention in a 16-bit format.
 fn noted(mut edit: Foreseen, dtype: Dtype) -> Foreseen {
     let of_attention = |tap: &PerTap| tap.role.module().is_some_and(ModuleValue::is_scores_or_probs);
     let moved = match dtype {
@@ -220,14 +220,17 @@ fn noted(mut edit: Foreseen, dtype: Dtype) -> Foreseen {
     };
     if edit.taps.iter().any(of_attention) {
         edit.notes.push(format!(
-            "the rows that it changes are rounded otherwise than by the fused kernel; on the bundled model that alone moves \
-             the latents of 20 steps by {moved}"
+            "the rows that it changes are rounded otherwise than by the fused kernel; on the bundled model this alone \
+             changes the latents of 20 steps by {moved}"
         ));
     }
     edit
 }
 
-/// What will pass in a run of a checkpoint whose calls before `from` are taken from a record.
+/// The tensors that will pass the taps in a run of a checkpoint whose calls before `from` are taken from a record.
+///
+/// # Errors
+/// The checkpoint no longer exists.
 pub fn course(folder: &Path, options: Options, prepared: &Prepared, words: Words, from: usize) -> Result<Course> {
     let Prepared { request, start, plan, .. } = prepared;
     let passage = |seen: &Outlined| Passage {
@@ -243,7 +246,7 @@ pub fn course(folder: &Path, options: Options, prepared: &Prepared, words: Words
     Ok(Course::new(passages, calls, words).beginning_at(from))
 }
 
-/// The outline of a model at a size: the last one is kept, as the cells of a sweep ask for the same again and again.
+/// The outline of a model at a size. The last one is kept, because the cells of a sweep mostly need the same.
 fn outlined(folder: &Path, options: Options, size: Size) -> Result<Rc<Vec<Outlined>>> {
     type Asked = (PathBuf, Options, Size);
     thread_local! {

@@ -1,4 +1,4 @@
-//! A sampler as a user names it.
+//! The sampler of a cell: a name, or the text of a config.
 
 use anyhow::{Context, Result, bail, ensure};
 use latentrace_pipeline::schedulers::{Class, Config, Error, class_of};
@@ -7,10 +7,13 @@ use serde_json::Value;
 use std::fmt;
 use std::path::Path;
 
-/// Begins the name of a scheduler's option, among the fields of a cell and on a command line.
+/// The prefix of a scheduler option among the fields of a cell and on a command line.
 pub const PREFIX: &str = "scheduler.";
 
-/// The scheduler of a cell: the model's own, or another; and options in place of its own.
+/// The scheduler config of a cell: `own`, the model's, or the one of a sampler, with options that replace its own.
+///
+/// # Errors
+/// The sampler is not known, its config cannot be read, or an option is not valid.
 pub fn configured(
     own: &Config,
     sampler: Option<&Sampler>,
@@ -21,24 +24,29 @@ pub fn configured(
         Some(sampler) => sampler.config(own).context("sampler")?,
         None => own.clone(),
     };
-    // diffusers takes options by `from_config`, which reads the scheduler's config anew; a name has just been read so.
+    // diffusers applies options in `from_config`, which reads the scheduler's config again; a named one has just been
+    // read.
     if !options.is_empty() && !matches!(sampler, Some(Sampler::Named(_))) {
         config = config.with_class(&config.class().to_string())?;
     }
     config.with_all(options).context("scheduler")
 }
 
-/// What is to be said of a scheduler that the pipeline of diffusers changes, a line for each option.
+/// Lines for the user about the options that `StableDiffusionPipeline` changes in a scheduler's config.
 pub fn set_by_pipeline(config: &Config) -> Vec<String> {
-    let said = |(option, own, value): (&str, Value, Value)| {
+    let line = |(option, own, value): (&str, Value, Value)| {
         format!(
-            "scheduler: {option} is {value} in place of {own}, as StableDiffusionPipeline sets it\nhint: {PREFIX}{option}={own}, by --set or in a spec, keeps it"
+            "scheduler: {option} is {value} in place of {own}, as StableDiffusionPipeline sets it\nhint: {PREFIX}{option}={own}, with --set or in a spec, keeps it"
         )
     };
-    config.set_by_pipeline().into_iter().map(said).collect()
+    config.set_by_pipeline().into_iter().map(line).collect()
 }
 
-/// An option of a scheduler as a command line has it: `scheduler.use_karras_sigmas=true`. What is no JSON is a word.
+/// Parses a scheduler option of a command line, `scheduler.use_karras_sigmas=true`. A value that is not JSON is a
+/// string.
+///
+/// # Errors
+/// The text has another form, or no scheduler has the option.
 pub fn parse_option(text: &str) -> Result<(String, Value)> {
     let Some((key, value)) = text.split_once('=') else { bail!("expected scheduler.OPTION=VALUE, found {text}") };
     let Some(option) = key.trim().strip_prefix(PREFIX) else {
@@ -49,30 +57,36 @@ pub fn parse_option(text: &str) -> Result<(String, Value)> {
     Ok((option.into(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
 }
 
-/// Checks that some scheduler reads an option.
+/// Checks that at least one scheduler has an option.
+///
+/// # Errors
+/// None has it.
 pub fn is_known(option: &str) -> Result<()> {
     let mut known: Vec<&str> = Class::ALL.into_iter().flat_map(Class::option_names).collect();
     known.sort_unstable();
     known.dedup();
     let hint = || latentrace_files::hint(option, known.iter().copied());
-    ensure!(known.contains(&option), "{PREFIX}{option}: no scheduler reads such an option\n{}", hint());
+    ensure!(known.contains(&option), "{PREFIX}{option}: no scheduler has such an option\n{}", hint());
     Ok(())
 }
 
-/// A sampler of a cell. In a record it stands as a string: a name, or the whole text of a config, so that the cell holds all
-/// that decides its pixels whatever becomes of the file.
+/// The sampler of a cell. In a record it is a string: a name, or the whole text of a config. So the pixels of a cell do
+/// not depend on a config file that may change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Sampler {
-    /// A short name, or diffusers' name of a class, for the checkpoint's own config.
+    /// A short name or a diffusers class name. The other options are the checkpoint's.
     Named(String),
     /// The text of a `scheduler_config.json`.
     Config(String),
 }
 
 impl Sampler {
-    /// The sampler of a command line or a spec: a name; a `scheduler_config.json`; or a folder that holds one, by itself or
-    /// under `scheduler/`, as a checkpoint does.
+    /// Reads the sampler of a command line or a spec: a name, the path of a `scheduler_config.json`, or the path of a
+    /// folder that has this file, directly or in `scheduler/` as in a checkpoint.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has no valid config. An unknown name is an error later, in [`Sampler::config`].
     pub fn read(text: &str) -> Result<Sampler> {
         if text.starts_with('{') {
             return Sampler::checked(text).context("sampler");
@@ -89,19 +103,25 @@ impl Sampler {
         Sampler::checked(&text).with_context(|| file.display().to_string())
     }
 
-    /// The same for a command line, which shows a cause only where it stands in the line.
+    /// [`Sampler::read`], with the causes of an error in its text.
+    ///
+    /// # Errors
+    /// See [`Sampler::read`].
     pub fn parse(text: &str) -> Result<Sampler, String> {
         Sampler::read(text).map_err(|error| format!("{error:#}"))
     }
 
-    /// A config's text that can be read, written closely where it is not Python's own JSON with infinities.
+    /// Checks the text of a config, and removes its whitespace if it is standard JSON (Python's may have infinities).
     fn checked(text: &str) -> Result<Sampler> {
         Config::from_json(text)?;
         let close = serde_json::from_str(text).map(|value: Value| value.to_string());
         Ok(Sampler::Config(close.unwrap_or_else(|_| text.trim().to_owned())))
     }
 
-    /// The same, the file read where the name is that of one.
+    /// Replaces a name that is a path by the config of the file.
+    ///
+    /// # Errors
+    /// See [`Sampler::read`].
     pub fn resolved(self) -> Result<Sampler> {
         match self {
             Sampler::Named(name) => Sampler::read(&name),
@@ -109,7 +129,10 @@ impl Sampler {
         }
     }
 
-    /// The config of this sampler for the network of another.
+    /// The config of this sampler for a checkpoint with the config `own`.
+    ///
+    /// # Errors
+    /// The name is not known, or an option is not valid.
     pub fn config(&self, own: &Config) -> Result<Config, Error> {
         match self {
             Sampler::Named(name) => own.with_class(name),
@@ -132,7 +155,7 @@ impl From<Sampler> for String {
     }
 }
 
-/// As a label shows it: the name, or the config's class and a few figures of its hash, since two may be of one class.
+/// The label of the sampler: its name, or the config's class and six digits of the config's hash.
 impl fmt::Display for Sampler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -154,7 +177,7 @@ mod tests {
     #[test]
     fn a_name_is_a_name_and_a_file_is_its_text() {
         assert_eq!(Sampler::read("lms").unwrap(), Sampler::Named("lms".into()));
-        // An unknown name is told when it is used, where the checkpoint is known.
+        // An unknown name is an error only when it is used with a checkpoint.
         assert_eq!(Sampler::read("lmx").unwrap(), Sampler::Named("lmx".into()));
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("scheduler")).unwrap();
@@ -181,8 +204,8 @@ mod tests {
         let infinite = Sampler::read(file.to_str().unwrap()).unwrap();
         assert_eq!(Sampler::from(String::from(infinite.clone())), infinite, "a config stays a config");
         std::fs::write(&file, r#"{"_class_name": "DDIMScheduler", "eta": 3}"#).unwrap();
-        let told = format!("{:#}", Sampler::read(file.to_str().unwrap()).unwrap_err());
-        assert!(told.ends_with("scheduler_config.json: eta: expected a number in 0..=1, found 3"), "{told}");
+        let error = format!("{:#}", Sampler::read(file.to_str().unwrap()).unwrap_err());
+        assert!(error.ends_with("scheduler_config.json: eta: expected a number in 0..=1, found 3"), "{error}");
         assert!(Sampler::read("nowhere.json").is_err());
     }
 }

@@ -1,14 +1,17 @@
-//! The numbers of a recorded run, a row for each network call: `scalars.csv`.
+//! Numbers measured at each network call of a recorded run: the table `scalars.csv`.
 
 use crate::description::Description;
-use anyhow::{Context, Result};
+use anyhow::Result;
+use latentrace_files::{Field, Table, replace_unsynced};
 use latentrace_measures::{Commitment, GuidanceParts, KAPPA, Moments, channel_means, clipped_share};
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_pipeline::nn::{Conditioning, SamplerValue};
 use latentrace_pipeline::schedulers::Prediction;
 use latentrace_trace::{Entry, Trace};
-use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// The file of a record's folder that keeps the table.
+const FILE: &str = "scalars.csv";
 
 /// The columns before the means of the clean estimate's channels, which are `mean_0`, `mean_1`, ..
 pub const COLUMNS: [&str; 19] = [
@@ -33,7 +36,7 @@ pub const COLUMNS: [&str; 19] = [
     "commitment",
 ];
 
-/// What a column is called where people read it.
+/// The label of a column for readers.
 pub fn label(name: &str) -> String {
     let text = match name {
         "sigma" => "noise level σ",
@@ -58,14 +61,17 @@ pub fn label(name: &str) -> String {
 
 /// A table of numbers with named columns.
 pub struct Scalars {
-    /// The names.
+    /// The names of the columns.
     pub columns: Vec<String>,
     /// A row for each call.
     pub rows: Vec<Vec<f64>>,
 }
 
 impl Scalars {
-    /// Measures every call that a trace holds whole.
+    /// Measures every complete call of a trace.
+    ///
+    /// # Errors
+    /// The trace lacks a value of the sampler.
     pub fn of(trace: &Trace, description: &Description) -> Result<Scalars> {
         let prediction = description.request()?.scheduler.prediction();
         let samples: Vec<&Entry> =
@@ -88,25 +94,41 @@ impl Scalars {
         Ok(Scalars { columns: COLUMNS.iter().map(|name| name.to_string()).chain(means).collect(), rows })
     }
 
-    /// The table that was kept in a record's folder, or measured anew where there is none.
+    /// Reads the table in a record's folder, or measures the record if there is none.
+    ///
+    /// # Errors
+    /// The table cannot be read, or the record cannot be measured.
     pub fn kept(trace: &Trace, description: &Description) -> Result<Scalars> {
-        match trace.folder().join("scalars.csv").is_file() {
+        match trace.folder().join(FILE).is_file() {
             true => Scalars::read(trace.folder()),
             false => Scalars::of(trace, description),
         }
     }
 
-    /// The table that was kept in a record's folder.
+    /// Reads the table in a record's folder.
+    ///
+    /// # Errors
+    /// There is no table, or it cannot be read.
     pub fn read(folder: &Path) -> Result<Scalars> {
-        let path = folder.join("scalars.csv");
-        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let mut lines = text.lines();
-        let columns = lines.next().unwrap_or_default().split(',').map(str::to_string).collect();
-        let row = |line: &str| line.split(',').map(|cell| cell.parse().unwrap_or(f64::NAN)).collect();
-        Ok(Scalars { columns, rows: lines.map(row).collect() })
+        let table = Table::read(&folder.join(FILE))?;
+        let row = |fields: &Vec<Field>| fields.iter().map(Field::number).collect();
+        let columns = table.columns().map(str::to_owned).collect();
+        Ok(Scalars { columns, rows: table.rows().iter().map(row).collect() })
     }
 
-    /// A column by its name; nothing where there is none.
+    /// Writes the table into a folder, and returns its file. A number that is not defined is an empty field.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf> {
+        let path = folder.join(FILE);
+        let mut table = Table::new(&self.columns);
+        self.rows.iter().for_each(|row| _ = table.row(row.iter().copied()));
+        replace_unsynced(&path, &table.into_bytes())?; // it can be computed again from the record
+        Ok(path)
+    }
+
+    /// A column by its name; empty if there is no such column.
     pub fn column(&self, name: &str) -> Vec<f64> {
         match self.columns.iter().position(|known| known == name) {
             Some(place) => self.rows.iter().filter_map(|row| row.get(place).copied()).collect(),
@@ -114,7 +136,7 @@ impl Scalars {
         }
     }
 
-    /// The rows with these columns alone; NaN where there is none.
+    /// The rows with some of the columns only. A column that does not exist is NaN.
     pub fn only(&self, names: &[String]) -> Vec<Vec<f64>> {
         let places: Vec<Option<usize>> =
             names.iter().map(|name| self.columns.iter().position(|known| known == name)).collect();
@@ -123,20 +145,9 @@ impl Scalars {
         };
         self.rows.iter().map(of).collect()
     }
-
-    /// The table as text; a number that is not defined is an empty cell.
-    pub fn csv(&self) -> String {
-        let mut csv = self.columns.join(",") + "\n";
-        for row in &self.rows {
-            let cell = |number: &f64| if number.is_finite() { number.to_string() } else { String::new() };
-            let cells: Vec<String> = row.iter().map(cell).collect();
-            let _ = writeln!(csv, "{}", cells.join(",")); // writing to a String does not fail
-        }
-        csv
-    }
 }
 
-/// The numbers of a call, but for those that need the end of the run; and its clean estimate.
+/// The numbers of a call, except for those that need the final latents, and its clean estimate `[1, 4, height, width]`.
 fn row(trace: &Trace, entry: &Entry, prediction: Prediction) -> Result<(Vec<f64>, Tensor)> {
     use Conditioning::{Conditional, Guided, Unconditional};
     use SamplerValue::{Denoised, Epsilon, Output, Sample};
@@ -159,7 +170,7 @@ fn row(trace: &Trace, entry: &Entry, prediction: Prediction) -> Result<(Vec<f64>
             let [u, c] = [of(Epsilon(Unconditional))?, of(Epsilon(Conditional))?];
             GuidanceParts::of(&u, &c, &guided, &conditionally).unwrap_or(nan)
         }
-        false => nan, // guidance by 0 or 1 in a batch has only one of them
+        false => nan, // in a batch, a call with a guidance weight of 0 or 1 has only one of them
     };
     let epsilon = Moments::of(&guided);
     let row = vec![
@@ -183,4 +194,24 @@ fn row(trace: &Trace, entry: &Entry, prediction: Prediction) -> Result<(Vec<f64>
         clipped_share(&denoised, 3.0),
     ];
     Ok((row, denoised))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_has_empty_fields_for_numbers_that_are_not_defined() {
+        let folder = tempfile::tempdir().unwrap();
+        let columns = ["call", "sigma", "guidance_cosine"].map(String::from).into();
+        let written = Scalars { columns, rows: vec![vec![0.0, 14.6146, f64::NAN], vec![1.0, 1e-7, -0.25]] };
+        let path = written.write(folder.path()).unwrap();
+        let expected = "call,sigma,guidance_cosine\n0,14.6146,\n1,0.0000001,-0.25\n";
+        assert_eq!(std::fs::read_to_string(path).unwrap(), expected);
+        let read = Scalars::read(folder.path()).unwrap();
+        assert_eq!(read.columns, written.columns);
+        assert_eq!(read.column("sigma"), [14.6146, 1e-7]);
+        assert!(read.column("guidance_cosine")[0].is_nan() && read.column("guidance_cosine")[1] == -0.25);
+        assert!(read.column("t").is_empty());
+    }
 }

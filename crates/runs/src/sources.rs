@@ -1,4 +1,4 @@
-//! The pictures that runs start from, each read once.
+//! The pictures that runs start from. Each is read once.
 
 use crate::cell::Cell;
 use crate::init_image::{self, Fit};
@@ -8,30 +8,30 @@ use latentrace_pipeline::{Picture, Size};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The pictures that several runs start from. A file is read once for each size that it is brought to, and its hash is that
-/// of the bytes that were read.
+/// The pictures that several runs start from. A file is read once for each size that it is scaled to, and its hash is
+/// that of the bytes that were read.
 #[derive(Default)]
 pub struct Sources {
     read: Vec<(Asked, Source)>,
 }
 
-/// What decides the pixels, besides the file's content.
+/// Everything that decides the pixels, besides the file's content.
 type Asked = (PathBuf, Size, Fit);
 
 /// A picture that a run starts from, and the file that it was read from.
 #[derive(Clone)]
 pub struct Source {
-    /// The picture, brought to size.
+    /// The picture, scaled to the run's size.
     pub picture: Arc<Picture>,
     /// The file with its hash.
     pub file: Located,
 }
 
 impl Sources {
-    /// The picture that a cell starts from, brought to size.
+    /// The picture that a cell starts from, scaled to a size. `None` if the cell starts from noise.
     ///
     /// # Errors
-    /// The file is none of the formats that are read, too large, or damaged.
+    /// The file has a format that cannot be read, is too large, or is damaged.
     pub fn of(&mut self, cell: &Cell, size: Size) -> Result<Option<Source>> {
         let Some(path) = &cell.image else { return Ok(None) };
         let asked = (path.clone(), size, cell.fit);

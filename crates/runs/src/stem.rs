@@ -1,4 +1,4 @@
-//! Names of folders and files that no earlier run or picture has, and that say what differs from it.
+//! Names for new folders and files. A name says how a run differs from an earlier one.
 
 use crate::cell::{Cell, FIELDS};
 use crate::description::Description;
@@ -11,11 +11,11 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Takes the first free name for the run of a cell: `stem`; where that is taken, `stem` with the settings that differ, as in
-/// `a-cat-193-guidance-4`; and where all are alike, `stem-2`, `stem-3`, .. The observer is told which runs of such a name
-/// were cut off.
+/// Makes a new folder for the run of a cell. Its name is `stem`; if that is taken, `stem` with the settings that
+/// differ, such as `a-cat-193-guidance-4`; and if none differ, `stem-2`, `stem-3`, .. The observer is told of runs with
+/// such a name that were interrupted.
 ///
-/// The folder is made here: so of two processes that want one name, each gets its own.
+/// Two processes never get the same folder, because making a folder is atomic.
 ///
 /// # Errors
 /// The folder cannot be made.
@@ -35,18 +35,18 @@ pub fn take(folder: &Path, stem: &str, cell: &Cell, observer: &dyn Observer) -> 
     bail!("{}: {MOST} runs are named {stem} already", folder.display())
 }
 
-/// More pictures of one name than any folder has.
+/// The largest number at the end of a name.
 const MOST: usize = 100_000;
 
-/// Tells of a run that is in the way that it was cut off.
+/// Tells the observer if the run that has a name was interrupted.
 fn mention(path: &Path, observer: &dyn Observer) {
     let read = RunFolder::find(path).and_then(|run| run.read());
     if read.is_ok_and(|trace| trace.end().is_none() && trace.live().is_none()) {
-        observer.note(&format!("{} was cut off\nhint: latentrace resume {0} goes on with it", path.display()));
+        observer.note(&format!("{} was cut off\nhint: latentrace resume {0} continues it", path.display()));
     }
 }
 
-/// A new and still empty file for a grid of a cell's pictures, named as they are.
+/// Makes a new, empty file for a grid of a cell's pictures, with a name as in [`take`]. Returns its path.
 ///
 /// # Errors
 /// The file cannot be made.
@@ -62,7 +62,7 @@ pub fn grid(folder: &Path, stem: &str, cell: &Cell) -> Result<PathBuf> {
     bail!("{}: {MOST} grids are named {stem} already", folder.display())
 }
 
-/// The names to try, in order. What differs is looked up only where the first is taken.
+/// The names to try, in order. The earlier run is read only if the first name is taken.
 fn names(folder: &Path, stem: &str, cell: &Cell) -> impl Iterator<Item = String> {
     let base = move || {
         let differences = holder(folder, stem).map(|other| differences(cell, &other)).unwrap_or_default();
@@ -75,7 +75,7 @@ fn names(folder: &Path, stem: &str, cell: &Cell) -> impl Iterator<Item = String>
     std::iter::once(stem.to_string()).chain(std::iter::once_with(base).flat_map(numbered))
 }
 
-/// The cell of the run or picture that has a name.
+/// The cell of the run or picture with a name.
 fn holder(folder: &Path, name: &str) -> Option<Cell> {
     let of_picture = |path: PathBuf| {
         let about: serde_json::Value = serde_json::from_str(&provenance::text(&path).ok()?).ok()?;
@@ -89,7 +89,7 @@ fn holder(folder: &Path, name: &str) -> Option<Cell> {
     of_record(at("")).or_else(|| of_picture(at(".png"))).or_else(|| of_record(at(".trace")))
 }
 
-/// The settings of a cell that another has otherwise, as a file's name holds them.
+/// The settings of a cell that differ from those of another, as part of a file name.
 fn differences(cell: &Cell, other: &Cell) -> String {
     let in_the_name = ["prompt", "seed", "image"];
     let differs = |field: &&&str| !in_the_name.contains(field) && cell.value(field) != other.value(field);
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(take("a-cat-7", &plain), "a-cat-7-2");
         assert_eq!(take("a-cat-7", &plain), "a-cat-7-3");
         assert_eq!(take("a-cat-7", &strong), "a-cat-7-steps-20-guidance--4-2");
-        // A picture of an unknown origin keeps its name too, and so do records and folders.
+        // Pictures of other programs, records and folders keep their names too.
         for other in ["x.png", "y", "z.trace"] {
             std::fs::write(at(other), "").unwrap();
         }
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_threads_each_gets_its_own() {
+    fn each_of_many_threads_gets_its_own_folder() {
         let folder = tempfile::tempdir().unwrap();
         let cell = Cell::default();
         let names: Vec<PathBuf> = std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Runs of one plan and size, made in one batch and each recorded by itself.
+//! Runs of one plan and size, made in one batch and recorded separately.
 
 use crate::observer::Observer;
 use crate::ready::Ready;
@@ -11,8 +11,8 @@ use latentrace_trace::{Capture, Layout, Recorder, Trace};
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Makes runs of one plan and size in one batch, each recorded into its own new folder; returns also how many rows the
-/// network computed.
+/// Makes runs of one plan and size in one batch, and records each into its own new folder. Also returns how many rows
+/// the network computed; a row is one sample with one text.
 ///
 /// # Errors
 /// A folder cannot be written, or a run fails.
@@ -34,7 +34,7 @@ pub fn record_together(
     let mut probe = Both(Fan { recorders }, Tick { observer, from: 0 });
     let images: Vec<&Prepared> = runs.iter().map(|ready| &ready.prepared).collect();
     let together = model.make_together(&images, &mut Pass::watched(&mut probe))?;
-    let elapsed = began.elapsed().div_f64(runs.len() as f64); // each has its share
+    let elapsed = began.elapsed().div_f64(runs.len() as f64); // an equal share for each
     let ends = probe.0.recorders.into_iter().map(|recorder| recorder.end(None)).collect::<Result<Vec<_>, _>>()?;
     let recorded = together.outcomes.into_iter().zip(descriptions).zip(ends).zip(folders);
     let recorded = recorded.map(|(((outcome, description), beyond_budget), folder)| {

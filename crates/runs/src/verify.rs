@@ -1,6 +1,6 @@
-//! A recorded run, computed again from its record alone.
+//! Verification: a recorded run computed again from its record, and compared with it.
 
-use crate::description::{Description, Fork, Phase, Settings};
+use crate::description::{Description, ForkPoint, Phase, PhaseSettings};
 use crate::folder::RunFolder;
 use crate::past::{edits_at, recorded_outputs, start};
 use anyhow::Result;
@@ -8,32 +8,33 @@ use latentrace_pipeline::nn::{Both, Moment, Pass, Role, Tap};
 use latentrace_pipeline::{Outputs, SamplerTaps, replay, steps};
 use latentrace_trace::{Against, Check, EditRule, Selector, Trace};
 
-/// Whether what passes a tap is of one branch of guidance.
+/// Whether the tensor of a tap belongs to one branch of guidance.
 fn is_of_a_branch(tap: &Tap) -> bool {
     matches!(tap.role(), Role::Sampler(value) if value.branch().is_some())
 }
 
-/// Whether a value differs by more than a tolerance, or is not a number.
+/// Whether a value differs by more than a tolerance, or its difference is NaN.
 pub fn is_beyond(check: &Check, tolerance: f64) -> bool {
     check.relative > tolerance || check.relative.is_nan()
 }
 
-/// The largest difference that a run on the same kind of machine shows, relative to a tensor's largest magnitude: sums in
-/// f32 over a few hundred terms.
+/// The largest difference, relative to a tensor's largest magnitude, that is expected on the same kind of machine: the
+/// rounding of f32 sums over a few hundred terms.
 pub const TOLERANCE: f64 = 1e-6;
 
-/// What was found in a record.
+/// The result of verifying a record.
 pub struct Verification {
-    /// What is damaged or missing, a line each.
+    /// A line for each damaged or missing part.
     pub problems: Vec<String>,
-    /// Every value of the sampler that the record holds, computed again from those before it.
+    /// Every value of the sampler in the record, compared with the value computed from earlier ones.
     pub checks: Vec<Check>,
-    /// The calls before this one are those of another run, of whose settings the record says nothing.
+    /// The first call that is verified. The record does not have the settings of the calls before it, which are another
+    /// run's.
     pub begin: usize,
 }
 
 impl Verification {
-    /// Computes a run again from its record, with the tolerance of [`TOLERANCE`].
+    /// Verifies the record of a run with [`TOLERANCE`].
     ///
     /// # Errors
     /// See [`Verification::of`].
@@ -43,7 +44,7 @@ impl Verification {
         Verification::of(&trace, &description, TOLERANCE)
     }
 
-    /// The largest relative difference; infinite where the record is damaged.
+    /// The largest relative difference; infinite if the record is damaged or a difference is NaN.
     pub fn worst(&self) -> f64 {
         let worst = self
             .checks
@@ -57,10 +58,10 @@ impl Verification {
         }
     }
 
-    /// Computes a recorded run again.
+    /// Verifies a record with a tolerance.
     ///
     /// # Errors
-    /// The record lacks what the run is computed from, or its description says what cannot be.
+    /// The record lacks the network's outputs, or its description is not valid.
     pub fn of(trace: &Trace, description: &Description, tolerance: f64) -> Result<Verification> {
         let stored = trace.entries().iter().filter(|entry| entry.stored.is_some());
         let damaged: Vec<String> = stored
@@ -86,16 +87,16 @@ impl Verification {
             }
             begin = *until;
         }
-        found.ask_for_a_fork_of_a_fork(description, tolerance);
+        found.skip_calls_of_a_fork_of_a_fork(description, tolerance);
         Ok(found)
     }
 
-    /// Computes the calls of one phase again.
+    /// Verifies the calls of one phase.
     fn add(
         &mut self,
         trace: &Trace,
         description: &Description,
-        settings: &Settings,
+        settings: &PhaseSettings,
         outputs: &[Outputs],
         calls: std::ops::Range<usize>,
     ) -> Result<()> {
@@ -103,15 +104,15 @@ impl Verification {
         let taps = SamplerTaps::new();
         let [channels, height, width] = description.latents;
         let calls = calls.start..calls.end.min(trace.complete());
-        // The outputs are recorded as edited, so edits of what they are made of are not made again.
+        // The outputs are recorded after edits, so edits of the two branches are not applied again.
         let edited: Vec<Tap> = taps.all().into_iter().filter(|tap| !is_of_a_branch(tap)).cloned().collect();
         let rules = description.edits(&settings.cell, trace.folder())?;
         let start = start(trace, description)?;
         let plan = start.plan(&request)?;
         let steps = steps(&plan);
         let edits = edits_at(&rules, &edited, &settings.words(), steps)?.beginning_at(calls.start);
-        // The noise of a branch passes before its output is edited, and the record holds the output after: neither follows
-        // from the other.
+        // The noise of a branch is recorded before its output is edited, and the output after, so neither can be
+        // computed from the other.
         let selectors: Vec<&Selector> = rules.iter().map(EditRule::selector).collect();
         let branches =
             [[&taps.unconditional, &taps.output_unconditional], [&taps.conditional, &taps.output_conditional]];
@@ -135,10 +136,10 @@ impl Verification {
         Ok(())
     }
 
-    /// A record of before does not say of a fork of a fork with another sampler that calls were taken over: they are those
-    /// that the run's own settings do not lead to.
-    fn ask_for_a_fork_of_a_fork(&mut self, description: &Description, tolerance: f64) {
-        let Some(Fork { past: None, level: Some(_), call, .. }) = &description.fork else { return };
+    /// Handles a fork of a fork with another sampler. A record of an earlier version does not say which calls such a
+    /// fork took over: they are the calls that its own settings do not reproduce.
+    fn skip_calls_of_a_fork_of_a_fork(&mut self, description: &Description, tolerance: f64) {
+        let Some(ForkPoint { past: None, level: Some(_), call, .. }) = &description.fork else { return };
         let mut beyond = self.checks.iter().filter(|check| is_beyond(check, tolerance)).peekable();
         if beyond.peek().is_some() && beyond.all(|check| check.call < *call) {
             self.begin = *call;

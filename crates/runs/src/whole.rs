@@ -1,8 +1,8 @@
-//! Whether a picture's file is whole, where its decoder does not say so.
+//! Checks that a picture's file is complete, for decoders that do not check this.
 //!
-//! A JPEG decoder shows what it can of a damaged file, grey where the rest should be, and says nothing. JPEG has no
-//! checksum; but a file that was cut off lacks its end marker, or ends a scan before all of its blocks have come. Of a WebP
-//! file the last parts may be missing, and with them the way in which the picture is held.
+//! A JPEG decoder shows a truncated file with grey in place of the missing part, without an error. JPEG has no
+//! checksum, but a truncated file lacks its end marker, or a scan ends before all its blocks. A WebP file may lack its
+//! last chunks, which may include the EXIF orientation.
 
 use anyhow::{Result, anyhow, bail, ensure};
 use image::ImageFormat;
@@ -10,19 +10,19 @@ use zune_core::bytestream::ZCursor;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-/// Checks that a file of a format is whole.
+/// Checks that a file of a format is complete.
 ///
 /// # Errors
-/// A part of it is missing, or its codes cannot be read.
+/// A part of it is missing, or it cannot be decoded.
 pub fn check(file: &[u8], format: ImageFormat) -> Result<()> {
     match format {
         ImageFormat::Jpeg => jpeg(file),
         ImageFormat::WebP => webp(file),
-        _ => Ok(()), // their decoders do
+        _ => Ok(()), // their decoders check it
     }
 }
 
-/// RIFF says its length at byte 4, without the 8 bytes up to there.
+/// A RIFF file has its length at byte 4; it does not count the first 8 bytes.
 fn webp(file: &[u8]) -> Result<()> {
     let length = file.get(4..8).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
     ensure!(length.is_some_and(|length| file.len() as u64 >= u64::from(length) + 8), "damaged: it is cut off");
@@ -32,25 +32,25 @@ fn webp(file: &[u8]) -> Result<()> {
 fn jpeg(file: &[u8]) -> Result<()> {
     let parts = Parts::of(file)?;
     let pixels = decoded(&parts.with_filler(&[]), true)?;
-    // Past the end of a scan a decoder reads zeros. Whether it did shows when other bits stand there: blocks that are whole
-    // do not depend on them.
+    // A decoder reads zeros past the end of a scan. Whether it did is seen by decoding again with other bits there: the
+    // pixels of complete blocks do not change.
     let filled = decoded(&parts.with_filler(&FILLER), false)?;
     ensure!(pixels == filled, "damaged: some of its pixels are missing");
     Ok(())
 }
 
-/// Bits for a decoder that reads too far: no marker, and no zeros.
+/// Bits for a decoder that reads past the end of a scan. They are neither a marker nor zero.
 const FILLER: [u8; 64] = [0xAA; 64];
 
-/// A JPEG file in parts, each of which may end a scan.
+/// The parts of a JPEG file.
 struct Parts<'a> {
-    /// Bytes, and whether they end with those of a scan that other bits may follow.
+    /// The bytes of each part, and whether filler may follow them because they end a scan.
     parts: Vec<(&'a [u8], bool)>,
 }
 
 impl<'a> Parts<'a> {
-    /// Takes a file apart, from its first marker to its end marker. What stands between two segments belongs to no picture
-    /// and is left out, as is what follows the end: a second picture, in the files of some telephones.
+    /// Splits a file, from its first marker to its end marker. Bytes between segments are left out, as are those after
+    /// the end marker: some telephones add a second picture there.
     fn of(file: &'a [u8]) -> Result<Parts<'a>> {
         let mut parts = Vec::new();
         let mut at = 0;
@@ -65,7 +65,7 @@ impl<'a> Parts<'a> {
                     return Ok(Parts { parts });
                 }
                 BEGIN => parts.push((&file[begin..at], false)),
-                0x01 | 0xD0..=0xD7 => {} // stands alone, and means nothing outside of a scan
+                0x01 | 0xD0..=0xD7 => {} // a marker without a segment, which has no effect outside a scan
                 _ => {
                     let [high, low] = *file.get(at..at + 2).ok_or_else(cut_off)? else { bail!(cut_off()) };
                     let length = usize::from(u16::from_be_bytes([high, low]));
@@ -76,14 +76,14 @@ impl<'a> Parts<'a> {
                         at = end_of_scan(file, at);
                         scans += 1;
                     }
-                    // The decoder wants a marker right after the first of several progressive scans.
+                    // The decoder needs a marker directly after the first of several progressive scans.
                     parts.push((&file[begin..at], marker == SCAN && (scans > 1 || !progressive)));
                 }
             }
         }
     }
 
-    /// The file, with some bytes after each scan.
+    /// The file with filler after each scan.
     fn with_filler(&self, filler: &[u8]) -> Vec<u8> {
         let each = |(part, is_scan): &(&[u8], bool)| [*part, if *is_scan { filler } else { &[] }].concat();
         self.parts.iter().flat_map(each).collect()
@@ -98,14 +98,14 @@ fn cut_off() -> anyhow::Error {
     anyhow!("damaged: it is cut off before its end marker")
 }
 
-/// Where the next marker begins, and its number.
+/// The position of the next marker, and its number.
 fn next_marker(file: &[u8], from: usize) -> Option<(usize, u8)> {
     let rest = file.get(from..)?;
     let begin = rest.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF))?;
     Some((from + begin, rest[begin + 1]))
 }
 
-/// Where the codes of a scan end: at the next marker that does not restart them.
+/// The position where the data of a scan ends: at the next marker that is not a restart marker.
 fn end_of_scan(file: &[u8], from: usize) -> usize {
     let ends = |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xD0..=0xD7 | 0xFF);
     file[from..].windows(2).position(ends).map_or(file.len(), |place| from + place)

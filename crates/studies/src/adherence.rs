@@ -1,4 +1,4 @@
-//! How often a model of shapes shows what held-out captions ask for.
+//! How often a model of shapes shows the attributes of held-out captions.
 
 use anyhow::{Context, Result, ensure};
 use latentrace_pipeline::nn::Pass;
@@ -8,31 +8,31 @@ use latentrace_shapes::{Adherence, Canvas, Detail, Scene, Stream, adherence, loo
 
 /// Pictures of held-out captions at several weights of guidance.
 pub struct HeldOut {
-    /// Scenes that no training saw; each is asked for by its full caption.
+    /// Scenes that are in no training set. The prompts are their full captions.
     pub scenes: Vec<Scene>,
-    /// Weights of guidance.
+    /// The guidance weights.
     pub guidance: Vec<f64>,
-    /// Sampling steps.
+    /// The number of sampling steps.
     pub steps: usize,
-    /// The seed of the first picture; the next has the next.
+    /// The seed of the first picture. The seeds of the others follow it.
     pub seed: u64,
 }
 
 impl HeldOut {
-    /// Network calls of all pictures.
+    /// The number of network calls of all pictures.
     ///
     /// # Errors
-    /// The model's scheduler cannot sample so many steps.
+    /// The model's scheduler cannot sample this number of steps.
     pub fn calls(&self, model: &Model) -> Result<usize> {
         let calls = model.check(&Request { steps: self.steps, ..model.request("", 0) })?.calls();
         Ok(calls * self.scenes.len() * self.guidance.len())
     }
 
-    /// Makes the pictures and looks at them; `measured` is told of each weight of guidance when its pictures are made. The
-    /// captions and seeds are the same for all.
+    /// Makes the pictures and checks them with their captions. `measured` is called with the result of each guidance
+    /// weight. Captions and seeds are the same for all weights.
     ///
     /// # Errors
-    /// The seeds go beyond 64 bits, or a picture cannot be made.
+    /// A seed is above 2^64 - 1, or a picture cannot be made.
     pub fn measure(
         &self,
         model: &Model,
@@ -61,7 +61,7 @@ impl HeldOut {
     }
 }
 
-/// Scenes that no training saw.
+/// Random scenes that are in no training set.
 pub fn held_out(seed: u64, count: usize) -> Vec<Scene> {
     let scenes = (0..).map(|index| Scene::random(&mut Stream::numbered(seed ^ 0x6865_6c64, index)));
     scenes.filter(Scene::held_out).take(count).collect()

@@ -1,5 +1,5 @@
-//! Studies of our own, which use the bench as anyone may: diffusion on latents against pixels, how much of a caption is
-//! seen, and the atlas of the samplers.
+//! Studies made with the other crates of Latentrace: diffusion on latents compared with diffusion on pixels, how well
+//! pictures match their captions, and the atlas of the samplers.
 
 pub mod adherence;
 pub mod atlas;

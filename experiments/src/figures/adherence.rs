@@ -1,18 +1,22 @@
-//! What was measured of the pictures, over what varies.
+//! The figure `adherence`: the measures of pictures against the fields that vary.
 
 use super::Finished;
 use crate::measure::{Measure, Sight, Statistic, axes, groups};
-use crate::results::line;
 use anyhow::Result;
-use latentrace_files::replace;
+use latentrace_files::{Field, Table, fields};
+use latentrace_measures::Estimate;
 use latentrace_plot::{Chart, ChartAxis, Panels, Series, write};
 use std::path::PathBuf;
 
-/// Writes what was measured: `measures-cells.csv` of every picture, `measures.csv` of every combination of what varies
-/// besides the seed, and the charts `adherence`.
+/// Writes the measures: `measures-cells.csv` of every picture, `measures.csv` of every combination of the fields that
+/// vary besides the seed, and the charts `adherence`.
 ///
-/// The horizontal axis is the first number that varies, or else the first field. A second field with few values gives
-/// panels to the rates and curves to the amounts. Whatever else varies, such as prompts, is pooled.
+/// The horizontal axis is the first numeric field that varies, or the first field if none is numeric. If a second field
+/// has few values, each value is a panel of the rates and a curve of the amounts. All other fields, such as prompts,
+/// are pooled.
+///
+/// # Errors
+/// A picture cannot be read, or a file cannot be written.
 pub fn adherence(finished: &Finished) -> Result<Vec<PathBuf>> {
     let measures = finished.measures;
     let sights: Vec<Sight> = finished.cells.iter().map(Sight::of).collect::<Result<_>>()?;
@@ -21,9 +25,9 @@ pub fn adherence(finished: &Finished) -> Result<Vec<PathBuf>> {
     }
     let tables = [("measures-cells.csv", of_cells(&sights, measures)), ("measures.csv", of_groups(&sights, measures))];
     let mut made = Vec::new();
-    for (name, text) in tables {
+    for (name, table) in tables {
         let path = finished.root.join(name);
-        replace(&path, text.as_bytes())?;
+        table.write(&path)?;
         made.push(path);
     }
     let layout = Layout::of(&sights);
@@ -32,19 +36,19 @@ pub fn adherence(finished: &Finished) -> Result<Vec<PathBuf>> {
     Ok(made)
 }
 
-/// Which field stands where.
+/// The assignment of fields to axes, panels and curves.
 struct Layout {
-    /// Along the charts.
+    /// The field of the horizontal axis.
     x: Option<&'static str>,
-    /// A panel or a curve for each value.
+    /// The field with a panel or a curve for each value.
     beside: Option<&'static str>,
-    /// The values of `x`, as numbers or as their places in a list of names.
+    /// The values of `x`, with their positions on the axis: the number, or the index in a list of names.
     values: Vec<(String, f64)>,
     axis: ChartAxis,
     notes: Vec<String>,
 }
 
-/// More panels than these are not looked at one by one.
+/// The largest number of panels.
 const MOST_PANELS: usize = 6;
 
 impl Layout {
@@ -53,7 +57,7 @@ impl Layout {
         fields.retain(|field| *field != "seed");
         let values = |field: &str| groups(sights, &[field]).into_iter().map(|(values, _)| values.concat());
         let is_numeric = |field: &str| values(field).all(|value| value.parse::<f64>().is_ok());
-        // Prompts are rather samples than something to plot against.
+        // Numeric fields first, and prompts last.
         fields.sort_by_key(|field| if is_numeric(field) { 0 } else { 1 + u8::from(*field == "prompt") });
         let x = fields.first().copied();
         let few = |field: &&str| values(field).count() <= if *field == "prompt" { 2 } else { MOST_PANELS };
@@ -86,18 +90,17 @@ impl Layout {
         vec![format!("{each} pictures a point{over}")]
     }
 
-    /// The pictures at each value of x, of those with one value of the other field.
+    /// The pictures at each value of `x`, of those with one value of `beside` if it is given.
     fn groups<'a, 'b>(&self, sights: &'a [Sight<'b>], beside: Option<&str>) -> Vec<(f64, Vec<&'a Sight<'b>>)> {
-        let is_there = |sight: &&Sight, x: &str| {
+        let belongs = |sight: &&Sight, x: &str| {
             self.x.is_none_or(|field| sight.done.cell.value(field) == x)
                 && self.beside.zip(beside).is_none_or(|(field, value)| sight.done.cell.value(field) == value)
         };
-        let at =
-            |(name, place): &(String, f64)| (*place, sights.iter().filter(|sight| is_there(sight, name)).collect());
+        let at = |(name, place): &(String, f64)| (*place, sights.iter().filter(|sight| belongs(sight, name)).collect());
         self.values.iter().map(at).collect()
     }
 
-    /// Every number of a measure over x.
+    /// Every statistic of a measure, with its curve over `x`.
     fn curves(&self, sights: &[Sight], beside: Option<&str>, measure: Measure) -> Vec<(Statistic, Series)> {
         let groups = self.groups(sights, beside).into_iter().filter(|(_, group)| !group.is_empty());
         let table: Vec<(f64, Vec<Statistic>)> = groups.map(|(x, group)| (x, measure.of_group(&group))).collect();
@@ -127,7 +130,7 @@ impl Layout {
         charts
     }
 
-    /// A chart of shares, each number a curve.
+    /// A chart of the shares of a measure, with a curve for each.
     fn rates(&self, sights: &[Sight], beside: Option<&str>, measure: Measure) -> Chart {
         let (what, y) = match measure {
             Measure::Colours => ("colours that are seen", "share of the pictures"),
@@ -153,7 +156,7 @@ impl Layout {
         }
     }
 
-    /// A chart for each number, whose curves are the values of the other field.
+    /// A chart for each amount of a measure, with a curve for each value of `beside`.
     fn amounts(&self, sights: &[Sight], beside: &[Option<String>], measure: Measure) -> Vec<Chart> {
         let found: Vec<_> = beside.iter().map(|value| self.curves(sights, value.as_deref(), measure)).collect();
         let Some(numbers) = found.first() else { return Vec::new() };
@@ -181,19 +184,19 @@ impl Layout {
                 ..Chart::default()
             }
         };
-        let is_there =
+        let is_drawn =
             |(_, (_, series)): &(usize, &(Statistic, Series))| series.points.iter().any(|(_, y)| y.is_finite());
-        numbers.iter().enumerate().filter(is_there).map(chart).collect()
+        numbers.iter().enumerate().filter(is_drawn).map(chart).collect()
     }
 }
 
-/// Whether numbers are better told apart by their ratios.
+/// Whether numbers need a logarithmic axis.
 fn spans_decades(numbers: &[f64]) -> bool {
     let (least, most) = numbers.iter().fold((f64::INFINITY, 0.0f64), |(least, most), n| (least.min(*n), most.max(*n)));
     least > 0.0 && most / least >= 12.0
 }
 
-/// A number's heading, and what it is in.
+/// The title of a statistic's chart, and the label of its axis.
 fn words(name: &str) -> (&'static str, &'static str) {
     match name {
         "saturation" => ("saturation", "mean chroma, 0 to 1"),
@@ -204,34 +207,30 @@ fn words(name: &str) -> (&'static str, &'static str) {
     }
 }
 
-fn of_cells(sights: &[Sight], measures: &[Measure]) -> String {
+/// A row for each picture: its values of the fields that vary, and its numbers.
+fn of_cells(sights: &[Sight], measures: &[Measure]) -> Table {
     let fields = axes(&sights.iter().map(|sight| &sight.done.cell).collect::<Vec<_>>());
     let numbers = |sight: &Sight| measures.iter().flat_map(|measure| measure.of_cell(sight)).collect::<Vec<_>>();
     let names = sights.first().map(numbers).unwrap_or_default().into_iter().map(|(name, _)| name);
-    let mut text = line(fields.iter().map(|field| field.to_string()).chain(names));
+    let mut table = Table::new(fields.iter().map(|field| field.to_string()).chain(names));
     for sight in sights {
-        let values = fields.iter().map(|field| sight.done.cell.value(field));
-        text += &line(values.chain(numbers(sight).into_iter().map(|(_, value)| number(value))));
+        let values = fields.iter().map(|field| Field::from(sight.done.cell.value(field)));
+        table.row(values.chain(numbers(sight).into_iter().map(|(_, value)| value.into())));
     }
-    text
+    table
 }
 
-fn of_groups(sights: &[Sight], measures: &[Measure]) -> String {
+/// A row for each number of each group of pictures that differ in the seed alone.
+fn of_groups(sights: &[Sight], measures: &[Measure]) -> Table {
     let mut fields = axes(&sights.iter().map(|sight| &sight.done.cell).collect::<Vec<_>>());
     fields.retain(|field| *field != "seed");
-    let head = ["number", "n", "value", "low", "high", "interval"];
-    let mut text = line(fields.iter().chain(&head).map(|name| name.to_string()));
+    let mut table = Table::new(fields.iter().copied().chain(["number", "n", "value", "low", "high", "interval"]));
     for (values, group) in groups(sights, &fields) {
-        for found in measures.iter().flat_map(|measure| measure.of_group(&group)) {
-            let ends = [found.estimate.value, found.estimate.low, found.estimate.high].map(number);
-            let about = [found.name, found.count.to_string()].into_iter().chain(ends).chain([found.interval.into()]);
-            text += &line(values.iter().cloned().chain(about));
+        for Statistic { name, count, estimate, interval } in measures.iter().flat_map(|it| it.of_group(&group)) {
+            let Estimate { value, low, high } = estimate;
+            let row = values.iter().map(Field::from);
+            table.row(row.chain(fields![name, count, value, low, high, interval]));
         }
     }
-    text
-}
-
-/// A number of a table; an empty cell where there is none.
-fn number(value: f64) -> String {
-    if value.is_finite() { value.to_string() } else { String::new() }
+    table
 }

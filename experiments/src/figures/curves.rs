@@ -1,4 +1,4 @@
-//! The numbers of every run over its calls.
+//! The figure `curves`: numbers of every run over its network calls.
 
 use super::Finished;
 use anyhow::Result;
@@ -6,7 +6,10 @@ use latentrace_plot::{Chart, ChartAxis, Panels, Series, write};
 use latentrace_runs::Scalars;
 use std::path::PathBuf;
 
-/// Writes the curves of sigma, sample, predicted noise and guidance over the calls, for every cell.
+/// Writes the curves of sigma, sample, predicted noise and guidance over the network calls, for every cell.
+///
+/// # Errors
+/// A table cannot be read, or a file cannot be written.
 pub fn curves(finished: &Finished) -> Result<Vec<PathBuf>> {
     let Finished { root, title, cells, .. } = finished;
     let tables: Vec<(String, Scalars)> =

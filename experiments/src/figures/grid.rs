@@ -1,4 +1,4 @@
-//! The pictures of an experiment in labelled rows and columns.
+//! The figure `grid`: the pictures of an experiment in labelled rows and columns.
 
 use super::Finished;
 use crate::done::Done;
@@ -7,12 +7,15 @@ use anyhow::{Context, Result};
 use latentrace_plot::{Grid, RgbImage, Tile, save_png};
 use std::path::{Path, PathBuf};
 
-/// A picture of more pixels across or down is hard to look at, and some programs do not open it.
+/// The largest side of a page in pixels. Some programs cannot open a larger picture.
 const LARGEST: u32 = 8000;
 
-/// Writes the grid of the cells' pictures: the last field that varies goes across, the others down; a single one goes on
-/// over so many columns as the spec says. What is excluded or failed is a hatched place. A huge grid is on
-/// several pages.
+/// Writes the grid of the cells' pictures. The columns are the last field that varies, and the rows all others; a
+/// single field is wrapped after the number of columns in the spec. A cell that is excluded or failed is hatched. A
+/// large grid has several pages.
+///
+/// # Errors
+/// A picture cannot be read, or a file cannot be written.
 pub fn grid(finished: &Finished) -> Result<Vec<PathBuf>> {
     let images: Vec<RgbImage> = finished.cells.iter().map(|cell| image(cell.run.picture())).collect::<Result<_>>()?;
     let scale = enlargement(&images);
@@ -32,7 +35,7 @@ pub fn grid(finished: &Finished) -> Result<Vec<PathBuf>> {
     Ok(made)
 }
 
-/// One field that varies: each picture has its own caption, and rows say from where to where they go.
+/// A grid for one field that varies: each picture has a caption, and each row the range of its values.
 fn along(finished: &Finished, images: Vec<RgbImage>) -> Grid {
     let cells = finished.cells;
     let columns = finished.columns.unwrap_or(cells.len()).clamp(1, cells.len().max(1));
@@ -51,7 +54,7 @@ fn along(finished: &Finished, images: Vec<RgbImage>) -> Grid {
     }
 }
 
-/// Two fields and more: a row for each combination of all but the last.
+/// A grid for two or more fields: a row for each combination of all but the last.
 fn table(finished: &Finished, images: Vec<RgbImage>) -> Grid {
     let Some((last, others)) = finished.axes.split_last() else { return Grid::default() };
     let columns = last.values.len();

@@ -1,4 +1,4 @@
-//! The figures of an experiment: each reads the store's folders and writes beside them.
+//! The figures of an experiment. Each reads the cells of the store, and writes files into the experiment's folder.
 
 mod adherence;
 mod curves;
@@ -16,20 +16,20 @@ use latentrace_runs::{Loaded, Observer};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// What a spec can ask to be drawn, by its name there.
+/// A figure that a spec can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Figure {
     /// The pictures in labelled rows and columns.
     Grid,
-    /// The numbers of every run over its calls.
+    /// Numbers of every run over its network calls.
     Curves,
-    /// What was measured, against what varies.
+    /// The measures of pictures against the fields that vary.
     Adherence,
-    /// The way of each run: film strips, its plane, its length.
+    /// The path of each run: film strips, principal components, curvature.
     Trajectory,
-    /// Noise schedules, levels, and the noise that the runs really had.
+    /// Noise schedules, noise levels, and the measured noise of the runs.
     NoiseCurves,
-    /// How near each sampler comes to the solution for its work.
+    /// The error of each sampler against its number of network calls.
     Schedulers,
 }
 
@@ -59,7 +59,10 @@ impl Figure {
         NAMES.iter().find(|(_, figure)| *figure == self).map_or("", |(name, _)| name)
     }
 
-    /// Draws it, and gives the files.
+    /// Draws the figure. Returns the files.
+    ///
+    /// # Errors
+    /// A cell cannot be read, or a file cannot be written.
     pub fn draw(self, finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> Result<Vec<PathBuf>> {
         match self {
             Figure::Grid => grid::grid(finished),
@@ -72,20 +75,20 @@ impl Figure {
     }
 }
 
-/// An experiment whose cells are done, or have failed.
+/// An experiment whose cells are complete or have failed.
 pub struct Finished<'a> {
-    /// Where its figures go.
+    /// The folder of its figures.
     pub root: &'a Path,
-    /// What is the same everywhere.
+    /// What all its cells have in common.
     pub title: &'a str,
-    /// What varies.
+    /// The fields that vary.
     pub axes: &'a [Axis],
-    /// How many pictures stand side by side where a single field varies.
+    /// The number of columns of the grid, if a single field varies.
     pub columns: Option<usize>,
     /// What is measured of every picture.
     pub measures: &'a [Measure],
-    /// Its cells, in the order of the spec.
+    /// Its complete cells, in the order of the spec.
     pub cells: &'a [Done],
-    /// The fine solutions that they are held against.
+    /// The reference solutions that they are compared with.
     pub references: &'a [Done],
 }

@@ -1,4 +1,4 @@
-//! How much noise there is: in training, at the sampler's levels, and in the samples that were recorded.
+//! The figures of `noise-curves`: noise in training, at the sampler's levels, and in recorded samples.
 
 use super::Finished;
 use crate::done::Done;
@@ -16,9 +16,12 @@ const KINDS: [&str; 5] = ["scaled_linear", "linear", "squaredcos_cap_v2", "sigmo
 const SPACINGS: [&str; 3] = ["leading", "linspace", "trailing"];
 const SIGMAS: [&str; 3] = ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"];
 
-/// Writes `noise-curves`, the training schedules that a checkpoint could have been trained on; `noise-levels`, where each
-/// sampler and spacing has its levels at the cells' number of steps; and `noise-measured`, the recorded samples against
+/// Writes `noise-curves`, the possible training schedules; `noise-levels`, the levels of each sampler and spacing at
+/// the cells' number of steps; and `noise-measured`, the mean square of recorded samples over
 /// `E|x|²/n = |x₀|²/n + sigma²`.
+///
+/// # Errors
+/// A cell cannot be read, or a file cannot be written.
 pub fn noise_curves(finished: &Finished) -> Result<Vec<PathBuf>> {
     let Some(first) = finished.cells.first() else { return Ok(Vec::new()) };
     let config = Description::of(&first.run.read()?)?.request()?.scheduler;
@@ -28,7 +31,7 @@ pub fn noise_curves(finished: &Finished) -> Result<Vec<PathBuf>> {
     Ok(made)
 }
 
-/// β, sigma, the signal-to-noise ratio and its logarithm, for each kind of schedule.
+/// Charts of β, sigma, the signal-to-noise ratio and its logarithm, for each kind of schedule.
 fn training(config: &Config) -> Result<Panels> {
     let own = config.values().find(|(name, ..)| *name == "beta_schedule").map(|(_, value, _)| value);
     let as_ddpm = config.with_class(Class::Ddpm.name()).context("noise-curves")?;
@@ -71,12 +74,12 @@ fn curve(name: &str, is_own: bool, values: Vec<f64>) -> Series {
     if is_own { series } else { series.dashed() }
 }
 
-/// A row of dots for each way to lay the levels, those of several samplers together where they are the same.
+/// A chart with a row of dots for each different list of levels. Samplers with the same levels share a row.
 fn levels(finished: &Finished, config: &Config) -> Result<Chart> {
     let steps = finished.cells.iter().map(|done| done.cell.steps).max().unwrap_or(1);
     let used: Vec<(Class, String)> = finished.cells.iter().map(used).collect::<Result<_>>()?;
     let mut rows: Vec<Row> = Vec::new();
-    // Three ways to lay levels are all there are; and those of the cells.
+    // These three classes have every way of spacing; the others are shown if the cells use them.
     let shown = |class: &Class| {
         [Class::Pndm, Class::Lms, Class::UniPc].contains(class) || used.iter().any(|(used, _)| used == class)
     };
@@ -127,7 +130,7 @@ fn levels(finished: &Finished, config: &Config) -> Result<Chart> {
     })
 }
 
-/// One way to lay the levels.
+/// A list of levels, with the classes that have it.
 struct Row {
     spacing: String,
     classes: Vec<&'static str>,
@@ -155,7 +158,7 @@ fn used(done: &Done) -> Result<(Class, String)> {
     Ok((config.class(), spread.map_or_else(|| spacing.unwrap_or_default().into(), |(name, ..)| name.to_string())))
 }
 
-/// The mean square of the recorded samples over what theory says, a curve for each setting, mean over its seeds.
+/// The mean square of recorded samples over its theoretical value: a curve for each setting, the mean over its seeds.
 fn measured(finished: &Finished) -> Result<Chart> {
     let cells: Vec<_> = finished.cells.iter().map(|done| &done.cell).collect();
     let mut fields = axes(&cells);
@@ -216,10 +219,10 @@ fn plural(count: usize) -> &'static str {
 /// A ratio at each sigma.
 type Curve = Vec<(f64, f64)>;
 
-/// More curves than these cannot be told apart.
+/// The largest number of curves.
 const MOST_CURVES: usize = 9;
 
-/// `(sigma, measured / theory)` of every call, and how many elements a sample has; `None` for a run without an end.
+/// `(sigma, measured / theory)` of every call, and the number of elements of a sample. `None` for an incomplete run.
 fn ratios(trace: &Trace) -> Result<Option<(Curve, usize)>> {
     let Some(end) = trace.values(SamplerValue::Latents).next() else { return Ok(None) };
     let clean = trace.tensor(end)?;
@@ -231,7 +234,7 @@ fn ratios(trace: &Trace) -> Result<Option<(Curve, usize)>> {
     Ok(Some((trace.values(SamplerValue::Sample).map(ratio).collect::<Result<_>>()?, clean.numel())))
 }
 
-/// The mean of curves with the same x, point by point.
+/// The pointwise mean of curves with the same `x`.
 fn mean(runs: &[Curve]) -> Curve {
     let length = runs.iter().map(Vec::len).min().unwrap_or(0);
     let at = |place: usize| (runs[0][place].0, runs.iter().map(|run| run[place].1).sum::<f64>() / runs.len() as f64);

@@ -1,4 +1,4 @@
-//! How near each sampler comes to the solution for its work.
+//! The figures of `schedulers`: the error of each sampler against its work.
 
 use super::Finished;
 use super::trajectory::{short, spread};
@@ -18,14 +18,17 @@ use latentrace_runs::{Loaded, Observer};
 use latentrace_trace::{Entry, Trace};
 use std::path::PathBuf;
 
-/// Columns of the pictures at equal noise.
+/// The number of columns of the pictures at equal noise.
 const COLUMNS: usize = 7;
 
-/// Writes `compare-schedulers`, the error `‖x − x_ref‖ / ‖x_ref‖` of the final latents against network calls and against
-/// time, and `compare-schedulers-sigma.png`, the clean estimates of every sampler at equal noise.
+/// Writes `compare-schedulers`, the error `‖x − x_ref‖ / ‖x_ref‖` of the final latents against network calls and
+/// against time, and `compare-schedulers-sigma.png`, the clean estimates of every sampler at equal noise.
 ///
-/// A cell's reference is that of `references` with its prompt, negative prompt, seed, guidance, model and size: a fine
-/// solution of the ordinary differential equation that the samplers solve.
+/// The reference of a cell has the same settings except for sampler, steps and reading: it is an accurate solution of
+/// the ordinary differential equation that the samplers solve.
+///
+/// # Errors
+/// No cell has a reference, a record cannot be read, or a file cannot be written.
 pub fn schedulers(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> Result<Vec<PathBuf>> {
     let results = results(finished, finished.references)?;
     let mut made = write(finished.root, "compare-schedulers", &panels(finished, &results))?;
@@ -33,9 +36,9 @@ pub fn schedulers(finished: &Finished, loaded: &mut Loaded, observer: &dyn Obser
     Ok(made)
 }
 
-/// A cell against its reference.
+/// A cell, compared with its reference.
 struct Outcome {
-    /// The sampler, and what else varies but steps, seeds and prompts.
+    /// The sampler, with the other fields that vary except for steps, seeds and prompts.
     name: String,
     is_random: bool,
     steps: usize,
@@ -59,13 +62,13 @@ fn results(finished: &Finished, references: &[Done]) -> Result<Vec<Outcome>> {
     }
     ensure!(
         !outcomes.is_empty(),
-        "{}: no reference has the prompt, seed and guidance of a cell, so there is no error to show\nhint: finish a fine cell with the same first",
+        "{}: no reference has the prompt, seed and guidance of a cell, so there is no error to show\nhint: first make a reference with the same settings and many steps",
         finished.root.display()
     );
     Ok(outcomes)
 }
 
-/// Whether two cells ask for the same picture, whatever sampler looks for it.
+/// Whether two cells differ at most in sampler, steps and reading.
 fn is_same_problem(a: &Cell, b: &Cell) -> bool {
     let plain = |cell: &Cell| Cell { sampler: None, steps: 0, reading: a.reading, ..cell.clone() };
     plain(a) == plain(b)
@@ -89,20 +92,20 @@ fn latents(done: &Done) -> Result<Tensor> {
     Ok(trace.tensor(entry)?)
 }
 
-/// Whether a cell's sampler draws noise at its steps.
+/// Whether a cell's sampler draws noise after the start.
 fn is_random(done: &Done) -> Result<bool> {
     let description = Description::of(&done.run.read()?)?;
     Ok(Start::Noise.plan(&description.request()?)?.draws() > 1)
 }
 
-/// Network calls, and the seconds of the recorded run.
+/// The number of network calls, and the seconds of the recorded run.
 fn work(done: &Done) -> Result<(f64, f64)> {
     let about = done.run.settings()?;
     let number = |key: &str| about.get(key).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
     Ok((number("calls"), number("seconds")))
 }
 
-/// Outcomes of one name and number of steps: the mean work, and the geometric mean of the errors.
+/// The cells of one name and number of steps: their mean work, and the geometric mean of their errors.
 struct Point {
     calls: f64,
     seconds: f64,
@@ -190,17 +193,18 @@ fn remarks(lines: &[(&str, bool, Vec<Point>)], outcomes: &[Outcome]) -> Vec<Stri
     notes
 }
 
-/// The power of the number of calls with which the error falls between the last two points.
+/// The order of convergence between the last two points: the error falls as the number of calls to the power of -order.
 fn order(points: &[Point]) -> Option<f64> {
     let [.., before, last] = points else { return None };
     let order = (before.error.value / last.error.value).ln() / (last.calls / before.calls).ln();
     order.is_finite().then_some(order)
 }
 
-/// The clean estimates of every sampler at the largest number of steps that all have, at the calls nearest to some levels.
+/// Writes the clean estimates of every sampler at the calls nearest to some noise levels, for the largest number of
+/// steps that all samplers have.
 fn at_equal_sigma(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> Result<Vec<PathBuf>> {
     let Some(chosen) = rows(finished).filter(|rows| !rows.is_empty()) else { return Ok(Vec::new()) };
-    let traces: Vec<Trace> = chosen.iter().map(|(_, done)| Ok(done.run.read()?)).collect::<Result<_>>()?;
+    let traces: Vec<Trace> = chosen.iter().map(|(_, done)| done.run.read()).collect::<Result<_>>()?;
     let levels: Vec<Vec<f64>> =
         traces.iter().map(|trace| trace.values(SamplerValue::Denoised).map(|entry| entry.sigma).collect()).collect();
     let Some(wanted) = common(&levels) else { return Ok(Vec::new()) };
@@ -248,7 +252,7 @@ fn rows<'a>(finished: &'a Finished) -> Option<Vec<(String, &'a Done)>> {
     names.into_iter().map(|(name, of)| Some((name, has(&of, steps)?))).collect()
 }
 
-/// Levels even in their logarithm within what every run passes.
+/// Noise levels within the range of every run, evenly spaced in their logarithm. `None` if there are none.
 fn common(levels: &[Vec<f64>]) -> Option<Vec<f64>> {
     let end = |pick: fn(f64, f64) -> f64| {
         move |levels: &Vec<f64>| levels.iter().copied().filter(|sigma| *sigma > 0.0).reduce(pick)

@@ -1,4 +1,4 @@
-//! Latents as a picture of a figure.
+//! Latents decoded for a figure.
 
 use anyhow::Result;
 use latentrace_pipeline::nn::Pass;
@@ -7,8 +7,8 @@ use latentrace_pipeline::{Error, Model};
 use latentrace_plot::Tile;
 use latentrace_runs::pixels;
 
-/// Latents `[1, 4, height, width]` at unit variance as a cell of a figure; an empty one that says so where the decoder makes
-/// NaN or infinity of them.
+/// Decodes latents `[1, 4, height, width]` at unit variance for a figure. If the picture is not finite, the tile is
+/// empty, and its caption says so.
 pub(crate) fn tile(model: &Model, latents: &Tensor, caption: String) -> Result<Tile> {
     match model.decode(&latents.to_device(model.device), &mut Pass::silent()) {
         Ok(picture) => Ok(Tile::new(pixels(&picture), caption)),

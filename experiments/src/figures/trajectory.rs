@@ -1,12 +1,11 @@
-//! What a run's samples look like on their way, and what way they go.
+//! The figures of `trajectory`: decoded samples of a run, and the path of its samples.
 
 use super::Finished;
 use crate::done::Done;
 use crate::figures::tile::tile;
 use crate::previews::enlargement;
-use crate::views::paths::{Path, geometry, plane};
+use crate::views::paths::{RunPath, geometry, plane};
 use anyhow::Result;
-use latentrace_files::replace;
 use latentrace_measures::{Moments, Trajectory};
 use latentrace_pipeline::Model;
 use latentrace_pipeline::nn::SamplerValue;
@@ -15,20 +14,23 @@ use latentrace_runs::{Loaded, Observer};
 use latentrace_trace::{Entry, Trace};
 use std::path::PathBuf;
 
-/// Film strips of more cells than these are not looked at together, nor are more curves.
+/// The largest numbers of cells with film strips, and of curves.
 const MOST_STRIPS: usize = 4;
 const MOST_CURVES: usize = 12;
-/// Pictures in a strip.
+/// The number of pictures in a strip.
 const FRAMES: usize = 9;
 
-/// Writes `trajectory-strips.png`, two rows for each of the first cells: the decoded sample at unit variance,
-/// `x / √(1 + sigma²)`, and the decoded clean estimate; and `trajectory`, the paths of both in the plane of their principal
-/// components, the size of the sample and its distance from a straight line, for up to twelve cells.
+/// Writes `trajectory-strips.png`, two rows for each of the first cells: the decoded sample, scaled to unit variance by
+/// `1 / √(1 + sigma²)`, and the decoded clean estimate. Writes `trajectory` for up to twelve cells: the paths of both in
+/// the plane of their first two principal components, the size of the sample, and its distance from a straight line.
+///
+/// # Errors
+/// A record cannot be read, a latent cannot be decoded, or a file cannot be written.
 pub fn trajectory(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> Result<Vec<PathBuf>> {
     let mut made = vec![strips(finished, loaded, observer)?];
     let shown = &finished.cells[..finished.cells.len().min(MOST_CURVES)];
-    let along = |value| -> Result<Vec<Path>> {
-        let path = |done: &Done| Path::of(&done.run.read()?, value, done.label.clone());
+    let along = |value| -> Result<Vec<RunPath>> {
+        let path = |done: &Done| RunPath::of(&done.run.read()?, value, done.label.clone());
         shown.iter().map(path).collect()
     };
     let (samples, estimates) = (along(SamplerValue::Sample)?, along(SamplerValue::Denoised)?);
@@ -41,14 +43,14 @@ pub fn trajectory(finished: &Finished, loaded: &mut Loaded, observer: &dyn Obser
     }
     made.extend(write(finished.root, "trajectory", &Panels { title: finished.title.into(), charts, columns: 2 })?);
     let place = finished.root.join("trajectory-geometry.csv");
-    replace(&place, geometry(&samples).as_bytes())?;
+    geometry(&samples).write(&place)?;
     made.push(place);
     Ok(made)
 }
 
 /// The size of the sample against its noise level.
-fn size(samples: &[Path]) -> Chart {
-    let rms = |path: &Path| {
+fn size(samples: &[RunPath]) -> Chart {
+    let rms = |path: &RunPath| {
         let points = path.points.iter().zip(&path.levels).map(|(point, sigma)| (*sigma, Moments::of(point).rms));
         Series::new(path.name.clone(), points.collect()).marked()
     };
@@ -62,9 +64,9 @@ fn size(samples: &[Path]) -> Chart {
     }
 }
 
-/// How far each path is from the line between its ends, and of the first how much longer than that line.
-fn bend(samples: &[Path]) -> Chart {
-    let deviation = |path: &Path| {
+/// The distance of each path from its chord, and for the first paths the ratio of length to chord.
+fn bend(samples: &[RunPath]) -> Chart {
+    let deviation = |path: &RunPath| {
         let found = Trajectory::of(&path.points, &path.levels);
         let away = found.map(|found| found.relative_deviation()).unwrap_or_default();
         let points = path.levels.iter().copied().zip(away).filter(|(sigma, _)| *sigma > 0.0).collect();
@@ -83,15 +85,15 @@ fn bend(samples: &[Path]) -> Chart {
     }
 }
 
-/// The length of a path in units of the distance between its ends.
-fn detour(path: &Path) -> f64 {
+/// The length of a path over the distance between its ends.
+fn detour(path: &RunPath) -> f64 {
     let apart = |pair: &[_]| -> f64 { Trajectory::of(pair, &[1.0, 0.0]).map_or(f64::NAN, |found| found.chord) };
     let ends: Vec<_> = path.points.first().into_iter().chain(path.points.last()).collect();
     let steps: f64 = path.points.windows(2).map(|pair| apart(&[&pair[0], &pair[1]])).sum();
     if ends.len() < 2 { f64::NAN } else { steps / apart(&ends) }
 }
 
-/// Film strips: for each of the first cells its samples, and under them its clean estimates.
+/// Writes the film strips: two rows for each of the first cells, its samples and its clean estimates.
 fn strips(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> Result<PathBuf> {
     let shown = &finished.cells[..finished.cells.len().min(MOST_STRIPS)];
     let (mut cells, mut row_labels) = (Vec::new(), Vec::new());
@@ -125,19 +127,19 @@ fn strips(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> 
     Ok(path)
 }
 
-/// One decoded tensor; a sample is brought to the unit variance that the decoder was made for.
+/// One decoded tensor. A sample is scaled to unit variance first.
 fn frame(trace: &Trace, entry: &Entry, model: &Model, is_sample: bool) -> Result<Tile> {
     let scale = if is_sample { 1.0 / entry.sigma.hypot(1.0) } else { 1.0 };
     tile(model, &(trace.tensor(entry)? * scale), format!("σ {}", short(entry.sigma)))
 }
 
-/// A level in three digits.
+/// A noise level with three digits.
 pub fn short(sigma: f64) -> String {
     let digits = if sigma >= 1.0 { 2 - (sigma.log10().floor() as i32).clamp(0, 2) } else { 3 };
     format!("{sigma:.*}", digits as usize)
 }
 
-/// The places of at most `most` levels spread evenly in their logarithm, the first and last among them, in order.
+/// The indices of at most `most` levels, evenly spaced in their logarithm, from the first to the last.
 pub fn spread(levels: &[f64], most: usize) -> Vec<usize> {
     let logs: Vec<f64> = levels.iter().map(|sigma| sigma.max(1e-6).ln()).collect();
     let [first, .., last] = logs.as_slice() else { return (0..levels.len()).collect() };
@@ -169,9 +171,9 @@ mod tests {
     #[test]
     fn a_detour_is_longer_than_the_line() {
         let points = [[0.0, 0.0], [3.0, 0.0], [3.0, 4.0]].map(|point: [f64; 2]| Tensor::from_slice(&point));
-        let path = Path { name: String::new(), points: points.into(), levels: vec![2.0, 1.0, 0.0] };
+        let path = RunPath { name: String::new(), points: points.into(), levels: vec![2.0, 1.0, 0.0] };
         assert!((detour(&path) - 7.0 / 5.0).abs() < 1e-12);
-        assert!(detour(&Path { name: String::new(), points: vec![], levels: vec![] }).is_nan());
+        assert!(detour(&RunPath { name: String::new(), points: vec![], levels: vec![] }).is_nan());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which runs a report is about, and how they differ.
+//! The runs of a report, and how they differ.
 
 use super::html::PageAxis;
 use crate::done::Done;
@@ -8,20 +8,23 @@ use anyhow::{Result, bail, ensure};
 use latentrace_runs::{Description, FIELDS, RunFolder};
 use std::path::{Path, PathBuf};
 
-/// What was found.
+/// The runs that were found in some folders.
 #[derive(Default)]
 pub struct Found {
-    /// What is the same everywhere.
+    /// What all runs have in common.
     pub title: String,
-    /// How the runs differ.
+    /// The fields in which the runs differ.
     pub axes: Vec<PageAxis>,
     /// The runs.
     pub runs: Vec<Done>,
-    /// What the experiments measure.
+    /// The measures of the experiments.
     pub measures: Vec<Measure>,
 }
 
-/// The runs in these folders: experiments, recorded runs, or folders of those.
+/// Finds the runs in folders. Each is an experiment, a run, or a folder of runs.
+///
+/// # Errors
+/// A folder does not exist or has no complete run, or a record cannot be read.
 pub fn find(folders: &[PathBuf]) -> Result<Found> {
     let mut found = Found::default();
     for folder in folders {
@@ -30,13 +33,13 @@ pub fn find(folders: &[PathBuf]) -> Result<Found> {
         found.add(folder)?;
         if found.runs.len() == before {
             bail!(
-                "{}: no run that is done in it\nhint: name the folder of an experiment, such as runs/sweep-guidance, or of \
+                "{}: no complete run in it\nhint: name the folder of an experiment, such as runs/sweep-guidance, or of \
                  recorded runs, such as runs/generate",
                 folder.display()
             );
         }
     }
-    // A single experiment knows best what varies in it.
+    // A single experiment already has its axes.
     if found.axes.is_empty() || folders.len() > 1 {
         found.arrange();
     }
@@ -74,7 +77,7 @@ impl Found {
         Ok(())
     }
 
-    /// Finds what differs, each field with its values in the order in which they come; runs that are alike are numbered.
+    /// Finds the fields that differ, each with its values in the order of the runs. Runs that are equal are numbered.
     fn arrange(&mut self) {
         let value = |run: &Done, field: &str| run.cell.value(field);
         self.axes.clear();
@@ -95,7 +98,7 @@ impl Found {
                 self.axes.push(PageAxis { name: field.into(), values });
             }
         }
-        self.number_the_alike();
+        self.number_equal_runs();
         for run in &mut self.runs {
             let part = |(axis, place): (&PageAxis, &usize)| format!("{} {}", axis.name, axis.values[*place]);
             let parts: Vec<String> = self.axes.iter().zip(&run.place).map(part).collect();
@@ -109,7 +112,7 @@ impl Found {
         };
     }
 
-    fn number_the_alike(&mut self) {
+    fn number_equal_runs(&mut self) {
         let places: Vec<Vec<usize>> = self.runs.iter().map(|run| run.place.clone()).collect();
         let numbers: Vec<usize> = (0..places.len())
             .map(|index| places[..index].iter().filter(|place| **place == places[index]).count())
@@ -123,7 +126,7 @@ impl Found {
     }
 }
 
-/// A run with its settings; its label and place are not known yet.
+/// A run with its settings, and without label and place.
 fn done(run: RunFolder) -> Result<Done> {
     let cell = Description::of(&run.read()?)?.cell;
     Ok(Done { cell, label: String::new(), place: Vec::new(), run })

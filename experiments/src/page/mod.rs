@@ -16,9 +16,9 @@ use latentrace_runs::{Cell, Description, Frames, Loaded, Observer, Scalars, abou
 use latentrace_trace::Trace;
 use std::path::{Path, PathBuf};
 
-/// The slider's places for one run: more are not told apart.
+/// The largest number of slider positions for one run.
 const MOST_FRAMES: usize = 101;
-/// A figure of more bytes is left on the disk.
+/// A figure with more bytes is not put on the page.
 const MOST_FIGURE: usize = 1_000_000;
 
 /// A page that was written.
@@ -28,17 +28,17 @@ pub struct Written {
     pub path: PathBuf,
     /// How many pictures it shows.
     pub pictures: usize,
-    /// How large it is.
+    /// The size of the file.
     pub bytes: u64,
 }
 
-/// Writes one page that shows runs in a browser: pictures at every noise level, differences, curves, numbers. `folders` are
-/// those of experiments or of recorded runs, or single runs, and `path` the page's file; the default is `report.html` in the
-/// first folder. At most `frames` pictures are decoded for the slider, of all runs together; a sweep's cells have some
-/// already.
+/// Writes one page that shows runs in a browser: pictures at many noise levels, differences, curves and numbers. Each
+/// of `folders` is an experiment, a folder of recorded runs, or a run. `path` is the file of the page, and defaults to
+/// `report.html` in the first folder. At most `frames` pictures are decoded for the slider, of all runs together; the
+/// cells of a sweep already have some.
 ///
 /// # Errors
-/// A folder holds no run that is done, or a file cannot be read or written.
+/// A folder has no complete run, or a file cannot be read or written.
 pub fn write(folders: &[PathBuf], path: Option<&Path>, frames: usize, observer: &dyn Observer) -> Result<Written> {
     let found = find(folders)?;
     let first = if folders[0].is_file() { folders[0].parent() } else { Some(folders[0].as_path()) };
@@ -50,7 +50,7 @@ pub fn write(folders: &[PathBuf], path: Option<&Path>, frames: usize, observer: 
     Ok(Written { path, pictures: page.cells.len(), bytes })
 }
 
-/// How pages are made.
+/// The options of a page.
 struct Pages<'a> {
     frames: usize,
     observer: &'a dyn Observer,
@@ -103,12 +103,12 @@ impl Pages<'_> {
             return Ok(open_image(run.run.picture())?);
         }
         let model = loaded.get(&run.cell, self.observer)?;
-        let end = trace.values(SamplerValue::Latents).next().context("a run without its end")?;
+        let end = trace.values(SamplerValue::Latents).next().context("a run without final latents")?;
         let latents = trace.tensor(end)?.to_device(model.device);
         Ok(pixels(&model.decode(&latents, &mut Pass::silent())?))
     }
 
-    /// What the run looked like on its way: `most` of its calls decoded, or those that a sweep has kept if that is as many.
+    /// The run at some of its calls: those that a sweep has kept, or `most` decoded ones if that is more.
     fn frames(
         &self,
         run: &Done,
@@ -121,8 +121,8 @@ impl Pages<'_> {
         let sigmas = table.column("sigma");
         let count = kept.as_ref().map_or(0, |kept| kept.calls.len());
         let frames = match kept {
-            Some(kept) if count >= most.min(sigmas.len()) || !is_there(&run.cell) => kept,
-            _ if most == 0 || !is_there(&run.cell) => return Ok(Vec::new()),
+            Some(kept) if count >= most.min(sigmas.len()) || !has_model(&run.cell) => kept,
+            _ if most == 0 || !has_model(&run.cell) => return Ok(Vec::new()),
             _ => {
                 let calls = spread(sigmas.len(), most.min(MOST_FRAMES));
                 Frames::decode(trace, loaded.get(&run.cell, self.observer)?, &calls, self.observer)?
@@ -135,7 +135,7 @@ impl Pages<'_> {
     }
 }
 
-/// What the experiment measures, of one run.
+/// The measures of one run, by name.
 fn measured(run: &Done, found: &Found) -> Result<Vec<(String, f64)>> {
     if found.measures.is_empty() {
         return Ok(Vec::new());
@@ -144,12 +144,12 @@ fn measured(run: &Done, found: &Found) -> Result<Vec<(String, f64)>> {
     Ok(found.measures.iter().flat_map(|measure| measure.of_cell(&sight)).collect())
 }
 
-/// Whether the model of a run is still where it was.
-fn is_there(cell: &Cell) -> bool {
+/// Whether the model of a run still exists at its path.
+fn has_model(cell: &Cell) -> bool {
     cell.folder().is_ok_and(|folder| folder.is_dir())
 }
 
-/// So many calls, evenly from the first to the last.
+/// The indices of at most about `most` calls, evenly from the first to the last.
 fn spread(calls: usize, most: usize) -> Vec<usize> {
     if most <= 9 || calls <= 9 {
         return about_eight(calls);
@@ -163,13 +163,13 @@ fn words(trace: &Trace, about: &Description) -> Result<Vec<WordMap>> {
     Ok(maps.into_iter().map(|(word, map)| WordMap { word, map }).collect())
 }
 
-/// The columns that some run has numbers in, but for those that only place a call.
+/// The columns with a finite number in at least one run, except for those that identify a call.
 fn columns(tables: &[Scalars]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for table in tables {
         for name in &table.columns {
-            let places = ["call", "step", "evaluation", "t"].contains(&name.as_str());
-            if !places && !names.contains(name) && table.column(name).iter().any(|number| number.is_finite()) {
+            let is_index = ["call", "step", "evaluation", "t"].contains(&name.as_str());
+            if !is_index && !names.contains(name) && table.column(name).iter().any(|number| number.is_finite()) {
                 names.push(name.clone());
             }
         }
@@ -177,7 +177,7 @@ fn columns(tables: &[Scalars]) -> Vec<String> {
     names
 }
 
-/// The figures that lie in the folders, with their numbers.
+/// The SVG figures in the folders, with their CSV.
 fn figures(folders: &[PathBuf]) -> Result<Vec<PageFigure>> {
     let mut found = Vec::new();
     for folder in folders {

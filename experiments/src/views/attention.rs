@@ -1,8 +1,8 @@
-//! Where each word of the prompt is looked for, and how much.
+//! Attention to the words of the prompt: maps, shares and entropy (Tang et al. 2022, DAAM).
 
 use super::{grid, picture, title};
 use anyhow::Result;
-use latentrace_files::replace;
+use latentrace_files::{Field, Table, fields};
 use latentrace_measures::{TokenMaps, entropy, mass, token_entropy};
 use latentrace_pipeline::nn::tch::Kind;
 use latentrace_pipeline::nn::{Attends, Branch, ModuleValue};
@@ -10,27 +10,29 @@ use latentrace_plot::{Chart, ChartAxis, Colours, HeatMap, Series, Tile, ValueSca
 use latentrace_runs::{Description, Observer};
 use latentrace_trace::{Entry, Reduction, Rule, Trace};
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// Draws attention to the words of the prompt, where a record kept it: over the picture, summed over layers, heads and
-/// calls (Tang et al. 2022, DAAM); and its share and spread by call.
+/// Draws the attention to the words of the prompt, if the record has it: maps over the picture, summed over layers,
+/// heads and calls (Tang et al. 2022, DAAM), and the share and the entropy of attention by call. Returns the files.
+///
+/// # Errors
+/// The record cannot be read, or a file cannot be written.
 pub fn words(folder: &Path, trace: &Trace, description: &Description, observer: &dyn Observer) -> Result<Vec<PathBuf>> {
     let Some(found) = Attention::of(trace, description)? else { return Ok(Vec::new()) };
     if found.without_grid > 0 {
         let count = found.without_grid;
         observer.note(&format!(
-            "{count} tensors of attention were reduced before records had their grids: not on the maps of words"
+            "{count} tensors of attention are not in the maps of words: they were reduced by an earlier version, which did not record their grids"
         ));
     }
     let words: Vec<Word> = found.words();
     let mut made = vec![folder.join("words.csv")];
-    replace(&made[0], csv(&words).as_bytes())?;
+    table(&words).write(&made[0])?;
     let picture = picture(trace);
     let mut cells: Vec<Tile> = picture.iter().map(|picture| Tile::new(picture.clone(), "the picture")).collect();
     let (height, width) = description.grid();
     for Word { name, map, .. } in &words {
-        // Each word by its own range: how much it is looked at in all is in word-mass.
+        // Each word has its own range of colours; word-mass has the total attention.
         let range = |(low, high): (f64, f64), &x: &f64| (low.min(x), high.max(x));
         let limits = map.iter().flatten().fold((f64::INFINITY, f64::NEG_INFINITY), range);
         let image = match &picture {
@@ -49,27 +51,30 @@ pub fn words(folder: &Path, trace: &Trace, description: &Description, observer: 
     Ok(made)
 }
 
-/// The words of the prompt with the maps of where each is looked for, where a record kept attention.
+/// The words of the prompt with their attention maps, row by row. Empty if the record has no attention.
+///
+/// # Errors
+/// The record cannot be read.
 pub fn word_maps(trace: &Trace, description: &Description) -> Result<Vec<(String, Vec<Vec<f64>>)>> {
     let words = Attention::of(trace, description)?.map(|found| found.words()).unwrap_or_default();
     Ok(words.into_iter().map(|word| (word.name, word.map)).collect())
 }
 
-/// What a record holds of the conditional branch's attention to text.
+/// The recorded attention of the conditional branch to text.
 struct Attention {
-    /// What the columns of the probabilities are, a name and its columns: whole words with all their tokens, and
-    /// `<start>`, `<end>`, `<padding>`.
+    /// The meaning of the columns of the probabilities: words with all their tokens, and `<start>`, `<end>`,
+    /// `<padding>`.
     groups: Vec<Group>,
     calls: Vec<Call>,
     maps: TokenMaps,
-    /// How many tensors have no known place on the maps.
+    /// The number of tensors whose grid is not known.
     without_grid: usize,
 }
 
-/// Columns of the probabilities that are one word, or one kind of what is none.
+/// The columns of one word, or of one kind of special token.
 struct Group {
     name: String,
-    /// The place of the first on the token axis.
+    /// The position of the first on the token axis.
     place: i64,
     columns: Vec<usize>,
     is_word: bool,
@@ -79,12 +84,12 @@ struct Group {
 struct Call {
     number: usize,
     layers: f64,
-    /// The share of each column.
+    /// The attention to each column, summed over layers.
     mass: Vec<f64>,
     entropy: f64,
 }
 
-/// A word of the prompt and where it is looked for.
+/// A word of the prompt with its attention map.
 struct Word {
     place: i64,
     name: String,
@@ -94,18 +99,18 @@ struct Word {
 /// A recorded tensor of probabilities.
 struct Kept<'a> {
     entry: &'a Entry,
-    /// The places of its columns on the token axis.
+    /// The positions of its columns on the token axis.
     places: Vec<i64>,
-    /// The picture that its pixels are of.
+    /// The height and width of the picture that its pixels were flattened from.
     grid: Option<[usize; 2]>,
-    /// Whether its heads were averaged.
+    /// Whether it is averaged over heads.
     averaged: bool,
 }
 
 impl Attention {
-    /// Reads the recorded probabilities, each tensor once, whatever number of rules kept it; where several rules kept
-    /// different words, those of the rule that kept most. If one has its heads averaged, all have, so that a layer counts
-    /// alike whichever rule kept it.
+    /// Reads the recorded probabilities. A tensor counts once, even if several rules kept it. If rules kept different
+    /// words, the rule with most words counts. If one tensor is averaged over heads, all are, so that every layer has
+    /// the same weight.
     fn of(trace: &Trace, description: &Description) -> Result<Option<Attention>> {
         let is_of_prompt = |entry: &&Entry| {
             entry.role().module() == Some(ModuleValue::Probs(Attends::Text))
@@ -144,7 +149,7 @@ impl Attention {
         }
     }
 
-    /// The prompt's own words with their maps.
+    /// The words of the prompt with their maps.
     fn words(&self) -> Vec<Word> {
         let word = |Group { name, place, columns, .. }: &Group| {
             let map = self.maps.map(columns)?.outer_iter().map(|row| row.to_vec()).collect();
@@ -153,7 +158,7 @@ impl Attention {
         self.groups.iter().filter(|group| group.is_word).filter_map(word).collect()
     }
 
-    /// A row for each word, and one for all of the padding.
+    /// The share of attention by call: a row for each word, and one for all padding.
     fn shares(&self, description: &Description) -> HeatMap {
         let share =
             |call: &Call, columns: &[usize]| columns.iter().map(|&column| call.mass[column]).sum::<f64>() / call.layers;
@@ -189,7 +194,7 @@ impl Attention {
 }
 
 impl<'a> Kept<'a> {
-    /// `None` where the reductions leave no columns of words.
+    /// `None` if the reductions leave no columns of words.
     fn of(entry: &'a Entry, description: &Description) -> Option<Kept<'a>> {
         let &[_, _, pixels, count] = entry.shape.as_slice() else { return None };
         let text = if entry.kept.is_empty() { "x".to_string() } else { format!("x | {}", entry.kept) };
@@ -216,8 +221,8 @@ impl<'a> Kept<'a> {
     }
 }
 
-/// Of tensors that several rules kept, each once: all of them with the columns of the rule that kept most, with all heads
-/// and pixels where there is a choice.
+/// Removes duplicates of tensors that several rules kept. The result has the columns of the rule with most columns; of
+/// duplicates, the one with all heads or with more pixels remains.
 fn once(kept: Vec<Kept>) -> Vec<Kept> {
     let most = kept.iter().fold(
         Vec::new(),
@@ -244,13 +249,14 @@ fn once(kept: Vec<Kept>) -> Vec<Kept> {
     found
 }
 
-/// The grid of so many pixels among those that a network halves a picture to, rounding up: for records that do not say.
+/// The grid with a number of pixels, among those that a network makes by halving the latents and rounding up. For
+/// records without grids.
 fn halved(latents: [usize; 2], pixels: usize) -> Option<[usize; 2]> {
     let halve = |grid: &[usize; 2]| Some(grid.map(|side| side.div_ceil(2))).filter(|_| *grid != [1, 1]);
     std::iter::successors(Some(latents), halve).find(|[height, width]| height * width == pixels)
 }
 
-/// What columns at some places of the prompt are.
+/// The groups of columns at some positions of the token axis.
 fn groups(places: &[i64], description: &Description) -> Vec<Group> {
     let words = description.words().conditional.words();
     let end = description.prompt.tokens.len() as i64 + 1;
@@ -273,15 +279,29 @@ fn groups(places: &[i64], description: &Description) -> Vec<Group> {
     groups
 }
 
-fn csv(words: &[Word]) -> String {
-    let mut csv = String::from("token,word,row,column,attention\n");
+/// The maps, a row for each of their pixels.
+fn table(words: &[Word]) -> Table {
+    let mut table = Table::new(["token", "word", "row", "column", "attention"]);
     for Word { place, name, map } in words {
         for (row, values) in map.iter().enumerate() {
-            for (at, value) in values.iter().enumerate() {
-                let quoted = name.replace('"', "\"\"");
-                let _ = writeln!(csv, "{place},\"{quoted}\",{row},{at},{value}"); // writing to a String does not fail
+            for (column, &value) in values.iter().enumerate() {
+                table.row(fields![*place, Field::quoted(name), row, column, value]);
             }
         }
     }
-    csv
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_and_pixels_are_rows() {
+        let word = |place, name: &str, map| Word { place, name: name.into(), map };
+        let words = [word(2, "red", vec![vec![0.5, 0.25]]), word(3, "\"cat\",", vec![vec![1.0], vec![0.0]])];
+        let expected = "token,word,row,column,attention\n2,\"red\",0,0,0.5\n2,\"red\",0,1,0.25\n\
+                        3,\"\"\"cat\"\",\",0,0,1\n3,\"\"\"cat\"\",\",1,0,0\n";
+        assert_eq!(table(&words).to_string(), expected);
+    }
 }

@@ -1,12 +1,12 @@
-//! How far each site leads one run to another.
+//! The figure of activation patching.
 
 use anyhow::Result;
 use latentrace_plot::{Colours, HeatMap, write};
-use latentrace_runs::{Causal, Description};
+use latentrace_runs::{CausalTracing, Description};
 use latentrace_trace::Trace;
 use std::path::{Path, PathBuf};
 
-/// Draws what [`Causal::measure`] found: sites by blocks of steps.
+/// Draws the result of [`CausalTracing::measure`]: sites by blocks of steps.
 ///
 /// # Errors
 /// The figure cannot be written.
@@ -14,7 +14,7 @@ pub fn causal(
     folder: &Path,
     base: &Description,
     source: &Trace,
-    run: &Causal,
+    run: &CausalTracing,
     values: Vec<Vec<f64>>,
 ) -> Result<Vec<PathBuf>> {
     let to =

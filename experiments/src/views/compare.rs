@@ -1,10 +1,10 @@
-//! Two runs, tensor by tensor.
+//! The figure of a comparison of two runs, tensor by tensor.
 
 use latentrace_plot::{HeatMap, ValueScale};
 use latentrace_trace::Comparison;
 use std::collections::BTreeMap;
 
-/// How much each tap differs at each call, as a heat map.
+/// A heat map of the relative difference of each tap at each call.
 pub fn compare(found: &Comparison) -> HeatMap {
     let table = by_tap(found);
     let calls: Vec<usize> = {
@@ -30,10 +30,10 @@ pub fn compare(found: &Comparison) -> HeatMap {
     }
 }
 
-/// No difference, on a logarithmic scale.
+/// The value for no difference, on a logarithmic scale.
 const NONE: f64 = 1e-16;
 
-/// The worst relative difference of every tap (and branch) at every call, in the order in which taps pass.
+/// The largest relative difference of every tap and branch, by call. Taps are in the order in which tensors pass them.
 pub fn by_tap(found: &Comparison) -> Vec<(String, BTreeMap<usize, f64>)> {
     let mut rows: Vec<(String, BTreeMap<usize, f64>)> = Vec::new();
     for difference in &found.differences {

@@ -1,4 +1,4 @@
-//! Is every tensor of the network sound?
+//! The size of a network's tensors, and their distance to overflow in f16.
 
 use anyhow::Result;
 use latentrace_measures::headroom;
@@ -7,7 +7,10 @@ use latentrace_plot::{HeatMap, ValueScale, write};
 use latentrace_trace::{Entry, Trace};
 use std::path::{Path, PathBuf};
 
-/// Size and headroom of every tap of the networks that was kept, by call.
+/// Draws the size and the f16 headroom of every recorded tap of the UNet, by call. Returns the files.
+///
+/// # Errors
+/// A file cannot be written.
 pub fn health(folder: &Path, trace: &Trace) -> Result<Vec<PathBuf>> {
     let of_networks: Vec<&Entry> =
         trace.entries().iter().filter(|entry| entry.role().part() == Some(Part::Unet)).collect();

@@ -1,4 +1,4 @@
-//! Pictures of one recorded run, each with its numbers as CSV.
+//! Figures of one recorded run. Each has its numbers as CSV.
 
 mod attention;
 mod causal;
@@ -12,7 +12,7 @@ pub use compare::{by_tap, compare};
 pub use health::health;
 
 use crate::previews::enlargement;
-use crate::views::paths::{Path, geometry, plane};
+use crate::views::paths::{RunPath, geometry, plane};
 use anyhow::{Context, Result};
 use latentrace_measures::{Commitment, KAPPA, spectrum as power};
 use latentrace_pipeline::nn::SamplerValue;
@@ -24,10 +24,14 @@ use latentrace_plot::{
 use latentrace_runs::Description;
 use latentrace_runs::{RunFolder, Scalars};
 use latentrace_trace::{Entry, Trace};
-use std::path::{self, PathBuf};
+use std::path::{Path, PathBuf};
 
-/// The curves of [`Scalars`]: noise and size, guidance taken apart, the network's calibration, what is decided when.
-pub fn curves(folder: &path::Path, scalars: &Scalars, description: &Description) -> Result<Vec<PathBuf>> {
+/// Draws the curves of [`Scalars`]: sizes, the decomposition of guidance, whether the predicted noise is normal, and
+/// when the result is decided. Returns the files.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn curves(folder: &Path, scalars: &Scalars, description: &Description) -> Result<Vec<PathBuf>> {
     let series = |name: &str, column: &str| {
         let place = scalars.columns.iter().position(|known| known == column).unwrap_or_default();
         Series::new(name, scalars.rows.iter().map(|row| (row[0], row[place])).collect())
@@ -93,9 +97,12 @@ pub fn curves(folder: &path::Path, scalars: &Scalars, description: &Description)
     Ok(write(folder, "curves", &panels)?)
 }
 
-/// When each place of the picture was decided: the call from which on its clean estimate stays within a tenth of its
-/// first distance to the result.
-pub fn commitment(folder: &path::Path, trace: &Trace, description: &Description) -> Result<Vec<PathBuf>> {
+/// Draws when each latent pixel is decided: the first call from which its clean estimate stays within [`KAPPA`] of its
+/// first distance to the result. Returns the files.
+///
+/// # Errors
+/// The record cannot be read, or a file cannot be written.
+pub fn commitment(folder: &Path, trace: &Trace, description: &Description) -> Result<Vec<PathBuf>> {
     let estimates = tensors(trace, trace.values(SamplerValue::Denoised))?;
     let Some(result) = trace.values(SamplerValue::Latents).next() else { return Ok(Vec::new()) };
     let Some(found) = Commitment::of(&estimates, &trace.tensor(result)?, KAPPA) else { return Ok(Vec::new()) };
@@ -121,8 +128,11 @@ pub fn commitment(folder: &path::Path, trace: &Trace, description: &Description)
     Ok(made)
 }
 
-/// The power of the clean estimate at every spatial frequency and call.
-pub fn spectrum(folder: &path::Path, trace: &Trace, description: &Description) -> Result<Vec<PathBuf>> {
+/// Draws the power of the clean estimate and of the sample at every spatial frequency and call. Returns the files.
+///
+/// # Errors
+/// The record cannot be read, or a file cannot be written.
+pub fn spectrum(folder: &Path, trace: &Trace, description: &Description) -> Result<Vec<PathBuf>> {
     let mut made = Vec::new();
     for (stem, value, what) in [
         ("spectrum-denoised", SamplerValue::Denoised, "clean estimate"),
@@ -147,25 +157,29 @@ pub fn spectrum(folder: &path::Path, trace: &Trace, description: &Description) -
     Ok(made)
 }
 
-/// The samples of one or several runs in the plane of their two largest principal components, and how straight each is.
-pub fn trajectory(folder: &path::Path, traces: &[Trace]) -> Result<Vec<PathBuf>> {
+/// Draws the samples of one or several runs in the plane of their first two principal components, and writes a table of
+/// how straight each path is. Returns the files.
+///
+/// # Errors
+/// A record cannot be read, or a file cannot be written.
+pub fn trajectory(folder: &Path, traces: &[Trace]) -> Result<Vec<PathBuf>> {
     let name = |trace: &Trace| match Description::of(trace) {
         Ok(Description { cell, .. }) if traces.len() > 1 => {
             format!("“{}”, seed {}, w {}", short(&cell.prompt, 30), cell.seed, cell.guidance)
         }
         _ => RunFolder::find(trace.folder()).map(|run| run.name()).unwrap_or_default(),
     };
-    let path = |trace: &Trace| Path::of(trace, SamplerValue::Sample, name(trace));
-    let paths: Vec<Path> = traces.iter().map(path).collect::<Result<_>>()?;
+    let path = |trace: &Trace| RunPath::of(trace, SamplerValue::Sample, name(trace));
+    let paths: Vec<RunPath> = traces.iter().map(path).collect::<Result<_>>()?;
     let Some(chart) = plane("the sample on its way, x = x0 + sigma · noise", &paths) else { return Ok(Vec::new()) };
     let mut made = write(folder, "trajectory", &chart)?;
     let place = folder.join("trajectory-geometry.csv");
-    latentrace_pipeline::nn::replace(&place, geometry(&paths).as_bytes())?;
+    geometry(&paths).write(&place)?;
     made.push(place);
     Ok(made)
 }
 
-/// The picture that a trace lies beside.
+/// The picture of a trace's run, if there is one.
 fn picture(trace: &Trace) -> Option<RgbImage> {
     let run = RunFolder::find(trace.folder()).ok()?;
     open_image(run.picture()).ok()
@@ -175,7 +189,7 @@ fn tensors<'a>(trace: &Trace, entries: impl Iterator<Item = &'a Entry>) -> Resul
     entries.map(|entry| Ok(trace.tensor(entry)?)).collect()
 }
 
-fn grid(folder: &path::Path, name: &str, title: &str, cells: Vec<Tile>, columns: usize) -> Result<PathBuf> {
+fn grid(folder: &Path, name: &str, title: &str, cells: Vec<Tile>, columns: usize) -> Result<PathBuf> {
     let images: Vec<RgbImage> = cells.iter().take(1).map(|cell| cell.image.clone()).collect();
     let scale = if cells.len() > 2 { enlargement(&images) } else { 2 * enlargement(&images) };
     let grid = Grid { title: Some(title.into()), columns, scale, cells, ..Grid::default() };

@@ -1,16 +1,16 @@
-//! The way of a recorded run: its samples, or its clean estimates, from call to call.
+//! The path of a recorded run: its samples or clean estimates, from call to call.
 
 use anyhow::Result;
+use latentrace_files::{Table, fields};
 use latentrace_measures::{Pca, Trajectory};
 use latentrace_pipeline::nn::SamplerValue;
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_plot::{Chart, ChartAxis, Series};
 use latentrace_trace::{Entry, Trace};
-use std::fmt::Write;
 
-/// The points that a run passed.
-pub struct Path {
-    /// What a legend calls it.
+/// The points of a run's path, one for each call.
+pub struct RunPath {
+    /// Its name in a legend.
     pub name: String,
     /// The points, in the order of the calls.
     pub points: Vec<Tensor>,
@@ -18,9 +18,12 @@ pub struct Path {
     pub levels: Vec<f64>,
 }
 
-impl Path {
-    /// A value at every call, then the final latents where the record holds them.
-    pub fn of(trace: &Trace, value: SamplerValue, name: String) -> Result<Path> {
+impl RunPath {
+    /// A value of the sampler at every call, followed by the final latents if the record has them.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub fn of(trace: &Trace, value: SamplerValue, name: String) -> Result<RunPath> {
         let entries: Vec<&Entry> = trace.values(value).collect();
         let mut points: Vec<Tensor> = entries.iter().map(|entry| Ok(trace.tensor(entry)?)).collect::<Result<_>>()?;
         let mut levels: Vec<f64> = entries.iter().map(|entry| entry.sigma).collect();
@@ -28,12 +31,12 @@ impl Path {
             points.push(trace.tensor(end)?);
             levels.push(0.0);
         }
-        Ok(Path { name, points, levels })
+        Ok(RunPath { name, points, levels })
     }
 }
 
-/// The paths in the plane of their two largest principal components; `None` where there are no two.
-pub fn plane(title: &str, paths: &[Path]) -> Option<Chart> {
+/// A chart of paths in the plane of their first two principal components; `None` if there are not two components.
+pub fn plane(title: &str, paths: &[RunPath]) -> Option<Chart> {
     let runs: Vec<Vec<&Tensor>> = paths.iter().map(|path| path.points.iter().collect()).collect();
     let found = Pca::of(&runs, 2).filter(|found| found.explained.len() == 2)?;
     let series = paths.iter().zip(&found.runs).map(|(path, points)| {
@@ -52,16 +55,15 @@ pub fn plane(title: &str, paths: &[Path]) -> Option<Chart> {
     })
 }
 
-/// How straight each path is, a line for each point.
-pub fn geometry(paths: &[Path]) -> String {
-    let mut text = String::from("run,point,sigma,deviation_from_chord,turning_angle\n");
+/// How straight each path is: a table with a row for each point.
+pub fn geometry(paths: &[RunPath]) -> Table {
+    let mut table = Table::new(["run", "point", "sigma", "deviation_from_chord", "turning_angle"]);
     for (number, path) in paths.iter().enumerate() {
         let Some(found) = Trajectory::of(&path.points, &path.levels) else { continue };
-        for (index, deviation) in found.relative_deviation().iter().enumerate() {
-            let turning = index.checked_sub(1).and_then(|before| found.turning.get(before));
-            let turning = turning.filter(|angle| angle.is_finite()).map_or(String::new(), f64::to_string);
-            let _ = writeln!(text, "{number},{index},{},{deviation},{turning}", path.levels[index]); // a String does not fail
+        for (index, deviation) in found.relative_deviation().into_iter().enumerate() {
+            let turning = index.checked_sub(1).and_then(|before| found.turning.get(before)).copied();
+            table.row(fields![number, index, path.levels[index], deviation, turning]);
         }
     }
-    text
+    table
 }

@@ -3,7 +3,7 @@
 use crate::arguments::ModelArguments;
 use crate::printer::{Printer, line};
 use anyhow::Result;
-use latentrace::nn::replace;
+use latentrace::files::{Table, fields};
 use latentrace_studies::adherence::{HeldOut, held_out};
 use std::path::PathBuf;
 
@@ -36,21 +36,21 @@ impl Adherence {
         let Adherence { guidance, steps, seed, .. } = self;
         let study = HeldOut { scenes: held_out(seed, self.captions), guidance, steps, seed };
         let printer = Printer::with_bar(study.calls(&model)?);
-        let mut csv = String::from("guidance,attribute,right,asked,rate,low,high\n");
+        let mut table = Table::new(["guidance", "attribute", "right", "asked", "rate", "low", "high"]);
         line!("{} held-out captions, {steps} steps, seed {seed}", study.scenes.len());
         study.measure(&model, &printer, |guidance, total| {
             let mut text = format!("guidance {guidance}:");
             for (attribute, tally) in total.attributes().into_iter().chain([("whole", total.whole)]) {
                 let (rate, (low, high)) = (tally.rate().unwrap_or(f64::NAN), tally.interval());
                 text += &format!(" {attribute} {:.1} %", 100.0 * rate);
-                csv +=
-                    &format!("{guidance},{attribute},{},{},{rate:.4},{low:.4},{high:.4}\n", tally.right, tally.asked);
+                let [rate, low, high] = [rate, low, high].map(|share| format!("{share:.4}"));
+                table.row(fields![guidance, attribute, tally.right, tally.asked, rate, low, high]);
             }
             printer.line(text);
         })?;
         printer.end();
         if let Some(path) = &self.csv {
-            replace(path, csv.as_bytes())?;
+            table.write(path)?;
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ impl Causal {
         let parent = self.parent.as_deref().map(RunFolder::find).transpose()?;
         let parent = parent.as_ref().map(RunFolder::trace);
         let wanted = (self.sites.as_str(), self.blocks as usize);
-        let causal = runs::Causal::new(&model, (&base, &source), wanted, parent, &printer)?;
+        let causal = runs::CausalTracing::new(&model, (&base, &source), wanted, parent, &printer)?;
         let (sites, blocks, calls) = (causal.sites.len(), causal.blocks.len(), causal.calls());
         line!("{sites} sites, {blocks} blocks of steps: {calls} network calls of two passes each");
         let bar = Printer::with_bar(calls);

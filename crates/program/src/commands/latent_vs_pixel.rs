@@ -47,7 +47,7 @@ impl LatentVsPixel {
     pub fn run(self) -> Result<()> {
         let LatentVsPixel { seconds_of_training, captions, steps, guidance, seed, pictures, batch, .. } = self;
         let LatentVsPixel { learning_rate, pairs, output, .. } = self;
-        let study = study::LatentVsPixel {
+        let study = study::Study {
             seconds_of_training,
             captions,
             steps,

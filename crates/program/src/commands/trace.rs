@@ -4,7 +4,6 @@ use crate::bytes::human;
 use crate::printer::{self, Printer, line};
 use anyhow::{Context, Result};
 use latentrace::experiments::views;
-use latentrace::pipeline::nn::replace;
 use latentrace::runs::{Description, RunFolder, Scalars};
 use latentrace::trace::Trace as Record;
 use serde_json::json;
@@ -47,8 +46,7 @@ impl Trace {
         let folder = self.output.clone().unwrap_or_else(|| run.path().join("figures"));
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let scalars = Scalars::of(trace, &description)?;
-        replace(&folder.join("scalars.csv"), scalars.csv().as_bytes())?;
-        let mut made = vec![folder.join("scalars.csv")];
+        let mut made = vec![scalars.write(&folder)?];
         made.extend(views::curves(&folder, &scalars, &description)?);
         made.extend(views::commitment(&folder, trace, &description)?);
         made.extend(views::spectrum(&folder, trace, &description)?);

@@ -2,7 +2,7 @@
 
 use crate::printer::line;
 use anyhow::{Result, ensure};
-use latentrace::runs::{Description, Fork, RunFolder, TOLERANCE, Verification, is_beyond};
+use latentrace::runs::{Description, ForkPoint, RunFolder, TOLERANCE, Verification, is_beyond};
 use latentrace::trace::{Check, Trace};
 use serde_json::json;
 use std::path::PathBuf;
@@ -71,7 +71,7 @@ impl Verify {
             let tap = if worst.absolute == 0.0 { "" } else { &worst.tap };
             line!("{call:>5} {t:>8.1} {:>10.1e} {:>10.1e}  {tap}", worst.absolute, worst.relative);
         }
-        if let Some(Fork { trace: other, .. }) = description.fork.as_ref().filter(|_| found.begin > 0) {
+        if let Some(ForkPoint { trace: other, .. }) = description.fork.as_ref().filter(|_| found.begin > 0) {
             let other = other.display();
             line!("the calls before {} are those of {other}, where they can be verified", found.begin);
         }

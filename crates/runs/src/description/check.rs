@@ -1,18 +1,18 @@
-//! What a description may say. A record may come from anywhere, and may have been changed; what is checked here reaches
+//! Checks of a description. A record may come from anywhere and may have been changed, and its values are given to
 //! libtorch.
 
-use super::{Description, Fork, Phase, Settings, Text};
+use super::{Description, ForkPoint, Phase, PhaseSettings, Text};
 use anyhow::{Context, Result, bail, ensure};
 use latentrace_pipeline::{Model, Size};
 use latentrace_trace::Trace;
 
-/// More channels, tokens and letters than any model or text has.
+/// Upper bounds that no model or text reaches: channels of latents, tokens of a text, bytes of a token.
 const MOST_CHANNELS: i64 = 1024;
 const MOST_TOKENS: usize = 4096;
 const LONGEST_TOKEN: usize = 1024;
 
 impl Description {
-    /// Checks every field, and that the record fits them.
+    /// Checks every field, and that the record agrees with them.
     pub(super) fn check(&self, trace: &Trace) -> Result<()> {
         self.check_shape()?;
         check_settings(&self.cell, &self.prompt, &self.negative)?;
@@ -26,12 +26,12 @@ impl Description {
         if let Some(fork) = &self.fork {
             self.check_fork(fork)?;
         }
-        let plan = self.plan().context("what is sampled")?;
+        let plan = self.plan().context("the plan")?;
         ensure!(plan.calls() == self.calls, "calls: {} are said, and its settings make {}", self.calls, plan.calls());
         self.check_record(trace)
     }
 
-    /// Checks the sizes of the picture and its latents against each other.
+    /// Checks that the sizes of the picture and of its latents agree.
     fn check_shape(&self) -> Result<()> {
         let ([channels, height, width], [rows, columns]) = (self.latents, self.size);
         ensure!(
@@ -42,16 +42,16 @@ impl Description {
         let factor = rows / height;
         let fits =
             factor >= 1 && [height.checked_mul(factor), width.checked_mul(factor)] == [Some(rows), Some(columns)];
-        ensure!(fits, "size: {:?} pixels do not go with latents of {:?}", self.size, [height, width]);
+        ensure!(fits, "size: {:?} pixels do not agree with latents of {:?}", self.size, [height, width]);
         let latents = Size { height: rows, width: columns }.latents(factor).context("size")?;
         ensure!(latents == [height, width], "latents: expected {latents:?} for this size, found {:?}", [height, width]);
         for (name, asked, found) in [("height", self.cell.height, rows), ("width", self.cell.width, columns)] {
-            ensure!(asked.is_none_or(|asked| asked == found), "size: {name} {found}, and the cell asks for {asked:?}");
+            ensure!(asked.is_none_or(|asked| asked == found), "size: {name} {found}, but the cell has {asked:?}");
         }
         Ok(())
     }
 
-    fn check_fork(&self, Fork { call, level, past, .. }: &Fork) -> Result<()> {
+    fn check_fork(&self, ForkPoint { call, level, past, .. }: &ForkPoint) -> Result<()> {
         if let Some(level) = level {
             let is_level = level.sigma > 0.0 && level.sigma.is_finite() && level.t.is_finite();
             ensure!(is_level, "fork.level: expected a finite time and a sigma above 0, found {level:?}");
@@ -71,12 +71,12 @@ impl Description {
                 self.calls
             );
             before = *until;
-            let Some(Settings { cell, prompt, negative }) = settings else { continue };
+            let Some(PhaseSettings { cell, prompt, negative }) = settings else { continue };
             let check = || {
                 check_settings(cell, prompt, negative)?;
                 ensure!(
                     (cell.steps, cell.reading) == (self.cell.steps, self.cell.reading),
-                    "cell: {} steps in the {:?} reading, and the run itself has {} in the {:?}",
+                    "cell: {} steps in the {:?} reading, but the run itself has {} in the {:?}",
                     cell.steps,
                     cell.reading,
                     self.cell.steps,
@@ -89,20 +89,20 @@ impl Description {
         Ok(())
     }
 
-    /// Checks that the record is one of such a run.
+    /// Checks that the record's calls and shapes agree with the description.
     fn check_record(&self, trace: &Trace) -> Result<()> {
         ensure!(
             trace.complete() <= self.calls,
-            "calls: {}, and {} are said to be whole in the record",
+            "calls: {}, but {} are whole in the record",
             self.calls,
             trace.complete()
         );
         let [channels, height, width] = self.latents.map(|size| size as usize);
         for entry in trace.entries() {
-            ensure!(entry.call < self.calls, "calls: {}, and the record holds {}", self.calls, entry.key().name());
+            ensure!(entry.call < self.calls, "calls: {}, but the record has {}", self.calls, entry.key().name());
             ensure!(
                 !entry.is_of_flight_recorder() || entry.shape == [1, channels, height, width],
-                "latents: {:?}, and {} has shape {:?}",
+                "latents: {:?}, but {} has shape {:?}",
                 self.latents,
                 entry.key().name(),
                 entry.shape
@@ -111,12 +111,15 @@ impl Description {
         Ok(())
     }
 
-    /// Checks that a model makes latents of this kind: before anything is computed with both.
+    /// Checks that a model makes latents of the recorded shape.
+    ///
+    /// # Errors
+    /// It does not.
     pub fn check_model(&self, model: &Model) -> Result<()> {
         let [rows, columns] = self.size;
         let [height, width] = Size { height: rows, width: columns }.latents(model.vae_config.factor())?;
         let own = [model.unet_config.in_channels, height, width];
-        ensure!(own == self.latents, "latents: {:?}, and {} makes {own:?}", self.latents, model.folder.display());
+        ensure!(own == self.latents, "latents: {:?}, but {} makes {own:?}", self.latents, model.folder.display());
         Ok(())
     }
 }
@@ -143,7 +146,7 @@ fn check_settings(cell: &crate::cell::Cell, prompt: &Text, negative: &Text) -> R
     Ok(())
 }
 
-/// The beginning of a text.
+/// The first 80 characters of a text.
 fn shown(text: &str) -> String {
     text.chars().take(80).collect()
 }

@@ -1,17 +1,17 @@
-//! The figures of the page.
+//! The figures of the atlas.
 
 use super::tables::{BUDGETS, Sampler, images};
 use super::world::{READINGS, error, error_at, spaced, steps_for, variance};
 use latentrace_pipeline::schedulers::{Config, Reading};
 use latentrace_plot::{Chart, ChartAxis, HeatMap, Panels, Series, ValueScale};
 
-/// The samplers of a panel, and what they have in common.
+/// The samplers of each panel, by kind.
 const KINDS: [(&str, &[&str]); 2] = [
     ("on the slope", &["euler", "heun", "dpm2", "pndm", "ipndm", "lms", "deis"]),
     ("exponential integrators", &["dpm++2m", "dpm++3m", "dpm_solver_2m", "dpm++2s", "dpm++3s", "unipc"]),
 ];
 
-/// Error against calls, of each kind on trailing times and with Karras sigmas.
+/// The error against the number of calls: a panel for each kind of sampler, on trailing times and with Karras sigmas.
 pub fn errors(samplers: &[Sampler]) -> Panels {
     let chart = |kind: &str, names: &[&str], spacing: &str| {
         let series = |(name, config): &Sampler| {
@@ -38,7 +38,7 @@ pub fn errors(samplers: &[Sampler]) -> Panels {
     Panels { title: "Error to the exact flow".into(), columns: 2, charts: charts.collect() }
 }
 
-/// Every sampler's error at every number of calls, as colours.
+/// A heat map of the error of every sampler at every number of calls.
 pub fn glance(samplers: &[Sampler]) -> HeatMap {
     let row = |(_, config): &Sampler| {
         let errors = ["trailing", "karras"].map(|spacing| {
@@ -62,8 +62,8 @@ pub fn glance(samplers: &[Sampler]) -> HeatMap {
     }
 }
 
-/// Error from an image against strength, on leading times in both readings, of the samplers that diffusers starts wrong and
-/// one that it does not.
+/// The error of runs from an image against strength, on leading times in both readings: two samplers that diffusers
+/// starts wrongly, and one that it does not.
 pub fn strengths(samplers: &[Sampler]) -> Panels {
     let chart = |name: &str| {
         let config =
@@ -89,14 +89,14 @@ pub fn strengths(samplers: &[Sampler]) -> Panels {
     Panels { title: "Error from an image: the last part of 50 steps on leading times".into(), columns: 3, charts }
 }
 
-/// The variance of what noisy samplers make, against steps, in both readings.
+/// The variance of the results of samplers that draw noise, against the number of steps, in both readings.
 pub fn variances(samplers: &[Sampler]) -> Panels {
     let chart = |(reading, word): (Reading, &str)| {
         let series = |(name, config): &Sampler| {
             let point = |steps: usize| Some((steps as f64, variance(config, &config.plan(steps, reading).ok()?)));
             Series::new(*name, [5, 10, 20, 50, 100, 200].into_iter().filter_map(point).collect())
         };
-        // DDPM lies under ancestral Euler, which it is.
+        // DDPM is the same as ancestral Euler, so its curve would be hidden.
         let shown = |(name, config): &&Sampler| *name != "ddpm" && config.plan(10, reading).is_ok();
         Chart {
             title: format!("{word} reading"),

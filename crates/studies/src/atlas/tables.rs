@@ -1,4 +1,4 @@
-//! The tables of the page.
+//! The tables of the atlas, as Markdown.
 
 use super::world::{
     CONFIG, READINGS, SPACINGS, STARTS, distance, ends, error, error_at, mixture, rounded, spaced, variance,
@@ -7,15 +7,15 @@ use anyhow::{Context, Result};
 use latentrace_pipeline::schedulers::{Class, Config, Origin, Reading};
 use std::fmt::Write;
 
-/// A sampler by its short name.
+/// The short name of a sampler, and its config.
 pub type Sampler = (&'static str, Config);
 
-/// Network calls that samplers are compared at.
+/// The numbers of network calls at which samplers are compared.
 pub const BUDGETS: [usize; 5] = [6, 10, 20, 40, 80];
 
-/// Every sampler that goes down from noise to what the network was trained on: those that draw their first noise alone, and
-/// the others. Distilled networks have another truth; `edm` is Heun with sigmas that have a column of their own, and two classes
-/// have their defaults under shorter names.
+/// The samplers of the atlas: those that draw noise only once, and those that draw more. Left out are the samplers of
+/// distilled networks, which have another exact solution; inversion; `edm`, which is Heun with sigmas that have their
+/// own column; and two classes whose defaults have shorter names.
 pub fn samplers() -> Result<[Vec<Sampler>; 2]> {
     let (mut straight, mut random) = (Vec::new(), Vec::new());
     for name in Class::names() {
@@ -30,7 +30,7 @@ pub fn samplers() -> Result<[Vec<Sampler>; 2]> {
     Ok([straight, random])
 }
 
-/// A small number as the tables show it.
+/// A small number, as the tables show it.
 pub fn shown(number: Option<f64>) -> String {
     number.map_or("–".into(), |number| format!("{number:.1e}"))
 }
@@ -42,7 +42,7 @@ fn head(first: &[&str], columns: &[String]) -> String {
     text + "\n|" + &"---|".repeat(first.len() + columns.len()) + "\n"
 }
 
-/// A row of cells for each sampler and reading.
+/// A table with a row for each sampler and reading.
 fn by_reading(
     samplers: &[Sampler],
     columns: &[String],
@@ -61,7 +61,7 @@ fn by_reading(
     Ok(text)
 }
 
-/// A row of cells for each sampler, in the exact reading.
+/// A table with a row for each sampler, in the exact reading.
 fn exact(samplers: &[Sampler], columns: &[String], cell: impl Fn(&Config, usize) -> String) -> Result<String> {
     let mut text = head(&["sampler"], columns);
     for (name, config) in samplers {
@@ -74,7 +74,7 @@ fn exact(samplers: &[Sampler], columns: &[String], cell: impl Fn(&Config, usize)
     Ok(text)
 }
 
-/// The third order of DPM-Solver where steps are few: errors of the readings and of the second order, and variances.
+/// The third order of DPM-Solver at few steps: errors in both readings, compared with the second order, and variances.
 pub fn third_order() -> Result<String> {
     let config = |order: usize, algorithm: &str, spread: &str| -> Result<Config> {
         let options = [("solver_order", order.into()), ("algorithm_type", algorithm.into()), (spread, true.into())];
@@ -114,7 +114,7 @@ pub fn third_order() -> Result<String> {
     Ok(text)
 }
 
-/// What each sampler is, costs and reaches.
+/// The method, cost and error of each sampler.
 pub fn at_a_glance(straight: &[Sampler], random: &[Sampler]) -> Result<String> {
     let columns = ["what it is", "calls of 20 steps", "draws", "order", "error", "with Karras", "variance"];
     let mut text = head(&["sampler"], &columns.map(String::from));
@@ -138,17 +138,20 @@ pub fn at_a_glance(straight: &[Sampler], random: &[Sampler]) -> Result<String> {
     Ok(text)
 }
 
+/// The error against the number of network calls.
 pub fn against_work(samplers: &[Sampler]) -> Result<String> {
     let columns = BUDGETS.map(|calls| format!("{calls} calls"));
     by_reading(samplers, &columns, |config, column, reading| error_at(config, BUDGETS[column], reading))
 }
 
+/// The error with each spacing, at 20 network calls.
 pub fn against_spacing(samplers: &[Sampler]) -> Result<String> {
     exact(samplers, &SPACINGS.map(String::from), |config, column| {
         shown(spaced(config, SPACINGS[column]).and_then(|config| error_at(&config, 20, Reading::Exact)))
     })
 }
 
+/// The order of convergence with each spacing.
 pub fn orders(samplers: &[Sampler]) -> Result<String> {
     exact(samplers, &SPACINGS.map(String::from), |config, column| {
         let order = spaced(config, SPACINGS[column]).and_then(|config| mixture().order(&config).ok());
@@ -156,11 +159,12 @@ pub fn orders(samplers: &[Sampler]) -> Result<String> {
     })
 }
 
-/// Images to start from: the two means of the data by turns.
+/// Images to start from: the two means of the data, alternating.
 pub fn images() -> Vec<f64> {
     (0..STARTS).map(|index| if index % 2 == 0 { -1.0 } else { 0.8 }).collect()
 }
 
+/// The error of runs from an image, against strength.
 pub fn against_strength(samplers: &[Sampler]) -> Result<String> {
     const STRENGTHS: [f64; 5] = [0.1, 0.25, 0.5, 0.75, 1.0];
     let columns = STRENGTHS.map(|strength| format!("strength {strength}"));
@@ -170,6 +174,7 @@ pub fn against_strength(samplers: &[Sampler]) -> Result<String> {
     })
 }
 
+/// How far rounding of the network's outputs moves the results.
 pub fn in_low_precision(samplers: &[Sampler]) -> Result<String> {
     const FORMATS: [(&str, i32); 2] = [("f16", 11), ("bf16", 8)];
     const PREDICTIONS: [&str; 3] = ["epsilon", "v_prediction", "sample"];
@@ -189,6 +194,7 @@ pub fn in_low_precision(samplers: &[Sampler]) -> Result<String> {
     })
 }
 
+/// The variances of samplers that draw noise, against the number of steps.
 pub fn variances(samplers: &[Sampler]) -> Result<String> {
     const STEPS: [usize; 4] = [10, 20, 50, 200];
     let mut text = head(&["sampler", "reading"], &STEPS.map(|steps| format!("{steps} steps")));

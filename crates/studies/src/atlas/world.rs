@@ -1,40 +1,40 @@
-//! Data whose exact flow is known, and what becomes of it under a plan.
+//! Data whose exact probability flow is known, and the errors of plans on it.
 
 use latentrace_pipeline::schedulers::truth::Mixture;
 use latentrace_pipeline::schedulers::{Config, Plan, Reading, Val, evaluate};
 
-/// How many starts an error is the root mean square of.
+/// The number of starts; an error is the root mean square over these.
 pub const STARTS: usize = 32;
 
-/// Stable Diffusion's training schedule, its levels laid from the last time on.
+/// Stable Diffusion's training schedule, with trailing spacing.
 pub const CONFIG: &str = r#"{"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
     "timestep_spacing": "trailing", "clip_sample": false, "skip_prk_steps": true, "set_alpha_to_one": true}"#;
 
-/// Every way to lay a run's levels.
+/// Every spacing of noise levels.
 pub const SPACINGS: [&str; 7] = ["leading", "linspace", "trailing", "ays", "karras", "exponential", "beta"];
 
 /// Both readings, with their names.
 pub const READINGS: [(Reading, &str); 2] = [(Reading::Diffusers, "diffusers"), (Reading::Exact, "exact")];
 
-/// The world of the page.
+/// The data of the atlas.
 pub fn mixture() -> Mixture {
     Mixture::new(vec![(0.4, -1.0, 0.3), (0.6, 0.8, 0.4)])
 }
 
-/// Numbers spread as a standard normal draw is: the quantiles of the logistic distribution next to it, which has them in
+/// Nearly the quantiles of the standard normal distribution: those of a logistic distribution near it, which have a
 /// closed form.
 pub fn normals() -> Vec<f64> {
     let quantile = |index: usize| (index as f64 + 0.5) / STARTS as f64;
     (0..STARTS).map(quantile).map(|share| (share / (1.0 - share)).ln() / 1.702).collect()
 }
 
-/// As many samples of the data, spread as the data is: the flow of pure noise, far out, keeps each one's quantile.
+/// The quantiles of the data, as many as there are starts: the exact flow from a very large sigma keeps quantiles.
 fn data() -> Vec<f64> {
     const FAR: f64 = 1e7;
     normals().iter().map(|x| mixture().flow(x * FAR, FAR, 0.0)).collect()
 }
 
-/// The config with its levels laid in one of [`SPACINGS`]. Sigmas that are spread go over all that was trained.
+/// The config with one of [`SPACINGS`]. Karras, exponential and beta sigmas cover the whole training range.
 pub fn spaced(config: &Config, spacing: &str) -> Option<Config> {
     let config = match spacing {
         "karras" | "exponential" | "beta" => {
@@ -45,7 +45,8 @@ pub fn spaced(config: &Config, spacing: &str) -> Option<Config> {
     config.ok()
 }
 
-/// Every value of a plan under the perfect network of a world, which goes by the time that it is told, as a real one does.
+/// Every value of a plan that calls the perfect network of a mixture. As a real network, it computes with the time that
+/// it is given.
 fn values(
     world: &Mixture,
     config: &Config,
@@ -61,8 +62,8 @@ fn values(
     })
 }
 
-/// Where the starts end under a plan that draws its first noise alone; the network's outputs go through `round`. Then where
-/// the exact flow of the first samples ends.
+/// The results of a plan that draws noise only once, and the ends of the exact flow of its first samples. `round` is
+/// applied to the network's outputs.
 pub fn ends(config: &Config, plan: &Plan, image: &[f64], round: impl Fn(f64) -> f64) -> [Vec<f64>; 2] {
     let world = mixture();
     let values = values(&world, config, plan, image, &vec![normals(); plan.draws()], round);
@@ -71,18 +72,18 @@ pub fn ends(config: &Config, plan: &Plan, image: &[f64], round: impl Fn(f64) -> 
     [value(&values, plan.result()).clone(), value(&values, first.sample).iter().map(flow).collect()]
 }
 
-/// The root mean square of the distances of two lists.
+/// The root mean square difference of two lists.
 pub fn distance([one, other]: [Vec<f64>; 2]) -> f64 {
     let square = |(one, other): (&f64, &f64)| (one - other).powi(2);
     (one.iter().zip(&other).map(square).sum::<f64>() / one.len() as f64).sqrt()
 }
 
-/// The error of a plan that draws its first noise alone.
+/// The error of a plan that draws noise only once.
 pub fn error(config: &Config, plan: &Plan, image: Option<&[f64]>) -> f64 {
     distance(ends(config, plan, image.unwrap_or(&[]), |output| output))
 }
 
-/// The error of an inversion, from as many images to noise at unit variance.
+/// The error of an inversion from images to noise, at unit variance.
 pub fn inversion_error(config: &Config, plan: &Plan) -> Option<f64> {
     let world = mixture();
     let images = data();
@@ -92,14 +93,14 @@ pub fn inversion_error(config: &Config, plan: &Plan) -> Option<f64> {
     Some(distance([value(&values, plan.result()).clone(), noised]))
 }
 
-/// How far the ends are from the quantiles of the data itself, wherever the run started.
+/// The distance of a plan's results from the quantiles of the data, whatever its first samples are.
 pub fn miss(config: &Config, plan: &Plan) -> f64 {
     let [ends, _] = ends(config, plan, &[], |output| output);
     distance([ends, data()])
 }
 
-/// The variance of a plan's results over that of the data, N(0, 1/4). A plan is linear in its draws for normal data, so it is
-/// known without drawing.
+/// The variance of a plan's results over that of the data, N(0, 1/4). For normal data a plan is linear in its draws, so
+/// the variance is computed without drawing.
 pub fn variance(config: &Config, plan: &Plan) -> f64 {
     let draws = plan.draws();
     let units: Vec<Vec<f64>> =
@@ -108,23 +109,23 @@ pub fn variance(config: &Config, plan: &Plan) -> f64 {
     value(&values, plan.result()).iter().map(|weight| weight * weight).sum::<f64>() / 0.25
 }
 
-/// How far a plan that draws its first noise alone strays on its way down to sigma 1/4, in log odds.
+/// The largest error, in log odds, of a plan that draws noise only once, down to sigma 1/4.
 pub fn strays(config: &Config, plan: &Plan) -> f64 {
     mixture().strays(config, plan, &[1.3, -0.4], &[2.0, 1.0, 0.5, 0.25]).into_iter().fold(0.0, f64::max)
 }
 
-/// The most steps with which a config makes at most so many calls.
+/// The largest number of steps with which a config makes at most `calls` network calls.
 pub fn steps_for(config: &Config, calls: usize, reading: Reading) -> Option<usize> {
     (1..=calls).rev().find(|steps| config.plan(*steps, reading).is_ok_and(|plan| plan.calls() <= calls))
 }
 
-/// The error at so many calls.
+/// The error at a number of network calls.
 pub fn error_at(config: &Config, calls: usize, reading: Reading) -> Option<f64> {
     let steps = steps_for(config, calls, reading)?;
     Some(error(config, &config.plan(steps, reading).ok()?, None))
 }
 
-/// A number with so many significant bits.
+/// A number rounded to a number of significant bits.
 pub fn rounded(x: f64, bits: i32) -> f64 {
     if x == 0.0 || bits >= 53 {
         return x;

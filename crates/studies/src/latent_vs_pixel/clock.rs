@@ -1,4 +1,4 @@
-//! What a step costs in either space, in pairs.
+//! Timings of a step in either space, in pairs.
 
 use super::Heard;
 use super::read;
@@ -14,32 +14,33 @@ use serde_json::json;
 use std::path::Path;
 use std::time::Instant;
 
-/// Every timing in milliseconds. Number `i` of each list was taken right after the others' number `i`, so that a busy
-/// machine slows both sides of a ratio alike.
+/// The timings, in milliseconds. Entry `i` of each list was measured directly after entry `i` of the other lists, so a
+/// busy machine slows both sides of a ratio alike.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Clock {
-    /// A sampling step: one network evaluation under guidance of one picture, and the sampler's sums.
+    /// A sampling step: one network call with guidance for one picture, and the sampler's arithmetic.
     pub sampling: Pairs,
-    /// The decoding of one picture, which a sample of latents pays once.
+    /// The decoding of one picture. A picture of latents needs it once.
     pub decoding: Vec<f64>,
-    /// A training step: batch, text, forward, backward, optimizer.
+    /// A training step: batch, text encoder, forward and backward pass, optimizer.
     pub training: Pairs,
-    /// The encoding of one batch, which a training pays that meets its pictures only once; this one encodes all ahead.
+    /// The encoding of one batch. A training that uses each picture only once would need it at every step; here all
+    /// pictures are encoded before the training.
     pub encoding: Vec<f64>,
-    /// The seconds for which all pictures were encoded ahead.
+    /// The seconds that encoding all pictures took.
     pub encoding_seconds: f64,
-    /// What was timed, and on what.
+    /// The program and the machine of the timings.
     pub program: Option<Program>,
 }
 
-/// Timings in turn.
+/// Timings of both spaces, taken alternately.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Pairs {
     pub latents: Vec<f64>,
     pub pixels: Vec<f64>,
 }
 
-/// The middle half of numbers, and their middle.
+/// The quartiles of a list of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Quartiles {
     pub low: f64,
@@ -48,24 +49,25 @@ pub struct Quartiles {
 }
 
 impl Clock {
-    /// What was measured before, if it was.
+    /// Reads the timings of an earlier run, if there are any.
     pub fn read(state: &Path) -> Result<Option<Clock>> {
         read(&state.join("clock.json"))
     }
 
-    /// Keeps it.
+    /// Writes the timings.
     pub fn keep(&self, state: &Path) -> Result<()> {
         Ok(replace(&state.join("clock.json"), format!("{:#}\n", json!(self)).as_bytes())?)
     }
 
-    /// How many times as long a whole picture of so many calls takes in pixels: the latents' is decoded.
+    /// How many times as long a whole picture takes in pixels as in latents, with the decoding of the latents. `calls`
+    /// is the number of network calls of a picture.
     pub fn picture_ratio(&self, calls: usize) -> Quartiles {
         let calls = calls as f64;
         let pairs = self.sampling.pixels.iter().zip(&self.sampling.latents).zip(&self.decoding);
         quartiles(pairs.map(|((pixels, latents), decoding)| pixels * calls / (latents * calls + decoding)))
     }
 
-    /// How many times as long a training step takes in pixels, if that of latents encodes its batch.
+    /// How many times as long a training step takes in pixels as in latents, if the latter encodes its batch.
     pub fn training_ratio_with_encoding(&self) -> Quartiles {
         let pairs = self.training.pixels.iter().zip(&self.training.latents).zip(&self.encoding);
         quartiles(pairs.map(|((pixels, latents), encoding)| pixels / (latents + encoding)))
@@ -73,7 +75,7 @@ impl Clock {
 }
 
 impl Pairs {
-    /// How many times as long pixels take, pair by pair.
+    /// How many times as long pixels take as latents, pair by pair.
     pub fn ratio(&self) -> Quartiles {
         quartiles(self.pixels.iter().zip(&self.latents).map(|(pixels, latents)| pixels / latents))
     }
@@ -86,7 +88,7 @@ impl Pairs {
         }
     }
 
-    /// Times both, one after the other; who is first changes from pair to pair.
+    /// Times both spaces, one after the other. The order alternates between pairs.
     fn take(&mut self, pair: u64, mut work: impl FnMut(Space) -> Result<f64>) -> Result<()> {
         let order =
             if pair.is_multiple_of(2) { [Space::Latents, Space::Pixels] } else { [Space::Pixels, Space::Latents] };
@@ -101,7 +103,7 @@ impl Pairs {
     }
 }
 
-/// The quartiles of numbers, between two of them where need be; not a number where there are none.
+/// The quartiles of numbers, with linear interpolation. NaN if there are no numbers.
 pub fn quartiles(numbers: impl Iterator<Item = f64>) -> Quartiles {
     let mut sorted: Vec<f64> = numbers.collect();
     sorted.sort_by(f64::total_cmp);
@@ -113,7 +115,7 @@ pub fn quartiles(numbers: impl Iterator<Item = f64>) -> Quartiles {
     Quartiles { low: at(0.25), median: at(0.5), high: at(0.75) }
 }
 
-/// What is timed.
+/// Everything that the timings need.
 pub struct Timing<'a> {
     pub model: &'a Model,
     pub pictures: &'a TrainingSet,
@@ -121,11 +123,11 @@ pub struct Timing<'a> {
     pub pairs: u64,
 }
 
-/// Sampling steps of the run that is timed; a call's time is the run's by its calls.
+/// The number of sampling steps of the timed run. The time of a call is that of the run, divided by its calls.
 const STEPS: usize = 4;
 
 impl Timing<'_> {
-    /// Times both, a pair at a time, after one that does not count.
+    /// Times pairs of both spaces. The first pair is a warm-up and is not counted.
     pub fn measure(&self, mut two: [Trainee; 2], tell: &dyn Fn(Heard)) -> Result<Clock> {
         tell(Heard::Line(format!("timing {} pairs", self.pairs)));
         let mut clock = Clock { program: Some(Program::this(self.model.device)), ..Clock::default() };
@@ -135,7 +137,7 @@ impl Timing<'_> {
             one.decoding.push(self.decode()?);
             one.training.take(pair, |space| {
                 let began = Instant::now();
-                two[space as usize].step()?; // gives the loss as a number, so the step is over
+                two[space as usize].step()?; // returns the loss as a number, so the step is complete
                 Ok(milliseconds(began))
             })?;
             one.encoding.push(self.encode());
@@ -146,7 +148,7 @@ impl Timing<'_> {
         Ok(clock)
     }
 
-    /// The time of a call, of a run of a few steps.
+    /// The time of a network call in a run of a few steps, in milliseconds.
     fn sample(&self, space: Space, unet: &Unet) -> Result<f64> {
         let (model, text) = (self.model, self.model.encode("", &mut Pass::silent())?.1);
         let plan = model.scheduler.plan(STEPS, Reading::Diffusers)?;
@@ -209,7 +211,7 @@ mod tests {
         let four = quartiles([4.0, 1.0, 3.0, 2.0].into_iter());
         assert_eq!(four, Quartiles { low: 1.75, median: 2.5, high: 3.25 });
         assert!(quartiles(std::iter::empty()).median.is_nan());
-        // The second pair was taken on a machine twice as slow.
+        // The machine was half as fast for the second pair.
         let pairs = Pairs { latents: vec![1.0, 2.0], pixels: vec![3.0, 6.0] };
         assert_eq!(pairs.ratio(), Quartiles { low: 3.0, median: 3.0, high: 3.0 });
         let clock = Clock { sampling: pairs, decoding: vec![10.0, 20.0], ..Clock::default() };

@@ -1,4 +1,4 @@
-//! The same UNet, text and training on latents and on pixels, side by side.
+//! The same UNet, text encoder and training, on latents and on pixels.
 
 mod clock;
 mod pictures;
@@ -19,61 +19,66 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use turns::Turns;
 
-/// What is told on the way.
+/// Something that happens during the study.
 #[derive(Debug)]
 pub enum Heard<'a> {
-    /// A line for who reads along.
+    /// A line for the user.
     Line(String),
-    /// Something in a run.
+    /// An event of a run.
     Run(Event<'a>),
-    /// So many network calls are about to be made.
+    /// Network calls begin; the number of calls.
     Begin(usize),
-    /// What is made now.
+    /// The name of the picture that is made now.
     Making(String),
-    /// So many of them were made.
+    /// A number of network calls are complete.
     Called(usize),
-    /// They are all made.
+    /// All network calls are complete.
     End,
 }
 
-/// The study and its settings: the same network is trained on latents and on pixels, and what each costs and shows is
-/// measured.
-pub struct LatentVsPixel {
-    /// Seconds that each of the two trains for; the whole takes twice that, and then the pictures
+/// The study and its settings. It trains the same network on latents and on pixels, and measures the cost of each and
+/// how well its pictures match their captions.
+pub struct Study {
+    /// The training time of each of the two, in seconds.
     pub seconds_of_training: u64,
-    /// How many held-out captions
+    /// The number of held-out captions.
     pub captions: u64,
-    /// Sampling steps of the pictures
+    /// The number of sampling steps of the pictures.
     pub steps: usize,
-    /// w in u + w (c - u)
+    /// The guidance weight, `w` in `u + w (c - u)`.
     pub guidance: f64,
-    /// Seed of weights, noise, captions and pictures
+    /// The seed of weights, noise, captions and pictures.
     pub seed: u64,
-    /// Pictures to draw and train on
+    /// The number of training pictures.
     pub pictures: u64,
-    /// Samples in a training step of either; a large one leaves pixels few steps in their seconds
+    /// The number of samples in a training step.
     pub batch: u64,
-    /// Learning rate of both
+    /// The learning rate of both.
     pub learning_rate: f64,
-    /// Pairs of timings, one of each in turn
+    /// The number of pairs of timings.
     pub pairs: u64,
-    /// Folder of the results and of the state; a stopped run goes on from there
+    /// The folder of the results and of the state, from which a stopped study continues.
     pub output: PathBuf,
 }
 
-/// What decides the trained numbers, apart from how long: another one is another training.
+/// The settings that a training depends on, except for its duration. A training can only be continued with the same
+/// ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct TrainingSettings {
     seed: u64,
     pictures: u64,
     batch: u64,
     learning_rate: f64,
-    /// The hash of the model whose text encoder, VAE and schedule are used.
+    /// The hash of the model, whose text encoder, VAE and schedule are used.
     model: String,
 }
 
-impl LatentVsPixel {
-    /// Measures, trains, makes the pictures, and draws; each only as far as it was not done before.
+impl Study {
+    /// Measures the timings, trains, makes the pictures, and writes the results. Work of an earlier run is not done
+    /// again.
+    ///
+    /// # Errors
+    /// A setting is not valid, the state in the folder has other settings, or a file cannot be read or written.
     pub fn run(self, tell: &dyn Fn(Heard)) -> Result<Vec<PathBuf>> {
         ensure!(self.guidance.is_finite(), "guidance: expected a finite number, found {}", self.guidance);
         let rate = self.learning_rate;
@@ -105,7 +110,7 @@ impl LatentVsPixel {
         Ok(paths)
     }
 
-    /// Does what is left to do.
+    /// Measures, trains and makes pictures, as far as an earlier run has not.
     fn work(
         &self,
         model: &Model,
@@ -127,7 +132,7 @@ impl LatentVsPixel {
         let clock = match clock {
             Some(clock) => clock,
             None => {
-                // Others than those that are trained: to be timed is no training.
+                // Separate networks, because timing changes their weights.
                 let two = [trainee(&clean[0])?, trainee(&clean[1])?];
                 let timing =
                     clock::Timing { model, pictures: &pictures, batch: self.batch as usize, pairs: self.pairs };
@@ -141,20 +146,20 @@ impl LatentVsPixel {
         Ok((clock, turns))
     }
 
-    fn settings(&self, model: &Model) -> Result<Settings> {
-        let LatentVsPixel { seed, pictures, batch, learning_rate, .. } = *self;
-        Ok(Settings { seed, pictures, batch, learning_rate, model: hash(&model.folder)? })
+    fn settings(&self, model: &Model) -> Result<TrainingSettings> {
+        let Study { seed, pictures, batch, learning_rate, .. } = *self;
+        Ok(TrainingSettings { seed, pictures, batch, learning_rate, model: hash(&model.folder)? })
     }
 }
 
-impl Settings {
-    /// Holds that the state in a folder, if there is one, is of these settings.
+impl TrainingSettings {
+    /// Checks that the state in a folder, if there is one, has these settings, and writes them.
     fn keep(&self, state: &Path) -> Result<()> {
         let path = state.join("settings.json");
-        if let Some(kept) = read::<Settings>(&path)? {
+        if let Some(kept) = read::<TrainingSettings>(&path)? {
             ensure!(
                 kept == *self,
-                "{}: a training with other settings, {}\nhint: the same ones, or another --output",
+                "{}: a training with other settings, {}\nhint: use the same settings, or another --output",
                 path.display(),
                 json!(kept)
             );
@@ -163,7 +168,7 @@ impl Settings {
     }
 }
 
-/// A JSON file, if there is one.
+/// Reads a JSON file; `None` if it does not exist.
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).with_context(|| path.display().to_string())?)),
@@ -172,7 +177,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     }
 }
 
-/// The two spaces with something of each.
+/// Pairs each space with its value.
 fn both<T>(of: [T; 2]) -> impl Iterator<Item = (Space, T)> {
     Space::BOTH.into_iter().zip(of)
 }

@@ -1,4 +1,4 @@
-//! The pictures of held-out captions, and what is seen in them.
+//! The pictures of held-out captions, and how well they match the captions.
 
 use super::Heard;
 use super::turns::Turns;
@@ -16,29 +16,30 @@ use latentrace_train::Space;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// What is asked of both.
+/// The pictures that both networks make.
 pub struct Asked {
-    /// Captions of scenes that no training saw.
+    /// The captions, of scenes that are in no training set.
     pub captions: Vec<String>,
-    /// The program of every picture.
+    /// The plan of every picture.
     pub plan: Plan,
-    /// Its steps.
+    /// The number of sampling steps.
     pub steps: usize,
-    /// `w` in `u + w (c - u)`.
+    /// The guidance weight, `w` in `u + w (c - u)`.
     pub guidance: f64,
-    /// The seed of the first picture; the next has the next.
+    /// The seed of the first picture. The seeds of the others follow it.
     pub seed: u64,
 }
 
 impl Asked {
-    /// The captions of a seed, and the sampler that the model ships.
+    /// Draws the captions, and plans the pictures with the scheduler of the model.
     pub fn new(model: &Model, seed: u64, captions: usize, steps: usize, guidance: f64) -> Result<Asked> {
         let captions = held_out(seed, captions).iter().map(|scene| scene.caption(Detail::FULL)).collect();
         Ok(Asked { captions, plan: model.scheduler.plan(steps, Reading::Diffusers)?, steps, guidance, seed })
     }
 }
 
-/// A folder of the pictures. Each says in its own file what made it: that is how one that is there already is known.
+/// The folder of the pictures. Each file has its provenance as a text, which tells whether a picture must be made
+/// again.
 pub struct Gallery<'a> {
     folder: PathBuf,
     asked: &'a Asked,
@@ -46,18 +47,18 @@ pub struct Gallery<'a> {
 }
 
 impl<'a> Gallery<'a> {
-    /// The gallery below a folder.
+    /// The gallery in the folder of the results.
     pub fn new(output: &Path, asked: &'a Asked, settings: Value) -> Gallery<'a> {
         Gallery { folder: output.join("pictures"), asked, settings }
     }
 
-    /// Whether every picture of the networks as they are trained is there.
+    /// Whether the folder has every picture of the networks in their present state.
     pub fn is_whole(&self, turns: &Turns) -> bool {
         let numbers = 0..self.asked.captions.len();
         Space::BOTH.iter().all(|space| numbers.clone().all(|number| self.has(*space, number, turns)))
     }
 
-    /// Makes the pictures that are not there.
+    /// Makes the pictures that are missing.
     pub fn fill(&self, model: &Model, turns: &Turns, trained: &[Unet; 2], tell: &dyn Fn(Heard)) -> Result<()> {
         std::fs::create_dir_all(&self.folder).with_context(|| format!("{}: cannot create", self.folder.display()))?;
         let calls = self.asked.plan.calls();
@@ -82,7 +83,7 @@ impl<'a> Gallery<'a> {
         Ok(())
     }
 
-    /// The picture of a caption, and how much of the caption is seen in it.
+    /// The picture of a caption, and how well it matches the caption.
     pub fn judged(&self, space: Space, number: usize) -> Result<(RgbImage, Adherence)> {
         let image = open_image(&self.path(space, number))?;
         let (width, height) = (image.width() as usize, image.height() as usize);
@@ -91,7 +92,7 @@ impl<'a> Gallery<'a> {
         Ok((image, adherence(&asked, &seen)))
     }
 
-    /// A sample of the space, as a picture.
+    /// Samples a picture with the network of a space.
     fn sample(&self, model: &Model, unet: &Unet, space: Space, number: usize, text: [&Tensor; 2]) -> Result<Picture> {
         let [channels, height, width] = space.shape()?;
         let bare = Bare {
@@ -115,7 +116,7 @@ impl<'a> Gallery<'a> {
         read_png_text(&self.path(space, number)).is_ok_and(|text| text == self.provenance(space, number, turns))
     }
 
-    /// What a picture says of itself inside its own file.
+    /// The texts of a picture's PNG file, as keyword and value.
     fn provenance(&self, space: Space, number: usize, turns: &Turns) -> Vec<(String, String)> {
         let Asked { captions, steps, guidance, seed, .. } = self.asked;
         let about = json!({

@@ -1,12 +1,12 @@
-//! What came of it: figures as JSON and CSV, curves, a grid, and a summary.
+//! The results: numbers as JSON and CSV, curves, a grid of pictures, and a summary.
 
 use super::clock::{Clock, Pairs, Quartiles};
 use super::pictures::{Asked, Gallery};
 use super::turns::Turns;
-use super::{Settings, both};
+use super::{TrainingSettings, both};
 use anyhow::Result;
 use latentrace_experiments::enlargement;
-use latentrace_files::replace;
+use latentrace_files::{Table, fields, replace};
 use latentrace_pipeline::Model;
 use latentrace_plot::{Chart, ChartAxis, Grid, RgbImage, Series, Tile, save_png, write};
 use latentrace_runs::Program;
@@ -15,9 +15,9 @@ use latentrace_train::{Space, decoder_parameters};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// Everything that was measured.
+/// All measurements of the study.
 pub struct Findings<'a> {
-    pub settings: &'a Settings,
+    pub settings: &'a TrainingSettings,
     pub model: &'a Model,
     pub asked: &'a Asked,
     pub clock: &'a Clock,
@@ -25,12 +25,12 @@ pub struct Findings<'a> {
     pub gallery: &'a Gallery<'a>,
 }
 
-/// How many times as fast the source article says that latents are: to sample, and to train.
+/// The speed-ups of latents over pixels that the source article states: of sampling, and of training.
 const CLAIM: [f64; 2] = [2.7, 3.0];
-/// Captions in the grid.
+/// The number of captions in the grid.
 const ROWS: usize = 8;
 
-/// The figures, ready to be written.
+/// Numbers that are computed from the measurements.
 struct Figures {
     parameters: [usize; 2],
     decoder: usize,
@@ -38,7 +38,7 @@ struct Figures {
 }
 
 impl Findings<'_> {
-    /// Writes all files and prints the summary.
+    /// Writes all files. Returns the lines of the summary, and the paths.
     pub fn write(&self, output: &Path) -> Result<(Vec<String>, Vec<PathBuf>)> {
         let mut figures = Figures {
             parameters: [Space::Latents.parameters()?, Space::Pixels.parameters()?],
@@ -56,7 +56,7 @@ impl Findings<'_> {
             }
         }
         let (csv, json) = (output.join("latent-vs-pixel.csv"), output.join("latent-vs-pixel.json"));
-        replace(&csv, self.csv(&figures).as_bytes())?;
+        self.table(&figures).write(&csv)?;
         replace(&json, format!("{:#}\n", self.json(&figures)).as_bytes())?;
         let mut paths = vec![csv, json];
         paths.extend(write(output, "loss", &self.curves())?);
@@ -64,12 +64,12 @@ impl Findings<'_> {
         Ok((self.words(&figures), paths))
     }
 
-    /// All figures under each other: what, where, the figure between its bounds, and its unit. The bounds of times and
-    /// ratios are quartiles, those of rates Wilson's 95 % interval.
-    fn csv(&self, figures: &Figures) -> String {
-        let mut text = String::from("figure,space,low,value,high,unit\n");
+    /// All numbers, one a row: what is measured, the space, the value between its bounds, and the unit. The bounds of
+    /// times and ratios are quartiles, and those of rates the Wilson score interval at 95 %.
+    fn table(&self, figures: &Figures) -> Table {
+        let mut table = Table::new(["figure", "space", "low", "value", "high", "unit"]);
         let mut line = |figure: &str, of: &str, [low, value, high]: [String; 3], unit: &str| {
-            text += &format!("{figure},{of},{low},{value},{high},{unit}\n");
+            table.row(fields![figure, of, low, value, high, unit]);
         };
         let alone = |value: f64| [String::new(), number(value), String::new()];
         for (space, count) in both(figures.parameters) {
@@ -98,7 +98,7 @@ impl Findings<'_> {
                 line(&format!("adherence: {attribute}"), space.name(), [number(low), rate, number(high)], "");
             }
         }
-        text
+        table
     }
 
     fn json(&self, figures: &Figures) -> Value {
@@ -128,7 +128,7 @@ impl Findings<'_> {
         })
     }
 
-    /// Every time, in milliseconds.
+    /// All times, in milliseconds.
     fn times(&self) -> [(&'static str, Space, Quartiles); 6] {
         let Clock { sampling, decoding, training, encoding, .. } = self.clock;
         let of = |list: &[f64]| super::clock::quartiles(list.iter().copied());
@@ -143,7 +143,7 @@ impl Findings<'_> {
         ]
     }
 
-    /// Every ratio, with what the article says of it.
+    /// All ratios of pixels to latents, with the article's value if it has one.
     fn ratios(&self) -> [(&'static str, Quartiles, Option<f64>); 4] {
         let clock = self.clock;
         [
@@ -158,7 +158,7 @@ impl Findings<'_> {
         (self.turns.last(space).steps * self.settings.batch) as f64
     }
 
-    /// How many times as many samples a second latents were trained on, over the whole training.
+    /// The training samples a second on latents over those on pixels, for the whole training.
     fn speed(&self) -> f64 {
         let [latents, pixels] = Space::BOTH.map(|space| self.samples(space) / self.turns.last(space).seconds);
         latents / pixels
@@ -182,7 +182,7 @@ impl Findings<'_> {
         }
     }
 
-    /// A row for each of the first captions.
+    /// Writes the grid, with a row for each of the first captions.
     fn grid(&self, output: &Path, cells: Vec<Tile>) -> Result<PathBuf> {
         let Asked { captions, steps, guidance, .. } = self.asked;
         let images: Vec<RgbImage> = cells.iter().take(1).map(|cell| cell.image.clone()).collect();
@@ -200,7 +200,7 @@ impl Findings<'_> {
         Ok(path)
     }
 
-    /// The figures in words, a line each.
+    /// The lines of the summary.
     fn words(&self, figures: &Figures) -> Vec<String> {
         let mut lines = Vec::new();
         let [latents, pixels] = figures.parameters;
@@ -250,17 +250,17 @@ impl Quartiles {
     }
 }
 
-/// Four decimals, and no more than there are.
+/// A number with at most four decimals.
 fn number(value: f64) -> String {
     ((value * 1e4).round() / 1e4).to_string()
 }
 
-/// Every attribute, and whole pictures.
+/// The tally of every attribute and of whole pictures, by name.
 fn attributes(adherence: &Adherence) -> Vec<(&'static str, Tally)> {
     adherence.attributes().into_iter().chain([("whole", adherence.whole)]).collect()
 }
 
-/// What is wrong with a picture, in a few words.
+/// The caption of a picture in the grid: what is wrong with it.
 fn verdict(seen: &Adherence) -> String {
     let wrong = seen.attributes().into_iter().filter(|(_, tally)| tally.right < tally.asked);
     let mut words: Vec<String> = wrong.map(|(attribute, _)| attribute.to_string()).collect();

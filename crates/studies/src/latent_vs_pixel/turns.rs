@@ -1,4 +1,4 @@
-//! Training of both, in turns.
+//! Alternating training of both networks.
 
 use super::Heard;
 use super::{both, read};
@@ -11,40 +11,43 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// The training of both for the same seconds, in turns, so that a busy machine slows both alike.
+/// The training of both networks for the same time, in turns, so a busy machine slows both alike.
 pub struct Turns {
     budget: f64,
     state: PathBuf,
     log: Log,
 }
 
-/// What was noted about once a second, for each space.
+/// The log of each training, with about one note a second.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Log {
     latents: Vec<Note>,
     pixels: Vec<Note>,
 }
 
-/// A moment of a training.
+/// The state of a training at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Note {
-    /// Steps made in all.
+    /// The number of training steps so far.
     pub steps: u64,
-    /// Seconds trained in all, the other's turns not counted.
+    /// The training time so far in seconds, without the turns of the other network.
     pub seconds: f64,
-    /// The mean loss since the note before.
+    /// The mean loss since the last note.
     pub loss: f64,
 }
 
-/// Seconds of a turn.
+/// The length of a turn, in seconds.
 const TURN: f64 = 10.0;
-/// Seconds between two notes.
+/// The time between notes, in seconds.
 const NOTE: f64 = 1.0;
-/// Seconds between two saved states.
+/// The time between saved states, in seconds.
 const SAVE: f64 = 60.0;
 
 impl Turns {
-    /// What was trained before in a folder, for a budget of so many seconds each.
+    /// Reads the log in a folder, for a budget of `budget` seconds each.
+    ///
+    /// # Errors
+    /// The log cannot be read, or a training is longer than the budget.
     pub fn read(state: &Path, budget: f64) -> Result<Turns> {
         let path = state.join("progress.json");
         let log: Log = read(&path)?.unwrap_or_default();
@@ -52,7 +55,7 @@ impl Turns {
             let longer = notes.iter().rev().nth(1).filter(|note| note.seconds >= budget);
             ensure!(
                 longer.is_none(),
-                "{}: {} were trained for more than {budget} s\nhint: a larger --seconds-of-training, or another --output",
+                "{}: {} were trained for more than {budget} s\nhint: use a larger --seconds-of-training, or another --output",
                 path.display(),
                 space.name()
             );
@@ -60,22 +63,22 @@ impl Turns {
         Ok(Turns { budget, state: state.into(), log })
     }
 
-    /// Whether both had their seconds.
+    /// Whether both trainings have used their budget.
     pub fn done(&self) -> bool {
         Space::BOTH.iter().all(|space| self.last(*space).seconds >= self.budget)
     }
 
-    /// The seconds that each has.
+    /// The training time of each network, in seconds.
     pub fn budget(&self) -> f64 {
         self.budget
     }
 
-    /// Where a training stands.
+    /// The last note of a training.
     pub fn last(&self, space: Space) -> Note {
         self.notes(space).last().copied().unwrap_or_default()
     }
 
-    /// All that was noted of a training.
+    /// All notes of a training.
     pub fn notes(&self, space: Space) -> &[Note] {
         match space {
             Space::Latents => &self.log.latents,
@@ -83,7 +86,8 @@ impl Turns {
         }
     }
 
-    /// Trains until both had their seconds: always the one that had fewer. Gives the trained networks.
+    /// Trains until both have used their budget. Each turn goes to the network with less training time. Returns the
+    /// trained networks.
     pub fn train(mut self, mut two: [Trainee; 2], batch: u64, tell: &dyn Fn(Heard)) -> Result<(Turns, [Unet; 2])> {
         for space in Space::BOTH {
             self.resume(space, &mut two[space as usize])?;
@@ -102,7 +106,7 @@ impl Turns {
         Ok((self, two.map(Trainee::finish)))
     }
 
-    /// One turn of one of them.
+    /// One turn of one network.
     fn turn(&mut self, space: Space, trainee: &mut Trainee) -> Result<()> {
         let before = self.last(space).seconds;
         let (end, began) = ((before + TURN).min(self.budget), Instant::now());
@@ -121,7 +125,7 @@ impl Turns {
         }
     }
 
-    /// Goes on from the saved state. The log is written first, so it may be ahead of the state, and is then cut.
+    /// Continues from the saved state. The log is written before the state, so notes after the state are removed.
     fn resume(&mut self, space: Space, trainee: &mut Trainee) -> Result<()> {
         let path = self.path(space);
         trainee.resume(&path)?;
@@ -129,12 +133,12 @@ impl Turns {
         let notes = self.log(space);
         notes.retain(|note| note.steps <= steps);
         let noted = notes.last().map_or(0, |note| note.steps);
-        let hint = "hint: progress.json beside it is of another run; begin in another --output";
-        ensure!(noted == steps, "{}: step {steps}, of which there is no note\n{hint}", path.display());
+        let hint = "hint: progress.json beside it is of another run; use another --output";
+        ensure!(noted == steps, "{}: step {steps}, but progress.json has no note of it\n{hint}", path.display());
         Ok(())
     }
 
-    /// Keeps log and states, in this order.
+    /// Writes the log, and then the states.
     fn save(&self, two: &[Trainee; 2]) -> Result<()> {
         let log = serde_json::to_string(&self.log).context("the log as JSON")?;
         replace(&self.state.join("progress.json"), log.as_bytes())?;
@@ -166,7 +170,7 @@ impl Turns {
 }
 
 impl Note {
-    /// What a picture says of the training of its network.
+    /// The training of a picture's network, for the picture's provenance.
     pub fn about(&self) -> serde_json::Value {
         json!({ "steps": self.steps, "seconds": self.seconds })
     }

@@ -1,4 +1,4 @@
-//! The sampler's values at their taps: looking changes nothing, editing changes what follows.
+//! The sampler's values at their taps: a probe that only looks changes no bit, and an edit changes what follows.
 
 use latentrace_pipeline::nn::tch::{self, Kind, Tensor};
 use latentrace_pipeline::nn::{Moment, Pass, Probe, Tap};
@@ -19,7 +19,7 @@ fn request(model: &Model) -> Request {
     Request { steps: 4, guidance: 3.0.into(), ..model.request("a cat", 5) }
 }
 
-/// A probe of every tap whose name a predicate picks, made of a function.
+/// A probe of the taps whose names a predicate selects, made of a function.
 struct Each<W, F>(W, F);
 
 impl<W: Fn(&str) -> bool, F: FnMut(&str, Moment, Tensor) -> Tensor> Probe for Each<W, F> {
@@ -65,7 +65,7 @@ fn watching_every_tap_changes_no_bit_in_any_format() {
 }
 
 #[test]
-fn the_record_holds_together() {
+fn the_sampler_values_are_consistent() {
     for (name, reading) in [("sd1", Reading::Diffusers), ("sd2", Reading::Exact)] {
         let model = tiny(name);
         let request = Request { reading, ..request(&model) };
@@ -84,7 +84,7 @@ fn the_record_holds_together() {
             let [x, u, c, e, d] =
                 ["sample", "epsilon.unconditional", "epsilon.conditional", "epsilon.guided", "denoised"]
                     .map(|word| find(&format!("sampler.{word}")));
-            // Each side is a handful of f32 operations on numbers of the size of x.
+            // Each side is a few f32 operations on numbers of the size of x.
             let close = |a: Tensor, b: &Tensor| {
                 let size = x.abs().max().double_value(&[]);
                 assert!((a - b).abs().max().double_value(&[]) < 1e-5 * size, "{name}, call {}", moment.call);
@@ -96,11 +96,11 @@ fn the_record_holds_together() {
 }
 
 #[test]
-fn an_edit_at_a_door_is_what_the_run_goes_on_with() {
+fn a_run_continues_with_what_an_edit_returns() {
     let model = tiny("sd1");
     let request = request(&model);
     let plain = model.run(&request, &mut Pass::silent()).unwrap().latents;
-    // Without guidance the output is the conditional one, so replacing the unconditional changes nothing; with it, all.
+    // Without guidance the output is the conditional one, so replacing the unconditional one changes nothing.
     let zero = |guidance: f64| {
         let request = Request { guidance: guidance.into(), ..request.clone() };
         let untouched = model.run(&request, &mut Pass::silent()).unwrap().latents;
@@ -139,7 +139,7 @@ fn a_half_precision_network_keeps_its_sampler_in_f32() {
     });
     let size = both[1].abs().max().double_value(&[]);
     let error = (&both[0] - &both[1]).abs().max().double_value(&[]) / size;
-    // bf16 keeps 8 bits: a network is off by a few thousandths, and guidance 3 triples that.
+    // bf16 has 8 significant bits: the network's error is a few thousandths, and guidance 3 triples it.
     assert!(error > 0.0 && error < 0.1, "{error}");
 }
 
@@ -158,7 +158,7 @@ fn no_network_writes_into_a_tensor_that_has_passed() {
 }
 
 #[test]
-fn probabilities_that_are_edited_by_nothing_to_speak_of_give_what_the_fused_kernel_gives() {
+fn edited_probabilities_agree_with_the_fused_kernel() {
     for name in ["sd1", "sd2"] {
         let model = tiny(name);
         let request = Request { steps: 1, guidance: 1.0.into(), ..request(&model) };
@@ -177,15 +177,15 @@ fn probabilities_that_are_edited_by_nothing_to_speak_of_give_what_the_fused_kern
         };
         let fused = model_output(&model, &request);
         assert!(fused.equal(&outputs(1.0)), "{name}: nothing was changed");
-        let multiplied = outputs(1.0 + 2f64.powi(-23)); // a unit in the last place: every row is multiplied out
+        let multiplied = outputs(1.0 + 2f64.powi(-23)); // a unit in the last place changes every row
         let size = fused.abs().max().double_value(&[]);
         let apart = (&fused - &multiplied).abs().max().double_value(&[]) / size;
-        // Both sum the same products in f32, in another order.
+        // Both sum the same products in f32, in different orders.
         assert!(apart > 0.0 && apart < 1e-5, "{name}: {apart:.1e}");
     }
 }
 
-/// The network's output of the only call, as nobody edits it.
+/// The network's output of the only call, without an edit.
 fn model_output(model: &Model, request: &Request) -> Tensor {
     let mut found = None;
     let keep = |_: &str, _, tensor: Tensor| {
@@ -197,7 +197,7 @@ fn model_output(model: &Model, request: &Request) -> Tensor {
 }
 
 #[test]
-fn a_run_goes_on_from_its_own_outputs_bit_by_bit() {
+fn a_run_continues_from_its_own_outputs_to_the_bit() {
     for (name, sampler) in [("sd1", "pndm"), ("sd1", "ddpm"), ("sd2", "lms")] {
         let model = tiny(name);
         let request = request(&model);
@@ -229,7 +229,7 @@ fn a_run_goes_on_from_its_own_outputs_bit_by_bit() {
     }
 }
 
-/// Leaves out what it wants.
+/// A probe that leaves out the module of a tap, and counts how often.
 struct LeaveOut(&'static str, usize);
 
 impl Probe for LeaveOut {
@@ -260,7 +260,7 @@ fn every_residual_module_can_be_left_out_and_changes_the_result() {
         }
         let mut probe = LeaveOut(Box::leak(tap.name().to_string().into_boxed_str()), 0);
         let without = model.run(&request, &mut Pass::watched(&mut probe)).unwrap();
-        assert!(probe.1 > 0, "{} was not asked", tap.name());
+        assert!(probe.1 > 0, "{} was not left out", tap.name());
         let same = without.latents.equal(&whole.latents) && without.picture == whole.picture;
         assert!(!same, "{} changes nothing", tap.name());
     }

@@ -1,0 +1,102 @@
+//! Encoding of texts and pictures, and decoding of latents.
+
+use crate::error::{Result, Stage};
+use crate::execute::missing;
+use crate::tripwire::{FaultContext, blame, fault, hint};
+use crate::{Model, Picture, Prepared, Start};
+use latentrace_nn::Pass;
+use latentrace_nn::tch::{Kind, Tensor, no_grad};
+use latentrace_text::Tokens;
+use latentrace_vae::Posterior;
+use std::sync::Arc;
+
+impl Model {
+    /// Encodes the pictures that images start from, to latents at unit variance `[images, 4, height, width]`. `noise`
+    /// has the same shape, and samples from the encoder's distribution.
+    pub(crate) fn encode_pictures(&self, images: &[&Prepared], noise: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let mut encoded: Vec<(&Arc<Picture>, Posterior)> = Vec::new();
+        let mut rows = Vec::new();
+        for (image, Prepared { request, start, .. }) in images.iter().enumerate() {
+            let Start::Picture { picture, .. } = start else { return Err(missing()) };
+            picture.check(request.size)?;
+            let place = match encoded.iter().position(|(known, _)| *known == picture) {
+                Some(place) => place,
+                None => {
+                    let pixels = picture.to_tensor().to_device(self.device).to_kind(self.unet.kind());
+                    let moments = self.vae.moments(pass, &pixels);
+                    if let Some(found) = fault(&moments) {
+                        let context = self.context("vae.encoder.moments", Stage::Encoding);
+                        return Err(blame(context, found, pass, |pass| self.vae.moments(pass, &pixels)));
+                    }
+                    encoded.push((picture, Posterior::of(&moments)));
+                    encoded.len() - 1
+                }
+            };
+            let Posterior { mean, log_variance } = &encoded[place].1;
+            let posterior =
+                Posterior { mean: mean.to_kind(Kind::Float), log_variance: log_variance.to_kind(Kind::Float) };
+            rows.push(posterior.sample(&noise.narrow(0, image as i64, 1)) * self.vae_config.scaling_factor);
+        }
+        Ok(Tensor::cat(&rows, 0))
+    }
+
+    /// The tokens of a text and its text features, `[1, tokens, features]`.
+    ///
+    /// # Errors
+    /// The text cannot be tokenized, or the features are not finite.
+    pub fn encode(&self, prompt: &str, pass: &mut Pass) -> Result<(Tokens, Tensor)> {
+        let tokens = self.tokens(prompt)?;
+        let features = self.encode_tokens(&tokens, pass)?;
+        Ok((tokens, features))
+    }
+
+    /// The text features of tokens, `[1, tokens, features]`.
+    pub(crate) fn encode_tokens(&self, tokens: &Tokens, pass: &mut Pass) -> Result<Tensor> {
+        let ids = Tensor::from_slice(&tokens.ids).unsqueeze(0).to_device(self.device);
+        let encode = |pass: &mut Pass| no_grad(|| self.text_encoder.forward(pass, &ids));
+        let features = encode(pass);
+        match fault(&features) {
+            None => Ok(features.to_kind(self.unet.kind())),
+            Some(found) => Err(blame(self.context("text_encoder.out", Stage::Text), found, pass, encode)),
+        }
+    }
+
+    /// Decodes latents `[1, 4, height, width]` in the UNet's scale.
+    ///
+    /// # Errors
+    /// The picture is not finite.
+    pub fn decode(&self, latents: &Tensor, pass: &mut Pass) -> Result<Picture> {
+        self.picture(latents, &self.pixels(latents, pass), pass)
+    }
+
+    /// Decodes latents `[images, 4, height, width]` in the UNet's scale in one batch. Returns an error in place of each
+    /// picture that is not finite.
+    pub fn decode_all(&self, latents: &Tensor) -> Vec<Result<Picture>> {
+        let pixels = self.pixels(latents, &mut Pass::silent());
+        let row = |tensor: &Tensor, image| tensor.narrow(0, image, 1);
+        let picture = |image| self.picture(&row(latents, image), &row(&pixels, image), &mut Pass::silent());
+        (0..pixels.size()[0]).map(picture).collect()
+    }
+
+    /// The picture of latents from their decoded pixels `[1, 3, height, width]`.
+    fn picture(&self, latents: &Tensor, pixels: &Tensor, pass: &mut Pass) -> Result<Picture> {
+        match fault(pixels) {
+            None => Ok(Picture::of_finite(pixels)),
+            Some(found) => {
+                let context = self.context("vae.decoder.out", Stage::Decoding);
+                Err(blame(context, found, pass, |pass| self.pixels(latents, pass)))
+            }
+        }
+    }
+
+    /// The context of a fault in one of the networks.
+    fn context(&self, output: &str, stage: Stage) -> FaultContext {
+        FaultContext { output: output.into(), stage, hint: hint(self.unet.kind()) }
+    }
+
+    /// Decodes latents to pixels `[images, 3, 8 height, 8 width]`, about -1..1.
+    fn pixels(&self, latents: &Tensor, pass: &mut Pass) -> Tensor {
+        let scaled = (latents.to_kind(Kind::Float) / self.vae_config.scaling_factor).to_kind(self.unet.kind());
+        no_grad(|| self.vae.decode(pass, &scaled))
+    }
+}

@@ -1,0 +1,123 @@
+//! Running of a prepared request.
+
+use crate::error::Result;
+use crate::execute::{Execution, Given, missing, moment};
+use crate::network::{Guided, Network, Outputs, Past};
+use crate::noise::Draws;
+use crate::{Model, Picture, Prepared, Request, Start};
+use latentrace_nn::tch::{Tensor, no_grad};
+use latentrace_nn::{Branch, Pass, Rows};
+use latentrace_schedulers::Plan;
+use latentrace_text::Tokens;
+use std::sync::Arc;
+
+/// The result of a run.
+pub struct Outcome {
+    /// The final latents in the UNet's scale, `[1, 4, height / 8, width / 8]`.
+    pub latents: Tensor,
+    /// The picture.
+    pub picture: Picture,
+    /// The tokens of the prompt and of the negative prompt, with the text that did not fit.
+    pub tokens: [Tokens; 2],
+    /// The plan.
+    pub plan: Arc<Plan>,
+}
+
+impl Model {
+    /// Runs a request from noise.
+    ///
+    /// # Errors
+    /// The request cannot be run, or a tensor is not finite.
+    pub fn run(&self, request: &Request, pass: &mut Pass) -> Result<Outcome> {
+        self.go_on(request, &Start::Noise, &[], pass)
+    }
+
+    /// Runs a request from a start, with known outputs of the first calls; see [`Model::make`].
+    ///
+    /// # Errors
+    /// The request cannot be run, or a tensor is not finite.
+    pub fn go_on(&self, request: &Request, start: &Start, past: &[Outputs], pass: &mut Pass) -> Result<Outcome> {
+        self.make(&self.prepare(request.clone(), start.clone())?, past, pass)
+    }
+
+    /// [`Model::go_on`] without decoding. Returns the final latents, `[1, 4, height / 8, width / 8]`.
+    ///
+    /// # Errors
+    /// The request cannot be run, or a tensor is not finite.
+    pub fn denoise(&self, request: &Request, start: &Start, past: &[Outputs], pass: &mut Pass) -> Result<Tensor> {
+        self.sample(&self.prepare(request.clone(), start.clone())?, past, pass)
+    }
+
+    /// Runs a prepared request. `past` has the network's outputs of the first calls, and the network is called only
+    /// after them. The sampler computes its history again from `past`, so the result is that of an uninterrupted run.
+    ///
+    /// # Errors
+    /// A tensor is not finite, or the probe stops the run.
+    pub fn make(&self, prepared: &Prepared, past: &[Outputs], pass: &mut Pass) -> Result<Outcome> {
+        let latents = self.sample(prepared, past, pass)?;
+        let picture = self.decode(&latents, pass)?;
+        Ok(Outcome { latents, picture, tokens: prepared.tokens.clone(), plan: prepared.plan.clone() })
+    }
+
+    /// [`Model::make`] without decoding. Returns the final latents, `[1, 4, height / 8, width / 8]`.
+    ///
+    /// # Errors
+    /// A tensor is not finite, or the probe stops the run.
+    pub fn sample(&self, prepared: &Prepared, past: &[Outputs], pass: &mut Pass) -> Result<Tensor> {
+        let Prepared { plan, tokens: [prompt, negative], .. } = prepared;
+        no_grad(|| {
+            pass.set_moment(moment(plan, 0));
+            pass.set_rows(Rows::Branch(Branch::Conditional));
+            let conditional = self.encode_tokens(prompt, pass)?;
+            pass.set_rows(Rows::Branch(Branch::Unconditional));
+            let unconditional = self.encode_tokens(negative, pass)?;
+            pass.set_rows(Rows::Images);
+            let mut network = Guided { unet: &self.unet, unconditional, conditional };
+            let mut network = Past { outputs: past, then: Some(&mut network) };
+            self.execute(&[prepared], &mut network, pass)
+        })
+    }
+
+    /// Runs images of one plan. Returns the final latents, `[images, 4, height, width]`.
+    pub(crate) fn execute(&self, images: &[&Prepared], network: &mut dyn Network, pass: &mut Pass) -> Result<Tensor> {
+        let Some(Prepared { request, start, plan, .. }) = images.first() else { return Err(missing()) };
+        let [height, width] = request.size.latents(self.vae_config.factor())?;
+        let shape = [1, self.unet_config.in_channels, height, width];
+        let seeds: Vec<u64> = images.iter().map(|image| image.request.seed).collect();
+        let mut draws = Draws::of_images(&seeds, start.draws() + plan.draws(), shape, self.device);
+        let execution = Execution {
+            plan,
+            prediction: request.scheduler.prediction(),
+            guidance: images.iter().map(|image| image.request.guidance.clone()).collect(),
+            taps: &self.sampler,
+            given: self.given(images, &mut draws, pass)?,
+        };
+        execution.run(network, &mut draws, pass)?.ok_or_else(missing)
+    }
+
+    /// The value of the plan's [`Op::Given`](latentrace_schedulers::Op::Given). Equal pictures are encoded once.
+    fn given(&self, images: &[&Prepared], draws: &mut Draws, pass: &mut Pass) -> Result<Given> {
+        let rows = |of: &dyn Fn(&Start) -> Option<Tensor>| {
+            let rows: Option<Vec<Tensor>> = images.iter().map(|image| of(&image.start)).collect();
+            rows.filter(|rows| !rows.is_empty()).map(|rows| Tensor::cat(&rows, 0)).ok_or_else(missing)
+        };
+        Ok(match images[0].start {
+            Start::Noise => Given::Nothing,
+            Start::Sample { .. } => Given::Sample(rows(&|start| match start {
+                Start::Sample { sample, .. } => Some(sample.to_device(self.device)),
+                _ => None,
+            })?),
+            Start::Latents { .. } => {
+                draws.next(); // the noise of the encoder, which these latents already have
+                Given::Image(rows(&|start| match start {
+                    Start::Latents { latents, .. } => Some(latents.to_device(self.device)),
+                    _ => None,
+                })?)
+            }
+            Start::Picture { .. } => {
+                let noise = draws.next().ok_or_else(missing)?;
+                Given::Image(self.encode_pictures(images, &noise, pass)?)
+            }
+        })
+    }
+}
