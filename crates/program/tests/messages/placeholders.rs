@@ -14,6 +14,11 @@ const PLACEHOLDERS: &[Placeholder] = &[
         "$1:[DIFFERENCE]",
         "a difference of computed numbers, which are rounded differently on another processor",
     ),
+    (
+        r"\b([0-9]+\.[0-9]{4})[0-9]{6,}\b",
+        "$1[DIGITS]",
+        "the last digits of a coefficient, which are those of the processor's logarithm",
+    ),
     (r"\b[0-9a-f]{64}\b", "[BLAKE3]", "hashes of a record have the commit and the processor in them"),
     (r"\b[0-9a-f]{16}\b", "[KEY]", "the key of a cell has the program's version in it"),
     (r"\b[0-9.]+ s\b", "[SECONDS] s", "times"),
@@ -96,6 +101,7 @@ fn what_varies_is_replaced_and_what_does_not_is_kept() {
     ] {
         assert_eq!(replaced(kept, folder.path()), kept);
     }
+    assert_eq!(replaced("v1 +3.0955212345678901·v0", folder.path()), "v1 +3.0955[DIGITS]·v0");
     assert_eq!(
         replaced("    4.3e-2      1     call 1  sampler.sample", folder.path()),
         "[DIFFERENCE]      1     call 1  sampler.sample"
