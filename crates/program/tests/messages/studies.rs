@@ -1,0 +1,61 @@
+//! The commands that measure or train for minutes, of which only help and errors are cheap; and adherence.
+
+use crate::session::Session;
+
+#[test]
+fn adherence() {
+    let mut session = Session::new();
+    session.section("help and output, on the bundled model");
+    session.run("adherence --help");
+    session.run("adherence --captions 1 --steps 2 --guidance 1,4 --csv adherence.csv");
+    session.section("errors");
+    session.run_each(
+        "adherence",
+        &[
+            "--guidance 1,high",
+            "--captions 1 --steps 1 --guidance nan",
+            "--captions 1 --steps 0",
+            "--captions 0 --steps 1 --guidance 1",
+            "--model nowhere",
+            "--seed 18446744073709551615 --captions 2 --steps 1 --guidance 1",
+            "--csv nowhere/adherence.csv --captions 1 --steps 1 --guidance 1",
+        ],
+    );
+    session.compare("adherence");
+}
+
+#[test]
+fn latent_vs_pixel() {
+    let mut session = Session::new();
+    session.write("file", "x");
+    session.section("help");
+    session.run("latent-vs-pixel --help");
+    session.section("errors");
+    session.run_each(
+        "latent-vs-pixel --output out",
+        &["--seconds-of-training 0", "--steps 0", "--guidance nan", "--learning-rate 0", "--seed 18446744073709551615"],
+    );
+    session.run("latent-vs-pixel --output file/out");
+    session.compare("latent-vs-pixel");
+}
+
+#[test]
+fn train() {
+    let mut session = Session::new();
+    session.write("file", "x");
+    session.section("help");
+    session.run("train --help");
+    session.section("errors");
+    session.run_all(&["train", "train faces", "train shapes --seed -1", "train shapes --output file/out"]);
+    session.compare("train");
+}
+
+#[test]
+fn scheduler_atlas() {
+    let mut session = Session::new();
+    session.section("help");
+    session.run("scheduler-atlas --help");
+    session.section("errors");
+    session.run_all(&["scheduler-atlas docs", "scheduler-atlas --readins here"]);
+    session.compare("scheduler-atlas");
+}

@@ -1,0 +1,101 @@
+//! The commands that print what there is: the program itself, taps, schedule and doctor.
+
+use crate::session::{Session, snapshot};
+
+#[test]
+fn latentrace() {
+    let mut session = Session::new();
+    session.section("help and version");
+    session.run_all(&["--help", "--version"]);
+    session.section("errors");
+    session.run_all(&["", "generat", "--jsno"]);
+    session.compare("latentrace");
+}
+
+#[test]
+fn every_command_has_a_snapshot() {
+    let help = Session::new().output("--help").stdout;
+    let help = String::from_utf8(help).unwrap();
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.contains(&"generate"), "{help}");
+    for command in commands.into_iter().filter(|command| *command != "help") {
+        assert!(snapshot(command).is_file(), "{command}: no snapshot; write a test for it");
+    }
+}
+
+#[test]
+fn taps() {
+    let mut session = Session::new();
+    session.section("help and output");
+    session.run_all(&[
+        "taps --help",
+        "taps --model tiny --select 'unet.mid_block.**'",
+        "taps --model tiny --select 'sampler.*' --height 96 --width 64",
+        "taps --model tiny --select unet.mid_block.out --json",
+    ]);
+    session.section("errors");
+    session.run_all(&[
+        "taps --model tiny --select unet.mid_blok.out",
+        "taps --model tiny --select 'unet.{a,b'",
+        "taps --model tiny --select 'unet.mid_block.out @step[1]'",
+        "taps --model tiny --select ''",
+        "taps --model tiny --height 70",
+        "taps --model tiny --width 64",
+        "taps --model nowhere",
+    ]);
+    session.remove("tiny/vae/config.json");
+    session.run("taps --model tiny");
+    session.compare("taps");
+}
+
+#[test]
+fn schedule() {
+    let mut session = Session::new();
+    session.write("wrong.json", r#"{"_class_name": "DDIMScheduler", "beta_scedule": "linear"}"#);
+    session.write("none.json", r#"{"beta_end": 0.01}"#);
+    session.write("text.json", "no JSON");
+    session.section("help and output");
+    session.run_all(&[
+        "schedule --help",
+        "schedule --list",
+        "schedule --steps 4",
+        "schedule pndm --steps 4 --pipeline --config tiny",
+        "schedule euler --steps 4 --exact --strength 0.5",
+        "schedule ddim --steps 3 --explain",
+        "schedule ddim --steps 3 --program",
+        "schedule heun --steps 2 --json",
+        "schedule euler --steps 3 --compare heun --set timestep_spacing=trailing",
+        "schedule euler --steps 3 --plot plot",
+    ]);
+    session.section("errors");
+    session.run_all(&[
+        "schedule dpm++2n",
+        "schedule dpm++2m --set solver_ordr=2",
+        "schedule dpm++2m --set solver_order=7",
+        "schedule euler --set timestep_spacing=trailin",
+        "schedule euler --set 'timesteps=[1, 2]' --steps 2",
+        "schedule euler --steps 0",
+        "schedule euler --strength 2",
+        "schedule edm_sde",
+        "schedule nowhere.json",
+        "schedule wrong.json",
+        "schedule none.json",
+        "schedule text.json",
+        "schedule --config nowhere",
+        "schedule --config tiny/unet",
+        "schedule --exact --pipeline",
+        "schedule euler --steps 2 --plot text.json/plot",
+    ]);
+    session.compare("schedule");
+}
+
+#[test]
+fn doctor() {
+    let mut session = Session::new();
+    session.section("help and output");
+    session.run_all(&["doctor --help", "doctor --model tiny"]);
+    session.section("errors");
+    session.run("doctor --model nowhere");
+    session.compare("doctor");
+}
