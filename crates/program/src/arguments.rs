@@ -130,6 +130,13 @@ impl CaptureArguments {
     }
 }
 
+/// Reads the largest difference that is allowed.
+pub fn parse_tolerance(text: &str) -> Result<f64> {
+    let number = text.trim().parse::<f64>().unwrap_or(f64::NAN);
+    ensure!(number.is_finite() && number >= 0.0, "expected a number of 0 or more, found {text}");
+    Ok(number)
+}
+
 /// Reads `500MB`, `2GiB`, `1e6`.
 fn parse_bytes(text: &str) -> Result<u64> {
     let text = text.trim();

@@ -78,7 +78,8 @@ impl Teller {
             End::Made { elapsed, run } => self.made(label, key, (*elapsed, run), left),
             End::Kept => self.event(label, key, "kept", json!({})),
             End::Failed(error) if self.json => self.event(label, key, "failed", json!({ "error": error })),
-            End::Failed(error) => self.printer.aside(format_args!("{label}: failed: {error}")),
+            // Why is said at the end, with those that failed before.
+            End::Failed(_) => self.printer.aside(format_args!("{label}: failed")),
         }
     }
 

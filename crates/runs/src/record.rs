@@ -210,7 +210,7 @@ impl<'a> Job<'a> {
     pub fn record(mut self, folder: &Path, layout: Layout, observer: &dyn Observer) -> Result<Recorded> {
         let (writer, description) = begin(&self.ready, folder, layout)?;
         self.ready.description = description;
-        self.into_writer(folder, writer, observer)
+        self.into_writer(folder, writer, layout, observer)
     }
 
     /// Makes the rest of a run, and appends it to the run's record. `observer` is told of every network call.
@@ -221,7 +221,7 @@ impl<'a> Job<'a> {
         self.check()?;
         self.ready.fires.over().for_each(|line| observer.note(&line));
         let writer = Writer::append(trace, Layout::LIVE)?;
-        self.into_writer(trace.folder(), writer, observer)
+        self.into_writer(trace.folder(), writer, Layout::LIVE, observer)
     }
 
     /// The result of a run whose calls are all in its record. The UNet is not called, but the decoder is.
@@ -248,7 +248,7 @@ impl<'a> Job<'a> {
         Ok(Recorded { outcome: outcome?, trace, description, elapsed, beyond_budget, together: false })
     }
 
-    fn into_writer(self, folder: &Path, writer: Writer, observer: &dyn Observer) -> Result<Recorded> {
+    fn into_writer(self, folder: &Path, writer: Writer, layout: Layout, observer: &dyn Observer) -> Result<Recorded> {
         let (from, Job { model, ready, past, .. }) = (self.from(), self);
         let began = Instant::now();
         let words = ready.description.words();
@@ -266,8 +266,15 @@ impl<'a> Job<'a> {
         let outcome = failed.map_or(run.map_err(anyhow::Error::from), |error| Err(error.into()));
         let error = outcome.as_ref().err().map(|error| error.to_string());
         // A record that cannot be written stops its run, so its error is the cause of the run's error.
-        let ended = recorder.end(error).map_err(|error| cannot_write(folder, &error));
-        let stopped = |error: anyhow::Error| error.context(left(folder, ready.description.calls));
+        let ended = recorder.end(error).map_err(|error| match layout.synced {
+            true => cannot_write(folder, &error),
+            false => error.into(),
+        });
+        // A record that is useless unless whole is not kept by whoever asked for it.
+        let stopped = |error: anyhow::Error| match layout.synced {
+            true => error.context(left(folder, ready.description.calls)),
+            false => error,
+        };
         let beyond_budget = ended.map_err(stopped)?;
         let outcome = outcome.map_err(stopped)?;
         let trace = Trace::open(folder)?;

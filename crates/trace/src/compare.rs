@@ -30,9 +30,9 @@ pub struct Difference {
 }
 
 impl Comparison {
-    /// The first tensor whose relative difference is above a tolerance, in the order of recording.
+    /// The first tensor whose relative difference is above a tolerance or not a number, in the order of recording.
     pub fn first_beyond(&self, tolerance: f64) -> Option<&Difference> {
-        self.differences.iter().find(|difference| difference.relative > tolerance)
+        self.differences.iter().find(|difference| difference.relative > tolerance || difference.relative.is_nan())
     }
 
     /// How many tensors only one of the two traces has.

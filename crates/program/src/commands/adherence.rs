@@ -2,10 +2,10 @@
 
 use crate::arguments::ModelArguments;
 use crate::printer::{Printer, line};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use latentrace::files::{Table, fields};
 use latentrace_studies::adherence::{HeldOut, held_out};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Measure how often a model of shapes shows what held-out captions ask for
 #[derive(clap::Args)]
@@ -13,8 +13,8 @@ pub struct Adherence {
     #[command(flatten)]
     model: ModelArguments,
     /// How many held-out captions
-    #[arg(long, default_value_t = 200)]
-    captions: usize,
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    captions: u64,
     /// Guidance scales
     #[arg(long, value_delimiter = ',', default_value = "0,1,2,4,8", allow_negative_numbers = true)]
     guidance: Vec<f64>,
@@ -32,9 +32,13 @@ pub struct Adherence {
 impl Adherence {
     /// Measures every guidance scale on the same captions and seeds.
     pub fn run(self) -> Result<()> {
+        let folder = self.csv.as_deref().and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder {
+            ensure!(folder.is_dir(), "{}: no such folder, and --csv writes into it", folder.display());
+        }
         let model = self.model.open()?;
         let Adherence { guidance, steps, seed, .. } = self;
-        let study = HeldOut { scenes: held_out(seed, self.captions), guidance, steps, seed };
+        let study = HeldOut { scenes: held_out(seed, self.captions as usize), guidance, steps, seed };
         let printer = Printer::with_bar(study.calls(&model)?);
         let mut table = Table::new(["guidance", "attribute", "right", "asked", "rate", "low", "high"]);
         line!("{} held-out captions, {steps} steps, seed {seed}", study.scenes.len());

@@ -1,7 +1,8 @@
 //! `latentrace compare`: two recorded runs, tensor by tensor.
 
+use crate::arguments::parse_tolerance;
 use crate::printer::{self, aside, line};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use latentrace::experiments::views;
 use latentrace::plot::write;
 use latentrace::runs::RunFolder;
@@ -17,7 +18,7 @@ pub struct Compare {
     /// Another; it may come from Python, see tools/dump_diffusers.py
     second: PathBuf,
     /// The largest difference that is none, relative to a tensor's largest magnitude
-    #[arg(long, default_value_t = 1e-5)]
+    #[arg(long, default_value_t = 1e-5, value_parser = parse_tolerance)]
     tolerance: f64,
     /// Draw the differences into this folder: compare.svg, .png and .csv
     #[arg(long, value_name = "FOLDER")]
@@ -60,10 +61,13 @@ impl Compare {
             self.report(&found);
         }
         if let Some(folder) = &self.output {
-            std::fs::create_dir_all(folder)?;
+            std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
             printer::files(&write(folder, "compare", &views::compare(&found))?);
         }
-        ensure!(!self.check || beyond.is_none(), "the runs differ by more than {:.1e}", self.tolerance);
+        if let Some(difference) = beyond.filter(|_| self.check) {
+            let (first, second, tensor) = (self.first.display(), self.second.display(), difference.key.name());
+            anyhow::bail!("{first} and {second} differ by more than {:.1e}, first in {tensor}", self.tolerance);
+        }
         ensure!(
             !self.check || self.common || found.missing() == 0,
             "{} tensors are only in the first and {} only in the second\nhint: --common checks only those that both hold",

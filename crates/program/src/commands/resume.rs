@@ -24,6 +24,7 @@ impl Resume {
         let description = Description::of(&trace)?;
         trace.check_idle()?;
         let is_whole = trace.end().is_some_and(|end| end.error.is_none());
+        trace.check_run()?;
         if is_whole && run.picture().exists() {
             line!("{}: all {} calls are there", run.path().display(), trace.complete());
             return Ok(());

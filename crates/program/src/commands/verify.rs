@@ -1,5 +1,6 @@
 //! `latentrace verify`: a recorded run, computed again from its record alone.
 
+use crate::arguments::parse_tolerance;
 use crate::printer::line;
 use anyhow::{Result, ensure};
 use latentrace::runs::{Description, ForkPoint, RunFolder, TOLERANCE, Verification, is_beyond};
@@ -13,7 +14,7 @@ pub struct Verify {
     /// The run: its folder, or its record
     run: PathBuf,
     /// The largest difference allowed, relative to a tensor's largest magnitude
-    #[arg(long, default_value_t = TOLERANCE)]
+    #[arg(long, default_value_t = TOLERANCE, value_parser = parse_tolerance)]
     tolerance: f64,
     /// One JSON object
     #[arg(long)]
