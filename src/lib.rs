@@ -1,14 +1,13 @@
 //! A research bench for latent diffusion: what does a text-to-image run *do*?
 //!
-//! This crate only gathers the libraries under one name; the program is `latentrace`. In the order in which a run goes
-//! through them: [`text`] turns a prompt into tensors, [`unet`] removes noise from latents, [`schedulers`] says how
-//! much at which step, [`vae`] makes pixels of them, and [`pipeline`] runs the whole from a checkpoint folder; [`nn`]
-//! is what the networks are made of, [`trace`] records a run, [`measures`] says what its
-//! tensors mean, [`plot`] draws, and [`shapes`] is a small world of
-//! pictures to measure on.
+//! This crate only gathers the libraries under one name; the program is `latentrace`. In the order of use:
+//! [`runs`] makes, records, verifies and forks one run; [`experiments`] sweeps many, draws them and writes a page of them.
+//! They are built on [`pipeline`], which runs a checkpoint folder: [`text`] turns a prompt into tensors, [`unet`] removes
+//! noise from latents, [`schedulers`] says how much at which step, and [`vae`] makes pixels of them; [`nn`] is what the
+//! networks are made of. [`trace`] records tensors, [`measures`] computes what they mean, [`plot`] draws, [`shapes`] is a
+//! small world of pictures to measure on, and [`files`] writes files completely or not at all.
 //!
-//! One decision: a tensor passes a door. Networks and samplers name the places that their tensors go through, and
-//! whoever wants to see or change one brings a [`nn::Probe`]:
+//! Networks and samplers have taps, named places that their tensors pass, and a [`nn::Probe`] sees or changes what passes:
 //!
 //! ```no_run
 //! use latentrace::nn::tch::{Kind, Tensor};

@@ -1,66 +1,91 @@
-//! The snippets of the README, as they stand there.
+//! The snippets of the README, as they stand there; and that nothing is prepared twice.
+
+#![allow(clippy::print_stdout)] // a snippet prints
 
 use latentrace::experiments::{How, Measure, Progress, Spec, Sweep, page};
 use latentrace::pipeline::Options;
 use latentrace::runs::{Cell, Job, Kept, Mode, Verification, bundled, open};
 use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 type Tested = Result<(), Box<dyn Error>>;
 
 const PROMPT: &str = "a large red circle on the left, white background";
 
+/// Makes a new folder the current one, for all tests of this program: the snippets write into `runs`.
+fn in_a_new_folder() {
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().unwrap().keep();
+        std::env::set_current_dir(&folder).unwrap();
+        folder
+    });
+    assert!(FOLDER.is_dir());
+}
+
+#[test]
+fn the_snippets_of_the_readme_are_those_that_are_tested() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let lines = |text: &str| -> Vec<String> { text.lines().map(|line| line.trim().to_owned()).collect() };
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let tested = lines(include_str!("library.rs")).join("\n");
+    for name in ["a", "b", "c"] {
+        let (_, rest) = readme.split_once(&format!("<!-- snippet {name} -->\n```rust\n")).expect(name);
+        let snippet = lines(rest.split("```").next().unwrap());
+        assert!(snippet.len() < 15, "snippet {name} has {} lines", snippet.len());
+        assert!(tested.contains(&snippet.join("\n")), "snippet {name} is not the tested one");
+    }
+}
+
 #[test]
 fn a_run_is_recorded_with_a_capture_and_an_edit_verified_and_forked() -> Tested {
-    let folder = tempfile::tempdir()?;
-    let folder = folder.path();
-    // snippet a
+    in_a_new_folder();
     let model = open(&bundled()?, Options::default(), &())?;
-    let edits = vec!["unet.mid_block.out @step[5:] => scale(0.5)".parse()?];
-    let cell = Cell { prompt: PROMPT.into(), seed: 193, steps: 10, edits, ..Cell::default() };
+    let cell = Cell {
+        prompt: "a large red circle on the left, white background".into(),
+        edits: vec!["unet.mid_block.out @step[25:] => scale(0.5)".parse()?],
+        ..Cell::default()
+    };
     let kept = Kept { capture: vec!["unet.mid_block.out @branch{cond}".parse()?], budget: None };
-    let run = Job::new(&model, &cell, &kept)?.make(&folder.join("halved"), &())?;
-    assert!(Verification::of_run(&run)?.worst() < 1e-6);
+    let run = Job::new(&model, &cell, &kept)?.make("runs/halved".as_ref(), &())?;
+    println!("worst relative difference {:.1e}", Verification::of_run(&run)?.worst());
+
     let trace = run.read()?;
-    let (fork, _) = Job::fork(&model, &trace, 8, |cell| Cell { guidance: 3.0.into(), ..cell.clone() }, None)?;
-    let fork = fork.make(&folder.join("halved-then-3"), &())?;
-    // end
+    let less = |cell: &Cell| Cell { guidance: 3.0.into(), ..cell.clone() };
+    let (fork, _) = Job::fork(&model, &trace, 40, less, None)?;
+    let fork = fork.make("runs/halved-then-3".as_ref(), &())?;
     assert!(run.picture().is_file() && fork.picture().is_file());
-    assert_eq!(trace.of_tap("unet.mid_block.out").count(), 11, "one for each call: PNDM's second step has two");
-    assert!(Verification::of_run(&fork)?.worst() < 1e-6);
-    assert!(Job::new(&model, &cell, &kept)?.make(&folder.join("halved"), &()).is_err(), "a run is there");
+    assert_eq!(trace.of_tap("unet.mid_block.out").count(), 51, "one for each call: PNDM's second step has two");
+    for run in [&run, &fork] {
+        assert!(Verification::of_run(run)?.worst() < 1e-6);
+    }
+    let again = Job::new(&model, &cell, &kept)?.make("runs/halved".as_ref(), &());
+    assert!(again.is_err_and(|error| error.to_string().contains("there is a run here already")));
     Ok(())
 }
 
 #[test]
 fn a_sweep_runs_from_a_spec_in_rust_and_its_report_is_written() -> Tested {
-    let folder = tempfile::tempdir()?;
-    let folder = folder.path();
-    let heard = std::cell::Cell::new(0);
-    let said = |_: String| heard.set(heard.get() + 1);
-    // snippet b
+    in_a_new_folder();
     let spec = Spec::draft("scales")
-        .fix("prompt", PROMPT)
-        .fix("steps", 4)
+        .fix("prompt", "a large red circle on the left, white background")
         .vary("guidance", [1.0, 4.0, 9.0])
         .measure(Measure::Adherence)
         .check()?;
     let tell = |progress: Progress| {
         if let Progress::Cell { label, left, .. } = progress {
-            said(format!("{label}: {left} to go"));
+            println!("{label}, {left} to go");
         }
     };
-    let results = Sweep::new(&spec, How::default(), &tell)?.run(&folder.join("scales"), &tell)?;
+    let results = Sweep::new(&spec, How::default(), &tell)?.run("runs/scales".as_ref(), &tell)?;
     for row in &results.rows {
-        said(format!("{} {:?} {}", row.label, row.numbers, row.run.picture().display()));
+        println!("{}: {:?}", row.label, row.numbers);
     }
-    // end
-    assert_eq!((results.rows.len(), results.new, heard.get()), (3, 3, 6));
+    assert_eq!((results.rows.len(), results.new, results.failed.len()), (3, 3, 0));
     assert!(results.rows.iter().all(|row| row.run.picture().is_file() && !row.numbers.is_empty()));
-    // snippet c
-    let written = page::write(&[folder.join("scales")], None, 100, &())?;
-    println!("{} with {} pictures", written.path.display(), written.pictures);
-    // end
-    assert_eq!(written.pictures, 3);
+    let page = page::write(&["runs/scales".into()], None, 400, &())?;
+    println!("{}, {} pictures", page.path.display(), page.pictures);
+    assert_eq!(page.pictures, 3);
     Ok(())
 }
 
