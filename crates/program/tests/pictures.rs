@@ -188,7 +188,7 @@ fn what_cannot_be_made_again_says_why() {
     place
         .like("again", &picture, &["--strength", "0.5"])
         .code(1)
-        .stderr(contains("strength and fit: it starts from noise"));
+        .stderr(contains(format!("--strength: {} starts from noise", picture.display())));
     // Other pixels than the picture's, with what explains them and without.
     let mut edited = about(&picture);
     edited["program"]["libtorch"] = "2.0.0".into();

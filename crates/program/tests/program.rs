@@ -236,7 +236,7 @@ fn a_schedule_is_printed_compared_and_drawn() {
     std::fs::remove_file(&hub).unwrap();
     let trace = PathBuf::from(&out).join("a-cat-193/trace").display().to_string();
     latentrace(&["verify", &trace, "--tolerance", "0"]).assert().success(); // the record holds the config
-    latentrace(&generate).assert().code(2).stderr(contains("unipc.json: No such file"));
+    latentrace(&generate).assert().code(2).stderr(contains("unipc.json: no such file"));
     // A key that nothing reads is told with the file, and the program is the whole program.
     let file = folder.path().join("scheduler_config.json");
     std::fs::write(&file, r#"{"_class_name": "DDIMScheduler", "beta_scedule": "linear"}"#).unwrap();
