@@ -591,7 +591,7 @@ fn taps_are_listed_without_a_weight() {
     std::fs::copy(Path::new(&tiny()).join("model_index.json"), folder.path().join("model_index.json")).unwrap();
     let model = folder.path().display().to_string();
     let select = |selector: &str| latentrace(&["taps", "--model", &model, "--select", selector]).assert();
-    select("unet.mid_block.out").success().stdout(contains("every call, skip").and(contains("1 taps")));
+    select("unet.mid_block.out").success().stdout(contains("every call, skip").and(contains("1 tap;")));
     select("unet.mid_blok.out").code(1).stderr(contains("near names: unet.mid_block.out"));
 }
 

@@ -57,7 +57,7 @@ pub fn find(
     }
     match there.first() {
         Some(place) => {
-            bail!("{what}: {}: not the content that the run was made with\nhint: {hint}", place.display())
+            bail!("{what}: {}: its files are not those that the run was made with\nhint: {hint}", place.display())
         }
         None => {
             let named: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
@@ -113,7 +113,7 @@ mod tests {
         let found = |text: &str| find("the file", &[at("c"), at("a"), at("b")], text, hash, "look elsewhere");
         assert_eq!((found("one").unwrap(), found("two").unwrap()), (at("a"), at("b")));
         let error = found("three").unwrap_err().to_string();
-        assert!(error.contains("a: not the content that") && error.ends_with("hint: look elsewhere"), "{error}");
+        assert!(error.contains("a: its files are not those") && error.ends_with("hint: look elsewhere"), "{error}");
         let error = find("the file", &[at("c"), at("d")], "", hash, "look elsewhere").unwrap_err().to_string();
         assert!(error.starts_with("the file: not found: looked in ") && error.contains("c, "), "{error}");
     }
