@@ -17,7 +17,7 @@ pub enum Error {
         cause: io::Error,
     },
     /// A file could not be written. If there was a file of this name before, it is unchanged.
-    #[error("{}: could not be written: {cause}", path.display())]
+    #[error("{}: could not be written: {}", path.display(), said(cause))]
     Write {
         /// The file.
         path: PathBuf,
@@ -25,7 +25,7 @@ pub enum Error {
         cause: io::Error,
     },
     /// A file could not be read.
-    #[error("{}: could not be read: {cause}", path.display())]
+    #[error("{}: could not be read: {}", path.display(), said(cause))]
     Read {
         /// The file.
         path: PathBuf,
@@ -84,12 +84,20 @@ impl Error {
     }
 }
 
+/// What an error of the system says: "no such file", or its own text.
+pub fn said(cause: &io::Error) -> String {
+    match cause.kind() {
+        io::ErrorKind::NotFound if cause.raw_os_error().is_some() => "no such file".into(),
+        _ => cause.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn a_cause_is_said_once() {
         let error = crate::png::open_image("no-such.png".as_ref()).unwrap_err();
-        assert!(error.to_string().contains("no-such.png: could not be read: "), "{error}");
+        assert!(error.to_string().contains("no-such.png: could not be read: no such file"), "{error}");
         assert!(std::error::Error::source(&error).is_none(), "a printed chain of causes would repeat it");
         assert_eq!(error.into_io().kind(), std::io::ErrorKind::NotFound);
     }

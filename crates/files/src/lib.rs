@@ -22,8 +22,8 @@ pub mod png;
 mod table;
 mod whole;
 
-pub use error::Error;
+pub use error::{Error, said};
 pub use field::Field;
-pub use names::{hint, near, slug};
+pub use names::{counted, hint, near, slug};
 pub use table::Table;
 pub use whole::{PARTIAL, create, create_unsynced, is_partial, replace, replace_unsynced, sync_all};

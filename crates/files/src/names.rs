@@ -23,6 +23,17 @@ pub fn near<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<
     nearest.map(|(_, nearest)| nearest)
 }
 
+/// A number of things, in the singular or the plural.
+///
+/// ```
+/// use latentrace_files::counted;
+/// assert_eq!((counted(1, "tap"), counted(2, "tap")), ("1 tap".into(), "2 taps".into()));
+/// ```
+pub fn counted(count: usize, thing: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{ending}")
+}
+
 /// The Jaro-Winkler similarity above which a name is taken for a misspelling of another.
 const SIMILAR: f64 = 0.75;
 

@@ -104,7 +104,11 @@ fn temporary(path: &Path) -> io::Result<NamedTempFile> {
     builder.prefix(PARTIAL);
     #[cfg(unix)] // tempfile's default is 0o600; this is the default of any new file, before the umask
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder_of(path))
+    // The error would name the temporary file; its reader knows the file that was to be written.
+    builder.tempfile_in(folder_of(path)).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => io::Error::new(ErrorKind::NotFound, "no such folder"),
+        kind => kind.into(),
+    })
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -177,6 +181,6 @@ mod tests {
     #[test]
     fn a_folder_that_is_not_there_is_an_error_with_the_file() {
         let error = replace(Path::new("/nowhere/x"), b"").unwrap_err().to_string();
-        assert!(error.starts_with("/nowhere/x: could not be written: "), "{error}");
+        assert!(error.starts_with("/nowhere/x: could not be written: no such folder"), "{error}");
     }
 }

@@ -8,6 +8,7 @@ use latentrace_schedulers as schedulers;
 use latentrace_text::{TextConfig, TextEncoder, Tokenizer};
 use latentrace_unet::{Unet, UnetConfig};
 use latentrace_vae::{Vae, VaeConfig};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// A latent diffusion model: tokenizer, text encoder, UNet, VAE and scheduler configuration.
@@ -199,7 +200,11 @@ impl Parts {
     pub(crate) fn read(folder: &Path) -> Result<Parts> {
         if !folder.join(INDEX).is_file() {
             let hint = "hint: a checkpoint is a folder in the diffusers layout, with unet, vae, text_encoder, tokenizer and scheduler";
-            let what = if folder.is_dir() { "no model_index.json in this folder" } else { "no such folder" };
+            let what = match folder {
+                _ if folder.is_dir() => "no model_index.json in this folder",
+                _ if folder.exists() => "a file, not a folder",
+                _ => "no such folder",
+            };
             return Err(file(folder, format!("{what}\n{hint}")));
         }
         let text = TextConfig::read(&config(folder, "text_encoder")?)?;
@@ -212,7 +217,7 @@ impl Parts {
 
 fn config(folder: &Path, part: &str) -> Result<Config> {
     let path = folder.join(part).join("config.json");
-    let text = std::fs::read_to_string(&path).map_err(|error| file(&path, error))?;
+    let text = read(&path)?;
     Ok(Config::parse(&path.display().to_string(), &text)?)
 }
 
@@ -224,7 +229,10 @@ fn scheduler_file(folder: &Path) -> PathBuf {
 }
 
 fn read(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|error| file(path, error))
+    std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => file(path, "no such file"),
+        _ => file(path, error),
+    })
 }
 
 /// The scheduler's class in `model_index.json`, which is written as `["diffusers", "PNDMScheduler"]`.
@@ -296,7 +304,7 @@ fn weight_files(folder: &Path, part: &str, stem: &str) -> Result<Vec<PathBuf>> {
 }
 
 fn shards(index: &Path) -> Result<Vec<PathBuf>> {
-    let text = std::fs::read_to_string(index).map_err(|error| file(index, error))?;
+    let text = read(index)?;
     let json: serde_json::Value = serde_json::from_str(&text).map_err(|error| file(index, error))?;
     let map = json["weight_map"].as_object().ok_or_else(|| file(index, "no weight_map"))?;
     let mut names: Vec<&str> = map.values().filter_map(|name| name.as_str()).collect();

@@ -117,6 +117,6 @@ fn what_cannot_be_reported_is_named_and_leaves_no_page() {
         String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
     };
     assert!(error(&at("nothing")).contains("nothing: no such folder"));
-    assert!(error(&at("empty")).contains("empty: no run that is done in it"));
+    assert!(error(&at("empty")).contains("empty: no complete run in it"));
     assert!(std::fs::read_dir(at("empty")).unwrap().next().is_none());
 }

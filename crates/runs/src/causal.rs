@@ -76,7 +76,12 @@ impl<'a> CausalTracing<'a> {
         };
         let (from, to) = (end(self.base)?, end(self.source)?);
         let apart = distance(&from, &to);
-        ensure!(apart > 0.0, "the two runs have the same final latents");
+        ensure!(
+            apart > 0.0,
+            "{} and {}: the same final latents\nhint: name two runs that differ, for instance in their prompts",
+            self.base.folder().display(),
+            self.source.folder().display()
+        );
         let row = |site: &String| {
             let of = |&(first, last): &(usize, usize)| {
                 let source = self.source.folder().display();

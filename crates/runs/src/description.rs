@@ -264,8 +264,9 @@ impl Description {
             let known = edit.reads().and_then(|path| self.traces.iter().find(|known| known.path == path));
             let Some(Located { path, relative, blake3 }) = known else { return Ok(edit.clone()) };
             let places = located::places(path, relative.as_deref(), record);
-            let hint = "an edit of this run reads it: put it back";
-            let found = located::find(&places, blake3, key::hash_of_trace, hint).with_context(|| edit.to_string())?;
+            let (what, hint) = ("the record that it reads", "put the record back in one of these places");
+            let found = located::find(what, &places, blake3, key::hash_of_trace, hint);
+            let found = found.with_context(|| edit.to_string())?;
             Ok(edit.clone().reading(&std::path::absolute(found)?))
         };
         cell.edits.iter().map(found).collect()

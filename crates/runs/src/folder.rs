@@ -7,7 +7,7 @@ use crate::scalars::Scalars;
 use anyhow::{Context, Result, bail};
 use latentrace_files::png::save_png;
 use latentrace_files::{replace_unsynced, sync_all};
-use latentrace_trace::Trace;
+use latentrace_trace::{A_RUN, Trace};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -66,10 +66,9 @@ impl RunFolder {
                 false => RunFolder { folder: path.into(), trace: path.into(), picture: beside },
             });
         }
-        let hint = "a run is a folder made by `latentrace generate`, `fork` or a sweep, with its record in trace/";
         match path.exists() {
-            true => bail!("{}: no record of a run in it\nhint: {hint}", path.display()),
-            false => bail!("{}: no such folder\nhint: {hint}", path.display()),
+            true => bail!("{}: no record of a run in it\nhint: {A_RUN}", path.display()),
+            false => bail!("{}: no such folder\nhint: {A_RUN}", path.display()),
         }
     }
 
@@ -156,6 +155,9 @@ impl RunFolder {
         let folder = self.folder.display();
         if self.trace.exists() || is_record(&self.folder) {
             bail!("{folder}: there is a run here already\nhint: name another folder");
+        }
+        if self.folder.is_file() {
+            bail!("{folder}: a file, not a folder\nhint: name a new folder for the run");
         }
         let is_empty = std::fs::read_dir(&self.folder).map_or(!self.folder.exists(), |mut all| all.next().is_none());
         if !is_empty {

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use image::imageops::{FilterType, crop_imm, resize};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
+use latentrace_files::said;
 use latentrace_pipeline::{Picture, Size};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -55,12 +56,16 @@ pub fn open(path: &Path, size: Size, fit: Fit) -> Result<(Picture, String)> {
 /// # Errors
 /// The file cannot be read, has another format, or is too large.
 pub fn check(path: &Path) -> Result<()> {
-    let beginning = || decoder(BufReader::new(File::open(path)?)).map(drop);
+    let beginning = || decoder(BufReader::new(opened(path)?)).map(drop);
     beginning().with_context(|| path.display().to_string())
 }
 
+fn opened(path: &Path) -> Result<File> {
+    File::open(path).map_err(|error| anyhow!(said(&error)))
+}
+
 fn read(path: &Path) -> Result<(RgbImage, String)> {
-    decoder(BufReader::new(File::open(path)?))?; // before reading all of a file that is not a picture
+    decoder(BufReader::new(opened(path)?))?; // before reading all of a file that is not a picture
     let bytes = std::fs::read(path)?;
     let mut decoder = decoder(Cursor::new(&bytes))?;
     whole::check(&bytes, image::guess_format(&bytes)?)?;

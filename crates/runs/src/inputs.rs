@@ -73,7 +73,8 @@ impl Inputs {
                 let hint = "--model names a checkpoint folder to use";
                 let asked = cell.folder().ok();
                 let places = places(&self.model, asked.as_deref());
-                let found = located::find(&places, &self.model.blake3, key::hash, hint)?;
+                let found =
+                    located::find("the checkpoint of this picture", &places, &self.model.blake3, key::hash, hint)?;
                 if cell.model.is_some() || asked != Some(found.clone()) {
                     cell.model = Some(found);
                 }
@@ -84,15 +85,22 @@ impl Inputs {
             (None, Some(content), asked) => {
                 let hint = "--image names a picture to start from";
                 let places = places(content, asked.as_deref());
-                cell.image = Some(located::find(&places, &content.blake3, hash_of_file, hint)?);
+                cell.image = Some(located::find(
+                    "the picture that it starts from",
+                    &places,
+                    &content.blake3,
+                    hash_of_file,
+                    hint,
+                )?);
             }
             (None, None, _) => {}
         }
         let asked = traces(&cell);
         ensure!(asked.len() == self.traces.len(), "the picture's edits do not match the records that they read");
         for (content, asked) in self.traces.iter().zip(asked) {
-            let hint = "an edit of this picture reads that record: put it back";
-            let found = located::find(&places(content, Some(&asked)), &content.blake3, key::hash_of_trace, hint)?;
+            let (what, hint) = ("the record that an edit reads", "put the record back in one of these places");
+            let places = places(content, Some(&asked));
+            let found = located::find(what, &places, &content.blake3, key::hash_of_trace, hint)?;
             read_from(&mut cell.edits, &asked, &found);
         }
         Ok(cell)
@@ -198,6 +206,6 @@ mod tests {
         let error = inputs.found(&cell, elsewhere.path(), None, None).unwrap_err().to_string();
         assert!(error.contains("its files are not those") && error.contains("--image"), "{error}");
         let error = inputs.found(&cell, Path::new("."), None, None).unwrap_err().to_string();
-        assert!(error.contains("photo.png") && error.contains("nothing is there"), "{error}");
+        assert!(error.contains("photo.png") && error.contains("not found: looked in "), "{error}");
     }
 }

@@ -41,8 +41,14 @@ pub fn named_in(home: &Path, path: &Path) -> Option<PathBuf> {
 /// The first of several places whose content has a hash.
 ///
 /// # Errors
-/// None of them has it. The error ends with `hint`.
-pub fn find(places: &[PathBuf], blake3: &str, hash: fn(&Path) -> Result<String>, hint: &str) -> Result<PathBuf> {
+/// None of them has it. The error begins with `what` the file is, and ends with `hint`.
+pub fn find(
+    what: &str,
+    places: &[PathBuf],
+    blake3: &str,
+    hash: fn(&Path) -> Result<String>,
+    hint: &str,
+) -> Result<PathBuf> {
     let there: Vec<&PathBuf> = places.iter().filter(|place| place.exists()).collect();
     for place in &there {
         if hash(place).with_context(|| place.display().to_string())? == blake3 {
@@ -51,11 +57,11 @@ pub fn find(places: &[PathBuf], blake3: &str, hash: fn(&Path) -> Result<String>,
     }
     match there.first() {
         Some(place) => {
-            bail!("{}: its files are not those that the run was made with\nhint: {hint}", place.display())
+            bail!("{what}: {}: its files are not those that the run was made with\nhint: {hint}", place.display())
         }
         None => {
             let named: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
-            bail!("{}: nothing is there\nhint: {hint}", named.join(", nor "))
+            bail!("{what}: not found: looked in {}\nhint: {hint}", named.join(", "))
         }
     }
 }
@@ -104,11 +110,11 @@ mod tests {
         for (name, text) in [("a", "one"), ("b", "two")] {
             std::fs::write(at(name), text).unwrap();
         }
-        let found = |text: &str| find(&[at("c"), at("a"), at("b")], text, hash, "look elsewhere");
+        let found = |text: &str| find("the file", &[at("c"), at("a"), at("b")], text, hash, "look elsewhere");
         assert_eq!((found("one").unwrap(), found("two").unwrap()), (at("a"), at("b")));
         let error = found("three").unwrap_err().to_string();
         assert!(error.contains("a: its files are not those") && error.ends_with("hint: look elsewhere"), "{error}");
-        let error = find(&[at("c"), at("d")], "", hash, "look elsewhere").unwrap_err().to_string();
-        assert!(error.contains("c, nor ") && error.contains("d: nothing is there"), "{error}");
+        let error = find("the file", &[at("c"), at("d")], "", hash, "look elsewhere").unwrap_err().to_string();
+        assert!(error.starts_with("the file: not found: looked in ") && error.contains("c, "), "{error}");
     }
 }

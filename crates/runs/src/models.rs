@@ -5,7 +5,7 @@ use crate::description::{Checkpoint, Description};
 use crate::key;
 use crate::located;
 use crate::observer::Observer;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use latentrace_pipeline::{Model, Options};
 use std::path::{Path, PathBuf};
 
@@ -37,13 +37,12 @@ pub fn open_recorded(
         Some(named) => (vec![named.to_path_buf()], "name the checkpoint that the run was made with, or make a new run"),
         None => (
             located::places(folder, relative.as_deref(), record),
-            "put them back, name their present folder with --model, or make a new run",
+            "name the folder that the checkpoint is in now with --model, or make a new run",
         ),
     };
     let is_same = |folder: &PathBuf| named.is_none() && key::hash(folder).is_ok_and(|found| found == *blake3);
-    let found =
-        located::find(&places, blake3, key::hash, hint).or_else(|error| bundled().ok().filter(is_same).ok_or(error));
-    let found = found.context("the model of this run")?;
+    let found = located::find("the checkpoint of this run", &places, blake3, key::hash, hint)
+        .or_else(|error| bundled().ok().filter(is_same).ok_or(error))?;
     open(&found, description.cell.options(), observer)
 }
 

@@ -125,11 +125,12 @@ pub fn call_of_step(trace: &Trace, description: &Description, step: usize) -> Re
     let begins = || trace.entries().iter().filter(|entry| entry.evaluation == 0);
     let can_be_made = |call: usize| call < description.calls && call <= trace.complete();
     let first = begins().find(|entry| entry.step == step).map(|entry| entry.call);
+    let record = trace.folder().display();
     match first.filter(|call| can_be_made(*call)) {
         Some(call) => Ok(call),
         None => match begins().filter(|entry| can_be_made(entry.call)).map(|entry| entry.step).max() {
-            Some(last) => bail!("--at {step}: this record can be forked at the steps 0 to {last}"),
-            None => bail!("--at {step}: this record has no step at which it can be forked"),
+            Some(last) => bail!("--at {step}: {record} can be forked at the steps 0 to {last}"),
+            None => bail!("--at {step}: {record} has no step at which it can be forked"),
         },
     }
 }

@@ -6,7 +6,7 @@ use crate::inputs::Inputs;
 use crate::key::{Kept, Mode, key};
 use crate::located::Located;
 use crate::record::Recorded;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use latentrace_files::png::read_png_text;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -136,7 +136,14 @@ impl Provenance {
     /// The file is not a PNG, or has no provenance of a single picture.
     pub fn read(path: &Path) -> Result<Provenance> {
         let hint = "hint: `latentrace show` prints what it says";
-        serde_json::from_str(&text(path)?).with_context(|| {
+        let text = text(path)?;
+        let is_grid = |about: Value| about["shows"] == "grid";
+        ensure!(
+            !serde_json::from_str(&text).is_ok_and(is_grid),
+            "{}: a grid of several pictures\nhint: the file of each picture says how it was made",
+            path.display()
+        );
+        serde_json::from_str(&text).with_context(|| {
             format!("{}: not the settings of one picture in a form that can be read\n{hint}", path.display())
         })
     }

@@ -40,7 +40,8 @@ impl Config {
     fn from_file(file: Map<String, Value>) -> Result<Config, Error> {
         match file.get("_class_name") {
             Some(Value::String(name)) => Config::build_named(&name.clone(), file, Map::new()),
-            found => Err(Error::Class { found: found.map_or("no _class_name".into(), shown), nearest: None }),
+            Some(found) => Err(Error::Class { found: shown(found), nearest: None }),
+            None => Err(Error::NoClass),
         }
     }
 
@@ -52,7 +53,7 @@ impl Config {
     /// Reads what [`Config::resolved`] wrote.
     pub fn from_resolved(resolved: &Value) -> Result<Config, Error> {
         let Value::Object(all) = resolved else { return Err(Error::Json { found: shown(resolved) }) };
-        let (class, _) = named(all.get("_class_name").and_then(Value::as_str).unwrap_or("no _class_name"))?;
+        let (class, _) = named(all.get("_class_name").and_then(Value::as_str).ok_or(Error::NoClass)?)?;
         all.keys().filter(|key| !key.starts_with('_')).try_for_each(|key| known_to(class, key))?;
         Config::build(class, Values { file: all.clone(), is_resolved: true, ..Values::default() })
     }

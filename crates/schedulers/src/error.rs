@@ -12,12 +12,11 @@ pub enum Error {
         /// The error of the parser, or the JSON that is there.
         found: String,
     },
+    /// A config that names no class.
+    #[error("scheduler config: _class_name is missing")]
+    NoClass,
     /// An unknown scheduler class.
-    #[error(
-        "scheduler class: expected {}, or diffusers' name of a class, found {found}{}",
-        names(nearest),
-        hint(nearest)
-    )]
+    #[error("scheduler class: expected a short name, or diffusers' name of a class, found {found}{}", known(nearest))]
     Class {
         /// The name.
         found: String,
@@ -170,9 +169,9 @@ pub enum Error {
     },
 }
 
-/// All short names, if none is similar to the one that was found.
-fn names(nearest: &Option<String>) -> String {
-    nearest.as_ref().map_or_else(|| Class::names().collect::<Vec<_>>().join(", "), |_| "a short name".into())
+/// The most similar name, or where all of them are listed.
+fn known(nearest: &Option<String>) -> String {
+    nearest.as_ref().map_or(" (`latentrace schedule --list` lists all names)".into(), |_| hint(nearest))
 }
 
 fn hint(nearest: &Option<String>) -> String {

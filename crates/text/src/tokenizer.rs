@@ -2,6 +2,7 @@
 
 use crate::specials::Specials;
 use serde_json::Value;
+use std::io::ErrorKind;
 use std::path::Path;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence};
@@ -60,7 +61,10 @@ impl Tokenizer {
             return Tokenizer::finish(inner, specials, &whole, length);
         }
         for path in [&vocab, &merges] {
-            std::fs::metadata(path).map_err(|error| failure(path, error))?;
+            std::fs::metadata(path).map_err(|error| match error.kind() {
+                ErrorKind::NotFound => failure(path, "no such file"),
+                _ => failure(path, error),
+            })?;
         }
         let text = |path: &Path| path.to_str().map(str::to_string).ok_or_else(|| failure(path, "not a Unicode path"));
         let bpe = BPE::from_file(&text(&vocab)?, &text(&merges)?)
@@ -142,7 +146,7 @@ fn clip(bpe: BPE) -> tokenizers::Result<tokenizers::Tokenizer> {
 fn json(path: &Path) -> Result<Value, Error> {
     match std::fs::read_to_string(path) {
         Ok(text) => serde_json::from_str(&text).map_err(|error| failure(path, error)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Value::Null),
         Err(error) => Err(failure(path, error)),
     }
 }

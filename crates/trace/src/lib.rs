@@ -68,6 +68,6 @@ pub use reduction::{Reduced, Reduction, Storage};
 pub use rule::Rule;
 pub use selector::Selector;
 pub use statistics::Statistics;
-pub use trace::Trace;
+pub use trace::{A_RUN, Trace};
 pub use words::{Prompt, Words};
 pub use writer::{Layout, Writer};

@@ -59,8 +59,8 @@ impl Numbering {
         }
         self.has_gaps = true;
         Place::Wrong(match gap.end - gap.start {
-            1 => format!("line {} is missing before it", gap.start),
-            _ => format!("lines {} to {} are missing before it", gap.start, gap.end - 1),
+            1 => format!("it is line {number} of the original, and line {} is missing", gap.start),
+            _ => format!("it is line {number} of the original, and lines {} to {} are missing", gap.start, gap.end - 1),
         })
     }
 }
@@ -86,15 +86,19 @@ mod tests {
     fn what_is_missing_moved_or_doubled_is_named() {
         let wrong = |text: &str| Place::Wrong(text.into());
         assert_eq!(said(&[1, 2, 3]), [Place::Next, Place::Next, Place::Next]);
-        assert_eq!(said(&[2]), [wrong("line 1 is missing before it")]);
-        assert_eq!(said(&[1, 5])[1], wrong("lines 2 to 4 are missing before it"));
+        assert_eq!(said(&[2]), [wrong("it is line 2 of the original, and line 1 is missing")]);
+        assert_eq!(said(&[1, 5])[1], wrong("it is line 5 of the original, and lines 2 to 4 are missing"));
         assert_eq!(said(&[1, 2, 2])[2], Place::Twice("line 2 is there twice".into()));
         assert_eq!(
             said(&[1, 3, 2, 4])[1..],
-            [wrong("line 2 is missing before it"), wrong("it is line 2, and stands behind line 3"), Place::Next]
+            [
+                wrong("it is line 3 of the original, and line 2 is missing"),
+                wrong("it is line 2, and stands behind line 3"),
+                Place::Next
+            ]
         );
         assert_eq!(said(&[1, 0, 3])[1], Place::Next, "the line that cannot be read is the one that is missing");
-        assert_eq!(said(&[1, 0, 4])[1], wrong("lines 2 to 3 are missing before it"));
+        assert_eq!(said(&[1, 0, 4])[1], wrong("it is line 4 of the original, and lines 2 to 3 are missing"));
         assert_eq!(said(&[u64::MAX, u64::MAX - 1]).len(), 2, "no number is too large");
         assert_eq!(Numbering::new().read(None), Place::Next);
     }

@@ -64,7 +64,10 @@ impl Selector {
         let text = text.trim();
         let mut words = text.split_whitespace();
         let pattern = words.next().filter(|word| !word.starts_with('@'));
-        let pattern = pattern.ok_or_else(|| rule(text, "no tap name before the windows", "** selects every tap"))?;
+        let pattern = pattern.ok_or_else(|| match text {
+            "" => rule("\"\"", "no tap name", "** selects every tap"),
+            _ => rule(text, "no tap name before the windows", "** selects every tap"),
+        })?;
         let names = GlobBuilder::new(&pattern.replace('.', "/"))
             .literal_separator(true)
             .build()
@@ -90,6 +93,11 @@ impl Selector {
     /// steps, such a window selects other moments.
     pub fn counts_steps(&self) -> bool {
         self.windows.iter().any(|window| matches!(window, Window::Step(_) | Window::Evaluation(_)))
+    }
+
+    /// Whether it selects some moments of a run only.
+    pub fn has_windows(&self) -> bool {
+        !self.windows.is_empty()
     }
 
     /// Whether a tap is selected, at any moment.

@@ -8,6 +8,7 @@ use crate::numbering::{Numbering, Place as Order};
 use crate::numbers::{from_levels, kind, name};
 use crate::owner::{Stamp, live, live_error};
 use crate::writer::{Begun, shard_name};
+use latentrace_files::said;
 use latentrace_nn::tch::{Kind, Tensor};
 use latentrace_nn::{Branch, Role, SamplerValue};
 use memmap2::Mmap;
@@ -467,12 +468,15 @@ fn shard_number(name: &str) -> Option<u32> {
     (shard_name(number as usize) == name).then_some(number)
 }
 
+/// What a run is, for the hint of an error about a folder that is none.
+pub const A_RUN: &str = "a run is a folder made by `latentrace generate`, `fork` or a sweep; its record, in trace/, has run.json, index.jsonl and shards/";
+
 /// `run.json`, and the checksum of its bytes.
 fn read_run(folder: &Path) -> Result<(Value, u32)> {
     let path = folder.join("run.json");
     if !path.is_file() {
         let what = if folder.is_dir() { "no run.json in this folder" } else { "no such folder" };
-        return Err(file(folder, format!("{what}\nhint: a trace is a folder with run.json, index.jsonl and shards")));
+        return Err(file(folder, format!("{what}\nhint: {A_RUN}")));
     }
     let bytes = read_whole(&path)?;
     let run: Value = serde_json::from_slice(&bytes).map_err(|error| file(&path, error))?;
@@ -489,12 +493,12 @@ fn read_whole(path: &Path) -> Result<Vec<u8>> {
     if about.len() > LARGEST {
         return Err(file(path, format!("{} bytes, and at most {LARGEST} are read", about.len())));
     }
-    std::fs::read(path).map_err(|error| file(path, error))
+    std::fs::read(path).map_err(|error| file(path, said(&error)))
 }
 
 /// Checks that a file is a regular file and not a link, which could lead out of the folder.
 pub(crate) fn plain(path: &Path) -> std::result::Result<std::fs::Metadata, String> {
-    let about = std::fs::symlink_metadata(path).map_err(|error| error.to_string())?;
+    let about = std::fs::symlink_metadata(path).map_err(|error| said(&error))?;
     if about.is_file() { Ok(about) } else { Err("not a plain file".into()) }
 }
 

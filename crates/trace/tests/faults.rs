@@ -193,7 +193,7 @@ fn a_missing_file_is_named_and_the_others_are_read() {
         assert_eq!((trace.complete(), trace.end()), (call, None));
         let problems = trace.problems();
         assert!(
-            problems.len() == 1 && problems[0].contains(&format!("{call:06}.safetensors: No such file")),
+            problems.len() == 1 && problems[0].contains(&format!("{call:06}.safetensors: no such file")),
             "{problems:?}"
         );
         put(&good.shard(call), whole);
@@ -201,7 +201,7 @@ fn a_missing_file_is_named_and_the_others_are_read() {
     std::fs::remove_file(good.index()).unwrap();
     let (trace, _) = good.holds("no index");
     assert_eq!((trace.entries().len(), trace.complete(), trace.end()), (0, 0, None));
-    assert!(trace.problems()[0].contains("index.jsonl: No such file"), "{:?}", trace.problems());
+    assert!(trace.problems()[0].contains("index.jsonl: no such file"), "{:?}", trace.problems());
     put(&good.index(), &good.index);
     std::fs::rename(good.path().join("shards"), good.path().join("elsewhere")).unwrap();
     let (trace, _) = good.holds("no shards");
@@ -209,7 +209,7 @@ fn a_missing_file_is_named_and_the_others_are_read() {
     std::fs::rename(good.path().join("elsewhere"), good.path().join("shards")).unwrap();
     std::fs::remove_file(good.path().join("run.json")).unwrap();
     let error = Trace::open(good.path()).err().unwrap().to_string();
-    assert!(error.contains("no run.json in this folder\nhint: a trace is a folder with"), "{error}");
+    assert!(error.contains("no run.json in this folder\nhint: a run is a folder"), "{error}");
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn what_is_no_trace_is_said() {
         put(&run, text);
         says(folder.path(), "run.json: ");
     }
-    says(&run, "hint: a trace is a folder with run.json");
+    says(&run, "hint: a run is a folder");
     for text in ["{}", "[]", "7", "null", "{\"format\": \"1\"}", "{\"format\": -1}", "{\"format\": 1.5}"] {
         put(&run, text);
         says(folder.path(), "run.json: no format in it: this is not a trace of latentrace");
@@ -337,7 +337,7 @@ fn a_line_of_another_program_is_read_and_one_that_lies_is_not() {
         (line("000005.safetensors", "x", "[3]"), "000005.safetensors: x: expected shape [3], found [2]"),
         (line("000005.safetensors", "x", "[18446744073709551615,4]"), "expected shape [18446744073709551615, 4]"),
         (line("000005.safetensors", "x", "[1e30]"), "line 1: "),
-        (line("000006.safetensors", "x", "[2]"), "000006.safetensors: No such file"),
+        (line("000006.safetensors", "x", "[2]"), "000006.safetensors: no such file"),
         (line("5.safetensors", "x", "[2]"), "is no name of a shard"),
         (line("+00005.safetensors", "x", "[2]"), "is no name of a shard"),
         (line("18446744073709551615.safetensors", "x", "[2]"), "is no name of a shard"),

@@ -194,7 +194,15 @@ fn every_line_that_is_removed_doubled_or_moved_is_named() {
             assert!(trace.problems().iter().any(|problem| problem.contains(text)), "{place}: {:?}", trace.problems());
             assert!(trace.end().is_none());
         };
-        says(&trace, &format!("index.jsonl, line {}: line {} is missing before it", place + 1, place + 1));
+        says(
+            &trace,
+            &format!(
+                "index.jsonl, line {}: it is line {} of the original, and line {} is missing",
+                place + 1,
+                place + 2,
+                place + 1
+            ),
+        );
         assert_eq!(entries(&trace), whole - usize::from(is_entry));
         assert!(call.is_none_or(|call| trace.complete() <= call), "{place}: {} whole", trace.complete());
         // What is gone from the index, but not from its shard, is named.

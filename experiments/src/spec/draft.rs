@@ -76,7 +76,7 @@ impl Draft {
     pub fn check(mut self) -> Result<Spec> {
         self.0.resolve("".as_ref());
         let file = format!("spec {}", self.0.name);
-        Spec::checked(self.0, file.into(), Lines::default())
+        Spec::checked(self.0, file.into(), (Lines::default(), &[]))
     }
 }
 

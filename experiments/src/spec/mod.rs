@@ -12,6 +12,7 @@ use crate::figures::Figure;
 use crate::measure::Measure;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use expand::{Group, words};
+use latentrace_files::counted;
 use latentrace_pipeline::Model;
 use latentrace_runs::{Cell, FIELDS};
 use latentrace_runs::{Kept, Sampler};
@@ -39,6 +40,8 @@ pub struct Spec {
     pub columns: Option<usize>,
     file: PathBuf,
     lines: Lines,
+    /// What replaces fields of the file, each as `key=value`.
+    overrides: Vec<String>,
     fixed: Table,
     groups: Vec<Group>,
     exclude: Vec<Table>,
@@ -90,7 +93,7 @@ impl Spec {
             written.set(assignment)?;
             lines = Lines::default(); // a line of the file may not say it any more
         }
-        Spec::checked(written, path.into(), lines)
+        Spec::checked(written, path.into(), (lines, overrides))
     }
 
     /// Begins a spec in Rust.
@@ -110,7 +113,7 @@ impl Spec {
     }
 
     /// A spec as it was written, checked; `file` is what errors name.
-    fn checked(written: Written, file: PathBuf, lines: Lines) -> Result<Spec> {
+    fn checked(written: Written, file: PathBuf, (lines, overrides): (Lines, &[String])) -> Result<Spec> {
         let mut spec = Spec {
             name: written.name,
             about: written.about,
@@ -121,6 +124,7 @@ impl Spec {
             columns: written.columns,
             file,
             lines,
+            overrides: overrides.to_vec(),
             fixed: written.fixed,
             groups: Vec::new(),
             exclude: written.exclude,
@@ -143,13 +147,23 @@ impl Spec {
         self.fixed.get("prompt").and_then(Value::as_str)
     }
 
-    /// An error with its place in the file.
+    /// An error with its place: the override that gives the field, or the line of the file.
     fn at(&self, path: &str, error: Error) -> Error {
+        if let Some(assignment) = self.assignment(path) {
+            return error.context(format!("--set {assignment}"));
+        }
         let file = self.file.display();
         match self.lines.line(path) {
             Some(line) => error.context(format!("{file}:{line}: {path}")),
             None => error.context(format!("{file}: {path}")),
         }
+    }
+
+    /// The override that gives a field. The last one counts.
+    fn assignment(&self, path: &str) -> Option<&String> {
+        let field = path.strip_prefix("fixed.").or_else(|| path.strip_prefix("vary."))?;
+        let gives = |key: &str| field.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.overrides.iter().rev().find(|text| text.split_once('=').is_some_and(|(key, _)| gives(key.trim())))
     }
 
     fn grouped(&self, vary: &Table, zips: &[Table]) -> Result<Vec<Group>> {
@@ -168,7 +182,7 @@ impl Spec {
                 return Err(self.at(&path, anyhow!("no field varies")));
             };
             if let Some((other, found)) = fields.iter().find(|(_, found)| found.len() != values.len()) {
-                let error = anyhow!("{} values, and {first} has {}", found.len(), values.len());
+                let error = anyhow!("{}, and {first} has {}", counted(found.len(), "value"), values.len());
                 return Err(self.at(&format!("{path}.{other}"), error));
             }
             groups.push(Group { fields, path });
@@ -220,8 +234,10 @@ impl Spec {
             }
             seen.push(key);
             if FIELDS.contains(&key) {
+                let is_list = path == "vary" || path.starts_with("zip");
                 for (index, value) in values.iter().enumerate() {
-                    check(key, value).map_err(|error| self.at(&format!("{path}.{key}.{index}"), error))?;
+                    let place = if is_list { format!("{path}.{key}.{index}") } else { format!("{path}.{key}") };
+                    check(key, value).map_err(|error| self.at(&place, error))?;
                 }
             }
         }
@@ -481,7 +497,7 @@ mod tests {
             "{error}"
         );
         let whole = format!("{:#}", spec("name='x'\n[fixed]\nscheduler='lms'").err().unwrap());
-        assert!(whole.contains(":3: fixed.scheduler.0: invalid type"), "{whole}");
+        assert!(whole.contains(":3: fixed.scheduler: invalid type"), "{whole}");
     }
 
     #[test]
@@ -515,6 +531,13 @@ mod tests {
         let wrong = |text: &str| format!("{:#}", spec(text).err().expect(text));
         let error = wrong("name='x'\n[fixed]\nstpes=3");
         assert!(error.contains(":3: fixed.stpes: unknown field") && error.contains("did you mean steps?"), "{error}");
+        let set = |text: &str| format!("{:#}", spec_with(SMALL, &["steps=4", text]).err().expect(text));
+        assert!(
+            set("sede=3").starts_with("--set sede=3: unknown field\nhint: did you mean seed?"),
+            "{}",
+            set("sede=3")
+        );
+        assert!(set("seed=[1, -2]").starts_with("--set seed=[1, -2]: invalid value"), "{}", set("seed=[1, -2]"));
         for (text, says) in [
             ("name='../x'", ":1: name"),
             ("name='x'\n[vary]\nseed=[]", ":3: vary.seed: an empty list"),
@@ -524,18 +547,18 @@ mod tests {
                 "name='x'\n[vary]\nseed=[1, -2]",
                 ":3: vary.seed.1: invalid value: integer `-2`, expected a seed from 0 to",
             ),
-            ("name='x'\n[fixed]\nseed='18446744073709551616'", ":3: fixed.seed.0: invalid value"),
+            ("name='x'\n[fixed]\nseed='18446744073709551616'", ":3: fixed.seed: invalid value"),
             (
                 "name='x'\n[fixed]\nseed=18446744073709551615",
                 "hint: a seed above 9223372036854775807 is written in quotes",
             ),
-            ("name='x'\n[fixed]\nseed=4.0", ":3: fixed.seed.0: invalid type: floating point"),
-            ("name='x'\n[fixed]\nsteps=0", ":3: fixed.steps.0: expected 1 or more"),
+            ("name='x'\n[fixed]\nseed=4.0", ":3: fixed.seed: invalid type: floating point"),
+            ("name='x'\n[fixed]\nsteps=0", ":3: fixed.steps: expected 1 or more"),
             ("name='x'\n[fixed]\nstrength=0", ":3: fixed.strength"),
-            ("name='x'\n[fixed]\nguidance=nan", ":3: fixed.guidance.0: expected a finite number"),
-            ("name='x'\n[fixed]\nimage='no-such.png'", ":3: fixed.image.0: "),
-            ("name='x'\n[fixed]\nmodel='no-such'", ":3: fixed.model.0: "),
-            ("name='x'\n[fixed]\nsampler='lmx'", ":3: fixed.sampler.0: "),
+            ("name='x'\n[fixed]\nguidance=nan", ":3: fixed.guidance: expected a finite number"),
+            ("name='x'\n[fixed]\nimage='no-such.png'", ":3: fixed.image: "),
+            ("name='x'\n[fixed]\nmodel='no-such'", ":3: fixed.model: "),
+            ("name='x'\n[fixed]\nsampler='lmx'", ":3: fixed.sampler: "),
             ("name='x'\n[fixed]\nseed=1\n[vary]\nseed=[1,2]", "given twice"),
             ("name='x'\n[[zip]]\nseed=[1,2]\nsteps=[1,2,3]", ":4: zip.0.steps: 3 values, and seed has 2"),
             ("name='x'\nmeasure=['adherance']", "did you mean adherence?"),

@@ -61,7 +61,7 @@ fn whole(kind: &str, arguments: &Value) -> Result<Option<Vec<i128>>> {
     };
     ensure!(
         step != 0 && (to - from) / step >= 0 && (to - from).signum() * step.signum() >= 0,
-        "{kind}: from {from} steps of {step} never come to {to}"
+        "{kind}: steps of {step} from {from} never reach {to}"
     );
     let last = (to - from) / step;
     ensure!(last < MOST as i128, "{kind}: {last} steps, more than {MOST}");
@@ -78,7 +78,7 @@ fn integer_value(number: i128) -> Result<Value> {
 }
 
 fn range(from: f64, to: f64, step: f64) -> Result<Vec<f64>> {
-    ensure!(step != 0.0 && (to - from) / step >= 0.0, "range: from {from} steps of {step} never come to {to}");
+    ensure!(step != 0.0 && (to - from) / step >= 0.0, "range: steps of {step} from {from} never reach {to}");
     let last = ((to - from) / step + 1e-9).floor(); // 0.1 is no binary fraction, so a last step may fall short
     ensure!(last < MOST as f64, "range: {last} steps, more than {MOST}");
     Ok((0..=last as usize).map(|index| from + step * index as f64).collect())

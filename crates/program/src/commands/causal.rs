@@ -3,6 +3,7 @@
 use crate::printer::{self, Printer, line};
 use anyhow::{Context, Result, ensure};
 use latentrace::experiments::views;
+use latentrace::files::counted;
 use latentrace::runs::{self, Description, RunFolder, lost, open_recorded};
 use std::path::PathBuf;
 
@@ -17,9 +18,9 @@ pub struct Causal {
     /// The sites
     #[arg(long, default_value = "unet.{down_blocks.*,mid_block,up_blocks.*}.out", value_name = "SELECTOR")]
     sites: String,
-    /// Blocks of steps
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
-    blocks: u64,
+    /// Blocks of steps [default: 5]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    blocks: Option<u64>,
     /// Where the checkpoint of the base is now [default: where it was, from the root or from the record]
     #[arg(long, value_name = "FOLDER")]
     model: Option<PathBuf>,
@@ -31,23 +32,36 @@ pub struct Causal {
     output: Option<PathBuf>,
 }
 
+/// The number of blocks of steps, unless another is given.
+const BLOCKS: u64 = 5;
+
 impl Causal {
     /// Runs the base once for every site and block.
     pub fn run(self) -> Result<()> {
         let run = RunFolder::find(&self.base)?;
         let (base, source) = (run.read()?, RunFolder::find(&self.from)?.read()?);
         let description = Description::of(&base)?;
-        ensure!(base.complete() == description.calls, "{}: not a whole run", self.base.display());
+        ensure!(
+            base.complete() == description.calls,
+            "{path}: {} of {} calls are recorded\nhint: `latentrace resume {path}` completes it",
+            base.complete(),
+            description.calls,
+            path = self.base.display()
+        );
         source.check_idle()?;
         let printer = Printer::new();
         lost::warn(&description, &printer);
         let model = open_recorded(&description, run.trace(), self.model.as_deref(), &printer)?;
         let parent = self.parent.as_deref().map(RunFolder::find).transpose()?;
         let parent = parent.as_ref().map(RunFolder::trace);
-        let wanted = (self.sites.as_str(), self.blocks as usize);
+        let wanted = (self.sites.as_str(), self.blocks.unwrap_or(BLOCKS) as usize);
         let causal = runs::CausalTracing::new(&model, (&base, &source), wanted, parent, &printer)?;
         let (sites, blocks, calls) = (causal.sites.len(), causal.blocks.len(), causal.calls());
-        line!("{sites} sites, {blocks} blocks of steps: {calls} network calls of two passes each");
+        if let Some(asked) = self.blocks.filter(|asked| *asked > blocks as u64) {
+            printer::note(format_args!("--blocks {asked}: the run has {}", counted(blocks, "step")));
+        }
+        let (sites, blocks) = (counted(sites, "site"), counted(blocks, "block"));
+        line!("{sites}, {blocks} of steps: {} of two passes each", counted(calls, "network call"));
         let bar = Printer::with_bar(calls);
         let values = causal.measure(|site, calls| {
             bar.message(site);

@@ -3,6 +3,7 @@
 use crate::arguments::ModelArguments;
 use crate::printer::line;
 use anyhow::Result;
+use latentrace::files::counted;
 use latentrace::pipeline::nn::{self, Cuda, LIBTORCH, tch};
 use latentrace::runs::{home, processor};
 
@@ -18,18 +19,18 @@ impl Doctor {
     pub fn run(self) -> Result<()> {
         line!("latentrace  {}", env!("CARGO_PKG_VERSION"));
         line!("libtorch    {}", libtorch());
-        line!("processor   {} threads, {}", tch::get_num_threads(), processor::features());
+        line!("processor   {}, {}", counted(tch::get_num_threads() as usize, "thread"), processor::features());
         line!("cuda        {}", cuda());
         let folder = self.model.folder()?;
         let model = self.model.open()?;
         let size = model.request("", 0).size;
         line!("model       {}", folder.display());
         line!(
-            "            {} x {} pixels, {}, on {:?}",
+            "            {} x {} pixels, {}, on {}",
             size.height,
             size.width,
             model.scheduler.class(),
-            model.device
+            format!("{:?}", model.device).to_lowercase()
         );
         line!("            {} taps in its networks", model.taps.len());
         Ok(())

@@ -33,7 +33,7 @@ impl Experiments {
 }
 
 /// The specs in `experiments/specs`, by name.
-fn specs() -> Result<Vec<PathBuf>> {
+pub(super) fn specs() -> Result<Vec<PathBuf>> {
     let home = home().context("experiments/specs: not beside the program")?;
     let folder = home.join("experiments/specs");
     let entries = std::fs::read_dir(&folder).with_context(|| folder.display().to_string())?.flatten();

@@ -56,10 +56,17 @@ impl Generate {
         cell.guidance = self.guidance.unwrap_or(cell.guidance);
         cell.strength = self.strength.or(cell.strength);
         cell.fit = self.fit.map_or(cell.fit, FitName::into);
-        ensure!(
-            cell.image.is_some() || (self.strength, self.fit) == (None, None),
-            "strength and fit: it starts from noise\nhint: --image names a picture to start from"
-        );
+        if let (None, Some(like)) = (&cell.image, &self.like) {
+            let given = [("--strength", self.strength.is_some()), ("--fit", self.fit.is_some())];
+            let options: Vec<&str> =
+                given.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name).collect();
+            ensure!(
+                options.is_empty(),
+                "{}: {} starts from noise\nhint: --image names a picture to start from",
+                options.join(" and "),
+                like.display()
+            );
+        }
         cell.check_strength()?;
         let capture = self.settings.capture();
         make(Pictures { cell, images: self.images, kept: capture.kept()?, output: self.output }, like, capture.dry_run)

@@ -3,6 +3,7 @@
 use crate::printer::{Printer, line};
 use anyhow::Result;
 use latentrace::experiments::page::{self, Written};
+use latentrace::files::counted;
 use std::path::PathBuf;
 
 /// Write one page that shows runs in a browser: pictures at every noise level, differences, curves, numbers
@@ -26,7 +27,7 @@ impl Report {
     pub fn run(self) -> Result<()> {
         let Written { path, pictures, bytes } =
             page::write(&self.runs, self.output.as_deref(), self.frames, &Printer::new())?;
-        line!("{} ({pictures} pictures, {:.1} MB)", path.display(), bytes as f64 / 1e6);
+        line!("{} ({}, {:.1} MB)", path.display(), counted(pictures, "picture"), bytes as f64 / 1e6);
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use crate::sweeps::Teller;
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::HumanDuration;
 use latentrace::experiments::{Estimate, Failed, How, Results, Spec, Sweep};
+use latentrace::files::{counted, near};
 use latentrace::runs::{Mode, home};
 use serde_json::json;
 use std::io::{BufRead, IsTerminal};
@@ -105,14 +106,15 @@ impl Run {
                     "files": files })
             );
         }
-        line!("{cells} pictures, {new} of them new, by {evaluations} evaluations of the network, in {seconds:.1} s");
+        let pictures = counted(*cells, "picture");
+        line!("{pictures}, {new} of them new, by {evaluations} evaluations of the network, in {seconds:.1} s");
         printer::files(files);
     }
 }
 
 /// Says what a run of the cells would cost.
 fn estimated(spec: &Spec, root: &Path, Estimate { labels, evaluations, time, bytes }: &Estimate) {
-    line!("{}: {} pictures into {}", spec.name, labels.len(), root.display());
+    line!("{}: {} into {}", spec.name, counted(labels.len(), "picture"), root.display());
     line!("{evaluations} evaluations of the network, a sample with a text each");
     line!("about {}, from a probe of two calls", HumanDuration(*time));
     line!("about {} on disk", human(*bytes));
@@ -122,13 +124,23 @@ fn estimated(spec: &Spec, root: &Path, Estimate { labels, evaluations, time, byt
     }
 }
 
+/// What to do about a name that no spec has.
+fn like(spec: &Path) -> String {
+    let paths = super::experiments::specs().unwrap_or_default();
+    let names = paths.iter().filter_map(|path| path.file_stem()?.to_str());
+    match near(&spec.to_string_lossy(), names) {
+        Some(name) => format!("did you mean {name}?"),
+        None => "`latentrace experiments` lists those that are brought along".into(),
+    }
+}
+
 /// A spec by its path, or by its name among those that are brought along.
 fn found(spec: &Path) -> Result<PathBuf> {
     if spec.is_file() {
         return Ok(spec.into());
     }
     let named = home().map(|home| home.join("experiments/specs").join(spec).with_extension("toml"));
-    named.filter(|path| path.is_file()).with_context(|| {
-        format!("{}: no such spec\nhint: `latentrace experiments` lists those that are brought along", spec.display())
-    })
+    named
+        .filter(|path| path.is_file())
+        .with_context(|| format!("{}: no such spec\nhint: {}", spec.display(), like(spec)))
 }

@@ -2,6 +2,7 @@
 
 use crate::printer::line;
 use anyhow::Result;
+use latentrace::files::counted;
 use latentrace::plot::open_image;
 use latentrace::runs::{self, Provenance, What};
 use std::path::PathBuf;
@@ -40,7 +41,13 @@ impl Show {
         }
         match &about.fork {
             Some(fork) => line!("\n`latentrace fork {} --at STEP` goes on from that record", fork.trace.display()),
-            None => line!("\n`latentrace generate --like {}` makes it again", self.picture.display()),
+            None => {
+                let picture = match about.shows {
+                    What::Picture => self.picture.clone(),
+                    What::Previews => self.picture.with_file_name("image.png"),
+                };
+                line!("\n`latentrace generate --like {}` makes it again", picture.display());
+            }
         }
         Ok(())
     }
@@ -87,10 +94,10 @@ fn lines(about: &Provenance) -> Vec<(&'static str, String)> {
         (
             "ran",
             Some(format!(
-                "in {} on {} by {} threads of {}",
+                "in {} on {} by {} of {}",
                 cell.value("dtype"),
                 program.device,
-                program.threads,
+                counted(program.threads as usize, "thread"),
                 program.processor
             )),
         ),

@@ -4,6 +4,7 @@ use crate::arguments::ModelArguments;
 use crate::bytes::human;
 use crate::printer::line;
 use anyhow::{Result, ensure};
+use latentrace::files::counted;
 use latentrace::pipeline::nn::tch::Kind;
 use latentrace::pipeline::{Outlined, Size, When, outline};
 use latentrace::trace::Selector;
@@ -32,6 +33,11 @@ impl Taps {
     /// Prints the list.
     pub fn run(self) -> Result<()> {
         let selector = Selector::parse(&self.select)?;
+        ensure!(
+            !selector.has_windows(),
+            "--select {}: taps have no windows\nhint: leave out what begins with @; windows are for --capture and --edit",
+            self.select
+        );
         let size = self.height.map(|height| Size { height, width: self.width.unwrap_or(height) });
         let all = outline(&self.model.folder()?, self.model.options(), size)?;
         let mut listed: Vec<&Outlined> = Vec::new();
@@ -69,7 +75,7 @@ impl Taps {
             );
         }
         let per_call: u64 = listed.iter().filter(|seen| seen.when == When::Call).map(|seen| seen.bytes()).sum();
-        line!("\n{} taps; {} at every network call", listed.len(), human(per_call));
+        line!("\n{}; {} at every network call", counted(listed.len(), "tap"), human(per_call));
         Ok(())
     }
 }

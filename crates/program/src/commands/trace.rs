@@ -37,7 +37,7 @@ impl Trace {
         if self.json {
             line!("{}", about(trace));
         } else {
-            report(trace, described.as_ref().ok());
+            report(trace, described.as_ref());
         }
         if self.no_figures {
             return Ok(());
@@ -60,7 +60,8 @@ impl Trace {
     }
 }
 
-fn report(trace: &Record, description: Option<&Description>) {
+fn report(trace: &Record, described: std::result::Result<&Description, &anyhow::Error>) {
+    let description = described.ok();
     if let Some(Description { cell, calls, model, program, fork, .. }) = description {
         line!("“{}”, seed {}, {} steps, guidance {}", cell.prompt, cell.seed, cell.steps, cell.guidance);
         let commit = program.commit.as_deref().unwrap_or("no commit");
@@ -79,7 +80,7 @@ fn report(trace: &Record, description: Option<&Description>) {
     }
     match trace.end() {
         None if trace.live().is_some() => {
-            trace.live().into_iter().for_each(|owner| line!("a live run: {owner} has it in hand"))
+            trace.live().into_iter().for_each(|owner| line!("a live run: {owner} is writing it"))
         }
         None if description.is_some() => {
             line!("cut off; `latentrace resume {}` goes on", trace.folder().display())
@@ -91,6 +92,9 @@ fn report(trace: &Record, description: Option<&Description>) {
                 line!("{} tensors were beyond the budget", end.beyond_budget);
             }
         }
+    }
+    if let Err(error) = described {
+        line!("problem: {error:#}");
     }
     for problem in trace.problems() {
         line!("problem: {problem}");

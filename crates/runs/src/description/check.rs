@@ -27,7 +27,12 @@ impl Description {
             self.check_fork(fork)?;
         }
         let plan = self.plan().context("the plan")?;
-        ensure!(plan.calls() == self.calls, "calls: {} are said, and its settings make {}", self.calls, plan.calls());
+        ensure!(
+            plan.calls() == self.calls,
+            "calls: run.json says {}, and its settings make {}",
+            self.calls,
+            plan.calls()
+        );
         self.check_record(trace)
     }
 
