@@ -103,8 +103,11 @@ impl Pictures {
 
     /// Begins the names of the files: the picture that they start from, and the prompt.
     fn name(&self) -> String {
-        let picture = self.cell.image.as_ref().and_then(|image| image.file_stem());
-        let picture = picture.map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let picture = self.cell.image.as_ref().map(|image| match RunFolder::find(image) {
+            Ok(run) => run.name(), // all pictures of runs have one file name
+            Err(_) => image.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        });
+        let picture = picture.unwrap_or_default();
         slug(&format!("{picture} {}", self.cell.prompt))
     }
 

@@ -358,8 +358,9 @@ fn the_last_steps_of_a_run_from_a_picture_are_those_that_it_makes() {
     let run = ["vary", &picture, "a cat", "--model", &tiny(), "--images", "1", "--steps", "8", "--strength", "0.5"];
     latentrace(&[&run[..], &["--output", &out], &last].concat()).assert().success();
     let mut entries = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path());
-    let trace = entries.find(|path| path.extension().is_some_and(|end| end == "trace")).unwrap();
-    let trace = Trace::open(&trace).unwrap();
+    let run = entries.find(|path| path.is_dir()).unwrap();
+    assert!(run.ends_with("a-cat-7-a-cat-193"), "{}", run.display());
+    let trace = Trace::open(&run).unwrap();
     let calls: Vec<usize> = trace.of_tap("unet.mid_block.out").map(|entry| entry.call).collect();
     assert_eq!(calls, [trace.complete() - 1; 2], "both branches of the last of fewer than 8 steps");
     assert!(trace.of_tap("vae.encoder.out").chain(trace.of_tap("vae.encoder.conv_in")).next().is_some());

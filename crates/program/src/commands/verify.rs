@@ -3,6 +3,7 @@
 use crate::arguments::parse_tolerance;
 use crate::printer::line;
 use anyhow::{Result, ensure};
+use latentrace::files::counted;
 use latentrace::runs::{Description, ForkPoint, RunFolder, TOLERANCE, Verification, is_beyond};
 use latentrace::trace::{Check, Trace};
 use serde_json::json;
@@ -42,9 +43,9 @@ impl Verify {
         }
         ensure!(
             found.problems.is_empty(),
-            "{}: the record is damaged or was changed, {} problems: see above",
+            "{}: the record is damaged or was changed: {}, see above",
             self.run.display(),
-            found.problems.len()
+            counted(found.problems.len(), "problem")
         );
         ensure!(trace.complete() > 0, "{}: no call was recorded whole", self.run.display());
         if let Some(check) = beyond.first() {
@@ -78,7 +79,7 @@ impl Verify {
         }
         let (complete, calls) = (trace.complete(), description.calls);
         match (trace.live(), trace.end()) {
-            (Some(owner), _) => line!("a live run: {owner} has it in hand; {complete} of {calls} calls are whole"),
+            (Some(owner), _) => line!("a live run: {owner} is writing it; {complete} of {calls} calls are whole"),
             (None, None) if complete < found.begin => {
                 line!("cut off before its own first call, {}: {complete} of {calls} calls are whole", found.begin);
             }
