@@ -978,7 +978,7 @@ fn a_record_travels_with_its_model_or_without() {
     std::fs::rename(at("elsewhere"), at("moved/models/tiny")).unwrap();
     std::fs::remove_dir_all(fox).unwrap();
     copy(&at("two/trace"), Path::new(fox));
-    fork("three", &[]).code(1).stderr(contains("an edit of this run reads it"));
+    fork("three", &[]).code(1).stderr(contains("the record that it reads"));
 }
 
 #[cfg(target_os = "linux")]
