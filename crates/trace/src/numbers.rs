@@ -5,6 +5,7 @@ use crate::error::{Result, changed, file};
 use crate::reduction::Storage;
 use latentrace_files::{create, create_unsynced};
 use latentrace_nn::tch::{Kind, Tensor};
+use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, View, serialize_to_file};
 use std::borrow::Cow;
 use std::io::ErrorKind;
@@ -126,7 +127,12 @@ impl View for Numbers {
 
 /// Writes a shard under a temporary name, syncs it to the disk if `synced`, and renames it. No file may have its name.
 pub(crate) fn write(path: &Path, tensors: Vec<(String, Numbers)>, synced: bool) -> Result<()> {
-    let fill = |temporary: &Path| serialize_to_file(tensors, None, temporary).map_err(std::io::Error::other);
+    // The kind of a failure of the disk is kept: another process may have removed the temporary file.
+    let failed = |error| match error {
+        SafeTensorError::IoError(error) => error,
+        other => std::io::Error::other(other),
+    };
+    let fill = |temporary: &Path| serialize_to_file(tensors, None, temporary).map_err(failed);
     let created = if synced { create(path, fill) } else { create_unsynced(path, fill) };
     created.map_err(latentrace_files::Error::into_io).map_err(|error| match error.kind() {
         // There is such a file already, or another process has removed the temporary file.
