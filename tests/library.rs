@@ -16,7 +16,9 @@ const PROMPT: &str = "a large red circle on the left, white background";
 /// Makes a new folder the current one, for all tests of this program: the snippets write into `runs`.
 fn in_a_new_folder() {
     static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-        let folder = tempfile::tempdir().unwrap().keep();
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("library");
+        std::fs::remove_dir_all(&folder).ok(); // what an earlier run of the tests left
+        std::fs::create_dir_all(&folder).unwrap();
         std::env::set_current_dir(&folder).unwrap();
         folder
     });
