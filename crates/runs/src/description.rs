@@ -332,7 +332,9 @@ static COMMIT: OnceLock<Option<String>> = OnceLock::new();
 /// The commit of a checkout, with a + if files were changed since; `None` without git.
 fn commit(folder: &Path) -> Option<String> {
     let git = |arguments: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(folder).args(arguments).output().ok()?;
+        // Without optional locks, a kill during `git status` leaves no index.lock in the checkout.
+        let git = ["--no-optional-locks", "-C"];
+        let output = Command::new("git").args(git).arg(folder).args(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
     };
     let head = git(&["rev-parse", "--short=12", "HEAD"])?;
