@@ -2,13 +2,11 @@
 //! on from step 7 with another guidance: `cargo run --release --example mid_block`.
 
 #![allow(clippy::print_stdout)] // an example prints
-use latentrace::pipeline::Options;
-use latentrace::runs::{Cell, Job, Kept, Verification, bundled, open};
+use latentrace::runs::{Cell, Job, Kept, Verification, open};
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
-    let model = open(&bundled()?, Options::default(), &())?;
     let cell = Cell {
         prompt: "a large red circle on the left, white background".into(),
         seed: 193,
@@ -16,6 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         edits: vec!["unet.mid_block.out @step[5:] => scale(0.5)".parse()?],
         ..Cell::default()
     };
+    let model = open(&cell, &())?;
     let kept = Kept { capture: vec!["unet.mid_block.out @branch{cond}".parse()?], budget: None };
     let run = Job::new(&model, &cell, &kept)?.make(&folder.path().join("halved"), &())?;
 

@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let dtype = serde_json::from_value::<Dtype>(dtype.as_str().into())?;
     let device = serde_json::from_value::<Device>(device.as_str().into())?;
     let began = Instant::now();
-    let turns = Turns { model: Model::open(Path::new(folder), Options { dtype, device })? };
+    let turns = Turns { model: Model::open(Path::new(folder), Options { dtype, device, ..Options::default() })? };
     say(Ok(began.elapsed().as_secs_f64()))?;
     for line in std::io::stdin().lock().lines() {
         say(turns.answer(&line?))?;
@@ -81,9 +81,9 @@ impl Turns {
     }
 
     fn unet(&self, count: u32) -> Answer {
-        let side = self.model.unet_config.sample_size;
+        let [side, _] = self.model.checkpoint.unet.config.sample_size;
         let sample = self.normal(&[2, 4, side, side]);
-        let context = self.normal(&[2, 77, self.model.unet_config.cross_attention_dim]);
+        let context = self.normal(&[2, 77, self.model.checkpoint.unet.config.cross_attention_dim]);
         let time = self.time(500.0);
         let seconds = timed(|| {
             let mut last = None;
@@ -96,7 +96,7 @@ impl Turns {
     }
 
     fn decode(&self) -> Answer {
-        let side = self.model.unet_config.sample_size;
+        let [side, _] = self.model.checkpoint.unet.config.sample_size;
         let latents = self.normal(&[1, 4, side, side]);
         Ok(timed(|| _ = self.model.decode(&latents, &mut Pass::silent())))
     }

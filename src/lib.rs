@@ -34,6 +34,7 @@
 //! # Ok::<(), latentrace::pipeline::Error>(())
 //! ```
 
+pub use latentrace_checkpoints as checkpoints;
 pub use latentrace_experiments as experiments;
 pub use latentrace_files as files;
 pub use latentrace_measures as measures;

@@ -39,7 +39,8 @@ fn say(line: &str) {
 
 /// Cargo runs tests in the folder of their package; elsewhere this is run in the root of a checkout.
 fn open(folder: &str, device: Device, dtype: Dtype) -> Model {
-    Model::open(Path::new(folder), Options { dtype, device }).unwrap_or_else(|error| panic!("{error}"))
+    Model::open(Path::new(folder), Options { dtype, device, ..Options::default() })
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn normal(seed: u64, shape: &[i64]) -> Tensor {
@@ -83,14 +84,14 @@ fn outputs(model: &Model) -> [Tensor; 4] {
     let pass = &mut Pass::silent();
     let (_, text) = model.encode(CAPTION, pass).unwrap();
     tch::no_grad(|| {
-        let side = model.unet_config.sample_size;
+        let [side, _] = model.checkpoint.unet.config.sample_size;
         let place = |tensor: Tensor| tensor.to_device(device).to_kind(kind);
         let sample = place(normal(1, &[2, 4, side, side]));
         // Text features of their own, so that the UNet is compared and not the text encoder again.
-        let context = place(normal(2, &[2, 77, model.unet_config.cross_attention_dim]));
+        let context = place(normal(2, &[2, 77, model.checkpoint.unet.config.cross_attention_dim]));
         let time = Tensor::from_slice(&[500f32]).to_device(device);
         let noise = model.unet.forward(pass, &sample, &time, &context);
-        let pixels = side * model.vae_config.factor();
+        let pixels = side * model.checkpoint.vae.config.factor();
         let picture = place(normal(3, &[1, 3, pixels, pixels]).tanh());
         let encoded = model.vae.encode(pass, &picture).mean;
         let decoded = model.vae.decode(pass, &place(normal(4, &[1, 4, side, side])));

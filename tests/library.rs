@@ -3,8 +3,7 @@
 #![allow(clippy::print_stdout)] // a snippet prints
 
 use latentrace::experiments::{How, Measure, Progress, Spec, Sweep, page};
-use latentrace::pipeline::Options;
-use latentrace::runs::{Cell, Job, Kept, Mode, Verification, bundled, open};
+use latentrace::runs::{Cell, Job, Kept, Mode, Verification, open};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -42,12 +41,12 @@ fn the_snippets_of_the_readme_are_those_that_are_tested() {
 #[test]
 fn a_run_is_recorded_with_a_capture_and_an_edit_verified_and_forked() -> Tested {
     in_a_new_folder();
-    let model = open(&bundled()?, Options::default(), &())?;
     let cell = Cell {
         prompt: "a large red circle on the left, white background".into(),
         edits: vec!["unet.mid_block.out @step[25:] => scale(0.5)".parse()?],
         ..Cell::default()
     };
+    let model = open(&cell, &())?;
     let kept = Kept { capture: vec!["unet.mid_block.out @branch{cond}".parse()?], budget: None };
     let run = Job::new(&model, &cell, &kept)?.make("runs/halved".as_ref(), &())?;
     println!("worst relative difference {:.1e}", Verification::of_run(&run)?.worst());

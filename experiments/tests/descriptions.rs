@@ -42,7 +42,7 @@ fn records(folder: &Path, model: &Model) -> Vec<PathBuf> {
         prompt: "a cat".into(),
         steps: 4,
         guidance: guidance.into(),
-        model: Some(model.folder.clone()),
+        model: Some(model.checkpoint.place().to_path_buf()),
         edits: vec!["unet.mid_block.out @step[1] => scale(0.5)".parse().unwrap()],
         ..Cell::default()
     };

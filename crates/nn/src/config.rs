@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 pub struct Config {
     file: String,
     values: Map<String, Value>,
+    ignored: Vec<String>,
 }
 
 /// A key of a configuration, and its supported values: those that are implemented or have no effect.
@@ -21,9 +22,31 @@ impl Config {
     pub fn parse(file: &str, text: &str) -> Result<Config> {
         let fail = |cause: String| Error::File { file: file.into(), cause };
         match serde_json::from_str(text).map_err(|error| fail(error.to_string()))? {
-            Value::Object(values) => Ok(Config { file: file.into(), values }),
+            Value::Object(values) => Ok(Config { file: file.into(), values, ignored: Vec::new() }),
             other => Err(fail(format!("expected a JSON object, found {other}"))),
         }
+    }
+
+    /// The configuration with keys that [`Config::check`] lets pass, whatever their values.
+    pub fn ignoring(mut self, keys: &[String]) -> Config {
+        self.ignored.extend_from_slice(keys);
+        self
+    }
+
+    /// The object below a key, as a configuration of its own.
+    pub fn below(&self, key: &str) -> Option<Config> {
+        let values = self.value(key)?.as_object()?.clone();
+        Some(Config { file: format!("{}: {key}", self.file), values, ignored: self.ignored.clone() })
+    }
+
+    /// The configuration as JSON.
+    pub fn json(&self) -> Value {
+        Value::Object(self.values.clone())
+    }
+
+    /// Whether a key is given, null or not.
+    pub fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
     }
 
     /// The value of a key, if it is given and not null.
@@ -116,15 +139,23 @@ impl Config {
         for (key, value) in &self.values {
             let text = value.to_string();
             let known = supported.iter().find(|(name, _)| name == key);
+            if self.ignored.contains(key) && !read.contains(&key.as_str()) {
+                continue;
+            }
             let harmless = value.is_null() || key.starts_with('_') || read.contains(&key.as_str());
             match known {
                 Some((_, values)) if values.is_empty() || values.contains(&text.as_str()) => {}
                 Some((_, values)) if !value.is_null() => return Err(self.unsupported(key, &values.join(", "))),
-                None if !harmless => return Err(self.unsupported(key, "this key is not known; null, or no such key")),
+                None if !harmless => return Err(self.unknown(key)),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    fn unknown(&self, key: &str) -> Error {
+        let known = "null, or no such key; a key that changes nothing can be ignored by its name";
+        self.unsupported(key, known)
     }
 
     /// The error for a value of a key.

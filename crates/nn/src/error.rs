@@ -6,12 +6,14 @@ use tch::TchError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A tensor that the configuration needs is not in the file.
-    #[error("{name}: no such tensor in {file}")]
+    #[error("{name}: no such tensor in {file}{hint}")]
     Missing {
         /// The tensor's full name.
         name: String,
         /// The file, or the kind of source.
         file: String,
+        /// What is there instead, as a line of its own, or nothing.
+        hint: String,
     },
     /// A tensor has another shape than the configuration says.
     #[error("{name}: expected shape {expected:?}, found {found:?} in {file}")]
@@ -26,7 +28,7 @@ pub enum Error {
         file: String,
     },
     /// A tensor is stored in an unsupported number format.
-    #[error("{name}: unsupported number format {found} in {file}\nhint: F32, F16 and BF16 are read")]
+    #[error("{name}: unsupported number format {found} in {file}\nhint: F64, F32, F16 and BF16 are read")]
     Format {
         /// The tensor's full name.
         name: String,

@@ -1,11 +1,10 @@
 //! Where tensors come from: a checkpoint's files, or a seed.
 
-use crate::{Error, Result, random};
-use memmap2::Mmap;
+use crate::{Error, Result, header, random};
+use memmap2::{Mmap, UncheckedAdvice};
 use safetensors::{Dtype, SafeTensors};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
@@ -60,6 +59,7 @@ pub(crate) struct Files {
 }
 
 struct Place {
+    stored: String,
     file: usize,
     start: usize,
     bytes: usize,
@@ -67,38 +67,81 @@ struct Place {
     shape: Vec<i64>,
 }
 
+impl Place {
+    /// The place of a piece. `None` if the tensor has no such piece.
+    fn piece(mut self, piece: Piece) -> Option<Place> {
+        if let Piece::Rows { index, of } = piece {
+            let rows = *self.shape.first().filter(|rows| **rows % of as i64 == 0)?;
+            (self.shape[0], self.bytes) = (rows / of as i64, self.bytes / of);
+            self.start += index * self.bytes;
+        }
+        Some(self)
+    }
+}
+
 impl Files {
-    pub(crate) fn open(paths: &[impl AsRef<Path>]) -> Result<Files> {
+    pub(crate) fn open(paths: &[impl AsRef<Path>], naming: Naming) -> Result<Files> {
         let mut files = Files { places: BTreeMap::new(), files: Vec::new(), read: RefCell::default() };
         for path in paths {
-            files.add(path.as_ref())?;
+            files.add(path.as_ref(), naming)?;
         }
         Ok(files)
     }
 
-    fn add(&mut self, path: &Path) -> Result<()> {
+    fn add(&mut self, path: &Path, naming: Naming) -> Result<()> {
         let file = path.display().to_string();
         let fail = |cause: String| Error::File { file: file.clone(), cause };
-        let handle = File::open(path).map_err(|error| fail(error.to_string()))?;
         // The file stays mapped as long as the process: it is not known when the last tensor over it is dropped. Its
         // pages belong to the file, so the system can free their memory.
-        #[allow(unsafe_code)] // Safety: the map is read-only and never unmapped; the file must not be cut while in use.
-        let map: &'static Mmap =
-            Box::leak(Box::new(unsafe { Mmap::map(&handle) }.map_err(|error| fail(error.to_string()))?));
-        let header = SafeTensors::deserialize(map)
-            .map_err(|error| fail(format!("not a whole safetensors file ({error})\nhint: download the file again")))?;
-        for (name, view) in header.iter() {
-            let place = Place {
-                file: self.files.len(),
-                start: view.data().as_ptr() as usize - map.as_ptr() as usize,
-                bytes: view.data().len(),
-                dtype: view.dtype(),
-                shape: view.shape().iter().map(|&size| size as i64).collect(),
-            };
-            self.places.insert(current_name(name), place);
+        let map: &'static Mmap = Box::leak(Box::new(header::map(path)?));
+        let header = SafeTensors::deserialize(map).map_err(|error| header::not_whole(path, &error))?;
+        self.files.push((file.clone(), map));
+        for (stored, view) in header.iter() {
+            for Named { name, piece } in naming(stored) {
+                let place = Place {
+                    stored: stored.into(),
+                    file: self.files.len() - 1,
+                    start: view.data().as_ptr() as usize - map.as_ptr() as usize,
+                    bytes: view.data().len(),
+                    dtype: view.dtype(),
+                    shape: view.shape().iter().map(|&size| size as i64).collect(),
+                };
+                let shape = place.shape.clone();
+                let place = place
+                    .piece(piece)
+                    .ok_or_else(|| fail(format!("{stored}: {shape:?} cannot be divided as {piece:?}")))?;
+                if let Some(other) = self.places.insert(name.clone(), place) {
+                    let there = &self.files[other.file].0;
+                    return Err(fail(format!("{stored}: this tensor is also {} in {there}", other.stored)));
+                }
+            }
         }
-        self.files.push((file, map));
         Ok(())
+    }
+
+    /// What the files have where a tensor is missing: the same name below a prefix, or a few names.
+    fn instead(&self, name: &str) -> String {
+        let below = format!(".{name}");
+        if let Some(other) = self.places.keys().find(|other| other.ends_with(&below)) {
+            let prefix = &other[..other.len() - name.len()];
+            let all = self.places.keys().filter(|name| name.starts_with(prefix)).count();
+            return format!("\nhint: there is {other}: {all} of {} names begin with {prefix}", self.places.len());
+        }
+        let some: Vec<&str> = self.places.keys().take(3).map(String::as_str).collect();
+        match some.is_empty() {
+            true => "\nhint: there are no tensors of this part".into(),
+            false => format!("\nhint: there are {} tensors, such as {}", self.places.len(), some.join(", ")),
+        }
+    }
+
+    /// Lets the system take back the pages of a tensor that was copied. Reading them again is possible, and slower.
+    fn release(&self, place: &Place) {
+        #[allow(unsafe_code)]
+        // Safety: the map is of a file and read-only, so a page that is dropped is read again from the file.
+        let advised = unsafe {
+            self.files[place.file].1.unchecked_advise_range(UncheckedAdvice::DontNeed, place.start, place.bytes)
+        };
+        drop(advised); // without it the process only keeps more memory
     }
 
     /// A tensor over the bytes of the file, or over a copy where they are not aligned for their type.
@@ -120,19 +163,51 @@ impl Files {
     }
 }
 
-impl Source for Files {
-    fn tensor(&self, name: &str, shape: &[i64], _: Init, kind: Kind, device: Device) -> Result<Tensor> {
+impl Files {
+    /// The names of all tensors, in alphabetical order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
+    }
+
+    /// A tensor in the number format of the file.
+    pub(crate) fn stored(&self, name: &str) -> Result<Tensor> {
+        let (place, kind) = self.place(name)?;
+        Ok(self.view(place, kind))
+    }
+
+    /// The shape and number format of a tensor.
+    pub(crate) fn form(&self, name: &str) -> Result<(&[i64], Kind)> {
+        let (place, kind) = self.place(name)?;
+        Ok((&place.shape, kind))
+    }
+
+    fn place(&self, name: &str) -> Result<(&Place, Kind)> {
         let Some(place) = self.places.get(name) else {
             let file = self.files.iter().map(|(file, _)| file.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(Error::Missing { name: name.into(), file });
+            return Err(Error::Missing { name: name.into(), file, hint: self.instead(name) });
         };
-        let file = || self.files[place.file].0.clone();
-        let stored = match place.dtype {
+        let kind = match place.dtype {
             Dtype::F32 => Kind::Float,
             Dtype::F16 => Kind::Half,
             Dtype::BF16 => Kind::BFloat16,
-            other => return Err(Error::Format { name: name.into(), found: format!("{other:?}"), file: file() }),
+            Dtype::F64 => Kind::Double,
+            Dtype::I64 => Kind::Int64,
+            other => {
+                let file = self.files[place.file].0.clone();
+                return Err(Error::Format { name: name.into(), found: header::name_of(other), file });
+            }
         };
+        Ok((place, kind))
+    }
+}
+
+impl Source for Files {
+    fn tensor(&self, name: &str, shape: &[i64], _: Init, kind: Kind, device: Device) -> Result<Tensor> {
+        let (place, stored) = self.place(name)?;
+        let file = || self.files[place.file].0.clone();
+        if stored == Kind::Int64 {
+            return Err(Error::Format { name: name.into(), found: header::name_of(place.dtype), file: file() });
+        }
         // Old files store a linear layer as a 1x1 convolution: the same numbers with two more axes.
         let found = match place.shape.as_slice() {
             [head @ .., 1, 1] if shape.len() == head.len() => head,
@@ -147,7 +222,11 @@ impl Source for Files {
             });
         }
         self.read.borrow_mut().insert(name.into());
-        Ok(self.view(place, stored).view(shape).to_device(device).to_kind(kind))
+        let tensor = self.view(place, stored).view(shape).to_device(device).to_kind(kind);
+        if stored != kind || device != Device::Cpu {
+            self.release(place);
+        }
+        Ok(tensor)
     }
 
     fn has(&self, name: &str) -> bool {
@@ -160,6 +239,38 @@ impl Source for Files {
         let known = |name: &str| name.ends_with("embeddings.position_ids");
         self.places.keys().filter(|name| !read.contains(*name) && !known(name)).cloned().collect()
     }
+}
+
+/// The name by which a module reads a stored tensor, or a piece of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The name.
+    pub name: String,
+    /// The piece of the stored tensor that has it.
+    pub piece: Piece,
+}
+
+/// A piece of a stored tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// All of it.
+    Whole,
+    /// The rows of one of several equal parts along the first axis, as of three projections stored as one.
+    Rows {
+        /// Which part, from 0.
+        index: usize,
+        /// How many parts.
+        of: usize,
+    },
+}
+
+/// How the names in a file become those that modules read: none for a tensor that is not of this part of the model,
+/// several for one that is stored fused.
+pub type Naming<'a> = &'a dyn Fn(&str) -> Vec<Named>;
+
+/// The naming of files in the diffusers layout.
+pub fn diffusers_names(stored: &str) -> Vec<Named> {
+    vec![Named { name: current_name(stored), piece: Piece::Whole }]
 }
 
 /// The current name of a tensor whose name was another in 2022: the VAE's attention projections.

@@ -1,7 +1,8 @@
 //! Files that are written completely or not at all, safetensors among them.
 
 use crate::{Error, Result};
-use safetensors::tensor::{Dtype, TensorView, serialize};
+use safetensors::tensor::{Dtype, SafeTensorError, TensorView, View, serialize, serialize_to_file};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 use tch::{Kind, Tensor};
@@ -27,7 +28,70 @@ pub fn write_safetensors(path: &Path, tensors: &[(String, Tensor)], about: HashM
     let views =
         stored.iter().map(|(name, dtype, shape, bytes)| Ok((*name, TensorView::new(*dtype, shape.clone(), bytes)?)));
     let whole = views.collect::<std::result::Result<Vec<_>, _>>().and_then(|views| serialize(views, Some(about)));
-    replace(path, &whole.map_err(|error: safetensors::SafeTensorError| fail(error.to_string()))?)
+    replace(path, &whole.map_err(|error: SafeTensorError| fail(error.to_string()))?)
+}
+
+/// A tensor that is made when it is written, so that a file can be larger than memory.
+pub struct Lazy<'a> {
+    /// The number format.
+    pub kind: Kind,
+    /// The shape.
+    pub shape: Vec<i64>,
+    /// Makes the tensor, with this shape and number format.
+    pub make: Box<dyn Fn() -> Tensor + 'a>,
+}
+
+struct Written<'a> {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    tensor: Lazy<'a>,
+}
+
+impl View for Written<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let tensor = (self.tensor.make)();
+        assert_eq!(
+            (tensor.size(), tensor.kind()),
+            (self.tensor.shape.clone(), self.tensor.kind),
+            "the tensor is as told"
+        );
+        Cow::Owned(bytes(&tensor))
+    }
+
+    fn data_len(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.tensor.kind.elt_size_in_bytes()
+    }
+}
+
+/// Writes tensors into one safetensors file, one at a time. The file appears whole or not at all, never replaces one,
+/// and is on the disk when this returns.
+///
+/// # Errors
+/// The file cannot be written or exists already, or a tensor is of a kind that safetensors does not hold.
+pub fn create_safetensors(path: &Path, tensors: Vec<(String, Lazy)>, about: HashMap<String, String>) -> Result<()> {
+    let fail = |cause: String| Error::File { file: path.display().to_string(), cause };
+    let mut written = Vec::new();
+    for (name, tensor) in tensors {
+        let kind = tensor.kind;
+        let dtype = dtype(kind).ok_or_else(|| fail(format!("{name}: no format for {kind:?}")))?;
+        let shape = tensor.shape.iter().map(|&size| size as usize).collect();
+        written.push((name, Written { dtype, shape, tensor }));
+    }
+    create(path, |temporary| {
+        serialize_to_file(written, Some(about), temporary).map_err(|error| match error {
+            SafeTensorError::IoError(error) => error,
+            other => std::io::Error::other(other.to_string()),
+        })
+    })
+    .map_err(|error| fail(latentrace_files::said(&error)))
 }
 
 /// Writes a file, or replaces the one of this name; see [`latentrace_files::replace`].

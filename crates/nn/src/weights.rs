@@ -1,7 +1,7 @@
 //! A place in a checkpoint, from which a module reads its tensors.
 
 use crate::shapes::Shapes;
-use crate::source::{Files, Fresh};
+use crate::source::{Files, Fresh, Naming, diffusers_names};
 use crate::{Init, ModuleValue, Part, Result, Role, Source, Tap};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -32,7 +32,21 @@ impl Weights {
     /// # Errors
     /// A file cannot be opened or is incomplete.
     pub fn open(part: &str, files: &[impl AsRef<Path>], kind: Kind, device: Device) -> Result<Weights> {
-        Ok(Weights::from_source(part, Rc::new(Files::open(files)?), kind, device))
+        Weights::open_named(part, files, &diffusers_names, kind, device)
+    }
+
+    /// Like [`Weights::open`], for files in which tensors have other names.
+    ///
+    /// # Errors
+    /// A file cannot be opened or is incomplete, or two tensors get the same name.
+    pub fn open_named(
+        part: &str,
+        files: &[impl AsRef<Path>],
+        naming: Naming,
+        kind: Kind,
+        device: Device,
+    ) -> Result<Weights> {
+        Ok(Weights::from_source(part, Rc::new(Files::open(files, naming)?), kind, device))
     }
 
     /// Random weights from a seed, initialised as PyTorch does: for tests, benches and lists of taps.
@@ -45,6 +59,12 @@ impl Weights {
     /// sees the shape of its tensor. The input must be [`shape_only`](crate::shape_only) as well.
     pub fn shapes(part: &str, kind: Kind) -> Weights {
         Weights::from_source(part, Rc::new(Shapes), kind, Device::Cpu)
+    }
+
+    /// Weights that have only shapes, and the list of all tensors that modules ask them for.
+    pub fn asked(part: &str, kind: Kind) -> (Weights, Asked) {
+        let asked = Asked::default();
+        (Weights::from_source(part, Rc::new(Listing(asked.clone())), kind, Device::Cpu), asked)
     }
 
     /// Weights to train, initialised from a seed, and the list of the variables that modules make of them.
@@ -121,6 +141,39 @@ impl Weights {
 
     fn name(&self, word: impl Display) -> String {
         if self.path.is_empty() { word.to_string() } else { format!("{}.{word}", self.path) }
+    }
+}
+
+/// The tensors that modules have asked [`Weights::asked`] for: names, shapes and how they are initialised.
+#[derive(Clone, Default)]
+pub struct Asked(Rc<RefCell<BTreeMap<String, (Vec<i64>, Init)>>>);
+
+impl Asked {
+    /// Takes the list.
+    pub fn take(&self) -> BTreeMap<String, (Vec<i64>, Init)> {
+        self.0.take()
+    }
+}
+
+/// A source that lists what it is asked for, and has only shapes.
+struct Listing(Asked);
+
+impl Source for Listing {
+    fn tensor(&self, name: &str, shape: &[i64], init: Init, kind: Kind, device: Device) -> Result<Tensor> {
+        self.0.0.borrow_mut().insert(name.into(), (shape.into(), init));
+        Shapes.tensor(name, shape, init, kind, device)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        Shapes.has(name)
+    }
+
+    fn unread(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn place(&self, tensor: Tensor, device: Device) -> Tensor {
+        Shapes.place(tensor, device)
     }
 }
 

@@ -35,7 +35,7 @@ impl Model {
             let Posterior { mean, log_variance } = &encoded[place].1;
             let posterior =
                 Posterior { mean: mean.to_kind(Kind::Float), log_variance: log_variance.to_kind(Kind::Float) };
-            rows.push(posterior.sample(&noise.narrow(0, image as i64, 1)) * self.vae_config.scaling_factor);
+            rows.push(posterior.sample(&noise.narrow(0, image as i64, 1)) * self.checkpoint.vae.config.scaling_factor);
         }
         Ok(Tensor::cat(&rows, 0))
     }
@@ -96,7 +96,8 @@ impl Model {
 
     /// Decodes latents to pixels `[images, 3, 8 height, 8 width]`, about -1..1.
     fn pixels(&self, latents: &Tensor, pass: &mut Pass) -> Tensor {
-        let scaled = (latents.to_kind(Kind::Float) / self.vae_config.scaling_factor).to_kind(self.unet.kind());
+        let scaled =
+            (latents.to_kind(Kind::Float) / self.checkpoint.vae.config.scaling_factor).to_kind(self.unet.kind());
         no_grad(|| self.vae.decode(pass, &scaled))
     }
 }

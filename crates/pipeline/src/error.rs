@@ -1,20 +1,14 @@
 //! Errors of loading and running a model.
 
 use std::fmt;
-use std::path::Path;
 
 /// An error of loading or running a model. Its text is one line with the field, the value and the file; a hint may
 /// follow on a second line.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file or folder of a checkpoint that cannot be read.
-    #[error("{file}: {cause}")]
-    File {
-        /// The file or folder.
-        file: String,
-        /// What is wrong with it.
-        cause: String,
-    },
+    /// A checkpoint that cannot be opened.
+    #[error(transparent)]
+    Checkpoint(#[from] latentrace_checkpoints::Error),
     /// A network that cannot be read or run.
     #[error(transparent)]
     Network(#[from] latentrace_nn::Error),
@@ -24,14 +18,6 @@ pub enum Error {
     /// A scheduler configuration, or a number of steps, that cannot be sampled.
     #[error(transparent)]
     Schedule(#[from] latentrace_schedulers::Error),
-    /// A scheduler configuration file that cannot be read.
-    #[error("{file}: {cause}")]
-    SchedulerFile {
-        /// The file.
-        file: String,
-        /// What is wrong with it.
-        cause: latentrace_schedulers::Error,
-    },
     /// A picture size that the model cannot produce.
     #[error("{side}: {found} pixels cannot be made\nhint: {works}")]
     Size {
@@ -108,7 +94,3 @@ impl fmt::Display for Stage {
 
 /// A result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
-
-pub(crate) fn file(path: &Path, cause: impl ToString) -> Error {
-    Error::File { file: path.display().to_string(), cause: cause.to_string() }
-}

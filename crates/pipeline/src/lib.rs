@@ -9,12 +9,12 @@
 //! all probes, and this crate has no option for any of them.
 
 mod bare;
-mod checkpoint;
 mod coding;
 mod counts;
 mod error;
 mod execute;
 mod guidance;
+mod model;
 mod network;
 mod noise;
 mod outline;
@@ -31,15 +31,16 @@ mod together;
 mod tripwire;
 
 pub use bare::Bare;
-pub use checkpoint::{Device, Dtype, Model, Options};
 pub use counts::{Counts, counts};
 pub use error::{Error, Result, Stage};
 pub use execute::moment;
 pub use guidance::{Curve, Guidance, Window};
+pub use latentrace_checkpoints::{self as checkpoints, Checkpoint, Choice};
 pub use latentrace_nn as nn;
 pub use latentrace_schedulers as schedulers;
 pub use latentrace_text::Tokens;
 pub use latentrace_unet::Unet;
+pub use model::{Device, Dtype, Model, Options};
 pub use network::Outputs;
 pub use noise::Draws;
 pub use outline::{Outlined, When, outline};

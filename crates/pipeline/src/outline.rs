@@ -1,16 +1,15 @@
 //! The tensors that pass the taps of a model, without reading any weight.
 
-use crate::checkpoint::Parts;
 use crate::error::Result;
 use crate::execute::draws;
 use crate::{Options, SamplerTaps, Size, Start};
+use latentrace_checkpoints::Checkpoint;
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
 use latentrace_nn::{Branch, Moment, Pass, Probe, Role, Rows, SamplerValue, Tap, Weights, shape_only};
 use latentrace_schedulers::Plan;
 use latentrace_text::TextEncoder;
 use latentrace_unet::Unet;
 use latentrace_vae::Vae;
-use std::path::Path;
 
 /// A tensor that passes a tap.
 #[derive(Clone, Debug)]
@@ -72,30 +71,30 @@ impl Outlined {
 }
 
 /// Every tensor of a text-to-image run with its shape, in the order in which they pass their taps. `size` defaults to
-/// the checkpoint's. Reads the checkpoint's configuration files but no weights, and computes nothing.
+/// the checkpoint's. Reads no weights and computes nothing.
 ///
 /// # Errors
-/// A configuration is missing or not supported, or the model cannot produce this size.
-pub fn outline(folder: &Path, options: Options, size: Option<Size>) -> Result<Vec<Outlined>> {
-    let parts = Parts::read(folder)?;
+/// The model cannot produce this size.
+pub fn outline(checkpoint: &Checkpoint, options: Options, size: Option<Size>) -> Result<Vec<Outlined>> {
+    let (text, unet, vae) = (&checkpoint.text_encoder.config, &checkpoint.unet.config, &checkpoint.vae.config);
     let kind = options.dtype.kind();
-    let side = parts.unet.sample_size * parts.vae.factor();
-    let [height, width] = size.unwrap_or(Size { height: side, width: side }).latents(parts.vae.factor())?;
-    let factor = parts.vae.factor();
+    let factor = vae.factor();
+    let [height, width] = size.unwrap_or_else(|| Size::of(checkpoint)).latents(factor)?;
     let weights = |part: &str| Weights::shapes(part, kind);
     let mut seen = Seen { list: Vec::new(), when: When::Text };
     no_grad(|| {
-        let ids = shape_only(&[1, parts.text.max_position_embeddings], Kind::Int64);
-        let encoder = TextEncoder::load(&weights("text_encoder"), &parts.text)?;
+        let ids = shape_only(&[1, text.max_position_embeddings], Kind::Int64);
+        let encoder = TextEncoder::load(&weights("text_encoder"), text)?;
         for branch in [Branch::Conditional, Branch::Unconditional] {
             let _ = encoder.forward(&mut seen.pass(When::Text, Rows::Branch(branch)), &ids);
         }
-        let latents = |rows| shape_only(&[rows, parts.unet.in_channels, height, width], kind);
-        let text = shape_only(&[2, parts.text.max_position_embeddings, parts.text.hidden_size], kind);
-        let unet = Unet::load(&weights("unet"), &parts.unet)?;
+        let input = shape_only(&[2, unet.in_channels, height, width], kind);
+        let latents = shape_only(&[1, vae.latent_channels, height, width], kind);
+        let features = shape_only(&[2, text.max_position_embeddings, text.hidden_size], kind);
+        let network = Unet::load(&weights("unet"), unet)?;
         let times = shape_only(&[1], Kind::Float);
-        let _ = unet.forward(&mut seen.pass(When::Call, Rows::Branches), &latents(2), &times, &text);
-        let value = shape_only(&[1, parts.unet.in_channels, height, width], Kind::Float);
+        let _ = network.forward(&mut seen.pass(When::Call, Rows::Branches), &input, &times, &features);
+        let value = shape_only(&[1, vae.latent_channels, height, width], Kind::Float);
         for tap in SamplerTaps::new().all() {
             let when = match tap.role() {
                 Role::Sampler(SamplerValue::Image) => When::Latents,
@@ -107,10 +106,10 @@ pub fn outline(folder: &Path, options: Options, size: Option<Size>) -> Result<Ve
             let mut pass = seen.pass(when, Rows::Images);
             let _ = pass.tap(tap, value.shallow_clone());
         }
-        let vae = Vae::load(&weights("vae"), &parts.vae)?;
-        let _ = vae.decode(&mut seen.pass(When::Pixels, Rows::Images), &latents(1));
+        let network = Vae::load(&weights("vae"), vae)?;
+        let _ = network.decode(&mut seen.pass(When::Pixels, Rows::Images), &latents);
         let picture = shape_only(&[1, 3, height * factor, width * factor], kind);
-        vae.encode(&mut seen.pass(When::Picture, Rows::Images), &picture);
+        network.encode(&mut seen.pass(When::Picture, Rows::Images), &picture);
         Ok(seen.list)
     })
 }

@@ -29,14 +29,13 @@ impl Model {
     /// A request with default settings: the model's size, and its scheduler as `StableDiffusionPipeline` changes it.
     /// For [`Reading::Exact`] use [`Model::scheduler`].
     pub fn request(&self, prompt: &str, seed: u64) -> Request {
-        let side = self.unet_config.sample_size * self.vae_config.factor();
         Request {
             prompt: prompt.into(),
             negative: String::new(),
             seed,
             steps: 50,
             guidance: Guidance::Constant(7.5),
-            size: Size { height: side, width: side },
+            size: Size::of(&self.checkpoint),
             scheduler: self.scheduler_in_pipeline.clone(),
             reading: Reading::Diffusers,
         }
@@ -61,7 +60,7 @@ impl Model {
     /// # Errors
     /// A size or guidance is not possible.
     pub fn check_fields(&self, request: &Request) -> Result<()> {
-        request.size.latents(self.vae_config.factor())?;
+        request.size.latents(self.checkpoint.vae.config.factor())?;
         request.guidance.check()
     }
 }

@@ -81,8 +81,8 @@ impl Model {
     /// Runs images of one plan. Returns the final latents, `[images, 4, height, width]`.
     pub(crate) fn execute(&self, images: &[&Prepared], network: &mut dyn Network, pass: &mut Pass) -> Result<Tensor> {
         let Some(Prepared { request, start, plan, .. }) = images.first() else { return Err(missing()) };
-        let [height, width] = request.size.latents(self.vae_config.factor())?;
-        let shape = [1, self.unet_config.in_channels, height, width];
+        let [height, width] = request.size.latents(self.checkpoint.vae.config.factor())?;
+        let shape = [1, self.checkpoint.vae.config.latent_channels, height, width];
         let seeds: Vec<u64> = images.iter().map(|image| image.request.seed).collect();
         let mut draws = Draws::of_images(&seeds, start.draws() + plan.draws(), shape, self.device);
         let execution = Execution {

@@ -1,6 +1,7 @@
 //! Sizes of pictures and of latents.
 
 use crate::error::{Error, Result};
+use latentrace_checkpoints::Checkpoint;
 
 /// The height and width of a picture, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -15,6 +16,12 @@ pub struct Size {
 const LARGEST: i64 = 8192;
 
 impl Size {
+    /// The size that a checkpoint was trained on.
+    pub fn of(checkpoint: &Checkpoint) -> Size {
+        let ([height, width], factor) = (checkpoint.unet.config.sample_size, checkpoint.vae.config.factor());
+        Size { height: height * factor, width: width * factor }
+    }
+
     /// Height and width of the latents, for a VAE that makes `factor` by `factor` pixels of each latent pixel.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ fn golden() -> PathBuf {
 
 fn open(folder: &Path, dtype: Dtype) -> Model {
     tch::set_num_threads(1); // more threads than one only wait for each other on networks this small
-    Model::open(folder, Options { device: Device::Cpu, dtype }).unwrap()
+    Model::open(folder, Options { device: Device::Cpu, dtype, ..Options::default() }).unwrap()
 }
 
 /// The tiny checkpoint, with one weight tensor of a part multiplied by a factor.

@@ -39,7 +39,8 @@ fn latents(model: &Model, request: &Request, probe: &mut dyn Probe) -> Tensor {
 fn watching_every_tap_changes_no_bit_in_any_format() {
     for name in ["sd1", "sd2"] {
         for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
-            let model = Model::open(&golden(name), Options { device: Device::Cpu, dtype }).unwrap();
+            let model =
+                Model::open(&golden(name), Options { device: Device::Cpu, dtype, ..Options::default() }).unwrap();
             for sampler in ["ddpm", "pndm", "lms"] {
                 let request = request(&model);
                 let scheduler = request.scheduler.with_class(sampler).unwrap();
@@ -124,7 +125,7 @@ fn a_run_continues_with_what_an_edit_returns() {
 
 #[test]
 fn a_half_precision_network_keeps_its_sampler_in_f32() {
-    let options = Options { device: Device::Cpu, dtype: Dtype::Bf16 };
+    let options = Options { device: Device::Cpu, dtype: Dtype::Bf16, ..Options::default() };
     let model = Model::open(&golden("sd1"), options).unwrap();
     let full = tiny("sd1");
     let both = [&model, &full].map(|model| {

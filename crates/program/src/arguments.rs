@@ -1,10 +1,10 @@
 //! Arguments that several commands take.
 
-use crate::printer::Printer;
+use crate::printer::{Printer, note};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use latentrace::pipeline::{Device, Dtype, Model, Options};
-use latentrace::runs::{Cell, Fit, Kept, Sampler, bundled, open, parse_option};
+use latentrace::pipeline::{Checkpoint, Choice, Device, Dtype, Model, Options};
+use latentrace::runs::{Cell, Fit, Kept, Sampler, bundled, open_at, parse_option};
 use latentrace::schedulers::Reading;
 use latentrace::trace::{EditRule, Rule};
 use serde_json::Value;
@@ -13,15 +13,73 @@ use std::path::{Path, PathBuf};
 /// The model and how it is loaded, as every command that runs one takes them.
 #[derive(Args, Clone, Debug)]
 pub struct ModelArguments {
-    /// Checkpoint folder in the diffusers layout; without it, the bundled model of shapes
-    #[arg(long, value_name = "FOLDER")]
+    /// Checkpoint: a folder in the diffusers layout, or a single .safetensors file [default: the bundled model of shapes]
+    #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
+    #[command(flatten)]
+    choice: ChoiceArguments,
     /// Number format to run in, whatever the files hold [default: f32]
     #[arg(long, value_enum)]
     pub dtype: Option<DtypeName>,
     /// Where to run [default: auto, which is a CUDA device where there is one]
     #[arg(long, value_enum)]
     pub device: Option<DeviceName>,
+}
+
+/// The heading of the options that say what of a checkpoint is used.
+const PARTS: &str = "Parts of the checkpoint";
+
+/// What of a checkpoint is used, where there is a choice.
+#[derive(Args, Clone, Debug)]
+pub struct ChoiceArguments {
+    /// Variant of the weight files, such as fp16 for diffusion_pytorch_model.fp16.safetensors
+    #[arg(long, value_name = "NAME", help_heading = PARTS)]
+    variant: Option<String>,
+    /// Another text encoder: a folder with its config.json, or a checkpoint folder
+    #[arg(long, value_name = "FOLDER", help_heading = PARTS)]
+    text_encoder: Option<PathBuf>,
+    /// Another UNet: a folder, or a single file
+    #[arg(long, value_name = "MODEL", help_heading = PARTS)]
+    unet: Option<PathBuf>,
+    /// Another VAE: a folder, or a single file
+    #[arg(long, value_name = "MODEL", help_heading = PARTS)]
+    vae: Option<PathBuf>,
+    /// Another tokenizer: a folder with vocab.json and merges.txt, or with tokenizer.json
+    #[arg(long, value_name = "FOLDER", help_heading = PARTS)]
+    tokenizer: Option<PathBuf>,
+    /// Of a single file: take the configuration files of this checkpoint folder
+    #[arg(long, value_name = "FOLDER", help_heading = PARTS)]
+    config: Option<PathBuf>,
+    /// Of a single file: use the moving average (EMA) of the UNet's weights
+    #[arg(long, help_heading = PARTS)]
+    ema: bool,
+    /// Ignore a key of the checkpoint's configuration files that is not supported
+    #[arg(long, value_name = "KEY", help_heading = PARTS)]
+    ignore: Vec<String>,
+}
+
+impl ChoiceArguments {
+    /// The checkpoint at a place. Notes what was assumed.
+    pub fn open(&self, place: &Path) -> Result<Checkpoint> {
+        let checkpoint = Checkpoint::open(place, &self.over(Choice::default()))?;
+        checkpoint.notes.iter().for_each(note);
+        Ok(checkpoint)
+    }
+
+    /// Another choice, but for what was given.
+    fn over(&self, base: Choice) -> Choice {
+        let given = self.clone();
+        Choice {
+            variant: given.variant.or(base.variant),
+            text_encoder: given.text_encoder.or(base.text_encoder),
+            unet: given.unet.or(base.unet),
+            vae: given.vae.or(base.vae),
+            tokenizer: given.tokenizer.or(base.tokenizer),
+            config: given.config.or(base.config),
+            ema: given.ema || base.ema,
+            ignore: [base.ignore, given.ignore].concat(),
+        }
+    }
 }
 
 /// [`Dtype`] by name.
@@ -41,9 +99,19 @@ pub enum DeviceName {
 }
 
 impl ModelArguments {
-    /// The checkpoint folder.
-    pub fn folder(&self) -> Result<PathBuf> {
+    /// The folder or file of the checkpoint.
+    pub fn place(&self) -> Result<PathBuf> {
         self.model.clone().map_or_else(bundled, Ok)
+    }
+
+    /// What of it is used.
+    pub fn choice(&self) -> Choice {
+        self.choice.over(Choice::default())
+    }
+
+    /// The checkpoint.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        Ok(Checkpoint::open(&self.place()?, &self.choice())?)
     }
 
     /// How it is loaded.
@@ -63,12 +131,12 @@ impl ModelArguments {
             DeviceName::Cpu => Device::Cpu,
             DeviceName::Cuda => Device::Cuda,
         });
-        Options { dtype, device }
+        Options { dtype, device, ..base }
     }
 
     /// Opens the model, and warns of tensors in its files that nothing read.
     pub fn open(&self) -> Result<Model> {
-        open(&self.folder()?, self.options(), &Printer::new())
+        open_at(&self.place()?, &self.choice(), self.options(), &Printer::new())
     }
 }
 
@@ -198,7 +266,8 @@ impl Settings {
     /// Another cell's settings, but for what was given.
     pub fn over(&self, base: Cell) -> Result<Cell> {
         let reading = |exact| if exact { Reading::Exact } else { Reading::Diffusers };
-        let Options { dtype, device } = self.model.options_over(base.options());
+        let Options { dtype, device, .. } = self.model.options_over(base.options());
+        let choice = self.model.choice.over(base.choice());
         let edits = [base.edits, self.capture.edits()?].concat();
         Ok(Cell {
             negative: self.negative.clone().unwrap_or(base.negative),
@@ -214,7 +283,8 @@ impl Settings {
             dtype,
             device,
             ..base
-        })
+        }
+        .with_choice(choice))
     }
 
     /// The checkpoint folder, if it was given.

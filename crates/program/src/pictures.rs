@@ -10,7 +10,7 @@ use latentrace::runs::{Event, Like, Likeness, Observer, RunFolder, Sources, lost
 /// Makes the pictures; the first is compared with the one that it is to be like. With `dry_run` says what they would cost.
 pub fn make(pictures: Pictures, like: Option<Like>, dry_run: bool) -> Result<()> {
     let printer = Printer::new();
-    let model = open(&pictures.cell.folder()?, pictures.cell.options(), &printer)?;
+    let model = open(&pictures.cell, &printer)?;
     let mut sources = Sources::default();
     let first = pictures.first(&model, &mut sources)?;
     first.check()?;

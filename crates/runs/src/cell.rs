@@ -4,7 +4,9 @@ use crate::init_image::Fit;
 use crate::sampler::{self, Sampler};
 use anyhow::{Result, ensure};
 use latentrace_pipeline::schedulers::Reading;
-use latentrace_pipeline::{Device, Dtype, Guidance, Model, Options, Prepared, Request, Size, Start};
+use latentrace_pipeline::{
+    Checkpoint, Choice, Device, Dtype, Guidance, Model, Options, Prepared, Request, Size, Start,
+};
 use latentrace_trace::EditRule;
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -57,9 +59,36 @@ pub struct Cell {
     /// Edits of tensors, such as `unet.mid_block.out @step[10:20] => scale(0.5)`, applied in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub edits: Vec<EditRule>,
-    /// The checkpoint folder. Defaults to the bundled model.
+    /// The checkpoint: a folder, a single file, or the id of a model on the hub. Defaults to the bundled model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<PathBuf>,
+    /// The branch, tag or commit of a model on the hub. Defaults to `main`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// The variant of the weight files, such as `fp16`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// A text encoder that replaces the checkpoint's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_encoder: Option<PathBuf>,
+    /// A UNet that replaces the checkpoint's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unet: Option<PathBuf>,
+    /// A VAE that replaces the checkpoint's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vae: Option<PathBuf>,
+    /// A tokenizer that replaces the checkpoint's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
+    /// The folder of the configuration files of a single file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<PathBuf>,
+    /// Whether the moving average of a single file's weights is used.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ema: bool,
+    /// Keys of the checkpoint's configuration files that are ignored.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
     /// The number format of the networks.
     pub dtype: Dtype,
     /// The device of the networks.
@@ -101,7 +130,7 @@ fn is_default(fit: &Fit) -> bool {
 pub const STRENGTH: f64 = 0.8;
 
 /// The names of a cell's fields.
-pub const FIELDS: [&str; 18] = [
+pub const FIELDS: [&str; 27] = [
     "prompt",
     "negative",
     "seed",
@@ -118,6 +147,15 @@ pub const FIELDS: [&str; 18] = [
     "reading",
     "edits",
     "model",
+    "revision",
+    "variant",
+    "text_encoder",
+    "unet",
+    "vae",
+    "tokenizer",
+    "config",
+    "ema",
+    "ignore",
     "dtype",
     "device",
 ];
@@ -142,6 +180,15 @@ impl Default for Cell {
             reading: Reading::Diffusers,
             edits: Vec::new(),
             model: None,
+            revision: None,
+            variant: None,
+            text_encoder: None,
+            unet: None,
+            vae: None,
+            tokenizer: None,
+            config: None,
+            ema: false,
+            ignore: Vec::new(),
             dtype: Dtype::default(),
             device: Device::default(),
         }
@@ -149,17 +196,45 @@ impl Default for Cell {
 }
 
 impl Cell {
-    /// The checkpoint folder of the cell.
+    /// The folder or file of the cell's checkpoint.
     ///
     /// # Errors
     /// The cell uses the bundled model, and its folder cannot be found.
-    pub fn folder(&self) -> Result<PathBuf> {
+    pub fn place(&self) -> Result<PathBuf> {
         self.model.clone().map_or_else(crate::models::bundled, Ok)
+    }
+
+    /// What of the checkpoint the cell uses.
+    pub fn choice(&self) -> Choice {
+        Choice {
+            variant: self.variant.clone(),
+            text_encoder: self.text_encoder.clone(),
+            unet: self.unet.clone(),
+            vae: self.vae.clone(),
+            tokenizer: self.tokenizer.clone(),
+            config: self.config.clone(),
+            ema: self.ema,
+            ignore: self.ignore.clone(),
+        }
+    }
+
+    /// The cell with another choice.
+    pub fn with_choice(self, choice: Choice) -> Cell {
+        let Choice { variant, text_encoder, unet, vae, tokenizer, config, ema, ignore } = choice;
+        Cell { variant, text_encoder, unet, vae, tokenizer, config, ema, ignore, ..self }
+    }
+
+    /// The checkpoint of the cell.
+    ///
+    /// # Errors
+    /// See [`Checkpoint::open`].
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        Ok(Checkpoint::open(&self.place()?, &self.choice())?)
     }
 
     /// The options that the cell's model is loaded with.
     pub fn options(&self) -> Options {
-        Options { dtype: self.dtype, device: self.device }
+        Options { dtype: self.dtype, device: self.device, another_sampler: self.sampler.is_some() }
     }
 
     /// The cell as a request to its model. Checks the size and the guidance, but not the number of steps.
@@ -237,7 +312,9 @@ impl Cell {
             Some(other) => other.to_string(),
             None => match field {
                 "fit" => "crop".into(),
-                "image" | "edits" | "strength" => "none".into(),
+                "ema" => "false".into(),
+                "revision" => "main".into(),
+                "image" | "edits" | "strength" | "ignore" => "none".into(),
                 _ => "the model's own".into(),
             },
         }
@@ -283,7 +360,7 @@ mod tests {
 
     #[test]
     fn the_list_of_fields_is_complete() {
-        let full = r#"{"sampler":"lms","scheduler":{"order":2},"spacing":"trailing","image":"x.png","strength":0.5,"fit":"stretch","height":64,"width":64,"edits":["** => zero"],"model":"x"}"#;
+        let full = r#"{"sampler":"lms","scheduler":{"order":2},"spacing":"trailing","image":"x.png","strength":0.5,"fit":"stretch","height":64,"width":64,"edits":["** => zero"],"model":"x","revision":"main","variant":"fp16","text_encoder":"t","unet":"u","vae":"v","tokenizer":"k","config":"c","ema":true,"ignore":["decay"]}"#;
         let cell: Cell = serde_json::from_str(full).unwrap();
         let value = serde_json::to_value(&cell).unwrap();
         let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();

@@ -27,7 +27,7 @@ pub struct Description {
     /// The settings, in the fields of a spec.
     pub cell: Cell,
     /// The checkpoint.
-    pub model: Checkpoint,
+    pub model: RecordedModel,
     /// The scheduler's `_class_name` and all its options.
     pub scheduler: Value,
     /// Height and width in pixels.
@@ -75,7 +75,7 @@ pub struct PhaseSettings {
 
 /// A checkpoint folder, identified by the hash of its files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Checkpoint {
+pub struct RecordedModel {
     /// The absolute path of the folder.
     pub folder: PathBuf,
     /// The path relative to the record's folder.
@@ -147,7 +147,7 @@ impl Description {
     /// The description of a run that will be made. `image` is the file of the picture that it starts from.
     pub(crate) fn new(model: &Model, cell: &Cell, prepared: &Prepared, image: Option<Located>) -> Result<Description> {
         let Prepared { request, plan, tokens, .. } = prepared;
-        let [height, width] = request.size.latents(model.vae_config.factor())?;
+        let [height, width] = request.size.latents(model.checkpoint.vae.config.factor())?;
         let [prompt, negative] =
             tokens.each_ref().map(|text| Text { tokens: text.pieces.clone(), lost: text.lost.clone() });
         let mut cell = cell.clone();
@@ -156,14 +156,18 @@ impl Description {
             let trace = Trace::open(trace)?; // its error is the clearest
             *edit = edit.clone().reading(&std::path::absolute(trace.folder())?);
         }
-        let folder = std::path::absolute(&model.folder)?;
+        let replaced = [&mut cell.text_encoder, &mut cell.unet, &mut cell.vae, &mut cell.tokenizer, &mut cell.config];
+        for path in replaced.into_iter().flatten() {
+            *path = std::path::absolute(&*path)?;
+        }
+        let folder = std::path::absolute(model.checkpoint.place())?;
         Ok(Description {
             image,
             traces: inputs::traces_of(&cell)?,
-            model: Checkpoint { folder, relative: None, blake3: key::hash(&model.folder)? },
+            model: RecordedModel { blake3: key::hash(&folder, &cell.choice())?, folder, relative: None },
             scheduler: request.scheduler.resolved(),
             size: [request.size.height, request.size.width],
-            latents: [model.unet_config.in_channels, height, width],
+            latents: [model.checkpoint.vae.config.latent_channels, height, width],
             calls: plan.calls(),
             prompt,
             negative,
@@ -265,7 +269,7 @@ impl Description {
             let Some(Located { path, relative, blake3 }) = known else { return Ok(edit.clone()) };
             let places = located::places(path, relative.as_deref(), record);
             let (what, hint) = ("the record that it reads", "put the record back in one of these places");
-            let found = located::find(what, &places, blake3, key::hash_of_trace, hint);
+            let found = located::find(what, &places, blake3, &key::hash_of_trace, hint);
             let found = found.with_context(|| edit.to_string())?;
             Ok(edit.clone().reading(&std::path::absolute(found)?))
         };

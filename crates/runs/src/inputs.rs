@@ -22,7 +22,7 @@ pub struct Inputs {
 }
 
 /// A file or folder with the hash of its present content.
-fn now(path: &Path, hash: fn(&Path) -> Result<String>) -> Result<Located> {
+fn now(path: &Path, hash: &dyn Fn(&Path) -> Result<String>) -> Result<Located> {
     Ok(Located { path: std::path::absolute(path)?, relative: None, blake3: hash(path)? })
 }
 
@@ -33,7 +33,7 @@ fn now(path: &Path, hash: fn(&Path) -> Result<String>) -> Result<Located> {
 /// The file cannot be read.
 pub fn image_of(cell: &Cell) -> Result<Option<Located>> {
     let image = cell.image.as_deref().filter(|path| path.is_file());
-    image.map(|path| now(path, hash_of_file)).transpose()
+    image.map(|path| now(path, &hash_of_file)).transpose()
 }
 
 /// The records that a cell's edits read.
@@ -41,7 +41,7 @@ pub fn image_of(cell: &Cell) -> Result<Option<Located>> {
 /// # Errors
 /// A record cannot be read.
 pub fn traces_of(cell: &Cell) -> Result<Vec<Located>> {
-    traces(cell).iter().map(|path| now(path, key::hash_of_trace)).collect()
+    traces(cell).iter().map(|path| now(path, &key::hash_of_trace)).collect()
 }
 
 impl Inputs {
@@ -50,7 +50,8 @@ impl Inputs {
     /// # Errors
     /// One of them cannot be read.
     pub fn of(cell: &Cell) -> Result<Inputs> {
-        Ok(Inputs { model: now(&cell.folder()?, key::hash)?, image: image_of(cell)?, traces: traces_of(cell)? })
+        let hash = |place: &Path| key::hash(place, &cell.choice());
+        Ok(Inputs { model: now(&cell.place()?, &hash)?, image: image_of(cell)?, traces: traces_of(cell)? })
     }
 
     /// The cell with its present paths. Each file is searched for at its recorded place, at the cell's path, and in the
@@ -71,10 +72,10 @@ impl Inputs {
             Some(model) => cell.model = Some(model.into()),
             None => {
                 let hint = "--model names a checkpoint folder to use";
-                let asked = cell.folder().ok();
+                let asked = cell.place().ok();
                 let places = places(&self.model, asked.as_deref());
-                let found =
-                    located::find("the checkpoint of this picture", &places, &self.model.blake3, key::hash, hint)?;
+                let hash = |place: &Path| key::hash(place, &cell.choice());
+                let found = located::find("the checkpoint of this picture", &places, &self.model.blake3, &hash, hint)?;
                 if cell.model.is_some() || asked != Some(found.clone()) {
                     cell.model = Some(found);
                 }
@@ -89,7 +90,7 @@ impl Inputs {
                     "the picture that it starts from",
                     &places,
                     &content.blake3,
-                    hash_of_file,
+                    &hash_of_file,
                     hint,
                 )?);
             }
@@ -100,7 +101,7 @@ impl Inputs {
         for (content, asked) in self.traces.iter().zip(asked) {
             let (what, hint) = ("the record that an edit reads", "put the record back in one of these places");
             let places = places(content, Some(&asked));
-            let found = located::find(what, &places, &content.blake3, key::hash_of_trace, hint)?;
+            let found = located::find(what, &places, &content.blake3, &key::hash_of_trace, hint)?;
             read_from(&mut cell.edits, &asked, &found);
         }
         Ok(cell)
@@ -119,6 +120,10 @@ pub fn by_content(cell: &Cell, inputs: &Inputs) -> Result<serde_json::Value> {
     }
     let mut about = serde_json::to_value(cell)?;
     about["model"] = inputs.model.blake3.clone().into();
+    // The hash is of all files that these fields name.
+    for field in ["revision", "variant", "text_encoder", "unet", "vae", "tokenizer", "config"] {
+        about.as_object_mut().and_then(|fields| fields.remove(field));
+    }
     if let Some(image) = &inputs.image {
         about["image"] = image.blake3.clone().into();
     }

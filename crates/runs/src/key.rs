@@ -3,8 +3,8 @@
 use crate::cell::Cell;
 use crate::inputs::{Inputs, by_content};
 use anyhow::{Context, Result};
-use latentrace_pipeline::Model;
 use latentrace_pipeline::nn::LIBTORCH;
+use latentrace_pipeline::{Checkpoint, Choice};
 use latentrace_trace::Rule;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -54,12 +54,13 @@ pub enum Mode {
 /// other numbers (a corrected sampler), so that old cells are made again.
 const FORMAT: usize = 6;
 
-/// The hash of a checkpoint: of all files that its output depends on ([`Model::files`]). Computed once for each folder.
+/// The hash of a checkpoint: of all files that its output depends on ([`Checkpoint::files`]). Computed once for each
+/// place and choice.
 ///
 /// # Errors
-/// A file is missing or cannot be read.
-pub fn hash(folder: &Path) -> Result<String> {
-    hash_once(folder, || Ok(Model::files(folder)?))
+/// The place is not a checkpoint, or a file is missing or cannot be read.
+pub fn hash(place: &Path, choice: &Choice) -> Result<String> {
+    hash_once((place.into(), choice.clone()), || Ok(Checkpoint::open(place, choice)?.files()?))
 }
 
 /// The hash of a record: of its index, which has the checksum of every tensor, and of its shards. Computed once for
@@ -68,7 +69,7 @@ pub fn hash(folder: &Path) -> Result<String> {
 /// # Errors
 /// A file is missing or cannot be read.
 pub fn hash_of_trace(folder: &Path) -> Result<String> {
-    hash_once(folder, || {
+    hash_once((folder.into(), Choice::default()), || {
         let shards = folder.join("shards");
         let found = std::fs::read_dir(&shards).with_context(|| shards.display().to_string())?.flatten();
         let mut files: Vec<PathBuf> = found.map(|found| found.path()).collect();
@@ -78,12 +79,12 @@ pub fn hash_of_trace(folder: &Path) -> Result<String> {
     })
 }
 
-/// The hash of the concatenation of files, computed once for each folder.
-fn hash_once(folder: &Path, files: impl FnOnce() -> Result<Vec<PathBuf>>) -> Result<String> {
-    static KNOWN: Mutex<Option<HashMap<PathBuf, String>>> = Mutex::new(None);
+/// The hash of the concatenation of files, computed once for each place and choice.
+fn hash_once(of: (PathBuf, Choice), files: impl FnOnce() -> Result<Vec<PathBuf>>) -> Result<String> {
+    static KNOWN: Mutex<Option<HashMap<(PathBuf, Choice), String>>> = Mutex::new(None);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let known = known.get_or_insert_default();
-    if let Some(hash) = known.get(folder) {
+    if let Some(hash) = known.get(&of) {
         return Ok(hash.clone());
     }
     let mut hasher = blake3::Hasher::new();
@@ -91,6 +92,6 @@ fn hash_once(folder: &Path, files: impl FnOnce() -> Result<Vec<PathBuf>>) -> Res
         hasher.update_mmap_rayon(&path).with_context(|| path.display().to_string())?;
     }
     let hash = hasher.finalize().to_hex().to_string();
-    known.insert(folder.into(), hash.clone());
+    known.insert(of, hash.clone());
     Ok(hash)
 }

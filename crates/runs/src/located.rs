@@ -46,7 +46,7 @@ pub fn find(
     what: &str,
     places: &[PathBuf],
     blake3: &str,
-    hash: fn(&Path) -> Result<String>,
+    hash: &dyn Fn(&Path) -> Result<String>,
     hint: &str,
 ) -> Result<PathBuf> {
     let there: Vec<&PathBuf> = places.iter().filter(|place| place.exists()).collect();
@@ -110,11 +110,11 @@ mod tests {
         for (name, text) in [("a", "one"), ("b", "two")] {
             std::fs::write(at(name), text).unwrap();
         }
-        let found = |text: &str| find("the file", &[at("c"), at("a"), at("b")], text, hash, "look elsewhere");
+        let found = |text: &str| find("the file", &[at("c"), at("a"), at("b")], text, &hash, "look elsewhere");
         assert_eq!((found("one").unwrap(), found("two").unwrap()), (at("a"), at("b")));
         let error = found("three").unwrap_err().to_string();
         assert!(error.contains("a: its files are not those") && error.ends_with("hint: look elsewhere"), "{error}");
-        let error = find("the file", &[at("c"), at("d")], "", hash, "look elsewhere").unwrap_err().to_string();
+        let error = find("the file", &[at("c"), at("d")], "", &hash, "look elsewhere").unwrap_err().to_string();
         assert!(error.starts_with("the file: not found: looked in ") && error.contains("c, "), "{error}");
     }
 }

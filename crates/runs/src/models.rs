@@ -1,20 +1,32 @@
 //! Opening of models: of a cell, of a record, and the bundled one.
 
 use crate::cell::Cell;
-use crate::description::{Checkpoint, Description};
+use crate::description::{Description, RecordedModel};
 use crate::key;
 use crate::located;
 use crate::observer::Observer;
 use anyhow::Result;
-use latentrace_pipeline::{Model, Options};
+use latentrace_pipeline::{Checkpoint, Choice, Model, Options};
 use std::path::{Path, PathBuf};
 
-/// Opens a model, and warns if its files have tensors that no network reads.
+/// Opens the model of a cell, see [`open_at`].
 ///
 /// # Errors
-/// See [`Model::open`].
-pub fn open(folder: &Path, options: Options, observer: &dyn Observer) -> Result<Model> {
-    let model = Model::open(folder, options)?;
+/// See [`Checkpoint::open`] and [`Model::load`].
+pub fn open(cell: &Cell, observer: &dyn Observer) -> Result<Model> {
+    open_at(&cell.place()?, &cell.choice(), cell.options(), observer)
+}
+
+/// Opens a model, tells what its files do not state and was assumed, and warns if they have tensors that no network
+/// reads.
+///
+/// # Errors
+/// See [`Checkpoint::open`] and [`Model::load`].
+pub fn open_at(place: &Path, choice: &Choice, options: Options, observer: &dyn Observer) -> Result<Model> {
+    let model = Model::load(Checkpoint::open(place, choice)?, options)?;
+    for note in &model.checkpoint.notes {
+        observer.note(note);
+    }
     if let Some(first) = model.unread.first() {
         observer.warn(&format!("{} tensors of the checkpoint were never read, such as {first}", model.unread.len()));
     }
@@ -32,7 +44,7 @@ pub fn open_recorded(
     named: Option<&Path>,
     observer: &dyn Observer,
 ) -> Result<Model> {
-    let Checkpoint { folder, relative, blake3 } = &description.model;
+    let RecordedModel { folder, relative, blake3 } = &description.model;
     let (places, hint) = match named {
         Some(named) => (vec![named.to_path_buf()], "name the checkpoint that the run was made with, or make a new run"),
         None => (
@@ -40,10 +52,12 @@ pub fn open_recorded(
             "name the folder that the checkpoint is in now with --model, or make a new run",
         ),
     };
-    let is_same = |folder: &PathBuf| named.is_none() && key::hash(folder).is_ok_and(|found| found == *blake3);
-    let found = located::find("the checkpoint of this run", &places, blake3, key::hash, hint)
+    let choice = description.cell.choice();
+    let hash = |place: &Path| key::hash(place, &choice);
+    let is_same = |folder: &PathBuf| named.is_none() && hash(folder).is_ok_and(|found| found == *blake3);
+    let found = located::find("the checkpoint of this run", &places, blake3, &hash, hint)
         .or_else(|error| bundled().ok().filter(is_same).ok_or(error))?;
-    open(&found, description.cell.options(), observer)
+    open_at(&found, &choice, description.cell.options(), observer)
 }
 
 /// The model that was used last. A cell with another model replaces it.
@@ -56,10 +70,10 @@ impl Loaded {
     /// # Errors
     /// The model cannot be opened.
     pub fn get(&mut self, cell: &Cell, observer: &dyn Observer) -> Result<&Model> {
-        let same = |of: &Cell| of.model == cell.model && of.options() == cell.options();
+        let same = |of: &Cell| of.model == cell.model && of.choice() == cell.choice() && of.options() == cell.options();
         let (of, model) = match self.0.take() {
             Some((of, model)) if same(&of) => (of, model),
-            _ => (cell.clone(), open(&cell.folder()?, cell.options(), observer)?),
+            _ => (cell.clone(), open(cell, observer)?),
         };
         Ok(&self.0.insert((of, model)).1)
     }

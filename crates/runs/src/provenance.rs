@@ -1,7 +1,7 @@
 //! The provenance of a picture: a text in its file that has everything needed to make it again.
 
 use crate::cell::Cell;
-use crate::description::{Checkpoint, Description, ForkPoint, Program};
+use crate::description::{Description, ForkPoint, Program, RecordedModel};
 use crate::inputs::Inputs;
 use crate::key::{Kept, Mode, key};
 use crate::located::Located;
@@ -86,7 +86,7 @@ impl Provenance {
         let Recorded { description, together, .. } = recorded;
         let Description { cell, model, image, traces, scheduler, size, calls, prompt, negative, fork, program, .. } =
             description.clone();
-        let Checkpoint { folder, blake3, .. } = model;
+        let RecordedModel { folder, blake3, .. } = model;
         let model = Located { path: folder, relative: None, blake3 };
         // Relative paths depend on the folder of the record, and the provenance does not.
         let absolute = |content: Located| Located { relative: None, ..content };

@@ -78,7 +78,7 @@ impl Ready {
     /// The checkpoint no longer exists.
     pub fn course(&self, from: usize) -> Result<Course> {
         let Description { cell, model, .. } = &self.description;
-        rules::course(&model.folder, cell.options(), &self.prepared, self.description.words(), from)
+        rules::course(&model.folder, cell, &self.prepared, self.description.words(), from)
     }
 
     /// Its key in a store.

@@ -1,10 +1,13 @@
 //! How often each rule of a run fires, counted before the run is made. Rules are captures, edits and guidance windows.
 
+use crate::cell::Cell;
 use crate::description::Description;
 use crate::ready::Ready;
 use anyhow::{Error, Result, anyhow};
 use latentrace_pipeline::nn::ModuleValue;
-use latentrace_pipeline::{Dtype, Guidance, Options, Outlined, Prepared, Size, Window, moment, outline};
+use latentrace_pipeline::{
+    Checkpoint, Choice, Dtype, Guidance, Options, Outlined, Prepared, Size, Window, moment, outline,
+};
 use latentrace_trace::{Course, Foreseen, Passage, PerTap, Words};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -231,7 +234,7 @@ fn noted(mut edit: Foreseen, dtype: Dtype) -> Foreseen {
 ///
 /// # Errors
 /// The checkpoint no longer exists.
-pub fn course(folder: &Path, options: Options, prepared: &Prepared, words: Words, from: usize) -> Result<Course> {
+pub fn course(place: &Path, cell: &Cell, prepared: &Prepared, words: Words, from: usize) -> Result<Course> {
     let Prepared { request, start, plan, .. } = prepared;
     let passage = |seen: &Outlined| Passage {
         tap: seen.tap.clone(),
@@ -241,23 +244,23 @@ pub fn course(folder: &Path, options: Options, prepared: &Prepared, words: Words
         grid: seen.grid,
         calls: seen.calls(plan, start),
     };
-    let passages = outlined(folder, options, request.size)?.iter().map(passage).collect();
+    let passages = outlined(place, cell, request.size)?.iter().map(passage).collect();
     let calls = (0..plan.calls()).map(|call| moment(plan, call)).collect();
     Ok(Course::new(passages, calls, words).beginning_at(from))
 }
 
 /// The outline of a model at a size. The last one is kept, because the cells of a sweep mostly need the same.
-fn outlined(folder: &Path, options: Options, size: Size) -> Result<Rc<Vec<Outlined>>> {
-    type Asked = (PathBuf, Options, Size);
+fn outlined(place: &Path, cell: &Cell, size: Size) -> Result<Rc<Vec<Outlined>>> {
+    type Asked = (PathBuf, Choice, Options, Size);
     thread_local! {
         static LAST: RefCell<Option<(Asked, Rc<Vec<Outlined>>)>> = const { RefCell::new(None) };
     }
-    let asked = (folder.to_path_buf(), options, size);
+    let asked = (place.to_path_buf(), cell.choice(), cell.options(), size);
     let known = LAST.with_borrow(|last| last.as_ref().filter(|(of, _)| *of == asked).map(|(_, list)| list.clone()));
     if let Some(list) = known {
         return Ok(list);
     }
-    let list = Rc::new(outline(folder, options, Some(size))?);
+    let list = Rc::new(outline(&Checkpoint::open(place, &cell.choice())?, cell.options(), Some(size))?);
     LAST.set(Some((asked, list.clone())));
     Ok(list)
 }

@@ -1,6 +1,7 @@
 //! Noise levels, and what a network's output means at one.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A noise level: its samples are `x = x₀ + sigma·noise`, and the network gets the time `t`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +42,17 @@ pub enum Prediction {
     Velocity,
     /// The clean sample.
     Sample,
+}
+
+impl fmt::Display for Prediction {
+    /// The name in diffusers' `prediction_type`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Prediction::Epsilon => "epsilon",
+            Prediction::Velocity => "v_prediction",
+            Prediction::Sample => "sample",
+        })
+    }
 }
 
 impl Prediction {

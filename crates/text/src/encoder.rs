@@ -47,6 +47,10 @@ impl TextConfig {
     /// # Errors
     /// A value is not supported.
     pub fn read(config: &Config) -> Result<TextConfig> {
+        // A whole CLIP model has the text encoder's values one level down.
+        if let Some(text) = config.below("text_config") {
+            return TextConfig::read(&text);
+        }
         let hidden_size = config.size("hidden_size", Some(512))?;
         let heads = config.size("num_attention_heads", Some(8))?;
         if hidden_size % heads != 0 {
@@ -100,8 +104,50 @@ const OTHERS: &[Supported] = &[
     ("id2label", &[]),
     ("label2id", &[]),
     ("problem_type", &[]),
-    ("is_encoder_decoder", &["false"]),
     ("use_cache", &[]),
+    // Every transformers config had these up to version 4, and of each its default.
+    ("is_encoder_decoder", &["false"]),
+    ("is_decoder", &["false"]),
+    ("add_cross_attention", &["false"]),
+    ("tie_encoder_decoder", &["false"]),
+    ("pruned_heads", &["{}"]),
+    ("tie_word_embeddings", &[]),
+    ("torchscript", &[]),
+    ("use_bfloat16", &["false"]),
+    ("tf_legacy_loss", &[]),
+    ("finetuning_task", &[]),
+    ("task_specific_params", &[]),
+    ("tokenizer_class", &[]),
+    ("prefix", &[]),
+    ("sep_token_id", &[]),
+    ("decoder_start_token_id", &[]),
+    ("cross_attention_hidden_size", &[]),
+    // Values for the generation of text.
+    ("bad_words_ids", &[]),
+    ("begin_suppress_tokens", &[]),
+    ("diversity_penalty", &[]),
+    ("do_sample", &[]),
+    ("early_stopping", &[]),
+    ("encoder_no_repeat_ngram_size", &[]),
+    ("exponential_decay_length_penalty", &[]),
+    ("forced_bos_token_id", &[]),
+    ("forced_eos_token_id", &[]),
+    ("length_penalty", &[]),
+    ("max_length", &[]),
+    ("min_length", &[]),
+    ("no_repeat_ngram_size", &[]),
+    ("num_beam_groups", &[]),
+    ("num_beams", &[]),
+    ("num_return_sequences", &[]),
+    ("output_scores", &[]),
+    ("remove_invalid_values", &[]),
+    ("repetition_penalty", &[]),
+    ("return_dict_in_generate", &[]),
+    ("suppress_tokens", &[]),
+    ("temperature", &[]),
+    ("top_k", &[]),
+    ("top_p", &[]),
+    ("typical_p", &[]),
 ];
 
 impl TextEncoder {

@@ -9,6 +9,8 @@
 mod encoder;
 mod specials;
 mod tokenizer;
+mod vocabulary;
 
 pub use encoder::{TextConfig, TextEncoder};
-pub use tokenizer::{Error, Tokenizer, Tokens};
+pub use tokenizer::{Error, FILES, Tokenizer, Tokens};
+pub use vocabulary::Vocabulary;

@@ -17,6 +17,7 @@ pub struct Tokenizer {
     end: u32,
     padding: u32,
     length: usize,
+    rows: u32,
 }
 
 /// A prompt as token ids.
@@ -41,7 +42,29 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
+    /// A token that the text encoder has no embedding for.
+    #[error(
+        "{token:?}: this token has the id {id}, but the text encoder has embeddings for {rows} tokens\nhint: the tokenizer is of another checkpoint, or its added tokens have no embeddings here"
+    )]
+    Beyond {
+        /// The token's text.
+        token: String,
+        /// Its id.
+        id: u32,
+        /// The number of embeddings.
+        rows: u32,
+    },
 }
+
+/// The files of a tokenizer's folder that decide its tokens; none of them must be there, see [`Tokenizer::open`].
+pub const FILES: &[&str] = &[
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+    "added_tokens.json",
+];
 
 impl Tokenizer {
     /// Reads a `tokenizer/` folder: `vocab.json` and `merges.txt`, or else `tokenizer.json`; the special tokens and the
@@ -99,7 +122,30 @@ impl Tokenizer {
         inner.with_truncation(None).map_err(|error| failure(file, error))?;
         let ids = [&specials.start, &specials.end, &specials.padding].map(|token| id(&inner, &token.content));
         let [start, end, padding] = ids;
-        Ok(Tokenizer { start: start?, end: end?, padding: padding?, inner, length })
+        Ok(Tokenizer { start: start?, end: end?, padding: padding?, inner, length, rows: u32::MAX })
+    }
+
+    /// The tokenizer with another padding token.
+    ///
+    /// # Errors
+    /// The vocabulary does not have the token.
+    pub fn padded_with(self, token: &str) -> Result<Tokenizer, Error> {
+        let id = self.inner.token_to_id(token);
+        let padding = id.ok_or_else(|| {
+            failure(Path::new("tokenizer"), format!("no token {token} in the vocabulary, to pad with"))
+        })?;
+        Ok(Tokenizer { padding, ..self })
+    }
+
+    /// The tokenizer of a text encoder with embeddings for so many tokens. A token beyond them is an error when it is
+    /// used.
+    pub fn for_embeddings(self, rows: i64) -> Tokenizer {
+        Tokenizer { rows: u32::try_from(rows).unwrap_or(u32::MAX), ..self }
+    }
+
+    /// The id that prompts are padded with.
+    pub fn padding(&self) -> u32 {
+        self.padding
     }
 
     /// The number of tokens that every prompt is padded or truncated to.
@@ -110,17 +156,22 @@ impl Tokenizer {
     /// The tokens of a prompt, padded or truncated to [`Tokenizer::length`].
     ///
     /// # Errors
-    /// The tokenizer fails, which never happens with a vocabulary that has all 256 bytes.
+    /// The text encoder has no embedding for a token. The tokenizer fails, which never happens with a vocabulary that
+    /// has all 256 bytes.
     pub fn encode(&self, prompt: &str) -> Result<Tokens, Error> {
         let encoding = self.inner.encode(prompt, false).map_err(|error| failure(Path::new("tokenizer"), error))?;
         let room = self.length - 2;
         let kept = encoding.get_ids().len().min(room);
         let ids = [self.start].into_iter().chain(encoding.get_ids()[..kept].iter().copied()).chain([self.end]);
-        let padded = ids.chain(std::iter::repeat(self.padding)).take(self.length);
+        let padded: Vec<u32> = ids.chain(std::iter::repeat(self.padding)).take(self.length).collect();
+        if let Some(&id) = padded.iter().find(|&&id| id >= self.rows) {
+            let token = self.inner.id_to_token(id).unwrap_or_default();
+            return Err(Error::Beyond { token, id, rows: self.rows });
+        }
         let written = |(from, to): (usize, usize)| prompt.get(from..to).unwrap_or_default().to_string();
         let lost = encoding.get_offsets().get(kept).map_or(String::new(), |&(from, _)| written((from, prompt.len())));
         Ok(Tokens {
-            ids: padded.map(i64::from).collect(),
+            ids: padded.into_iter().map(i64::from).collect(),
             pieces: encoding.get_offsets()[..kept].iter().copied().map(written).collect(),
             lost,
         })
@@ -151,6 +202,6 @@ fn json(path: &Path) -> Result<Value, Error> {
     }
 }
 
-fn failure(path: &Path, cause: impl ToString) -> Error {
+pub(crate) fn failure(path: &Path, cause: impl ToString) -> Error {
     Error::File { file: path.display().to_string(), cause: cause.to_string() }
 }

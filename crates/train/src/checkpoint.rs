@@ -1,12 +1,13 @@
 //! The trained model as a folder in the diffusers layout.
 
+use crate::Recipe;
 use crate::autoencoder::Autoencoder;
 use crate::denoiser::Denoiser;
 use crate::error::{Result, file};
 use crate::vocabulary::LENGTH;
-use crate::{Recipe, Vocabulary};
 use latentrace_nn::tch::{Kind, Tensor};
 use latentrace_nn::{replace, write_safetensors};
+use latentrace_text::Vocabulary;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -91,7 +92,7 @@ pub fn write(
         std::fs::create_dir_all(parent).map_err(|error| file(parent, error))?;
         replace(&path, format!("{config:#}\n").as_bytes())?;
     }
-    vocabulary.write(&folder.join("tokenizer"))?;
+    crate::vocabulary::write(vocabulary, &folder.join("tokenizer"))?;
     halves(&folder.join("vae/diffusion_pytorch_model.safetensors"), "vae/", &autoencoder.weights)?;
     halves(&folder.join("unet/diffusion_pytorch_model.safetensors"), "unet/", &denoiser.weights)?;
     halves(&folder.join("text_encoder/model.safetensors"), "text_encoder/", &denoiser.weights)

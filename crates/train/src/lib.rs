@@ -31,4 +31,4 @@ pub use recipe::{PhaseRecipe, Recipe, TrainingProgress};
 pub use space::{Clean, Space, decoder_parameters};
 pub use trainee::{Frozen, Trainee};
 pub use training_set::TrainingSet;
-pub use vocabulary::Vocabulary;
+pub use vocabulary::learn;

@@ -70,7 +70,8 @@ impl Space {
     /// As [`Space::unet`].
     pub fn shape(self) -> Result<[i64; 3]> {
         let config = self.unet()?;
-        Ok([config.in_channels, config.sample_size, config.sample_size])
+        let [height, width] = config.sample_size;
+        Ok([config.in_channels, height, width])
     }
 
     /// The number of parameters of the denoiser.
@@ -169,7 +170,7 @@ mod tests {
     fn the_denoiser_of_pixels_attends_only_where_the_map_has_at_most_16_by_16_places() {
         let config = Space::Pixels.unet().unwrap();
         for (level, attends) in config.down_attends.iter().enumerate() {
-            assert_eq!(*attends, config.sample_size >> level <= 16, "level {level}");
+            assert_eq!(*attends, config.sample_size[0] >> level <= 16, "level {level}");
         }
         assert!(config.down_attends.iter().eq(config.up_attends.iter().rev()));
     }

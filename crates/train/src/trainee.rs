@@ -107,7 +107,7 @@ impl<'a> Trainee<'a> {
 mod tests {
     use super::*;
     use crate::checkpoint::{SCHEDULER, VAE, text_config};
-    use crate::{TrainingSet, Vocabulary};
+    use crate::{TrainingSet, learn};
     use latentrace_nn::Config as Json;
     use latentrace_nn::tch::{Device, Kind, Tensor};
     use latentrace_text::TextConfig;
@@ -125,14 +125,14 @@ mod tests {
     impl World {
         fn new() -> World {
             let folder = tempfile::tempdir().unwrap();
-            let vocabulary = Vocabulary::learn(1, 300).unwrap();
+            let vocabulary = learn(1, 300).unwrap();
             let weights = |part: &str| Weights::random(part, 3, Kind::Float, Device::Cpu);
             let vae = VaeConfig::read(&Json::parse("vae", &VAE.to_string()).unwrap()).unwrap();
             let text = Json::parse("text", &text_config(vocabulary.len()).to_string()).unwrap();
             World {
                 pictures: TrainingSet::draw(7, 6),
                 vae: Vae::load(&weights("vae"), &vae).unwrap(),
-                tokenizer: vocabulary.tokenizer(folder.path()).unwrap(),
+                tokenizer: crate::vocabulary::tokenizer(&vocabulary, folder.path()).unwrap(),
                 text_encoder: TextEncoder::load(&weights("text"), &TextConfig::read(&text).unwrap()).unwrap(),
                 scheduler: Config::from_json(&SCHEDULER.to_string()).unwrap(),
             }

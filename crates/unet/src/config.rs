@@ -10,7 +10,7 @@ pub struct UnetConfig {
     /// Output channels.
     pub out_channels: i64,
     /// Height and width of the latents that the model was trained on.
-    pub sample_size: i64,
+    pub sample_size: [i64; 2],
     /// Channels at each resolution, finest first.
     pub block_out_channels: Vec<i64>,
     /// Resnets of each down block; an up block has one more.
@@ -44,6 +44,10 @@ impl UnetConfig {
     /// A value is not supported.
     pub fn read(config: &Config) -> Result<UnetConfig> {
         config.check(READ, OTHERS)?;
+        if config.has("mid_block_type") && config.value("mid_block_type").is_none() {
+            // diffusers then builds no middle block; without the key it builds the usual one.
+            return Err(config.unsupported("mid_block_type", "\"UNetMidBlock2DCrossAttn\", or no such key"));
+        }
         let block_out_channels = config.sizes("block_out_channels")?;
         let blocks = block_out_channels.len();
         let heads_key =
@@ -51,7 +55,7 @@ impl UnetConfig {
         let read = UnetConfig {
             in_channels: config.size("in_channels", Some(4))?,
             out_channels: config.size("out_channels", Some(4))?,
-            sample_size: config.size("sample_size", Some(64))?,
+            sample_size: sample_size(config)?,
             layers_per_block: config.per_block("layers_per_block", blocks, Some(2))?,
             down_attends: attends(config, "down_block_types", "DownBlock2D", "CrossAttnDownBlock2D", blocks)?,
             up_attends: attends(config, "up_block_types", "UpBlock2D", "CrossAttnUpBlock2D", blocks)?,
@@ -77,6 +81,15 @@ impl UnetConfig {
         }
         Ok(read)
     }
+}
+
+/// Height and width of the latents, from one number or two.
+fn sample_size(config: &Config) -> Result<[i64; 2]> {
+    if !config.value("sample_size").is_some_and(|value| value.is_array()) {
+        return Ok([config.size("sample_size", Some(64))?; 2]);
+    }
+    let pair = config.sizes("sample_size")?.try_into();
+    pair.map_err(|_| config.unsupported("sample_size", "a number, or a list of height and width"))
 }
 
 /// Which blocks attend to the text, by their class names.
@@ -113,12 +126,20 @@ const READ: &[&str] = &[
 const OTHERS: &[Supported] = &[
     ("act_fn", &["\"silu\"", "\"swish\""]),
     ("addition_embed_type", &["null"]),
-    ("addition_embed_type_num_heads", &[]),
     ("addition_time_embed_dim", &["null"]),
     ("attention_type", &["\"default\""]),
     ("center_input_sample", &["false"]),
     ("class_embed_type", &["null"]),
     ("class_embeddings_concat", &["false"]),
+    ("addition_embed_type_num_heads", &[]),
+    // What diffusers' EMAModel adds when it saves.
+    ("decay", &[]),
+    ("inv_gamma", &[]),
+    ("min_decay", &[]),
+    ("optimization_step", &[]),
+    ("power", &[]),
+    ("update_after_step", &[]),
+    ("use_ema_warmup", &[]),
     ("conv_in_kernel", &["3"]),
     ("conv_out_kernel", &["3"]),
     ("cross_attention_norm", &["null"]),

@@ -146,7 +146,7 @@ fn measured(run: &Done, found: &Found) -> Result<Vec<(String, f64)>> {
 
 /// Whether the model of a run still exists at its path.
 fn has_model(cell: &Cell) -> bool {
-    cell.folder().is_ok_and(|folder| folder.is_dir())
+    cell.place().is_ok_and(|place| place.exists())
 }
 
 /// The indices of at most about `most` calls, evenly from the first to the last.

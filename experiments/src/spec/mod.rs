@@ -13,7 +13,7 @@ use crate::measure::Measure;
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use expand::{Group, words};
 use latentrace_files::counted;
-use latentrace_pipeline::Model;
+use latentrace_pipeline::checkpoints::{Error as CheckpointError, describe};
 use latentrace_runs::{Cell, FIELDS};
 use latentrace_runs::{Kept, Sampler};
 use latentrace_trace::{EditRule, Rule};
@@ -334,8 +334,8 @@ fn check(key: &str, value: &Value) -> Result<()> {
     if let Some(image) = &cell.image {
         latentrace_runs::check_picture(image)?;
     }
-    if let Some(model) = &cell.model {
-        Model::files(model)?;
+    if let Some(model) = cell.model.filter(|model| !model.exists()) {
+        return Err(CheckpointError::NotACheckpoint(describe(&model)).into());
     }
     Ok(())
 }
@@ -376,7 +376,7 @@ fn resolve(table: &mut Table, beside: &Path) {
             _ => (),
         }
     }
-    for key in ["image", "model"] {
+    for key in ["image", "model", "text_encoder", "unet", "vae", "tokenizer", "config"] {
         if let Some(value) = table.get_mut(key) {
             join(value, beside, |_| true);
         }
@@ -405,12 +405,32 @@ fn read_beside(edits: &mut Value, beside: &Path) {
     }
 }
 
+/// The fields whose values are text.
+const TEXTS: &[&str] = &[
+    "prompt",
+    "negative",
+    "sampler",
+    "spacing",
+    "reading",
+    "model",
+    "revision",
+    "variant",
+    "text_encoder",
+    "unet",
+    "vae",
+    "tokenizer",
+    "config",
+    "image",
+    "fit",
+    "dtype",
+    "device",
+];
+
 /// A value of the command line: text fields as they stand, anything else as TOML.
 fn parse(key: &str, text: &str) -> Value {
     let literal =
         || toml::from_str::<Table>(&format!("value = {text}")).ok().and_then(|mut table| table.remove("value"));
-    let is_text = ["prompt", "negative", "sampler", "spacing", "reading", "model", "image", "fit", "dtype", "device"]
-        .contains(&key);
+    let is_text = TEXTS.contains(&key);
     match literal() {
         Some(value) if !is_text || value.is_array() || value.is_str() => value,
         _ => Value::String(text.into()),

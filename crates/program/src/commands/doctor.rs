@@ -21,10 +21,10 @@ impl Doctor {
         line!("libtorch    {}", libtorch());
         line!("processor   {}, {}", counted(tch::get_num_threads() as usize, "thread"), processor::features());
         line!("cuda        {}", cuda());
-        let folder = self.model.folder()?;
+        let place = self.model.place()?;
         let model = self.model.open()?;
         let size = model.request("", 0).size;
-        line!("model       {}", folder.display());
+        line!("model       {}", place.display());
         line!(
             "            {} x {} pixels, {}, on {}",
             size.height,

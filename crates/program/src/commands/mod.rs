@@ -8,6 +8,7 @@ mod experiments;
 mod fork;
 mod generate;
 mod latent_vs_pixel;
+mod model;
 mod report;
 mod resume;
 mod run;
@@ -32,6 +33,7 @@ pub enum Command {
     Experiments(experiments::Experiments),
     Run(run::Run),
     Report(report::Report),
+    Model(model::Model),
     Taps(taps::Taps),
     Schedule(schedule::Schedule),
     SchedulerAtlas(scheduler_atlas::SchedulerAtlas),
@@ -57,6 +59,7 @@ impl Command {
             Command::Experiments(command) => command.run(),
             Command::Run(command) => command.run(),
             Command::Report(command) => command.run(),
+            Command::Model(command) => command.run(),
             Command::Taps(command) => command.run(),
             Command::Schedule(command) => command.run(),
             Command::SchedulerAtlas(command) => command.run(),

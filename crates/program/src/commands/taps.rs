@@ -39,7 +39,7 @@ impl Taps {
             self.select
         );
         let size = self.height.map(|height| Size { height, width: self.width.unwrap_or(height) });
-        let all = outline(&self.model.folder()?, self.model.options(), size)?;
+        let all = outline(&self.model.checkpoint()?, self.model.options(), size)?;
         let mut listed: Vec<&Outlined> = Vec::new();
         for seen in all.iter().filter(|seen| selector.names(&seen.tap)) {
             // The text encoder runs twice, and is one list of names.

@@ -4,7 +4,7 @@ use crate::printer::{aside, line};
 use anyhow::{Context, Result};
 use latentrace::pipeline::nn::{first_cuda, tch::Device};
 use latentrace::plot::{Chart, ChartAxis, Panels, Series, write};
-use latentrace_train::{Recipe, TrainingProgress, TrainingSet, Vocabulary, autoencoder, checkpoint, denoiser};
+use latentrace_train::{Recipe, TrainingProgress, TrainingSet, autoencoder, checkpoint, denoiser, learn};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -50,7 +50,7 @@ impl Train {
         let state = self.output.join("state");
         std::fs::create_dir_all(&state).with_context(|| format!("{}: cannot create", state.display()))?;
         let device = first_cuda().unwrap_or(Device::Cpu);
-        let vocabulary = Vocabulary::learn(recipe.seed, 4000)?;
+        let vocabulary = learn(recipe.seed, 4000)?;
         let pictures = TrainingSet::draw(recipe.seed, recipe.pictures);
         let log = state.join("loss.csv");
         let vae = autoencoder(&recipe, &pictures, &state, device, |report| note(&log, &report))?;

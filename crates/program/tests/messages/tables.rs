@@ -50,6 +50,45 @@ fn taps() {
 }
 
 #[test]
+fn model() {
+    let mut session = Session::new();
+    session.section("help and output");
+    session.run_all(&[
+        "model --help",
+        "model inspect --help",
+        "model inspect tiny",
+        "model convert --help",
+        "model convert tiny tiny.safetensors",
+        "model inspect tiny.safetensors --config tiny",
+        "model convert tiny.safetensors --config tiny back --to-dtype f16",
+        "model diff --help",
+        "model diff tiny tiny",
+        "model diff tiny back --rows 2",
+        "model synth --help",
+        "model synth tiny other --dtype bf16",
+        "model inspect other",
+        "model diff tiny other --rows 1",
+        "model verify --help",
+        "model verify tiny --write-lock lock",
+        "model verify tiny --lock lock",
+    ]);
+    session.section("errors");
+    session.run_all(&[
+        "model verify tiny",
+        "model convert tiny back",
+        "model synth sd3 there",
+        "model synth tiny there --width 2",
+        "model inspect tiny.safetensors",
+        "model inspect tiny --vae tiny/unet/diffusion_pytorch_model.safetensors",
+    ]);
+    session.write("lock", "no checksum");
+    session.run("model verify tiny --lock lock");
+    session.write("back/vae/config.json", "{}");
+    session.run("model inspect back");
+    session.compare("model");
+}
+
+#[test]
 fn schedule() {
     let mut session = Session::new();
     session.write("wrong.json", r#"{"_class_name": "DDIMScheduler", "beta_scedule": "linear"}"#);

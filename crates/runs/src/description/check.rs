@@ -122,9 +122,14 @@ impl Description {
     /// It does not.
     pub fn check_model(&self, model: &Model) -> Result<()> {
         let [rows, columns] = self.size;
-        let [height, width] = Size { height: rows, width: columns }.latents(model.vae_config.factor())?;
-        let own = [model.unet_config.in_channels, height, width];
-        ensure!(own == self.latents, "latents: {:?}, but {} makes {own:?}", self.latents, model.folder.display());
+        let [height, width] = Size { height: rows, width: columns }.latents(model.checkpoint.vae.config.factor())?;
+        let own = [model.checkpoint.vae.config.latent_channels, height, width];
+        ensure!(
+            own == self.latents,
+            "latents: {:?}, but {} makes {own:?}",
+            self.latents,
+            model.checkpoint.place().display()
+        );
         Ok(())
     }
 }

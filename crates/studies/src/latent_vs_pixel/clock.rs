@@ -169,9 +169,11 @@ impl Timing<'_> {
     }
 
     fn decode(&self) -> Result<f64> {
-        let side = self.model.unet_config.sample_size;
-        let latents =
-            Tensor::zeros([1, self.model.unet_config.in_channels, side, side], (Kind::Float, self.model.device));
+        let [side, _] = self.model.checkpoint.unet.config.sample_size;
+        let latents = Tensor::zeros(
+            [1, self.model.checkpoint.unet.config.in_channels, side, side],
+            (Kind::Float, self.model.device),
+        );
         let began = Instant::now();
         self.model.decode(&latents, &mut Pass::silent())?;
         Ok(milliseconds(began))

@@ -8,7 +8,7 @@ mod turns;
 use anyhow::{Context, Result, ensure};
 use clock::Clock;
 use latentrace_files::replace;
-use latentrace_pipeline::{Model, Options};
+use latentrace_pipeline::{Choice, Model, Options};
 use latentrace_runs::{Event, bundled, hash};
 use latentrace_train::{Clean, Frozen, PhaseRecipe, Space, Trainee, TrainingSet};
 use pictures::{Asked, Gallery};
@@ -121,7 +121,7 @@ impl Study {
     ) -> Result<(Clock, Turns)> {
         let pictures = TrainingSet::draw(self.seed, self.pictures as usize);
         let began = Instant::now();
-        let latents = Clean::latents(&pictures, &model.vae, model.vae_config.scaling_factor, model.device);
+        let latents = Clean::latents(&pictures, &model.vae, model.checkpoint.vae.config.scaling_factor, model.device);
         let encoding = began.elapsed().as_secs_f64();
         let clean = [latents, Clean::pixels(&pictures, model.device)];
         let frozen =
@@ -148,7 +148,13 @@ impl Study {
 
     fn settings(&self, model: &Model) -> Result<TrainingSettings> {
         let Study { seed, pictures, batch, learning_rate, .. } = *self;
-        Ok(TrainingSettings { seed, pictures, batch, learning_rate, model: hash(&model.folder)? })
+        Ok(TrainingSettings {
+            seed,
+            pictures,
+            batch,
+            learning_rate,
+            model: hash(model.checkpoint.place(), &Choice::default())?,
+        })
     }
 }
 

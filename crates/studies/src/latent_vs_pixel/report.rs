@@ -42,7 +42,7 @@ impl Findings<'_> {
     pub fn write(&self, output: &Path) -> Result<(Vec<String>, Vec<PathBuf>)> {
         let mut figures = Figures {
             parameters: [Space::Latents.parameters()?, Space::Pixels.parameters()?],
-            decoder: decoder_parameters(&self.model.vae_config)?,
+            decoder: decoder_parameters(&self.model.checkpoint.vae.config)?,
             adherence: [Adherence::default(); 2],
         };
         let mut cells = Vec::new();

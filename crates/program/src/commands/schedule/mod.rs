@@ -4,7 +4,7 @@ mod figures;
 
 use crate::printer::{self, aside, line};
 use anyhow::{Context, Result, anyhow, bail};
-use latentrace::pipeline::Model;
+use latentrace::pipeline::checkpoints::SchedulerFile;
 use latentrace::pipeline::schedulers::{Class, Config, Plan, Reading, Step, class_of, named};
 use latentrace::runs::{PREFIX, Sampler, bundled, configured, set_by_pipeline};
 use serde_json::{Value, json};
@@ -119,7 +119,7 @@ impl Schedule {
     fn own(&self, path: Option<&Path>, name: Option<&str>) -> Result<Config> {
         let path = path.map_or_else(bundled, |path| Ok(path.into()))?;
         if self.pipeline && path.join("scheduler").is_dir() {
-            return Ok(Model::scheduler(&path)?.in_pipeline()?);
+            return Ok(SchedulerFile::of(&path)?.read()?.in_pipeline()?);
         }
         let inside = ["scheduler/scheduler_config.json", "scheduler_config.json"].map(|name| path.join(name));
         let file = inside.into_iter().find(|file| file.is_file()).unwrap_or(path);

@@ -1,0 +1,181 @@
+//! A checkpoint: its parts, their configurations and where their tensors are.
+
+use crate::choice::Choice;
+use crate::describe::describe;
+use crate::error::{Error, Result, file};
+use crate::scheduler::SchedulerFile;
+use crate::single::Layout;
+use crate::{folder, single, weights};
+use latentrace_nn::tch::{Device, Kind};
+use latentrace_nn::{Config, Naming, Weights, diffusers_names};
+use latentrace_text::TextConfig;
+use latentrace_unet::UnetConfig;
+use latentrace_vae::VaeConfig;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// A checkpoint of a latent diffusion model: the configuration of each part, and where its weights are.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    pub(crate) place: PathBuf,
+    /// The text encoder.
+    pub text_encoder: Part<TextConfig>,
+    /// The denoising network.
+    pub unet: Part<UnetConfig>,
+    /// The autoencoder.
+    pub vae: Part<VaeConfig>,
+    /// The tokenizer's folder.
+    pub tokenizer: PathBuf,
+    /// The padding token, if it is not the one that the tokenizer's files name.
+    pub padding: Option<String>,
+    /// The scheduler's configuration.
+    pub scheduler: SchedulerFile,
+    /// What was assumed, because the files do not state it.
+    pub notes: Vec<String>,
+}
+
+/// One network of a checkpoint.
+#[derive(Clone, Debug)]
+pub struct Part<C> {
+    pub(crate) name: &'static str,
+    /// The configuration.
+    pub config: C,
+    /// The configuration file's content.
+    pub json: Value,
+    pub(crate) config_file: Option<PathBuf>,
+    pub(crate) place: Place,
+}
+
+/// Where the tensors of a part are.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// In a folder of their own, with the names that modules read.
+    Folder { folder: PathBuf, stem: &'static str, variant: Option<String> },
+    /// In a single file, with the names of the original repository.
+    Single { file: PathBuf, layout: Layout },
+}
+
+impl Checkpoint {
+    /// Opens a checkpoint: a folder in the diffusers layout, a folder of the hub's cache, or a single file. Reads
+    /// configuration files and, of a single file, the header.
+    ///
+    /// # Errors
+    /// The path is not a checkpoint, its family or a configuration value is not supported, or its parts do not fit
+    /// together.
+    pub fn open(place: &Path, choice: &Choice) -> Result<Checkpoint> {
+        let is_safetensors = place.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("safetensors"));
+        match place {
+            _ if place.is_dir() => folder::open(place, choice),
+            _ if place.is_file() && is_safetensors => single::open(place, choice),
+            _ => Err(Error::NotACheckpoint(describe(place))),
+        }
+    }
+
+    /// The folder or file that was opened. For a folder of the hub's cache, that of the snapshot.
+    pub fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// All files that the output of this checkpoint depends on.
+    ///
+    /// # Errors
+    /// A weight file is missing.
+    pub fn files(&self) -> Result<Vec<PathBuf>> {
+        let configs = [&self.text_encoder.config_file, &self.unet.config_file, &self.vae.config_file];
+        let mut files: Vec<PathBuf> = configs.into_iter().flatten().cloned().collect();
+        files.extend(self.scheduler.files());
+        let names = latentrace_text::FILES.iter().map(|name| self.tokenizer.join(name));
+        files.extend(names.filter(|path| path.is_file()));
+        for weights in [self.text_encoder.files()?, self.unet.files()?, self.vae.files()?] {
+            for path in weights {
+                if !files.contains(&path) {
+                    files.push(path); // the parts of a single file share it
+                }
+            }
+        }
+        Ok(files)
+    }
+}
+
+impl<C> Part<C> {
+    /// The name of the part: `text_encoder`, `unet` or `vae`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The weight files.
+    ///
+    /// # Errors
+    /// One of them is missing; the error says what lies there instead.
+    pub fn files(&self) -> Result<Vec<PathBuf>> {
+        match &self.place {
+            Place::Folder { folder, stem, variant } => weights::find(folder, stem, variant.as_deref()),
+            Place::Single { file, .. } => Ok(vec![file.clone()]),
+        }
+    }
+
+    /// The weights, from which the network's modules read their tensors.
+    ///
+    /// # Errors
+    /// A file is missing, cannot be opened or is incomplete.
+    pub fn weights(&self, kind: Kind, device: Device) -> Result<Weights> {
+        self.with_naming(|files, naming| Ok(Weights::open_named(self.name, files, naming, kind, device)?))
+    }
+
+    /// Calls `open` with the weight files and the naming of their tensors.
+    pub(crate) fn with_naming<T>(&self, open: impl FnOnce(&[PathBuf], Naming) -> Result<T>) -> Result<T> {
+        let files = self.files()?;
+        match &self.place {
+            Place::Folder { .. } => open(&files, &diffusers_names),
+            Place::Single { layout, .. } => open(&files, &|stored| layout.names(stored)),
+        }
+    }
+
+    /// The part with its configuration read into a network's own type.
+    pub(crate) fn configured<D>(self, read: impl FnOnce(&C) -> latentrace_nn::Result<D>) -> Result<Part<D>> {
+        let Part { name, config, json, config_file, place } = self;
+        Ok(Part { name, config: read(&config)?, json, config_file, place })
+    }
+}
+
+impl Part<Config> {
+    /// A part of a single file.
+    pub(crate) fn single(name: &'static str, config: Config, file: &Path, layout: Layout) -> Part<Config> {
+        Part {
+            name,
+            json: config.json(),
+            config,
+            config_file: None,
+            place: Place::Single { file: file.into(), layout },
+        }
+    }
+}
+
+/// Checks that the parts of a checkpoint fit together.
+pub(crate) fn agree(checkpoint: &Checkpoint) -> Result<()> {
+    let (text, unet, vae) = (&checkpoint.text_encoder.config, &checkpoint.unet.config, &checkpoint.vae.config);
+    let fail = |cause: String| Err(file(&checkpoint.place, cause));
+    if unet.cross_attention_dim != text.hidden_size {
+        return fail(format!(
+            "the UNet takes {} text features (cross_attention_dim), but the text encoder returns {} (hidden_size)\nhint: 768 are those of Stable Diffusion 1.x, and 1024 those of 2.x",
+            unet.cross_attention_dim, text.hidden_size
+        ));
+    }
+    if unet.in_channels != vae.latent_channels {
+        let hint = match unet.in_channels - vae.latent_channels {
+            4 => {
+                "hint: this is an instruct-pix2pix model or an upscaler, which takes a picture beside the latents; neither is supported"
+            }
+            5 => {
+                "hint: this is an inpainting model, which takes a mask and a picture beside the latents; it is not supported"
+            }
+            1 => "hint: this is a depth model, which takes a depth map beside the latents; it is not supported",
+            _ => "hint: a UNet that takes more than the latents is not supported",
+        };
+        return fail(format!(
+            "the UNet takes {} channels (in_channels), but the VAE returns {} (latent_channels)\n{hint}",
+            unet.in_channels, vae.latent_channels
+        ));
+    }
+    Ok(())
+}

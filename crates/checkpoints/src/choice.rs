@@ -1,0 +1,35 @@
+//! What of a checkpoint is used.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What of a checkpoint is used, where there is a choice. The default is what diffusers loads by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Choice {
+    /// The variant of the weight files: `fp16` for `diffusion_pytorch_model.fp16.safetensors`. A part that has no file
+    /// of this variant is an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// Another text encoder: a folder with its `config.json`, or a checkpoint folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_encoder: Option<PathBuf>,
+    /// Another UNet: a folder with its `config.json`, a checkpoint folder, or a single file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unet: Option<PathBuf>,
+    /// Another VAE: a folder with its `config.json`, a checkpoint folder, or a single file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vae: Option<PathBuf>,
+    /// Another tokenizer: a folder with `vocab.json` and `merges.txt`, or with `tokenizer.json`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
+    /// For a single file: a folder in the diffusers layout whose configuration files are used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<PathBuf>,
+    /// For a single file with two sets of UNet weights: use the moving average (EMA).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ema: bool,
+    /// Keys of configuration files that are ignored although they are not supported.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+}

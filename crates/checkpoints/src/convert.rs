@@ -1,0 +1,169 @@
+//! Writing a checkpoint in another form: a folder in the diffusers layout, or a single file.
+
+use crate::checkpoint::{Checkpoint, Part};
+use crate::error::{Result, file};
+use crate::index::{INDEX, of_pipeline};
+use crate::single::inverse;
+use crate::whole;
+use latentrace_nn::tch::{Kind, Tensor};
+use latentrace_nn::{Activation, Lazy, Tensors, create_safetensors, replace};
+use latentrace_schedulers::Prediction;
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// The form that a checkpoint is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A folder in the diffusers layout.
+    Folder,
+    /// A single file with the names of the original repositories.
+    Single,
+}
+
+/// The tensors of a file, by their names.
+type Named = Vec<(String, Lazy<'static>)>;
+
+/// Tensors that belong to no network: whole numbers that old text encoders hold, and the rest of a whole CLIP model.
+const LEFT_OUT: &[&str] =
+    &["text_model.embeddings.position_ids", "vision_model.", "visual_projection.", "text_projection.", "logit_scale"];
+
+impl Checkpoint {
+    /// Writes the checkpoint in a form, with the numbers of its weights in the format `kind`, or as they are. `to` must
+    /// not exist. It appears whole or not at all. Needs little more memory than the largest tensor.
+    ///
+    /// # Errors
+    /// A file of the checkpoint cannot be read, `to` exists or cannot be written, or a tensor has no name in this form.
+    pub fn convert(&self, form: Form, to: &Path, kind: Option<Kind>) -> Result<()> {
+        match form {
+            Form::Folder => self.write_folder(to, kind),
+            Form::Single => self.write_single(to, kind),
+        }
+    }
+
+    fn write_folder(&self, to: &Path, kind: Option<Kind>) -> Result<()> {
+        whole::folder(to, |at| {
+            let scheduler = self.scheduler.text()?;
+            for (part, json) in
+                [("text_encoder", &self.text_encoder.json), ("unet", &self.unet.json), ("vae", &self.vae.json)]
+            {
+                replace(&at.join(part).join("config.json"), format!("{json:#}\n").as_bytes())?;
+            }
+            replace(&at.join("scheduler/scheduler_config.json"), scheduler.as_bytes())?;
+            let index = of_pipeline(&self.scheduler.class_name()?);
+            replace(&at.join(INDEX), format!("{index:#}\n").as_bytes())?;
+            self.write_tokenizer(&at.join("tokenizer"))?;
+            for (name, tensors) in [
+                ("text_encoder/model.safetensors", stored(&self.text_encoder, kind)?),
+                ("unet/diffusion_pytorch_model.safetensors", stored(&self.unet, kind)?),
+                ("vae/diffusion_pytorch_model.safetensors", stored(&self.vae, kind)?),
+            ] {
+                create_safetensors(&at.join(name), tensors, about())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The tokenizer's files, with the padding token of this checkpoint.
+    fn write_tokenizer(&self, to: &Path) -> Result<()> {
+        for name in latentrace_text::FILES {
+            let from = self.tokenizer.join(name);
+            if !from.is_file() {
+                continue;
+            }
+            let bytes = std::fs::read(&from).map_err(|error| file(&from, latentrace_files::said(&error)))?;
+            let mut text = bytes.clone();
+            if let (Some(token), true) = (&self.padding, *name == "special_tokens_map.json") {
+                let mut map: Value = serde_json::from_slice(&bytes).map_err(|error| file(&from, error))?;
+                map["pad_token"] = token.as_str().into();
+                text = format!("{map:#}\n").into_bytes();
+            }
+            replace(&to.join(name), &text)?;
+        }
+        Ok(())
+    }
+
+    fn write_single(&self, to: &Path, kind: Option<Kind>) -> Result<()> {
+        let missing = |part: &str, name: &str| file(to, format!("{part}: {name}: has no name in a single file"));
+        let (unet, vae) = (&self.unet.config, &self.vae.config);
+        let layers = usize::try_from(unet.layers_per_block[0]).unwrap_or_default();
+        if unet.layers_per_block.iter().any(|other| *other != unet.layers_per_block[0]) {
+            return Err(file(
+                to,
+                format!("layers_per_block: {:?} has no form in a single file", unet.layers_per_block),
+            ));
+        }
+        let mut all = Vec::new();
+        for (name, tensor) in stored(&self.unet, kind)? {
+            let original = inverse::unet(&name, layers, &unet.up_attends).ok_or_else(|| missing("unet", &name))?;
+            all.push((original, tensor));
+        }
+        for (name, tensor) in stored(&self.vae, kind)? {
+            let original = inverse::vae(&name, vae.block_out_channels.len()).ok_or_else(|| missing("vae", &name))?;
+            let is_projection = original.contains(".attn_1.") && tensor.shape.len() == 2;
+            all.push((original, if is_projection { as_convolution(tensor) } else { tensor }));
+        }
+        let text = stored(&self.text_encoder, kind)?;
+        all.extend(match self.text_encoder.config.hidden_act {
+            Activation::Gelu => fused(text).ok_or_else(|| missing("text_encoder", "a projection"))?,
+            _ => text.into_iter().map(|(name, tensor)| (inverse::clip(&name), tensor)).collect(),
+        });
+        let prediction = match self.scheduler.read_for_another()?.prediction() {
+            Prediction::Velocity => "v",
+            Prediction::Epsilon => "epsilon",
+            Prediction::Sample => "sample",
+        };
+        let mut about = about();
+        about.insert("modelspec.prediction_type".into(), prediction.into());
+        Ok(create_safetensors(to, all, about)?)
+    }
+}
+
+fn about() -> HashMap<String, String> {
+    HashMap::from([("format".into(), "pt".into())])
+}
+
+/// The tensors of a part under the names of diffusers.
+fn stored<C>(part: &Part<C>, kind: Option<Kind>) -> Result<Named> {
+    let tensors = part.tensors()?;
+    let names = tensors.names().filter(|name| !LEFT_OUT.iter().any(|left_out| name.starts_with(left_out)));
+    names.map(|name| Ok((name.to_owned(), tensors.lazy(name, kind)?))).collect()
+}
+
+/// A linear layer as a 1x1 convolution, as the original VAE stores its attention.
+fn as_convolution(Lazy { kind, shape, make }: Lazy<'static>) -> Lazy<'static> {
+    let shape = [shape, vec![1, 1]].concat();
+    let wide = shape.clone();
+    Lazy { kind, shape, make: Box::new(move || make().view(wide.as_slice())) }
+}
+
+/// The tensors of a text encoder as OpenCLIP stores them: queries, keys and values as one tensor. `None` if one of the
+/// three is missing.
+fn fused(tensors: Named) -> Option<Named> {
+    let mut whole = Vec::new();
+    let mut thirds: BTreeMap<String, [Option<Lazy>; 3]> = BTreeMap::new();
+    for (name, tensor) in tensors {
+        match inverse::open_clip(&name)? {
+            (original, None) => whole.push((original, tensor)),
+            (original, Some(third)) => thirds.entry(original).or_default()[third] = Some(tensor),
+        }
+    }
+    for (name, [q, k, v]) in thirds {
+        let parts = [q?, k?, v?];
+        let (kind, mut shape) = (parts[0].kind, parts[0].shape.clone());
+        shape[0] *= 3;
+        let make = move || Tensor::cat(&parts.each_ref().map(|part| (part.make)()), 0);
+        whole.push((name, Lazy { kind, shape, make: Box::new(make) }));
+    }
+    Some(whole)
+}
+
+impl<C> Part<C> {
+    /// The tensors of the part, under the names that modules read them by.
+    ///
+    /// # Errors
+    /// A file is missing, cannot be opened or is incomplete.
+    pub fn tensors(&self) -> Result<Tensors> {
+        self.with_naming(|files, naming| Ok(Tensors::open(files, naming)?))
+    }
+}

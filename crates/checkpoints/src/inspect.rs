@@ -1,0 +1,172 @@
+//! What a checkpoint has, compared with what its configurations say that it should have.
+
+use crate::checkpoint::{Checkpoint, Part};
+use crate::error::Result;
+use latentrace_nn::tch::{Kind, no_grad};
+use latentrace_nn::{Tensors, Weights};
+use latentrace_text::TextEncoder;
+use latentrace_unet::Unet;
+use latentrace_vae::Vae;
+use std::collections::BTreeMap;
+
+/// One part of a checkpoint, compared with its configuration.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inspected {
+    /// The part: `text_encoder`, `unet` or `vae`.
+    pub part: &'static str,
+    /// The number of tensors that the network reads.
+    pub tensors: usize,
+    /// The number of parameters of the network.
+    pub parameters: u64,
+    /// The parameters of the files in each number format.
+    pub formats: BTreeMap<String, u64>,
+    /// The size of the tensors in bytes.
+    pub bytes: u64,
+    /// Tensors that the network needs and that are not there.
+    pub missing: Vec<String>,
+    /// Tensors that are there and that the network does not read.
+    pub extra: Vec<String>,
+    /// Tensors of another shape: the name, the shape that the network needs and the one that is there.
+    pub misshapen: Vec<(String, Vec<i64>, Vec<i64>)>,
+}
+
+impl Inspected {
+    /// Whether the network can be loaded.
+    pub fn is_whole(&self) -> bool {
+        self.missing.is_empty() && self.misshapen.is_empty()
+    }
+}
+
+impl Checkpoint {
+    /// Compares each part's files with its configuration. Reads headers only.
+    ///
+    /// # Errors
+    /// A file is missing, cannot be opened or is incomplete, or a configuration cannot be built.
+    pub fn inspect(&self) -> Result<[Inspected; 3]> {
+        Ok([
+            inspected(&self.text_encoder, |weights, config| TextEncoder::load(weights, config).map(drop))?,
+            inspected(&self.unet, |weights, config| Unet::load(weights, config).map(drop))?,
+            inspected(&self.vae, |weights, config| Vae::load(weights, config).map(drop))?,
+        ])
+    }
+}
+
+/// Compares the files of a part with the tensors that its network reads.
+fn inspected<C>(part: &Part<C>, load: impl Fn(&Weights, &C) -> latentrace_nn::Result<()>) -> Result<Inspected> {
+    let (weights, asked) = Weights::asked(part.name(), Kind::Float);
+    no_grad(|| load(&weights, &part.config))?;
+    let (asked, tensors) = (asked.take(), part.tensors()?);
+    let mut found = Inspected { part: part.name(), tensors: asked.len(), ..Inspected::default() };
+    let names: BTreeMap<String, &str> = tensors.names().map(|name| (rooted(part.name(), name), name)).collect();
+    for (name, (shape, _)) in &asked {
+        let count: u64 = shape.iter().product::<i64>() as u64;
+        found.parameters += count;
+        match names.get(name) {
+            None => found.missing.push(name.clone()),
+            Some(stored) => {
+                let (there, kind) = tensors.form(stored)?;
+                *found.formats.entry(format(kind).into()).or_default() += count;
+                found.bytes += count * kind.elt_size_in_bytes() as u64;
+                // A 1x1 convolution is read as a linear layer.
+                let is_same = there == shape || matches!(there, [head @ .., 1, 1] if head == shape.as_slice());
+                if !is_same {
+                    found.misshapen.push((name.clone(), shape.clone(), there.to_vec()));
+                }
+            }
+        }
+    }
+    let is_known = |name: &str| name.ends_with("embeddings.position_ids");
+    let extra = names.iter().filter(|(name, _)| !asked.contains_key(*name) && !is_known(name));
+    found.extra = extra.map(|(_, stored)| (*stored).to_owned()).collect();
+    Ok(found)
+}
+
+/// The name of a tensor as `CLIPTextModel` has it, which is below `text_model`.
+fn rooted(part: &str, name: &str) -> String {
+    let below = part == "text_encoder"
+        && (name.starts_with("embeddings.") || name.starts_with("encoder.") || name.starts_with("final_layer_norm."));
+    if below { format!("text_model.{name}") } else { name.to_owned() }
+}
+
+/// The name of a number format.
+pub(crate) fn format(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Float => "f32",
+        Kind::Half => "f16",
+        Kind::BFloat16 => "bf16",
+        Kind::Double => "f64",
+        _ => "other",
+    }
+}
+
+/// How a tensor of one checkpoint differs from that of another.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Difference {
+    /// Only the first has it.
+    OnlyFirst,
+    /// Only the second has it.
+    OnlySecond,
+    /// The shapes differ.
+    Shape(Vec<i64>, Vec<i64>),
+    /// The numbers differ.
+    Numbers {
+        /// The largest difference, relative to the first tensor's root mean square.
+        largest: f64,
+        /// The root mean square of the difference, relative to that of the first tensor.
+        rms: f64,
+    },
+}
+
+impl Checkpoint {
+    /// Compares the tensors of two checkpoints. Calls `tell` with each name, as `part.name`, and its difference; `None`
+    /// for tensors that are equal.
+    ///
+    /// # Errors
+    /// A file is missing, cannot be opened or is incomplete.
+    pub fn differences(&self, other: &Checkpoint, mut tell: impl FnMut(&str, Option<Difference>)) -> Result<()> {
+        let pairs = [
+            ("text_encoder", self.text_encoder.tensors()?, other.text_encoder.tensors()?),
+            ("unet", self.unet.tensors()?, other.unet.tensors()?),
+            ("vae", self.vae.tensors()?, other.vae.tensors()?),
+        ];
+        for (part, first, second) in &pairs {
+            let named = |tensors: &Tensors| -> BTreeMap<String, String> {
+                let names = tensors.names().filter(|name| !name.ends_with("embeddings.position_ids"));
+                names.map(|name| (rooted(part, name), name.to_owned())).collect()
+            };
+            let (names, others) = (named(first), named(second));
+            for (name, stored) in &names {
+                let difference = match others.get(name) {
+                    None => Some(Difference::OnlyFirst),
+                    Some(other) => between(first, stored, second, other)?,
+                };
+                tell(&format!("{part}.{name}"), difference);
+            }
+            for name in others.keys().filter(|name| !names.contains_key(*name)) {
+                tell(&format!("{part}.{name}"), Some(Difference::OnlySecond));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The difference of two tensors; `None` if they are equal.
+fn between(first: &Tensors, a: &str, second: &Tensors, b: &str) -> Result<Option<Difference>> {
+    let (one, two) = (first.get(a)?, second.get(b)?);
+    let squeezed = |shape: Vec<i64>| match shape.as_slice() {
+        [head @ .., 1, 1] if head.len() == 2 => head.to_vec(),
+        _ => shape,
+    };
+    let (shape, other) = (squeezed(one.size()), squeezed(two.size()));
+    if shape != other {
+        return Ok(Some(Difference::Shape(shape, other)));
+    }
+    let (one, two) = (one.view(shape.as_slice()).to_kind(Kind::Float), two.view(shape.as_slice()).to_kind(Kind::Float));
+    if one.equal(&two) || one.numel() == 0 {
+        return Ok(None);
+    }
+    let rms = |tensor: &latentrace_nn::tch::Tensor| tensor.square().mean(Kind::Double).sqrt().double_value(&[]);
+    let (apart, scale) = (&one - &two, rms(&one));
+    let relative = |value: f64| if scale > 0.0 { value / scale } else { f64::INFINITY };
+    Ok(Some(Difference::Numbers { largest: relative(apart.abs().max().double_value(&[])), rms: relative(rms(&apart)) }))
+}

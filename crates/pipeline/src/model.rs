@@ -1,0 +1,165 @@
+//! A checkpoint, loaded into its networks.
+
+use crate::SamplerTaps;
+use crate::error::{Error, Result};
+use latentrace_checkpoints::{Checkpoint, Choice};
+use latentrace_nn::tch::{self, Kind};
+use latentrace_nn::{Cuda, Tap, cuda, first_cuda};
+use latentrace_schedulers as schedulers;
+use latentrace_text::{TextEncoder, Tokenizer};
+use latentrace_unet::Unet;
+use latentrace_vae::Vae;
+use std::path::Path;
+
+/// A latent diffusion model: tokenizer, text encoder, UNet, VAE and scheduler configuration.
+pub struct Model {
+    /// The checkpoint that was loaded, with the configuration of each network.
+    pub checkpoint: Checkpoint,
+    /// Text to token ids.
+    pub tokenizer: Tokenizer,
+    /// Token ids to text features.
+    pub text_encoder: TextEncoder,
+    /// The denoising network.
+    pub unet: Unet,
+    /// Latents to pixels and back.
+    pub vae: Vae,
+    /// The scheduler configuration of the checkpoint, read for the class that its `model_index.json` names.
+    pub scheduler: schedulers::Config,
+    /// The scheduler configuration as `StableDiffusionPipeline` changes it, for
+    /// [`Reading::Diffusers`](schedulers::Reading::Diffusers).
+    pub scheduler_in_pipeline: schedulers::Config,
+    /// The taps of the sampler's values.
+    pub sampler: SamplerTaps,
+    /// Every tap: those of the three networks in the order of loading, then the sampler's.
+    pub taps: Vec<Tap>,
+    /// The tensors in the checkpoint's files that no network has read, as `part: name`.
+    pub unread: Vec<String>,
+    /// The device that the networks run on.
+    pub device: tch::Device,
+}
+
+/// How a checkpoint is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The number format of the networks.
+    pub dtype: Dtype,
+    /// The device of the networks.
+    pub device: Device,
+    /// Whether every request will name its own sampler. Then a checkpoint whose scheduler class is not supported can be
+    /// loaded all the same.
+    pub another_sampler: bool,
+}
+
+/// The number format that the networks run in. The files may hold another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, 5 of them the exponent. Slow on a CPU.
+    F16,
+    /// 16 bits, 8 of them the exponent.
+    Bf16,
+}
+
+/// The device that the networks run on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// The first CUDA device, or the CPU if there is none.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The first CUDA device.
+    Cuda,
+}
+
+impl Dtype {
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Dtype::F32 => Kind::Float,
+            Dtype::F16 => Kind::Half,
+            Dtype::Bf16 => Kind::BFloat16,
+        }
+    }
+}
+
+impl Device {
+    fn find(self) -> Result<tch::Device> {
+        let absent = || {
+            let found = match cuda() {
+                Cuda::Absent => "cuda, but this libtorch is built without CUDA".into(),
+                Cuda::Broken { path, cause } => format!("cuda, but {} cannot be opened: {cause}", path.display()),
+                Cuda::Open(_) => "cuda, but there is no CUDA device".into(),
+            };
+            Error::Range { field: "device", expected: "cpu, or a machine with CUDA".into(), found }
+        };
+        match self {
+            Device::Cpu => Ok(tch::Device::Cpu),
+            Device::Auto => Ok(first_cuda().unwrap_or(tch::Device::Cpu)),
+            Device::Cuda => first_cuda().ok_or_else(absent),
+        }
+    }
+}
+
+impl Model {
+    /// Opens a checkpoint, see [`Checkpoint::open`], and loads it.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`] and [`Model::load`].
+    pub fn open(place: &Path, options: Options) -> Result<Model> {
+        Model::load(Checkpoint::open(place, &Choice::default())?, options)
+    }
+
+    /// Loads the networks of a checkpoint.
+    ///
+    /// # Errors
+    /// A file is missing or malformed, a tensor does not have the shape that the configuration gives it, or the
+    /// scheduler or device is not supported.
+    pub fn load(checkpoint: Checkpoint, options: Options) -> Result<Model> {
+        let (kind, device) = (options.dtype.kind(), options.device.find()?);
+        let scheduler = match options.another_sampler {
+            true => checkpoint.scheduler.read_for_another()?,
+            false => checkpoint.scheduler.read()?,
+        };
+        let scheduler_in_pipeline = scheduler.in_pipeline()?;
+        let tokenizer = tokenizer(&checkpoint)?;
+        let (text, unet, vae) = (&checkpoint.text_encoder, &checkpoint.unet, &checkpoint.vae);
+        let text_weights = text.weights(kind, device)?;
+        let text_encoder = TextEncoder::load(&text_weights, &text.config)?;
+        let unet_weights = unet.weights(kind, device)?;
+        let vae_weights = vae.weights(kind, device)?;
+        let mut model = Model {
+            tokenizer,
+            text_encoder,
+            unet: Unet::load(&unet_weights, &unet.config)?,
+            vae: Vae::load(&vae_weights, &vae.config)?,
+            scheduler,
+            scheduler_in_pipeline,
+            sampler: SamplerTaps::new(),
+            taps: Vec::new(),
+            unread: Vec::new(),
+            device,
+            checkpoint,
+        };
+        for (part, weights) in [("text_encoder", &text_weights), ("unet", &unet_weights), ("vae", &vae_weights)] {
+            model.taps.extend(weights.taps());
+            model.unread.extend(weights.unread().into_iter().map(|name| format!("{part}: {name}")));
+        }
+        model.taps.extend(model.sampler.all().into_iter().cloned());
+        Ok(model)
+    }
+}
+
+/// The tokenizer of a checkpoint.
+fn tokenizer(checkpoint: &Checkpoint) -> Result<Tokenizer> {
+    let config = &checkpoint.text_encoder.config;
+    let length = usize::try_from(config.max_position_embeddings).unwrap_or(usize::MAX);
+    let tokenizer = Tokenizer::open(&checkpoint.tokenizer, length)?.for_embeddings(config.vocab_size);
+    Ok(match &checkpoint.padding {
+        Some(token) => tokenizer.padded_with(token)?,
+        None => tokenizer,
+    })
+}

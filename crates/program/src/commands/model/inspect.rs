@@ -1,0 +1,111 @@
+//! `latentrace model inspect`: what a checkpoint has, read from its headers.
+
+use crate::arguments::ChoiceArguments;
+use crate::bytes::human;
+use crate::printer::line;
+use anyhow::{Result, bail};
+use latentrace::checkpoints::Inspected;
+use latentrace::files::counted;
+use latentrace::pipeline::{Checkpoint, Size};
+use std::path::PathBuf;
+
+/// Say what a checkpoint has: configurations, parameters and formats of each part, and what is missing or extra
+#[derive(clap::Args)]
+pub struct Inspect {
+    /// The checkpoint: a folder in the diffusers layout, or a single .safetensors file
+    model: PathBuf,
+    #[command(flatten)]
+    choice: ChoiceArguments,
+}
+
+impl Inspect {
+    /// Prints the parts; fails if one of them cannot be loaded.
+    pub fn run(self) -> Result<()> {
+        let checkpoint = self.choice.open(&self.model)?;
+        line!("model         {}", checkpoint.place().display());
+        about(&checkpoint);
+        let parts = checkpoint.inspect()?;
+        line!("");
+        line!("{:<13} {:>8} {:>14} {:>10}  formats", "part", "tensors", "parameters", "bytes");
+        parts.iter().for_each(row);
+        let problems: Vec<String> = parts.iter().flat_map(problems).collect();
+        problems.iter().for_each(|problem| line!("{problem}"));
+        match parts.iter().filter(|part| !part.is_whole()).map(|part| part.part).collect::<Vec<_>>().as_slice() {
+            [] => Ok(()),
+            broken => bail!(
+                "{}: {} cannot be loaded: tensors are missing or have another shape",
+                checkpoint.place().display(),
+                broken.join(", ")
+            ),
+        }
+    }
+}
+
+/// The values that decide what the model is.
+fn about(checkpoint: &Checkpoint) {
+    let (text, unet, vae) = (&checkpoint.text_encoder.config, &checkpoint.unet.config, &checkpoint.vae.config);
+    let size = Size::of(checkpoint);
+    line!(
+        "text encoder  {} layers of {}, {} tokens of a vocabulary of {}",
+        text.num_hidden_layers,
+        text.hidden_size,
+        text.max_position_embeddings,
+        text.vocab_size
+    );
+    line!(
+        "unet          {} channels in, widths {:?}, {} x {} pixels, text of {}",
+        unet.in_channels,
+        unet.block_out_channels,
+        size.height,
+        size.width,
+        unet.cross_attention_dim
+    );
+    line!(
+        "vae           {} channels, factor {}, scaling factor {}",
+        vae.latent_channels,
+        vae.factor(),
+        vae.scaling_factor
+    );
+    match checkpoint.scheduler.read() {
+        Ok(config) => line!("scheduler     {}, prediction_type {}", config.class(), config.prediction()),
+        Err(error) => line!("scheduler     {}", error.to_string().lines().next().unwrap_or_default()),
+    }
+    line!("tokenizer     {}", checkpoint.tokenizer.display());
+}
+
+fn row(part: &Inspected) {
+    let formats: Vec<String> = match part.formats.len() {
+        1 => part.formats.keys().cloned().collect(),
+        _ => part.formats.iter().map(|(name, count)| format!("{name} {count}")).collect(),
+    };
+    line!(
+        "{:<13} {:>8} {:>14} {:>10}  {}",
+        part.part,
+        part.tensors,
+        part.parameters,
+        human(part.bytes),
+        formats.join(", ")
+    );
+}
+
+/// What is wrong with a part, a line for each kind.
+fn problems(part: &Inspected) -> Vec<String> {
+    let some = |names: &[String]| {
+        let more = names.len().saturating_sub(3);
+        let shown = names[..names.len() - more].join(", ");
+        if more > 0 { format!("{shown} and {more} more") } else { shown }
+    };
+    let list = |names: &[String], what: &str| match names {
+        [] => None,
+        names => Some(format!("{}: {} {what}: {}", part.part, counted(names.len(), "tensor"), some(names))),
+    };
+    let shapes: Vec<String> = part
+        .misshapen
+        .iter()
+        .map(|(name, needed, there)| format!("{name} (expected {needed:?}, found {there:?})"))
+        .collect();
+    [list(&part.missing, "missing"), list(&shapes, "of another shape"), list(&part.extra, "that no network reads")]
+        .into_iter()
+        .flatten()
+        .collect()
+}

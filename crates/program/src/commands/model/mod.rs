@@ -1,0 +1,38 @@
+//! `latentrace model`: what checkpoints are, and checkpoints in other forms.
+
+mod convert;
+mod diff;
+mod inspect;
+mod synth;
+mod verify;
+
+use anyhow::Result;
+
+/// Look at checkpoints: what they have, whether they are whole, how they differ; convert them, or make a random one
+#[derive(clap::Args)]
+pub struct Model {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand)]
+enum Action {
+    Inspect(inspect::Inspect),
+    Verify(verify::Verify),
+    Diff(diff::Diff),
+    Convert(convert::Convert),
+    Synth(synth::Synth),
+}
+
+impl Model {
+    /// Runs the action.
+    pub fn run(self) -> Result<()> {
+        match self.action {
+            Action::Inspect(action) => action.run(),
+            Action::Verify(action) => action.run(),
+            Action::Diff(action) => action.run(),
+            Action::Convert(action) => action.run(),
+            Action::Synth(action) => action.run(),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `latentrace model synth`: a checkpoint with random weights.
+
+use crate::arguments::DtypeName;
+use crate::printer::line;
+use anyhow::{Result, ensure};
+use clap::ValueEnum;
+use latentrace::checkpoints::{Architecture, Synthetic};
+use latentrace::pipeline::nn::tch::Kind;
+use std::path::PathBuf;
+
+/// Write a checkpoint with random weights: to try a loader, or to measure speed without a download
+#[derive(clap::Args)]
+pub struct Synth {
+    /// The architecture
+    #[arg(value_enum)]
+    architecture: Name,
+    /// The new folder
+    to: PathBuf,
+    /// Share of the published widths, above 0 and at most 1 [default: 1, or 0.05 for tiny]
+    #[arg(long)]
+    width: Option<f64>,
+    /// Number format of the weights
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: DtypeName,
+    /// Seed of the weights
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// An architecture by name.
+#[derive(Clone, Copy, ValueEnum, PartialEq)]
+enum Name {
+    /// Stable Diffusion 1.4, 4.3 GB
+    Sd14,
+    /// Stable Diffusion 1.5, the same as 1.4
+    Sd15,
+    /// Stable Diffusion 2.1 for 768 pixels, which predicts v, 5.2 GB
+    Sd21,
+    /// Stable Diffusion 2.1 base for 512 pixels, 5.2 GB
+    Sd21Base,
+    /// Stable Diffusion 1.5, narrow
+    Tiny,
+}
+
+impl Synth {
+    /// Writes the checkpoint.
+    pub fn run(self) -> Result<()> {
+        let width = self.width.unwrap_or(if self.architecture == Name::Tiny { 0.05 } else { 1.0 });
+        ensure!(width > 0.0 && width <= 1.0, "--width: expected a number above 0 and at most 1, found {width}");
+        let architecture = match self.architecture {
+            Name::Sd14 | Name::Sd15 | Name::Tiny => Architecture::Sd1,
+            Name::Sd21 => Architecture::Sd2,
+            Name::Sd21Base => Architecture::Sd2Base,
+        };
+        let kind = match self.dtype {
+            DtypeName::F32 => Kind::Float,
+            DtypeName::F16 => Kind::Half,
+            DtypeName::Bf16 => Kind::BFloat16,
+        };
+        Synthetic { architecture, width, kind, seed: self.seed }.write(&self.to)?;
+        line!("{}", self.to.display());
+        Ok(())
+    }
+}
