@@ -11,7 +11,7 @@ pub trait Progress {
         let _ = (total, already);
     }
 
-    /// A file is downloaded next, or the rest of it.
+    /// A file of so many bytes is downloaded next, or the rest of it.
     fn file(&mut self, name: &str, bytes: u64) {
         let _ = (name, bytes);
     }
@@ -31,7 +31,7 @@ pub trait Progress {
         let _ = name;
     }
 
-    /// Something failed and is tried again after a pause.
+    /// Something failed and is tried again after a pause; also before [`Progress::begin`], for the list of files.
     fn again(&mut self, cause: &Error, pause: Duration) {
         let _ = (cause, pause);
     }

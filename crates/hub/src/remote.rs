@@ -93,7 +93,7 @@ impl Remote {
             let asked = Asked { id, revision: revision.as_str(), file: None };
             return Err(refusal(self, &asked, &url, &response));
         }
-        let body = response.body_mut().with_config().limit(MOST_LISTED);
+        let body = response.body_mut().with_config().limit(MOST_LISTED).lossy_utf8(true);
         let text = body.read_to_string().map_err(|cause| self.failed(cause, &url))?;
         not_a_page(&response, &text, &url)?;
         Ok(Listing::parse(&text, &url)?)

@@ -104,7 +104,7 @@ impl Store {
     pub(crate) fn held(&self, listed: &Listed, commit: &str) -> Result<Held> {
         let place = self.snapshot(commit).join(&listed.name);
         let has_blob = self.has_blob(listed);
-        if has_blob && fs::read_link(&place).is_ok_and(|link| link == target(listed)) {
+        if has_blob && fs::canonicalize(&place).ok() == fs::canonicalize(self.blob(listed)).ok() {
             return Ok(Held::Whole);
         }
         // Python writes copies where links do not work or are not wanted.

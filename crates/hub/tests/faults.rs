@@ -360,9 +360,27 @@ fn nobody_at_the_address_is_told_at_once() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     client.settings.endpoint = format!("http://{free}");
     let mut watch = Watch::default();
-    let error = client.watched("main", |_| true, &mut watch).map(|_| panic!("nobody"));
+    let error = client.watched("main", |_| true, &mut watch);
     let error = says(error, &[&format!("http://{free}/api/models/owner/model"), "cannot be reached: ", "refused"]);
     assert!(error.is_unreachable() && watch.again.is_empty());
+}
+
+#[test]
+fn an_encrypted_connection_that_cannot_be_made_is_told_at_once() {
+    let server = Server::start();
+    let mut client = Client::new(&server);
+    let plain = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    client.settings.endpoint = format!("https://{}", plain.local_addr().unwrap());
+    let answering = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut stream, _) = plain.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").unwrap();
+    });
+    let mut watch = Watch::default();
+    let error = says(client.watched("main", |_| true, &mut watch), &["https://127.0.0.1:", "cannot be reached: "]);
+    assert!(error.is_unreachable() && watch.again.is_empty(), "{error}");
+    answering.join().unwrap();
 }
 
 #[test]

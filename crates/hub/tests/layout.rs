@@ -164,6 +164,25 @@ fn blobs_and_copies_that_are_there_are_not_downloaded_again() {
 }
 
 #[test]
+fn a_link_to_another_blob_is_replaced_and_an_absolute_one_stays() {
+    let server = Server::start();
+    let client = Client::new(&server);
+    let snapshot = client.all().unwrap();
+    let link = |name: &str, target: &std::path::Path| {
+        fs::remove_file(snapshot.folder().join(name)).unwrap();
+        std::os::unix::fs::symlink(target, snapshot.folder().join(name)).unwrap();
+    };
+    let blob = client.repo().join("blobs").join(server.file(WEIGHTS).etag());
+    link("model_index.json", &blob);
+    link(WEIGHTS, &blob);
+    client.all().unwrap();
+    let index = server.file("model_index.json");
+    assert_eq!(fs::read(snapshot.folder().join("model_index.json")).unwrap(), index.bytes);
+    assert_eq!(fs::read_link(snapshot.folder().join(WEIGHTS)).unwrap(), blob);
+    assert_eq!(server.sent().len(), 4, "nothing is downloaded again");
+}
+
+#[test]
 fn a_blob_of_another_size_is_replaced() {
     let server = Server::start();
     let client = Client::new(&server);

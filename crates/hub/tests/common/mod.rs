@@ -382,10 +382,14 @@ pub struct Client {
 
 impl Client {
     pub fn new(server: &Server) -> Client {
+        Client::of(server.url.clone())
+    }
+
+    pub fn of(endpoint: String) -> Client {
         let folder = tempfile::tempdir().unwrap();
         let milliseconds = Duration::from_millis;
         let settings = Settings {
-            endpoint: server.url.clone(),
+            endpoint,
             patience: Patience {
                 tries: 3,
                 pause: milliseconds(1),
