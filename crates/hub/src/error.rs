@@ -146,7 +146,7 @@ pub enum Error {
     },
     /// No connection to the hub can be made.
     #[error(
-        "{url} cannot be reached: {cause}\nhint: check the network, HTTPS_PROXY and HF_ENDPOINT; what is in the cache can be used offline"
+        "{url} cannot be reached: {cause}\nhint: check the network, HTTPS_PROXY, SSL_CERT_FILE and HF_ENDPOINT; what is in the cache can be used offline"
     )]
     Unreachable {
         /// The address.

@@ -23,6 +23,7 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+mod certificates;
 mod digest;
 mod error;
 mod fetch;

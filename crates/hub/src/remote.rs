@@ -1,5 +1,6 @@
 //! The hub as a server: the list of a model's files, and the bytes of one of them.
 
+use crate::certificates;
 use crate::listing::Listing;
 use crate::names::{Revision, escaped, escaped_path};
 use crate::refusal::{Asked, refusal};
@@ -10,6 +11,7 @@ use hf_hub::api::sync::{Api, ApiBuilder};
 use hf_hub::{Cache, Repo, RepoType};
 use std::io;
 use ureq::http::{Response, Uri};
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Body};
 
 /// Names, addresses and the list of files are hf-hub's; the bytes are asked for here, because hf-hub's requests for them
@@ -20,6 +22,7 @@ pub(crate) struct Remote {
     endpoint: String,
     token: Option<String>,
     patience: Patience,
+    tls: TlsConfig,
     /// A hub on this machine, which no proxy can reach.
     is_local: bool,
 }
@@ -47,7 +50,9 @@ impl Remote {
             .build()
             .map_err(|cause| Error::Unreachable { url: endpoint.clone(), cause: cause.to_string() })?;
         let patience = settings.patience;
-        Ok(Remote { api, agent: agent(&patience, is_local), endpoint, token, patience, is_local })
+        let tls = certificates::trusting(settings.certificates.as_deref())?;
+        let agent = agent(&patience, &tls, is_local);
+        Ok(Remote { api, agent, endpoint, token, patience, tls, is_local })
     }
 
     pub(crate) fn patience(&self) -> &Patience {
@@ -79,6 +84,7 @@ impl Remote {
         let request = api.info_request().query("blobs", "true").config();
         let request = request
             .http_status_as_error(false)
+            .tls_config(self.tls.clone())
             .timeout_resolve(Some(self.patience.connect))
             .timeout_connect(Some(self.patience.connect))
             .timeout_per_read(Some(self.patience.stall))
@@ -170,9 +176,10 @@ pub(crate) fn not_a_page(response: &Response<Body>, text: &str, url: &str) -> Re
     Ok(())
 }
 
-fn agent(patience: &Patience, is_local: bool) -> Agent {
+fn agent(patience: &Patience, tls: &TlsConfig, is_local: bool) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
+        .tls_config(tls.clone())
         .max_redirects(0) // followed by hand, to send the token to the hub only
         .user_agent(AGENT)
         .accept_encoding("identity") // a range of a compressed file is not a range of the file

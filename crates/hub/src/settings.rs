@@ -20,6 +20,8 @@ pub struct Settings {
     pub token: Option<String>,
     /// Whether only the cache may be used. Then no connection is opened.
     pub offline: bool,
+    /// A file of the PEM certificates to trust, if not those of Mozilla.
+    pub certificates: Option<PathBuf>,
     /// How long to wait and how often to try.
     pub patience: Patience,
 }
@@ -63,6 +65,7 @@ impl Settings {
             endpoint: HUGGING_FACE.into(),
             token: None,
             offline: false,
+            certificates: None,
             patience: Patience::default(),
         }
     }
@@ -75,6 +78,9 @@ impl Settings {
     /// - the token: `HF_TOKEN`, or `HUGGING_FACE_HUB_TOKEN`, or the file that `HF_TOKEN_PATH` names, or `token` in
     ///   `HF_HOME`. None with `HF_HUB_DISABLE_IMPLICIT_TOKEN`.
     /// - offline: `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`.
+    /// - the certificates: `SSL_CERT_FILE` or `REQUESTS_CA_BUNDLE`.
+    ///
+    /// A proxy is taken from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` of the process when a hub is made.
     ///
     /// A variable that is empty counts as not set. True is `1`, `on`, `yes` or `true`.
     ///
@@ -90,6 +96,8 @@ impl Settings {
             settings.token = environment.token()?;
         }
         settings.offline = environment.is_true("HF_HUB_OFFLINE") || environment.is_true("TRANSFORMERS_OFFLINE");
+        let certificates = environment.path("SSL_CERT_FILE").or_else(|| environment.path("REQUESTS_CA_BUNDLE"));
+        settings.certificates = certificates.transpose()?;
         Ok(settings)
     }
 }
@@ -97,7 +105,7 @@ impl Settings {
 /// The token is a secret: what is printed says only whether there is one.
 impl fmt::Debug for Settings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { cache, endpoint, token, offline, patience } = self;
+        let Settings { cache, endpoint, token, offline, certificates, patience } = self;
         let token = token.as_ref().map(|_| "(hidden)");
         formatter
             .debug_struct("Settings")
@@ -105,6 +113,7 @@ impl fmt::Debug for Settings {
             .field("endpoint", endpoint)
             .field("token", &token)
             .field("offline", offline)
+            .field("certificates", certificates)
             .field("patience", patience)
             .finish()
     }
@@ -128,7 +137,7 @@ impl<F: Fn(&str) -> Option<OsString>> Environment<F> {
         value.is_some_and(|value| ["1", "ON", "YES", "TRUE"].contains(&value.as_str()))
     }
 
-    fn folder(&self, name: &str) -> Option<Result<PathBuf>> {
+    fn path(&self, name: &str) -> Option<Result<PathBuf>> {
         self.value(name).map(|value| self.expanded(value.as_ref()))
     }
 
@@ -149,15 +158,15 @@ impl<F: Fn(&str) -> Option<OsString>> Environment<F> {
     }
 
     fn home(&self) -> Result<PathBuf> {
-        if let Some(home) = self.folder("HF_HOME") {
+        if let Some(home) = self.path("HF_HOME") {
             return home;
         }
-        let caches = self.folder("XDG_CACHE_HOME").unwrap_or_else(|| Ok(self.user()?.join(".cache")));
+        let caches = self.path("XDG_CACHE_HOME").unwrap_or_else(|| Ok(self.user()?.join(".cache")));
         Ok(caches?.join("huggingface"))
     }
 
     fn cache(&self) -> Result<PathBuf> {
-        let named = self.folder("HF_HUB_CACHE").or_else(|| self.folder("HUGGINGFACE_HUB_CACHE"));
+        let named = self.path("HF_HUB_CACHE").or_else(|| self.path("HUGGINGFACE_HUB_CACHE"));
         named.unwrap_or_else(|| Ok(self.home()?.join("hub")))
     }
 
@@ -175,7 +184,7 @@ impl<F: Fn(&str) -> Option<OsString>> Environment<F> {
 
     /// None if there is no home folder: then there is nobody who could have logged in.
     fn token_file(&self) -> Option<PathBuf> {
-        self.folder("HF_TOKEN_PATH").unwrap_or_else(|| Ok(self.home()?.join("token"))).ok()
+        self.path("HF_TOKEN_PATH").unwrap_or_else(|| Ok(self.home()?.join("token"))).ok()
     }
 }
 
@@ -236,7 +245,10 @@ mod tests {
             assert_eq!((settings.offline, settings.endpoint.as_str()), (offline, HUGGING_FACE), "{value}");
         }
         let settings = read(&[("HOME", "/"), ("HF_ENDPOINT", "https://hub.example/")]).unwrap();
-        assert_eq!(settings.endpoint, "https://hub.example/");
+        assert_eq!((settings.endpoint.as_str(), settings.certificates), ("https://hub.example/", None));
+        let bundles = [("HOME", "/a"), ("SSL_CERT_FILE", "~/1"), ("REQUESTS_CA_BUNDLE", "/2")];
+        assert_eq!(read(&bundles).unwrap().certificates.unwrap(), Path::new("/a/1"));
+        assert_eq!(read(&[bundles[0], bundles[2]]).unwrap().certificates.unwrap(), Path::new("/2"));
     }
 
     #[test]

@@ -220,6 +220,8 @@ fn the_token_is_sent_to_the_hub_and_to_nobody_else() {
     let state = server.state();
     let (cdn, hub): (Vec<_>, Vec<_>) = state.log.iter().partition(|asked| asked.is_cdn);
     assert!(cdn.len() == 2 && cdn.iter().all(|asked| asked.header("authorization").is_none()));
+    let is_plain = |asked: &&common::Asked| asked.header("accept-encoding") == Some("identity");
+    assert!(cdn.iter().all(is_plain), "a range of a compressed file is not a range of the file");
     let expected = format!("Bearer {TOKEN}");
     assert!(hub.len() == 5 && hub.iter().all(|asked| asked.header("authorization") == Some(&expected)), "{hub:?}");
     assert!(
