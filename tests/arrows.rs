@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("shapes", &[]),
     ("nn", &["files"]),
     ("plot", &["files"]),
+    ("hub", &["files"]),
     ("text", &["nn"]),
     ("unet", &["nn"]),
     ("vae", &["nn"]),
