@@ -69,6 +69,10 @@ experiments:
 report *args:
     {{ latentrace }} report "$@"
 
+# Look at checkpoints and convert them: ./just model inspect CompVis/stable-diffusion-v1-4
+model *args:
+    {{ latentrace }} model "$@"
+
 # List every tensor of a model with its shape: ./just taps --select "unet.**.attn2.*"
 taps *args:
     {{ latentrace }} taps "$@"

@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("checkpoints", &["files", "nn", "text", "unet", "vae", "schedulers"]),
     ("pipeline", &["nn", "text", "unet", "vae", "schedulers", "checkpoints"]),
     ("train", &["nn", "text", "unet", "vae", "schedulers", "shapes"]),
-    ("runs", &["files", "pipeline", "trace", "measures"]),
+    ("runs", &["files", "hub", "pipeline", "trace", "measures"]),
     ("experiments", &["files", "pipeline", "runs", "trace", "measures", "plot", "shapes", "schedulers"]),
     ("studies", &["experiments", "files", "pipeline", "runs", "measures", "plot", "shapes", "schedulers", "train"]),
     ("program", &["latentrace", "studies", "train"]),

@@ -19,8 +19,23 @@ main() {
         tools/timed "parity: diffusers on $CHECKPOINT" "$python" tools/parity.py shapes "$SHAPES" "$CHECKPOINT"
         export LATENTRACE_PARITY_SHAPES=$PWD/$SHAPES
     fi
+    single_files "$python"
     # One test at a time, so that the memory it tells is that of the full size, and no table cuts another in two.
     tools/timed "parity: comparison" cargo test --release --test parity -- --nocapture --test-threads 1 "$@"
+}
+
+# Synthetic checkpoints of both families as single files, which diffusers must read in every bit.
+single_files() {
+    local python=$1 folder
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' RETURN
+    cargo build --release -p latentrace-program
+    for family in sd15 sd21; do
+        target/release/latentrace model synth "$family" "$folder/$family" --width 0.1
+        target/release/latentrace model convert "$folder/$family" "$folder/$family.safetensors"
+        tools/timed "parity: diffusers reads a single file of $family" \
+            "$python" tools/single_file.py "$folder/$family" "$folder/$family.safetensors"
+    done
 }
 
 main "$@"

@@ -7,6 +7,9 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Choice {
+    /// Of a model of the hub: the branch, tag or commit. Defaults to `main`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// The variant of the weight files: `fp16` for `diffusion_pytorch_model.fp16.safetensors`. A part that has no file
     /// of this variant is an error.
     #[serde(skip_serializing_if = "Option::is_none")]

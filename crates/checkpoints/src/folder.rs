@@ -37,7 +37,7 @@ pub(crate) fn open(folder: &Path, choice: &Choice) -> Result<Checkpoint> {
         text_encoder: text_encoder.configured(latentrace_text::TextConfig::read)?,
         unet: unet.configured(latentrace_unet::UnetConfig::read)?,
         vae: vae.configured(latentrace_vae::VaeConfig::read)?,
-        tokenizer: choice.tokenizer.clone().unwrap_or_else(|| folder.join("tokenizer")),
+        tokenizer: tokenizer(choice).unwrap_or_else(|| folder.join("tokenizer")),
         padding: None,
         scheduler: SchedulerFile::of(folder)?,
         notes,
@@ -63,6 +63,11 @@ pub(crate) fn inside(folder: &Path, part: &str) -> PathBuf {
     let folder = snapshot(folder).unwrap_or_else(|| folder.to_path_buf());
     let below = folder.join(part);
     if folder.join(INDEX).is_file() && below.is_dir() { below } else { folder }
+}
+
+/// The folder of the tokenizer that a choice names; of a whole checkpoint, its tokenizer.
+pub(crate) fn tokenizer(choice: &Choice) -> Option<PathBuf> {
+    choice.tokenizer.as_deref().map(|named| inside(named, "tokenizer"))
 }
 
 /// The configuration of a part, and where its weights are.

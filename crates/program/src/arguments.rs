@@ -4,7 +4,7 @@ use crate::printer::{Printer, note};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use latentrace::pipeline::{Checkpoint, Choice, Device, Dtype, Model, Options};
-use latentrace::runs::{Cell, Fit, Kept, Sampler, bundled, open_at, parse_option};
+use latentrace::runs::{Cell, Fit, Kept, Sampler, bundled, fetched, open_at, parse_option};
 use latentrace::schedulers::Reading;
 use latentrace::trace::{EditRule, Rule};
 use serde_json::Value;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// The model and how it is loaded, as every command that runs one takes them.
 #[derive(Args, Clone, Debug)]
 pub struct ModelArguments {
-    /// Checkpoint: a folder in the diffusers layout, or a single .safetensors file [default: the bundled model of shapes]
+    /// Checkpoint: a folder in the diffusers layout, a single .safetensors file, or the id of a model on the Hugging Face hub, OWNER/NAME, which is downloaded [default: the bundled model of shapes]
     #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
     #[command(flatten)]
@@ -32,19 +32,22 @@ const PARTS: &str = "Parts of the checkpoint";
 /// What of a checkpoint is used, where there is a choice.
 #[derive(Args, Clone, Debug)]
 pub struct ChoiceArguments {
+    /// Of a model of the hub: the branch, tag or commit [default: main]
+    #[arg(long, value_name = "NAME", help_heading = PARTS)]
+    revision: Option<String>,
     /// Variant of the weight files, such as fp16 for diffusion_pytorch_model.fp16.safetensors
     #[arg(long, value_name = "NAME", help_heading = PARTS)]
     variant: Option<String>,
-    /// Another text encoder: a folder with its config.json, or a checkpoint folder
+    /// Another text encoder: a folder with its config.json, a checkpoint folder, or a hub id
     #[arg(long, value_name = "FOLDER", help_heading = PARTS)]
     text_encoder: Option<PathBuf>,
-    /// Another UNet: a folder, or a single file
+    /// Another UNet: a folder, a single file, or a hub id
     #[arg(long, value_name = "MODEL", help_heading = PARTS)]
     unet: Option<PathBuf>,
-    /// Another VAE: a folder, or a single file
+    /// Another VAE: a folder, a single file, or a hub id
     #[arg(long, value_name = "MODEL", help_heading = PARTS)]
     vae: Option<PathBuf>,
-    /// Another tokenizer: a folder with vocab.json and merges.txt, or with tokenizer.json
+    /// Another tokenizer: a folder with vocab.json and merges.txt or with tokenizer.json, or a hub id
     #[arg(long, value_name = "FOLDER", help_heading = PARTS)]
     tokenizer: Option<PathBuf>,
     /// Of a single file: take the configuration files of this checkpoint folder
@@ -61,7 +64,7 @@ pub struct ChoiceArguments {
 impl ChoiceArguments {
     /// The checkpoint at a place. Notes what was assumed.
     pub fn open(&self, place: &Path) -> Result<Checkpoint> {
-        let checkpoint = Checkpoint::open(place, &self.over(Choice::default()))?;
+        let checkpoint = fetched(place, &self.over(Choice::default()), &Printer::new())?;
         checkpoint.notes.iter().for_each(note);
         Ok(checkpoint)
     }
@@ -70,6 +73,7 @@ impl ChoiceArguments {
     fn over(&self, base: Choice) -> Choice {
         let given = self.clone();
         Choice {
+            revision: given.revision.or(base.revision),
             variant: given.variant.or(base.variant),
             text_encoder: given.text_encoder.or(base.text_encoder),
             unet: given.unet.or(base.unet),
@@ -111,7 +115,7 @@ impl ModelArguments {
 
     /// The checkpoint.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
-        Ok(Checkpoint::open(&self.place()?, &self.choice())?)
+        fetched(&self.place()?, &self.choice(), &Printer::new())
     }
 
     /// How it is loaded.

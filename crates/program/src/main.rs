@@ -10,7 +10,7 @@ mod printer;
 mod sweeps;
 
 use clap::Parser;
-use commands::Command;
+use commands::Program;
 use std::process::ExitCode;
 
 /// Lets a closed pipe end the program quietly (`latentrace run .. | head`), as other commands do; what is half-written is
@@ -25,7 +25,7 @@ fn end_with_the_pipe() {
 
 fn main() -> ExitCode {
     end_with_the_pipe();
-    match Command::parse().run() {
+    match Program::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             printer::err(format!("error: {error:#}"));

@@ -89,6 +89,20 @@ impl Printer {
         self.bar.reset();
     }
 
+    /// So many more bytes of a download are there. The first call begins a bar over bytes.
+    fn downloaded(&self, total: u64, more: u64) {
+        if self.bar.length() != Some(total) || self.bar.is_finished() {
+            let template = "{msg:24} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                self.bar.set_style(style);
+            }
+            self.bar.set_length(total);
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            self.bar.reset();
+        }
+        self.bar.inc(more);
+    }
+
     /// What is made now.
     pub fn message(&self, text: impl Display) {
         self.bar.set_message(text.to_string());
@@ -119,6 +133,8 @@ impl Observer for Printer {
     fn tell(&self, event: Event) {
         match event {
             Event::Call => self.called(1),
+            Event::Download { total, more } => self.downloaded(total, more),
+            Event::Downloaded => self.end(),
             Event::Note(text) => self.bar.suspend(|| note(text)),
             Event::Warning(text) => self.bar.suspend(|| warn(text)),
         }

@@ -196,7 +196,7 @@ impl Default for Cell {
 }
 
 impl Cell {
-    /// The folder or file of the cell's checkpoint.
+    /// The folder, file or hub id of the cell's checkpoint.
     ///
     /// # Errors
     /// The cell uses the bundled model, and its folder cannot be found.
@@ -207,6 +207,7 @@ impl Cell {
     /// What of the checkpoint the cell uses.
     pub fn choice(&self) -> Choice {
         Choice {
+            revision: self.revision.clone(),
             variant: self.variant.clone(),
             text_encoder: self.text_encoder.clone(),
             unet: self.unet.clone(),
@@ -220,16 +221,16 @@ impl Cell {
 
     /// The cell with another choice.
     pub fn with_choice(self, choice: Choice) -> Cell {
-        let Choice { variant, text_encoder, unet, vae, tokenizer, config, ema, ignore } = choice;
-        Cell { variant, text_encoder, unet, vae, tokenizer, config, ema, ignore, ..self }
+        let Choice { revision, variant, text_encoder, unet, vae, tokenizer, config, ema, ignore } = choice;
+        Cell { revision, variant, text_encoder, unet, vae, tokenizer, config, ema, ignore, ..self }
     }
 
     /// The checkpoint of the cell.
     ///
     /// # Errors
-    /// See [`Checkpoint::open`].
+    /// See [`checkpoint`](crate::checkpoint).
     pub fn checkpoint(&self) -> Result<Checkpoint> {
-        Ok(Checkpoint::open(&self.place()?, &self.choice())?)
+        crate::models::checkpoint(&self.place()?, &self.choice())
     }
 
     /// The options that the cell's model is loaded with.

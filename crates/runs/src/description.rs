@@ -7,13 +7,14 @@ use crate::inputs;
 use crate::key::{self, Kept};
 use crate::located::{self, Located};
 use crate::models::home;
+use crate::models::on_disk;
 use crate::processor;
 use crate::rules::RuleCounts;
 use anyhow::{Context, Result, anyhow};
 use latentrace_pipeline::nn::LIBTORCH;
 use latentrace_pipeline::nn::tch;
 use latentrace_pipeline::schedulers::{Config, Level, Plan};
-use latentrace_pipeline::{Model, Prepared, Request, Size};
+use latentrace_pipeline::{Choice, Model, Prepared, Request, Size};
 use latentrace_trace::{EditRule, Prompt, Rule, Trace, Words};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -156,10 +157,7 @@ impl Description {
             let trace = Trace::open(trace)?; // its error is the clearest
             *edit = edit.clone().reading(&std::path::absolute(trace.folder())?);
         }
-        let replaced = [&mut cell.text_encoder, &mut cell.unet, &mut cell.vae, &mut cell.tokenizer, &mut cell.config];
-        for path in replaced.into_iter().flatten() {
-            *path = std::path::absolute(&*path)?;
-        }
+        cell = cell.clone().with_choice(absolute(on_disk(&cell.choice())?)?);
         let folder = std::path::absolute(model.checkpoint.place())?;
         Ok(Description {
             image,
@@ -285,6 +283,19 @@ impl Description {
     pub fn grid(&self) -> (usize, usize) {
         (self.latents[1] as usize, self.latents[2] as usize)
     }
+}
+
+/// A choice with absolute paths.
+fn absolute(choice: Choice) -> Result<Choice> {
+    let path = |path: Option<PathBuf>| path.map(std::path::absolute).transpose();
+    Ok(Choice {
+        text_encoder: path(choice.text_encoder)?,
+        unet: path(choice.unet)?,
+        vae: path(choice.vae)?,
+        tokenizer: path(choice.tokenizer)?,
+        config: path(choice.config)?,
+        ..choice
+    })
 }
 
 /// A message, shortened if it quotes a long value of a file.

@@ -2,9 +2,10 @@
 
 use crate::cell::Cell;
 use crate::inputs::{Inputs, by_content};
+use crate::models::checkpoint;
 use anyhow::{Context, Result};
+use latentrace_pipeline::Choice;
 use latentrace_pipeline::nn::LIBTORCH;
-use latentrace_pipeline::{Checkpoint, Choice};
 use latentrace_trace::Rule;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -60,7 +61,7 @@ const FORMAT: usize = 6;
 /// # Errors
 /// The place is not a checkpoint, or a file is missing or cannot be read.
 pub fn hash(place: &Path, choice: &Choice) -> Result<String> {
-    hash_once((place.into(), choice.clone()), || Ok(Checkpoint::open(place, choice)?.files()?))
+    hash_once((place.into(), choice.clone()), || Ok(checkpoint(place, choice)?.files()?))
 }
 
 /// The hash of a record: of its index, which has the checksum of every tensor, and of its shards. Computed once for

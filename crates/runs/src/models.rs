@@ -2,28 +2,30 @@
 
 use crate::cell::Cell;
 use crate::description::{Description, RecordedModel};
+use crate::hub;
 use crate::key;
 use crate::located;
 use crate::observer::Observer;
 use anyhow::Result;
+use latentrace_pipeline::checkpoints::Use;
 use latentrace_pipeline::{Checkpoint, Choice, Model, Options};
 use std::path::{Path, PathBuf};
 
 /// Opens the model of a cell, see [`open_at`].
 ///
 /// # Errors
-/// See [`Checkpoint::open`] and [`Model::load`].
+/// See [`checkpoint`] and [`Model::load`].
 pub fn open(cell: &Cell, observer: &dyn Observer) -> Result<Model> {
     open_at(&cell.place()?, &cell.choice(), cell.options(), observer)
 }
 
 /// Opens a model, tells what its files do not state and was assumed, and warns if they have tensors that no network
-/// reads.
+/// reads. What is needed of a model of the hub is downloaded, if the cache does not have it.
 ///
 /// # Errors
-/// See [`Checkpoint::open`] and [`Model::load`].
+/// See [`checkpoint`] and [`Model::load`]; or the download fails.
 pub fn open_at(place: &Path, choice: &Choice, options: Options, observer: &dyn Observer) -> Result<Model> {
-    let model = Model::load(Checkpoint::open(place, choice)?, options)?;
+    let model = Model::load(fetched(place, choice, observer)?, options)?;
     for note in &model.checkpoint.notes {
         observer.note(note);
     }
@@ -31,6 +33,56 @@ pub fn open_at(place: &Path, choice: &Choice, options: Options, observer: &dyn O
         observer.warn(&format!("{} tensors of the checkpoint were never read, such as {first}", model.unread.len()));
     }
     Ok(model)
+}
+
+/// The checkpoint at a place. What is needed of a model of the hub is downloaded, if the cache does not have it.
+///
+/// # Errors
+/// See [`checkpoint`]; or the download fails.
+pub fn fetched(place: &Path, choice: &Choice, observer: &dyn Observer) -> Result<Checkpoint> {
+    hub::fetch(place, choice, Use::Whole, observer)?;
+    for (part, of) in parts(choice) {
+        hub::fetch(part, choice, of, observer)?;
+    }
+    checkpoint(place, choice)
+}
+
+/// The checkpoint at a place: a path, or the id of a model in the hub's cache. Downloads nothing.
+///
+/// # Errors
+/// See [`Checkpoint::open`].
+pub fn checkpoint(place: &Path, choice: &Choice) -> Result<Checkpoint> {
+    let place = hub::place(place, choice, Use::Whole)?;
+    Ok(Checkpoint::open(&place, &on_disk(choice)?)?)
+}
+
+/// A choice in which every model of the hub is replaced by its folder in the cache.
+///
+/// # Errors
+/// A model is not in the cache.
+pub fn on_disk(choice: &Choice) -> Result<Choice> {
+    let found = |part: &Option<PathBuf>, of: Use| part.as_deref().map(|part| hub::place(part, choice, of)).transpose();
+    Ok(Choice {
+        text_encoder: found(&choice.text_encoder, Use::TextEncoder)?,
+        unet: found(&choice.unet, Use::Unet)?,
+        vae: found(&choice.vae, Use::Vae)?,
+        tokenizer: found(&choice.tokenizer, Use::Tokenizer)?,
+        config: found(&choice.config, Use::Configs)?,
+        ..choice.clone()
+    })
+}
+
+/// The parts that a choice names, and what each is used for.
+fn parts(choice: &Choice) -> impl Iterator<Item = (&Path, Use)> {
+    let Choice { text_encoder, unet, vae, tokenizer, config, .. } = choice;
+    let all = [
+        (text_encoder, Use::TextEncoder),
+        (unet, Use::Unet),
+        (vae, Use::Vae),
+        (tokenizer, Use::Tokenizer),
+        (config, Use::Configs),
+    ];
+    all.into_iter().filter_map(|(part, of)| Some((part.as_deref()?, of)))
 }
 
 /// Opens the model of a recorded run. It is searched for at `named` if given; otherwise at its recorded path, at that

@@ -5,6 +5,15 @@
 pub enum Event<'a> {
     /// A network call is complete.
     Call,
+    /// So many more of all the bytes of a download are on the disk. The first tells of those that were there already.
+    Download {
+        /// The bytes of all files.
+        total: u64,
+        /// How many more of them are on the disk.
+        more: u64,
+    },
+    /// A download is complete, or has failed.
+    Downloaded,
     /// A note about something that may be unexpected. A hint may follow on its own line.
     Note(&'a str),
     /// A warning: something was lost or left out.

@@ -2,12 +2,11 @@
 
 use crate::cell::Cell;
 use crate::description::Description;
+use crate::models::checkpoint;
 use crate::ready::Ready;
 use anyhow::{Error, Result, anyhow};
 use latentrace_pipeline::nn::ModuleValue;
-use latentrace_pipeline::{
-    Checkpoint, Choice, Dtype, Guidance, Options, Outlined, Prepared, Size, Window, moment, outline,
-};
+use latentrace_pipeline::{Choice, Dtype, Guidance, Options, Outlined, Prepared, Size, Window, moment, outline};
 use latentrace_trace::{Course, Foreseen, Passage, PerTap, Words};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -260,7 +259,7 @@ fn outlined(place: &Path, cell: &Cell, size: Size) -> Result<Rc<Vec<Outlined>>> 
     if let Some(list) = known {
         return Ok(list);
     }
-    let list = Rc::new(outline(&Checkpoint::open(place, &cell.choice())?, cell.options(), Some(size))?);
+    let list = Rc::new(outline(&checkpoint(place, &cell.choice())?, cell.options(), Some(size))?);
     LAST.set(Some((asked, list.clone())));
     Ok(list)
 }

@@ -43,7 +43,8 @@ impl Vocabulary {
         std::fs::create_dir_all(folder).map_err(|error| failure(folder, error))?;
         let numbered: BTreeMap<&str, usize> =
             self.tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id)).collect();
-        let merges = format!("#version: 0.2\n{}\n", self.merges.join("\n"));
+        let lines = ["#version: 0.2".to_owned()].into_iter().chain(self.merges.iter().cloned());
+        let merges: String = lines.map(|line| line + "\n").collect();
         let special = |token: &str| json!({ "content": token, "lstrip": false, "normalized": true, "rstrip": false, "single_word": false });
         let map = json!({
             "bos_token": special("<|startoftext|>"), "eos_token": special("<|endoftext|>"),

@@ -14,7 +14,7 @@ use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use expand::{Group, words};
 use latentrace_files::counted;
 use latentrace_pipeline::checkpoints::{Error as CheckpointError, describe};
-use latentrace_runs::{Cell, FIELDS};
+use latentrace_runs::{Cell, FIELDS, is_id};
 use latentrace_runs::{Kept, Sampler};
 use latentrace_trace::{EditRule, Rule};
 use lines::Lines;
@@ -334,7 +334,7 @@ fn check(key: &str, value: &Value) -> Result<()> {
     if let Some(image) = &cell.image {
         latentrace_runs::check_picture(image)?;
     }
-    if let Some(model) = cell.model.filter(|model| !model.exists()) {
+    if let Some(model) = cell.model.filter(|model| !model.exists() && !is_id(model)) {
         return Err(CheckpointError::NotACheckpoint(describe(&model)).into());
     }
     Ok(())
@@ -369,23 +369,27 @@ fn is_list(key: &str, value: &Value) -> bool {
 
 /// Paths in a file are meant from its own folder.
 fn resolve(table: &mut Table, beside: &Path) {
-    fn join(value: &mut Value, beside: &Path, is_path: fn(&str) -> bool) {
+    fn join(value: &mut Value, beside: &Path, is_path: &dyn Fn(&str) -> bool) {
         match value {
             Value::String(path) if is_path(path) => *path = beside.join(&path).display().to_string(),
             Value::Array(list) => list.iter_mut().for_each(|value| join(value, beside, is_path)),
             _ => (),
         }
     }
-    for key in ["image", "model", "text_encoder", "unet", "vae", "tokenizer", "config"] {
+    if let Some(image) = table.get_mut("image") {
+        join(image, beside, &|_| true);
+    }
+    for key in ["model", "text_encoder", "unet", "vae", "tokenizer", "config"] {
         if let Some(value) = table.get_mut(key) {
-            join(value, beside, |_| true);
+            // The id of a model on the hub looks like a path; a path that exists wins.
+            join(value, beside, &|text| beside.join(text).exists() || !is_id(Path::new(text)));
         }
     }
     if let Some(value) = table.get_mut("edits") {
         read_beside(value, beside);
     }
     if let Some(value) = table.get_mut("sampler") {
-        join(value, beside, |text| !text.starts_with('{') && (text.contains('/') || text.ends_with(".json"))); // else it is a name, or a config
+        join(value, beside, &|text| !text.starts_with('{') && (text.contains('/') || text.ends_with(".json"))); // else it is a name, or a config
     }
 }
 

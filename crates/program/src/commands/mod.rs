@@ -26,7 +26,27 @@ use anyhow::Result;
 /// A research bench for latent diffusion: run a model, record it, sweep it, draw it
 #[derive(clap::Parser)]
 #[command(name = "latentrace", version, max_term_width = 100)]
-pub enum Command {
+pub struct Program {
+    /// Download nothing: models of the hub must be in its cache (as HF_HUB_OFFLINE=1 does)
+    #[arg(long, global = true)]
+    offline: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+impl Program {
+    /// Runs the command.
+    pub fn run(self) -> Result<()> {
+        if self.offline {
+            latentrace::runs::go_offline();
+        }
+        self.command.run()
+    }
+}
+
+/// The commands.
+#[derive(clap::Subcommand)]
+enum Command {
     Generate(generate::Generate),
     Vary(vary::Vary),
     Show(show::Show),
@@ -51,7 +71,7 @@ pub enum Command {
 
 impl Command {
     /// Runs it.
-    pub fn run(self) -> Result<()> {
+    fn run(self) -> Result<()> {
         match self {
             Command::Generate(command) => command.run(),
             Command::Vary(command) => command.run(),

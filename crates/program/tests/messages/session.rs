@@ -89,7 +89,12 @@ impl Session {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("latentrace"));
         command.args(words(line)).current_dir(self.folder.path());
         // One thread and no CUDA device, so that numbers are the same with a device and without; and no colours.
-        command.env("OMP_NUM_THREADS", "1").env("CUDA_VISIBLE_DEVICES", "").env("NO_COLOR", "1");
+        command
+            .env("OMP_NUM_THREADS", "1")
+            .env("HF_HUB_CACHE", "cache")
+            .env("HF_HUB_OFFLINE", "1")
+            .env("CUDA_VISIBLE_DEVICES", "")
+            .env("NO_COLOR", "1");
         command.env_remove("CLICOLOR_FORCE").env_remove("RUST_BACKTRACE").output().unwrap()
     }
 }

@@ -55,6 +55,8 @@ fn model() {
     session.section("help and output");
     session.run_all(&[
         "model --help",
+        "model list --help",
+        "model list",
         "model inspect --help",
         "model inspect tiny",
         "model convert --help",
@@ -77,6 +79,8 @@ fn model() {
         "model verify tiny",
         "model convert tiny back",
         "model synth sd3 there",
+        "model inspect CompVis/stable-diffusion-v1-4",
+        "model inspect tinny",
         "model synth tiny there --width 2",
         "model inspect tiny.safetensors",
         "model inspect tiny --vae tiny/unet/diffusion_pytorch_model.safetensors",

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// Write a checkpoint as a folder in the diffusers layout, or as a single file if TO ends in .safetensors
 #[derive(clap::Args)]
 pub struct Convert {
-    /// The checkpoint: a folder in the diffusers layout, or a single .safetensors file
+    /// The checkpoint: a folder in the diffusers layout, a single .safetensors file, or a hub id
     model: PathBuf,
     /// What to write: a new folder, or a new .safetensors file
     to: PathBuf,

@@ -1,16 +1,17 @@
 //! `latentrace model diff`: how two checkpoints differ, tensor by tensor.
 
-use crate::printer::line;
+use crate::printer::{Printer, line};
 use anyhow::Result;
 use latentrace::checkpoints::Difference;
 use latentrace::files::counted;
-use latentrace::pipeline::{Checkpoint, Choice};
+use latentrace::pipeline::Choice;
+use latentrace::runs::fetched;
 use std::path::PathBuf;
 
 /// Compare the tensors of two checkpoints, the most different first
 #[derive(clap::Args)]
 pub struct Diff {
-    /// A checkpoint
+    /// A checkpoint: a folder, a single file, or a hub id
     first: PathBuf,
     /// Another checkpoint
     second: PathBuf,
@@ -22,7 +23,8 @@ pub struct Diff {
 impl Diff {
     /// Prints the differences.
     pub fn run(self) -> Result<()> {
-        let [first, second] = [&self.first, &self.second].map(|place| Checkpoint::open(place, &Choice::default()));
+        let [first, second] =
+            [&self.first, &self.second].map(|place| fetched(place, &Choice::default(), &Printer::new()));
         let (first, second) = (first?, second?);
         let (mut equal, mut others, mut numbers) = (0, Vec::new(), Vec::new());
         first.differences(&second, |name, difference| match difference {

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Say what a checkpoint has: configurations, parameters and formats of each part, and what is missing or extra
 #[derive(clap::Args)]
 pub struct Inspect {
-    /// The checkpoint: a folder in the diffusers layout, or a single .safetensors file
+    /// The checkpoint: a folder in the diffusers layout, a single .safetensors file, or a hub id
     model: PathBuf,
     #[command(flatten)]
     choice: ChoiceArguments,

@@ -3,6 +3,7 @@
 mod convert;
 mod diff;
 mod inspect;
+mod list;
 mod synth;
 mod verify;
 
@@ -17,6 +18,7 @@ pub struct Model {
 
 #[derive(clap::Subcommand)]
 enum Action {
+    List(list::List),
     Inspect(inspect::Inspect),
     Verify(verify::Verify),
     Diff(diff::Diff),
@@ -28,6 +30,7 @@ impl Model {
     /// Runs the action.
     pub fn run(self) -> Result<()> {
         match self.action {
+            Action::List(action) => action.run(),
             Action::Inspect(action) => action.run(),
             Action::Verify(action) => action.run(),
             Action::Diff(action) => action.run(),

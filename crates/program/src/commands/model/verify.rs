@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Compare the files of a checkpoint with a lock file, or with the checksums of published checkpoints
 #[derive(clap::Args)]
 pub struct Verify {
-    /// The checkpoint: a folder in the diffusers layout, or a single .safetensors file
+    /// The checkpoint: a folder in the diffusers layout, a single .safetensors file, or a hub id
     model: PathBuf,
     /// Lines of a checksum and a path, as sha256sum writes them
     #[arg(long, value_name = "FILE")]
