@@ -81,7 +81,8 @@ fn damaged(whole: &[u8], draws: &mut Draws) -> Vec<u8> {
             return with_header(whole, |header| {
                 let names = names(header);
                 let name = &names[draws.below(names.len())];
-                header[name]["data_offsets"] = json!([draws.next() >> draws.below(64), draws.next() >> draws.below(64)]);
+                header[name]["data_offsets"] =
+                    json!([draws.next() >> draws.below(64), draws.next() >> draws.below(64)]);
             });
         }
         6 => {
@@ -158,7 +159,8 @@ fn damaged_configurations_are_errors_that_name_the_file() {
             _ => {
                 let mut json: Value = serde_json::from_slice(&whole).unwrap();
                 let keys: Vec<String> = json.as_object().unwrap().keys().cloned().collect();
-                let odd = [json!(-1), json!(1e300), json!([]), json!({}), json!("x"), json!(u64::MAX), json!(0), json!(null)];
+                let odd =
+                    [json!(-1), json!(1e300), json!([]), json!({}), json!("x"), json!(u64::MAX), json!(0), json!(null)];
                 json[&keys[draws.below(keys.len())]] = odd[draws.below(odd.len())].clone();
                 bytes = json.to_string().into_bytes();
             }
@@ -166,7 +168,13 @@ fn damaged_configurations_are_errors_that_name_the_file() {
         fs::write(&path, &bytes).unwrap();
         if let Err(error) = load(&model) {
             refused += 1;
-            assert!(error.contains(&model.display().to_string()) || error.contains("text_model") || error.contains("such tensor") || error.contains("expected shape"), "case {case}: {error}");
+            assert!(
+                error.contains(&model.display().to_string())
+                    || error.contains("text_model")
+                    || error.contains("such tensor")
+                    || error.contains("expected shape"),
+                "case {case}: {error}"
+            );
         }
         fs::write(&path, whole).unwrap();
     }

@@ -2,6 +2,7 @@
 
 use crate::cell::Cell;
 use crate::inputs::{Inputs, by_content};
+use crate::kept_hashes;
 use crate::models::checkpoint;
 use anyhow::{Context, Result};
 use latentrace_pipeline::Choice;
@@ -80,7 +81,17 @@ pub fn hash_of_trace(folder: &Path) -> Result<String> {
     })
 }
 
-/// The hash of the concatenation of files, computed once for each place and choice.
+/// The hash of the concatenation of files.
+fn hash_of(files: &[PathBuf]) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for path in files {
+        hasher.update_mmap_rayon(path).with_context(|| path.display().to_string())?;
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// The hash of the concatenation of files, computed once for each place and choice; that of large files once for all
+/// processes, until a file changes.
 fn hash_once(of: (PathBuf, Choice), files: impl FnOnce() -> Result<Vec<PathBuf>>) -> Result<String> {
     static KNOWN: Mutex<Option<HashMap<(PathBuf, Choice), String>>> = Mutex::new(None);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,11 +99,21 @@ fn hash_once(of: (PathBuf, Choice), files: impl FnOnce() -> Result<Vec<PathBuf>>
     if let Some(hash) = known.get(&of) {
         return Ok(hash.clone());
     }
-    let mut hasher = blake3::Hasher::new();
-    for path in files()? {
-        hasher.update_mmap_rayon(&path).with_context(|| path.display().to_string())?;
-    }
-    let hash = hasher.finalize().to_hex().to_string();
+    let files = files()?;
+    let hash = match kept_hashes::folder().zip(kept_hashes::stamp(&files)) {
+        None => hash_of(&files)?,
+        Some((folder, stamp)) => match stamp.find(&folder) {
+            Some(hash) => hash,
+            None => {
+                let hash = hash_of(&files)?;
+                // If a file was changed while it was read, nobody knows what was hashed.
+                if kept_hashes::stamp(&files).as_ref() == Some(&stamp) {
+                    stamp.keep(&folder, &hash);
+                }
+                hash
+            }
+        },
+    };
     known.insert(of, hash.clone());
     Ok(hash)
 }

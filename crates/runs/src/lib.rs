@@ -16,6 +16,7 @@ mod frames;
 mod hub;
 mod init_image;
 mod inputs;
+mod kept_hashes;
 mod key;
 mod like;
 mod located;

@@ -94,7 +94,10 @@ impl Tokenizer {
             .unk_token(specials.unknown.content.clone())
             .end_of_word_suffix("</w>".into())
             .build()
-            .map_err(|error| failure(&vocab, error))?;
+            .map_err(|error| {
+                let of_merges = error.to_string().contains("Merges text file");
+                failure(if of_merges { &merges } else { &vocab }, error)
+            })?;
         Tokenizer::finish(clip(bpe).map_err(|error| failure(&vocab, error))?, specials, &vocab, length)
     }
 
