@@ -4,7 +4,7 @@ use crate::done::Done;
 use crate::figures::Finished;
 use crate::spec::Axis;
 use anyhow::{Context, Result};
-use latentrace_files::replace;
+use latentrace_files::{read_text, replace};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -56,10 +56,10 @@ impl Experiment {
     /// Reads what a folder says of its last sweep; nothing where there was none.
     pub fn read(root: &Path) -> Result<Option<Experiment>> {
         let path = root.join(FILE);
-        if !path.is_file() {
+        if !path.exists() {
             return Ok(None);
         }
-        let read = || Ok(serde_json::from_str(&std::fs::read_to_string(&path)?)?);
-        read().map(Some).map_err(|error: anyhow::Error| error.context(path.display().to_string()))
+        let text = read_text(&path)?;
+        serde_json::from_str(&text).map(Some).with_context(|| path.display().to_string())
     }
 }

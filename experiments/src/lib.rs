@@ -16,6 +16,7 @@ mod pictures;
 mod previews;
 mod progress;
 mod results;
+mod sound;
 mod spec;
 mod store;
 mod sweep;
@@ -27,7 +28,7 @@ pub use figures::{Figure, Finished};
 pub use measure::Measure;
 
 pub use pictures::{Picture, Pictures, Watch};
-pub use previews::{draw_previews, enlargement, keep};
+pub use previews::{draw_previews, enlargement, keep, keep_files};
 pub use progress::{End, Progress};
 pub use results::{Failed, Results, Row};
 pub use spec::{Axis, Draft, Expanded, Point, Spec};

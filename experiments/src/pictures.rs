@@ -2,7 +2,7 @@
 
 use crate::previews::{enlargement, keep};
 use anyhow::{Context, Result};
-use latentrace_files::slug;
+use latentrace_files::{create_folder, slug};
 use latentrace_pipeline::{Model, Start};
 use latentrace_plot::{Grid, Tile, save_png};
 use latentrace_runs::{
@@ -83,7 +83,7 @@ impl Pictures {
             _ => None,
         };
         let mut tiles: Vec<Tile> = original.into_iter().collect();
-        std::fs::create_dir_all(&self.output).with_context(|| format!("{}: cannot create", self.output.display()))?;
+        create_folder(&self.output)?;
         let mut first = Some(first);
         for seed in self.cell.seed..=last {
             let cell = Cell { seed, ..self.cell.clone() };

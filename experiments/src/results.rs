@@ -75,7 +75,8 @@ pub(crate) fn finish(
         references: &references,
     };
     let failure = |task: &crate::sweep::Task| {
-        let error = store.failure(task.key(store))?;
+        let key = task.key(store);
+        let error = store.failure(key).or_else(|| store.fault(key))?;
         Some(Failed { place: task.place.clone(), label: task.label.clone(), error })
     };
     let failed: Vec<Failed> = sweep.tasks.iter().filter_map(failure).collect();
@@ -143,13 +144,16 @@ fn write(finished: &Finished, rows: &[Row], failed: &[Failed]) -> Result<PathBuf
     let axes = finished.axes.iter().map(|axis| axis.name.clone());
     let measured = axes.chain(names.iter().map(|name| name.to_string()));
     let columns = measured.chain(lost_columns.iter().map(|name| name.to_string()));
-    let mut table = Table::new(columns.chain(["picture".into(), "error".into()]));
+    // And one, where a cell failed.
+    let failure = if failed.is_empty() { &[][..] } else { &["failure"] };
+    let mut table = Table::new(columns.chain(["picture".into()]).chain(failure.iter().map(|name| name.to_string())));
     for (row, lost) in rows.iter().zip(&lost) {
         let picture = row.run.picture();
         let picture = picture.strip_prefix(finished.root).unwrap_or(picture).display().to_string();
         let values = row.values.iter().map(Field::from);
         let numbers = row.numbers.iter().map(|(_, number)| Field::from(*number));
-        let end = of_lost(lost).chain([picture, String::new()]).map(Field::from);
+        let of_failure = failure.iter().map(|_| String::new());
+        let end = of_lost(lost).chain([picture]).chain(of_failure).map(Field::from);
         table.row(values.chain(numbers).chain(end));
     }
     for failed in failed.iter().filter(|failed| failed.place.len() == finished.axes.len()) {

@@ -1,8 +1,9 @@
 //! Where the pictures of an experiment are kept.
 
 use crate::previews::draw_previews;
-use anyhow::{Context, Result};
-use latentrace_files::{is_partial, replace, slug};
+use crate::sound::{Fault, check};
+use anyhow::{Context, Result, anyhow};
+use latentrace_files::{create_folder, is_partial, open_lock, read_text, replace, said, slug};
 use latentrace_pipeline::Model;
 use latentrace_runs::{Cell, Frames, Observer, Provenance, Recorded, RunFolder, about_eight};
 use serde_json::{Value, json};
@@ -27,8 +28,8 @@ pub struct Store {
 struct Listed {
     /// The folder's own time then; nothing where it had only just changed, and may change again without another time.
     at: Option<SystemTime>,
-    /// Each cell's folder by its key.
-    cells: HashMap<String, PathBuf>,
+    /// Each cell's folder by its key, and what is wrong with it, if it has been checked.
+    cells: HashMap<String, (PathBuf, Option<Result<(), Fault>>)>,
 }
 
 /// A cell that no other process makes as long as this lives.
@@ -47,8 +48,7 @@ impl Store {
     /// Opens or makes the folder, and clears away what a stopped run left unfinished.
     pub fn open(root: &Path) -> Result<Store> {
         for name in ["cells", "claims", "failed"] {
-            let folder = root.join(name);
-            std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot create", folder.display()))?;
+            create_folder(&root.join(name))?;
         }
         let store = Store { root: root.to_path_buf(), listed: RefCell::default() };
         store.clear_up()?;
@@ -68,22 +68,37 @@ impl Store {
                 std::fs::remove_dir_all(self.root.join("cells").join(&name)).ok(); // it is only in the way
             }
         }
-        for key in names("claims")? {
+        for key in names("claims")?.into_iter().filter(|name| is_key(name) || name == FIGURES) {
             drop(self.claim(&key)?); // which removes it
         }
         Ok(())
     }
 
     /// Takes a cell, unless another process has it.
+    ///
+    /// # Errors
+    /// Something else than a file of this program is in the place of the claim.
     pub fn claim(&self, key: &str) -> Result<Option<Claim>> {
         let path = self.root.join("claims").join(key);
-        let lock = File::create(&path).with_context(|| format!("{}: cannot create", path.display()))?;
+        let opened = open_lock(&path).map_err(|error| {
+            let hint = "hint: claims/ has only files of this program: remove what is not";
+            anyhow!("{}: cannot be the claim of a cell: {}\n{hint}", path.display(), said(&error))
+        });
+        let Some(lock) = opened? else { return Ok(None) };
         match lock.try_lock() {
             // Another process may have ended its claim, and removed the file, between the two.
             Ok(()) => Ok(is_at(&lock, &path).then_some(Claim { path, _lock: lock })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{}: cannot lock", path.display())),
         }
+    }
+
+    /// Whether another process has a cell in hand.
+    pub(crate) fn is_claimed(&self, key: &str) -> bool {
+        let path = self.root.join("claims").join(key);
+        let is_file = std::fs::symlink_metadata(&path).is_ok_and(|about| about.is_file());
+        let locked = |lock: File| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock));
+        is_file && File::open(&path).is_ok_and(locked)
     }
 
     /// Takes the folder's own files, the figures and tables, and clears away what a stopped process left of them. Waits for
@@ -106,9 +121,38 @@ impl Store {
 
     /// Why a cell could not be made, if that was tried.
     pub fn failure(&self, key: &str) -> Option<String> {
-        let text = std::fs::read_to_string(self.failed(key)).ok()?;
+        let text = read_text(&self.failed(key)).ok()?;
         let about: Value = serde_json::from_str(&text).ok()?;
         Some(about["error"].as_str()?.to_string())
+    }
+
+    /// What is wrong with the folder of a cell, if there is one: a file is missing, damaged, or of another cell.
+    pub fn fault(&self, key: &str) -> Option<String> {
+        let mut listed = self.listed.borrow_mut();
+        let fault = listed.checked(&self.root.join("cells"), key)?.err()?;
+        let folder = &listed.cells.get(key)?.0;
+        let place = match &fault {
+            Fault::Swapped { key, .. } => listed.cells.get(key).map(|(place, _)| place.as_path()),
+            Fault::Damaged(_) => None,
+        };
+        Some(fault.said(folder, place))
+    }
+
+    /// Removes the folder of a cell with which something is wrong. The caller has claimed the cell.
+    pub(crate) fn discard(&self, key: &str, _: &Claim) -> Result<()> {
+        let cells = self.root.join("cells");
+        let mut listed = self.listed.borrow_mut();
+        if let Some((_, checked)) = listed.cells.get_mut(key) {
+            *checked = None; // another process may have made it again
+        }
+        if !matches!(listed.checked(&cells, key), Some(Err(_))) {
+            return Ok(());
+        }
+        let Some((place, _)) = listed.cells.remove(key) else { return Ok(()) };
+        // Under this name a kill leaves nothing that looks like a cell.
+        let unfinished = cells.join(format!("{UNFINISHED}{key}-discarded"));
+        let moved = std::fs::rename(&place, &unfinished).and_then(|()| std::fs::remove_dir_all(&unfinished));
+        moved.with_context(|| format!("{}: cannot remove", place.display()))
     }
 
     /// Notes that a cell could not be made.
@@ -126,13 +170,12 @@ impl Store {
         self.root.join("failed").join(format!("{key}.json"))
     }
 
-    /// The run of a cell that is done. The folder is listed again only where it has changed.
+    /// The run of a cell that is done: its folder has all its files, and none of another cell. The folder of the cells is
+    /// listed again only where it has changed, and each cell is checked once.
     pub fn done(&self, key: &str) -> Option<RunFolder> {
         let mut listed = self.listed.borrow_mut();
-        if !listed.cells.contains_key(key) {
-            listed.renew(&self.root.join("cells"));
-        }
-        listed.cells.get(key).map(|path| RunFolder::new(path))
+        listed.checked(&self.root.join("cells"), key)?.ok()?;
+        listed.cells.get(key).map(|(path, _)| RunFolder::new(path))
     }
 
     /// A folder for a cell that is about to be made and has been claimed.
@@ -166,12 +209,21 @@ impl Store {
             Err(error) => return Err(error).with_context(|| place.display().to_string()),
         }
         open_to_others(&place);
-        self.listed.borrow_mut().cells.insert(key.into(), place.clone());
+        self.listed.borrow_mut().cells.insert(key.into(), (place.clone(), Some(Ok(()))));
         Ok(RunFolder::new(&place))
     }
 }
 
 impl Listed {
+    /// Whether the folder of a cell is as it should be; nothing where there is none.
+    fn checked(&mut self, folder: &Path, key: &str) -> Option<Result<(), Fault>> {
+        if !self.cells.contains_key(key) {
+            self.renew(folder);
+        }
+        let (path, checked) = self.cells.get_mut(key)?;
+        Some(checked.get_or_insert_with(|| check(&RunFolder::new(path), key)).clone())
+    }
+
     /// Lists the cells again, unless nothing has changed since.
     fn renew(&mut self, folder: &Path) {
         let changed = std::fs::metadata(folder).and_then(|about| about.modified()).ok();
@@ -184,9 +236,14 @@ impl Listed {
         let with_key = |path: PathBuf| {
             let name = path.file_name()?.to_string_lossy().into_owned();
             let key = name.rsplit('-').next().filter(|_| !name.starts_with(UNFINISHED))?;
-            Some((key.to_owned(), path))
+            Some((key.to_owned(), (path, None)))
         };
+        let mut known = std::mem::take(&mut self.cells);
         self.cells = paths.filter_map(with_key).collect();
+        known.retain(|_, (_, checked)| matches!(checked, Some(Ok(()))));
+        for (key, (path, checked)) in &mut self.cells {
+            *checked = known.remove(key).filter(|(known, _)| known == path).and_then(|(_, checked)| checked);
+        }
         self.at = changed.filter(settled);
     }
 }
@@ -200,11 +257,16 @@ const FIGURES: &str = "figures";
 /// Begins the name of a folder that is being written; the cell's key comes next.
 const UNFINISHED: &str = ".unfinished-";
 
+/// Whether a name is the key of a cell.
+fn is_key(name: &str) -> bool {
+    name.len() == 16 && name.chars().all(|letter| letter.is_ascii_hexdigit())
+}
+
 /// Whether a file is still the one of this name.
 fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let number = |about: std::fs::Metadata| (about.dev(), about.ino());
-    let (Ok(own), Ok(there)) = (file.metadata(), std::fs::metadata(path)) else { return false };
+    let (Ok(own), Ok(there)) = (file.metadata(), std::fs::symlink_metadata(path)) else { return false };
     number(own) == number(there)
 }
 
@@ -222,21 +284,60 @@ fn open_to_others(place: &Path) {
 mod tests {
     use super::*;
 
+    /// A folder that has the files of a cell.
+    fn make(folder: &Path, key: &str) {
+        use latentrace_plot::{RgbImage, save_png};
+        let about = json!({ "cell": { "seed": 7 }, "key": key }).to_string();
+        std::fs::create_dir_all(folder.join("trace")).unwrap();
+        std::fs::write(folder.join("cell.json"), &about).unwrap();
+        std::fs::write(folder.join("trace/run.json"), &about).unwrap();
+        save_png(&folder.join("image.png"), &RgbImage::new(1, 1), &[("Latentrace".into(), about)]).unwrap();
+    }
+
     #[test]
     fn cells_are_listed_once_and_again_where_one_is_not_known() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let at = |key: usize| folder.path().join(format!("cells/guidance-{key}-{key:016x}"));
+        let make = |key: usize| make(&at(key), &format!("{key:016x}"));
         let done = |key: usize| store.done(&format!("{key:016x}")).is_some();
-        (0..300).for_each(|key| std::fs::create_dir(at(key)).unwrap());
-        assert!((0..300).all(done) && !done(300));
+        (0..30).for_each(make);
+        assert!((0..30).all(done) && !done(30));
         // Those that are known are not looked for again ..
-        std::fs::remove_dir(at(7)).unwrap();
+        std::fs::remove_dir_all(at(7)).unwrap();
         assert!(done(7));
         // .. and one that another process has made is found, as soon as it is asked for.
-        std::fs::create_dir(at(300)).unwrap();
-        assert!(done(300));
-        std::fs::create_dir(folder.path().join(format!("cells/{UNFINISHED}{:016x}-x", 301))).unwrap();
-        assert!(!done(301), "it is being made");
+        make(30);
+        assert!(done(30));
+        std::fs::create_dir(folder.path().join(format!("cells/{UNFINISHED}{:016x}-x", 31))).unwrap();
+        assert!(!done(31), "it is being made");
+    }
+
+    #[test]
+    fn a_claim_follows_no_link_and_says_what_is_in_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let (claims, precious) = (folder.path().join("claims"), folder.path().join("precious.txt"));
+        let key = format!("{:016x}", 7);
+        std::fs::write(&precious, "mine").unwrap();
+        std::fs::write(claims.join("notes.txt"), "mine").unwrap();
+        std::os::unix::fs::symlink(&precious, claims.join(&key)).unwrap();
+        let said = |result: Result<()>| format!("{:#}", result.unwrap_err());
+        let refused = said(store.claim(&key).map(drop));
+        assert!(
+            refused.contains(&format!("{key}: cannot be the claim of a cell: not a plain file\nhint: ")),
+            "{refused}"
+        );
+        assert!(Store::open(folder.path()).is_err());
+        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "mine");
+        std::fs::remove_file(claims.join(&key)).unwrap();
+        std::fs::create_dir(claims.join(&key)).unwrap();
+        let refused = said(Store::open(folder.path()).map(drop));
+        assert!(refused.contains("a folder, not a file"), "{refused}");
+        std::fs::remove_dir(claims.join(&key)).unwrap();
+        let claim = store.claim(&key).unwrap().unwrap();
+        assert!(store.is_claimed(&key) && store.claim(&key).unwrap().is_none());
+        drop(claim);
+        assert!(!store.is_claimed(&key) && claims.join("notes.txt").is_file());
     }
 }

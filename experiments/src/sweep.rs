@@ -6,7 +6,7 @@ use crate::progress::{End, OfRuns, Progress};
 use crate::results::{self, Results};
 use crate::spec::{Expanded, Spec};
 use crate::store::{Claim, Store};
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, anyhow};
 use latentrace_runs::{
     Cell, Job, Loaded, Mode, OfCells, OfSweep, Ready, Recorded, RunFolder, Sources, lost, record_together,
     set_by_pipeline,
@@ -179,9 +179,10 @@ impl<'a> Sweep<'a> {
                 continue;
             }
             if self.how.retry {
-                store.forgive(task.key(store));
+                store.forgive(task.own_key());
             }
-            if store.failure(task.key(store)).is_none() {
+            let (failed, faulty) = (store.failure(task.own_key()), store.fault(task.own_key()));
+            if failed.is_none() && (faulty.is_none() || self.how.retry) {
                 calls += task.ready.as_ref().map_or(0, |ready| ready.description().calls);
                 missing.push(index);
             }
@@ -194,11 +195,15 @@ impl<'a> Sweep<'a> {
             let (mut claims, mut ours) = (Vec::new(), Vec::new());
             for index in batch {
                 let task = &self.tasks[index];
-                let key = task.key(store);
-                match store.claim(key)? {
+                if task.is_in_other_hands(store) {
+                    elsewhere.push(index);
+                    continue;
+                }
+                match store.claim(task.own_key())? {
                     None => elsewhere.push(index),
-                    Some(_) if store.done(key).is_some() => task.ended(key, End::Kept, &mut left, tell), // by another process, just now
+                    Some(_) if task.is_done(store) => task.ended(task.key(store), End::Kept, &mut left, tell), // by another process, just now
                     Some(claim) => {
+                        store.discard(task.own_key(), &claim)?;
                         claims.push(claim);
                         ours.push(index);
                     }
@@ -221,16 +226,18 @@ impl<'a> Sweep<'a> {
         left: &mut usize,
         tell: &dyn Fn(Progress),
     ) -> Result<()> {
-        let key = self.tasks[index].key(store).to_owned();
         tell(Progress::Waiting(&self.tasks[index].label));
         loop {
-            if store.done(&key).is_some() || store.failure(&key).is_some() {
-                self.tasks[index].ended(&key, End::Kept, left, tell);
+            let task = &self.tasks[index];
+            if task.is_done(store) || store.failure(task.own_key()).is_some() {
+                task.ended(task.key(store), End::Kept, left, tell);
                 return Ok(());
             }
-            if let Some(claim) = store.claim(&key)?
-                && store.done(&key).is_none()
+            if !task.is_in_other_hands(store)
+                && let Some(claim) = store.claim(task.own_key())?
+                && !task.is_done(store)
             {
+                store.discard(task.own_key(), &claim)?;
                 return self.make(store, &[index], vec![claim], made, left, tell);
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -277,13 +284,14 @@ impl<'a> Sweep<'a> {
         let model = self.loaded.get(&self.tasks[first].cell, &OfRuns(tell))?;
         let keep = |index: usize, folder: TempDir, recorded: &Recorded, left: &mut usize| -> Result<()> {
             let task = &self.tasks[index];
-            let key = task.key(store);
-            let run = store.put(folder, (key, &task.label), model, recorded, &OfRuns(tell))?;
+            let key = task.own_key(); // another process may have made it alone meanwhile
+            let run = store.put(folder, (key, &task.label), model, recorded, &OfRuns(tell));
+            let run = run.map_err(|error| task.not_kept(&error))?;
             store.forgive(key);
             task.ended(key, End::Made { elapsed: recorded.elapsed, run: &run }, left, tell);
             Ok(())
         };
-        let begin = |index: usize| store.begin(self.tasks[index].key(store));
+        let begin = |index: usize| store.begin(self.tasks[index].own_key());
         if self.how.mode == Mode::Batched && runs.iter().all(Ready::can_share) {
             let folders: Vec<TempDir> = indices.iter().map(|&index| begin(index)).collect::<Result<_>>()?;
             let traces: Vec<PathBuf> =
@@ -298,7 +306,7 @@ impl<'a> Sweep<'a> {
                     return Ok(());
                 }
                 Err(error) if is_of_the_cell(&error) => {} // one of them: each by itself says which
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.tasks[first].not_kept(&error)),
             }
         }
         for (&index, ready) in indices.iter().zip(runs) {
@@ -313,11 +321,11 @@ impl<'a> Sweep<'a> {
                 }
                 Err(error) if is_of_the_cell(&error) => {
                     let task = &self.tasks[index];
-                    let (key, error) = (task.key(store), format!("{error:#}"));
+                    let (key, error) = (task.own_key(), format!("{error:#}"));
                     store.fail(&task.cell, key, &task.label, &error)?;
                     task.ended(key, End::Failed(&error), left, tell);
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.tasks[index].not_kept(&error)),
             }
         }
         Ok(())
@@ -329,6 +337,27 @@ impl Task {
     pub(crate) fn key(&self, store: &Store) -> &str {
         let [alone, own] = &self.keys;
         if alone == own || store.done(alone).is_some() { alone } else { own }
+    }
+
+    /// The key under which this sweep makes it. It never changes.
+    pub(crate) fn own_key(&self) -> &str {
+        &self.keys[1]
+    }
+
+    /// Whether it is in a store, made alone or as the sweep makes it.
+    fn is_done(&self, store: &Store) -> bool {
+        store.done(self.key(store)).is_some()
+    }
+
+    /// Whether another process is making it alone, which is as good as in a batch.
+    fn is_in_other_hands(&self, store: &Store) -> bool {
+        let [alone, own] = &self.keys;
+        alone != own && store.is_claimed(alone)
+    }
+
+    /// The error of a sweep that ends because it could not keep the cell.
+    fn not_kept(&self, error: &Error) -> Error {
+        anyhow!("{}: {error:#}\nhint: the same command goes on from this cell, once that is mended", self.label)
     }
 
     fn ended(&self, key: &str, end: End, left: &mut usize, tell: &dyn Fn(Progress)) {

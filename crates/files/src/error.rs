@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// A folder could not be created.
-    #[error("{}: folder could not be made: {cause}", path.display())]
+    #[error("{}: {}", path.display(), no_folder(path, cause))]
     Folder {
         /// The folder.
         path: PathBuf,
@@ -31,6 +31,30 @@ pub enum Error {
         path: PathBuf,
         /// What the system said.
         cause: io::Error,
+    },
+    /// Something else than a plain file, which is not read.
+    #[error("{}: {}", path.display(), if *is_folder { "a folder, not a file" } else { "not a plain file" })]
+    NotAFile {
+        /// What was to be read.
+        path: PathBuf,
+        /// Whether it is a folder, and not a pipe or a device.
+        is_folder: bool,
+    },
+    /// A file that is larger than any of its kind, which is not read.
+    #[error("{}: {bytes} bytes, and at most {} are read\nhint: is it this file that is meant?", path.display(), crate::LARGEST)]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// A PNG file with more text than is read.
+    #[error("{}: its texts take more than {most} bytes, and are not read\nhint: pictures of latentrace have a few thousand", path.display())]
+    TooMuchText {
+        /// The file.
+        path: PathBuf,
+        /// The most bytes of text that are read.
+        most: usize,
     },
     /// A picture or its text cannot be encoded as PNG (no pixels, or a key that is not 1 to 79 Latin-1 letters).
     #[error("{}: not encodable as PNG: {cause}", path.display())]
@@ -81,6 +105,15 @@ impl Error {
 
     pub(crate) fn reading(path: &Path) -> impl Fn(io::Error) -> Error {
         move |cause| Error::Read { path: path.to_owned(), cause }
+    }
+}
+
+/// Why a folder could not be made.
+fn no_folder(path: &Path, cause: &io::Error) -> String {
+    match path.ancestors().find(|part| part.is_file()) {
+        Some(file) if file == path => "a file, not a folder\nhint: name a folder, which may be a new one".into(),
+        Some(file) => format!("cannot create: {} is a file, not a folder\nhint: name another folder", file.display()),
+        None => format!("cannot create: {}", said(cause)),
     }
 }
 

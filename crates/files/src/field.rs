@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 /// One field of a [`Table`](crate::Table): text.
 ///
-/// A number becomes the text of Rust's `Display`, which reads back as the same number. A float that is not finite, and
+/// A number becomes the text of Rust's `Display`, or with an exponent if it is nearer to 0 than 1e-5; either reads back
+/// as the same number. A float that is not finite, and
 /// `None`, become an empty field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Field {
@@ -86,7 +87,12 @@ macro_rules! from_float {
     ($($kind:ty),*) => { $(
         impl From<$kind> for Field {
             fn from(value: $kind) -> Field {
-                if value.is_finite() { value.to_string().into() } else { Field::default() }
+                match value.abs() {
+                    // `Display` writes all zeros of a small number.
+                    small if small > 0.0 && small < 1e-5 => format!("{value:e}").into(),
+                    size if size.is_finite() => value.to_string().into(),
+                    _ => Field::default(),
+                }
             }
         }
     )* };
@@ -104,6 +110,12 @@ mod tests {
         let row = fields![f64::NAN, f64::INFINITY, f32::NEG_INFINITY, None::<f64>, Some(0.5), Some(f64::NAN), 3usize];
         assert_eq!(row.each_ref().map(Field::text), ["", "", "", "", "0.5", "", "3"]);
         assert!(row[0].number().is_nan());
+    }
+
+    #[test]
+    fn a_small_number_is_short() {
+        let row = fields![3.469446951953614e-18, -1e-7f32, 0.00001, 0.0, -0.25];
+        assert_eq!(row.each_ref().map(Field::text), ["3.469446951953614e-18", "-1e-7", "0.00001", "0", "-0.25"]);
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 //! crates.
 //!
 //! - [`replace`] and [`create`] write a file that appears whole or not at all.
+//! - [`read_text`] reads a file that is a file, and not too large; [`open_lock`] opens one to be locked.
 //! - [`Table`] writes and reads CSV.
 //! - [`png`] writes PNG files with text chunks (prompt, seed, ...), and opens pictures.
 //! - [`slug`] makes a label fit for a file name; [`hint`] answers a name that is not known.
@@ -17,13 +18,17 @@
 
 mod error;
 mod field;
+mod lock;
 mod names;
 pub mod png;
+mod read;
 mod table;
 mod whole;
 
 pub use error::{Error, said};
 pub use field::Field;
+pub use lock::open_lock;
 pub use names::{counted, hint, near, slug};
+pub use read::{LARGEST, open_plain, read_text};
 pub use table::Table;
-pub use whole::{PARTIAL, create, create_unsynced, is_partial, replace, replace_unsynced, sync_all};
+pub use whole::{PARTIAL, create, create_folder, create_unsynced, is_partial, replace, replace_unsynced, sync_all};

@@ -1,8 +1,7 @@
 //! PNG files with text chunks, which say how the picture was made.
 
-use crate::{Error, replace_unsynced};
+use crate::{Error, open_plain, replace_unsynced};
 use image::RgbImage;
-use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::Path;
 
@@ -24,31 +23,50 @@ pub fn save_png(path: &Path, image: &RgbImage, text: &[(String, String)]) -> Res
 /// # Errors
 /// If the file cannot be read, is of another format, or would need more than half a gigabyte of memory.
 pub fn open_image(path: &Path) -> Result<RgbImage, Error> {
-    let file = File::open(path).map_err(Error::reading(path))?;
+    let file = open_plain(path)?;
     let reader = image::ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(Error::reading(path))?;
     let picture = reader.decode().map_err(|cause| Error::Picture { path: path.to_owned(), cause })?;
     Ok(picture.to_rgb8())
 }
 
+/// The most bytes of text that are read of a PNG file. Compressed text of a few megabytes can hold gigabytes.
+const MOST_TEXT: usize = 16 << 20;
+
 /// The texts in a PNG file: the `tEXt` chunks, then `zTXt`, then `iTXt`, each kind in the order of the file.
 ///
 /// # Errors
-/// If the file cannot be read or is not a whole PNG.
+/// If the file cannot be read, is not a whole PNG, or has more than 16 MiB of text.
 pub fn read_png_text(path: &Path) -> Result<Vec<(String, String)>, Error> {
-    let file = File::open(path).map_err(Error::reading(path))?;
+    let file = open_plain(path)?;
     let decoding = |cause| Error::Decode { path: path.to_owned(), cause };
     let mut reader = png::Decoder::new(BufReader::new(file)).read_info().map_err(decoding)?;
     reader.finish().map_err(decoding)?; // text chunks may follow the pixels
-    let info = reader.info();
+    let mut info = reader.info().clone();
     let mut texts = Vec::new();
+    let mut left = MOST_TEXT;
+    let mut add = |keyword: &str, text: String, left: &mut usize| {
+        let fits = left.checked_sub(text.len());
+        *left = fits.ok_or(Error::TooMuchText { path: path.to_owned(), most: MOST_TEXT })?;
+        texts.push((keyword.to_owned(), text));
+        Ok(())
+    };
+    let unpacked = |unpacked: Result<(), png::DecodingError>| match unpacked {
+        // The only limit here is that of the text: `png` has no kind of error for it.
+        Err(cause) if cause.to_string().contains("Out of decompression space") => {
+            Err(Error::TooMuchText { path: path.to_owned(), most: MOST_TEXT })
+        }
+        other => other.map_err(decoding),
+    };
     for chunk in &info.uncompressed_latin1_text {
-        texts.push((chunk.keyword.clone(), chunk.text.clone()));
+        add(&chunk.keyword, chunk.text.clone(), &mut left)?;
     }
-    for chunk in &info.compressed_latin1_text {
-        texts.push((chunk.keyword.clone(), chunk.get_text().map_err(decoding)?));
+    for chunk in &mut info.compressed_latin1_text {
+        unpacked(chunk.decompress_text_with_limit(left))?;
+        add(&chunk.keyword, chunk.get_text().map_err(decoding)?, &mut left)?;
     }
-    for chunk in &info.utf8_text {
-        texts.push((chunk.keyword.clone(), chunk.get_text().map_err(decoding)?));
+    for chunk in &mut info.utf8_text {
+        unpacked(chunk.decompress_text_with_limit(left))?;
+        add(&chunk.keyword, chunk.get_text().map_err(decoding)?, &mut left)?;
     }
     Ok(texts)
 }
@@ -134,6 +152,33 @@ mod tests {
             assert!(message.contains("picture.png: not encodable as PNG: "), "{message}");
             assert_eq!(image::open(&path).unwrap().to_rgb8(), picture());
             assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn text_that_would_grow_to_gigabytes_is_refused() {
+        use png::text_metadata::{ITXtChunk, TEXtChunk, ZTXtChunk};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bomb.png");
+        let long = "a".repeat(MOST_TEXT + 1);
+        for kind in 0..3 {
+            let mut bytes = Vec::new();
+            let mut writer = png::Encoder::new(&mut bytes, 1, 1).write_header().unwrap();
+            writer.write_image_data(&[0]).unwrap();
+            match kind {
+                0 => writer.write_text_chunk(&TEXtChunk::new("Latentrace", long.as_str())).unwrap(),
+                1 => writer.write_text_chunk(&ZTXtChunk::new("Latentrace", long.as_str())).unwrap(),
+                _ => {
+                    let mut chunk = ITXtChunk::new("Latentrace", long.as_str());
+                    chunk.compressed = true;
+                    writer.write_text_chunk(&chunk).unwrap();
+                }
+            }
+            drop(writer);
+            assert!(kind == 0 || bytes.len() < 100_000, "{}", bytes.len());
+            std::fs::write(&path, &bytes).unwrap();
+            let error = read_png_text(&path).unwrap_err().to_string();
+            assert!(error.contains("bomb.png: its texts take more than 16777216 bytes"), "{kind}: {error}");
         }
     }
 

@@ -48,6 +48,14 @@ pub fn create_unsynced(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) 
     create_new(path, fill, false).map_err(Error::writing(path))
 }
 
+/// Makes a folder, with those that it is in, unless it is there.
+///
+/// # Errors
+/// If it cannot be made, for instance because a file has its name.
+pub fn create_folder(path: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(path).map_err(|cause| Error::Folder { path: path.to_owned(), cause })
+}
+
 /// Brings a folder with everything in it to the disk. Many files that are synced together cost little more than one.
 ///
 /// # Errors
@@ -70,7 +78,7 @@ pub fn sync_all(folder: &Path) -> Result<(), Error> {
 
 fn write(path: &Path, bytes: &[u8], sync: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
     let mut file = temporary(path)?;
-    file.write_all(bytes)?;
+    file.as_file_mut().write_all(bytes)?; // the error of `file` itself would name the temporary file
     sync(file.as_file())?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
@@ -176,6 +184,18 @@ mod tests {
         create(&at("created"), by_renaming).unwrap();
         let mode = |name: &str| fs::metadata(at(name)).unwrap().permissions().mode();
         assert_eq!([mode("replaced"), mode("created")], [mode("plain"); 2]);
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_a_folder_is_said_to_be_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes.txt");
+        fs::write(&path, "mine").unwrap();
+        let error = create_folder(&path).unwrap_err().to_string();
+        assert!(error.contains("notes.txt: a file, not a folder\nhint: "), "{error}");
+        let error = create_folder(&path.join("runs")).unwrap_err().to_string();
+        assert!(error.contains("runs: cannot create: ") && error.contains("notes.txt is a file"), "{error}");
+        create_folder(&folder.path().join("a/b")).unwrap();
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! A figure has an SVG, a PNG and the numbers behind both; [`write()`] puts all three on disk.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
-use latentrace_files::{Error, png::save_png, replace_unsynced};
+use latentrace_files::{Error, create_folder, png::save_png, replace_unsynced};
 
 /// A figure that can be drawn at any size, and whose numbers can be written as CSV.
 ///
@@ -36,7 +35,7 @@ pub trait Drawable {
 /// # Errors
 /// If the folder or a file cannot be written.
 pub fn write(folder: &Path, stem: &str, figure: &impl Drawable) -> Result<Vec<PathBuf>, Error> {
-    fs::create_dir_all(folder).map_err(|cause| Error::Folder { path: folder.to_owned(), cause })?;
+    create_folder(folder)?;
     let (width, height) = figure.size();
     let path = |ending: &str| folder.join(format!("{stem}.{ending}"));
     let (svg, png, csv) = (path("svg"), path("png"), path("csv"));
@@ -50,6 +49,7 @@ pub fn write(folder: &Path, stem: &str, figure: &impl Drawable) -> Result<Vec<Pa
 mod tests {
     use super::*;
     use crate::{Chart, Series};
+    use std::fs;
 
     fn chart() -> Chart {
         Chart { series: vec![Series::new("loss", vec![(0.0, 1.0), (1.0, 0.5)])], ..Chart::default() }

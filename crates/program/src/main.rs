@@ -9,6 +9,7 @@ mod pictures;
 mod printer;
 mod sweeps;
 
+use anyhow::anyhow;
 use clap::Parser;
 use commands::Program;
 use std::process::ExitCode;
@@ -25,7 +26,9 @@ fn end_with_the_pipe() {
 
 fn main() -> ExitCode {
     end_with_the_pipe();
-    match Program::parse().run() {
+    let ended = Program::parse().run();
+    let lost = printer::lost().map(|error| anyhow!("stdout: could not be written: {error}"));
+    match ended.and(lost.map_or(Ok(()), Err)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             printer::err(format!("error: {error:#}"));

@@ -1,11 +1,13 @@
 //! Pictures made and told of, as `generate` and `vary` do.
 
+use crate::bytes::human;
 use crate::estimate::estimate;
 use crate::interrupt;
 use crate::printer::{self, Printer, line};
 use anyhow::Result;
 use latentrace::experiments::{Picture, Pictures, Watch};
-use latentrace::runs::{Event, Like, Likeness, Observer, RunFolder, Sources, lost, open, pixels, set_by_pipeline};
+use latentrace::runs::{Event, Job, Like, Likeness, Observer, RunFolder, Sources, lost, open, pixels, set_by_pipeline};
+use latentrace::trace::Foreseen;
 
 /// Makes the pictures; the first is compared with the one that it is to be like. With `dry_run` says what they would cost.
 pub fn make(pictures: Pictures, like: Option<Like>, dry_run: bool) -> Result<()> {
@@ -20,12 +22,23 @@ pub fn make(pictures: Pictures, like: Option<Like>, dry_run: bool) -> Result<()>
         return estimate(&first, pictures.images);
     }
     first.fires().notes().iter().for_each(printer::note);
+    beyond_budget(&first).iter().for_each(printer::note);
     let printer = Printer::with_bar(first.calls() * pictures.images as usize);
     let seed = pictures.cell.seed;
     let grid = pictures.make(first, &mut sources, &Teller { printer: &printer, like, first: seed })?;
     printer.end();
     grid.iter().for_each(|path| line!("{}", path.display()));
     Ok(())
+}
+
+/// What the budget keeps out, if the rules select more.
+fn beyond_budget(job: &Job) -> Option<String> {
+    let selected: u64 = job.fires().capture.iter().map(Foreseen::bytes).sum();
+    let budget = job.description().budget.filter(|budget| *budget < selected)?;
+    let (selected, budget) = (human(selected), human(budget));
+    Some(format!(
+        "the rules select {selected}, and the budget is {budget}: what passes first is kept, until it is full"
+    ))
 }
 
 /// Tells of each picture.

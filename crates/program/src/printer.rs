@@ -1,10 +1,10 @@
 //! The one place that prints: results on stdout, all else on stderr, and a bar on a terminal.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // printing is what this module is for
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use latentrace::runs::{Event, Observer};
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{StdoutLock, Write};
+use std::sync::OnceLock;
 
 /// A line of results, as `println!` takes it.
 macro_rules! line {
@@ -20,12 +20,33 @@ pub(crate) use {aside, line};
 
 /// A line of results.
 pub fn out(text: impl Display) {
-    println!("{text}");
+    written(|stdout| writeln!(stdout, "{text}"));
 }
 
 /// Results that have their own line ends.
 pub fn text(text: impl Display) {
-    print!("{text}");
+    written(|stdout| write!(stdout, "{text}"));
+}
+
+/// Why stdout could not be written, if it could not: the first error.
+static LOST: OnceLock<std::io::Error> = OnceLock::new();
+
+/// Writes to stdout. What is lost there must not stop the work, so an error is only remembered.
+fn written(write: impl FnOnce(&mut StdoutLock) -> std::io::Result<()>) {
+    if let Err(error) = write(&mut std::io::stdout().lock()) {
+        LOST.get_or_init(|| error);
+    }
+}
+
+/// Writes what waits for stdout, and returns why something could not be written there, if so.
+pub fn lost() -> Option<&'static std::io::Error> {
+    written(|stdout| stdout.flush());
+    LOST.get()
+}
+
+/// Writes to stderr. If that cannot be written, there is nowhere to say so.
+fn aside_of(text: std::fmt::Arguments) {
+    std::io::stderr().lock().write_fmt(text).ok();
 }
 
 /// The files that a command has written.
@@ -35,22 +56,22 @@ pub fn files(paths: &[std::path::PathBuf]) {
 
 /// Something that may surprise.
 pub fn note(text: impl Display) {
-    eprintln!("note: {text}");
+    aside_of(format_args!("note: {text}\n"));
 }
 
 /// Something was lost or left out.
 pub fn warn(text: impl Display) {
-    eprintln!("warning: {text}");
+    aside_of(format_args!("warning: {text}\n"));
 }
 
 /// A line on stderr.
 pub fn err(text: impl Display) {
-    eprintln!("{text}");
+    aside_of(format_args!("{text}\n"));
 }
 
 /// A question, whose answer is typed in its line.
 pub fn ask(text: impl Display) {
-    eprint!("{text}");
+    aside_of(format_args!("{text}"));
     std::io::stderr().flush().ok(); // without it the question comes late
 }
 

@@ -383,7 +383,7 @@ fn text_that_does_not_fit_is_said_once_by_every_command_that_encodes_it() {
         once(sweep, "2 of 3 pictures lose text that does not fit, the first by its prompt: 75 tokens fit");
         let table = std::fs::read_to_string(place.at(store).join("results.csv")).unwrap();
         let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines[0], "prompt,prompt_lost,negative_lost,picture,error");
+        assert_eq!(lines[0], "prompt,prompt_lost,negative_lost,picture");
         assert!(lines[1].contains(",dog,,cells/") && lines[2].contains(",cat,,cells/"), "{table}");
         assert!(lines[3].starts_with("a mouse,,,cells/"), "{table}");
     }
@@ -421,4 +421,37 @@ fn names_are_free_and_keep_what_differs_and_seeds_are_of_64_bits() {
         .generate("steps", "a cat", &["--steps", "1000"])
         .code(1)
         .stderr(contains("error: steps: 1000 cannot be sampled by this scheduler, and 99"));
+}
+
+#[test]
+fn the_folder_of_a_run_stands_for_its_picture() {
+    let place = Place::new();
+    place.generate("out", "a cat", &[]).success();
+    let run = place.text("out/a-cat-7");
+    command(&["show", &run]).assert().success().stdout(contains("a-cat-7/image.png: ").and(contains("a cat")));
+    place.like("again", &place.at("out/a-cat-7"), &[]).success().stdout(contains("the same pixels as "));
+    let model = tiny().display().to_string();
+    let vary = ["vary", &run, "a dog", "--model", &model, "--steps", "3", "--images", "1"];
+    place.run("varied", &vary).success().stdout(contains("a-cat-7-a-dog-"));
+    std::fs::remove_file(place.at("out/a-cat-7/image.png")).unwrap();
+    command(&["show", &run]).assert().failure().stderr(contains("has no picture").and(contains("latentrace resume")));
+    // A picture that it started from, and that has moved, is looked for under its own name: all are named image.png.
+    let varied = std::fs::read_dir(place.at("varied")).unwrap().map(|entry| entry.unwrap().path());
+    let varied = varied.filter(|path| path.is_dir()).min().unwrap();
+    place.like("moved", &varied, &[]).failure().stderr(
+        contains(format!("the picture that it starts from: not found: looked in {run}/image.png"))
+            .and(contains("--image names a picture")),
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_the_place_of_a_picture_is_not_waited_for() {
+    let place = Place::new();
+    let pipe = place.text("pipe.png");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let wait = std::time::Duration::from_secs(60);
+    for arguments in [&["show", &pipe][..], &["generate", "--like", &pipe], &["vary", &pipe, "a cat"]] {
+        command(arguments).timeout(wait).assert().code(1).stderr(contains("pipe.png: not a plain file"));
+    }
 }

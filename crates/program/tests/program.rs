@@ -483,3 +483,53 @@ fn last_place(word: &str) -> Option<f64> {
     let places = digits.split_once('.')?.1.len() as i32;
     Some(10f64.powi(power.parse::<i32>().ok()? - places))
 }
+
+#[cfg(unix)]
+#[test]
+fn what_stdout_cannot_take_is_told_at_the_end_and_stops_no_work() {
+    let folder = tempfile::tempdir().unwrap();
+    // As on a full disk, nothing can be written here: the socket is not connected.
+    let full = || std::os::fd::OwnedFd::from(std::os::unix::net::UnixDatagram::unbound().unwrap());
+    let out = output(&folder);
+    let command = || {
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("latentrace"));
+        command.args(["generate", "a cat", "--model", &tiny(), "--steps", "2", "--seed", "7", "--output", &out]);
+        command.env("OMP_NUM_THREADS", "1").stdout(full());
+        command
+    };
+    let ended = command().output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("error: stdout: could not be written: ") && !said.contains("panicked"), "{said}");
+    assert!(Path::new(&out).join("a-cat-7/image.png").is_file(), "the work went on");
+    // Where stderr is full as well, there is only the exit code.
+    assert_eq!(command().stderr(full()).status().unwrap().code(), Some(1));
+    // Nobody reads on: the program ends quietly.
+    let mut child =
+        command().stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    assert!(!said.contains("panicked") && !said.contains("error"), "{said}");
+}
+
+#[test]
+fn a_value_that_is_given_twice_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    latentrace(&["run", &spec(&folder, "[1, 4, 1.0]"), "--output", &output(&folder)])
+        .assert()
+        .failure()
+        .stderr(contains("spec.toml:9: vary.guidance: 1.0 is given twice\nhint: "));
+    assert!(!Path::new(&output(&folder)).exists());
+}
+
+#[test]
+fn a_spec_of_gigabytes_and_a_file_for_a_folder_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("huge.toml").display().to_string();
+    std::fs::File::create(&file).unwrap().set_len(6 << 30).unwrap();
+    latentrace(&["run", &file]).assert().failure().stderr(contains("huge.toml: 6442450944 bytes, and at most"));
+    latentrace(&["generate", "a cat", "--model", &tiny(), "--steps", "2", "--output", &file])
+        .assert()
+        .failure()
+        .stderr(contains("huge.toml: a file, not a folder\nhint: name a folder"));
+}

@@ -1050,3 +1050,131 @@ fn a_fork_says_where_it_can_begin_and_takes_no_folder_that_holds_other_files() {
     let never = [&never[..], &["--edit", "text_encoder.** @step[2:3] => zero"]].concat();
     latentrace(&never).assert().code(1).stderr(contains("at step 0 only"));
 }
+
+#[test]
+fn resume_writes_the_files_that_a_whole_run_lacks_and_names_them() {
+    let made = Made::with(&[]);
+    let run = made.trace.parent().unwrap();
+    let files = ["trace/scalars.csv", "previews.png", "cell.json", "image.png"].map(|name| run.join(name));
+    let before = files.each_ref().map(|file| std::fs::read(file).unwrap());
+    let index = std::fs::read(made.trace.join("index.jsonl")).unwrap();
+    let resume = || latentrace(&["resume", run.to_str().unwrap()]).assert();
+    resume().success().stdout(contains("calls are there").and(contains("image.png").not()));
+    std::fs::write(&files[0], "").unwrap();
+    std::fs::remove_file(&files[1]).unwrap();
+    std::fs::write(&files[2], "{").unwrap();
+    std::fs::write(&files[3], &before[3][..before[3].len() / 2]).unwrap();
+    let said = String::from_utf8(resume().success().get_output().stdout.clone()).unwrap();
+    for (file, before) in files.iter().zip(&before) {
+        assert!(said.contains(&file.display().to_string()), "{said}");
+        assert!(file.ends_with("cell.json") || std::fs::read(file).unwrap() == *before, "{}", file.display());
+    }
+    let settings: serde_json::Value = serde_json::from_slice(&std::fs::read(&files[2]).unwrap()).unwrap();
+    assert_eq!(settings["cell"]["prompt"], "a cat");
+    // Only what is missing is written, and a folder is not removed.
+    std::fs::remove_file(&files[1]).unwrap();
+    resume().success().stdout(contains("previews.png").and(contains("image.png").not()));
+    std::fs::remove_file(&files[3]).unwrap();
+    std::fs::create_dir(&files[3]).unwrap();
+    resume().failure().stderr(contains("image.png: a folder, where a file of the run should be\nhint: "));
+    assert_eq!(std::fs::read(made.trace.join("index.jsonl")).unwrap(), index, "the record is not written again");
+}
+
+#[test]
+fn resume_says_what_rounds_otherwise_on_this_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, model) = (folder.path().display().to_string(), tiny());
+    let arguments = ["generate", "a cat", "--model", &model, "--steps", "2", "--seed", "7", "--output", &out];
+    latentrace(&arguments).env("OMP_NUM_THREADS", "2").assert().success();
+    let run = folder.path().join("a-cat-7");
+    std::fs::remove_file(run.join("image.png")).unwrap();
+    latentrace(&["resume", run.to_str().unwrap()])
+        .assert()
+        .success()
+        .stderr(contains("note: made with 2 threads of ").and(contains("goes on with 1 thread of ")));
+}
+
+#[test]
+fn a_path_that_is_no_run_is_named_with_the_runs_that_are_meant() {
+    let made = Made::with(&["--images", "2"]);
+    let run = made.trace.parent().unwrap().display().to_string();
+    let says = |path: &str, expected: &str| {
+        latentrace(&["verify", path]).assert().failure().stderr(contains(expected.to_string()));
+    };
+    says(
+        &made.trace.join("run.json").display().to_string(),
+        &format!("a file of a run, whose folder is expected\nhint: {run}"),
+    );
+    says(
+        &made.folder.path().display().to_string(),
+        &format!("a folder of 2 runs, and one run is expected\nhint: name one: {run}, "),
+    );
+}
+
+#[test]
+fn a_run_that_was_killed_before_its_record_began_leaves_a_free_name() {
+    let made = Made::with(&[]);
+    let begun = made.beside("begun");
+    let trace = Path::new(&begun).join("trace");
+    std::fs::create_dir_all(&trace).unwrap();
+    for name in ["lock", "index.jsonl", ".partial-x3"] {
+        std::fs::write(trace.join(name), "").unwrap();
+    }
+    latentrace(&["resume", &begun]).assert().failure().stderr(contains("stopped before anything was recorded"));
+    latentrace(&["fork", made.path(), "--at", "2", "--output", &begun]).assert().success();
+    latentrace(&["verify", &begun]).assert().success();
+    // Not if there is anything else in it.
+    latentrace(&["fork", made.path(), "--at", "2", "--output", &begun]).assert().failure();
+}
+
+#[test]
+fn a_record_without_its_index_is_not_said_to_be_of_an_earlier_version() {
+    let made = Made::with(&[]);
+    std::fs::write(made.trace.join("index.jsonl"), "").unwrap();
+    latentrace(&["verify", made.path()]).assert().failure().stdout(contains("before run.json had a checksum").not());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_fork_names_a_folder_that_is_not_utf8() {
+    use std::os::unix::ffi::OsStrExt;
+    let made = Made::with(&[]);
+    let run = made.folder.path().join(std::ffi::OsStr::from_bytes(b"cat-\xff"));
+    std::fs::rename(made.trace.parent().unwrap(), &run).unwrap();
+    let mut fork = latentrace(&["fork", "--at", "2"]);
+    fork.arg(&run).assert().failure().stderr(contains("cat-").and(contains("its name is not UTF-8")));
+}
+
+#[test]
+fn a_report_warns_of_a_changed_record_and_writes_over_no_file_of_a_run() {
+    let made = Made::with(&[]);
+    let run = made.trace.parent().unwrap();
+    let (folder, picture) = (run.to_str().unwrap(), run.join("image.png"));
+    let (before, page) = (std::fs::read(&picture).unwrap(), made.beside("page.html"));
+    let report = |runs: &str, page: &str| latentrace(&["report", runs, "--frames", "0", "--output", page]).assert();
+    // A picture stands for its run, and a page may be written again.
+    report(picture.to_str().unwrap(), &page).success().stderr(contains("warning").not());
+    report(folder, &page).success();
+    for file in ["image.png", "cell.json", "trace/run.json"] {
+        let file = run.join(file).display().to_string();
+        report(folder, &file)
+            .failure()
+            .stderr(contains(format!("--output {file}: a file that is no page is there already")));
+    }
+    assert_eq!(std::fs::read(&picture).unwrap(), before);
+    let file = made.trace.join("run.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("a cat", "a dog")).unwrap();
+    report(folder, &page)
+        .success()
+        .stderr(contains("warning: ").and(contains("run.json: has changed since the run was recorded")));
+    // A run that was stopped has nothing to show.
+    std::fs::write(&file, text).unwrap();
+    std::fs::remove_file(&picture).unwrap();
+    let index = std::fs::read_to_string(made.trace.join("index.jsonl")).unwrap();
+    let kept: Vec<&str> = index.lines().take(12).collect();
+    std::fs::write(made.trace.join("index.jsonl"), kept.join("\n") + "\n").unwrap();
+    report(folder, &page)
+        .failure()
+        .stderr(contains(format!("{folder}: not finished: ")).and(contains("latentrace resume")));
+}

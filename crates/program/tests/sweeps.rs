@@ -175,7 +175,9 @@ fn a_disk_that_is_full_ends_the_sweep_and_the_next_one_goes_on() {
     let mut limited = Command::new("sh");
     limited.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\""]).arg(whole.get_program());
     limited.args(whole.get_args()).env("OMP_NUM_THREADS", "1");
-    asserted(limited).failure().stderr(contains("error: ").and(contains("out")).and(contains("panicked").not()));
+    asserted(limited).failure().stderr(
+        contains("error: seed 1: ").and(contains("out")).and(contains("panicked").or(contains(".partial-")).not()),
+    );
     let cells = || std::fs::read_dir(out.join("cells")).unwrap().count();
     assert_eq!(cells(), 0, "nothing half-written is left");
     asserted(whole).success().stdout(contains("3 of them new"));
@@ -269,4 +271,93 @@ fn a_picture_to_start_from_is_made_anew_by_its_strength() {
     // Another picture under the same name is another cell.
     latentrace::plot::save_png(&picture, &latentrace::plot::RgbImage::new(90, 70), &[]).unwrap();
     asserted(run(&spec, &out, &["--set", &set, "--set", "steps=4"])).success().stdout(contains("2 of them new"));
+}
+
+/// The folders of a store's cells, by name.
+fn cells(out: &Path) -> Vec<PathBuf> {
+    let mut cells: Vec<PathBuf> =
+        std::fs::read_dir(out.join("cells")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cells.sort();
+    cells
+}
+
+#[test]
+fn a_cell_with_missing_or_other_files_is_named_and_made_again_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "seed = [1, 2, 3, 4, 5]");
+    let (calm, out) = (folder.path().join("calm"), folder.path().join("out"));
+    asserted(run(&spec, &calm, &[])).success();
+    asserted(run(&spec, &out, &[])).success();
+    let there = cells(&out);
+    // Two folders change names, a picture is empty, settings are missing, and a record is of another cell.
+    let other = out.join("cells/other");
+    std::fs::rename(&there[0], &other).unwrap();
+    std::fs::rename(&there[1], &there[0]).unwrap();
+    std::fs::rename(&other, &there[1]).unwrap();
+    std::fs::write(there[2].join("image.png"), "").unwrap();
+    std::fs::remove_file(there[3].join("cell.json")).unwrap();
+    std::fs::copy(there[2].join("trace/run.json"), there[4].join("trace/run.json")).unwrap();
+    let report = || {
+        let mut report = Command::new(assert_cmd::cargo::cargo_bin!("latentrace"));
+        report.arg("report").arg(&out).args(["--frames", "0"]).env("OMP_NUM_THREADS", "1");
+        asserted(report)
+    };
+    report().failure().stderr(contains("its cell.json is of the cell ").and(contains("--retry makes the cell again")));
+    let swapped = format!("failed: seed 1: {}: its cell.json is of the cell ", there[0].display());
+    asserted(run(&spec, &out, &[]))
+        .failure()
+        .stdout(contains("0 of them new"))
+        .stderr(contains(swapped).and(contains(format!("whose folder is {}", there[1].display()))))
+        .stderr(contains(format!("failed: seed 3: {}/image.png: ", there[2].display())))
+        .stderr(contains(format!("failed: seed 4: {}/cell.json: could not be read: no such file", there[3].display())))
+        .stderr(contains("failed: seed 5: ").and(contains("its trace/run.json is of another cell")))
+        .stderr(contains("5 of 5 cells failed\nhint: --retry"));
+    let results = std::fs::read_to_string(out.join("results.csv")).unwrap();
+    assert!(results.starts_with("seed,picture,failure\n") && !results.contains("image.png\n"), "{results}");
+    asserted(run(&spec, &out, &["--retry"])).success().stdout(contains("5 of them new"));
+    same(&calm, &out);
+    let results = std::fs::read_to_string(out.join("results.csv")).unwrap();
+    assert!(results.starts_with("seed,picture\n"), "no column without a failure: {results}");
+    report().success();
+}
+
+#[test]
+fn alone_and_batched_on_one_store_make_each_cell_of_theirs_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "guidance = [1, 4]\nseed = { range = [1, 10] }");
+    let out = folder.path().join("out");
+    let start = |more: &[&str]| {
+        run(&spec, &out, &[&["--json"], more].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let new = |child: Child| {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8(output.stdout).unwrap();
+        let last: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        last["new"].as_u64().unwrap() as usize
+    };
+    let (alone, batched) = (start(&[]), start(&["--batched", "--batch", "2"]));
+    let (alone, batched) = (new(alone), new(batched));
+    assert_eq!(alone, 20, "what is made in a batch is not good enough for who makes each alone");
+    assert_eq!(alone + batched, cells(&out).len(), "nothing was made to be thrown away");
+    asserted(run(&spec, &out, &["--batched"])).success().stdout(contains("0 of them new"));
+    asserted(run(&spec, &out, &[])).success().stdout(contains("0 of them new"));
+}
+
+#[test]
+fn a_cell_of_a_batch_stays_one_when_its_picture_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let spec = spec(&folder, "seed = [1, 2]");
+    asserted(run(&spec, &out, &["--batched"])).success();
+    let cell = &cells(&out)[0];
+    let about = || latentrace::plot::read_png_text(&cell.join("image.png")).unwrap();
+    let before = about();
+    assert!(before[1].1.contains("\"together\":true"), "{before:?}");
+    std::fs::remove_file(cell.join("image.png")).unwrap();
+    let mut resume = Command::new(assert_cmd::cargo::cargo_bin!("latentrace"));
+    resume.arg("resume").arg(cell).env("OMP_NUM_THREADS", "1");
+    asserted(resume).success().stderr(contains("made in a batch with others").and(contains("may differ by rounding")));
+    assert_eq!(about(), before, "the same key");
+    asserted(run(&spec, &out, &["--batched"])).success().stdout(contains("0 of them new"));
 }

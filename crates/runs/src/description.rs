@@ -11,6 +11,7 @@ use crate::models::on_disk;
 use crate::processor;
 use crate::rules::RuleCounts;
 use anyhow::{Context, Result, anyhow};
+use latentrace_files::counted;
 use latentrace_pipeline::nn::LIBTORCH;
 use latentrace_pipeline::nn::tch;
 use latentrace_pipeline::schedulers::{Config, Level, Plan};
@@ -338,6 +339,23 @@ impl Program {
             threads: tch::get_num_threads(),
             processor: processor::NAME.clone(),
         }
+    }
+}
+
+impl Program {
+    /// How this machine computes otherwise than the one that a record was made on, if that changes rounding: its number
+    /// of threads, or the processor's instruction sets.
+    pub fn rounds_otherwise(&self) -> Option<String> {
+        let (threads, features) = (tch::get_num_threads(), processor::features());
+        let same_features = self.processor == *processor::NAME || self.processor.ends_with(&format!(", {features}"));
+        (self.threads != threads || !same_features).then(|| {
+            let (then, now) = (counted(self.threads as usize, "thread"), counted(threads as usize, "thread"));
+            let of = &self.processor;
+            format!(
+                "made with {then} of {of}, and goes on with {now} of {}: numbers may differ by rounding",
+                *processor::NAME
+            )
+        })
     }
 }
 

@@ -1,14 +1,12 @@
 //! The folder of one run: its files, and how a run is found.
 
+use crate::files::RunFile;
 use crate::frames::Frames;
-use crate::provenance::{Provenance, What};
-use crate::record::{Recorded, pixels};
-use crate::scalars::Scalars;
-use anyhow::{Context, Result, bail};
-use latentrace_files::png::save_png;
-use latentrace_files::{replace_unsynced, sync_all};
+use crate::provenance::Provenance;
+use crate::record::Recorded;
+use anyhow::{Context, Result, bail, ensure};
+use latentrace_files::{counted, is_partial, read_text, sync_all};
 use latentrace_trace::{A_RUN, Trace};
-use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// The folder of a run, which `generate`, `vary`, `fork` and sweeps make:
@@ -66,10 +64,21 @@ impl RunFolder {
                 false => RunFolder { folder: path.into(), trace: path.into(), picture: beside },
             });
         }
-        match path.exists() {
-            true => bail!("{}: no record of a run in it\nhint: {A_RUN}", path.display()),
-            false => bail!("{}: no such folder\nhint: {A_RUN}", path.display()),
+        bail!("{}: {}", path.display(), what_else(path))
+    }
+
+    /// The file of a picture, which may be named by its run.
+    ///
+    /// # Errors
+    /// The path is a folder that is no run, or a run without a picture.
+    pub fn picture_at(path: &Path) -> Result<PathBuf> {
+        if !path.is_dir() {
+            return Ok(path.into());
         }
+        let run = RunFolder::find(path)?;
+        let hint = format!("hint: `latentrace resume {}` writes it", path.display());
+        ensure!(run.picture.is_file(), "{}: this run has no picture\n{hint}", path.display());
+        Ok(run.picture)
     }
 
     /// The complete runs in a folder, sorted by name.
@@ -143,8 +152,7 @@ impl RunFolder {
     /// The file is missing or damaged.
     pub fn settings(&self) -> Result<serde_json::Value> {
         let path = self.folder.join(CELL);
-        let read = || Ok(serde_json::from_str(&std::fs::read_to_string(&path)?)?);
-        read().map_err(|error: anyhow::Error| error.context(path.display().to_string()))
+        serde_json::from_str(&read_text(&path)?).with_context(|| path.display().to_string())
     }
 
     /// Checks that a new run can be made in this folder.
@@ -153,6 +161,9 @@ impl RunFolder {
     /// The folder exists and is not empty.
     pub fn check_free(&self) -> Result<()> {
         let folder = self.folder.display();
+        if has_only_begun(&self.folder) {
+            return Ok(());
+        }
         if self.trace.exists() || is_record(&self.folder) {
             bail!("{folder}: there is a run here already\nhint: name another folder");
         }
@@ -172,18 +183,67 @@ impl RunFolder {
     /// # Errors
     /// A file cannot be written.
     pub fn keep(&self, recorded: &Recorded, about: &Provenance, frames: Option<&Frames>) -> Result<()> {
-        Scalars::of(&recorded.trace, &recorded.description)?.write(recorded.trace.folder())?;
+        self.write(RunFile::Scalars, recorded, about)?;
         if let Some(frames) = frames {
             frames.save(&self.folder.join(FRAMES))?;
         }
         if self.folder != self.trace {
-            let mut settings = serde_json::to_value(about)?;
-            settings["seconds"] = json!(recorded.elapsed.as_secs_f64());
-            replace_unsynced(&self.folder.join(CELL), format!("{settings:#}\n").as_bytes())?;
+            self.write(RunFile::Settings, recorded, about)?;
         }
-        save_png(&self.picture, &pixels(&recorded.outcome.picture), &about.chunks(What::Picture))?;
+        self.write(RunFile::Picture, recorded, about)?;
         Ok(sync_all(&self.folder)?)
     }
+}
+
+/// The names in a folder; none if it is no folder.
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Whether a folder has only what a run leaves there that was killed before its record was begun.
+fn has_only_begun(folder: &Path) -> bool {
+    let trace = folder.join(TRACE);
+    let is_empty = |path: PathBuf| std::fs::metadata(path).is_ok_and(|about| about.len() == 0);
+    let left = |name: &String| match name.as_str() {
+        "lock" => true,
+        "index.jsonl" => is_empty(trace.join(name)),
+        "shards" => names_in(&trace.join(name)).is_empty(),
+        name => is_partial(name),
+    };
+    names_in(folder) == [TRACE] && names_in(&trace).iter().all(left)
+}
+
+/// What a path is that is no run, and what would work.
+fn what_else(path: &Path) -> String {
+    if !path.exists() {
+        return format!("no such folder\nhint: {A_RUN}");
+    }
+    if path.is_file() {
+        let above = || path.ancestors().skip(1).take(3);
+        let of_run = above().find(|folder| is_record(&folder.join(TRACE))).or_else(|| above().find(|at| is_record(at)));
+        return match of_run {
+            Some(run) => format!("a file of a run, whose folder is expected\nhint: {}", run.display()),
+            None => format!("a file, and the folder of a run is expected\nhint: {A_RUN}"),
+        };
+    }
+    if has_only_begun(path) {
+        return "this run was stopped before anything was recorded, so nothing continues it\nhint: remove the folder, or make the run again".into();
+    }
+    let inside = if path.join("cells").is_dir() { path.join("cells") } else { path.to_path_buf() };
+    let mut runs = names_in(&inside);
+    runs.retain(|name| is_record(&inside.join(name).join(TRACE)) || is_record(&inside.join(name)));
+    runs.sort();
+    if runs.is_empty() {
+        return format!("no record of a run in it\nhint: {A_RUN}");
+    }
+    let named: Vec<String> = runs.iter().take(5).map(|name| inside.join(name).display().to_string()).collect();
+    let more = if runs.len() > named.len() { ", .." } else { "" };
+    format!(
+        "a folder of {}, and one run is expected\nhint: name one: {}{more}",
+        counted(runs.len(), "run"),
+        named.join(", ")
+    )
 }
 
 fn is_record(folder: &Path) -> bool {

@@ -61,6 +61,8 @@ pub fn check(path: &Path) -> Result<()> {
 }
 
 fn opened(path: &Path) -> Result<File> {
+    let about = std::fs::metadata(path).map_err(|error| anyhow!(said(&error)))?;
+    ensure!(about.is_file(), "{}", if about.is_dir() { "a folder, not a picture" } else { "not a plain file" });
     File::open(path).map_err(|error| anyhow!(said(&error)))
 }
 

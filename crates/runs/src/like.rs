@@ -1,6 +1,7 @@
 //! A picture made again from its file's provenance.
 
 use crate::cell::{Cell, FIELDS};
+use crate::folder::RunFolder;
 use crate::key::Kept;
 use crate::provenance::{Provenance, What};
 use anyhow::{Context, Result, bail, ensure};
@@ -40,11 +41,12 @@ pub struct Like {
 }
 
 impl Like {
-    /// Reads the provenance of a picture's file.
+    /// Reads the provenance of a picture's file, or of the picture of a run's folder.
     ///
     /// # Errors
     /// The file has no provenance, or the picture cannot be made again from its settings alone.
     pub fn open(path: &Path) -> Result<Like> {
+        let path = &RunFolder::picture_at(path)?;
         let about = Provenance::read(path)?;
         if let Some(fork) = &about.fork {
             let trace = fork.trace.display();

@@ -30,10 +30,11 @@ fn beside(path: &Path, record: &Path) -> Option<PathBuf> {
     named_in(if of_run(record) { record.parent()?.parent()? } else { record.parent()? }, path)
 }
 
-/// The place in a folder that has the name of something. Records are named by their run's folder.
+/// The place in a folder that has the name of something. Records and pictures of runs all have the same name, so they
+/// are named by their run's folder.
 pub fn named_in(home: &Path, path: &Path) -> Option<PathBuf> {
     match path.file_name()? {
-        name if name == "trace" => Some(home.join(path.parent()?.file_name()?).join(name)),
+        name if name == "trace" || name == "image.png" => Some(home.join(path.parent()?.file_name()?).join(name)),
         name => Some(home.join(name)),
     }
 }

@@ -118,8 +118,8 @@ impl Provenance {
     pub fn of_run(recorded: &Recorded) -> Result<Provenance> {
         let about = Provenance::of(recorded, "");
         let is_known = about.fork.is_none() && about.cell.image.is_some() == about.used.inputs.image.is_some();
-        let key =
-            if is_known { key(&about.cell, &about.used.inputs, &about.used.kept, Mode::Alone)? } else { String::new() };
+        let mode = if recorded.together { Mode::Batched } else { Mode::Alone };
+        let key = if is_known { key(&about.cell, &about.used.inputs, &about.used.kept, mode)? } else { String::new() };
         Ok(Provenance { key, ..about })
     }
 

@@ -11,7 +11,7 @@ use crate::provenance::Provenance;
 use crate::ready::Ready;
 use crate::rules::{Does, Fires};
 use crate::sources::Sources;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use image::RgbImage;
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_pipeline::nn::{Both, Conditioning, Moment, Part, Pass, Probe, Role, SamplerValue, Tap};
@@ -77,6 +77,11 @@ impl<'a> Job<'a> {
         let mut cell = change(&before.cell);
         let request = request(model, &cell, &before)?;
         let folder = std::path::absolute(trace.folder())?;
+        ensure!(
+            folder.to_str().is_some(),
+            "{}: its name is not UTF-8, so the record of a fork cannot refer to it\nhint: rename the folder",
+            folder.display()
+        );
         let mut fork = ForkPoint { trace: folder, relative: None, call, level: None, past: Some(Vec::new()) };
         let same = (request.scheduler.resolved(), request.steps, request.reading)
             == (before.scheduler.clone(), before.cell.steps, before.cell.reading);
@@ -216,8 +221,10 @@ impl<'a> Job<'a> {
     /// Makes the rest of a run, and appends it to the run's record. `observer` is told of every network call.
     ///
     /// # Errors
-    /// The folder cannot be written, or the run fails.
+    /// The record is complete, the folder cannot be written, or the run fails.
     pub fn record_on(self, trace: &Trace, observer: &dyn Observer) -> Result<Recorded> {
+        let is_complete = trace.end().is_some_and(|end| end.error.is_none());
+        ensure!(!is_complete, "{}: the record is complete, and nothing continues it", trace.folder().display());
         self.check()?;
         self.ready.fires.over().for_each(|line| observer.note(&line));
         let writer = Writer::append(trace, Layout::LIVE)?;

@@ -1,7 +1,7 @@
 //! The sampler of a cell: a name, or the text of a config.
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use latentrace_files::said;
+use anyhow::{Context, Result, bail, ensure};
+use latentrace_files::read_text;
 use latentrace_pipeline::schedulers::{Class, Config, Error, class_of};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -100,7 +100,8 @@ impl Sampler {
             None if text.ends_with(".json") || path.is_file() => path,
             None => return Ok(Sampler::Named(text.into())),
         };
-        let text = std::fs::read_to_string(file).map_err(|error| anyhow!("{}: {}", file.display(), said(&error)))?;
+        ensure!(file.exists(), "{}: no such file", file.display());
+        let text = read_text(file)?;
         Sampler::checked(&text).with_context(|| file.display().to_string())
     }
 

@@ -47,6 +47,7 @@ mod numbering;
 mod numbers;
 mod owner;
 mod playback;
+mod prune;
 mod recorder;
 mod reduction;
 mod rule;

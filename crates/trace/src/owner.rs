@@ -2,9 +2,10 @@
 
 use crate::error::{Error, Result, file};
 use crate::trace::plain;
+use latentrace_files::open_lock;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::fs::{File, Metadata, OpenOptions, TryLockError};
+use std::fs::{File, Metadata, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -88,7 +89,8 @@ impl Claim {
         let path = folder.join(LOCK);
         let mut owner = None;
         for _ in 0..TRIES {
-            let Some(lock) = open(&path)? else { continue };
+            let opened = open_lock(&path).map_err(|error| file(&path, error))?;
+            let Some(lock) = opened else { continue };
             match lock.try_lock() {
                 // The previous owner may have ended and removed the file between the two.
                 Ok(()) if !is_at(&lock, &path) => continue,
@@ -126,27 +128,6 @@ impl Drop for Claim {
         if is_at(&self.lock, &self.path) {
             std::fs::remove_file(&self.path).ok(); // the lock ends with the file handle in any case
         }
-    }
-}
-
-/// Opens the lock file, or creates it; `None` if it was removed in between.
-fn open(path: &Path) -> Result<Option<File>> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    match options.clone().create_new(true).open(path) {
-        Ok(made) => return Ok(Some(made)),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(file(path, error)),
-    }
-    match std::fs::symlink_metadata(path) {
-        Ok(about) if !about.is_file() => return Err(file(path, "not a plain file")), // it may block, or lead outside
-        Ok(_) => {}
-        Err(_) => return Ok(None),
-    }
-    match options.open(path) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(file(path, error)),
     }
 }
 

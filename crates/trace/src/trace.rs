@@ -2,8 +2,7 @@
 
 use crate::Owner;
 use crate::entry::{End, Entry, FORMAT, Key, Line, Read, Stored};
-use crate::error::{Error, Result, changed, file};
-use crate::lines::Lines;
+use crate::error::{Error, Result, file};
 use crate::numbering::{Numbering, Place as Order};
 use crate::numbers::{from_levels, kind, name};
 use crate::owner::{Stamp, live, live_error};
@@ -422,31 +421,14 @@ impl Trace {
         Begun { calls: self.complete, spent, beyond_budget: self.beyond_budget }
     }
 
-    /// Removes what is incomplete. Returns the number of the next shard, and the lines of an index that continue this
-    /// one. The caller must have [claimed](crate::owner::Claim) the trace.
-    pub(crate) fn prune(&self) -> Result<(usize, Lines)> {
-        let path = self.folder.join("index.jsonl");
-        let folder = self.folder.join("shards");
-        no_link(&folder).map_err(|cause| file(&folder, cause))?; // nothing outside the folder may be removed
-        if Stamp::at(&path) != self.stamp {
-            return Err(changed(&path)); // another process has continued it since it was read
-        }
-        let mut lines = Lines::new(self.run_crc32);
-        self.entries.iter().for_each(|entry| lines.line(&Line::Entry(Box::new(entry.clone()))));
-        if let Some(complete) = self.complete.checked_sub(1) {
-            lines.line(&Line::Complete { complete, beyond_budget: self.beyond_budget });
-        }
-        std::fs::create_dir_all(&folder).map_err(|error| file(&folder, error))?;
-        latentrace_nn::replace(&path, &lines.take())?;
-        let stored = self.entries.iter().flat_map(Entry::parts);
-        let used: HashSet<&str> = stored.map(|stored| stored.shard.as_str()).collect();
-        for found in std::fs::read_dir(&folder).map_err(|error| file(&folder, error))?.flatten() {
-            if !used.contains(found.file_name().to_string_lossy().as_ref()) {
-                std::fs::remove_file(found.path()).map_err(|error| file(&found.path(), error))?;
-            }
-        }
-        let next = used.into_iter().filter_map(shard_number).max().map_or(0, |last| last as usize + 1);
-        Ok((next, lines))
+    /// Identity and length of the index when it was read; `None` if there was none.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.stamp
+    }
+
+    /// The checksum of `run.json`.
+    pub(crate) fn run_crc32(&self) -> u32 {
+        self.run_crc32
     }
 }
 
@@ -463,7 +445,7 @@ struct Found {
 }
 
 /// The number in the name of a shard; `None` for other names.
-fn shard_number(name: &str) -> Option<u32> {
+pub(crate) fn shard_number(name: &str) -> Option<u32> {
     let number = name.strip_suffix(".safetensors")?.parse().ok()?;
     (shard_name(number as usize) == name).then_some(number)
 }
@@ -503,7 +485,7 @@ pub(crate) fn plain(path: &Path) -> std::result::Result<std::fs::Metadata, Strin
 }
 
 /// Checks that a folder, if it is there, is not a link.
-fn no_link(folder: &Path) -> std::result::Result<(), String> {
+pub(crate) fn no_link(folder: &Path) -> std::result::Result<(), String> {
     match std::fs::symlink_metadata(folder) {
         Ok(about) if !about.is_dir() => Err("the folder of the shards is a link".into()),
         _ => Ok(()),

@@ -496,3 +496,60 @@ fn a_monstrous_index_is_read_in_sane_time_and_memory() {
     }
     assert!(MEMORY.0.load(Ordering::Relaxed) < SANE, "{}", MEMORY.0.load(Ordering::Relaxed));
 }
+
+#[test]
+fn what_is_not_ours_in_the_folder_of_the_shards_stays_and_stops_nothing() {
+    let good = Good::new(3);
+    // Without its end the record can be continued; its last shard is of no line.
+    let lines: Vec<&[u8]> = good.index.split_inclusive(|byte| *byte == b'\n').collect();
+    put(&good.index(), lines[..lines.len() / 2].concat());
+    let shards = good.path().join("shards");
+    put(&shards.join("notes.txt"), "mine");
+    std::fs::create_dir(shards.join("old")).unwrap();
+    std::fs::create_dir(shards.join("000007.safetensors")).unwrap();
+    let trace = Trace::open(good.path()).unwrap();
+    let (kept, last) = (trace.entries().len(), shards.join("000002.safetensors"));
+    assert!(kept > 0 && last.is_file());
+    drop(Writer::append(&trace, Layout::EVERY_CALL).unwrap());
+    assert!(!last.exists(), "a shard that no line refers to is removed");
+    assert_eq!(std::fs::read_to_string(shards.join("notes.txt")).unwrap(), "mine");
+    assert!(shards.join("old").is_dir() && shards.join("000007.safetensors").is_dir());
+    assert_eq!(Trace::open(good.path()).unwrap().entries().len(), kept);
+}
+
+/// Set where this test runs as another user than the super-user, whom no permission stops.
+#[cfg(target_os = "linux")]
+const AS_ANYBODY: &str = "LATENTRACE_TEST_AS_ANYBODY";
+
+#[cfg(target_os = "linux")]
+#[test]
+#[allow(clippy::print_stderr)] // a test that did not run should say so
+fn what_cannot_be_read_is_not_removed_and_nothing_else_is() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let good = Good::new(3);
+    let mode = |name: &str, mode: u32| set_permissions(good.path().join(name), Permissions::from_mode(mode)).unwrap();
+    mode("shards/000001.safetensors", 0);
+    if std::fs::File::open(good.path().join("shards/000001.safetensors")).is_ok() {
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        let name = "what_cannot_be_read_is_not_removed_and_nothing_else_is";
+        again.args(["--exact", name]).env(AS_ANYBODY, "1").uid(65534).gid(65534);
+        assert!(std::env::var_os(AS_ANYBODY).is_none(), "no permission stops this user");
+        match again.status() {
+            Ok(status) => assert!(status.success(), "failed as another user"),
+            Err(error) => eprintln!("skipped: cannot run as another user: {error}"),
+        }
+        return;
+    }
+    for (unreadable, then) in [("shards/000001.safetensors", 0o644), ("shards", 0o755), ("index.jsonl", 0o644)] {
+        mode(unreadable, 0);
+        let trace = Trace::open(good.path()).unwrap();
+        let error = Writer::append(&trace, Layout::EVERY_CALL).err().expect(unreadable).to_string();
+        assert!(error.contains(&format!("{unreadable}: cannot be read: ")), "{error}");
+        assert!(error.contains("hint: nothing was changed"), "{error}");
+        mode(unreadable, then);
+        let trace = Trace::open(good.path()).unwrap();
+        assert!(trace.entries() == good.entries && trace.problems().is_empty(), "{unreadable}: nothing was lost");
+    }
+}

@@ -4,7 +4,9 @@ use super::html::PageAxis;
 use crate::done::Done;
 use crate::experiment::Experiment;
 use crate::measure::Measure;
+use crate::sound::{Fault, check};
 use anyhow::{Result, bail, ensure};
+use latentrace_pipeline::nn::SamplerValue;
 use latentrace_runs::{Description, FIELDS, RunFolder};
 use std::path::{Path, PathBuf};
 
@@ -52,6 +54,7 @@ impl Found {
             return self.add_experiment(folder, experiment);
         }
         if let Ok(run) = RunFolder::find(folder) {
+            check_finished(&run)?;
             self.runs.push(done(run)?);
             return Ok(());
         }
@@ -63,7 +66,9 @@ impl Found {
 
     fn add_experiment(&mut self, folder: &Path, experiment: Experiment) -> Result<()> {
         for member in experiment.cells {
-            let run = done(RunFolder::find(&folder.join(&member.folder))?)?;
+            let run = RunFolder::find(&folder.join(&member.folder))?;
+            check_cell(&run)?;
+            let run = done(run)?;
             self.runs.push(Done { label: member.label, place: member.place, ..run });
         }
         self.title = experiment.title;
@@ -122,6 +127,34 @@ impl Found {
             self.runs.iter_mut().zip(numbers).for_each(|(run, number)| run.place.push(number));
             let values = (1..=most + 1).map(|number| number.to_string()).collect();
             self.axes.push(PageAxis { name: "run".into(), values });
+        }
+    }
+}
+
+/// Checks that the folder of a cell has no files of another cell.
+fn check_cell(run: &RunFolder) -> Result<()> {
+    let key = run.name().rsplit('-').next().unwrap_or_default().to_string();
+    match check(run, &key) {
+        Err(fault @ Fault::Swapped { .. }) if run.settings().is_ok_and(|about| about["key"].is_string()) => {
+            bail!("{}\nhint: `latentrace run` with --retry makes the cell again", fault.said(run.path(), None))
+        }
+        _ => Ok(()), // an earlier version may not have said it, and what is missing is noticed when it is read
+    }
+}
+
+/// Checks that a run has a picture, or what one is decoded from.
+fn check_finished(run: &RunFolder) -> Result<()> {
+    let trace = run.read()?;
+    if run.picture().is_file() || trace.values(SamplerValue::Latents).next().is_some() {
+        return Ok(());
+    }
+    let (folder, complete) = (run.path().display(), trace.complete());
+    match trace.live() {
+        Some(owner) => {
+            bail!("{folder}: not finished: {owner} is writing it; {complete} calls are whole\nhint: wait until it ends")
+        }
+        None => {
+            bail!("{folder}: not finished: {complete} calls are whole\nhint: `latentrace resume {folder}` continues it")
         }
     }
 }

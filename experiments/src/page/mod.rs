@@ -6,7 +6,7 @@ mod html;
 use crate::done::Done;
 use crate::measure::Sight;
 use crate::views::word_maps;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use found::{Found, find};
 use html::{Page, PageFigure, PageFrame, PageRun, WordMap};
 use latentrace_files::png::open_image;
@@ -40,6 +40,7 @@ pub struct Written {
 /// # Errors
 /// A folder has no complete run, or a file cannot be read or written.
 pub fn write(folders: &[PathBuf], path: Option<&Path>, frames: usize, observer: &dyn Observer) -> Result<Written> {
+    path.map_or(Ok(()), check_output)?;
     let found = find(folders)?;
     let first = if folders[0].is_file() { folders[0].parent() } else { Some(folders[0].as_path()) };
     let own = || first.unwrap_or(Path::new(".")).join("report.html");
@@ -48,6 +49,15 @@ pub fn write(folders: &[PathBuf], path: Option<&Path>, frames: usize, observer: 
     page.write(&path)?;
     let bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
     Ok(Written { path, pictures: page.cells.len(), bytes })
+}
+
+/// Checks that a page may be written to a file: a new one, or a page.
+fn check_output(path: &Path) -> Result<()> {
+    let is_page = path.extension().is_some_and(|ending| ["html", "htm"].iter().any(|known| ending == *known));
+    let hint = "hint: name a new file, or an .html file, which is replaced";
+    ensure!(!path.is_dir(), "--output {}: a folder, not a file\n{hint}", path.display());
+    ensure!(is_page || !path.exists(), "--output {}: a file that is no page is there already\n{hint}", path.display());
+    Ok(())
 }
 
 /// The options of a page.
@@ -65,6 +75,9 @@ impl Pages<'_> {
         let mut numbers = Vec::new();
         for run in &found.runs {
             let trace = run.run.read()?;
+            if let Some(problem) = trace.problems().first() {
+                self.observer.warn(&format!("the page shows a run whose record is damaged or was changed: {problem}"));
+            }
             let about = Description::of(&trace)?;
             let table = Scalars::kept(&trace, &about)?;
             let measured = measured(run, found)?;
@@ -180,7 +193,7 @@ fn columns(tables: &[Scalars]) -> Vec<String> {
 /// The SVG figures in the folders, with their CSV.
 fn figures(folders: &[PathBuf]) -> Result<Vec<PageFigure>> {
     let mut found = Vec::new();
-    for folder in folders {
+    for folder in folders.iter().filter(|folder| folder.is_dir()) {
         let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
             .with_context(|| folder.display().to_string())?
             .flatten()

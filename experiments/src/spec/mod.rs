@@ -10,9 +10,9 @@ pub use expand::{Axis, Expanded, Point};
 
 use crate::figures::Figure;
 use crate::measure::Measure;
-use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use anyhow::{Error, Result, anyhow, bail, ensure};
 use expand::{Group, words};
-use latentrace_files::counted;
+use latentrace_files::{counted, read_text};
 use latentrace_pipeline::checkpoints::{Error as CheckpointError, describe};
 use latentrace_runs::{Cell, FIELDS, is_id};
 use latentrace_runs::{Kept, Sampler};
@@ -85,7 +85,7 @@ impl Spec {
     /// # Errors
     /// The file cannot be read, or a field of it is not known or has a wrong value: the error names the file and the line.
     pub fn open(path: &Path, overrides: &[String]) -> Result<Spec> {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let text = read_text(path)?;
         let mut written: Written = toml::from_str(&text).map_err(|error| read_error(path, error))?;
         written.resolve(path.parent().unwrap_or(Path::new("")));
         let mut lines = Lines::of(&text);
@@ -172,7 +172,12 @@ impl Spec {
             values::values(value).map_err(|error| self.at(&format!("{path}.{key}"), error))
         };
         for (key, value) in vary {
-            groups.push(Group { fields: vec![(key.clone(), of("vary", key, value)?)], path: "vary".into() });
+            let values = of("vary", key, value)?;
+            if let Some(twice) = values::twice(&values) {
+                let hint = "hint: a value that varies is given once; a seed that varies makes several pictures of it";
+                return Err(self.at(&format!("vary.{key}"), anyhow!("{twice} is given twice\n{hint}")));
+            }
+            groups.push(Group { fields: vec![(key.clone(), values)], path: "vary".into() });
         }
         for (index, zip) in zips.iter().enumerate() {
             let path = format!("zip.{index}");

@@ -1,6 +1,7 @@
 //! The values of a field that varies: a list, or what makes one.
 
 use anyhow::{Result, bail, ensure};
+use std::collections::HashSet;
 use toml::{Table, Value};
 
 /// More values of one field than anyone means.
@@ -16,6 +17,18 @@ pub fn values(value: &Value) -> Result<Vec<Value>> {
     };
     ensure!(!list.is_empty(), "an empty list leaves no cell");
     Ok(list)
+}
+
+/// The first value that is equal to an earlier one; 1 is 1.0.
+pub fn twice(values: &[Value]) -> Option<&Value> {
+    let mut seen = HashSet::new();
+    let same = |value: &Value| match number(value) {
+        Some(number) if value.is_float() && number.fract() == 0.0 && number.abs() < 9e15 => {
+            format!("{}", number as i64)
+        }
+        _ => value.to_string(), // texts are in quotes
+    };
+    values.iter().find(|value| !seen.insert(same(value)))
 }
 
 fn made(table: &Table) -> Result<Vec<Value>> {
@@ -120,6 +133,18 @@ mod tests {
 
     fn of(text: &str) -> Result<Vec<Value>> {
         values(&toml::from_str::<Table>(&format!("x = {text}")).unwrap()["x"])
+    }
+
+    #[test]
+    fn a_value_that_is_given_twice_is_found() {
+        let twice = |text: &str| twice(&of(text).unwrap()).map(Value::to_string);
+        assert_eq!(twice("[1, 2, 1.0]").unwrap(), "1.0");
+        assert_eq!(twice("[\"a\", \"b\", \"a\"]").unwrap(), "\"a\"");
+        assert_eq!(twice("[0.5, { weight = 1 }, { weight = 1 }]").unwrap(), "{ weight = 1 }");
+        assert_eq!(twice("{ linspace = [1, 1, 2] }").unwrap(), "1.0");
+        for different in ["[1, 1.5, \"1\", \"1.0\"]", "{ range = [1, 9] }", "[[], [\"a => zero\"]]"] {
+            assert_eq!(twice(different), None, "{different}");
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! `latentrace causal`: which tensor, at which steps, carries what one run has and another has not.
 
 use crate::printer::{self, Printer, line};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use latentrace::experiments::views;
-use latentrace::files::counted;
+use latentrace::files::{counted, create_folder};
 use latentrace::runs::{self, Description, RunFolder, lost, open_recorded};
 use std::path::PathBuf;
 
@@ -69,7 +69,7 @@ impl Causal {
         })?;
         bar.end();
         let folder = self.output.clone().unwrap_or_else(|| run.path().join("causal"));
-        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        create_folder(&folder)?;
         printer::files(&views::causal(&folder, &description, &source, &causal, values)?);
         Ok(())
     }

@@ -2,8 +2,9 @@
 
 use crate::arguments::parse_tolerance;
 use crate::printer::{self, aside, line};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use latentrace::experiments::views;
+use latentrace::files::create_folder;
 use latentrace::plot::write;
 use latentrace::runs::RunFolder;
 use latentrace::trace::{Comparison, compare};
@@ -61,7 +62,7 @@ impl Compare {
             self.report(&found);
         }
         if let Some(folder) = &self.output {
-            std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+            create_folder(folder)?;
             printer::files(&write(folder, "compare", &views::compare(&found))?);
         }
         if let Some(difference) = beyond.filter(|_| self.check) {

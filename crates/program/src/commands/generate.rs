@@ -5,7 +5,7 @@ use crate::pictures::make;
 use anyhow::{Result, ensure};
 use latentrace::experiments::Pictures;
 use latentrace::pipeline::Guidance;
-use latentrace::runs::{Cell, Like, parse_guidance};
+use latentrace::runs::{Cell, Like, RunFolder, parse_guidance};
 use std::path::PathBuf;
 
 /// Make pictures of a prompt, or make a picture again with --like
@@ -15,7 +15,7 @@ pub struct Generate {
     /// What to show; the bundled model knows "a large red circle on the left, white background"
     #[arg(required_unless_present = "like")]
     prompt: Option<String>,
-    /// Make a picture again from what its own file says (see `latentrace show`); other options change it
+    /// Make a picture, named by its file or its run's folder, again from what it says of itself (see `latentrace show`); other options change it
     #[arg(long, value_name = "PICTURE")]
     like: Option<PathBuf>,
     #[command(flatten)]
@@ -43,6 +43,7 @@ pub struct Generate {
 impl Generate {
     /// Makes the pictures.
     pub fn run(mut self) -> Result<()> {
+        self.image = self.image.as_deref().map(RunFolder::picture_at).transpose()?;
         let like = self.like.as_deref().map(Like::open).transpose()?;
         let base = match &like {
             Some(like) => {

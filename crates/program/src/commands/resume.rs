@@ -1,9 +1,9 @@
 //! `latentrace resume`: a recorded run that was cut off goes on.
 
-use crate::printer::{Printer, line};
+use crate::printer::{self, Printer, line};
 use anyhow::Result;
-use latentrace::experiments::keep;
-use latentrace::runs::{Description, Job, Phased, RunFolder, lost, open_recorded};
+use latentrace::experiments::{keep, keep_files};
+use latentrace::runs::{Description, Job, Observer, Phased, Recorded, RunFolder, lost, open_recorded};
 use std::path::PathBuf;
 
 /// Go on with a recorded run that was cut off
@@ -17,7 +17,7 @@ pub struct Resume {
 }
 
 impl Resume {
-    /// Makes the calls that are missing, into the same record; and the picture, where that alone is missing.
+    /// Makes the calls that are missing, into the same record; or the files that are missing, if all calls are there.
     pub fn run(self) -> Result<()> {
         let run = RunFolder::find(&self.run)?;
         let trace = run.read()?;
@@ -25,7 +25,8 @@ impl Resume {
         trace.check_idle()?;
         let is_whole = trace.end().is_some_and(|end| end.error.is_none());
         trace.check_run()?;
-        if is_whole && run.picture().exists() {
+        let missing = run.missing()?;
+        if is_whole && missing.is_empty() {
             line!("{}: all {} calls are there", run.path().display(), trace.complete());
             return Ok(());
         }
@@ -34,18 +35,26 @@ impl Resume {
         let taken_over = Phased::new(&model, &trace, None, &printer)?.taken_over()?;
         let job = Job::resume(&model, &trace, taken_over.as_ref().map(|(_, past)| past))?;
         lost::warn(job.description(), &printer);
+        let together = run.was_made_together();
+        rounding(&description, together).iter().for_each(|note| printer.note(note));
         line!("{} of {} calls are there", trace.complete(), description.calls);
-        let recorded = match is_whole {
-            true => job.again()?,
-            false => {
-                let printer = Printer::with_bar(job.calls());
-                let recorded = job.record_on(&trace, &printer)?;
-                printer.end();
-                recorded
-            }
-        };
+        if is_whole {
+            let recorded = Recorded { together, ..job.again()? };
+            printer::files(&keep_files(&run, &missing, &recorded, &model, &printer)?);
+            return Ok(());
+        }
+        let printer = Printer::with_bar(job.calls());
+        let recorded = Recorded { together, ..job.record_on(&trace, &printer)? };
+        printer.end();
         keep(&run, &recorded, &model, &printer)?;
         line!("{} ({:.1} s)", run.picture().display(), recorded.elapsed.as_secs_f64());
         Ok(())
     }
+}
+
+/// Why what is computed now may differ by rounding from what the run would have been.
+fn rounding(description: &Description, together: bool) -> Vec<String> {
+    let alone = "the run was made in a batch with others, and goes on alone: its pixels may differ by rounding";
+    let machine = description.program.rounds_otherwise();
+    machine.into_iter().chain(together.then(|| alone.to_string())).collect()
 }

@@ -115,7 +115,7 @@ impl Run {
 /// Says what a run of the cells would cost.
 fn estimated(spec: &Spec, root: &Path, Estimate { labels, evaluations, time, bytes }: &Estimate) {
     line!("{}: {} into {}", spec.name, counted(labels.len(), "picture"), root.display());
-    line!("{evaluations} evaluations of the network, a sample with a text each");
+    line!("{evaluations} evaluations of the network; each computes one picture with one text at one step");
     line!("about {}, from a probe of two calls", HumanDuration(*time));
     line!("about {} on disk", human(*bytes));
     labels.iter().take(20).for_each(|label| line!("  {label}"));

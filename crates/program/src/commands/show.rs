@@ -4,13 +4,13 @@ use crate::printer::line;
 use anyhow::Result;
 use latentrace::files::counted;
 use latentrace::plot::open_image;
-use latentrace::runs::{self, Provenance, What};
+use latentrace::runs::{self, Provenance, RunFolder, What};
 use std::path::PathBuf;
 
 /// Print how a picture was made, from what its own file says
 #[derive(clap::Args)]
 pub struct Show {
-    /// The picture, a PNG of `generate`, `vary`, `run`, `fork` or `resume`
+    /// The picture, or the folder of its run; a PNG of `generate`, `vary`, `run`, `fork` or `resume`
     picture: PathBuf,
     /// The settings as the JSON object that they are kept as
     #[arg(long)]
@@ -19,7 +19,8 @@ pub struct Show {
 
 impl Show {
     /// Prints it.
-    pub fn run(self) -> Result<()> {
+    pub fn run(mut self) -> Result<()> {
+        self.picture = RunFolder::picture_at(&self.picture)?;
         let text = runs::text(&self.picture)?;
         let read: Result<Provenance, _> = serde_json::from_str(&text);
         match read {

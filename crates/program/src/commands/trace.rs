@@ -2,8 +2,9 @@
 
 use crate::bytes::human;
 use crate::printer::{self, Printer, line};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use latentrace::experiments::views;
+use latentrace::files::create_folder;
 use latentrace::runs::{Description, RunFolder, Scalars};
 use latentrace::trace::Trace as Record;
 use serde_json::json;
@@ -44,7 +45,7 @@ impl Trace {
         }
         let description = described?;
         let folder = self.output.clone().unwrap_or_else(|| run.path().join("figures"));
-        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        create_folder(&folder)?;
         let scalars = Scalars::of(trace, &description)?;
         let mut made = vec![scalars.write(&folder)?];
         made.extend(views::curves(&folder, &scalars, &description)?);

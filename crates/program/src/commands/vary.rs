@@ -5,14 +5,14 @@ use crate::pictures::make;
 use anyhow::Result;
 use latentrace::experiments::Pictures;
 use latentrace::pipeline::Guidance;
-use latentrace::runs::{Cell, STRENGTH, check_picture, parse_guidance};
+use latentrace::runs::{Cell, RunFolder, STRENGTH, check_picture, parse_guidance};
 use std::path::PathBuf;
 
 /// Make variations of a picture that a prompt leads
 #[derive(clap::Args)]
 #[command(after_help = RULES)]
 pub struct Vary {
-    /// The picture: PNG, JPEG, WebP, GIF, BMP or TIFF
+    /// The picture: PNG, JPEG, WebP, GIF, BMP or TIFF; or the folder of a run
     picture: PathBuf,
     /// What to show
     prompt: String,
@@ -37,7 +37,8 @@ pub struct Vary {
 
 impl Vary {
     /// Makes the variations, and sets them beside the picture.
-    pub fn run(self) -> Result<()> {
+    pub fn run(mut self) -> Result<()> {
+        self.picture = RunFolder::picture_at(&self.picture)?;
         let cell = self.settings.over(Cell {
             prompt: self.prompt,
             seed: Settings::SEED,

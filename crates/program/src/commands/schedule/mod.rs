@@ -4,6 +4,7 @@ mod figures;
 
 use crate::printer::{self, aside, line};
 use anyhow::{Context, Result, anyhow, bail};
+use latentrace::files::read_text;
 use latentrace::pipeline::checkpoints::SchedulerFile;
 use latentrace::pipeline::schedulers::{Class, Config, Plan, Reading, Step, class_of, named};
 use latentrace::runs::{PREFIX, Sampler, bundled, configured, set_by_pipeline};
@@ -123,7 +124,7 @@ impl Schedule {
         }
         let inside = ["scheduler/scheduler_config.json", "scheduler_config.json"].map(|name| path.join(name));
         let file = inside.into_iter().find(|file| file.is_file()).unwrap_or(path);
-        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let text = read_text(&file)?;
         let config = match name {
             Some(name) if !self.pipeline => Config::from_json_as(&text, name),
             _ => Config::from_json(&text),
