@@ -77,6 +77,10 @@ model *args:
 taps *args:
     {{ latentrace }} taps "$@"
 
+# Show the tokens of a prompt, and what of it does not fit: ./just tokens "a large red circle"
+tokens prompt *args:
+    {{ latentrace }} tokens "$@"
+
 # Print a sampler's noise levels and coefficients: ./just schedule dpm++2m --steps 10 --explain
 schedule *args:
     {{ latentrace }} schedule "$@"

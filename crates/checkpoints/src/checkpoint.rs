@@ -2,6 +2,7 @@
 
 use crate::choice::Choice;
 use crate::describe::describe;
+use crate::embedding::Inversion;
 use crate::error::{Error, Result, file};
 use crate::scheduler::SchedulerFile;
 use crate::single::Layout;
@@ -28,6 +29,8 @@ pub struct Checkpoint {
     pub tokenizer: PathBuf,
     /// The padding token, if it is not the one that the tokenizer's files name.
     pub padding: Option<String>,
+    /// The textual inversions that are added; see [`Checkpoint::vectors`].
+    pub embeddings: Vec<Inversion>,
     /// The scheduler's configuration.
     pub scheduler: SchedulerFile,
     /// What was assumed, because the files do not state it.
@@ -86,6 +89,7 @@ impl Checkpoint {
         files.extend(self.scheduler.files());
         let names = latentrace_text::FILES.iter().map(|name| self.tokenizer.join(name));
         files.extend(names.filter(|path| path.is_file()));
+        files.extend(self.embeddings.iter().map(|inversion| inversion.file.clone()));
         for weights in [self.text_encoder.files()?, self.unet.files()?, self.vae.files()?] {
             for path in weights {
                 if !files.contains(&path) {

@@ -1,5 +1,6 @@
 //! What of a checkpoint is used.
 
+use crate::embedding::Inversion;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -32,6 +33,9 @@ pub struct Choice {
     /// For a single file with two sets of UNet weights: use the moving average (EMA).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ema: bool,
+    /// Textual inversions, whose tokens are added.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub embeddings: Vec<Inversion>,
     /// Keys of configuration files that are ignored although they are not supported.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,

@@ -39,6 +39,7 @@ pub(crate) fn open(folder: &Path, choice: &Choice) -> Result<Checkpoint> {
         vae: vae.configured(latentrace_vae::VaeConfig::read)?,
         tokenizer: tokenizer(choice).unwrap_or_else(|| folder.join("tokenizer")),
         padding: None,
+        embeddings: choice.embeddings.clone(),
         scheduler: SchedulerFile::of(folder)?,
         notes,
     };

@@ -166,6 +166,13 @@ impl Embedding {
         self.weight.slice(0, 0, rows, 1)
     }
 
+    /// Replaces the rows from `first` on by others, `[rows, width]`. They get the number format and the device of the
+    /// table.
+    pub fn replace_from(&mut self, first: i64, rows: &Tensor) {
+        let rows = rows.to_kind(self.weight.kind()).to_device(self.weight.device());
+        self.weight = Tensor::cat(&[self.first(first), rows], 0);
+    }
+
     /// The whole table, `[rows, width]`.
     pub fn table(&self) -> &Tensor {
         &self.weight

@@ -3,7 +3,7 @@
 use crate::error::{Result, Stage};
 use crate::execute::missing;
 use crate::tripwire::{FaultContext, blame, fault, hint};
-use crate::{Model, Picture, Prepared, Start};
+use crate::{Model, Picture, Prepared, Start, TextOptions};
 use latentrace_nn::Pass;
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
 use latentrace_text::Tokens;
@@ -45,18 +45,35 @@ impl Model {
     /// # Errors
     /// The text cannot be tokenized, or the features are not finite.
     pub fn encode(&self, prompt: &str, pass: &mut Pass) -> Result<(Tokens, Tensor)> {
-        let tokens = self.tokens(prompt)?;
-        let features = self.encode_tokens(&tokens, pass)?;
+        self.encode_as(prompt, TextOptions::default(), pass)
+    }
+
+    /// [`Model::encode`], with options. A text of several chunks has `[1, chunks * tokens, features]`.
+    ///
+    /// # Errors
+    /// The text cannot be read or tokenized, or the features are not finite.
+    pub fn encode_as(&self, prompt: &str, options: TextOptions, pass: &mut Pass) -> Result<(Tokens, Tensor)> {
+        self.check_text(options)?;
+        let tokens = self.tokens(prompt, options)?;
+        let features = self.encode_tokens(&tokens, options.clip_skip, pass)?;
         Ok((tokens, features))
     }
 
-    /// The text features of tokens, `[1, tokens, features]`.
-    pub(crate) fn encode_tokens(&self, tokens: &Tokens, pass: &mut Pass) -> Result<Tensor> {
-        let ids = Tensor::from_slice(&tokens.ids).unsqueeze(0).to_device(self.device);
-        let encode = |pass: &mut Pass| no_grad(|| self.text_encoder.forward(pass, &ids));
-        let features = encode(pass);
+    /// The text features of tokens, `[1, tokens, features]`. The chunks are encoded in one batch, so that each tap is
+    /// passed once.
+    pub(crate) fn encode_tokens(&self, tokens: &Tokens, clip_skip: usize, pass: &mut Pass) -> Result<Tensor> {
+        let length = self.tokenizer.length() as i64;
+        let ids = Tensor::from_slice(&tokens.ids).view([-1, length]).to_device(self.device); // [chunks, tokens]
+        let encode = |pass: &mut Pass| {
+            let encoded = no_grad(|| self.text_encoder.forward_without(pass, &ids, clip_skip));
+            weighted(encoded, &tokens.weights)
+        };
+        let features = encode(pass); // [chunks, tokens, features]
         match fault(&features) {
-            None => Ok(features.to_kind(self.unet.kind())),
+            None => {
+                let width = features.size()[2];
+                Ok(features.view([1, -1, width]).to_kind(self.unet.kind()))
+            }
             Some(found) => Err(blame(self.context("text_encoder.out", Stage::Text), found, pass, encode)),
         }
     }
@@ -100,4 +117,20 @@ impl Model {
             (latents.to_kind(Kind::Float) / self.checkpoint.vae.config.scaling_factor).to_kind(self.unet.kind());
         no_grad(|| self.vae.decode(pass, &scaled))
     }
+}
+
+/// Multiplies the features of each token by its weight, and restores the mean of each chunk, as AUTOMATIC1111's web
+/// interface does (`EmphasisOriginal` in `modules/sd_emphasis.py`). Without weights, the features are left as they are.
+fn weighted(features: Tensor, weights: &[f64]) -> Tensor {
+    if weights.is_empty() {
+        return features;
+    }
+    let kind = features.kind();
+    let size = features.size(); // [chunks, tokens, features]
+    let weights = Tensor::from_slice(weights).to_kind(Kind::Float).view([size[0], size[1], 1]);
+    let before = features.to_kind(Kind::Float);
+    let after = &before * weights.to_device(features.device());
+    let mean = |tensor: &Tensor| tensor.mean_dim([1, 2].as_slice(), true, Kind::Float); // [chunks, 1, 1]
+    let ratio = mean(&before) / mean(&after);
+    (after * ratio).to_kind(kind)
 }

@@ -18,6 +18,14 @@ pub enum Error {
     /// A scheduler configuration, or a number of steps, that cannot be sampled.
     #[error(transparent)]
     Schedule(#[from] latentrace_schedulers::Error),
+    /// A file of text features that cannot be used.
+    #[error("{file}: {cause}")]
+    Features {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// A picture size that the model cannot produce.
     #[error("{side}: {found} pixels cannot be made\nhint: {works}")]
     Size {

@@ -2,9 +2,10 @@
 
 use crate::SamplerTaps;
 use crate::error::{Error, Result};
-use latentrace_checkpoints::{Checkpoint, Choice};
+use crate::text;
+use latentrace_checkpoints::{Checkpoint, Choice, Vectors};
 use latentrace_nn::tch::{self, Kind};
-use latentrace_nn::{Cuda, Tap, cuda, first_cuda};
+use latentrace_nn::{Activation, Cuda, Tap, cuda, first_cuda};
 use latentrace_schedulers as schedulers;
 use latentrace_text::{TextEncoder, Tokenizer};
 use latentrace_unet::Unet;
@@ -118,17 +119,23 @@ impl Model {
     /// # Errors
     /// A file is missing or malformed, a tensor does not have the shape that the configuration gives it, or the
     /// scheduler or device is not supported.
-    pub fn load(checkpoint: Checkpoint, options: Options) -> Result<Model> {
+    pub fn load(mut checkpoint: Checkpoint, options: Options) -> Result<Model> {
         let (kind, device) = (options.dtype.kind(), options.device.find()?);
         let scheduler = match options.another_sampler {
             true => checkpoint.scheduler.read_for_another()?,
             false => checkpoint.scheduler.read()?,
         };
         let scheduler_in_pipeline = scheduler.in_pipeline()?;
-        let tokenizer = tokenizer(&checkpoint)?;
-        let (text, unet, vae) = (&checkpoint.text_encoder, &checkpoint.unet, &checkpoint.vae);
-        let text_weights = text.weights(kind, device)?;
-        let text_encoder = TextEncoder::load(&text_weights, &text.config)?;
+        let mut tokenizer = text::own(&checkpoint)?;
+        checkpoint.notes.extend(padding(&checkpoint, &tokenizer));
+        let vectors = checkpoint.vectors()?;
+        let (clip, unet, vae) = (&checkpoint.text_encoder, &checkpoint.unet, &checkpoint.vae);
+        let text_weights = clip.weights(kind, device)?;
+        let mut text_encoder = TextEncoder::load(&text_weights, &clip.config)?;
+        for Vectors { token, table } in &vectors {
+            let first = tokenizer.add(token, table.size()[0] as usize)?;
+            text_encoder.add(first.into(), table);
+        }
         let unet_weights = unet.weights(kind, device)?;
         let vae_weights = vae.weights(kind, device)?;
         let mut model = Model {
@@ -153,13 +160,15 @@ impl Model {
     }
 }
 
-/// The tokenizer of a checkpoint.
-fn tokenizer(checkpoint: &Checkpoint) -> Result<Tokenizer> {
-    let config = &checkpoint.text_encoder.config;
-    let length = usize::try_from(config.max_position_embeddings).unwrap_or(usize::MAX);
-    let tokenizer = Tokenizer::open(&checkpoint.tokenizer, length)?.for_embeddings(config.vocab_size);
-    Ok(match &checkpoint.padding {
-        Some(token) => tokenizer.padded_with(token)?,
-        None => tokenizer,
+/// A note where a text encoder of Stable Diffusion 2.x is given another padding than it was trained with. OpenCLIP pads
+/// with the id 0, and folders that were copied together from 1.x files pad with the end token.
+fn padding(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Option<String> {
+    let is_open_clip = checkpoint.text_encoder.config.hidden_act == Activation::Gelu;
+    let (id, place) = (tokenizer.padding(), checkpoint.tokenizer.display());
+    let token = tokenizer.token(id.into()).unwrap_or_default();
+    (is_open_clip && id != 0).then(|| {
+        format!(
+            "{place}: prompts are padded with {token}, the id {id}, but text encoders of Stable Diffusion 2.x were trained with the id 0\nhint: \"pad_token\": \"!\" in special_tokens_map.json and tokenizer_config.json"
+        )
     })
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::execute::draws;
-use crate::{Options, SamplerTaps, Size, Start};
+use crate::{Options, SamplerTaps, Size, Start, TextShape};
 use latentrace_checkpoints::Checkpoint;
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
 use latentrace_nn::{Branch, Moment, Pass, Probe, Role, Rows, SamplerValue, Tap, Weights, shape_only};
@@ -73,9 +73,16 @@ impl Outlined {
 /// Every tensor of a text-to-image run with its shape, in the order in which they pass their taps. `size` defaults to
 /// the checkpoint's. Reads no weights and computes nothing.
 ///
+/// The tensors depend on the texts too: on the layers that are left out, and on the number of chunks.
+///
 /// # Errors
 /// The model cannot produce this size.
-pub fn outline(checkpoint: &Checkpoint, options: Options, size: Option<Size>) -> Result<Vec<Outlined>> {
+pub fn outline(
+    checkpoint: &Checkpoint,
+    options: Options,
+    size: Option<Size>,
+    TextShape { clip_skip, chunks, given }: TextShape,
+) -> Result<Vec<Outlined>> {
     let (text, unet, vae) = (&checkpoint.text_encoder.config, &checkpoint.unet.config, &checkpoint.vae.config);
     let kind = options.dtype.kind();
     let factor = vae.factor();
@@ -83,14 +90,16 @@ pub fn outline(checkpoint: &Checkpoint, options: Options, size: Option<Size>) ->
     let weights = |part: &str| Weights::shapes(part, kind);
     let mut seen = Seen { list: Vec::new(), when: When::Text };
     no_grad(|| {
-        let ids = shape_only(&[1, text.max_position_embeddings], Kind::Int64);
+        let tokens = text.max_position_embeddings;
+        let ids = shape_only(&[chunks, tokens], Kind::Int64);
         let encoder = TextEncoder::load(&weights("text_encoder"), text)?;
-        for branch in [Branch::Conditional, Branch::Unconditional] {
-            let _ = encoder.forward(&mut seen.pass(When::Text, Rows::Branch(branch)), &ids);
+        let encoded = [Branch::Conditional, Branch::Unconditional].into_iter().filter(|_| given.is_none());
+        for branch in encoded {
+            let _ = encoder.forward_without(&mut seen.pass(When::Text, Rows::Branch(branch)), &ids, clip_skip);
         }
         let input = shape_only(&[2, unet.in_channels, height, width], kind);
         let latents = shape_only(&[1, vae.latent_channels, height, width], kind);
-        let features = shape_only(&[2, text.max_position_embeddings, text.hidden_size], kind);
+        let features = shape_only(&[2, given.unwrap_or(chunks * tokens), text.hidden_size], kind);
         let network = Unet::load(&weights("unet"), unet)?;
         let times = shape_only(&[1], Kind::Float);
         let _ = network.forward(&mut seen.pass(When::Call, Rows::Branches), &input, &times, &features);

@@ -2,7 +2,7 @@
 
 use crate::counts;
 use crate::error::Result;
-use crate::{Model, Request, Start};
+use crate::{Model, Request, Start, TextOptions};
 use latentrace_schedulers::Plan;
 use latentrace_text::Tokens;
 use std::sync::Arc;
@@ -16,8 +16,11 @@ pub struct Prepared {
     pub start: Start,
     /// The plan from the start to the final latents.
     pub plan: Arc<Plan>,
-    /// The tokens of the prompt and of the negative prompt, with the text that does not fit.
+    /// The tokens of the prompt and of the negative prompt, with the text that does not fit. Both have the same number
+    /// of chunks.
     pub tokens: [Tokens; 2],
+    /// The number of tokens of a chunk.
+    pub length: usize,
 }
 
 impl Prepared {
@@ -37,16 +40,21 @@ impl Model {
     /// all use the result.
     ///
     /// # Errors
-    /// A size, guidance, strength or number of steps is not possible.
+    /// A size, guidance, strength or number of steps is not possible, or a text cannot be read.
     pub fn prepare(&self, request: Request, start: Start) -> Result<Prepared> {
         let plan = Arc::new(self.check_start(&request, &start)?);
-        let tokens = [self.tokens(&request.prompt)?, self.tokens(&request.negative)?];
-        Ok(Prepared { request, start, plan, tokens })
+        if request.features.is_some() {
+            let tokens = [Tokens::default(), Tokens::default()];
+            return Ok(Prepared { request, start, plan, tokens, length: self.tokenizer.length() });
+        }
+        let mut tokens = [self.tokens(&request.prompt, request.text)?, self.tokens(&request.negative, request.text)?];
+        self.tokenizer.level(&mut tokens);
+        Ok(Prepared { request, start, plan, tokens, length: self.tokenizer.length() })
     }
 
     /// The tokens of a text.
-    pub(crate) fn tokens(&self, text: &str) -> Result<Tokens> {
+    pub(crate) fn tokens(&self, text: &str, options: TextOptions) -> Result<Tokens> {
         counts::add(|counts| &mut counts.texts);
-        Ok(self.tokenizer.encode(text)?)
+        Ok(self.tokenizer.encode_as(text, options.form())?)
     }
 }

@@ -1,7 +1,7 @@
 //! A request: everything that a model needs to make one picture.
 
 use crate::error::Result;
-use crate::{Guidance, Model, Size, Start};
+use crate::{Features, Guidance, Model, Size, Start, TextOptions};
 use latentrace_schedulers::{Config, Plan, Reading};
 
 /// The settings of one picture.
@@ -23,6 +23,10 @@ pub struct Request {
     pub scheduler: Config,
     /// Whether the scheduler reproduces diffusers, faults included.
     pub reading: Reading,
+    /// How the two texts are read and encoded.
+    pub text: TextOptions,
+    /// Text features in place of both texts, if any. Then nothing is tokenized and encoded.
+    pub features: Option<Features>,
 }
 
 impl Model {
@@ -38,6 +42,8 @@ impl Model {
             size: Size::of(&self.checkpoint),
             scheduler: self.scheduler_in_pipeline.clone(),
             reading: Reading::Diffusers,
+            text: TextOptions::default(),
+            features: None,
         }
     }
 
@@ -55,12 +61,14 @@ impl Model {
         start.plan(request)
     }
 
-    /// Checks the size and the guidance of a request, which do not depend on its plan.
+    /// Checks what of a request does not depend on its plan: the size, the guidance and the text options.
     ///
     /// # Errors
-    /// A size or guidance is not possible.
+    /// A size, guidance or number of layers is not possible.
     pub fn check_fields(&self, request: &Request) -> Result<()> {
         request.size.latents(self.checkpoint.vae.config.factor())?;
+        self.check_text(request.text)?;
+        request.features.as_ref().map_or(Ok(()), |features| self.check_features(features))?;
         request.guidance.check()
     }
 }

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::execute::{Execution, Given, missing, moment};
 use crate::network::{Guided, Network, Outputs, Past};
 use crate::noise::Draws;
-use crate::{Model, Picture, Prepared, Request, Start};
+use crate::{Features, Model, Picture, Prepared, Request, Start};
 use latentrace_nn::tch::{Tensor, no_grad};
 use latentrace_nn::{Branch, Pass, Rows};
 use latentrace_schedulers::Plan;
@@ -64,13 +64,21 @@ impl Model {
     /// # Errors
     /// A tensor is not finite, or the probe stops the run.
     pub fn sample(&self, prepared: &Prepared, past: &[Outputs], pass: &mut Pass) -> Result<Tensor> {
-        let Prepared { plan, tokens: [prompt, negative], .. } = prepared;
+        let Prepared { request, plan, tokens: [prompt, negative], .. } = prepared;
+        let clip_skip = request.text.clip_skip;
         no_grad(|| {
             pass.set_moment(moment(plan, 0));
-            pass.set_rows(Rows::Branch(Branch::Conditional));
-            let conditional = self.encode_tokens(prompt, pass)?;
-            pass.set_rows(Rows::Branch(Branch::Unconditional));
-            let unconditional = self.encode_tokens(negative, pass)?;
+            let [conditional, unconditional] = match &request.features {
+                Some(Features { prompt, negative }) => {
+                    [prompt, negative].map(|given| given.to_device(self.device).to_kind(self.unet.kind()))
+                }
+                None => {
+                    pass.set_rows(Rows::Branch(Branch::Conditional));
+                    let conditional = self.encode_tokens(prompt, clip_skip, pass)?;
+                    pass.set_rows(Rows::Branch(Branch::Unconditional));
+                    [conditional, self.encode_tokens(negative, clip_skip, pass)?]
+                }
+            };
             pass.set_rows(Rows::Images);
             let mut network = Guided { unet: &self.unet, unconditional, conditional };
             let mut network = Past { outputs: past, then: Some(&mut network) };

@@ -100,18 +100,25 @@ pub(crate) fn start_key(image: &Prepared) -> (u64, Option<&Picture>) {
     (image.request.seed, picture)
 }
 
-/// The tokens of every different text, and for each image the indices of its negative prompt and its prompt among them.
-pub(crate) fn texts<'a>(images: &[&'a Prepared]) -> (Vec<&'a Tokens>, Vec<[usize; 2]>) {
+/// A text that is encoded.
+#[derive(Clone, Copy)]
+pub(crate) struct Text<'a> {
+    pub(crate) tokens: &'a Tokens,
+    pub(crate) clip_skip: usize,
+}
+
+/// Every different text, and for each image the indices of its negative prompt and its prompt among them.
+pub(crate) fn texts<'a>(images: &[&'a Prepared]) -> (Vec<Text<'a>>, Vec<[usize; 2]>) {
     let halves = |image: &&'a Prepared| {
-        let Prepared { request: Request { prompt, negative, .. }, tokens: [of_prompt, of_negative], .. } = *image;
-        [(negative.as_str(), of_negative), (prompt.as_str(), of_prompt)]
+        let Prepared { request: Request { prompt, negative, text, .. }, tokens: [of_prompt, of_negative], .. } = *image;
+        [(negative.as_str(), text, of_negative), (prompt.as_str(), text, of_prompt)]
     };
-    let all: Vec<(&str, &Tokens)> = images.iter().flat_map(halves).collect();
-    let places = number(all.iter().map(|(text, _)| *text));
-    let mut texts: Vec<&Tokens> = Vec::new();
-    for ((_, tokens), place) in all.iter().zip(&places) {
+    let all: Vec<_> = images.iter().flat_map(halves).collect();
+    let places = number(all.iter().map(|(text, options, _)| (*text, **options)));
+    let mut texts: Vec<Text> = Vec::new();
+    for ((_, options, tokens), place) in all.iter().zip(&places) {
         if *place == texts.len() {
-            texts.push(tokens);
+            texts.push(Text { tokens, clip_skip: options.clip_skip });
         }
     }
     (texts, places.chunks(2).map(|pair| [pair[0], pair[1]]).collect())

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::network::Shared;
-use crate::sharing::{Arm, Sharing, start_key, texts};
+use crate::sharing::{Arm, Sharing, Text, start_key, texts};
 use crate::{Model, Outcome, Prepared, Request, Start};
 use latentrace_nn::Pass;
 use latentrace_nn::tch::{Tensor, no_grad};
@@ -18,7 +18,7 @@ pub struct Together {
 }
 
 impl Model {
-    /// Runs images of one plan and size in one batch. What images share is computed once: texts, pictures to start
+    /// Runs images of one plan and size, and of texts of one length, in one batch. What images share is computed once: texts, pictures to start
     /// from, and the rows of a call that have the same sample and text. At a guidance weight of 0 or 1 only one of the
     /// two outputs is computed. The pictures are those of [`Model::run`], up to rounding: the batch size changes the
     /// order of sums.
@@ -46,12 +46,16 @@ impl Model {
             let of =
                 |Prepared { request: Request { steps, size, .. }, .. }: &Prepared| format!("{steps} steps at {size:?}");
             let found = format!("{} beside {}", of(other), of(first));
-            return Err(Error::Range { field: "batch", expected: "images of one plan and size".into(), found });
+            return Err(Error::Range {
+                field: "batch",
+                expected: "images of one plan and size, and of texts of one length that are encoded here".into(),
+                found,
+            });
         }
         no_grad(|| {
             let (texts, places) = texts(images);
-            let features: Vec<Tensor> =
-                texts.iter().map(|tokens| self.encode_tokens(tokens, &mut Pass::silent())).collect::<Result<_>>()?;
+            let encode = |text: &Text| self.encode_tokens(text.tokens, text.clip_skip, &mut Pass::silent());
+            let features: Vec<Tensor> = texts.iter().map(encode).collect::<Result<_>>()?;
             let arms: Vec<Arm> = images
                 .iter()
                 .zip(&places)
@@ -82,5 +86,7 @@ impl Model {
 /// Whether two images can be run in one batch.
 fn is_alike(first: &Prepared, other: &Prepared) -> bool {
     let same_plan = Arc::ptr_eq(&first.plan, &other.plan) || first.plan == other.plan;
-    other.request.size == first.request.size && same_plan
+    let same_length = other.tokens[0].ids.len() == first.tokens[0].ids.len();
+    let encoded = [first, other].iter().all(|image| image.request.features.is_none());
+    other.request.size == first.request.size && same_length && same_plan && encoded
 }

@@ -4,7 +4,7 @@ use latentrace_pipeline::nn::tch::{self, Kind, Tensor};
 use latentrace_pipeline::nn::{Moment, Pass, Probe, Tap};
 use latentrace_pipeline::schedulers::{Config, Plan, Reading};
 use latentrace_pipeline::{
-    Checkpoint, Choice, Device, Model, Options, Outlined, Picture, Request, Size, Start, outline,
+    Checkpoint, Choice, Device, Model, Options, Outlined, Picture, Request, Size, Start, TextShape, outline,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -57,8 +57,13 @@ fn every_tensor_passes_in_the_shape_and_at_the_calls_of_the_outline() {
         let factor = model.checkpoint.vae.config.factor();
         // Latents with odd sides too, whose halves are rounded up.
         for size in [own.size, Size { height: 9 * factor, width: 13 * factor }] {
-            let outlined =
-                outline(&Checkpoint::open(&golden(name), &Choice::default()).unwrap(), options, Some(size)).unwrap();
+            let outlined = outline(
+                &Checkpoint::open(&golden(name), &Choice::default()).unwrap(),
+                options,
+                Some(size),
+                TextShape::default(),
+            )
+            .unwrap();
             for sampler in ["pndm", "ddpm", "lms", "dpm2", "dpm++2m_sde", "heun", churn] {
                 let scheduler = match sampler.starts_with('{') {
                     true => Config::from_json(sampler).unwrap(),

@@ -1,14 +1,14 @@
 //! Every tap of a model has the role that its name says, and each of the sampler's values has its own role.
 
 use latentrace_pipeline::nn::{Attends, ModuleValue, Part, Role, SamplerValue, Tap};
-use latentrace_pipeline::{Checkpoint, Choice, Options, SamplerTaps, outline};
+use latentrace_pipeline::{Checkpoint, Choice, Options, SamplerTaps, TextShape, outline};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The taps of a checkpoint.
 fn taps(folder: &str) -> Vec<Tap> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data").join(folder);
-    outline(&Checkpoint::open(&folder, &Choice::default()).unwrap(), Options::default(), None)
+    outline(&Checkpoint::open(&folder, &Choice::default()).unwrap(), Options::default(), None, TextShape::default())
         .unwrap()
         .into_iter()
         .map(|outlined| outlined.tap)

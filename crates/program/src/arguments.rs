@@ -3,11 +3,12 @@
 use crate::printer::{Printer, note};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use latentrace::pipeline::{Checkpoint, Choice, Device, Dtype, Model, Options};
+use latentrace::pipeline::{Checkpoint, Choice, Device, Dtype, Inversion, LongPrompts, Model, Options};
 use latentrace::runs::{Cell, Fit, Kept, Sampler, bundled, fetched, open_at, parse_option};
 use latentrace::schedulers::Reading;
 use latentrace::trace::{EditRule, Rule};
 use serde_json::Value;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 /// The model and how it is loaded, as every command that runs one takes them.
@@ -18,6 +19,8 @@ pub struct ModelArguments {
     pub model: Option<PathBuf>,
     #[command(flatten)]
     choice: ChoiceArguments,
+    #[command(flatten)]
+    embeddings: EmbeddingArguments,
     /// Number format to run in, whatever the files hold [default: f32]
     #[arg(long, value_enum)]
     pub dtype: Option<DtypeName>,
@@ -64,7 +67,12 @@ pub struct ChoiceArguments {
 impl ChoiceArguments {
     /// The checkpoint at a place. Notes what was assumed.
     pub fn open(&self, place: &Path) -> Result<Checkpoint> {
-        let checkpoint = fetched(place, &self.over(Choice::default()), &Printer::new())?;
+        self.open_with(place, &EmbeddingArguments::default())
+    }
+
+    /// The checkpoint at a place, with textual inversions. Notes what was assumed.
+    pub fn open_with(&self, place: &Path, embeddings: &EmbeddingArguments) -> Result<Checkpoint> {
+        let checkpoint = fetched(place, &embeddings.added_to(self.over(Choice::default())), &Printer::new())?;
         checkpoint.notes.iter().for_each(note);
         Ok(checkpoint)
     }
@@ -81,6 +89,7 @@ impl ChoiceArguments {
             tokenizer: given.tokenizer.or(base.tokenizer),
             config: given.config.or(base.config),
             ema: given.ema || base.ema,
+            embeddings: base.embeddings,
             ignore: [base.ignore, given.ignore].concat(),
         }
     }
@@ -110,7 +119,12 @@ impl ModelArguments {
 
     /// What of it is used.
     pub fn choice(&self) -> Choice {
-        self.choice.over(Choice::default())
+        self.choice_over(Choice::default())
+    }
+
+    /// Another choice, but for what was given.
+    fn choice_over(&self, base: Choice) -> Choice {
+        self.embeddings.added_to(self.choice.over(base))
     }
 
     /// The checkpoint.
@@ -141,6 +155,55 @@ impl ModelArguments {
     /// Opens the model, and warns of tensors in its files that nothing read.
     pub fn open(&self) -> Result<Model> {
         open_at(&self.place()?, &self.choice(), self.options(), &Printer::new())
+    }
+}
+
+/// The textual inversions of a command that encodes text.
+#[derive(Args, Clone, Debug, Default)]
+pub struct EmbeddingArguments {
+    /// Add the token of a textual inversion: a .safetensors file; =TOKEN gives it another name
+    #[arg(long, value_name = "FILE[=TOKEN]", help_heading = PARTS, value_parser = parse_inversion)]
+    embedding: Vec<Inversion>,
+}
+
+impl EmbeddingArguments {
+    /// A choice with them.
+    fn added_to(&self, base: Choice) -> Choice {
+        Choice { embeddings: [base.embeddings, self.embedding.clone()].concat(), ..base }
+    }
+}
+
+/// Reads `FILE` or `FILE=TOKEN`.
+fn parse_inversion(text: &str) -> Result<Inversion, Infallible> {
+    Ok(Inversion::from(text.to_string()))
+}
+
+/// How the texts are read.
+#[derive(Args, Clone, Debug)]
+pub struct TextArguments {
+    /// What becomes of a prompt that does not fit [default: cut]
+    #[arg(long, value_enum)]
+    pub long_prompts: Option<LongName>,
+    /// Read (word:1.3), ((word)) and [word] as weights of words; --weights=false does not
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub weights: Option<bool>,
+}
+
+/// [`LongPrompts`] by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LongName {
+    /// Its end is cut off, and told
+    Cut,
+    /// It goes on in further chunks, each with its own start and end, encoded one by one
+    Chunks,
+}
+
+impl From<LongName> for LongPrompts {
+    fn from(name: LongName) -> LongPrompts {
+        match name {
+            LongName::Cut => LongPrompts::Cut,
+            LongName::Chunks => LongPrompts::Chunks,
+        }
     }
 }
 
@@ -240,6 +303,14 @@ pub struct Settings {
     /// What guidance leads away from [default: nothing]
     #[arg(long, allow_hyphen_values = true)]
     negative: Option<String>,
+    /// Leave out so many of the text encoder's last layers, for the prompt and the negative prompt [default: 0]
+    #[arg(long, value_name = "LAYERS")]
+    clip_skip: Option<usize>,
+    #[command(flatten)]
+    text: TextArguments,
+    /// Use the text features of a .safetensors file, as --save-features writes it, in place of both prompts
+    #[arg(long, value_name = "FILE")]
+    features: Option<PathBuf>,
     /// Seed of the first picture, from 0 to 2^64 - 1, of which PyTorch's generator takes the lowest 32 bits; the next picture has the next seed [default: 193]
     #[arg(long)]
     seed: Option<u64>,
@@ -271,10 +342,14 @@ impl Settings {
     pub fn over(&self, base: Cell) -> Result<Cell> {
         let reading = |exact| if exact { Reading::Exact } else { Reading::Diffusers };
         let Options { dtype, device, .. } = self.model.options_over(base.options());
-        let choice = self.model.choice.over(base.choice());
+        let choice = self.model.choice_over(base.choice());
         let edits = [base.edits, self.capture.edits()?].concat();
         Ok(Cell {
             negative: self.negative.clone().unwrap_or(base.negative),
+            clip_skip: self.clip_skip.unwrap_or(base.clip_skip),
+            long_prompts: self.text.long_prompts.map_or(base.long_prompts, LongName::into),
+            weights: self.text.weights.unwrap_or(base.weights),
+            features: self.features.clone().or(base.features),
             seed: self.seed.unwrap_or(base.seed),
             steps: self.steps.unwrap_or(base.steps),
             sampler: self.sampler.clone().or(base.sampler),

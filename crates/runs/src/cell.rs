@@ -5,7 +5,8 @@ use crate::sampler::{self, Sampler};
 use anyhow::{Result, ensure};
 use latentrace_pipeline::schedulers::Reading;
 use latentrace_pipeline::{
-    Checkpoint, Choice, Device, Dtype, Guidance, Model, Options, Prepared, Request, Size, Start,
+    Checkpoint, Choice, Device, Dtype, Features, Guidance, Inversion, LongPrompts, Model, Options, Prepared, Request,
+    Size, Start, TextOptions,
 };
 use latentrace_trace::EditRule;
 use serde::de::{self, Unexpected, Visitor};
@@ -23,6 +24,18 @@ pub struct Cell {
     pub prompt: String,
     /// The negative prompt: the text of the unconditional branch.
     pub negative: String,
+    /// How many of the text encoder's last layers are left out, for both texts.
+    #[serde(skip_serializing_if = "is_default")]
+    pub clip_skip: usize,
+    /// What becomes of a text that does not fit: `cut` or `chunks`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub long_prompts: LongPrompts,
+    /// Whether `(word:1.3)` is a weight of a word, in both texts.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub weights: bool,
+    /// A file of text features that are used in place of both texts, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<PathBuf>,
     /// The seed of all noise: an integer, or an integer in a string, because TOML's integers end before 2^64.
     #[serde(deserialize_with = "seed")]
     pub seed: u64,
@@ -86,6 +99,9 @@ pub struct Cell {
     /// Whether the moving average of a single file's weights is used.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ema: bool,
+    /// Textual inversions, whose tokens are added: `FILE`, or `FILE=TOKEN`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub embeddings: Vec<Inversion>,
     /// Keys of the checkpoint's configuration files that are ignored.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
@@ -122,17 +138,21 @@ fn seed<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     from.deserialize_any(Seed)
 }
 
-fn is_default(fit: &Fit) -> bool {
-    *fit == Fit::default()
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The default strength of a run from a picture, as in diffusers.
 pub const STRENGTH: f64 = 0.8;
 
 /// The names of a cell's fields.
-pub const FIELDS: [&str; 27] = [
+pub const FIELDS: [&str; 32] = [
     "prompt",
     "negative",
+    "clip_skip",
+    "long_prompts",
+    "weights",
+    "features",
     "seed",
     "steps",
     "guidance",
@@ -155,6 +175,7 @@ pub const FIELDS: [&str; 27] = [
     "tokenizer",
     "config",
     "ema",
+    "embeddings",
     "ignore",
     "dtype",
     "device",
@@ -166,6 +187,10 @@ impl Default for Cell {
         Cell {
             prompt: String::new(),
             negative: String::new(),
+            clip_skip: 0,
+            long_prompts: LongPrompts::default(),
+            weights: false,
+            features: None,
             seed: 0,
             steps: 50,
             guidance: Guidance::Constant(7.5),
@@ -188,6 +213,7 @@ impl Default for Cell {
             tokenizer: None,
             config: None,
             ema: false,
+            embeddings: Vec::new(),
             ignore: Vec::new(),
             dtype: Dtype::default(),
             device: Device::default(),
@@ -215,14 +241,15 @@ impl Cell {
             tokenizer: self.tokenizer.clone(),
             config: self.config.clone(),
             ema: self.ema,
+            embeddings: self.embeddings.clone(),
             ignore: self.ignore.clone(),
         }
     }
 
     /// The cell with another choice.
     pub fn with_choice(self, choice: Choice) -> Cell {
-        let Choice { revision, variant, text_encoder, unet, vae, tokenizer, config, ema, ignore } = choice;
-        Cell { revision, variant, text_encoder, unet, vae, tokenizer, config, ema, ignore, ..self }
+        let Choice { revision, variant, text_encoder, unet, vae, tokenizer, config, ema, embeddings, ignore } = choice;
+        Cell { revision, variant, text_encoder, unet, vae, tokenizer, config, ema, embeddings, ignore, ..self }
     }
 
     /// The checkpoint of the cell.
@@ -238,7 +265,12 @@ impl Cell {
         Options { dtype: self.dtype, device: self.device, another_sampler: self.sampler.is_some() }
     }
 
-    /// The cell as a request to its model. Checks the size and the guidance, but not the number of steps.
+    /// How the cell's texts are read and encoded.
+    pub fn text(&self) -> TextOptions {
+        TextOptions { clip_skip: self.clip_skip, long_prompts: self.long_prompts, weights: self.weights }
+    }
+
+    /// The cell as a request to its model. Checks the size, the guidance and the text options, but not the number of steps.
     ///
     /// # Errors
     /// The sampler, an option of it, the size or the guidance is not valid.
@@ -257,6 +289,8 @@ impl Cell {
             steps: self.steps,
             guidance: self.guidance.clone(),
             reading: self.reading,
+            text: self.text(),
+            features: self.features.as_deref().map(Features::open).transpose()?,
             scheduler,
             size,
             ..own
@@ -313,9 +347,11 @@ impl Cell {
             Some(other) => other.to_string(),
             None => match field {
                 "fit" => "crop".into(),
-                "ema" => "false".into(),
+                "ema" | "weights" => "false".into(),
+                "clip_skip" => "0".into(),
+                "long_prompts" => "cut".into(),
                 "revision" => "main".into(),
-                "image" | "edits" | "strength" | "ignore" => "none".into(),
+                "image" | "edits" | "strength" | "ignore" | "embeddings" | "features" => "none".into(),
                 _ => "the model's own".into(),
             },
         }
@@ -361,7 +397,7 @@ mod tests {
 
     #[test]
     fn the_list_of_fields_is_complete() {
-        let full = r#"{"sampler":"lms","scheduler":{"order":2},"spacing":"trailing","image":"x.png","strength":0.5,"fit":"stretch","height":64,"width":64,"edits":["** => zero"],"model":"x","revision":"main","variant":"fp16","text_encoder":"t","unet":"u","vae":"v","tokenizer":"k","config":"c","ema":true,"ignore":["decay"]}"#;
+        let full = r#"{"sampler":"lms","scheduler":{"order":2},"spacing":"trailing","image":"x.png","strength":0.5,"fit":"stretch","height":64,"width":64,"edits":["** => zero"],"model":"x","revision":"main","variant":"fp16","text_encoder":"t","unet":"u","vae":"v","tokenizer":"k","config":"c","ema":true,"clip_skip":1,"long_prompts":"chunks","weights":true,"features":"f","embeddings":["e.safetensors=<e>"],"ignore":["decay"]}"#;
         let cell: Cell = serde_json::from_str(full).unwrap();
         let value = serde_json::to_value(&cell).unwrap();
         let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();

@@ -15,7 +15,7 @@ use latentrace_files::counted;
 use latentrace_pipeline::nn::LIBTORCH;
 use latentrace_pipeline::nn::tch;
 use latentrace_pipeline::schedulers::{Config, Level, Plan};
-use latentrace_pipeline::{Choice, Model, Prepared, Request, Size};
+use latentrace_pipeline::{Choice, Inversion, Model, Prepared, Request, Size, plain};
 use latentrace_trace::{EditRule, Prompt, Rule, Trace, Words};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -48,6 +48,9 @@ pub struct Description {
     /// The picture that the run started from, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Located>,
+    /// The text features that the run was given in place of its texts, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<Located>,
     /// The records of other runs that its edits read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traces: Vec<Located>,
@@ -159,9 +162,13 @@ impl Description {
             *edit = edit.clone().reading(&std::path::absolute(trace.folder())?);
         }
         cell = cell.clone().with_choice(absolute(on_disk(&cell.choice())?)?);
+        if let Some(features) = &mut cell.features {
+            *features = std::path::absolute(&*features)?;
+        }
         let folder = std::path::absolute(model.checkpoint.place())?;
         Ok(Description {
             image,
+            features: inputs::features_of(&cell)?,
             traces: inputs::traces_of(&cell)?,
             model: RecordedModel { blake3: key::hash(&folder, &cell.choice())?, folder, relative: None },
             scheduler: request.scheduler.resolved(),
@@ -199,7 +206,7 @@ impl Description {
     /// Sets all relative paths, for a record in a folder.
     pub fn seen_from(&mut self, record: &Path) {
         self.model.relative = located::way(record, &self.model.folder);
-        for trace in self.traces.iter_mut().chain(&mut self.image) {
+        for trace in self.traces.iter_mut().chain(&mut self.image).chain(&mut self.features) {
             trace.relative = located::way(record, &trace.path);
         }
         if let Some(fork) = &mut self.fork {
@@ -228,7 +235,9 @@ impl Description {
         let Cell { prompt, negative, seed, steps, guidance, reading, .. } = cell.clone();
         let scheduler = Config::from_resolved(&self.scheduler).context("scheduler")?;
         let [height, width] = self.size;
-        Ok(Request { prompt, negative, seed, steps, guidance, reading, scheduler, size: Size { height, width } })
+        // The record has what the network returned for the texts, and needs no features.
+        let (text, size, features) = (cell.text(), Size { height, width }, None);
+        Ok(Request { prompt, negative, seed, steps, guidance, reading, scheduler, size, text, features })
     }
 
     /// What the run recorded besides the sampler's values.
@@ -286,6 +295,11 @@ impl Description {
     }
 }
 
+/// A textual inversion with an absolute path.
+fn absolute_inversion(inversion: Inversion) -> Result<Inversion> {
+    Ok(Inversion { file: std::path::absolute(&inversion.file)?, ..inversion })
+}
+
 /// A choice with absolute paths.
 fn absolute(choice: Choice) -> Result<Choice> {
     let path = |path: Option<PathBuf>| path.map(std::path::absolute).transpose();
@@ -295,6 +309,7 @@ fn absolute(choice: Choice) -> Result<Choice> {
         vae: path(choice.vae)?,
         tokenizer: path(choice.tokenizer)?,
         config: path(choice.config)?,
+        embeddings: choice.embeddings.into_iter().map(absolute_inversion).collect::<Result<_>>()?,
         ..choice
     })
 }
@@ -320,10 +335,12 @@ pub fn up_to(mut phases: Vec<Phase>, call: usize) -> Vec<Phase> {
 impl PhaseSettings {
     /// The tokens of the two texts.
     pub fn words(&self) -> Words {
-        let Cell { prompt, negative, .. } = &self.cell;
+        let Cell { prompt, negative, weights, .. } = &self.cell;
+        // A record may come from anywhere, with weights that cannot be read.
+        let written = |text: &String| weights.then(|| plain(text).ok()).flatten().unwrap_or_else(|| text.clone());
         Words {
-            conditional: Prompt::new(prompt, &self.prompt.tokens),
-            unconditional: Prompt::new(negative, &self.negative.tokens),
+            conditional: Prompt::new(&written(prompt), &self.prompt.tokens),
+            unconditional: Prompt::new(&written(negative), &self.negative.tokens),
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::cell::Cell;
 use crate::key;
 use crate::located::{self, Located};
 use anyhow::{Context, Result, ensure};
+use latentrace_pipeline::Inversion;
 use latentrace_trace::EditRule;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,9 @@ pub struct Inputs {
     /// The picture that the run starts from. A fork does not need it, because its record has the latents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Located>,
+    /// The text features that are used in place of the texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<Located>,
     /// The records that the cell's edits read, in the order of the edits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traces: Vec<Located>,
@@ -36,6 +40,14 @@ pub fn image_of(cell: &Cell) -> Result<Option<Located>> {
     image.map(|path| now(path, &hash_of_file)).transpose()
 }
 
+/// The file of text features that a cell reads.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn features_of(cell: &Cell) -> Result<Option<Located>> {
+    cell.features.as_deref().map(|path| now(path, &hash_of_file)).transpose()
+}
+
 /// The records that a cell's edits read.
 ///
 /// # Errors
@@ -51,7 +63,12 @@ impl Inputs {
     /// One of them cannot be read.
     pub fn of(cell: &Cell) -> Result<Inputs> {
         let hash = |place: &Path| key::hash(place, &cell.choice());
-        Ok(Inputs { model: now(&cell.place()?, &hash)?, image: image_of(cell)?, traces: traces_of(cell)? })
+        Ok(Inputs {
+            model: now(&cell.place()?, &hash)?,
+            image: image_of(cell)?,
+            features: features_of(cell)?,
+            traces: traces_of(cell)?,
+        })
     }
 
     /// The cell with its present paths. Each file is searched for at its recorded place, at the cell's path, and in the
@@ -96,6 +113,11 @@ impl Inputs {
             }
             (None, None, _) => {}
         }
+        if let Some(content) = &self.features {
+            let places = places(content, cell.features.as_deref());
+            let (what, hint) = ("the text features", "put the file back in one of these places");
+            cell.features = Some(located::find(what, &places, &content.blake3, &hash_of_file, hint)?);
+        }
         let asked = traces(&cell);
         ensure!(asked.len() == self.traces.len(), "the picture's edits do not match the records that they read");
         for (content, asked) in self.traces.iter().zip(asked) {
@@ -118,14 +140,23 @@ pub fn by_content(cell: &Cell, inputs: &Inputs) -> Result<serde_json::Value> {
     for (path, content) in traces(&cell).iter().zip(&inputs.traces) {
         read_from(&mut cell.edits, path, Path::new(&content.blake3));
     }
+    let token = |inversion: &Inversion| inversion.token.clone().unwrap_or_else(|| file_name(&inversion.file));
+    let tokens: Vec<String> = cell.embeddings.iter().map(token).collect();
     let mut about = serde_json::to_value(cell)?;
     about["model"] = inputs.model.blake3.clone().into();
     // The hash is of all files that these fields name.
     for field in ["revision", "variant", "text_encoder", "unet", "vae", "tokenizer", "config"] {
         about.as_object_mut().and_then(|fields| fields.remove(field));
     }
+    // The hash is of the files of embeddings too, but not of their tokens.
+    if !tokens.is_empty() {
+        about["embeddings"] = tokens.into();
+    }
     if let Some(image) = &inputs.image {
         about["image"] = image.blake3.clone().into();
+    }
+    if let Some(features) = &inputs.features {
+        about["features"] = features.blake3.clone().into();
     }
     Ok(about)
 }
@@ -146,6 +177,11 @@ fn read_from(edits: &mut [EditRule], trace: &Path, other: &Path) {
     for edit in edits.iter_mut().filter(|edit| edit.reads() == Some(trace)) {
         *edit = edit.clone().reading(other);
     }
+}
+
+/// The name of a file, which is the token of some embeddings.
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn hash_of_file(path: &Path) -> Result<String> {

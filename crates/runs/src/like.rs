@@ -111,7 +111,7 @@ impl Like {
     /// The settings and files that differ from those of the picture.
     fn changes(&self, now: &Provenance) -> Vec<String> {
         let (then, cell) = (&self.about, &now.cell);
-        let files = ["model", "image", "edits"]; // compared by content, below
+        let files = ["model", "image", "features", "edits"]; // compared by content, below
         let fields =
             FIELDS.iter().filter(|field| !files.contains(field) && then.cell.value(field) != cell.value(field));
         let mut changes: Vec<String> = fields.map(|field| format!("{field} {}", cell.value(field))).collect();
@@ -123,6 +123,9 @@ impl Like {
         }
         if differs(&|inputs| content(inputs.image.as_ref())) {
             changes.push(format!("image {}", cell.value("image")));
+        }
+        if differs(&|inputs| content(inputs.features.as_ref())) {
+            changes.push(format!("features {}", cell.value("features")));
         }
         if then.cell.edits.len() != cell.edits.len() {
             changes.push(format!("edits {}", cell.value("edits")));

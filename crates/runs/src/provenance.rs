@@ -84,19 +84,33 @@ impl Provenance {
     /// The provenance of a run, with its key in a store.
     pub fn of(recorded: &Recorded, key: &str) -> Provenance {
         let Recorded { description, together, .. } = recorded;
-        let Description { cell, model, image, traces, scheduler, size, calls, prompt, negative, fork, program, .. } =
-            description.clone();
+        let Description {
+            cell,
+            model,
+            image,
+            features,
+            traces,
+            scheduler,
+            size,
+            calls,
+            prompt,
+            negative,
+            fork,
+            program,
+            ..
+        } = description.clone();
         let RecordedModel { folder, blake3, .. } = model;
         let model = Located { path: folder, relative: None, blake3 };
         // Relative paths depend on the folder of the record, and the provenance does not.
         let absolute = |content: Located| Located { relative: None, ..content };
-        let (image, traces) = (image.map(absolute), traces.into_iter().map(absolute).collect());
+        let (image, features) = (image.map(absolute), features.map(absolute));
+        let traces = traces.into_iter().map(absolute).collect();
         let fork = fork.map(|fork| ForkPoint { relative: None, ..fork });
         Provenance {
             shows: What::Picture,
             key: key.into(),
             used: Used {
-                inputs: Inputs { model, image, traces },
+                inputs: Inputs { model, image, features, traces },
                 scheduler,
                 size,
                 strength: cell.picture_strength(),

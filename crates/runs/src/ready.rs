@@ -8,7 +8,7 @@ use crate::located::Located;
 use crate::rules::{self, Fires};
 use crate::sources::{Source, Sources};
 use anyhow::Result;
-use latentrace_pipeline::{Model, Prepared, Request, Start};
+use latentrace_pipeline::{Model, Prepared, Request, Start, TextShape};
 use latentrace_trace::{Capture, Course, EditRule, Edits};
 
 /// A run that can be made: its request, checked, planned and tokenized; the description for its record; and how often
@@ -86,14 +86,19 @@ impl Ready {
     /// # Errors
     /// See [`key()`](crate::key()).
     pub fn key(&self, mode: Mode) -> Result<String> {
-        let Description { cell, model, image, traces, .. } = &self.description;
+        let Description { cell, model, image, features, traces, .. } = &self.description;
         let model = Located { path: model.folder.clone(), relative: None, blake3: model.blake3.clone() };
-        let inputs = Inputs { model, image: image.clone(), traces: traces.clone() };
+        let inputs = Inputs { model, image: image.clone(), features: features.clone(), traces: traces.clone() };
         key::key(cell, &inputs, &self.description.kept(), mode)
     }
 
-    /// Whether it can be made in a batch with others: it has no capture rules and no edits.
+    /// Whether it can be made in a batch with others: it has no capture rules and no edits, and its texts are of one
+    /// chunk, as those of the others are.
     pub fn can_share(&self) -> bool {
+        let TextShape { chunks, given, .. } = TextShape::of(&self.prepared);
+        if chunks > 1 || given.is_some() {
+            return false;
+        }
         self.description.capture.is_empty() && self.description.cell.edits.is_empty()
     }
 

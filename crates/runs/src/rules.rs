@@ -6,7 +6,9 @@ use crate::models::checkpoint;
 use crate::ready::Ready;
 use anyhow::{Error, Result, anyhow};
 use latentrace_pipeline::nn::ModuleValue;
-use latentrace_pipeline::{Choice, Dtype, Guidance, Options, Outlined, Prepared, Size, Window, moment, outline};
+use latentrace_pipeline::{
+    Choice, Dtype, Guidance, Options, Outlined, Prepared, Size, TextShape, Window, moment, outline,
+};
 use latentrace_trace::{Course, Foreseen, Passage, PerTap, Words};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -243,23 +245,24 @@ pub fn course(place: &Path, cell: &Cell, prepared: &Prepared, words: Words, from
         grid: seen.grid,
         calls: seen.calls(plan, start),
     };
-    let passages = outlined(place, cell, request.size)?.iter().map(passage).collect();
+    let text = TextShape::of(prepared);
+    let passages = outlined(place, cell, request.size, text)?.iter().map(passage).collect();
     let calls = (0..plan.calls()).map(|call| moment(plan, call)).collect();
     Ok(Course::new(passages, calls, words).beginning_at(from))
 }
 
-/// The outline of a model at a size. The last one is kept, because the cells of a sweep mostly need the same.
-fn outlined(place: &Path, cell: &Cell, size: Size) -> Result<Rc<Vec<Outlined>>> {
-    type Asked = (PathBuf, Choice, Options, Size);
+/// The outline of a model at a size, for texts of a shape. The last one is kept, because the cells of a sweep mostly need the same.
+fn outlined(place: &Path, cell: &Cell, size: Size, text: TextShape) -> Result<Rc<Vec<Outlined>>> {
+    type Asked = (PathBuf, Choice, Options, Size, TextShape);
     thread_local! {
         static LAST: RefCell<Option<(Asked, Rc<Vec<Outlined>>)>> = const { RefCell::new(None) };
     }
-    let asked = (place.to_path_buf(), cell.choice(), cell.options(), size);
+    let asked = (place.to_path_buf(), cell.choice(), cell.options(), size, text);
     let known = LAST.with_borrow(|last| last.as_ref().filter(|(of, _)| *of == asked).map(|(_, list)| list.clone()));
     if let Some(list) = known {
         return Ok(list);
     }
-    let list = Rc::new(outline(&checkpoint(place, &cell.choice())?, cell.options(), Some(size))?);
+    let list = Rc::new(outline(&checkpoint(place, &cell.choice())?, cell.options(), Some(size), text)?);
     LAST.set(Some((asked, list.clone())));
     Ok(list)
 }

@@ -178,13 +178,25 @@ impl TextEncoder {
 
     /// Token ids `[batch, tokens]` to `[batch, tokens, hidden_size]`.
     pub fn forward(&self, pass: &mut Pass, ids: &Tensor) -> Tensor {
+        self.forward_without(pass, ids, 0)
+    }
+
+    /// [`TextEncoder::forward`] without the last `skipped` layers. The final norm is applied all the same; the taps of
+    /// the layers left out do not pass.
+    pub fn forward_without(&self, pass: &mut Pass, ids: &Tensor, skipped: usize) -> Tensor {
         let length = ids.size()[1];
         let embedded = self.token_embedding.forward(ids) + self.position_embedding.first(length);
         let mut x = pass.tap(&self.taps.embeddings, embedded); // [batch, tokens, hidden_size]
-        for layer in &self.layers {
+        for layer in &self.layers[..self.layers.len().saturating_sub(skipped)] {
             x = layer.forward(pass, x);
         }
         pass.tap(&self.taps.out, self.final_layer_norm.forward(&x))
+    }
+
+    /// Adds the embeddings of tokens, `[tokens, hidden_size]`. Their ids begin with `first`, which follows the ids of
+    /// the tokenizer; rows that the table has from there on belong to no token and are replaced.
+    pub fn add(&mut self, first: i64, embeddings: &Tensor) {
+        self.token_embedding.replace_from(first, embeddings);
     }
 
     /// The device that the encoder is on.

@@ -6,11 +6,13 @@
 //! Nothing is lost silently: [`Tokens`] has the part of the prompt that did not fit, so that it can be reported, and
 //! the text of each id, so that a heat map can be labelled.
 
+mod emphasis;
 mod encoder;
 mod specials;
 mod tokenizer;
 mod vocabulary;
 
+pub use emphasis::plain;
 pub use encoder::{TextConfig, TextEncoder};
-pub use tokenizer::{Error, FILES, Tokenizer, Tokens};
+pub use tokenizer::{Error, FILES, Form, MOST_CHUNKS, Tokenizer, Tokens};
 pub use vocabulary::Vocabulary;

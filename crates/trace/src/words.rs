@@ -18,30 +18,35 @@ pub struct Prompt {
     tokens: Vec<Token>,
 }
 
-/// A token as written, and its range of bytes in the text.
+/// A token as written, its place, and its range of bytes in the text.
 #[derive(Clone, Debug)]
 struct Token {
     piece: String,
+    place: i64,
     from: usize,
     to: usize,
 }
 
 impl Prompt {
-    /// A text and its tokens in order, each as it is written in the text.
+    /// A text and its tokens in order, each as it is written in the text. A token that is not, such as the end and the
+    /// start between two chunks of a long text, takes a place and belongs to no word.
     pub fn new(text: &str, pieces: &[String]) -> Prompt {
         let mut tokens: Vec<Token> = Vec::new();
         let mut end = 0;
-        for piece in pieces {
+        for (place, piece) in (1..).zip(pieces) {
             let rest = text.get(end..).unwrap_or_default();
             let from = end + rest.len() - rest.trim_start().len();
             let is_next = !piece.is_empty() && text.get(from..).is_some_and(|rest| rest.starts_with(piece.as_str()));
-            // A character outside the vocabulary is several tokens, and the text of each is the whole character.
+            // A character outside the vocabulary is several tokens, and the text of each is the whole character. So are
+            // the vectors of a token of textual inversion.
             let (from, to) = match (is_next, tokens.last()) {
-                (false, Some(before)) => (before.from, before.to),
-                _ => (from, from + piece.len()),
+                (true, _) => (from, from + piece.len()),
+                (false, Some(before)) if before.piece.contains(piece.as_str()) => (before.from, before.to),
+                (false, None) if piece.is_empty() => (from, from),
+                (false, _) => continue,
             };
             end = to;
-            tokens.push(Token { piece: piece.clone(), from, to });
+            tokens.push(Token { piece: piece.clone(), place, from, to });
         }
         Prompt { tokens }
     }
@@ -51,7 +56,7 @@ impl Prompt {
     pub fn words(&self) -> Vec<(String, Vec<i64>)> {
         let mut words: Vec<(String, Vec<i64>)> = Vec::new();
         for index in 0..self.tokens.len() {
-            let place = index as i64 + 1;
+            let place = self.tokens[index].place;
             match words.last_mut().filter(|_| !self.is_boundary(index)) {
                 Some((word, places)) => {
                     if !self.is_part_of_a_character(index) {
@@ -79,7 +84,7 @@ impl Prompt {
                     joined.push_str(&self.tokens[last].piece.to_lowercase());
                 }
                 if joined == word && self.is_boundary(last + 1) {
-                    places.extend((first..=last).map(|token| token as i64 + 1));
+                    places.extend(self.tokens[first..=last].iter().map(|token| token.place));
                     break;
                 }
                 if joined.len() > word.len() {
@@ -108,7 +113,7 @@ impl Prompt {
     }
 
     fn listed(&self) -> String {
-        let listed = self.tokens.iter().enumerate().map(|(index, token)| format!("#{} {}", index + 1, token.piece));
+        let listed = self.tokens.iter().map(|token| format!("#{} {}", token.place, token.piece));
         listed.collect::<Vec<_>>().join(", ")
     }
 }
@@ -163,6 +168,9 @@ impl Words {
     /// The tokens of both texts, for a hint.
     pub(crate) fn listed(&self) -> String {
         let of = |prompt: &Prompt| if prompt.tokens.is_empty() { "none".into() } else { prompt.listed() };
+        if self.conditional.tokens.is_empty() && self.unconditional.tokens.is_empty() {
+            return "this run has no words: both texts are empty, or text features were given in their place; #2 is a place".into();
+        }
         let (prompt, negative) = (of(&self.conditional), of(&self.unconditional));
         format!(
             "tokens of the prompt: {prompt}; of the negative prompt: {negative}; words are matched whole, #2 is a place"
@@ -236,6 +244,19 @@ mod tests {
         let words = Words { conditional: Prompt::new("a 🦙 cat", &pieces), ..Words::default() };
         assert_eq!(words.places("🦙", None), [2, 3]);
         assert_eq!(words.conditional.words()[1], ("🦙".to_string(), vec![2, 3]));
+    }
+
+    #[test]
+    fn the_seam_of_two_chunks_belongs_to_no_word() {
+        let pieces =
+            ["a", "re", "<end>", "<start>", "d", "<cat>", "<cat>", "🦙", "<end>", "<start>", "🦙"].map(String::from);
+        let words = Words { conditional: Prompt::new("a red <cat> 🦙", &pieces), ..Words::default() };
+        assert_eq!([words.places("a", None), words.places("red", None)], [vec![1], vec![2, 5]]);
+        assert_eq!([words.places("<cat>", None), words.places("🦙", None)], [vec![6, 7], vec![8, 11]]);
+        assert!(words.places("<end>", None).is_empty());
+        assert!(words.listed().contains("#2 re, #5 d, #6 <cat>"), "{}", words.listed());
+        // A prompt may spell out such a token.
+        assert_eq!(Prompt::new("a <end> b", &["a", "<end>", "b"].map(String::from)).places("b"), [3]);
     }
 
     #[test]

@@ -365,11 +365,12 @@ fn flatten(table: &mut Table) {
     *table = std::mem::take(table).into_iter().flat_map(apart).collect();
 }
 
-/// Whether a list is one value: some options of schedulers are lists, and vary as a list of lists.
+/// Whether a list is one value: embeddings and some options of schedulers are lists, and vary as a list of lists.
 fn is_list(key: &str, value: &Value) -> bool {
     let lists = ["timesteps", "sigmas", "trained_betas", "disable_corrector"];
     let is_flat = |value: &Value| value.as_array().is_some_and(|list| !list.iter().any(Value::is_array));
-    key.strip_prefix(latentrace_runs::PREFIX).is_some_and(|option| lists.contains(&option)) && is_flat(value)
+    let is_option = key.strip_prefix(latentrace_runs::PREFIX).is_some_and(|option| lists.contains(&option));
+    (is_option || key == "embeddings") && is_flat(value)
 }
 
 /// Paths in a file are meant from its own folder.
@@ -381,8 +382,10 @@ fn resolve(table: &mut Table, beside: &Path) {
             _ => (),
         }
     }
-    if let Some(image) = table.get_mut("image") {
-        join(image, beside, &|_| true);
+    for key in ["image", "features", "embeddings"] {
+        if let Some(path) = table.get_mut(key) {
+            join(path, beside, &|_| true);
+        }
     }
     for key in ["model", "text_encoder", "unet", "vae", "tokenizer", "config"] {
         if let Some(value) = table.get_mut(key) {
@@ -418,6 +421,7 @@ fn read_beside(edits: &mut Value, beside: &Path) {
 const TEXTS: &[&str] = &[
     "prompt",
     "negative",
+    "long_prompts",
     "sampler",
     "spacing",
     "reading",
@@ -430,6 +434,7 @@ const TEXTS: &[&str] = &[
     "tokenizer",
     "config",
     "image",
+    "features",
     "fit",
     "dtype",
     "device",

@@ -111,6 +111,7 @@ pub(crate) fn open(path: &Path, choice: &Choice) -> Result<Checkpoint> {
         vae: parts.vae()?.configured(latentrace_vae::VaeConfig::read)?,
         tokenizer,
         padding: (family == Family::Sd2 && choice.config.is_none()).then(|| "!".to_owned()),
+        embeddings: choice.embeddings.clone(),
         scheduler: SchedulerFile { origin: scheduler(path, choice, &known), class: None },
         notes,
     };

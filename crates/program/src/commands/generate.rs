@@ -2,11 +2,13 @@
 
 use crate::arguments::{FitName, RULES, Settings};
 use crate::pictures::make;
+use crate::printer::line;
 use anyhow::{Result, ensure};
 use latentrace::experiments::Pictures;
 use latentrace::pipeline::Guidance;
-use latentrace::runs::{Cell, Like, RunFolder, parse_guidance};
-use std::path::PathBuf;
+use latentrace::pipeline::nn::Pass;
+use latentrace::runs::{Cell, Kept, Like, Ready, RunFolder, Sources, open, parse_guidance};
+use std::path::{Path, PathBuf};
 
 /// Make pictures of a prompt, or make a picture again with --like
 #[derive(clap::Args)]
@@ -35,6 +37,9 @@ pub struct Generate {
     /// With --like: how a picture of other proportions is brought to size
     #[arg(long, requires = "like", value_enum)]
     fit: Option<FitName>,
+    /// Write the text features of both prompts, as diffusers names them, into a .safetensors file
+    #[arg(long, value_name = "FILE")]
+    save_features: Option<PathBuf>,
     /// Folder of the results
     #[arg(long, default_value = "runs/generate", value_name = "FOLDER")]
     output: PathBuf,
@@ -69,7 +74,19 @@ impl Generate {
             );
         }
         cell.check_strength()?;
+        if let Some(path) = &self.save_features {
+            save_features(&cell, path)?;
+        }
         let capture = self.settings.capture();
         make(Pictures { cell, images: self.images, kept: capture.kept()?, output: self.output }, like, capture.dry_run)
     }
+}
+
+/// Writes the text features of a cell.
+fn save_features(cell: &Cell, path: &Path) -> Result<()> {
+    let model = open(cell, &())?;
+    let ready = Ready::new(&model, cell, &Kept::default(), &mut Sources::default())?;
+    model.features(ready.prepared(), &mut Pass::silent())?.save(path)?;
+    line!("{}", path.display());
+    Ok(())
 }

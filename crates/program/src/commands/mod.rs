@@ -16,6 +16,7 @@ mod schedule;
 mod scheduler_atlas;
 mod show;
 mod taps;
+mod tokens;
 mod trace;
 mod train;
 mod vary;
@@ -55,6 +56,7 @@ enum Command {
     Report(report::Report),
     Model(model::Model),
     Taps(taps::Taps),
+    Tokens(tokens::Tokenize),
     Schedule(schedule::Schedule),
     SchedulerAtlas(scheduler_atlas::SchedulerAtlas),
     Trace(trace::Trace),
@@ -81,6 +83,7 @@ impl Command {
             Command::Report(command) => command.run(),
             Command::Model(command) => command.run(),
             Command::Taps(command) => command.run(),
+            Command::Tokens(command) => command.run(),
             Command::Schedule(command) => command.run(),
             Command::SchedulerAtlas(command) => command.run(),
             Command::Trace(command) => command.run(),

@@ -6,7 +6,7 @@ use crate::printer::line;
 use anyhow::{Result, ensure};
 use latentrace::files::counted;
 use latentrace::pipeline::nn::tch::Kind;
-use latentrace::pipeline::{Outlined, Size, When, outline};
+use latentrace::pipeline::{Outlined, Size, TextShape, When, outline};
 use latentrace::trace::Selector;
 use serde_json::json;
 
@@ -39,7 +39,7 @@ impl Taps {
             self.select
         );
         let size = self.height.map(|height| Size { height, width: self.width.unwrap_or(height) });
-        let all = outline(&self.model.checkpoint()?, self.model.options(), size)?;
+        let all = outline(&self.model.checkpoint()?, self.model.options(), size, TextShape::default())?;
         let mut listed: Vec<&Outlined> = Vec::new();
         for seen in all.iter().filter(|seen| selector.names(&seen.tap)) {
             // The text encoder runs twice, and is one list of names.

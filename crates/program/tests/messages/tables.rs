@@ -50,6 +50,36 @@ fn taps() {
 }
 
 #[test]
+fn tokens() {
+    let mut session = Session::new();
+    session.section("help and output");
+    session.write("tiny/tokenizer/added_tokens.json", r#"{"<cat>": 664}"#);
+    session.run_all(&[
+        "tokens --help",
+        "tokens 'a large red circle'",
+        "tokens 'A large  red circle, über' --model tiny",
+        "tokens '(red:1.5) [circle] \\(left\\)' --model tiny --weights",
+        "tokens '' --model tiny",
+        "tokens 'red circle' --model tiny --json",
+    ]);
+    let long = "a ".repeat(74) + "red circle";
+    session.run(&format!("tokens '{long}' --model tiny"));
+    session.run(&format!("tokens '{long}' --model tiny --long-prompts chunks"));
+    session.section("errors");
+    session.run_all(&[
+        "tokens 'a <cat>' --model tiny",
+        "tokens 'a (red' --model tiny --weights",
+        "tokens 'a' --model tiny --embedding nothing.safetensors",
+        "tokens 'a' --model tiny --embedding tiny/vae/diffusion_pytorch_model.safetensors",
+        "tokens 'a' --model nowhere",
+        "tokens",
+    ]);
+    session.write("tiny/tokenizer/added_tokens.json", r#"{"<cat>": 700}"#);
+    session.run("tokens 'a' --model tiny");
+    session.compare("tokens");
+}
+
+#[test]
 fn model() {
     let mut session = Session::new();
     session.section("help and output");

@@ -1,0 +1,99 @@
+//! How the texts of a request are read and encoded.
+
+use crate::error::{Error, Result};
+use crate::{Features, Model, Prepared};
+use latentrace_checkpoints::Checkpoint;
+use latentrace_text::{Form, Tokenizer};
+use serde::{Deserialize, Serialize};
+
+/// How the texts of a request are read and encoded. The default is what `StableDiffusionPipeline` does by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TextOptions {
+    /// How many of the text encoder's last layers are left out, for both texts. The final norm is applied all the same.
+    /// diffusers 0.42.1 does this for the prompt only, and encodes the negative prompt with all layers.
+    pub clip_skip: usize,
+    /// What becomes of a text that does not fit.
+    pub long_prompts: LongPrompts,
+    /// Whether `(word:1.3)` is a weight of a word, see [`plain`](latentrace_text::plain).
+    pub weights: bool,
+}
+
+/// What becomes of a text that is longer than the text encoder's context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LongPrompts {
+    /// Its end is cut off.
+    #[default]
+    Cut,
+    /// It goes on in further chunks, which are encoded separately and follow each other in the UNet's attention. The
+    /// shorter of the two texts gets chunks without text.
+    Chunks,
+}
+
+/// What of a run's texts decides the shapes of tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextShape {
+    /// The number of the text encoder's last layers that are left out.
+    pub clip_skip: usize,
+    /// The number of chunks of each text.
+    pub chunks: i64,
+    /// The number of tokens whose features are given; `None` if the texts are encoded.
+    pub given: Option<i64>,
+}
+
+impl Default for TextShape {
+    /// One chunk, and all layers.
+    fn default() -> TextShape {
+        TextShape { clip_skip: 0, chunks: 1, given: None }
+    }
+}
+
+impl TextShape {
+    /// The shape of a prepared run.
+    pub fn of(Prepared { request, tokens: [tokens, _], length, .. }: &Prepared) -> TextShape {
+        let chunks = tokens.ids.len() / (*length).max(1);
+        let given = request.features.as_ref().map(Features::tokens);
+        TextShape { clip_skip: request.text.clip_skip, chunks: chunks.max(1) as i64, given }
+    }
+}
+
+impl TextOptions {
+    pub(crate) fn form(self) -> Form {
+        Form { weights: self.weights, chunks: self.long_prompts == LongPrompts::Chunks }
+    }
+}
+
+impl Model {
+    /// Checks that the text encoder has the layers that are left out.
+    pub(crate) fn check_text(&self, options: TextOptions) -> Result<()> {
+        let layers = self.checkpoint.text_encoder.config.num_hidden_layers;
+        if i64::try_from(options.clip_skip).is_ok_and(|skip| skip <= layers) {
+            return Ok(());
+        }
+        let expected = format!("0 to {layers}, the number of the text encoder's layers");
+        Err(Error::Range { field: "clip_skip", expected, found: options.clip_skip.to_string() })
+    }
+}
+
+/// The tokenizer of a checkpoint, with the tokens of its textual inversions.
+///
+/// # Errors
+/// A file is missing or malformed, or the tokenizer has a token already.
+pub fn tokenizer(checkpoint: &Checkpoint) -> Result<Tokenizer> {
+    let mut tokenizer = own(checkpoint)?;
+    for vectors in checkpoint.vectors()? {
+        tokenizer.add(&vectors.token, vectors.table.size()[0] as usize)?;
+    }
+    Ok(tokenizer)
+}
+
+/// The tokenizer of a checkpoint as its files have it.
+pub(crate) fn own(checkpoint: &Checkpoint) -> Result<Tokenizer> {
+    let config = &checkpoint.text_encoder.config;
+    let length = usize::try_from(config.max_position_embeddings).unwrap_or(usize::MAX);
+    let tokenizer = Tokenizer::open(&checkpoint.tokenizer, length)?.for_embeddings(config.vocab_size);
+    Ok(match &checkpoint.padding {
+        Some(token) => tokenizer.padded_with(token)?,
+        None => tokenizer,
+    })
+}

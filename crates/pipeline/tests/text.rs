@@ -1,0 +1,240 @@
+//! Text features against diffusers and an implementation in torch; `data/golden/text/make.py` made the numbers.
+
+use latentrace_pipeline::nn::Pass;
+use latentrace_pipeline::nn::tch::{self, Tensor};
+use latentrace_pipeline::{
+    Checkpoint, Choice, Device, Features, Inversion, LongPrompts, Model, Options, Request, Start, TextOptions,
+    TextShape, outline,
+};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+fn golden(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/golden").join(path)
+}
+
+fn load(place: &Path, choice: &Choice) -> Result<Model, String> {
+    tch::set_num_threads(1);
+    let options = Options { device: Device::Cpu, ..Options::default() };
+    let checkpoint = Checkpoint::open(place, choice).map_err(|error| error.to_string())?;
+    Model::load(checkpoint, options).map_err(|error| error.to_string())
+}
+
+fn with(embeddings: &[String]) -> Result<Model, String> {
+    let embeddings = embeddings.iter().cloned().map(Inversion::from).collect();
+    load(&golden("networks/sd1"), &Choice { embeddings, ..Choice::default() })
+}
+
+fn features(model: &Model, prompt: &str, options: TextOptions) -> Tensor {
+    model.encode_as(prompt, options, &mut Pass::silent()).unwrap().1
+}
+
+fn options(case: &Value) -> TextOptions {
+    TextOptions {
+        clip_skip: case["clip_skip"].as_u64().unwrap_or(0) as usize,
+        long_prompts: serde_json::from_value(case["long_prompts"].clone()).unwrap_or_default(),
+        weights: case["weights"].as_bool().unwrap_or(false),
+    }
+}
+
+#[test]
+fn features_are_those_of_the_reference() {
+    let cases: Value = serde_json::from_str(&std::fs::read_to_string(golden("text/expected.json")).unwrap()).unwrap();
+    let tensors = Tensor::read_safetensors(golden("text/expected.safetensors")).unwrap();
+    let tensors: HashMap<String, Tensor> = tensors.into_iter().collect();
+    let cases = cases["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 12);
+    let plain = with(&[]).unwrap();
+    for case in cases {
+        let name = case["name"].as_str().unwrap();
+        let embeddings = case["embeddings"].as_array().into_iter().flatten();
+        let embeddings: Vec<String> =
+            embeddings.map(|file| golden("text").join(file.as_str().unwrap()).display().to_string()).collect();
+        let extended = (!embeddings.is_empty()).then(|| with(&embeddings).unwrap());
+        let ours = features(extended.as_ref().unwrap_or(&plain), case["prompt"].as_str().unwrap(), options(case));
+        let theirs = &tensors[name];
+        assert_eq!(ours.size(), theirs.size(), "{name}");
+        let apart = (ours - theirs).abs().max().double_value(&[]);
+        assert!(apart < 2e-6, "{name}: {apart:e}");
+    }
+}
+
+#[test]
+fn options_that_change_nothing_change_no_bit() {
+    let model = with(&[]).unwrap();
+    let plain = features(&model, "a red circle (left)", TextOptions::default());
+    let chunks = TextOptions { long_prompts: LongPrompts::Chunks, ..TextOptions::default() };
+    assert!(features(&model, "a red circle (left)", chunks).equal(&plain));
+    let weights = TextOptions { weights: true, ..TextOptions::default() };
+    assert!(features(&model, r"a (red:1.0) circle \(left\)", weights).equal(&plain));
+    let vectors = with(&[golden("text/cat.safetensors").display().to_string()]).unwrap();
+    assert!(features(&vectors, "a red circle (left)", TextOptions::default()).equal(&plain));
+}
+
+#[test]
+fn an_embedding_that_does_not_fit_is_an_error_that_says_why() {
+    let file = |name: &str| golden("text").join(name).display().to_string();
+    for (given, parts) in [
+        (vec![file("wide.safetensors")], ["has 40 features, but the text encoder has 24", "wide.safetensors"]),
+        (vec![file("cat.safetensors"), file("cat.safetensors")], ["<cat>", "has this token already"]),
+        (vec![file("cat.safetensors=a</w>")], ["a</w>", "has this token already"]),
+        (vec![file("expected.safetensors")], ["12 tensors", "emb_params or clip_l"]),
+        (vec![file("none.safetensors")], ["none.safetensors: no such file", ".safetensors file"]),
+    ] {
+        let error = with(&given).err().expect("an error");
+        assert!(parts.iter().all(|part| error.contains(part)) && error.contains("\nhint: "), "{error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let pickled = folder.path().join("cat.pt");
+    std::fs::write(&pickled, b"PK\x03\x04").unwrap();
+    let error = with(&[format!("{}=<cat>", pickled.display())]).err().unwrap();
+    assert!(error.contains("cat.pt: a pickled file, which is never read\nhint: "), "{error}");
+}
+
+#[test]
+fn the_text_encoder_of_stable_diffusion_2_is_padded_with_the_id_0_or_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&golden("networks/sd2"), folder.path());
+    let notes = |choice: &Choice| load(folder.path(), choice).unwrap().checkpoint.notes;
+    assert!(notes(&Choice::default()).is_empty());
+    let choice = Choice { tokenizer: Some(golden("networks/sd1/tokenizer")), ..Choice::default() };
+    let [note] = &notes(&choice)[..] else { panic!("one note") };
+    assert!(note.contains("padded with <|endoftext|>, the id 663") && note.contains("\nhint: "), "{note}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name())),
+            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
+
+/// A request whose negative prompt is shorter than its prompt.
+fn long(model: &Model) -> Request {
+    let text = TextOptions { clip_skip: 1, long_prompts: LongPrompts::Chunks, weights: true };
+    let prompt = format!("{}(red:1.3) circle", "a ".repeat(80));
+    Request { steps: 2, text, negative: "a [blue] square".into(), ..model.request(&prompt, 3) }
+}
+
+#[test]
+fn a_run_in_chunks_passes_the_tensors_of_its_outline() {
+    use latentrace_pipeline::nn::{Moment, Probe, Tap};
+    use std::collections::BTreeSet;
+
+    #[derive(Default)]
+    struct Seen(BTreeSet<(String, Vec<i64>)>);
+
+    impl Probe for Seen {
+        fn wants(&self, _: &Tap, _: &Moment) -> bool {
+            true
+        }
+        fn visit(&mut self, tap: &Tap, _: Moment, tensor: Tensor) -> Tensor {
+            self.0.insert((tap.name().into(), tensor.size()));
+            tensor
+        }
+    }
+
+    let model = with(&[]).unwrap();
+    let prepared = model.prepare(long(&model), Start::Noise).unwrap();
+    assert_eq!(prepared.tokens.each_ref().map(|tokens| tokens.ids.len()), [154, 154]);
+    let shape = TextShape::of(&prepared);
+    assert_eq!(shape, TextShape { clip_skip: 1, chunks: 2, given: None });
+    let mut seen = Seen::default();
+    let watched = model.make(&prepared, &[], &mut Pass::watched(&mut seen)).unwrap();
+    let options = Options { device: Device::Cpu, ..Options::default() };
+    let outlined = outline(&model.checkpoint, options, None, shape).unwrap();
+    let expected = outlined.iter().filter(|one| !one.calls(&prepared.plan, &Start::Noise).is_empty());
+    assert_eq!(seen.0, expected.map(|one| (one.tap.name().to_string(), one.shape.clone())).collect());
+    assert!(seen.0.iter().any(|(name, _)| name.contains("layers.0.")), "of two layers the first is run");
+    assert!(!seen.0.iter().any(|(name, _)| name.contains("encoder.layers.1.")), "and the last is not");
+    let silent = model.make(&prepared, &[], &mut Pass::silent()).unwrap();
+    assert!(silent.latents.equal(&watched.latents), "watching changes no bit");
+    let together = model.make_together(&[&prepared], &mut Pass::silent()).unwrap();
+    let apart = (&together.outcomes[0].latents - &silent.latents).abs().max().double_value(&[]);
+    assert!(apart < 1e-5, "{apart:e}");
+}
+
+#[test]
+fn texts_of_different_lengths_and_options_are_not_mixed_in_a_batch() {
+    let model = with(&[]).unwrap();
+    let own = Request { steps: 2, ..model.request("a (red:2) circle", 3) };
+    let skipped =
+        Request { text: TextOptions { clip_skip: 2, weights: true, ..TextOptions::default() }, ..own.clone() };
+    let images = [(&own, &Start::Noise), (&skipped, &Start::Noise)];
+    let together = model.run_together(&images, &mut Pass::silent()).unwrap();
+    for (request, outcome) in [&own, &skipped].into_iter().zip(&together.outcomes) {
+        let alone = model.run(request, &mut Pass::silent()).unwrap();
+        assert!((&alone.latents - &outcome.latents).abs().max().double_value(&[]) < 1e-5);
+    }
+    let [first, second] = [&together.outcomes[0], &together.outcomes[1]];
+    assert!(!first.latents.equal(&second.latents));
+    let error = model.run_together(&[(&own, &Start::Noise), (&long(&model), &Start::Noise)], &mut Pass::silent());
+    assert!(error.err().unwrap().to_string().contains("texts of one length"));
+}
+
+#[test]
+fn what_cannot_be_encoded_is_an_error() {
+    let model = with(&[]).unwrap();
+    let error = |text| {
+        let request = Request { text, ..model.request("a (red", 3) };
+        model.prepare(request, Start::Noise).err().unwrap().to_string()
+    };
+    let skip = error(TextOptions { clip_skip: 3, ..TextOptions::default() });
+    assert_eq!(skip, "clip_skip: expected 0 to 2, the number of the text encoder's layers, found 3");
+    let open = error(TextOptions { weights: true, ..TextOptions::default() });
+    assert!(open.starts_with("prompt: ( is not closed, at place 3, near \"a (red\"\nhint: "), "{open}");
+    let weights = TextOptions { weights: true, ..TextOptions::default() };
+    let huge = model.encode_as(&format!("(a:1{})", "0".repeat(40)), weights, &mut Pass::silent());
+    assert!(huge.err().unwrap().to_string().contains("while the text was encoded"), "it is infinite in f32");
+}
+
+#[test]
+fn features_that_are_written_and_read_give_the_run_of_the_texts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("features.safetensors");
+    let model = with(&[]).unwrap();
+    let own = long(&model);
+    let prepared = model.prepare(own.clone(), Start::Noise).unwrap();
+    model.features(&prepared, &mut Pass::silent()).unwrap().save(&path).unwrap();
+    let names: Vec<String> = Tensor::read_safetensors(&path).unwrap().into_iter().map(|(name, _)| name).collect();
+    assert!(["prompt_embeds", "negative_prompt_embeds"].iter().all(|name| names.iter().any(|there| there == name)));
+    let features = Features::open(&path).unwrap();
+    assert_eq!(features.tokens(), 154);
+    let given = Request { prompt: "another".into(), features: Some(features), ..own.clone() };
+    let ready = model.prepare(given.clone(), Start::Noise).unwrap();
+    assert_eq!((TextShape::of(&ready).given, ready.tokens[0].ids.len()), (Some(154), 0));
+    let [of_texts, of_features] =
+        [&own, &given].map(|request| model.run(request, &mut Pass::silent()).unwrap().latents);
+    assert!(of_texts.equal(&of_features));
+    let mixed = model.run_together(&[(&own, &Start::Noise), (&given, &Start::Noise)], &mut Pass::silent());
+    assert!(mixed.err().unwrap().to_string().contains("encoded here"));
+}
+
+#[test]
+fn features_that_no_text_encoder_returns_are_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f.safetensors");
+    let ones = |shape: &[i64]| Tensor::ones(shape, (tch::Kind::Float, tch::Device::Cpu));
+    let error = |named: &[(&str, Tensor)]| {
+        Tensor::write_safetensors(named, &path).unwrap();
+        Features::open(&path).err().expect("an error").to_string()
+    };
+    let [prompt, negative] = ["prompt_embeds", "negative_prompt_embeds"];
+    let alone = error(&[(prompt, ones(&[1, 77, 24]))]);
+    assert!(alone.contains("f.safetensors: no negative_prompt_embeds, but prompt_embeds\nhint: "), "{alone}");
+    let flat = error(&[(prompt, ones(&[77, 24])), (negative, ones(&[1, 77, 24]))]);
+    assert!(flat.contains("prompt_embeds: expected a shape of [1, tokens, features], found [77, 24]"), "{flat}");
+    let uneven = error(&[(prompt, ones(&[1, 154, 24])), (negative, ones(&[1, 77, 24]))]);
+    assert!(uneven.contains("[1, 154, 24], but negative_prompt_embeds has [1, 77, 24]"), "{uneven}");
+    let infinite = error(&[(prompt, ones(&[1, 77, 24]) / 0.0), (negative, ones(&[1, 77, 24]))]);
+    assert!(infinite.contains("prompt_embeds: ") && infinite.contains("infinite"), "{infinite}");
+    Tensor::write_safetensors(&[(prompt, ones(&[1, 77, 40])), (negative, ones(&[1, 77, 40]))], &path).unwrap();
+    let model = with(&[]).unwrap();
+    let wide = Request { features: Some(Features::open(&path).unwrap()), ..model.request("", 3) };
+    let wide = model.prepare(wide, Start::Noise).err().unwrap().to_string();
+    assert_eq!(wide, "features: expected 24 for each token, which the UNet takes (cross_attention_dim), found 40");
+}

@@ -1,0 +1,125 @@
+//! `latentrace tokens`: what the text encoder is given of a prompt.
+
+use crate::arguments::{ChoiceArguments, EmbeddingArguments, TextArguments};
+use crate::printer::line;
+use anyhow::Result;
+use latentrace::files::counted;
+use latentrace::pipeline::{LongPrompts, Tokenizer, Tokens, plain, tokenizer};
+use latentrace::runs::bundled;
+use latentrace::text::Form;
+use latentrace::trace::Prompt;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// Show the tokens of a prompt: the place, id and word of each, the padding, and what does not fit
+#[derive(clap::Args)]
+pub struct Tokenize {
+    /// The prompt
+    #[arg(allow_hyphen_values = true)]
+    prompt: String,
+    /// Checkpoint: a folder in the diffusers layout, or a single .safetensors file [default: the bundled model of shapes]
+    #[arg(long, value_name = "MODEL")]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    choice: ChoiceArguments,
+    #[command(flatten)]
+    embeddings: EmbeddingArguments,
+    #[command(flatten)]
+    text: TextArguments,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// One place of the text encoder's input.
+struct Row {
+    place: usize,
+    id: i64,
+    /// As the vocabulary has it.
+    token: String,
+    /// As written in the prompt; empty for start and end.
+    piece: String,
+    /// The word of the prompt that it belongs to.
+    word: String,
+    weight: f64,
+}
+
+impl Tokenize {
+    /// Prints the tokens.
+    pub fn run(self) -> Result<()> {
+        let place = self.model.map_or_else(bundled, Ok)?;
+        let checkpoint = self.choice.open_with(&place, &self.embeddings)?;
+        let tokenizer = tokenizer(&checkpoint)?;
+        let weights = self.text.weights.unwrap_or(false);
+        let chunks = matches!(self.text.long_prompts.map(LongPrompts::from), Some(LongPrompts::Chunks));
+        let tokens = tokenizer.encode_as(&self.prompt, Form { weights, chunks })?;
+        let text = if weights { plain(&self.prompt)? } else { self.prompt.clone() };
+        let rows = rows(&tokenizer, &text, &tokens);
+        match self.json {
+            true => line!("{}", as_json(&tokenizer, &tokens, &rows)),
+            false => print(&tokenizer, &tokens, &rows),
+        }
+        Ok(())
+    }
+}
+
+/// Every place up to the end token; after it there is only padding.
+fn rows(tokenizer: &Tokenizer, text: &str, tokens: &Tokens) -> Vec<Row> {
+    let words = Prompt::new(text, &tokens.pieces).words();
+    let word = |place: usize| {
+        let of = words.iter().find(|(_, places)| places.contains(&(place as i64)));
+        of.map(|(word, _)| word.clone()).unwrap_or_default()
+    };
+    let row = |(place, &id): (usize, &i64)| {
+        let word = word(place);
+        let piece = place.checked_sub(1).and_then(|index| tokens.pieces.get(index)).filter(|_| !word.is_empty());
+        Row {
+            place,
+            id,
+            token: tokenizer.token(id).unwrap_or_default(),
+            piece: piece.cloned().unwrap_or_default(),
+            word,
+            weight: tokens.weights.get(place).copied().unwrap_or(1.0),
+        }
+    };
+    tokens.ids.iter().enumerate().take(tokens.pieces.len() + 2).map(row).collect()
+}
+
+fn print(tokenizer: &Tokenizer, tokens: &Tokens, rows: &[Row]) {
+    let widest = |name: &str, of: &dyn Fn(&Row) -> usize| rows.iter().map(of).chain([name.len()]).max().unwrap_or(0);
+    let (ids, names) =
+        (widest("id", &|row| row.id.to_string().len()), widest("token", &|row| row.token.chars().count()));
+    let pieces = widest("piece", &|row| row.piece.chars().count());
+    line!("{:>5}  {:>ids$}  {:names$}  {:pieces$}  word", "place", "id", "token", "piece");
+    for Row { place, id, token, piece, word, weight } in rows {
+        let weight = if *weight == 1.0 { String::new() } else { format!("  x {weight:.3}") };
+        let line = format!("{place:>5}  {id:>ids$}  {token:names$}  {piece:pieces$}  {word}{weight}");
+        line!("{}", line.trim_end());
+    }
+    let (own, padding, chunks) = (own(rows), padding(tokens, rows), tokens.ids.len() / tokenizer.length());
+    let token = tokenizer.token(tokenizer.padding().into()).unwrap_or_default();
+    line!("");
+    line!("{} in {} of {}", counted(own, "token"), counted(chunks, "chunk"), tokenizer.length());
+    line!("{padding} of padding: {token}, the id {}", tokenizer.padding());
+    if !tokens.lost.is_empty() {
+        line!("cut, because it does not fit: {}", tokens.lost);
+    }
+}
+
+fn as_json(tokenizer: &Tokenizer, tokens: &Tokens, rows: &[Row]) -> Value {
+    let row = |Row { place, id, token, piece, word, weight }: &Row| json!({ "place": place, "id": id, "token": token, "piece": piece, "word": word, "weight": weight });
+    json!({
+        "tokens": rows.iter().map(row).collect::<Vec<_>>(), "count": own(rows), "length": tokenizer.length(),
+        "chunks": tokens.ids.len() / tokenizer.length(), "padding": padding(tokens, rows),
+        "padding_id": tokenizer.padding(), "cut": tokens.lost,
+    })
+}
+
+/// The number of tokens of the prompt itself.
+fn own(rows: &[Row]) -> usize {
+    rows.iter().filter(|row| !row.word.is_empty()).count()
+}
+
+fn padding(tokens: &Tokens, rows: &[Row]) -> usize {
+    tokens.ids.len() - rows.len()
+}
