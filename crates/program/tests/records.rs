@@ -211,7 +211,7 @@ fn a_folder_that_is_cut_or_foreign_is_one_clear_error() {
         }
     };
     expect(&made.beside("nothing"), "no such folder");
-    expect(made.folder.path().to_str().unwrap(), "no record of a run in it");
+    expect(made.folder.path().to_str().unwrap(), "is expected");
     let run = made.trace.join("run.json");
     let text = std::fs::read_to_string(&run).unwrap();
     std::fs::write(&run, text.replace("\"format\": 1", "\"format\": 2")).unwrap();

@@ -206,7 +206,7 @@ mod tests {
         let columns = ["call", "sigma", "guidance_cosine"].map(String::from).into();
         let written = Scalars { columns, rows: vec![vec![0.0, 14.6146, f64::NAN], vec![1.0, 1e-7, -0.25]] };
         let path = written.write(folder.path()).unwrap();
-        let expected = "call,sigma,guidance_cosine\n0,14.6146,\n1,0.0000001,-0.25\n";
+        let expected = "call,sigma,guidance_cosine\n0,14.6146,\n1,1e-7,-0.25\n";
         assert_eq!(std::fs::read_to_string(path).unwrap(), expected);
         let read = Scalars::read(folder.path()).unwrap();
         assert_eq!(read.columns, written.columns);

@@ -526,7 +526,7 @@ fn cut(folder: &Path, index: usize) {
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..index]).unwrap();
     std::fs::write(folder.join("shards/000077.safetensors"), b"orphan").unwrap();
-    std::fs::write(folder.join("shards/000078.safetensors.unfinished"), b"half").unwrap();
+    std::fs::write(folder.join("shards/.partial-aB3"), b"half").unwrap();
 }
 
 #[test]

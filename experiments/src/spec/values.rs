@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(twice("[1, 2, 1.0]").unwrap(), "1.0");
         assert_eq!(twice("[\"a\", \"b\", \"a\"]").unwrap(), "\"a\"");
         assert_eq!(twice("[0.5, { weight = 1 }, { weight = 1 }]").unwrap(), "{ weight = 1 }");
-        assert_eq!(twice("{ linspace = [1, 1, 2] }").unwrap(), "1.0");
+        assert_eq!(twice("{ linspace = [1, 1, 2] }").unwrap(), "1");
         for different in ["[1, 1.5, \"1\", \"1.0\"]", "{ range = [1, 9] }", "[[], [\"a => zero\"]]"] {
             assert_eq!(twice(different), None, "{different}");
         }
