@@ -37,7 +37,7 @@ pub enum Error {
         /// The file.
         file: String,
         /// What is wrong with it.
-        cause: latentrace_schedulers::Error,
+        cause: Box<latentrace_schedulers::Error>,
         /// What would work, as a line of its own, or nothing.
         hint: &'static str,
     },

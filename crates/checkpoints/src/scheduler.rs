@@ -50,10 +50,10 @@ impl SchedulerFile {
         read.map_err(|cause| match cause {
             latentrace_schedulers::Error::Class { .. } => Error::Scheduler {
                 file: file.display().to_string(),
-                cause,
+                cause: cause.into(),
                 hint: "\nhint: a run can name another sampler, which takes the betas and the prediction from the file",
             },
-            cause => Error::Scheduler { file: self.path().display().to_string(), cause, hint: "" },
+            cause => Error::Scheduler { file: self.path().display().to_string(), cause: cause.into(), hint: "" },
         })
     }
 

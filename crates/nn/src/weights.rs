@@ -146,11 +146,14 @@ impl Weights {
 
 /// The tensors that modules have asked [`Weights::asked`] for: names, shapes and how they are initialised.
 #[derive(Clone, Default)]
-pub struct Asked(Rc<RefCell<BTreeMap<String, (Vec<i64>, Init)>>>);
+pub struct Asked(Rc<RefCell<Tensors>>);
+
+/// The shape of each tensor, and how it is initialised, by its name.
+type Tensors = BTreeMap<String, (Vec<i64>, Init)>;
 
 impl Asked {
     /// Takes the list.
-    pub fn take(&self) -> BTreeMap<String, (Vec<i64>, Init)> {
+    pub fn take(&self) -> Tensors {
         self.0.take()
     }
 }

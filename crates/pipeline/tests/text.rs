@@ -221,7 +221,7 @@ fn features_that_no_text_encoder_returns_are_an_error() {
     let ones = |shape: &[i64]| Tensor::ones(shape, (tch::Kind::Float, tch::Device::Cpu));
     let error = |named: &[(&str, Tensor)]| {
         Tensor::write_safetensors(named, &path).unwrap();
-        Features::open(&path).err().expect("an error").to_string()
+        Features::open(&path).map(drop).expect_err("an error").to_string()
     };
     let [prompt, negative] = ["prompt_embeds", "negative_prompt_embeds"];
     let alone = error(&[(prompt, ones(&[1, 77, 24]))]);

@@ -37,7 +37,7 @@ pub(crate) fn stamp(files: &[PathBuf]) -> Option<Stamp> {
             about.ino()
         ));
     }
-    (bytes >= LARGE).then(|| Stamp(lines))
+    (bytes >= LARGE).then_some(Stamp(lines))
 }
 
 /// See [`stamp`].
