@@ -56,8 +56,8 @@ pub enum Mode {
 /// other numbers (a corrected sampler), so that old cells are made again.
 const FORMAT: usize = 6;
 
-/// The hash of a checkpoint: of all files that its output depends on ([`Checkpoint::files`]). Computed once for each
-/// place and choice.
+/// The hash of a checkpoint: of all files that its output depends on, see
+/// [`Checkpoint::files`](latentrace_pipeline::Checkpoint::files). Computed once for each place and choice.
 ///
 /// # Errors
 /// The place is not a checkpoint, or a file is missing or cannot be read.
