@@ -4,6 +4,7 @@ use crate::choice::Choice;
 use crate::describe::describe;
 use crate::embedding::Inversion;
 use crate::error::{Error, Result, file};
+use crate::lora::Lora;
 use crate::scheduler::SchedulerFile;
 use crate::single::Layout;
 use crate::{folder, single, weights};
@@ -31,6 +32,8 @@ pub struct Checkpoint {
     pub padding: Option<String>,
     /// The textual inversions that are added; see [`Checkpoint::vectors`].
     pub embeddings: Vec<Inversion>,
+    /// The LoRAs that change the networks; see [`Checkpoint::changes`].
+    pub loras: Vec<Lora>,
     /// The scheduler's configuration.
     pub scheduler: SchedulerFile,
     /// What was assumed, because the files do not state it.
@@ -90,6 +93,7 @@ impl Checkpoint {
         let names = latentrace_text::FILES.iter().map(|name| self.tokenizer.join(name));
         files.extend(names.filter(|path| path.is_file()));
         files.extend(self.embeddings.iter().map(|inversion| inversion.file.clone()));
+        files.extend(self.loras.iter().flat_map(Lora::files));
         for weights in [self.text_encoder.files()?, self.unet.files()?, self.vae.files()?] {
             for path in weights {
                 if !files.contains(&path) {

@@ -1,6 +1,7 @@
 //! What of a checkpoint is used.
 
 use crate::embedding::Inversion;
+use crate::lora::Lora;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -36,6 +37,9 @@ pub struct Choice {
     /// Textual inversions, whose tokens are added.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub embeddings: Vec<Inversion>,
+    /// LoRAs that change the networks, in the order of application.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<Lora>,
     /// Keys of configuration files that are ignored although they are not supported.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,

@@ -40,6 +40,7 @@ pub(crate) fn open(folder: &Path, choice: &Choice) -> Result<Checkpoint> {
         tokenizer: tokenizer(choice).unwrap_or_else(|| folder.join("tokenizer")),
         padding: None,
         embeddings: choice.embeddings.clone(),
+        loras: choice.loras.clone(),
         scheduler: SchedulerFile::of(folder)?,
         notes,
     };

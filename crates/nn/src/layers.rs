@@ -3,6 +3,7 @@
 //! libtorch's convolution, norms and embedding do not accept tensors without numbers (see [`shape_only`]), so these
 //! layers compute the shape of their output themselves.
 
+use crate::low_rank::Beside;
 use crate::shapes::{is_shape_only, shape_only};
 use crate::{Config, Init, Result, Weights};
 use tch::Tensor;
@@ -11,6 +12,7 @@ use tch::Tensor;
 pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    beside: Vec<Beside>,
 }
 
 impl Linear {
@@ -23,12 +25,14 @@ impl Linear {
         Ok(Linear {
             weight: weights.tensor("weight", &[outputs, inputs], init)?,
             bias: bias.then(|| weights.tensor("bias", &[outputs], init)).transpose()?,
+            beside: weights.beside(),
         })
     }
 
     /// `[.., inputs]` to `[.., outputs]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, self.bias.as_ref())
+        let y = x.linear(&self.weight, self.bias.as_ref());
+        self.beside.iter().fold(y, |y, change| change.linear(x, y))
     }
 }
 
@@ -38,6 +42,7 @@ pub struct Conv2d {
     bias: Tensor,
     stride: i64,
     padding: i64,
+    beside: Vec<Beside>,
 }
 
 impl Conv2d {
@@ -52,6 +57,7 @@ impl Conv2d {
             bias: weights.tensor("bias", &[outputs], init)?,
             stride: 1,
             padding: size / 2,
+            beside: weights.beside(),
         })
     }
 
@@ -65,7 +71,8 @@ impl Conv2d {
         if is_shape_only(x) {
             return self.shape(x);
         }
-        x.conv2d(&self.weight, Some(&self.bias), [self.stride; 2], [self.padding; 2], [1, 1], 1)
+        let y = x.conv2d(&self.weight, Some(&self.bias), [self.stride; 2], [self.padding; 2], [1, 1], 1);
+        self.beside.iter().fold(y, |y, change| change.convolution(x, y, self.stride, self.padding))
     }
 }
 

@@ -1,5 +1,6 @@
 //! A place in a checkpoint, from which a module reads its tensors.
 
+use crate::low_rank::{Beside, Changes, merged};
 use crate::shapes::Shapes;
 use crate::source::{Files, Fresh, Naming, diffusers_names};
 use crate::{Init, ModuleValue, Part, Result, Role, Source, Tap};
@@ -22,6 +23,7 @@ struct Root {
     part: String,
     kind: Kind,
     device: Device,
+    changes: Changes,
     taps: RefCell<Vec<Tap>>,
 }
 
@@ -74,7 +76,16 @@ impl Weights {
     }
 
     fn from_source(part: &str, source: Rc<dyn Source>, kind: Kind, device: Device) -> Weights {
-        let root = Root { source, part: part.into(), kind, device, taps: RefCell::default() };
+        let changes = Changes::new();
+        let root = Root { source, part: part.into(), kind, device, changes, taps: RefCell::default() };
+        Weights { root: Rc::new(root), path: String::new() }
+    }
+
+    /// The same weights with low-rank changes of their layers. No module has read from them yet.
+    pub fn with_changes(self, changes: Changes) -> Weights {
+        let Root { source, part, kind, device, .. } = &*self.root;
+        let (source, part) = (source.clone(), part.clone());
+        let root = Root { source, part, kind: *kind, device: *device, changes, taps: RefCell::default() };
         Weights { root: Rc::new(root), path: String::new() }
     }
 
@@ -88,7 +99,18 @@ impl Weights {
     /// # Errors
     /// The tensor is missing, has another shape, or is stored in an unsupported number format.
     pub fn tensor(&self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
-        self.root.source.tensor(&self.name(name), shape, init, self.root.kind, self.root.device)
+        let Root { source, kind, device, changes, .. } = &*self.root;
+        let read = |kind| source.tensor(&self.name(name), shape, init, kind, *device);
+        match changes.get(&self.path).filter(|_| name == "weight") {
+            Some(changes) => merged(&self.path, changes, shape, *kind, *device, read),
+            None => read(*kind),
+        }
+    }
+
+    /// The changes that are computed beside the layer here.
+    pub(crate) fn beside(&self) -> Vec<Beside> {
+        let Root { kind, device, changes, .. } = &*self.root;
+        changes.get(&self.path).map_or_else(Vec::new, |changes| Beside::of(changes, *kind, *device))
     }
 
     /// Whether there is a tensor `name` here.

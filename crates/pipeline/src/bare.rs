@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::execute::{Execution, Given, missing};
-use crate::network::Guided;
+use crate::network::{Denoiser, Guided};
 use crate::noise::Draws;
 use crate::{Guidance, SamplerTaps};
 use latentrace_nn::tch::{Tensor, no_grad};
@@ -41,7 +41,8 @@ impl Bare<'_> {
             pass.set_rows(Rows::Images);
             let mut draws = Draws::new(self.seed, self.plan.draws(), self.shape, self.unet.device());
             let (conditional, unconditional) = (self.conditional.shallow_clone(), self.unconditional.shallow_clone());
-            let mut network = Guided { unet: self.unet, unconditional, conditional };
+            let mut network =
+                Guided { denoiser: Denoiser { unet: self.unet, varying: &[] }, unconditional, conditional };
             let (prediction, guidance) = (self.prediction, vec![Guidance::Constant(self.guidance)]);
             let taps = &SamplerTaps::new();
             let execution = Execution { plan: self.plan, prediction, guidance, taps, given: Given::Nothing };

@@ -2,10 +2,11 @@
 
 use crate::SamplerTaps;
 use crate::error::{Error, Result};
+use crate::network::Denoiser;
 use crate::text;
-use latentrace_checkpoints::{Checkpoint, Choice, Vectors};
+use latentrace_checkpoints::{Adapted, Checkpoint, Choice, Scale, Vectors};
 use latentrace_nn::tch::{self, Kind};
-use latentrace_nn::{Activation, Cuda, Tap, cuda, first_cuda};
+use latentrace_nn::{Activation, Cuda, Dial, Tap, cuda, first_cuda};
 use latentrace_schedulers as schedulers;
 use latentrace_text::{TextEncoder, Tokenizer};
 use latentrace_unet::Unet;
@@ -20,8 +21,10 @@ pub struct Model {
     pub tokenizer: Tokenizer,
     /// Token ids to text features.
     pub text_encoder: TextEncoder,
-    /// The denoising network.
+    /// The denoising network. LoRAs whose scale depends on the noise level act in runs only.
     pub unet: Unet,
+    /// The scales of changes of the UNet that depend on the noise level; see [`Checkpoint::changes`].
+    pub(crate) varying: Vec<(Dial, Scale)>,
     /// Latents to pixels and back.
     pub vae: Vae,
     /// The scheduler configuration of the checkpoint, read for the class that its `model_index.json` names.
@@ -130,18 +133,20 @@ impl Model {
         checkpoint.notes.extend(padding(&checkpoint, &tokenizer));
         let vectors = checkpoint.vectors()?;
         let (clip, unet, vae) = (&checkpoint.text_encoder, &checkpoint.unet, &checkpoint.vae);
-        let text_weights = clip.weights(kind, device)?;
+        let Adapted { text_encoder: of_text, unet: of_unet, varying, notes } = checkpoint.changes()?;
+        let text_weights = clip.weights(kind, device)?.with_changes(of_text);
         let mut text_encoder = TextEncoder::load(&text_weights, &clip.config)?;
         for Vectors { token, table } in &vectors {
             let first = tokenizer.add(token, table.size()[0] as usize)?;
             text_encoder.add(first.into(), table);
         }
-        let unet_weights = unet.weights(kind, device)?;
+        let unet_weights = unet.weights(kind, device)?.with_changes(of_unet);
         let vae_weights = vae.weights(kind, device)?;
         let mut model = Model {
             tokenizer,
             text_encoder,
             unet: Unet::load(&unet_weights, &unet.config)?,
+            varying,
             vae: Vae::load(&vae_weights, &vae.config)?,
             scheduler,
             scheduler_in_pipeline,
@@ -156,7 +161,15 @@ impl Model {
             model.unread.extend(weights.unread().into_iter().map(|name| format!("{part}: {name}")));
         }
         model.taps.extend(model.sampler.all().into_iter().cloned());
+        model.checkpoint.notes.extend(notes);
         Ok(model)
+    }
+}
+
+impl Model {
+    /// The UNet as runs call it.
+    pub(crate) fn denoiser(&self) -> Denoiser<'_> {
+        Denoiser { unet: &self.unet, varying: &self.varying }
     }
 }
 

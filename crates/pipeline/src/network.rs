@@ -4,8 +4,9 @@ use crate::error::Result;
 use crate::execute::missing;
 use crate::sharing::{Arm, Sharing};
 use crate::tripwire::hint;
+use latentrace_checkpoints::Scale;
 use latentrace_nn::tch::{Device, Kind, Tensor};
-use latentrace_nn::{Branch, Pass, Rows};
+use latentrace_nn::{Branch, Dial, Pass, Rows};
 use latentrace_schedulers::Level;
 use latentrace_unet::Unet;
 
@@ -82,9 +83,29 @@ pub(crate) trait Network {
     fn hint(&self) -> &'static str;
 }
 
+/// The UNet with the changes of it whose scale depends on the noise level.
+#[derive(Clone, Copy)]
+pub(crate) struct Denoiser<'a> {
+    pub(crate) unet: &'a Unet,
+    pub(crate) varying: &'a [(Dial, Scale)],
+}
+
+impl Denoiser<'_> {
+    /// One call on `[rows, 4, height, width]` and `[rows, tokens, features]`. The UNet runs in its own number format,
+    /// and the result is f32.
+    fn call(self, pass: &mut Pass, input: &Tensor, level: Level, text: &Tensor) -> Tensor {
+        for (dial, scale) in self.varying {
+            dial.set(scale.at(level.sigma));
+        }
+        let (kind, device) = (self.unet.kind(), self.unet.device());
+        let times = Tensor::from_slice(&[level.t as f32]).to_device(device);
+        self.unet.forward(pass, &input.to_kind(kind), &times, text).to_kind(Kind::Float)
+    }
+}
+
 /// The UNet for one image: it computes both outputs in one batch, and all its tensors pass their taps.
 pub(crate) struct Guided<'a> {
-    pub(crate) unet: &'a Unet,
+    pub(crate) denoiser: Denoiser<'a>,
     /// `[1, tokens, features]`
     pub(crate) unconditional: Tensor,
     /// `[1, tokens, features]`
@@ -96,21 +117,21 @@ impl Network for Guided<'_> {
         let both = Tensor::cat(&[input, input], 0);
         let text = Tensor::cat(&[&self.unconditional, &self.conditional], 0);
         pass.set_rows(Rows::Branches);
-        let outputs = forward(self.unet, pass, &both, level, &text);
+        let outputs = self.denoiser.call(pass, &both, level, &text);
         pass.set_rows(Rows::Images);
         let (unconditional, conditional) = (outputs.narrow(0, 0, 1), outputs.narrow(0, 1, 1));
         Ok(vec![Outputs::Both { unconditional, conditional }])
     }
 
     fn hint(&self) -> &'static str {
-        hint(self.unet.kind())
+        hint(self.denoiser.unet.kind())
     }
 }
 
 /// The UNet for several images. Rows that are equal are computed once. No tensor inside the UNet passes a tap, because
 /// a row may belong to several images.
 pub(crate) struct Shared<'a> {
-    pub(crate) unet: &'a Unet,
+    pub(crate) denoiser: Denoiser<'a>,
     /// The features of every different text, `[texts, tokens, features]`.
     pub(crate) texts: Tensor,
     pub(crate) arms: &'a [Arm<'a>],
@@ -130,8 +151,8 @@ impl Network for Shared<'_> {
         let samples = pick(input, needed.rows.iter().map(|row| row.image as i64).collect());
         let texts = pick(&self.texts, needed.rows.iter().map(|row| row.text as i64).collect());
         let outputs = match again {
-            true => forward(self.unet, pass, &samples, level, &texts),
-            false => forward(self.unet, &mut Pass::silent(), &samples, level, &texts),
+            true => self.denoiser.call(pass, &samples, level, &texts),
+            false => self.denoiser.call(&mut Pass::silent(), &samples, level, &texts),
         };
         if !again {
             self.evaluations += needed.rows.len();
@@ -151,15 +172,8 @@ impl Network for Shared<'_> {
     }
 
     fn hint(&self) -> &'static str {
-        hint(self.unet.kind())
+        hint(self.denoiser.unet.kind())
     }
-}
-
-/// One call of the UNet on `[rows, 4, height, width]` and `[rows, tokens, features]`. The UNet runs in its own number
-/// format, and the result is f32.
-fn forward(unet: &Unet, pass: &mut Pass, input: &Tensor, level: Level, text: &Tensor) -> Tensor {
-    let times = Tensor::from_slice(&[level.t as f32]).to_device(unet.device());
-    unet.forward(pass, &input.to_kind(unet.kind()), &times, text).to_kind(Kind::Float)
 }
 
 /// Known outputs of one image, followed by those of another network.

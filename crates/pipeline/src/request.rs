@@ -1,6 +1,7 @@
 //! A request: everything that a model needs to make one picture.
 
 use crate::error::Result;
+use crate::guidance::check_guidance;
 use crate::{Features, Guidance, Model, Size, Start, TextOptions};
 use latentrace_schedulers::{Config, Plan, Reading};
 
@@ -69,6 +70,6 @@ impl Model {
         request.size.latents(self.checkpoint.vae.config.factor())?;
         self.check_text(request.text)?;
         request.features.as_ref().map_or(Ok(()), |features| self.check_features(features))?;
-        request.guidance.check()
+        check_guidance(&request.guidance)
     }
 }

@@ -80,7 +80,7 @@ impl Model {
                 }
             };
             pass.set_rows(Rows::Images);
-            let mut network = Guided { unet: &self.unet, unconditional, conditional };
+            let mut network = Guided { denoiser: self.denoiser(), unconditional, conditional };
             let mut network = Past { outputs: past, then: Some(&mut network) };
             self.execute(&[prepared], &mut network, pass)
         })

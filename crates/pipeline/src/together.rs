@@ -62,7 +62,7 @@ impl Model {
                 .map(|(image, texts)| Arm { request: &image.request, texts: *texts })
                 .collect();
             let mut network = Shared {
-                unet: &self.unet,
+                denoiser: self.denoiser(),
                 texts: Tensor::cat(&features, 0),
                 arms: &arms,
                 sharing: Sharing::new(images.iter().map(|image| start_key(image))),

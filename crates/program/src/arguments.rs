@@ -3,8 +3,8 @@
 use crate::printer::{Printer, note};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use latentrace::pipeline::{Checkpoint, Choice, Device, Dtype, Inversion, LongPrompts, Model, Options};
-use latentrace::runs::{Cell, Fit, Kept, Sampler, bundled, fetched, open_at, parse_option};
+use latentrace::pipeline::{Checkpoint, Choice, Device, Dtype, Inversion, LongPrompts, Lora, Model, Options};
+use latentrace::runs::{Cell, Fit, Kept, Sampler, bundled, fetched, open_at, parse_lora, parse_option};
 use latentrace::schedulers::Reading;
 use latentrace::trace::{EditRule, Rule};
 use serde_json::Value;
@@ -21,6 +21,9 @@ pub struct ModelArguments {
     choice: ChoiceArguments,
     #[command(flatten)]
     embeddings: EmbeddingArguments,
+    /// Change the networks by a LoRA: a .safetensors file; :SCALE is a number, or as guidance a window or a curve of noise levels: style.safetensors:0.8, "style.safetensors:{ weight = 0.8, sigma = [1, 15] }"
+    #[arg(long, value_name = "FILE[:SCALE]", help_heading = PARTS, value_parser = parse_lora)]
+    lora: Vec<Lora>,
     /// Number format to run in, whatever the files hold [default: f32]
     #[arg(long, value_enum)]
     pub dtype: Option<DtypeName>,
@@ -90,6 +93,7 @@ impl ChoiceArguments {
             config: given.config.or(base.config),
             ema: given.ema || base.ema,
             embeddings: base.embeddings,
+            loras: base.loras,
             ignore: [base.ignore, given.ignore].concat(),
         }
     }
@@ -124,7 +128,9 @@ impl ModelArguments {
 
     /// Another choice, but for what was given.
     fn choice_over(&self, base: Choice) -> Choice {
-        self.embeddings.added_to(self.choice.over(base))
+        let Choice { loras, .. } = &base;
+        let loras = [loras.clone(), self.lora.clone()].concat();
+        self.embeddings.added_to(Choice { loras, ..self.choice.over(base) })
     }
 
     /// The checkpoint.

@@ -5,8 +5,8 @@ use crate::sampler::{self, Sampler};
 use anyhow::{Result, ensure};
 use latentrace_pipeline::schedulers::Reading;
 use latentrace_pipeline::{
-    Checkpoint, Choice, Device, Dtype, Features, Guidance, Inversion, LongPrompts, Model, Options, Prepared, Request,
-    Size, Start, TextOptions,
+    Checkpoint, Choice, Device, Dtype, Features, Guidance, Inversion, LongPrompts, Lora, Model, Options, Prepared,
+    Request, Scale, Size, Start, TextOptions,
 };
 use latentrace_trace::EditRule;
 use serde::de::{self, Unexpected, Visitor};
@@ -102,6 +102,9 @@ pub struct Cell {
     /// Textual inversions, whose tokens are added: `FILE`, or `FILE=TOKEN`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub embeddings: Vec<Inversion>,
+    /// LoRAs that change the networks: `FILE`, `FILE:SCALE`, or a table with `file`, `scale` and `text_encoder`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<Lora>,
     /// Keys of the checkpoint's configuration files that are ignored.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
@@ -146,7 +149,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 pub const STRENGTH: f64 = 0.8;
 
 /// The names of a cell's fields.
-pub const FIELDS: [&str; 32] = [
+pub const FIELDS: [&str; 33] = [
     "prompt",
     "negative",
     "clip_skip",
@@ -176,6 +179,7 @@ pub const FIELDS: [&str; 32] = [
     "config",
     "ema",
     "embeddings",
+    "loras",
     "ignore",
     "dtype",
     "device",
@@ -214,6 +218,7 @@ impl Default for Cell {
             config: None,
             ema: false,
             embeddings: Vec::new(),
+            loras: Vec::new(),
             ignore: Vec::new(),
             dtype: Dtype::default(),
             device: Device::default(),
@@ -242,14 +247,16 @@ impl Cell {
             config: self.config.clone(),
             ema: self.ema,
             embeddings: self.embeddings.clone(),
+            loras: self.loras.clone(),
             ignore: self.ignore.clone(),
         }
     }
 
     /// The cell with another choice.
     pub fn with_choice(self, choice: Choice) -> Cell {
-        let Choice { revision, variant, text_encoder, unet, vae, tokenizer, config, ema, embeddings, ignore } = choice;
-        Cell { revision, variant, text_encoder, unet, vae, tokenizer, config, ema, embeddings, ignore, ..self }
+        let Choice { revision, variant, text_encoder, unet, vae, tokenizer, config, ema, embeddings, loras, ignore } =
+            choice;
+        Cell { revision, variant, text_encoder, unet, vae, tokenizer, config, ema, embeddings, loras, ignore, ..self }
     }
 
     /// The checkpoint of the cell.
@@ -351,7 +358,7 @@ impl Cell {
                 "clip_skip" => "0".into(),
                 "long_prompts" => "cut".into(),
                 "revision" => "main".into(),
-                "image" | "edits" | "strength" | "ignore" | "embeddings" | "features" => "none".into(),
+                "image" | "edits" | "strength" | "ignore" | "embeddings" | "loras" | "features" => "none".into(),
                 _ => "the model's own".into(),
             },
         }
@@ -379,16 +386,40 @@ const NEAR: usize = 16;
 /// Parses the guidance of a command line: `7.5`, or a table as in a spec, `{ weight = 8, sigma = [0.3, 5] }`.
 ///
 /// # Errors
-/// The text is neither. The range of the weight is not checked: see [`Guidance::check`].
+/// The text is neither. The range of the weight is not checked: see [`Weight::problem`](latentrace_pipeline::Weight::problem).
 pub fn parse_guidance(text: &str) -> Result<Guidance> {
     #[derive(Deserialize)]
     struct Named {
         guidance: Guidance,
     }
-    // TOML has the numbers "nan" and "inf"; Guidance::check refuses them.
+    // TOML has the numbers "nan" and "inf"; they are refused later.
     let named: Named = toml::from_str(&format!("guidance = {text}"))
         .map_err(|_| anyhow::anyhow!("expected a number or {{ weight = 8, sigma = [0.3, 5] }}, found {text}"))?;
     Ok(named.guidance)
+}
+
+/// Parses a LoRA of a command line: `FILE`, `FILE:0.8`, or with a table as in a spec,
+/// `FILE:{ weight = 0.8, sigma = [1, 15] }`.
+///
+/// # Errors
+/// What follows the colon is a table, but not that of a scale, or the scale is not finite.
+pub fn parse_lora(text: &str) -> Result<Lora> {
+    #[derive(Deserialize)]
+    struct Named {
+        scale: Scale,
+    }
+    let lora = match text.find(":{").or_else(|| text.find(": {")) {
+        Some(at) => {
+            let (file, scale) = (&text[..at], &text[at + 1..]);
+            let named: Named = toml::from_str(&format!("scale = {scale}")).map_err(|_| {
+                anyhow::anyhow!("expected FILE:0.8, FILE:{{ weight = 0.8, sigma = [1, 15] }} or FILE:{{ sigma = [15, 1], weight = [0, 1] }}, found {text}")
+            })?;
+            Lora::new(file, named.scale)
+        }
+        None => Lora::from(text.to_string()),
+    };
+    lora.check()?;
+    Ok(lora)
 }
 
 #[cfg(test)]
@@ -397,7 +428,7 @@ mod tests {
 
     #[test]
     fn the_list_of_fields_is_complete() {
-        let full = r#"{"sampler":"lms","scheduler":{"order":2},"spacing":"trailing","image":"x.png","strength":0.5,"fit":"stretch","height":64,"width":64,"edits":["** => zero"],"model":"x","revision":"main","variant":"fp16","text_encoder":"t","unet":"u","vae":"v","tokenizer":"k","config":"c","ema":true,"clip_skip":1,"long_prompts":"chunks","weights":true,"features":"f","embeddings":["e.safetensors=<e>"],"ignore":["decay"]}"#;
+        let full = r#"{"sampler":"lms","scheduler":{"order":2},"spacing":"trailing","image":"x.png","strength":0.5,"fit":"stretch","height":64,"width":64,"edits":["** => zero"],"model":"x","revision":"main","variant":"fp16","text_encoder":"t","unet":"u","vae":"v","tokenizer":"k","config":"c","ema":true,"clip_skip":1,"long_prompts":"chunks","weights":true,"features":"f","embeddings":["e.safetensors=<e>"],"loras":["l.safetensors:0.5"],"ignore":["decay"]}"#;
         let cell: Cell = serde_json::from_str(full).unwrap();
         let value = serde_json::to_value(&cell).unwrap();
         let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();

@@ -15,7 +15,7 @@ use latentrace_files::counted;
 use latentrace_pipeline::nn::LIBTORCH;
 use latentrace_pipeline::nn::tch;
 use latentrace_pipeline::schedulers::{Config, Level, Plan};
-use latentrace_pipeline::{Choice, Inversion, Model, Prepared, Request, Size, plain};
+use latentrace_pipeline::{Choice, Inversion, Lora, Model, Prepared, Request, Size, plain};
 use latentrace_trace::{EditRule, Prompt, Rule, Trace, Words};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -300,6 +300,11 @@ fn absolute_inversion(inversion: Inversion) -> Result<Inversion> {
     Ok(Inversion { file: std::path::absolute(&inversion.file)?, ..inversion })
 }
 
+/// A LoRA with an absolute path.
+fn absolute_lora(lora: Lora) -> Result<Lora> {
+    Ok(Lora { file: std::path::absolute(&lora.file)?, ..lora })
+}
+
 /// A choice with absolute paths.
 fn absolute(choice: Choice) -> Result<Choice> {
     let path = |path: Option<PathBuf>| path.map(std::path::absolute).transpose();
@@ -310,6 +315,7 @@ fn absolute(choice: Choice) -> Result<Choice> {
         tokenizer: path(choice.tokenizer)?,
         config: path(choice.config)?,
         embeddings: choice.embeddings.into_iter().map(absolute_inversion).collect::<Result<_>>()?,
+        loras: choice.loras.into_iter().map(absolute_lora).collect::<Result<_>>()?,
         ..choice
     })
 }

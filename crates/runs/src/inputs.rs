@@ -4,7 +4,7 @@ use crate::cell::Cell;
 use crate::key;
 use crate::located::{self, Located};
 use anyhow::{Context, Result, ensure};
-use latentrace_pipeline::Inversion;
+use latentrace_pipeline::{Inversion, Lora};
 use latentrace_trace::EditRule;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -142,6 +142,8 @@ pub fn by_content(cell: &Cell, inputs: &Inputs) -> Result<serde_json::Value> {
     }
     let token = |inversion: &Inversion| inversion.token.clone().unwrap_or_else(|| file_name(&inversion.file));
     let tokens: Vec<String> = cell.embeddings.iter().map(token).collect();
+    let named = |lora: &Lora| Lora { file: PathBuf::from(""), ..lora.clone() };
+    let loras: Vec<Lora> = cell.loras.iter().map(named).collect();
     let mut about = serde_json::to_value(cell)?;
     about["model"] = inputs.model.blake3.clone().into();
     // The hash is of all files that these fields name.
@@ -151,6 +153,10 @@ pub fn by_content(cell: &Cell, inputs: &Inputs) -> Result<serde_json::Value> {
     // The hash is of the files of embeddings too, but not of their tokens.
     if !tokens.is_empty() {
         about["embeddings"] = tokens.into();
+    }
+    // The same for LoRAs and their scales.
+    if !loras.is_empty() {
+        about["loras"] = serde_json::to_value(loras)?;
     }
     if let Some(image) = &inputs.image {
         about["image"] = image.blake3.clone().into();

@@ -40,7 +40,7 @@ mod verify;
 mod whole;
 
 pub use causal::CausalTracing;
-pub use cell::{Cell, FIELDS, STRENGTH, parse_guidance};
+pub use cell::{Cell, FIELDS, STRENGTH, parse_guidance, parse_lora};
 pub use cost::Cost;
 pub use description::{Description, ForkPoint, Phase, PhaseSettings, Program, RecordedModel, Text};
 pub use files::RunFile;

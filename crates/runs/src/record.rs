@@ -173,6 +173,7 @@ impl<'a> Job<'a> {
                 Does::Keep => before.capture.iter().any(|known| known.text() == rule),
                 Does::Change => before.cell.edits.iter().any(|known| known.text() == rule),
                 Does::Guide => before.cell.guidance == own.cell.guidance,
+                Does::Scale => before.cell.loras == own.cell.loras,
             })
         };
         self.ready.fires.check(inherited)

@@ -1,4 +1,4 @@
-//! How often each rule of a run fires, counted before the run is made. Rules are captures, edits and guidance windows.
+//! How often each rule of a run fires, counted before the run is made. Rules are captures, edits and windows of noise levels.
 
 use crate::cell::Cell;
 use crate::description::Description;
@@ -7,7 +7,7 @@ use crate::ready::Ready;
 use anyhow::{Error, Result, anyhow};
 use latentrace_pipeline::nn::ModuleValue;
 use latentrace_pipeline::{
-    Choice, Dtype, Guidance, Options, Outlined, Prepared, Size, TextShape, Window, moment, outline,
+    Choice, Dtype, Guidance, Lora, Options, Outlined, Prepared, Scale, Size, TextShape, Window, moment, outline,
 };
 use latentrace_trace::{Course, Foreseen, Passage, PerTap, Words};
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,8 @@ pub struct Fires {
     pub edits: Vec<Foreseen>,
     /// The guidance window, if the guidance is one.
     pub guidance: Option<Foreseen>,
+    /// The windows of LoRAs.
+    pub loras: Vec<Foreseen>,
     /// The number of network calls of the run.
     calls: usize,
 }
@@ -41,6 +43,9 @@ pub struct RuleCounts {
     /// How many calls are in the guidance window, if the guidance is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guidance: Option<usize>,
+    /// For each LoRA whose scale is a window, how many calls are in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<usize>,
 }
 
 /// What a rule does.
@@ -52,6 +57,8 @@ pub enum Does {
     Change,
     /// Sets the guidance weight in a window of noise levels.
     Guide,
+    /// Scales a LoRA in a window of noise levels.
+    Scale,
 }
 
 impl Fires {
@@ -65,7 +72,12 @@ impl Fires {
             Guidance::Window(Window { sigma, .. }) => Some(*sigma),
             _ => None,
         };
-        if capture.is_empty() && cell.edits.is_empty() && window.is_none() {
+        let of_lora = |lora: &Lora| match &lora.scale {
+            Scale::Window(Window { sigma, .. }) => Some((format!("LoRA {lora}"), *sigma)),
+            _ => None,
+        };
+        let loras: Vec<(String, [f64; 2])> = cell.loras.iter().filter_map(of_lora).collect();
+        if capture.is_empty() && cell.edits.is_empty() && window.is_none() && loras.is_empty() {
             return Ok(Fires { calls: *calls, ..Fires::default() });
         }
         let course = ready.course(from)?;
@@ -73,6 +85,7 @@ impl Fires {
             capture: capture.iter().map(|rule| course.capture(rule)).collect::<Result<_, _>>()?,
             edits: cell.edits.iter().map(|rule| Ok(noted(course.edit(rule)?, cell.dtype))).collect::<Result<_>>()?,
             guidance: window.map(|window| course.levels_within(&format!("guidance {}", cell.guidance), window)),
+            loras: loras.iter().map(|(text, window)| course.levels_within(text, *window)).collect(),
             calls: *calls,
         })
     }
@@ -80,8 +93,8 @@ impl Fires {
     /// Every rule with what it does.
     pub fn all(&self) -> impl Iterator<Item = (Does, &Foreseen)> {
         let of = |does| move |foreseen| (does, foreseen);
-        let capture = self.capture.iter().map(of(Does::Keep));
-        capture.chain(self.edits.iter().map(of(Does::Change))).chain(self.guidance.iter().map(of(Does::Guide)))
+        let tensors = self.capture.iter().map(of(Does::Keep)).chain(self.edits.iter().map(of(Does::Change)));
+        tensors.chain(self.guidance.iter().map(of(Does::Guide))).chain(self.loras.iter().map(of(Does::Scale)))
     }
 
     /// The counts for the record; `None` if there are no rules.
@@ -91,6 +104,7 @@ impl Fires {
             capture: of(&self.capture),
             edits: of(&self.edits),
             guidance: self.guidance.as_ref().map(|window| window.calls),
+            loras: self.loras.iter().map(|window| window.calls).collect(),
         };
         (counts != RuleCounts::default()).then_some(counts)
     }
@@ -135,7 +149,7 @@ impl Fires {
         let verb = match does {
             Does::Keep => "keeps",
             Does::Change => "changes",
-            Does::Guide => return format!("holds at {calls} of {} calls", self.calls),
+            Does::Guide | Does::Scale => return format!("holds at {calls} of {} calls", self.calls),
         };
         let plural = if *tensors == 1 { "" } else { "s" };
         format!("{verb} {tensors} tensor{plural}, at {calls} of {} calls", self.calls)
@@ -209,7 +223,7 @@ impl OfCells {
         match self.does {
             Does::Keep => format!("keeps {tensors} tensors, in {firing} of {cells} cells"),
             Does::Change => format!("changes {tensors} tensors, in {firing} of {cells} cells"),
-            Does::Guide => format!("holds at {tensors} calls, in {firing} of {cells} cells"),
+            Does::Guide | Does::Scale => format!("holds at {tensors} calls, in {firing} of {cells} cells"),
         }
     }
 }
@@ -257,12 +271,14 @@ fn outlined(place: &Path, cell: &Cell, size: Size, text: TextShape) -> Result<Rc
     thread_local! {
         static LAST: RefCell<Option<(Asked, Rc<Vec<Outlined>>)>> = const { RefCell::new(None) };
     }
-    let asked = (place.to_path_buf(), cell.choice(), cell.options(), size, text);
+    // No LoRA changes a shape.
+    let choice = Choice { loras: Vec::new(), ..cell.choice() };
+    let asked = (place.to_path_buf(), choice, cell.options(), size, text);
     let known = LAST.with_borrow(|last| last.as_ref().filter(|(of, _)| *of == asked).map(|(_, list)| list.clone()));
     if let Some(list) = known {
         return Ok(list);
     }
-    let list = Rc::new(outline(&checkpoint(place, &cell.choice())?, cell.options(), Some(size), text)?);
+    let list = Rc::new(outline(&checkpoint(place, &asked.1)?, cell.options(), Some(size), text)?);
     LAST.set(Some((asked, list.clone())));
     Ok(list)
 }

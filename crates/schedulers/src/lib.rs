@@ -86,6 +86,7 @@ mod single;
 mod tape;
 mod text;
 pub mod truth;
+mod weight;
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]
@@ -111,3 +112,4 @@ pub use reading::Reading;
 pub use remark::Remark;
 pub use run::{Run, RunError, Tensor, run};
 pub use schedule::Schedule;
+pub use weight::{Curve, Weight, Window};

@@ -106,15 +106,30 @@ impl Spec {
             let options = options.into_iter().map(|(key, value)| (key.trim_start_matches(PREFIX).to_string(), value));
             fields.insert("scheduler".into(), Value::Table(options.collect()));
         }
-        for name in ["prompt", "negative"] {
-            if let Some(Value::String(text)) = fields.get_mut(name) {
-                *text = filled(text, &words).with_context(|| format!("{}: {name}", self.file.display()))?;
-            }
+        for name in WITH_WORDS {
+            let mut fill = |text: &mut String| {
+                *text = filled(text, &words)?;
+                Ok(())
+            };
+            let filled = fields.get_mut(*name).map_or(Ok(()), |value| each_text(value, &mut fill));
+            filled.with_context(|| format!("{}: {name}", self.file.display()))?;
         }
         let mut cell =
             Cell::deserialize(fields).map_err(|error| anyhow!("{}: {}", self.file.display(), error.message()))?;
         cell.sampler = cell.sampler.map(Sampler::resolved).transpose()?;
         Ok(cell)
+    }
+}
+
+/// The fields whose texts words are put into.
+pub(super) const WITH_WORDS: &[&str] = &["prompt", "negative", "loras"];
+
+/// Does something with every text of a value.
+pub(super) fn each_text(value: &mut Value, with: &mut dyn FnMut(&mut String) -> Result<()>) -> Result<()> {
+    match value {
+        Value::String(text) => with(text),
+        Value::Array(list) => list.iter_mut().try_for_each(|value| each_text(value, with)),
+        _ => Ok(()),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::measure::Measure;
 use anyhow::{Error, Result, anyhow, bail, ensure};
 use expand::{Group, words};
 use latentrace_files::{counted, read_text};
+use latentrace_pipeline::check_guidance;
 use latentrace_pipeline::checkpoints::{Error as CheckpointError, describe};
 use latentrace_runs::{Cell, FIELDS, is_id};
 use latentrace_runs::{Kept, Sampler};
@@ -264,10 +265,18 @@ impl Spec {
         entries
     }
 
-    /// Every prompt and negative prompt, words not yet put in.
+    /// Every text that words are put into, before that.
     fn texts(&self) -> Vec<String> {
-        let texts = self.entries().into_iter().filter(|(_, key, _)| ["prompt", "negative"].contains(key));
-        texts.flat_map(|(_, _, values)| values.into_iter().filter_map(Value::as_str).map(String::from)).collect()
+        let texts = self.entries().into_iter().filter(|(_, key, _)| expand::WITH_WORDS.contains(key));
+        let mut all = Vec::new();
+        for value in texts.flat_map(|(_, _, values)| values) {
+            expand::each_text(&mut value.clone(), &mut |text| {
+                all.push(text.clone());
+                Ok(())
+            })
+            .unwrap_or_default();
+        }
+        all
     }
 }
 
@@ -319,7 +328,7 @@ fn known(key: &str, asked: &[&str]) -> Result<()> {
 fn check(key: &str, value: &Value) -> Result<()> {
     let table = Table::from_iter([(key.to_string(), value.clone())]);
     let cell = Cell::deserialize(table).map_err(|error| anyhow!("{}", error.message()))?;
-    cell.guidance.check().map_err(|error| anyhow!("{}", error.to_string().replace("guidance: ", "")))?;
+    check_guidance(&cell.guidance).map_err(|error| anyhow!("{}", error.to_string().replace("guidance: ", "")))?;
     ensure!(cell.steps > 0, "expected 1 or more, found 0");
     if let Some(strength) = cell.strength {
         ensure!(
@@ -335,6 +344,9 @@ fn check(key: &str, value: &Value) -> Result<()> {
     if let Some(name) = &cell.spacing {
         let known = ["leading", "trailing", "linspace", "ays"];
         ensure!(known.contains(&name.as_str()), "expected {}, found {name}", known.join(", "));
+    }
+    for lora in &cell.loras {
+        lora.check()?;
     }
     if let Some(image) = &cell.image {
         latentrace_runs::check_picture(image)?;
@@ -365,12 +377,12 @@ fn flatten(table: &mut Table) {
     *table = std::mem::take(table).into_iter().flat_map(apart).collect();
 }
 
-/// Whether a list is one value: embeddings and some options of schedulers are lists, and vary as a list of lists.
+/// Whether a list is one value: embeddings, LoRAs and some options of schedulers are lists, and vary as a list of lists.
 fn is_list(key: &str, value: &Value) -> bool {
     let lists = ["timesteps", "sigmas", "trained_betas", "disable_corrector"];
     let is_flat = |value: &Value| value.as_array().is_some_and(|list| !list.iter().any(Value::is_array));
     let is_option = key.strip_prefix(latentrace_runs::PREFIX).is_some_and(|option| lists.contains(&option));
-    (is_option || key == "embeddings") && is_flat(value)
+    (is_option || key == "embeddings" || key == "loras") && is_flat(value)
 }
 
 /// Paths in a file are meant from its own folder.
@@ -379,10 +391,12 @@ fn resolve(table: &mut Table, beside: &Path) {
         match value {
             Value::String(path) if is_path(path) => *path = beside.join(&path).display().to_string(),
             Value::Array(list) => list.iter_mut().for_each(|value| join(value, beside, is_path)),
+            // A LoRA with a scale that depends on the noise level.
+            Value::Table(table) => table.get_mut("file").into_iter().for_each(|file| join(file, beside, is_path)),
             _ => (),
         }
     }
-    for key in ["image", "features", "embeddings"] {
+    for key in ["image", "features", "embeddings", "loras"] {
         if let Some(path) = table.get_mut(key) {
             join(path, beside, &|_| true);
         }

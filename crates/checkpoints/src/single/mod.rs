@@ -4,7 +4,7 @@
 //! Stable Diffusion 1.x and 2.x are part of this crate. What the file cannot say is told as a note.
 
 pub(crate) mod inverse;
-mod names;
+pub(crate) mod names;
 
 use crate::checkpoint::{Checkpoint, Part, agree};
 use crate::choice::Choice;
@@ -112,6 +112,7 @@ pub(crate) fn open(path: &Path, choice: &Choice) -> Result<Checkpoint> {
         tokenizer,
         padding: (family == Family::Sd2 && choice.config.is_none()).then(|| "!".to_owned()),
         embeddings: choice.embeddings.clone(),
+        loras: choice.loras.clone(),
         scheduler: SchedulerFile { origin: scheduler(path, choice, &known), class: None },
         notes,
     };

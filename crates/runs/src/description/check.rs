@@ -3,7 +3,7 @@
 
 use super::{Description, ForkPoint, Phase, PhaseSettings, Text};
 use anyhow::{Context, Result, bail, ensure};
-use latentrace_pipeline::{Model, Size};
+use latentrace_pipeline::{Model, Size, check_guidance};
 use latentrace_trace::Trace;
 
 /// Upper bounds that no model or text reaches: channels of latents, tokens of a text, bytes of a token.
@@ -135,7 +135,7 @@ impl Description {
 }
 
 fn check_settings(cell: &crate::cell::Cell, prompt: &Text, negative: &Text) -> Result<()> {
-    cell.guidance.check()?; // the error names the field
+    check_guidance(&cell.guidance)?; // the error names the field
     ensure!(cell.steps > 0, "cell.steps: expected 1 or more, found 0");
     if let Some(strength) = cell.strength {
         ensure!(

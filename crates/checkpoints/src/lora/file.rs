@@ -1,0 +1,241 @@
+//! Reading of a LoRA: every tensor belongs to a layer, and every layer has a whole change.
+
+use super::alpha::Alphas;
+use super::key::{self, Key, Piece};
+use super::targets::{Network, Target, Targets};
+use crate::error::{Error, Result, file};
+use crate::weights::{PICKLES, checked, pickle};
+use latentrace_nn::tch::{Kind, Tensor};
+use latentrace_nn::{Header, LowRank, Named, Piece as Part, Tensors};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The change of a layer.
+pub(super) struct Found {
+    pub(super) network: Network,
+    /// The path of the layer in the checkpoint's files.
+    pub(super) layer: String,
+    pub(super) change: LowRank,
+}
+
+/// The files that a folder with a LoRA may have: those of diffusers and of PEFT.
+const IN_FOLDER: [&str; 2] = ["pytorch_lora_weights.safetensors", "adapter_model.safetensors"];
+
+/// The file of a LoRA: the path itself, or the file in a folder.
+pub(super) fn place(path: &Path) -> PathBuf {
+    let inside = IN_FOLDER.iter().map(|name| path.join(name)).find(|inside| path.is_dir() && inside.is_file());
+    inside.unwrap_or_else(|| path.to_path_buf())
+}
+
+/// Reads the changes of all layers.
+///
+/// # Errors
+/// The file is not a LoRA of a supported kind, a tensor belongs to no layer of the networks, or a change is incomplete
+/// or of another shape than its layer.
+pub(super) fn read(path: &Path, targets: &Targets) -> Result<Vec<Found>> {
+    let path = &opened(path)?;
+    let alphas = Alphas::read(path, &Header::read(path)?.about)?;
+    let whole = |stored: &str| vec![Named { name: stored.to_owned(), piece: Part::Whole }];
+    let tensors = Tensors::open(&[path], &whole)?;
+    let mut layers: BTreeMap<(Network, &str), Pieces> = BTreeMap::new();
+    let mut strangers: Vec<&str> = Vec::new();
+    for stored in tensors.names() {
+        let (layer, piece) = match key::read(stored) {
+            Key::Of { layer, piece } => (layer, piece),
+            Key::Other(kind) => {
+                return Err(file(path, format!("{stored}: {kind} is not supported\nhint: a LoRA and a LoCon are")));
+            }
+            Key::Unknown => return Err(unknown(path, stored, &tensors)),
+        };
+        match targets.find(layer) {
+            Some(target) => {
+                let pieces = layers.entry((target.network, &target.layer)).or_insert_with(|| Pieces::of(target));
+                pieces.add(path, piece, stored)?;
+            }
+            None => strangers.push(stored),
+        }
+    }
+    if let Some(first) = strangers.first() {
+        return Err(stranger(path, first, strangers.len(), targets));
+    }
+    if layers.is_empty() {
+        return Err(file(path, "a file without tensors, not a LoRA"));
+    }
+    layers.into_values().map(|pieces| pieces.change(path, &tensors, &alphas)).collect()
+}
+
+/// The file of a LoRA, checked to be one that can be read.
+fn opened(path: &Path) -> Result<PathBuf> {
+    let place = place(path);
+    let ending = place.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
+    if place.is_dir() {
+        let hint = format!("hint: a LoRA is a .safetensors file, or a folder with {}", IN_FOLDER.join(" or "));
+        return Err(file(&place, format!("a folder without a LoRA\n{hint}")));
+    }
+    if place.symlink_metadata().is_err() {
+        let hint = "hint: a LoRA is a .safetensors file, and its scale follows a colon: --lora style.safetensors:0.8";
+        return Err(file(&place, format!("no such file\n{hint}")));
+    }
+    if PICKLES.contains(&ending.as_str()) {
+        return Err(pickle(&place));
+    }
+    checked(place)
+}
+
+/// The stored names of a layer's tensors.
+struct Pieces<'a> {
+    target: &'a Target,
+    down: Option<&'a str>,
+    up: Option<&'a str>,
+    mid: Option<&'a str>,
+    alpha: Option<&'a str>,
+}
+
+impl<'a> Pieces<'a> {
+    fn of(target: &'a Target) -> Pieces<'a> {
+        Pieces { target, down: None, up: None, mid: None, alpha: None }
+    }
+
+    fn add(&mut self, path: &Path, piece: Piece, stored: &'a str) -> Result<()> {
+        let place = match piece {
+            Piece::Down => &mut self.down,
+            Piece::Up => &mut self.up,
+            Piece::Mid => &mut self.mid,
+            Piece::Alpha => &mut self.alpha,
+        };
+        match place.replace(stored) {
+            Some(other) => Err(file(path, format!("{stored}: {other} is of the same layer, {}", self.target.layer))),
+            None => Ok(()),
+        }
+    }
+
+    /// The change that the tensors are together.
+    fn change(self, path: &Path, tensors: &Tensors, alphas: &Alphas) -> Result<Found> {
+        let Target { network, layer, shape } = self.target;
+        let (Some(down_name), Some(up_name)) = (self.down, self.up) else {
+            let known = [self.down, self.up, self.mid, self.alpha].into_iter().flatten().next().unwrap_or_default();
+            return Err(file(path, format!("{known}: the change of {layer} has no {}", self.missing())));
+        };
+        let number = |name: &str| -> Result<Tensor> { floating(path, name, tensors.get(name)?) };
+        let (mut down, up) = (number(down_name)?, number(up_name)?);
+        let rank = down.size().first().copied().unwrap_or_default();
+        if let Some(mid) = self.mid {
+            down = joined(&down, &number(mid)?).ok_or_else(|| file(path, format!("{mid}: of another rank")))?;
+        }
+        let misfit = || misfit(path, down_name, layer, shape, [&down.size(), &up.size()]);
+        let expected: Vec<i64> = std::iter::once(rank).chain(shape.iter().skip(1).copied()).collect();
+        let inputs: i64 = expected.iter().product();
+        if rank == 0 || down.numel() as i64 != inputs || up.numel() as i64 != shape[0] * rank {
+            return Err(misfit());
+        }
+        let factor = match self.alpha {
+            Some(name) => {
+                let alpha = number(name)?;
+                let alpha = if alpha.numel() == 1 { alpha.view([1]).double_value(&[0]) } else { f64::NAN };
+                if !alpha.is_finite() {
+                    return Err(file(path, format!("{name}: expected one finite number")));
+                }
+                alpha / rank as f64
+            }
+            None => alphas.factor(network.name(), layer, rank),
+        };
+        let change = LowRank { down: down.view(expected.as_slice()), up: up.view([shape[0], rank]), factor };
+        Ok(Found { network: *network, layer: layer.clone(), change })
+    }
+
+    fn missing(&self) -> &'static str {
+        match (self.down, self.up) {
+            (None, None) => "lora_down (lora_A) and lora_up (lora_B)",
+            (None, _) => "lora_down (lora_A)",
+            _ => "lora_up (lora_B)",
+        }
+    }
+}
+
+impl Network {
+    /// The name in diffusers.
+    fn name(self) -> &'static str {
+        match self {
+            Network::TextEncoder => "text_encoder",
+            Network::Unet => "unet",
+        }
+    }
+}
+
+/// A tensor, if its numbers are fractions.
+fn floating(path: &Path, name: &str, tensor: Tensor) -> Result<Tensor> {
+    match tensor.kind() {
+        Kind::Int64 => Err(file(path, format!("{name}: unsupported number format I64"))),
+        _ => Ok(tensor),
+    }
+}
+
+/// The kernel `[rank, inputs, height, width]` of a convolution to few features and one between them. `None` if the
+/// shapes do not fit.
+fn joined(down: &Tensor, mid: &Tensor) -> Option<Tensor> {
+    let (first, second) = (down.size(), mid.size());
+    let ([rank, inputs, 1, 1], [outputs, middle, height, width]) = (first.as_slice(), second.as_slice()) else {
+        return None;
+    };
+    if outputs != rank || middle != rank {
+        return None;
+    }
+    let wide = |tensor: &Tensor| tensor.to_kind(Kind::Float);
+    let kernel = wide(mid).permute([2, 3, 0, 1]).matmul(&wide(down).view([*rank, *inputs])); // [height, width, rank, inputs]
+    Some(kernel.permute([2, 3, 0, 1]).contiguous().view([*rank, *inputs, *height, *width]))
+}
+
+/// The error of a tensor that is not of a LoRA.
+fn unknown(path: &Path, stored: &str, tensors: &Tensors) -> Error {
+    let kind = match stored {
+        name if name.starts_with("model.diffusion_model.") || name.starts_with("first_stage_model.") => {
+            "this is a whole checkpoint: name it with --model"
+        }
+        name if tensors.names().count() <= 2 || name.contains("emb_params") => {
+            "this may be a textual inversion: name it with --embedding"
+        }
+        _ => "the names in a LoRA end with .lora_down.weight, .lora_A.weight or .lora.down.weight",
+    };
+    file(path, format!("{stored}: not a tensor of a LoRA\nhint: {kind}"))
+}
+
+/// What is in the names of layers that only other models have.
+const STRANGERS: [(&str, &str); 9] = [
+    ("lora_te2_", "SDXL"),
+    ("text_encoder_2.", "SDXL"),
+    ("add_embedding", "SDXL"),
+    ("label_emb", "SDXL"),
+    ("transformer.", "Flux or another transformer"),
+    ("double_blocks", "Flux"),
+    ("single_transformer_blocks", "Flux"),
+    ("joint_blocks", "Stable Diffusion 3"),
+    ("lora_te3_", "Stable Diffusion 3"),
+];
+
+/// The error of tensors of layers that the networks do not have.
+fn stranger(path: &Path, first: &str, count: usize, targets: &Targets) -> Error {
+    let of = STRANGERS.iter().find(|(inside, _)| first.contains(inside)).map(|(_, model)| *model);
+    // The blocks of SDXL have up to ten transformers, those of Stable Diffusion one.
+    let is_deep = first.contains("transformer_blocks_1_") || first.contains("transformer_blocks.1.");
+    let hint = match (of.or(is_deep.then_some("SDXL")), key::read(first)) {
+        (Some(model), _) => format!("hint: this is a LoRA for {model}, which is not supported"),
+        (None, Key::Of { layer, .. }) => match targets.near(layer) {
+            Some(near) => format!("hint: the nearest layer is {near}"),
+            None => "hint: this LoRA is for another model".into(),
+        },
+        _ => String::new(),
+    };
+    let more = if count > 1 { format!(" (and {} more tensors)", count - 1) } else { String::new() };
+    file(path, format!("{first}: the model has no such layer{more}\n{hint}"))
+}
+
+/// The error of a change that is of another shape than its layer.
+fn misfit(path: &Path, stored: &str, layer: &str, shape: &[i64], [down, up]: [&[i64]; 2]) -> Error {
+    let hint = match down.get(1) {
+        Some(768) if layer.contains("attn2") => "\nhint: 768 text features are those of Stable Diffusion 1.x",
+        Some(1024) if layer.contains("attn2") => "\nhint: 1024 text features are those of Stable Diffusion 2.x",
+        Some(2048) if layer.contains("attn2") => "\nhint: 2048 text features are those of SDXL, which is not supported",
+        _ => "",
+    };
+    file(path, format!("{stored}: {down:?} and {up:?} do not change {layer}, whose weight is {shape:?}{hint}"))
+}
