@@ -1,53 +1,10 @@
 //! How a prompt is read and encoded, from the command line to the record and back.
 
-use assert_cmd::Command;
-use assert_cmd::assert::Assert;
-use predicates::prelude::*;
+mod common;
+
+use common::{Run, command, golden};
 use predicates::str::contains;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-use tempfile::TempDir;
-
-fn golden(path: &str) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-    root.join("data/golden").join(path).display().to_string()
-}
-
-fn command(arguments: &[&str]) -> Assert {
-    let mut command = Command::cargo_bin("latentrace").unwrap();
-    command.args(arguments).env("OMP_NUM_THREADS", "1").assert().stderr(contains("panicked").not())
-}
-
-/// A run of two steps on the tiny checkpoint, in a folder of its own.
-struct Run(TempDir);
-
-impl Run {
-    fn of(prompt: &str, more: &[&str]) -> Run {
-        let run = Run(tempfile::tempdir().unwrap());
-        let model = golden("networks/sd1");
-        let output = run.0.path().display().to_string();
-        let own = ["generate", prompt, "--model", &model, "--steps", "2", "--seed", "7", "--output", &output];
-        command(&[&own, more].concat()).success();
-        run
-    }
-
-    fn folder(&self) -> PathBuf {
-        let inside = std::fs::read_dir(self.0.path()).unwrap().flatten().map(|entry| entry.path());
-        inside.into_iter().find(|path| path.is_dir()).unwrap()
-    }
-
-    fn json(&self, name: &str) -> Value {
-        serde_json::from_str(&std::fs::read_to_string(self.folder().join(name)).unwrap()).unwrap()
-    }
-
-    fn key(&self) -> String {
-        self.json("cell.json")["key"].as_str().unwrap().to_string()
-    }
-
-    fn pixels(&self) -> Vec<u8> {
-        latentrace::plot::open_image(&self.folder().join("image.png")).unwrap().into_raw()
-    }
-}
 
 #[test]
 fn every_option_changes_pixels_and_key_and_is_made_again_from_the_picture() {
