@@ -65,6 +65,10 @@ adherence-guidance *args:
 experiments:
     {{ latentrace }} experiments
 
+# The experiments of the source article on one page: ./just article --model CompVis/stable-diffusion-v1-4
+article *args:
+    {{ latentrace }} article "$@"
+
 # Write an HTML page that shows runs: ./just report runs/sweep-guidance
 report *args:
     {{ latentrace }} report "$@"

@@ -23,7 +23,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("train", &["nn", "text", "unet", "vae", "schedulers", "shapes"]),
     ("runs", &["files", "hub", "pipeline", "trace", "measures"]),
     ("experiments", &["files", "pipeline", "runs", "trace", "measures", "plot", "shapes", "schedulers"]),
-    ("studies", &["experiments", "files", "pipeline", "runs", "measures", "plot", "shapes", "schedulers", "train"]),
+    (
+        "studies",
+        &["experiments", "files", "pipeline", "runs", "measures", "plot", "shapes", "schedulers", "trace", "train"],
+    ),
     ("program", &["latentrace", "studies", "train"]),
 ];
 

@@ -70,9 +70,14 @@ fn rows(runs: &[&Ready], mode: Mode) -> usize {
     evaluations(&runs.iter().map(|ready| ready.prepared()).collect::<Vec<_>>())
 }
 
-/// How long a row of the network takes: two calls of a request, after two that warm up.
+/// The numbers of steps that a probe tries, until the scheduler can sample one.
+const PROBES: std::ops::RangeInclusive<usize> = 2..=16;
+
+/// How long a row of the network takes: the calls of two steps of a request, after as many that warm up.
 fn probe(model: &Model, request: &Request) -> Result<Duration> {
-    let prepared: Prepared = model.prepare(Request { steps: 2, ..request.clone() }, Start::Noise)?;
+    let few = |steps| Request { steps, ..request.clone() };
+    let steps = PROBES.into_iter().find(|steps| model.check(&few(*steps)).is_ok()).unwrap_or(request.steps);
+    let prepared: Prepared = model.prepare(few(steps), Start::Noise)?;
     let run = || -> Result<Duration> {
         let began = Instant::now();
         let _ = model.sample(&prepared, &[], &mut Pass::silent())?;

@@ -25,7 +25,7 @@ pub fn estimate(job: &Job, images: u64) -> Result<()> {
     for rule in &fires.edits {
         line!("{:>9} {:>9}  {}", rule.tensors, "changed", rule.rule);
     }
-    if let Some(rule) = &fires.guidance {
+    for rule in fires.guidance.iter().chain(&fires.loras) {
         line!("{:>9} {:>9}  {}", rule.calls, "calls", rule.rule);
     }
     for (_, rule) in fires.all() {

@@ -2,5 +2,6 @@
 //! pictures match their captions, and the atlas of the samplers.
 
 pub mod adherence;
+pub mod article;
 pub mod atlas;
 pub mod latent_vs_pixel;

@@ -1,6 +1,7 @@
 //! The commands, a file each, named as they are called.
 
 mod adherence;
+mod article;
 mod causal;
 mod compare;
 mod doctor;
@@ -53,6 +54,7 @@ enum Command {
     Show(show::Show),
     Experiments(experiments::Experiments),
     Run(run::Run),
+    Article(article::Article),
     Report(report::Report),
     Model(model::Model),
     Taps(taps::Taps),
@@ -80,6 +82,7 @@ impl Command {
             Command::Show(command) => command.run(),
             Command::Experiments(command) => command.run(),
             Command::Run(command) => command.run(),
+            Command::Article(command) => command.run(),
             Command::Report(command) => command.run(),
             Command::Model(command) => command.run(),
             Command::Taps(command) => command.run(),

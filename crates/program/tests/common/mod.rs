@@ -1,4 +1,5 @@
 //! Runs of the tiny checkpoint from the command line.
+#![allow(dead_code, reason = "each test uses a part of this")]
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;

@@ -1,0 +1,67 @@
+//! What one would write in Python's diffusers for each part.
+
+use super::part::{PICTURES, Part, SCALES, SEED, STEPS, SWEEP, Subject};
+use latentrace_runs::STRENGTH;
+use std::path::Path;
+
+/// The lines of Python for a part, on a model with these latents.
+pub fn lines(part: Part, model: &str, subject: &Subject, image: &Path) -> String {
+    let [loop_steps, steps] = STEPS;
+    let [by_hand, varied] = SCALES;
+    let quoted = |text: &str| format!("{text:?}");
+    let prompt = quoted(&subject.prompt);
+    let pipe = |class: &str| format!("pipe = {class}.from_pretrained({model:?}, safety_checker=None)\n");
+    let generators = format!("generators = [torch.Generator().manual_seed({SEED} + i) for i in range({PICTURES})]\n");
+    match part {
+        Part::Text => format!(
+            "tokenizer = CLIPTokenizer.from_pretrained({model:?}, subfolder=\"tokenizer\")
+text_encoder = CLIPTextModel.from_pretrained({model:?}, subfolder=\"text_encoder\")
+ids = tokenizer({prompt}, padding=\"max_length\", truncation=True,
+                max_length=tokenizer.model_max_length, return_tensors=\"pt\").input_ids
+embeddings = text_encoder(ids)[0]
+"
+        ),
+        Part::Loop => format!(
+            "scheduler = PNDMScheduler()          # as written; or PNDMScheduler.from_pretrained(.., subfolder=\"scheduler\")
+scheduler.set_timesteps({loop_steps})
+size = unet.config.sample_size
+noise = torch.randn(1, unet.config.in_channels, size, size, generator=torch.Generator().manual_seed({SEED}))
+latents, pictures = noise * scheduler.init_noise_sigma, []
+for i, t in enumerate(scheduler.timesteps):
+    both = scheduler.scale_model_input(torch.cat([latents, latents]), t)
+    u, c = unet(both, t, encoder_hidden_states=torch.cat([empty, embeddings])).sample.chunk(2)
+    latents = scheduler.step(u + {by_hand} * (c - u), t, latents).prev_sample
+    if i % 8 == 0 or i == len(scheduler.timesteps) - 1:
+        pictures.append(vae.decode(latents / vae.config.scaling_factor).sample)
+"
+        ),
+        Part::Guidance => format!(
+            "{}for scale in {SWEEP:?}:
+    generator = torch.Generator().manual_seed({SEED})
+    picture = pipe({prompt}, num_inference_steps={steps}, guidance_scale=scale, generator=generator).images[0]
+",
+            pipe("StableDiffusionPipeline")
+        ),
+        Part::Negative => {
+            let [prompt, negative] = subject.with_negative.each_ref().map(|text| quoted(text));
+            format!(
+                "{}{generators}pictures = pipe({prompt}, negative_prompt={negative},
+                num_inference_steps={steps}, num_images_per_prompt={PICTURES}, generator=generators).images
+",
+                pipe("StableDiffusionPipeline")
+            )
+        }
+        Part::Variations => {
+            let [prompt, negative] = subject.of_variations.each_ref().map(|text| quoted(text));
+            let image = quoted(&image.display().to_string());
+            format!(
+                "{}{generators}pictures = pipe({prompt},
+                negative_prompt={negative}, image=load_image({image}).resize((512, 512)),
+                strength={STRENGTH}, guidance_scale={varied}, num_inference_steps={steps},
+                num_images_per_prompt={PICTURES}, generator=generators).images
+",
+                pipe("StableDiffusionImg2ImgPipeline")
+            )
+        }
+    }
+}
