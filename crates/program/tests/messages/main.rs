@@ -10,6 +10,7 @@
 //! it, so that paths are short and the same everywhere. What still varies is replaced in `placeholders.rs`. A snapshot
 //! says what the program prints, not that it is right: that is for the tests beside this one.
 
+mod checkpoints;
 mod experiments;
 mod pictures;
 mod placeholders;

@@ -63,6 +63,23 @@ impl Session {
         self.transcript += "\n";
     }
 
+    /// Adds a row of a table: what a model is, and what is said of it where a picture is made with it.
+    pub fn told(&mut self, what: &str, model: &str) {
+        self.told_by(what, &format!("generate 'a cat' --steps 1 --output out --model {model}"));
+    }
+
+    /// Adds a row of a table: what was prepared, and what a command says of it on stderr.
+    pub fn told_by(&mut self, what: &str, line: &str) {
+        let Output { status, stderr, .. } = self.output(line);
+        let text = replaced(&String::from_utf8(stderr).unwrap(), self.folder.path());
+        assert!(!text.contains("panicked"), "{line}: {text}");
+        let said = if status.success() { "ok: a picture is made" } else { "" };
+        self.transcript += &format!("{what}\n");
+        text.lines().chain([said]).filter(|line| !line.is_empty()).for_each(|line| {
+            self.transcript += &format!("    {line}\n");
+        });
+    }
+
     /// Runs several commands.
     pub fn run_all(&mut self, lines: &[&str]) {
         lines.iter().for_each(|line| self.run(line));
@@ -75,7 +92,8 @@ impl Session {
 
     /// Begins a section, whose title says what the commands below it have in common.
     pub fn section(&mut self, title: &str) {
-        self.transcript += &format!("# {title}\n\n");
+        let space = if self.transcript.is_empty() || self.transcript.ends_with("\n\n") { "" } else { "\n" };
+        self.transcript += &format!("{space}# {title}\n\n");
     }
 
     /// Compares the transcript with its snapshot, or writes the snapshot where `SNAPSHOTS=overwrite` is set.

@@ -59,3 +59,18 @@ fn scheduler_atlas() {
     session.run_all(&["scheduler-atlas docs", "scheduler-atlas --readins here"]);
     session.compare("scheduler-atlas");
 }
+
+#[test]
+fn article() {
+    let mut session = Session::new();
+    session.section("help and output");
+    session.run("article --help");
+    session.run("article --model tiny --only text --output out");
+    session.run("article --only text --output out");
+    session.section("errors");
+    session.run_each(
+        "article --output out",
+        &["--only txt", "--model nowhere", "--model tiny --image nowhere.png", "--image tiny/model_index.json"],
+    );
+    session.compare("article");
+}
