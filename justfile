@@ -153,7 +153,7 @@ train-shapes *args:
 latent-vs-pixel *args:
     {{ latentrace }} latent-vs-pixel "$@"
 
-# Compare with diffusers at full size (needs Python, and about 6 GB for its torch)
+# Compare with diffusers at full size (needs Python, about 6 GB for its torch, and 19 GB for random weights)
 parity *args:
     tools/python-env
     tools/parity.sh .parity/venv/bin/python "$@"

@@ -26,13 +26,16 @@ The rows, where `--only lora` is every row that begins with lora:
     two                SD 1.4, two pictures: here two seeds, in diffusers a batch with a generator for each
     single-sd14        SD 1.4, a single file; Latentrace must make the same record of it in every bit as of the folder
     lora-kohya         SD 1.4, a LoRA of both networks, rank 4, alpha 2, weight 0.8, names of kohya's scripts
-    lora-kohya-fused   the same, diffusers with fuse_lora
-    lora-peft          the same with the names of PEFT, where alpha is the rank
-    lora-peft-fused    the same, diffusers with fuse_lora
+    lora-kohya-fused   the same, added to the weights in advance
+    lora-peft          as lora-kohya, with the names of PEFT, where alpha is the rank
+    lora-peft-fused    the same, added to the weights in advance
     lora-peft-alpha    the same with alpha 2 in the metadata, and no text_model in the names, as diffusers 0.42 saves an adapter
     sd21               SD 2.1, DDIM, v-prediction
     single-sd21        as single-sd14
     lora-sd21          as lora-kohya
+
+Latentrace adds a LoRA to the weights if its scale is a number, and computes it beside them if the scale depends on the noise level.
+So the rows that are not fused give it a window that holds at every level. diffusers does one with fuse_lora, the other without.
 """
 
 import argparse
@@ -249,7 +252,7 @@ def adapter_metadata(tensors):
 
 def ours(bench, row, model):
     """Runs a row with Latentrace, or takes what an earlier row with the same settings made."""
-    key = replace(row, name="", fused=False)
+    key = replace(row, name="")
     if key not in bench.made:
         output = bench.path("program") / row.name
         remove(output)
@@ -272,7 +275,8 @@ def program_arguments(bench, row, model):
     if row.files == "single":
         arguments += ["--config", bench.checkpoint(row.family)]
     if row.lora is not None:
-        arguments += ["--lora", f"{bench.lora(row)}:{WEIGHT}"]
+        scale = WEIGHT if row.fused else f"{{ weight = {WEIGHT}, sigma = [0, 1000] }}"
+        arguments += ["--lora", f"{bench.lora(row)}:{scale}"]
     return arguments
 
 
@@ -412,7 +416,7 @@ def notes(bench, row, mine):
     """What else the row must show: (in words, whether it does)."""
     if row.files != "single" and row.lora is None:
         return "", True
-    plain = ours(bench, replace(row, files="folder", lora=None), bench.checkpoint(row.family))
+    plain = ours(bench, replace(row, files="folder", lora=None, fused=False), bench.checkpoint(row.family))
     if row.files == "single":
         same = same_bits(mine, plain)
         return ("every bit as from the folder" if same else "not every bit as from the folder"), same
