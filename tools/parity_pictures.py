@@ -11,7 +11,7 @@ row the table has
 
     latents     the largest difference of the final latents, divided by the largest magnitude
     picture     the largest difference of a byte of the picture
-    seconds     Latentrace and diffusers: from the prompt or the start noise to the picture, without loading
+    seconds     Latentrace and diffusers: the picture without loading; Latentrace also records each step, diffusers also encodes the text
     GB          Latentrace and diffusers: the most memory resident, mapped files included
 
 The exit status is 1 if a row is beyond LATENTS or LEVELS, or failed. The sizes are small because pictures of random weights show
@@ -58,7 +58,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 # Tolerances. f32 rounds by 6e-8; sums over thousands of products, and guidance, which multiplies the difference of two outputs by
-# 7.5, make up to 3e-6 of it. The smallest mistake that was tried, one layer without its LoRA, changes the latents by 3e-4 or more.
+# 7.5, make 1e-6 to 4e-6 of it. The smallest mistake that was tried, one layer without its LoRA, changes the latents by 3e-4 or more.
 LATENTS = 2e-5
 LEVELS = 1  # a byte whose value is near one half may be rounded either way
 
