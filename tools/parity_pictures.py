@@ -11,7 +11,8 @@ row the table has
 
     latents     the largest difference of the final latents, divided by the largest magnitude
     picture     the largest difference of a byte of the picture
-    seconds     Latentrace and diffusers: the picture without loading; Latentrace also records each step, diffusers also encodes the text
+    seconds     Latentrace and diffusers: the picture without loading. Latentrace also records each step; diffusers also encodes
+                the text
     GB          Latentrace and diffusers: the most memory resident, mapped files included
 
 The exit status is 1 if a row is beyond LATENTS or LEVELS, or failed. The sizes are small because pictures of random weights show
