@@ -141,10 +141,7 @@ class Bench:
         folder = self.path(family)
         if not folder.exists():
             say(f"writing {folder}")
-            partial = folder.with_name(folder.name + ".partial")
-            remove(partial)
-            self.call("model", "synth", family, partial, "--width", self.width)
-            partial.rename(folder)
+            self.call("model", "synth", family, folder, "--width", self.width)
         return folder
 
     @contextlib.contextmanager
