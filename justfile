@@ -157,10 +157,16 @@ train-shapes *args:
 latent-vs-pixel *args:
     {{ latentrace }} latent-vs-pixel "$@"
 
-# Compare with diffusers at full size (needs Python, and about 6 GB for its torch)
+# Compare with diffusers at full size (needs Python, about 6 GB for its torch, and 19 GB for random weights)
 parity *args:
     tools/python-env
     tools/parity.sh .parity/venv/bin/python "$@"
+
+# The pictures of the comparison alone, all rows or some: ./just parity-pictures --only sd14 lora
+parity-pictures *args:
+    tools/python-env
+    cargo build --release -p latentrace-program
+    tools/timed "parity: pictures" .parity/venv/bin/python tools/parity_pictures.py target/release/latentrace .parity/pictures "$@"
 
 # Make the test fixtures again with diffusers, all or some: ./just golden schedulers runs
 golden *parts:

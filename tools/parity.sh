@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # tools/parity.sh [PYTHON] [TEST OPTION...]: compares Latentrace with diffusers, side by side: on the tiny fixtures, at the
-# size of Stable Diffusion 1 (4.3 GB of random weights in .parity/full, made once) and on the bundled checkpoint.
+# size of Stable Diffusion 1 (4.3 GB of random weights in .parity/full, made once) and on the bundled checkpoint. Then, if there is
+# no TEST OPTION, the pictures of tools/parity_pictures.py (9.5 GB of random weights in .parity/pictures, made once), which takes
+# about 25 minutes and ends with a table.
 set -euo pipefail
 
 readonly FULL=.parity/full
 readonly SHAPES=.parity/shapes
+readonly PICTURES=.parity/pictures
 readonly CHECKPOINT=data/models/shapes
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -22,6 +25,9 @@ main() {
     single_files "$python"
     # One test at a time, so that the memory it tells is that of the full size, and no table cuts another in two.
     tools/timed "parity: comparison" cargo test --release --test parity -- --nocapture --test-threads 1 "$@"
+    if (($# == 0)); then
+        tools/timed "parity: pictures" "$python" tools/parity_pictures.py target/release/latentrace "$PICTURES"
+    fi
 }
 
 # Synthetic checkpoints of both families as single files, which diffusers must read in every bit.
