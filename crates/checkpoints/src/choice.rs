@@ -44,3 +44,25 @@ pub struct Choice {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
 }
+
+impl Choice {
+    /// The same choice with other paths of files and folders.
+    ///
+    /// # Errors
+    /// Those of `path`.
+    pub fn map_paths<E>(self, path: impl Fn(PathBuf) -> Result<PathBuf, E>) -> Result<Choice, E> {
+        let part = |part: Option<PathBuf>| part.map(&path).transpose();
+        let embedding = |of: Inversion| Ok(Inversion { file: path(of.file)?, ..of });
+        let lora = |of: Lora| Ok(Lora { file: path(of.file)?, ..of });
+        Ok(Choice {
+            text_encoder: part(self.text_encoder)?,
+            unet: part(self.unet)?,
+            vae: part(self.vae)?,
+            tokenizer: part(self.tokenizer)?,
+            config: part(self.config)?,
+            embeddings: self.embeddings.into_iter().map(embedding).collect::<Result<_, E>>()?,
+            loras: self.loras.into_iter().map(lora).collect::<Result<_, E>>()?,
+            ..self
+        })
+    }
+}

@@ -1,6 +1,6 @@
 //! What can go wrong between the name of a model and its files on the disk.
 
-use crate::id::Moved;
+use crate::id::{Moved, moved};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -233,7 +233,7 @@ pub enum Error {
         available: u64,
     },
     /// Offline, and the cache does not have it.
-    #[error("{id}: revision {revision} is not in the cache {}, and downloads are off\nhint: download it without --offline and without HF_HUB_OFFLINE, or set HF_HUB_CACHE to a cache that has it", folder.display())]
+    #[error("{id}: revision {revision} is not in the cache {}, and downloads are off\nhint: {}", folder.display(), offline(id))]
     Offline {
         /// The model.
         id: String,
@@ -310,6 +310,14 @@ fn missing(id: &str, moved: Option<Moved>, token: bool) -> String {
             format!("check the spelling of {id}; a private model needs a token in HF_TOKEN, or `hf auth login`")
         }
         (None, true) => format!("check the spelling of {id}, and that your token may read it"),
+    }
+}
+
+fn offline(id: &str) -> String {
+    match moved(id) {
+        Some(moved) => moved.to_string(),
+        None => "download it without --offline and without HF_HUB_OFFLINE, or set HF_HUB_CACHE to a cache that has it"
+            .into(),
     }
 }
 

@@ -62,7 +62,7 @@ impl Id {
     /// What has become of this model, if it is one of those that many programs and pages still name and that the hub no
     /// longer has.
     pub fn moved(&self) -> Option<Moved> {
-        GONE.iter().find(|(id, _)| *id == self.text).map(|(_, moved)| *moved)
+        moved(&self.text)
     }
 }
 
@@ -92,6 +92,11 @@ impl FromStr for Id {
     fn from_str(text: &str) -> Result<Id> {
         Id::parse(text)
     }
+}
+
+/// What has become of the model with an id, if the hub no longer has it.
+pub(crate) fn moved(id: &str) -> Option<Moved> {
+    GONE.iter().find(|(gone, _)| *gone == id).map(|(_, moved)| *moved)
 }
 
 /// What has become of a model that the hub no longer has.

@@ -16,6 +16,8 @@ pub trait Source {
     fn has(&self, name: &str) -> bool;
     /// The names of the tensors that were not read.
     fn unread(&self) -> Vec<String>;
+    /// The caller has copied the tensor `name`, and needs the one that it read no longer.
+    fn copied(&self, _name: &str) {}
     /// Moves a tensor that was not read from here to the device of the others.
     fn place(&self, tensor: Tensor, device: Device) -> Tensor {
         tensor.to_device(device)
@@ -231,6 +233,10 @@ impl Source for Files {
 
     fn has(&self, name: &str) -> bool {
         self.places.contains_key(name)
+    }
+
+    fn copied(&self, name: &str) {
+        self.places.get(name).into_iter().for_each(|place| self.release(place));
     }
 
     fn unread(&self) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! A place in a checkpoint, from which a module reads its tensors.
 
-use crate::low_rank::{Beside, Changes, merged};
+use crate::low_rank::{Applied, Beside, Changes, merged};
 use crate::shapes::Shapes;
 use crate::source::{Files, Fresh, Naming, diffusers_names};
 use crate::{Init, ModuleValue, Part, Result, Role, Source, Tap};
@@ -102,7 +102,13 @@ impl Weights {
         let Root { source, kind, device, changes, .. } = &*self.root;
         let read = |kind| source.tensor(&self.name(name), shape, init, kind, *device);
         match changes.get(&self.path).filter(|_| name == "weight") {
-            Some(changes) => merged(&self.path, changes, shape, *kind, *device, read),
+            Some(changes) => {
+                let weight = merged(&self.path, changes, shape, *kind, *device, read)?;
+                if changes.iter().any(|(_, how)| matches!(how, Applied::Merged(_))) {
+                    source.copied(&self.name(name));
+                }
+                Ok(weight)
+            }
             None => read(*kind),
         }
     }

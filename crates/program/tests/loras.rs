@@ -90,3 +90,30 @@ fn what_cannot_be_is_an_error_before_anything_runs() {
     fails(&format!("{kohya}:{{ weight = 1, sigma = [500, 900] }}"), "no noise level of this run lies in its window");
     fails(&golden("networks/sd1"), "a folder without a LoRA");
 }
+
+#[test]
+fn a_moved_lora_is_found_beside_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::create_dir_all(at("here")).unwrap();
+    std::fs::copy(golden("lora/kohya.safetensors"), at("here/style.safetensors")).unwrap();
+    let (model, lora) = (golden("networks/sd1"), at("here/style.safetensors"));
+    let more = ["--model", &model, "--steps", "2", "--seed", "7", "--lora", &lora];
+    command(&[&["generate", "cat", "--output", &at("here/runs")][..], &more].concat()).success();
+    std::fs::rename(at("here/runs"), at("there")).unwrap();
+    std::fs::rename(&lora, at("there/style.safetensors")).unwrap();
+    let (run, picture) = (at("there/cat-7"), at("there/cat-7/image.png"));
+    command(&["verify", &run]).success();
+    command(&["generate", "--like", &picture, "--output", &at("again")])
+        .success()
+        .stdout(contains("the same pixels as"));
+    command(&["fork", &run, "--at", "1", "--guidance", "3", "--output", &at("fork")]).success();
+    std::fs::copy(golden("lora/old.safetensors"), at("there/style.safetensors")).unwrap();
+    command(&["generate", "--like", &picture, "--output", &at("again")])
+        .failure()
+        .stderr(contains("its files are not those"));
+    std::fs::remove_file(at("there/style.safetensors")).unwrap();
+    command(&["fork", &run, "--at", "1", "--guidance", "3", "--output", &at("other")])
+        .failure()
+        .stderr(contains("style.safetensors"));
+}

@@ -15,7 +15,7 @@ use latentrace_files::counted;
 use latentrace_pipeline::nn::LIBTORCH;
 use latentrace_pipeline::nn::tch;
 use latentrace_pipeline::schedulers::{Config, Level, Plan};
-use latentrace_pipeline::{Choice, Inversion, Lora, Model, Prepared, Request, Size, plain};
+use latentrace_pipeline::{Model, Prepared, Request, Size, plain};
 use latentrace_trace::{EditRule, Prompt, Rule, Trace, Words};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -161,7 +161,7 @@ impl Description {
             let trace = Trace::open(trace)?; // its error is the clearest
             *edit = edit.clone().reading(&std::path::absolute(trace.folder())?);
         }
-        cell = cell.clone().with_choice(absolute(on_disk(&cell.choice())?)?);
+        cell = cell.clone().with_choice(on_disk(&cell.choice())?.map_paths(std::path::absolute)?);
         if let Some(features) = &mut cell.features {
             *features = std::path::absolute(&*features)?;
         }
@@ -200,7 +200,19 @@ impl Description {
         }
         let read: Result<Description, _> = serde_path_to_error::deserialize(trace.run());
         let checked = read.map_err(anyhow::Error::from).and_then(|read| read.check(trace).map(|()| read));
+        let checked = checked.map(|read| read.found(trace.folder()));
         checked.map_err(|error| anyhow!("{}: {}", file.display(), shortened(&format!("{error:#}"))))
+    }
+
+    /// The same description, with files of the checkpoint that are now in the run's folder, or in the one around it.
+    fn found(mut self, record: &Path) -> Description {
+        let homes: Vec<&Path> = record.ancestors().skip(1).take(2).collect();
+        let past = self.fork.iter_mut().flat_map(|fork| fork.past.iter_mut().flatten());
+        let cells = past.filter_map(|phase| phase.settings.as_mut()).map(|settings| &mut settings.cell);
+        for cell in cells.chain([&mut self.cell]) {
+            *cell = cell.clone().with_choice(located::choice_in(&homes, cell.choice()));
+        }
+        self
     }
 
     /// Sets all relative paths, for a record in a folder.
@@ -293,31 +305,6 @@ impl Description {
     pub fn grid(&self) -> (usize, usize) {
         (self.latents[1] as usize, self.latents[2] as usize)
     }
-}
-
-/// A textual inversion with an absolute path.
-fn absolute_inversion(inversion: Inversion) -> Result<Inversion> {
-    Ok(Inversion { file: std::path::absolute(&inversion.file)?, ..inversion })
-}
-
-/// A LoRA with an absolute path.
-fn absolute_lora(lora: Lora) -> Result<Lora> {
-    Ok(Lora { file: std::path::absolute(&lora.file)?, ..lora })
-}
-
-/// A choice with absolute paths.
-fn absolute(choice: Choice) -> Result<Choice> {
-    let path = |path: Option<PathBuf>| path.map(std::path::absolute).transpose();
-    Ok(Choice {
-        text_encoder: path(choice.text_encoder)?,
-        unet: path(choice.unet)?,
-        vae: path(choice.vae)?,
-        tokenizer: path(choice.tokenizer)?,
-        config: path(choice.config)?,
-        embeddings: choice.embeddings.into_iter().map(absolute_inversion).collect::<Result<_>>()?,
-        loras: choice.loras.into_iter().map(absolute_lora).collect::<Result<_>>()?,
-        ..choice
-    })
 }
 
 /// A message, shortened if it quotes a long value of a file.

@@ -84,7 +84,8 @@ impl Inputs {
             places.extend(homes.filter_map(|home| located::named_in(home, &content.path)));
             places
         };
-        let mut cell = cell.clone();
+        let homes: Vec<&Path> = [Some(home), home.parent()].into_iter().flatten().collect();
+        let mut cell = cell.clone().with_choice(located::choice_in(&homes, cell.choice()));
         match model {
             Some(model) => cell.model = Some(model.into()),
             None => {

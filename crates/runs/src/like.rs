@@ -7,6 +7,7 @@ use crate::provenance::{Provenance, What};
 use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
 use latentrace_files::png::open_image;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 /// The result of comparing a picture that was made again with the original.
@@ -38,6 +39,13 @@ pub enum Likeness {
 pub struct Like {
     path: PathBuf,
     about: Provenance,
+}
+
+/// A cell whose checkpoint's files are named without their folders: their content is in the checkpoint's hash.
+fn by_name(cell: &Cell) -> Cell {
+    let name = |path: PathBuf| Ok::<PathBuf, Infallible>(path.file_name().map_or(path.clone(), PathBuf::from));
+    let choice = cell.choice().map_paths(name).unwrap_or_else(|never| match never {});
+    cell.clone().with_choice(choice)
 }
 
 impl Like {
@@ -112,8 +120,8 @@ impl Like {
     fn changes(&self, now: &Provenance) -> Vec<String> {
         let (then, cell) = (&self.about, &now.cell);
         let files = ["model", "image", "features", "edits"]; // compared by content, below
-        let fields =
-            FIELDS.iter().filter(|field| !files.contains(field) && then.cell.value(field) != cell.value(field));
+        let [before, after] = [&then.cell, cell].map(by_name);
+        let fields = FIELDS.iter().filter(|field| !files.contains(field) && before.value(field) != after.value(field));
         let mut changes: Vec<String> = fields.map(|field| format!("{field} {}", cell.value(field))).collect();
         let content = |content: Option<&crate::located::Located>| content.map(|content| content.blake3.clone());
         let inputs = [&then.used.inputs, &now.used.inputs];

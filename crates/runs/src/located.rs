@@ -1,7 +1,9 @@
 //! Files and folders that a record refers to, found again after they or the record have been moved.
 
 use anyhow::{Context, Result, bail};
+use latentrace_pipeline::Choice;
 use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
 use std::path::{Component, Path, PathBuf};
 
 /// A file or folder outside a record, identified by the hash of its content.
@@ -37,6 +39,17 @@ pub fn named_in(home: &Path, path: &Path) -> Option<PathBuf> {
         name if name == "trace" || name == "image.png" => Some(home.join(path.parent()?.file_name()?).join(name)),
         name => Some(home.join(name)),
     }
+}
+
+/// A choice whose files and folders that are no longer there are those of the same name in a folder, where they are.
+/// Their content is part of the checkpoint's hash.
+pub fn choice_in(homes: &[&Path], choice: Choice) -> Choice {
+    let found = |path: PathBuf| {
+        let other = homes.iter().filter_map(|home| named_in(home, &path)).find(|other| other.exists());
+        let path = if path.exists() { path } else { other.unwrap_or(path) };
+        Ok::<PathBuf, Infallible>(path)
+    };
+    choice.map_paths(found).unwrap_or_else(|never| match never {})
 }
 
 /// The first of several places whose content has a hash.
