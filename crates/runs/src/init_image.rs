@@ -1,4 +1,4 @@
-//! Reading of the picture that a run starts from, and scaling to the run's size.
+//! Reading of the picture that a run starts from, or of its mask, and scaling to the run's size.
 
 use crate::whole;
 use anyhow::{Context, Result, anyhow, ensure};
@@ -66,7 +66,22 @@ fn opened(path: &Path) -> Result<File> {
     File::open(path).map_err(|error| anyhow!(said(&error)))
 }
 
+/// Whether a picture has a pixel that is not opaque.
+///
+/// # Errors
+/// As [`open`].
+pub fn is_transparent(path: &Path) -> Result<bool> {
+    let (image, _) = decoded(path).with_context(|| path.display().to_string())?;
+    Ok(image.color().has_alpha() && image.to_rgba8().pixels().any(|pixel| pixel.0[3] < u8::MAX))
+}
+
 fn read(path: &Path) -> Result<(RgbImage, String)> {
+    let (image, blake3) = decoded(path)?;
+    Ok((image.to_rgb8(), blake3))
+}
+
+/// The picture of a file, turned as it is to be seen, with the file's hash.
+fn decoded(path: &Path) -> Result<(DynamicImage, String)> {
     decoder(BufReader::new(opened(path)?))?; // before reading all of a file that is not a picture
     let bytes = std::fs::read(path)?;
     let mut decoder = decoder(Cursor::new(&bytes))?;
@@ -74,7 +89,7 @@ fn read(path: &Path) -> Result<(RgbImage, String)> {
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);
-    Ok((image.to_rgb8(), blake3::hash(&bytes).to_hex().to_string()))
+    Ok((image, blake3::hash(&bytes).to_hex().to_string()))
 }
 
 fn decoder<'a>(bytes: impl BufRead + Seek + 'a) -> Result<impl ImageDecoder + 'a> {

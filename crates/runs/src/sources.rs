@@ -1,14 +1,14 @@
-//! The pictures that runs start from. Each is read once.
+//! The pictures that runs start from, and their masks. Each file is read once.
 
 use crate::cell::Cell;
 use crate::init_image::{self, Fit};
 use crate::located::Located;
 use anyhow::Result;
-use latentrace_pipeline::{Picture, Size};
-use std::path::PathBuf;
+use latentrace_pipeline::{Mask, Picture, Size};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The pictures that several runs start from. A file is read once for each size that it is scaled to, and its hash is
+/// The pictures that several runs start from, and their masks. A file is read once for each size that it is scaled to, and its hash is
 /// that of the bytes that were read.
 #[derive(Default)]
 pub struct Sources {
@@ -33,16 +33,28 @@ impl Sources {
     /// # Errors
     /// The file has a format that cannot be read, is too large, or is damaged.
     pub fn of(&mut self, cell: &Cell, size: Size) -> Result<Option<Source>> {
-        let Some(path) = &cell.image else { return Ok(None) };
-        let asked = (path.clone(), size, cell.fit);
+        cell.image.as_deref().map(|path| self.source(path, size, cell.fit)).transpose()
+    }
+
+    /// The mask of a cell's picture, scaled to a size, with its file. `None` if the cell has no mask.
+    ///
+    /// # Errors
+    /// As [`Sources::of`].
+    pub(crate) fn mask_of(&mut self, cell: &Cell, size: Size) -> Result<Option<(Arc<Mask>, Located)>> {
+        let source = cell.mask.as_deref().map(|path| self.source(path, size, cell.fit)).transpose()?;
+        Ok(source.map(|Source { picture, file }| (Arc::new(Mask::of(&picture)), file)))
+    }
+
+    fn source(&mut self, path: &Path, size: Size, fit: Fit) -> Result<Source> {
+        let asked = (path.to_path_buf(), size, fit);
         if let Some((_, known)) = self.read.iter().find(|(known, _)| *known == asked) {
-            return Ok(Some(known.clone()));
+            return Ok(known.clone());
         }
-        let (picture, blake3) = init_image::open(path, size, cell.fit)?;
+        let (picture, blake3) = init_image::open(path, size, fit)?;
         let file = Located { path: std::path::absolute(path)?, relative: None, blake3 };
         let source = Source { picture: Arc::new(picture), file };
         self.read.push((asked, source.clone()));
-        Ok(Some(source))
+        Ok(source)
     }
 
     /// How many times a file was read.

@@ -336,8 +336,8 @@ fn check(key: &str, value: &Value) -> Result<()> {
         let known = ["leading", "trailing", "linspace", "ays"];
         ensure!(known.contains(&name.as_str()), "expected {}, found {name}", known.join(", "));
     }
-    if let Some(image) = &cell.image {
-        latentrace_runs::check_picture(image)?;
+    for picture in [&cell.image, &cell.mask].into_iter().flatten() {
+        latentrace_runs::check_picture(picture)?;
     }
     if let Some(model) = cell.model.filter(|model| !model.exists() && !is_id(model)) {
         return Err(CheckpointError::NotACheckpoint(describe(&model)).into());
@@ -382,7 +382,7 @@ fn resolve(table: &mut Table, beside: &Path) {
             _ => (),
         }
     }
-    for key in ["image", "features", "embeddings"] {
+    for key in ["image", "mask", "features", "embeddings"] {
         if let Some(path) = table.get_mut(key) {
             join(path, beside, &|_| true);
         }
@@ -434,6 +434,7 @@ const TEXTS: &[&str] = &[
     "tokenizer",
     "config",
     "image",
+    "mask",
     "features",
     "fit",
     "dtype",
