@@ -132,7 +132,7 @@ fn checkpoints(session: &mut Session) {
     damaged(session, "weights are cut off", &|session| session.truncate(WEIGHTS, |bytes| bytes - 1));
     damaged(session, "weights are missing", &|session| session.remove(WEIGHTS));
     let edits = [
-        ("unet/config.json", "\"in_channels\": 4", "\"in_channels\": 9"),
+        ("unet/config.json", "\"in_channels\": 4", "\"in_channels\": 8"),
         ("unet/config.json", "\"act_fn\": \"silu\"", "\"act_fn\": \"mish\""),
         ("unet/config.json", "{", ""),
         ("vae/config.json", "\"layers_per_block\": 1", "\"layers_per_block\": 2"),
@@ -175,7 +175,44 @@ fn vary() {
         "vary words.png 'a cat' --model tiny",
         "vary cut.png 'a cat' --model tiny",
     ]);
+    masks(&mut session, vary);
     session.compare("vary");
+}
+
+fn masks(session: &mut Session, vary: &str) {
+    session.section("--mask");
+    session.mask("mask.png", |x, _| x < 40);
+    session.mask("white.png", |_, _| true);
+    session.mask("black.png", |_, _| false);
+    session.mask("dot.png", |x, y| (x, y) == (45, 35));
+    session.transparent("clear.png");
+    session.prepare("model synth tiny-inpaint narrow");
+    session.run(&format!("{vary} --steps 4 --images 1 --mask mask.png --strength 1 --seed 7"));
+    session.run("generate --like out/photo-a-cat-7/image.png --mask white.png --output again");
+    session.run("show out/photo-a-cat-7/image.png");
+    session.run_each(
+        &format!("{vary} --images 1 --steps 4 --dry-run"),
+        &["--mask mask.png", "--mask white.png", "--mask clear.png"],
+    );
+    session.section("masks that cannot be used, and an inpainting model without one");
+    session.run_each(
+        vary,
+        &[
+            "--mask black.png",
+            "--mask dot.png",
+            "--mask nothing.png",
+            "--mask tiny",
+            "--mask words.png",
+            "--mask cut.png",
+        ],
+    );
+    session.run_all(&[
+        "generate 'a cat' --model tiny --mask mask.png",
+        "generate 'a cat' --model narrow --output out",
+        "vary photo.png 'a cat' --model narrow --output out",
+        "vary photo.png 'a cat' --model tiny --mask mask.png --strength 1 --sampler ipndm --output out",
+        "model inspect narrow",
+    ]);
 }
 
 #[test]
