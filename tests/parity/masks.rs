@@ -6,13 +6,23 @@ use latentrace::nn::Pass;
 use latentrace::nn::tch::Tensor;
 use latentrace::pipeline::{Draws, Mask, Model, Picture, Start, UnetInput};
 use latentrace::plot::open_image;
+use latentrace::schedulers::Class;
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The largest difference of the encoded masked picture, and of the start: see `pictures.rs`. The start of Euler and Heun is
-/// a draw of up to 4 times a sigma of up to 15, rounded to f32 once or twice.
-const ENCODED: f64 = 2e-5;
+/// The largest difference of the start: the encoded picture (see `pictures.rs`), or a draw of up to 4 times a sigma of up to
+/// 15, rounded to f32 once or twice.
+const START: f64 = 2e-5;
+
+/// The largest difference of the encoded masked picture. Its grey part has hardly any variance, by which the norms of the
+/// encoder divide: in f32 mean and deviation in diffusers are 1.7e-4 and 2.5e-4 from those in f64, and twenty times
+/// nearer for the whole picture. The deviation is multiplied by a draw of up to 4, and both by the scaling factor of 0.18.
+const MASKED: f64 = 2e-4;
+
+/// The largest difference of latents with DPM2. Its times in the middle of a step come from a logarithm in f32, and are off
+/// by up to 3e-4; the run in f64 that `rounding` is from has the same times.
+const BETWEEN_TIMES: f64 = 4e-3;
 
 #[test]
 fn runs_with_a_mask_end_where_those_of_diffusers_end() {
@@ -78,7 +88,6 @@ fn compare(model: &Model, fixture: &Fixture, case: &Value, start: &Start, table:
     let times: Vec<f64> = outcome.plan.steps().iter().map(|step| step.level.t).collect();
     let theirs: Vec<f64> = list(case, "timesteps").iter().map(|time| time.as_f64().unwrap()).collect();
     let apart = times.iter().zip(&theirs).map(|(ours, theirs)| (ours - theirs).abs()).fold(0.0, f64::max);
-    // The times between two training times, of DPM2, are computed from a logarithm in f32.
     assert!(times.len() == theirs.len() && apart < 3e-4, "{name}: times {times:?}, and {theirs:?} in diffusers");
 
     // An inpainting UNet does not need the picture where the run starts from noise, and then nothing is drawn for it.
@@ -87,13 +96,15 @@ fn compare(model: &Model, fixture: &Fixture, case: &Value, start: &Start, table:
     let drawn = Draws::new(seed, 2, shape, latentrace::nn::tch::Device::Cpu).nth(if is_first { 0 } else { 1 });
     assert!(identical(watch.only(taps.start.name()), &drawn.unwrap()), "{name}: other noise");
     if let Some(masked) = fixture.find(&format!("{name}/masked")) {
-        table.add("masked pictures", name, absolute(watch.only(taps.masked.name()), masked), ENCODED);
+        table.add("masked pictures", name, absolute(watch.only(taps.masked.name()), masked), MASKED);
     }
 
     // `rounding` is how far theirs is from the same run in f64; ours may be as far to the other side. It matters with nine
     // channels at strength 1, where a random network at guidance 7.5 turns 1e-5 of rounding into 8e-3.
-    let rest = TOLERANCE.max(3.0 * case["rounding"].as_f64().unwrap());
-    let image = Image { fixture, case, index: 0, name, start: ENCODED, rest };
+    let is_between = request.scheduler.class() == Class::Dpm2;
+    let least = if is_between { BETWEEN_TIMES } else { TOLERANCE };
+    let rest = least.max(3.0 * case["rounding"].as_f64().unwrap());
+    let image = Image { fixture, case, index: 0, name, start: START, rest };
     compare_samples(&request, &watch.seen[taps.sample.name()], &image, table);
     table.add(name, "final", absolute(&outcome.latents, fixture.of(case, "final")), rest);
     if let Some(pixels) = case["image"].as_str() {

@@ -83,7 +83,7 @@ fn models(place: &Place) -> [String; 2] {
 fn a_run_with_a_mask_is_kept_verified_resumed_forked_and_made_again() {
     let place = Place::new();
     for (index, model) in models(&place).iter().enumerate() {
-        for (sampler, strength) in [("heun", "0.6"), ("euler_a", "1")] {
+        for (sampler, strength) in [("heun", "0.8"), ("euler_a", "1")] {
             let output = format!("out-{index}-{sampler}");
             let asked = ["--sampler", sampler, "--strength", strength];
             let run = place.vary(&output, model, &asked);
@@ -120,7 +120,7 @@ fn a_run_with_a_mask_is_kept_verified_resumed_forked_and_made_again() {
             for (name, more) in [
                 ("guided", &["--guidance", "2"][..]),
                 ("seeded", &["--seed", "9"]),
-                ("other", &["--sampler", "ddim", "--steps", "6"]),
+                ("other", &["--sampler", "ddim", "--steps", "30"]),
             ] {
                 let fork = place.at(&format!("{output}-{name}"));
                 latentrace(&[&["fork", word(&run), "--at", "1", "--output", word(&fork)], more].concat()).success();

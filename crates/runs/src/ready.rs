@@ -9,7 +9,7 @@ use crate::mask;
 use crate::rules::{self, Fires};
 use crate::sources::{Source, Sources};
 use anyhow::Result;
-use latentrace_pipeline::{Model, Prepared, Request, Start, TextShape};
+use latentrace_pipeline::{Mask, Model, Prepared, Request, Start, TextShape};
 use latentrace_trace::{Capture, Course, EditRule, Edits};
 
 /// A run that can be made: its request, checked, planned and tokenized; the description for its record; and how often
@@ -29,19 +29,19 @@ impl Ready {
     pub fn new(model: &Model, cell: &Cell, kept: &Kept, sources: &mut Sources) -> Result<Ready> {
         let request = cell.request(model)?;
         cell.check_mask()?;
-        let source = sources.of(cell, request.size)?;
-        let mask = sources.mask_of(cell, request.size)?;
+        let (source, mask) = (sources.of(cell, request.size)?, sources.mask_of(cell, request.size)?);
         let mut notes = Vec::new();
-        if let Some((mask, file)) = &mask {
-            notes.extend(mask::note_on_transparency(&file.path)?);
-            notes.extend(mask::check(mask, &file.path, model.checkpoint.vae.config.factor() as usize)?);
-        }
         let (start, image, mask) = match (source, cell.picture_strength(), mask) {
-            (Some(Source { picture, file }), Some(strength), None) => {
+            (Some(Source { picture, file, .. }), Some(strength), None) => {
                 (Start::Picture { strength, picture }, Some(file), None)
             }
-            (Some(Source { picture, file }), Some(strength), Some((mask, of_mask))) => {
-                (Start::Masked { strength, picture, mask }, Some(file), Some(of_mask))
+            (Some(source), Some(strength), Some(of_mask)) => {
+                let mask = Mask::of(&of_mask.picture);
+                let factor = model.checkpoint.vae.config.factor() as usize;
+                let file = cell.mask.as_deref().unwrap_or(&of_mask.file.path);
+                notes = mask::check(&mask, factor, file, [&of_mask, &source])?;
+                let start = Start::Masked { strength, picture: source.picture, mask: mask.into() };
+                (start, Some(source.file), Some(of_mask.file))
             }
             _ => (Start::Noise, None, None),
         };

@@ -1,10 +1,10 @@
 //! The pictures that runs start from, and their masks. Each file is read once.
 
 use crate::cell::Cell;
-use crate::init_image::{self, Fit};
+use crate::init_image::{self, Fit, Opened};
 use crate::located::Located;
 use anyhow::Result;
-use latentrace_pipeline::{Mask, Picture, Size};
+use latentrace_pipeline::{Picture, Size};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +25,10 @@ pub struct Source {
     pub picture: Arc<Picture>,
     /// The file with its hash.
     pub file: Located,
+    /// Width and height of the picture in the file.
+    pub size: (u32, u32),
+    /// Whether the file has a pixel that is not opaque.
+    pub is_transparent: bool,
 }
 
 impl Sources {
@@ -36,13 +40,12 @@ impl Sources {
         cell.image.as_deref().map(|path| self.source(path, size, cell.fit)).transpose()
     }
 
-    /// The mask of a cell's picture, scaled to a size, with its file. `None` if the cell has no mask.
+    /// The mask of a cell's picture, as the picture that it is read from, scaled to a size. `None` if the cell has no mask.
     ///
     /// # Errors
     /// As [`Sources::of`].
-    pub(crate) fn mask_of(&mut self, cell: &Cell, size: Size) -> Result<Option<(Arc<Mask>, Located)>> {
-        let source = cell.mask.as_deref().map(|path| self.source(path, size, cell.fit)).transpose()?;
-        Ok(source.map(|Source { picture, file }| (Arc::new(Mask::of(&picture)), file)))
+    pub fn mask_of(&mut self, cell: &Cell, size: Size) -> Result<Option<Source>> {
+        cell.mask.as_deref().map(|path| self.source(path, size, cell.fit)).transpose()
     }
 
     fn source(&mut self, path: &Path, size: Size, fit: Fit) -> Result<Source> {
@@ -50,9 +53,9 @@ impl Sources {
         if let Some((_, known)) = self.read.iter().find(|(known, _)| *known == asked) {
             return Ok(known.clone());
         }
-        let (picture, blake3) = init_image::open(path, size, fit)?;
+        let Opened { picture, blake3, size, is_transparent } = init_image::open(path, size, fit)?;
         let file = Located { path: std::path::absolute(path)?, relative: None, blake3 };
-        let source = Source { picture: Arc::new(picture), file };
+        let source = Source { picture: Arc::new(picture), file, size, is_transparent };
         self.read.push((asked, source.clone()));
         Ok(source)
     }

@@ -215,11 +215,17 @@ def record_runs(folders):
             "after_each_step": f"{name}/steps" if every_step else None,
             "final": f"{name}/final",
             "image": f"{name}/image" if pixels else None,
-            "scheduler": record.scheduler_facts(pipeline.scheduler, STEPS),
+            "scheduler": finite(record.scheduler_facts(pipeline.scheduler, STEPS)),
         })
         print(f"{name}: {len(seen['timesteps'])} calls, rounding {cases[-1]['rounding']} {cases[-1]['rounding_image']}, "
               f"rms {final.square().mean().sqrt():.2f}, {seen['mask'].mean():.0%} made anew")
     return kept, cases
+
+
+def finite(facts):
+    """Without options that JSON has no number for: `lambda_min_clipped` is minus infinity."""
+    config = {key: value for key, value in facts["config"].items() if value not in (float("inf"), -float("inf"))}
+    return {**facts, "config": config}
 
 
 def main():

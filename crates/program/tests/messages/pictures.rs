@@ -1,6 +1,7 @@
 //! The commands that make pictures and read them: generate, vary and show.
 
 use crate::session::Session;
+use latentrace::plot::{RgbImage, save_png};
 
 const GENERATE: &str = "generate 'a cat' --model tiny --output out";
 
@@ -184,7 +185,9 @@ fn masks(session: &mut Session, vary: &str) {
     session.mask("mask.png", |x, _| x < 40);
     session.mask("white.png", |_, _| true);
     session.mask("black.png", |_, _| false);
-    session.mask("dot.png", |x, y| (x, y) == (45, 35));
+    session.mask("dot.png", |x, y| (48..50).contains(&x) && (39..41).contains(&y));
+    let square = RgbImage::from_fn(64, 64, |x, _| [if x < 30 { 255 } else { 0 }; 3].into());
+    save_png(&session.at("square.png"), &square, &[]).unwrap();
     session.transparent("clear.png");
     session.prepare("model synth tiny-inpaint narrow");
     session.run(&format!("{vary} --steps 4 --images 1 --mask mask.png --strength 1 --seed 7"));
@@ -192,7 +195,7 @@ fn masks(session: &mut Session, vary: &str) {
     session.run("show out/photo-a-cat-7/image.png");
     session.run_each(
         &format!("{vary} --images 1 --steps 4 --dry-run"),
-        &["--mask mask.png", "--mask white.png", "--mask clear.png"],
+        &["--mask mask.png", "--mask white.png", "--mask clear.png", "--mask square.png"],
     );
     session.section("masks that cannot be used, and an inpainting model without one");
     session.run_each(

@@ -70,7 +70,7 @@ const fn from_image(
 }
 
 /// The faults, sorted by class. Those of most classes come first.
-pub const FAULTS: [Fault; 38] = [
+pub const FAULTS: [Fault; 40] = [
     Fault {
         of: "all",
         fault: "the schedule is kept in single precision",
