@@ -4,7 +4,7 @@ use crate::whole;
 use anyhow::{Context, Result, anyhow, ensure};
 use image::imageops::{FilterType, crop_imm, resize};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 use latentrace_files::said;
 use latentrace_pipeline::{Picture, Size};
 use serde::{Deserialize, Serialize};
@@ -123,7 +123,7 @@ fn covered((width, height): (u32, u32), (across, down): (u32, u32)) -> (u32, u32
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{ImageFormat, Rgb};
+    use image::{ImageFormat, Rgb, RgbImage};
     use std::path::PathBuf;
 
     fn kept(image: &RgbImage, ending: &str) -> tempfile::TempPath {
