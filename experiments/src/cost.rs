@@ -42,7 +42,7 @@ impl Sweep<'_> {
                 None => {
                     let model = self.loaded.get(cell, &crate::progress::OfRuns(tell))?;
                     let cost = Cost::of(first, 0)?;
-                    let (each, size) = (probe(model, first.request())?, cost.recorded() + cost.pictures);
+                    let (each, size) = (probe(model, first.prepared())?, cost.recorded() + cost.pictures);
                     probed.push((like, each, size));
                     (each, size)
                 }
@@ -57,9 +57,9 @@ impl Sweep<'_> {
 
 /// A cell without what may differ in one batch.
 pub(crate) fn alike(cell: &Cell) -> Cell {
-    let image = cell.image.as_ref().map(|_| PathBuf::new());
+    let [image, mask] = [&cell.image, &cell.mask].map(|path| path.as_ref().map(|_| PathBuf::new()));
     let guidance = 0.0.into();
-    Cell { prompt: String::new(), negative: String::new(), seed: 0, guidance, image, ..cell.clone() }
+    Cell { prompt: String::new(), negative: String::new(), seed: 0, guidance, image, mask, ..cell.clone() }
 }
 
 /// Rows of the network for cells that are made together.
@@ -74,10 +74,18 @@ fn rows(runs: &[&Ready], mode: Mode) -> usize {
 const PROBES: std::ops::RangeInclusive<usize> = 2..=16;
 
 /// How long a row of the network takes: the calls of two steps of a request, after as many that warm up.
-fn probe(model: &Model, request: &Request) -> Result<Duration> {
-    let few = |steps| Request { steps, ..request.clone() };
-    let steps = PROBES.into_iter().find(|steps| model.check(&few(*steps)).is_ok()).unwrap_or(request.steps);
-    let prepared: Prepared = model.prepare(few(steps), Start::Noise)?;
+fn probe(model: &Model, like: &Prepared) -> Result<Duration> {
+    let start = match &like.start {
+        // An inpainting model runs with a mask only.
+        Start::Masked { picture, mask, .. } => {
+            Start::Masked { strength: 1.0, picture: picture.clone(), mask: mask.clone() }
+        }
+        _ => Start::Noise,
+    };
+    let Request { scheduler, reading, .. } = &like.request;
+    let steps = PROBES.into_iter().find(|steps| scheduler.plan(*steps, *reading).is_ok());
+    let steps = steps.unwrap_or(like.request.steps);
+    let prepared: Prepared = model.prepare(Request { steps, ..like.request.clone() }, start)?;
     let run = || -> Result<Duration> {
         let began = Instant::now();
         let _ = model.sample(&prepared, &[], &mut Pass::silent())?;

@@ -79,7 +79,9 @@ impl Pictures {
     pub fn make(&self, first: Job, sources: &mut Sources, watch: &dyn Watch) -> Result<Option<PathBuf>> {
         let (model, last) = (first.model(), self.last_seed()?);
         let original = match &first.ready().prepared().start {
-            Start::Picture { picture, .. } => Some(Tile::new(pixels(picture), "original")),
+            Start::Picture { picture, .. } | Start::Masked { picture, .. } => {
+                Some(Tile::new(pixels(picture), "original"))
+            }
             _ => None,
         };
         let mut tiles: Vec<Tile> = original.into_iter().collect();

@@ -132,6 +132,7 @@ impl<'a> Sweep<'a> {
         rules.add(ready.fires());
         self.lost.extend(lost::lines(ready.description()).into_iter().next());
         said.extend(set_by_pipeline(&ready.request().scheduler));
+        said.extend(ready.notes().iter().cloned());
         let keys = [ready.key(Mode::Alone)?, ready.key(self.how.mode)?];
         let (is_reference, place) = (place.is_none(), place.unwrap_or_default());
         self.tasks.push(Task { cell, label, place, is_reference, ready: Some(ready), keys });

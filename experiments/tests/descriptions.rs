@@ -179,6 +179,7 @@ fn mutate(run: &mut Value, dice: &mut Dice) {
             let known = [
                 ("/cell", "strength"),
                 ("/cell", "image"),
+                ("/cell", "mask"),
                 ("/cell", "height"),
                 ("/cell", "sampler"),
                 ("/cell", "spacing"),

@@ -99,10 +99,10 @@ fn tolerance(case: &Value, seed: u64) -> f64 {
     }
 }
 
-/// What diffusers multiplies `x = x0 + sigma * noise` by to have its own latents: LMS keeps x.
+/// What diffusers multiplies `x = x0 + sigma * noise` by to have its own latents: some classes keep x.
 fn scale_of(request: &Request, sigma: f64) -> f64 {
     match request.scheduler.class() {
-        Class::Lms => 1.0,
+        Class::Lms | Class::Euler | Class::EulerAncestral | Class::Heun | Class::Dpm2 => 1.0,
         _ => 1.0 / sigma.hypot(1.0),
     }
 }

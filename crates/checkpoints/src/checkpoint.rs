@@ -4,6 +4,7 @@ use crate::choice::Choice;
 use crate::describe::describe;
 use crate::embedding::Inversion;
 use crate::error::{Error, Result, file};
+use crate::input::UnetInput;
 use crate::lora::Lora;
 use crate::scheduler::SchedulerFile;
 use crate::single::Layout;
@@ -80,6 +81,12 @@ impl Checkpoint {
     /// The folder or file that was opened. For a folder of the hub's cache, that of the snapshot.
     pub fn place(&self) -> &Path {
         &self.place
+    }
+
+    /// What the UNet takes. [`Checkpoint::open`] has checked that it is known.
+    pub fn input(&self) -> UnetInput {
+        let (unet, vae) = (&self.unet.config, &self.vae.config);
+        UnetInput::of(unet, vae, &self.place).unwrap_or(UnetInput::Sample)
     }
 
     /// All files that the output of this checkpoint depends on.
@@ -169,21 +176,5 @@ pub(crate) fn agree(checkpoint: &Checkpoint) -> Result<()> {
             unet.cross_attention_dim, text.hidden_size
         ));
     }
-    if unet.in_channels != vae.latent_channels {
-        let hint = match unet.in_channels - vae.latent_channels {
-            4 => {
-                "hint: this is an instruct-pix2pix model or an upscaler, which takes a picture beside the latents; neither is supported"
-            }
-            5 => {
-                "hint: this is an inpainting model, which takes a mask and a picture beside the latents; it is not supported"
-            }
-            1 => "hint: this is a depth model, which takes a depth map beside the latents; it is not supported",
-            _ => "hint: a UNet that takes more than the latents is not supported",
-        };
-        return fail(format!(
-            "the UNet takes {} channels (in_channels), but the VAE returns {} (latent_channels)\n{hint}",
-            unet.in_channels, vae.latent_channels
-        ));
-    }
-    Ok(())
+    UnetInput::of(unet, vae, &checkpoint.place).map(drop)
 }

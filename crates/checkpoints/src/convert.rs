@@ -50,7 +50,7 @@ impl Checkpoint {
                 replace(&at.join(part).join("config.json"), format!("{json:#}\n").as_bytes())?;
             }
             replace(&at.join("scheduler/scheduler_config.json"), scheduler.as_bytes())?;
-            let index = of_pipeline(&self.scheduler.class_name()?);
+            let index = of_pipeline(&self.scheduler.class_name()?, self.input());
             replace(&at.join(INDEX), format!("{index:#}\n").as_bytes())?;
             self.write_tokenizer(&at.join("tokenizer"))?;
             for (name, tensors) in [

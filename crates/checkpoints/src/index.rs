@@ -1,6 +1,7 @@
 //! `model_index.json`: the class of a pipeline and of each of its parts.
 
 use crate::error::{Error, Result, file, read};
+use crate::input::UnetInput;
 use crate::kind::{PIPELINES, family};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -14,10 +15,14 @@ pub(crate) struct Index {
     json: Value,
 }
 
-/// The content of a `model_index.json` of Stable Diffusion, with this class of scheduler.
-pub(crate) fn of_pipeline(scheduler: &str) -> Value {
+/// The content of a `model_index.json` of Stable Diffusion, with this class of scheduler and a UNet that takes `input`.
+pub(crate) fn of_pipeline(scheduler: &str, input: UnetInput) -> Value {
+    let class = match input {
+        UnetInput::Sample => "StableDiffusionPipeline",
+        UnetInput::Inpainting => "StableDiffusionInpaintPipeline",
+    };
     json!({
-        "_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.42.1",
+        "_class_name": class, "_diffusers_version": "0.42.1",
         "feature_extractor": [null, null], "safety_checker": [null, null], "requires_safety_checker": false,
         "scheduler": ["diffusers", scheduler],
         "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"],

@@ -1,7 +1,8 @@
 //! Checkpoints with random weights, of published architectures: to try a loader or to measure speed without a download.
 
 use crate::error::{Result, file};
-use crate::index::INDEX;
+use crate::index::{INDEX, of_pipeline};
+use crate::input::UnetInput;
 use latentrace_nn::tch::{Device, Kind, no_grad};
 use latentrace_nn::{Config, Lazy, Weights, create_safetensors, replace};
 use latentrace_text::{TextConfig, TextEncoder, Vocabulary};
@@ -27,6 +28,8 @@ pub enum Architecture {
 pub struct Synthetic {
     /// The architecture.
     pub architecture: Architecture,
+    /// What the UNet takes.
+    pub input: UnetInput,
     /// The share of the published widths, above 0 and at most 1. Widths are rounded to what the layers need.
     pub width: f64,
     /// The number format of the files.
@@ -49,7 +52,7 @@ impl Synthetic {
             }
             let scheduler = &known["scheduler"];
             replace(&at.join("scheduler/scheduler_config.json"), format!("{scheduler:#}\n").as_bytes())?;
-            let index = crate::index::of_pipeline(scheduler["_class_name"].as_str().unwrap_or("PNDMScheduler"));
+            let index = of_pipeline(scheduler["_class_name"].as_str().unwrap_or("PNDMScheduler"), self.input);
             replace(&at.join(INDEX), format!("{index:#}\n").as_bytes())?;
             let padding = if self.architecture == Architecture::Sd1 { "<|endoftext|>" } else { "!" };
             Vocabulary::of(Vec::new())
@@ -101,6 +104,8 @@ impl Synthetic {
         if self.width < 1.0 {
             self.narrow(&mut known);
         }
+        let latents = known["vae"]["latent_channels"].as_i64().unwrap_or(4);
+        known["unet"]["in_channels"] = self.input.channels(latents).into();
         known
     }
 

@@ -1,6 +1,6 @@
 //! One checkpoint in several forms: a folder, a single file, and back.
 
-use latentrace_checkpoints::{Architecture, Checkpoint, Choice, Difference, Form, Synthetic};
+use latentrace_checkpoints::{Architecture, Checkpoint, Choice, Difference, Form, Synthetic, UnetInput};
 use latentrace_nn::tch::Kind;
 use latentrace_nn::{Header, Lazy, Tensors, create_safetensors, diffusers_names};
 use std::collections::HashMap;
@@ -117,7 +117,9 @@ fn parts_are_replaced_by_those_of_other_checkpoints_and_files() {
     let (folder, file, choice) = single("sd1");
     let other = folder.path().join("other");
     let kind = Kind::Half;
-    Synthetic { architecture: Architecture::Sd1, width: 0.05, kind, seed: 3 }.write(&other).unwrap();
+    Synthetic { architecture: Architecture::Sd1, input: UnetInput::Sample, width: 0.05, kind, seed: 3 }
+        .write(&other)
+        .unwrap();
     let own = open(&golden("sd1"), &Choice::default());
     // The VAE of the single file, as a file by itself with and without its prefix.
     let tensors = Tensors::open(&[&file], &diffusers_names).unwrap();
@@ -200,7 +202,9 @@ fn a_synthetic_checkpoint_has_the_published_tensors() {
     let folder = tempfile::tempdir().unwrap();
     for (architecture, tensors) in [(Architecture::Sd1, [196, 686, 248]), (Architecture::Sd2Base, [372, 686, 248])] {
         let to = folder.path().join(format!("{architecture:?}"));
-        Synthetic { architecture, width: 0.05, kind: Kind::BFloat16, seed: 1 }.write(&to).unwrap();
+        Synthetic { architecture, input: UnetInput::Sample, width: 0.05, kind: Kind::BFloat16, seed: 1 }
+            .write(&to)
+            .unwrap();
         let parts = open(&to, &Choice::default()).inspect().unwrap();
         assert_eq!(parts.each_ref().map(|part| part.tensors), tensors);
         assert!(parts.iter().all(|part| part.is_whole() && part.extra.is_empty()));
@@ -208,8 +212,59 @@ fn a_synthetic_checkpoint_has_the_published_tensors() {
     }
     let again = error(&folder.path().join("Sd3"), &Choice::default());
     assert!(again.contains("did you mean"), "{again}");
-    let there = Synthetic { architecture: Architecture::Sd1, width: 0.05, kind: Kind::Half, seed: 1 };
+    let there =
+        Synthetic { architecture: Architecture::Sd1, input: UnetInput::Sample, width: 0.05, kind: Kind::Half, seed: 1 };
     assert!(
         there.write(&folder.path().join("Sd1")).unwrap_err().to_string().contains("there is something here already")
     );
+}
+
+#[test]
+fn an_inpainting_model_is_recognised_in_every_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let synthetic = Synthetic {
+        architecture: Architecture::Sd1,
+        input: UnetInput::Inpainting,
+        width: 1.0 / 20.0,
+        kind: Kind::Half,
+        seed: 1,
+    };
+    synthetic.write(&at("own")).unwrap();
+    let own = open(&at("own"), &Choice::default());
+    assert_eq!((own.input(), own.unet.config.in_channels), (UnetInput::Inpainting, 9));
+    let index = std::fs::read_to_string(at("own/model_index.json")).unwrap();
+    assert!(index.contains("StableDiffusionInpaintPipeline"), "{index}");
+
+    own.convert(Form::Single, &at("whole.safetensors"), None).unwrap();
+    let choice = Choice { config: Some(at("own")), ..Choice::default() };
+    let whole = open(&at("whole.safetensors"), &choice);
+    assert_eq!((whole.input(), differing(&own, &whole).1), (UnetInput::Inpainting, Vec::new()));
+    assert!(whole.notes.iter().any(|note| note.contains("an inpainting model, because its UNet takes 9 channels")));
+    whole.convert(Form::Folder, &at("back"), None).unwrap();
+    assert_eq!(std::fs::read_to_string(at("back/model_index.json")).unwrap(), index);
+
+    // A UNet that is named by itself has its own number of channels, and the checkpoint's configuration otherwise.
+    Synthetic { input: UnetInput::Sample, ..synthetic }.write(&at("plain")).unwrap();
+    for unet in ["own/unet/diffusion_pytorch_model.safetensors", "whole.safetensors", "own"] {
+        let mixed = open(&at("plain"), &Choice { unet: Some(at(unet)), ..Choice::default() });
+        assert_eq!(mixed.input(), UnetInput::Inpainting, "{unet}");
+        assert!(mixed.inspect().unwrap()[1].is_whole(), "{unet}");
+    }
+}
+
+#[test]
+fn a_unet_that_takes_something_else_is_refused_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let synthetic =
+        Synthetic { architecture: Architecture::Sd1, input: UnetInput::Sample, width: 0.05, kind: Kind::Half, seed: 1 };
+    let to = folder.path().join("own");
+    synthetic.write(&to).unwrap();
+    let path = to.join("unet/config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    for (channels, expected) in [(8, "an instruct-pix2pix model"), (5, "a depth model"), (7, "is not supported")] {
+        std::fs::write(&path, text.replace("\"in_channels\": 4", &format!("\"in_channels\": {channels}"))).unwrap();
+        let error = error(&to, &Choice::default());
+        assert!(error.contains(&format!("takes {channels} channels")) && error.contains(expected), "{error}");
+    }
 }

@@ -33,6 +33,12 @@ impl Config {
         self
     }
 
+    /// The configuration with another value of a key.
+    pub fn with(mut self, key: &str, value: Value) -> Config {
+        self.values.insert(key.into(), value);
+        self
+    }
+
     /// The object below a key, as a configuration of its own.
     pub fn below(&self, key: &str) -> Option<Config> {
         let values = self.value(key)?.as_object()?.clone();

@@ -16,9 +16,14 @@ pub enum Role {
     Module(Part, ModuleValue),
 }
 
-/// A value of the sampler, `[images, channels, height, width]`. Samples are in `x = x0 + sigma * noise`.
+/// A value of the sampler, `[images, channels, height, width]`; a mask has one channel. Samples are in
+/// `x = x0 + sigma * noise`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SamplerValue {
+    /// The mask, at the size of the latents: 1 where the picture is made anew, and 0 where it is kept.
+    Mask,
+    /// The latents of the picture without its masked part, which an inpainting UNet takes.
+    Masked,
     /// The latents of the picture that the run starts from.
     Image,
     /// The normal noise that the run starts from.
@@ -156,7 +161,9 @@ impl SamplerValue {
     }
 
     /// Every value, in the order in which a call passes them.
-    pub const ALL: [SamplerValue; 12] = [
+    pub const ALL: [SamplerValue; 14] = [
+        SamplerValue::Mask,
+        SamplerValue::Masked,
         SamplerValue::Image,
         SamplerValue::Start,
         SamplerValue::Sample,
@@ -174,6 +181,8 @@ impl SamplerValue {
     /// The name of the value's tap, which is also how its role is written.
     pub fn name(self) -> &'static str {
         match self {
+            SamplerValue::Mask => "sampler.mask",
+            SamplerValue::Masked => "sampler.masked",
             SamplerValue::Image => "sampler.image",
             SamplerValue::Start => "sampler.start",
             SamplerValue::Sample => "sampler.sample",
@@ -310,7 +319,7 @@ mod tests {
         let modules = parts.into_iter().flat_map(|part| ModuleValue::ALL.map(|value| Role::Module(part, value)));
         let all: Vec<Role> = SamplerValue::ALL.map(Role::Sampler).into_iter().chain(modules).collect();
         let written: std::collections::BTreeSet<String> = all.iter().map(Role::to_string).collect();
-        assert_eq!((all.len(), written.len()), (12 + 4 * 9, all.len()), "no two roles are written alike");
+        assert_eq!((all.len(), written.len()), (14 + 4 * 9, all.len()), "no two roles are written alike");
         for role in all {
             assert_eq!(role.to_string().parse(), Ok(role));
         }

@@ -45,7 +45,8 @@ impl Bare<'_> {
                 Guided { denoiser: Denoiser { unet: self.unet, varying: &[] }, unconditional, conditional };
             let (prediction, guidance) = (self.prediction, vec![Guidance::Constant(self.guidance)]);
             let taps = &SamplerTaps::new();
-            let execution = Execution { plan: self.plan, prediction, guidance, taps, given: Given::Nothing };
+            let execution =
+                Execution { plan: self.plan, prediction, guidance, taps, given: Given::Nothing, known: None };
             execution.run(&mut network, &mut draws, pass)?.ok_or_else(missing)
         })
     }

@@ -3,32 +3,78 @@
 use crate::error::{Result, Stage};
 use crate::execute::missing;
 use crate::tripwire::{FaultContext, blame, fault, hint};
-use crate::{Model, Picture, Prepared, Start, TextOptions};
+use crate::{Mask, Model, Picture, Prepared, Size, Start, TextOptions};
 use latentrace_nn::Pass;
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
 use latentrace_text::Tokens;
 use latentrace_vae::Posterior;
-use std::sync::Arc;
 
 impl Model {
     /// Encodes the pictures that images start from, to latents at unit variance `[images, 4, height, width]`. `noise`
     /// has the same shape, and samples from the encoder's distribution.
     pub(crate) fn encode_pictures(&self, images: &[&Prepared], noise: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let mut encoded: Vec<(&Arc<Picture>, Posterior)> = Vec::new();
+        self.encode_each(images, noise, |picture, _, size| {
+            picture.check(size)?;
+            let pixels = self.as_input(&picture.to_tensor());
+            let moments = self.vae.moments(pass, &pixels);
+            match fault(&moments) {
+                None => Ok(moments),
+                Some(found) => {
+                    let context = self.context("vae.encoder.moments", Stage::Encoding);
+                    Err(blame(context, found, pass, |pass| self.vae.moments(pass, &pixels)))
+                }
+            }
+        })
+    }
+
+    /// Encodes the pictures of images without their masked parts, as [`Model::encode_pictures`] does. No tensor passes a
+    /// tap: those of the encoder are for the whole picture.
+    pub(crate) fn encode_masked(&self, images: &[&Prepared], noise: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        self.encode_each(images, noise, |picture, mask, size| {
+            picture.check(size)?;
+            let pixels = self.as_input(&mask.ok_or_else(missing)?.removed_from(picture));
+            let moments = self.vae.moments(&mut Pass::silent(), &pixels);
+            match fault(&moments) {
+                None => Ok(moments),
+                Some(found) => {
+                    let context = self.context("vae.encoder.moments", Stage::Encoding);
+                    Err(blame(context, found, pass, |pass| self.vae.moments(pass, &pixels)))
+                }
+            }
+        })
+    }
+
+    /// The masks of images at the size of the latents, `[images, 1, height, width]`.
+    pub(crate) fn masks(&self, images: &[&Prepared]) -> Result<Tensor> {
+        let factor = self.checkpoint.vae.config.factor();
+        let row = |image: &&Prepared| {
+            let Start::Masked { mask, .. } = &image.start else { return Err(missing()) };
+            mask.check(image.request.size)?;
+            Ok(mask.to_latents(factor).to_device(self.device))
+        };
+        Ok(Tensor::cat(&images.iter().map(row).collect::<Result<Vec<_>>>()?, 0))
+    }
+
+    /// Latents of each image at unit variance, `[images, 4, height, width]`. `moments` encodes a picture with its mask, and is
+    /// called once for equal ones.
+    fn encode_each<'a>(
+        &self,
+        images: &[&'a Prepared],
+        noise: &Tensor,
+        mut moments: impl FnMut(&'a Picture, Option<&'a Mask>, Size) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let mut encoded: Vec<((&Picture, Option<&Mask>), Posterior)> = Vec::new();
         let mut rows = Vec::new();
         for (image, Prepared { request, start, .. }) in images.iter().enumerate() {
-            let Start::Picture { picture, .. } = start else { return Err(missing()) };
-            picture.check(request.size)?;
-            let place = match encoded.iter().position(|(known, _)| *known == picture) {
+            let asked = match start {
+                Start::Picture { picture, .. } => (&**picture, None),
+                Start::Masked { picture, mask, .. } => (&**picture, Some(&**mask)),
+                _ => return Err(missing()),
+            };
+            let place = match encoded.iter().position(|(known, _)| *known == asked) {
                 Some(place) => place,
                 None => {
-                    let pixels = picture.to_tensor().to_device(self.device).to_kind(self.unet.kind());
-                    let moments = self.vae.moments(pass, &pixels);
-                    if let Some(found) = fault(&moments) {
-                        let context = self.context("vae.encoder.moments", Stage::Encoding);
-                        return Err(blame(context, found, pass, |pass| self.vae.moments(pass, &pixels)));
-                    }
-                    encoded.push((picture, Posterior::of(&moments)));
+                    encoded.push((asked, Posterior::of(&moments(asked.0, asked.1, request.size)?)));
                     encoded.len() - 1
                 }
             };
@@ -38,6 +84,11 @@ impl Model {
             rows.push(posterior.sample(&noise.narrow(0, image as i64, 1)) * self.checkpoint.vae.config.scaling_factor);
         }
         Ok(Tensor::cat(&rows, 0))
+    }
+
+    /// Pixels on the device and in the number format of the networks.
+    fn as_input(&self, pixels: &Tensor) -> Tensor {
+        pixels.to_device(self.device).to_kind(self.unet.kind())
     }
 
     /// The tokens of a text and its text features, `[1, tokens, features]`.

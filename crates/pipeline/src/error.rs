@@ -36,6 +36,14 @@ pub enum Error {
         /// The sizes that work.
         works: String,
     },
+    /// An inpainting model without a mask.
+    #[error(
+        "{file}: an inpainting model, which takes a picture and a mask\nhint: latentrace vary PICTURE PROMPT --mask MASK"
+    )]
+    NoMask {
+        /// The checkpoint.
+        file: String,
+    },
     /// A number that is out of its range.
     #[error("{field}: expected {expected}, found {found}")]
     Range {

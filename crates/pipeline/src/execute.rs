@@ -4,7 +4,7 @@ use crate::error::{Error, Result, Stage};
 use crate::network::{Network, Outputs};
 use crate::noise::Draws;
 use crate::tripwire::{FaultContext, blame, fault, is_finite, mark};
-use crate::{Guidance, SamplerTaps};
+use crate::{Guidance, Known, SamplerTaps};
 use latentrace_nn::tch::Tensor;
 use latentrace_nn::{Branch, Moment, Pass, Tap};
 use latentrace_schedulers::{Form, Level, Limit, Op, Plan, Prediction, Val};
@@ -17,6 +17,8 @@ pub(crate) struct Execution<'a> {
     pub(crate) guidance: Vec<Guidance>,
     pub(crate) taps: &'a SamplerTaps,
     pub(crate) given: Given,
+    /// What the images know of their pictures, if they have masks.
+    pub(crate) known: Option<Known>,
 }
 
 /// The value of [`Op::Given`], `[images, 4, height, width]`.
@@ -26,6 +28,16 @@ pub(crate) enum Given {
     Image(Tensor),
     /// Samples of other runs.
     Sample(Tensor),
+}
+
+impl Given {
+    /// The latents of known pictures, if the plan starts from them.
+    pub(crate) fn of(known: &Known, plan: &Plan) -> Given {
+        match known.image().filter(|_| plan.ops().contains(&Op::Given)) {
+            Some(image) => Given::Image(image.shallow_clone()),
+            None => Given::Nothing,
+        }
+    }
 }
 
 /// The sampler's values since the last network call, kept for the search for the first tensor that is not finite. They
@@ -55,6 +67,7 @@ impl<'a> Execution<'a> {
     pub(crate) fn run(&self, network: &mut dyn Network, draws: &mut Draws, pass: &mut Pass) -> Result<Option<Tensor>> {
         let ops = self.plan.ops();
         let mut since = Since::default();
+        let mut known = self.known.as_ref().map(|known| self.tapped(known, pass, &mut since));
         let mut values: Vec<Option<Tensor>> = Vec::with_capacity(ops.len());
         let (mut call, mut drawn) = (0, 0);
         for (index, (op, done)) in ops.iter().zip(self.plan.last_uses()).enumerate() {
@@ -68,18 +81,30 @@ impl<'a> Execution<'a> {
                     let tap = if is_start { &taps.start } else { &taps.noise };
                     drawn += 1;
                     let moment = self.moment(call_of(self.plan, Val(index as u32), call));
-                    since.note(tap, self.tap(pass, moment, tap, draws.next().ok_or_else(missing)?))
+                    let drawn = since.note(tap, self.tap(pass, moment, tap, draws.next().ok_or_else(missing)?));
+                    if let (true, Some(Known::Replaces { noise, .. })) = (is_start, &mut known) {
+                        *noise = drawn.shallow_clone();
+                    }
+                    drawn
                 }
                 Op::Given => match &self.given {
                     Given::Nothing => return Err(missing()),
                     Given::Image(latents) => {
                         let taps = self.taps;
-                        since.note(&taps.image, self.tap(pass, self.moment(0), &taps.image, latents.shallow_clone()))
+                        let latents = self.tap(pass, self.moment(0), &taps.image, latents.shallow_clone());
+                        if let Some(Known::Replaces { image, .. }) = &mut known {
+                            *image = latents.shallow_clone();
+                        }
+                        since.note(&taps.image, latents)
                     }
                     Given::Sample(sample) => sample.shallow_clone(),
                 },
                 Op::Eval { input, .. } => {
                     let input = sum(input, &values)?;
+                    let input = match &known {
+                        Some(known) => known.beside(input),
+                        None => input,
+                    };
                     let sample = value(&values, self.plan.steps()[call].sample)?;
                     let Some(output) = self.call(network, pass, &since, call, &input, sample)? else { return Ok(None) };
                     call += 1;
@@ -89,10 +114,14 @@ impl<'a> Execution<'a> {
                 Op::Sum(form) => sum(form, &values)?,
                 Op::Clip { of, limit } => clip(value(&values, *of)?, *limit),
             };
-            values.push(Some(self.seen(pass, &mut since, Val(index as u32), value, call)));
+            values.push(Some(self.seen(pass, &mut since, known.as_ref(), Val(index as u32), value, call)));
             done.into_iter().for_each(|val| values[val.0 as usize] = None);
         }
         let latents = values.swap_remove(self.plan.result().0 as usize).ok_or_else(missing)?;
+        let latents = match &known {
+            Some(known) => known.keep_at_the_end(latents),
+            None => latents,
+        };
         let latents = self.tap(pass, self.moment(call), &self.taps.latents, latents);
         match fault(&latents) {
             None => Ok(Some(latents)),
@@ -199,10 +228,50 @@ impl<'a> Execution<'a> {
         if after.data_ptr() == address { output } else { (after - sample * a) / b }
     }
 
-    /// Passes a value through its tap, if it is the sample or the clean estimate of a step.
-    fn seen(&self, pass: &mut Pass, since: &mut Since<'a>, val: Val, value: Tensor, calls: usize) -> Tensor {
+    /// What the images know of their pictures, passed through the taps. Where the plan begins with the picture and with
+    /// noise, these pass their taps there.
+    fn tapped(&self, known: &Known, pass: &mut Pass, since: &mut Since<'a>) -> Known {
+        let taps = self.taps;
+        let mut tapped =
+            |tap, tensor: &Tensor| since.note(tap, self.tap(pass, self.moment(0), tap, tensor.shallow_clone()));
+        match known {
+            Known::Replaces { mask, image, noise } => {
+                let mask = tapped(&taps.mask, mask);
+                let image = match self.given {
+                    Given::Image(_) => image.shallow_clone(),
+                    Given::Nothing | Given::Sample(_) => tapped(&taps.image, image),
+                };
+                let noise = match self.given {
+                    Given::Sample(_) => tapped(&taps.start, noise),
+                    Given::Nothing | Given::Image(_) => noise.shallow_clone(),
+                };
+                Known::Replaces { mask, image, noise }
+            }
+            Known::Given { mask, masked, image } => Known::Given {
+                mask: tapped(&taps.mask, mask),
+                masked: tapped(&taps.masked, masked),
+                image: image.as_ref().map(Tensor::shallow_clone),
+            },
+        }
+    }
+
+    /// Passes a value through its tap, if it is the sample or the clean estimate of a step. The known part of a sample is
+    /// replaced first, except at the start of the run.
+    fn seen(
+        &self,
+        pass: &mut Pass,
+        since: &mut Since<'a>,
+        known: Option<&Known>,
+        val: Val,
+        value: Tensor,
+        calls: usize,
+    ) -> Tensor {
         let steps = self.plan.steps();
-        if steps.get(calls).is_some_and(|step| step.sample == val) {
+        if let Some(step) = steps.get(calls).filter(|step| step.sample == val) {
+            let value = match known.filter(|_| calls > 0) {
+                Some(known) => known.keep(value, step.known),
+                None => value,
+            };
             return since.note(&self.taps.sample, self.tap(pass, self.moment(calls), &self.taps.sample, value));
         }
         if calls > 0 && steps[calls - 1].denoised == val {

@@ -1,14 +1,18 @@
 //! The noise of a run.
 
+use crate::error::Result;
+use crate::execute::missing;
+use crate::start::Encodings;
 use latentrace_nn::seeded;
 use latentrace_nn::tch::{Device, Kind, Tensor};
+use std::collections::VecDeque;
 
 /// All normal noise of a run, drawn before the run on the CPU from the image's own seed, in the order in which
 /// diffusers draws. So a seed gives the same numbers as `torch.Generator("cpu").manual_seed(seed)`, and the noise of an
 /// image does not depend on the other images of its batch or on the device.
 pub struct Draws {
     /// For each image, its draws that are left.
-    left: Vec<std::vec::IntoIter<Tensor>>,
+    left: Vec<VecDeque<Tensor>>,
 }
 
 impl Draws {
@@ -29,7 +33,38 @@ impl Draws {
             };
             drawn.push(row);
         }
-        Draws { left: drawn.into_iter().map(Vec::into_iter).collect() }
+        Draws { left: drawn.into_iter().map(VecDeque::from).collect() }
+    }
+
+    /// The next draw, which stays the next.
+    pub(crate) fn peek(&self) -> Option<Tensor> {
+        stacked(self.left.iter().map_while(|row| row.front().map(Tensor::shallow_clone)).collect(), self.left.len())
+    }
+
+    /// Takes the draws of the encoder, which are before and after that of the start.
+    pub(crate) fn take_for(&mut self, encodings: Encodings) -> Result<EncoderNoise> {
+        let image = if encodings.image { Some(self.next().ok_or_else(missing)?) } else { None };
+        let images = self.left.len();
+        let mut second = || stacked(self.left.iter_mut().map_while(|row| row.remove(1)).collect(), images);
+        let masked = if encodings.masked { Some(second().ok_or_else(missing)?) } else { None };
+        Ok(EncoderNoise { image, masked })
+    }
+}
+
+/// The noise that samples from the encoder's distributions, `[images, 4, height, width]` each.
+pub(crate) struct EncoderNoise {
+    /// For the picture.
+    pub(crate) image: Option<Tensor>,
+    /// For the picture without its masked part.
+    pub(crate) masked: Option<Tensor>,
+}
+
+/// The rows of all images as one draw; `None` if an image has no more.
+fn stacked(rows: Vec<Tensor>, images: usize) -> Option<Tensor> {
+    match rows.len() {
+        count if count < images => None,
+        1 => rows.into_iter().next(),
+        _ => Some(Tensor::cat(&rows, 0)),
     }
 }
 
@@ -37,11 +72,7 @@ impl Iterator for Draws {
     type Item = Tensor;
 
     fn next(&mut self) -> Option<Tensor> {
-        let rows: Vec<Tensor> = self.left.iter_mut().map_while(Iterator::next).collect();
-        match rows.len() {
-            count if count < self.left.len() => None,
-            1 => rows.into_iter().next(),
-            _ => Some(Tensor::cat(&rows, 0)),
-        }
+        let images = self.left.len();
+        stacked(self.left.iter_mut().map_while(VecDeque::pop_front).collect(), images)
     }
 }

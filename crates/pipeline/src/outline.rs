@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::execute::draws;
-use crate::{Options, SamplerTaps, Size, Start, TextShape};
+use crate::{Known, Options, SamplerTaps, Size, Start, TextShape, UnetInput};
 use latentrace_checkpoints::Checkpoint;
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
 use latentrace_nn::{Branch, Moment, Pass, Probe, Role, Rows, SamplerValue, Tap, Weights, shape_only};
@@ -27,6 +27,8 @@ pub struct Outlined {
     pub grid: Option<[i64; 2]>,
     /// When it passes the tap.
     pub when: When,
+    /// What the UNet of the checkpoint takes.
+    pub input: UnetInput,
 }
 
 /// At which calls of a run a tensor passes its tap.
@@ -44,23 +46,30 @@ pub enum When {
     Pixels,
     /// Once, before the first call, when a run that starts from a picture encodes it.
     Picture,
-    /// Once, before the first call, in a run that starts from a picture or from the latents of a picture.
+    /// Once, before the first call, in a run that starts from a picture or from the latents of a picture, or keeps a part
+    /// of it.
     Latents,
+    /// Once, before the first call, in a run with a mask.
+    Mask,
 }
 
 impl Outlined {
     /// The calls of a plan at which the tensor passes, in a run with this start.
     pub fn calls(&self, plan: &Plan, start: &Start) -> Vec<usize> {
         let from_sample = matches!(start, Start::Sample { .. });
+        let (is_encoded, known) = (start.encodings(self.input).image, start.known());
+        let is_masked = known.is_some() || matches!(start, Start::Masked { .. });
+        let keeps = matches!(known, Some(Known::Replaces { .. }));
         let once = |passes: bool| if passes { vec![0] } else { Vec::new() };
         match self.when {
             When::Text => vec![0],
-            When::Start => once(!from_sample),
+            When::Start => once(!from_sample || keeps),
             When::Call => (0..plan.calls()).collect(),
             When::Draw => draws(plan).skip(usize::from(!from_sample)).collect(),
             When::Pixels => vec![plan.calls() - 1],
-            When::Picture => once(matches!(start, Start::Picture { .. })),
-            When::Latents => once(matches!(start, Start::Picture { .. } | Start::Latents { .. })),
+            When::Picture => once(is_encoded && matches!(start, Start::Picture { .. } | Start::Masked { .. })),
+            When::Latents => once(is_encoded || keeps),
+            When::Mask => once(is_masked),
         }
     }
 
@@ -88,7 +97,7 @@ pub fn outline(
     let factor = vae.factor();
     let [height, width] = size.unwrap_or_else(|| Size::of(checkpoint)).latents(factor)?;
     let weights = |part: &str| Weights::shapes(part, kind);
-    let mut seen = Seen { list: Vec::new(), when: When::Text };
+    let mut seen = Seen { list: Vec::new(), when: When::Text, input: checkpoint.input() };
     no_grad(|| {
         let tokens = text.max_position_embeddings;
         let ids = shape_only(&[chunks, tokens], Kind::Int64);
@@ -103,9 +112,15 @@ pub fn outline(
         let network = Unet::load(&weights("unet"), unet)?;
         let times = shape_only(&[1], Kind::Float);
         let _ = network.forward(&mut seen.pass(When::Call, Rows::Branches), &input, &times, &features);
-        let value = shape_only(&[1, vae.latent_channels, height, width], Kind::Float);
-        for tap in SamplerTaps::new().all() {
+        let takes =
+            |tap: &&Tap| tap.role() != Role::Sampler(SamplerValue::Masked) || seen.input == UnetInput::Inpainting;
+        let taps = SamplerTaps::new();
+        let taps: Vec<&Tap> = taps.all().into_iter().filter(takes).collect();
+        for tap in taps {
+            let channels = if tap.role() == Role::Sampler(SamplerValue::Mask) { 1 } else { vae.latent_channels };
+            let value = shape_only(&[1, channels, height, width], Kind::Float);
             let when = match tap.role() {
+                Role::Sampler(SamplerValue::Mask | SamplerValue::Masked) => When::Mask,
                 Role::Sampler(SamplerValue::Image) => When::Latents,
                 Role::Sampler(SamplerValue::Start) => When::Start,
                 Role::Sampler(SamplerValue::Noise) => When::Draw,
@@ -113,7 +128,7 @@ pub fn outline(
                 _ => When::Call,
             };
             let mut pass = seen.pass(when, Rows::Images);
-            let _ = pass.tap(tap, value.shallow_clone());
+            let _ = pass.tap(tap, value);
         }
         let network = Vae::load(&weights("vae"), vae)?;
         let _ = network.decode(&mut seen.pass(When::Pixels, Rows::Images), &latents);
@@ -127,6 +142,7 @@ pub fn outline(
 struct Seen {
     list: Vec<Outlined>,
     when: When,
+    input: UnetInput,
 }
 
 impl Seen {
@@ -152,6 +168,7 @@ impl Probe for Seen {
             rows: moment.rows,
             grid: moment.grid,
             when: self.when,
+            input: self.input,
         });
         tensor
     }

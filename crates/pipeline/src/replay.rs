@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::execute::{Execution, Given, missing};
 use crate::network::{Outputs, Past};
 use crate::noise::Draws;
-use crate::{Request, SamplerTaps, Start};
+use crate::{Known, Request, SamplerTaps, Start, UnetInput};
 use latentrace_nn::Pass;
 use latentrace_nn::tch::{Device, Tensor, no_grad};
 use latentrace_schedulers::Plan;
@@ -25,14 +25,14 @@ pub fn replay(
     taps: &SamplerTaps,
     pass: &mut Pass,
 ) -> Result<Option<Tensor>> {
-    let mut draws = Draws::new(request.seed, start.draws() + plan.draws(), shape, Device::Cpu);
+    let encodings = start.encodings(start.known().map_or(UnetInput::Sample, Known::input));
+    let mut draws = Draws::new(request.seed, encodings.draws() + plan.draws(), shape, Device::Cpu);
+    draws.take_for(encodings)?;
     let given = match start {
-        Start::Picture { .. } => return Err(missing()), // a record has its latents: Start::Latents
+        Start::Picture { .. } | Start::Masked { .. } => return Err(missing()), // a record has the latents
         Start::Noise => Given::Nothing,
-        Start::Latents { latents, .. } => {
-            draws.next();
-            Given::Image(latents.shallow_clone())
-        }
+        Start::Latents { latents, .. } => Given::Image(latents.shallow_clone()),
+        Start::Known { known, .. } => Given::of(known, plan),
         Start::Sample { sample, .. } => Given::Sample(sample.shallow_clone()),
     };
     let execution = Execution {
@@ -41,6 +41,7 @@ pub fn replay(
         guidance: vec![request.guidance.clone()],
         taps,
         given,
+        known: start.known().cloned(),
     };
     no_grad(|| execution.run(&mut Past { outputs, then: None }, &mut draws, pass))
 }

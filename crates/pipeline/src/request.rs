@@ -1,8 +1,8 @@
 //! A request: everything that a model needs to make one picture.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::guidance::check_guidance;
-use crate::{Features, Guidance, Model, Size, Start, TextOptions};
+use crate::{Features, Guidance, Model, Size, Start, TextOptions, UnetInput};
 use latentrace_schedulers::{Config, Plan, Reading};
 
 /// The settings of one picture.
@@ -59,7 +59,30 @@ impl Model {
     /// Checks that a request can be run from a start, and returns its plan.
     pub(crate) fn check_start(&self, request: &Request, start: &Start) -> Result<Plan> {
         self.check_fields(request)?;
+        self.check_mask(request, start)?;
         start.plan(request)
+    }
+
+    /// Checks that an inpainting model gets a mask, and that an ordinary one can be run with the mask that it gets.
+    fn check_mask(&self, request: &Request, start: &Start) -> Result<()> {
+        let input = self.checkpoint.input();
+        match (input, start) {
+            (_, Start::Known { known, .. } | Start::Sample { known: Some(known), .. }) if known.input() == input => {
+                Ok(())
+            }
+            (UnetInput::Inpainting, Start::Masked { .. }) => Ok(()),
+            (UnetInput::Inpainting, _) => Err(Error::NoMask { file: self.checkpoint.place().display().to_string() }),
+            // diffusers adds noise to the picture after each step, which not every class of it can do.
+            (UnetInput::Sample, Start::Masked { strength: 1.0, .. }) if request.reading == Reading::Diffusers => {
+                Ok(request.scheduler.plan_from_image(request.steps, 1.0, request.reading).map(drop)?)
+            }
+            (UnetInput::Sample, Start::Known { .. } | Start::Sample { known: Some(_), .. }) => {
+                let expected = format!("that of an ordinary model, as {} is", self.checkpoint.place().display());
+                let found = "that of an inpainting model".into();
+                Err(Error::Range { field: "record", expected, found })
+            }
+            (UnetInput::Sample, _) => Ok(()),
+        }
     }
 
     /// Checks what of a request does not depend on its plan: the size, the guidance and the text options.

@@ -3,8 +3,8 @@
 use crate::error::Result;
 use crate::execute::{Execution, Given, missing, moment};
 use crate::network::{Guided, Network, Outputs, Past};
-use crate::noise::Draws;
-use crate::{Features, Model, Picture, Prepared, Request, Start};
+use crate::noise::{Draws, EncoderNoise};
+use crate::{Features, Known, Model, Picture, Prepared, Request, Start, UnetInput};
 use latentrace_nn::tch::{Tensor, no_grad};
 use latentrace_nn::{Branch, Pass, Rows};
 use latentrace_schedulers::Plan;
@@ -92,40 +92,83 @@ impl Model {
         let [height, width] = request.size.latents(self.checkpoint.vae.config.factor())?;
         let shape = [1, self.checkpoint.vae.config.latent_channels, height, width];
         let seeds: Vec<u64> = images.iter().map(|image| image.request.seed).collect();
-        let mut draws = Draws::of_images(&seeds, start.draws() + plan.draws(), shape, self.device);
+        let encodings = start.encodings(self.checkpoint.input());
+        let mut draws = Draws::of_images(&seeds, encodings.draws() + plan.draws(), shape, self.device);
+        let noise = draws.take_for(encodings)?;
+        let known = self.known(images, &noise, &draws, pass)?;
         let execution = Execution {
             plan,
             prediction: request.scheduler.prediction(),
             guidance: images.iter().map(|image| image.request.guidance.clone()).collect(),
             taps: &self.sampler,
-            given: self.given(images, &mut draws, pass)?,
+            given: self.given(images, known.as_ref(), &noise, pass)?,
+            known,
         };
         execution.run(network, &mut draws, pass)?.ok_or_else(missing)
     }
 
     /// The value of the plan's [`Op::Given`](latentrace_schedulers::Op::Given). Equal pictures are encoded once.
-    fn given(&self, images: &[&Prepared], draws: &mut Draws, pass: &mut Pass) -> Result<Given> {
-        let rows = |of: &dyn Fn(&Start) -> Option<Tensor>| {
-            let rows: Option<Vec<Tensor>> = images.iter().map(|image| of(&image.start)).collect();
+    fn given(
+        &self,
+        images: &[&Prepared],
+        known: Option<&Known>,
+        noise: &EncoderNoise,
+        pass: &mut Pass,
+    ) -> Result<Given> {
+        let rows = |of: &dyn Fn(&Start) -> Option<&Tensor>| {
+            let rows: Option<Vec<Tensor>> =
+                images.iter().map(|image| Some(of(&image.start)?.to_device(self.device))).collect();
             rows.filter(|rows| !rows.is_empty()).map(|rows| Tensor::cat(&rows, 0)).ok_or_else(missing)
         };
         Ok(match images[0].start {
             Start::Noise => Given::Nothing,
             Start::Sample { .. } => Given::Sample(rows(&|start| match start {
-                Start::Sample { sample, .. } => Some(sample.to_device(self.device)),
+                Start::Sample { sample, .. } => Some(sample),
                 _ => None,
             })?),
-            Start::Latents { .. } => {
-                draws.next(); // the noise of the encoder, which these latents already have
-                Given::Image(rows(&|start| match start {
-                    Start::Latents { latents, .. } => Some(latents.to_device(self.device)),
-                    _ => None,
-                })?)
-            }
+            Start::Latents { .. } => Given::Image(rows(&|start| match start {
+                Start::Latents { latents, .. } => Some(latents),
+                _ => None,
+            })?),
             Start::Picture { .. } => {
-                let noise = draws.next().ok_or_else(missing)?;
-                Given::Image(self.encode_pictures(images, &noise, pass)?)
+                Given::Image(self.encode_pictures(images, noise.image.as_ref().ok_or_else(missing)?, pass)?)
             }
+            Start::Masked { .. } | Start::Known { .. } => Given::of(known.ok_or_else(missing)?, &images[0].plan),
         })
+    }
+
+    /// What images with masks know of their pictures; `None` if they have no masks. `draws` are those that are left for the
+    /// plan.
+    fn known(
+        &self,
+        images: &[&Prepared],
+        noise: &EncoderNoise,
+        draws: &Draws,
+        pass: &mut Pass,
+    ) -> Result<Option<Known>> {
+        if !matches!(images[0].start, Start::Masked { .. }) {
+            let known: Vec<Known> =
+                images.iter().filter_map(|image| Some(image.start.known()?.to_device(self.device))).collect();
+            return match known.len() {
+                0 => Ok(None),
+                _ => Ok(Some(Known::stacked(&known.iter().collect::<Vec<_>>()).ok_or_else(missing)?)),
+            };
+        }
+        let mask = self.masks(images)?;
+        let image = match &noise.image {
+            Some(noise) => Some(self.encode_pictures(images, noise, pass)?),
+            None => None,
+        };
+        Ok(Some(match self.checkpoint.input() {
+            UnetInput::Sample => Known::Replaces {
+                mask,
+                image: image.ok_or_else(missing)?,
+                noise: draws.peek().ok_or_else(missing)?, // the start of the plan
+            },
+            UnetInput::Inpainting => {
+                let noise = noise.masked.as_ref().ok_or_else(missing)?;
+                Known::Given { mask, masked: self.encode_masked(images, noise, pass)?, image }
+            }
+        }))
     }
 }

@@ -2,10 +2,11 @@
 
 use latentrace_nn::{Conditioning, SamplerValue, Tap};
 
-/// The taps of the sampler's values, each `[images, 4, height, width]` in f32. Samples are in
+/// The taps of the sampler's values, each `[images, 4, height, width]` in f32; a mask has one channel. Samples are in
 /// `x = x0 + sigma * noise`.
 pub struct SamplerTaps {
-    /// The sample that a network call is made for. An edit changes the sample that the sampler continues with.
+    /// The sample that a network call is made for; with a mask and an ordinary UNet, after its known part was replaced. An
+    /// edit changes the sample that the sampler continues with.
     pub sample: Tap,
     /// The noise that the network predicts without the prompt. An edit changes the network's output.
     pub unconditional: Tap,
@@ -22,10 +23,14 @@ pub struct SamplerTaps {
     /// The clean estimate, after clipping if there is any. An edit has an effect in samplers that use the clean
     /// estimate.
     pub denoised: Tap,
-    /// The normal noise that the run starts from.
+    /// The normal noise that the run starts from; with a mask, also that of the known part of every sample.
     pub start: Tap,
     /// The latents of the picture that the run starts from, at unit variance.
     pub image: Tap,
+    /// The mask at the size of the latents, `[images, 1, height, width]`: 1 where the picture is made anew.
+    pub mask: Tap,
+    /// The latents of the picture without its masked part, at unit variance, which an inpainting UNet takes.
+    pub masked: Tap,
     /// The normal noise that a call's step adds: after the call in ancestral samplers, before the call in samplers with
     /// churn.
     pub noise: Tap,
@@ -48,14 +53,18 @@ impl SamplerTaps {
             denoised: Tap::of_sampler(SamplerValue::Denoised),
             start: Tap::of_sampler(SamplerValue::Start),
             image: Tap::of_sampler(SamplerValue::Image),
+            mask: Tap::of_sampler(SamplerValue::Mask),
+            masked: Tap::of_sampler(SamplerValue::Masked),
             noise: Tap::of_sampler(SamplerValue::Noise),
             latents: Tap::of_sampler(SamplerValue::Latents),
         }
     }
 
     /// All of them, in the order in which a call passes them.
-    pub fn all(&self) -> [&Tap; 12] {
+    pub fn all(&self) -> [&Tap; 14] {
         [
+            &self.mask,
+            &self.masked,
             &self.image,
             &self.start,
             &self.sample,

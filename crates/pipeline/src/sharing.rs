@@ -1,6 +1,6 @@
 //! Which rows the network must compute for several images, some of which have equal samples.
 
-use crate::{Picture, Prepared, Request, Start};
+use crate::{Mask, Picture, Prepared, Request, Start};
 use latentrace_text::Tokens;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -95,9 +95,13 @@ fn number<K: Eq + Hash>(items: impl IntoIterator<Item = K>) -> Vec<usize> {
 }
 
 /// The key of an image's first sample: images of one plan with equal keys have equal first samples.
-pub(crate) fn start_key(image: &Prepared) -> (u64, Option<&Picture>) {
-    let picture = if let Start::Picture { picture, .. } = &image.start { Some(&**picture) } else { None };
-    (image.request.seed, picture)
+pub(crate) fn start_key(image: &Prepared) -> (u64, Option<&Picture>, Option<&Mask>) {
+    let (picture, mask) = match &image.start {
+        Start::Picture { picture, .. } => (Some(&**picture), None),
+        Start::Masked { picture, mask, .. } => (Some(&**picture), Some(&**mask)),
+        Start::Noise | Start::Latents { .. } | Start::Known { .. } | Start::Sample { .. } => (None, None),
+    };
+    (image.request.seed, picture, mask)
 }
 
 /// A text that is encoded.

@@ -1,8 +1,9 @@
-//! The start of a run: noise, a picture, latents, or a sample of another run.
+//! The start of a run: noise, a picture, latents, or a sample of another run. With a mask, a part of a picture.
 
 use crate::counts;
 use crate::error::Result;
-use crate::{Picture, Request};
+use crate::{Known, Mask, Picture, Request};
+use latentrace_checkpoints::UnetInput;
 use latentrace_nn::tch::Tensor;
 use latentrace_schedulers::{Level, Op, Plan};
 use std::sync::Arc;
@@ -28,13 +29,47 @@ pub enum Start {
         /// The latents at unit variance, `[1, 4, height, width]`.
         latents: Tensor,
     },
+    /// A picture, a part of which is made anew: inpainting, as diffusers' `StableDiffusionInpaintPipeline` does it.
+    Masked {
+        /// As in [`Start::Picture`]. But at 1 the run starts from noise alone.
+        strength: f64,
+        /// The picture. It must have the size of the request.
+        picture: Arc<Picture>,
+        /// The mask, of the same size.
+        mask: Arc<Mask>,
+    },
+    /// What a run with a mask knows of its picture.
+    Known {
+        /// As in [`Start::Masked`].
+        strength: f64,
+        /// The mask and the latents, for one image.
+        known: Known,
+    },
     /// A sample of another run, `x0 + sigma * noise`. The run makes the steps of the scheduler below its noise level.
     Sample {
         /// The time and noise level of the sample.
         level: Level,
         /// The sample, `[1, 4, height, width]` in f32.
         sample: Tensor,
+        /// What the other run knows of its picture, if it has a mask.
+        known: Option<Known>,
     },
+}
+
+/// For which pictures the VAE's encoder draws noise, in this order. The start's noise is drawn between the two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Encodings {
+    /// The picture that the run starts from.
+    pub(crate) image: bool,
+    /// The picture without its masked part. diffusers encodes it for an ordinary UNet too, which does not use it.
+    pub(crate) masked: bool,
+}
+
+impl Encodings {
+    /// The number of draws.
+    pub(crate) fn draws(self) -> usize {
+        usize::from(self.image) + usize::from(self.masked)
+    }
 }
 
 impl Clone for Start {
@@ -46,7 +81,13 @@ impl Clone for Start {
             Start::Latents { strength, latents } => {
                 Start::Latents { strength: *strength, latents: latents.shallow_clone() }
             }
-            Start::Sample { level, sample } => Start::Sample { level: *level, sample: sample.shallow_clone() },
+            Start::Masked { strength, picture, mask } => {
+                Start::Masked { strength: *strength, picture: picture.clone(), mask: mask.clone() }
+            }
+            Start::Known { strength, known } => Start::Known { strength: *strength, known: known.clone() },
+            Start::Sample { level, sample, known } => {
+                Start::Sample { level: *level, sample: sample.shallow_clone(), known: known.clone() }
+            }
         }
     }
 }
@@ -61,16 +102,34 @@ impl Start {
         counts::add(|counts| &mut counts.plans);
         Ok(match self {
             Start::Noise => from_noise(scheduler.plan(*steps, *reading)?)?,
-            Start::Picture { strength, .. } | Start::Latents { strength, .. } => {
-                scheduler.plan_from_image(*steps, *strength, *reading)?
+            Start::Masked { strength, .. } | Start::Known { strength, .. } if *strength == 1.0 => {
+                from_noise(scheduler.plan(*steps, *reading)?)?
             }
+            Start::Picture { strength, .. }
+            | Start::Latents { strength, .. }
+            | Start::Masked { strength, .. }
+            | Start::Known { strength, .. } => scheduler.plan_from_image(*steps, *strength, *reading)?,
             Start::Sample { level, .. } => scheduler.plan_from_sample(*steps, *level)?,
         })
     }
 
-    /// The number of draws before those of the plan. For a picture, diffusers draws the noise of the encoder first.
-    pub(crate) fn draws(&self) -> usize {
-        usize::from(matches!(self, Start::Picture { .. } | Start::Latents { .. }))
+    /// For which pictures the encoder draws noise, in a run of a UNet that takes `input`.
+    pub(crate) fn encodings(&self, input: UnetInput) -> Encodings {
+        match self {
+            Start::Noise | Start::Sample { .. } => Encodings::default(),
+            Start::Picture { .. } | Start::Latents { .. } => Encodings { image: true, masked: false },
+            Start::Masked { strength, .. } | Start::Known { strength, .. } => {
+                Encodings { image: input == UnetInput::Sample || *strength != 1.0, masked: true }
+            }
+        }
+    }
+
+    /// What the UNet of the run that is continued takes; `None` if any UNet can start so, or if there is no mask.
+    pub(crate) fn known(&self) -> Option<&Known> {
+        match self {
+            Start::Known { known, .. } | Start::Sample { known: Some(known), .. } => Some(known),
+            _ => None,
+        }
     }
 }
 

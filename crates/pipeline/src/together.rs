@@ -48,7 +48,9 @@ impl Model {
             let found = format!("{} beside {}", of(other), of(first));
             return Err(Error::Range {
                 field: "batch",
-                expected: "images of one plan and size, and of texts of one length that are encoded here".into(),
+                expected:
+                    "images of one plan, size and kind of start, and of texts of one length that are encoded here"
+                        .into(),
                 found,
             });
         }
@@ -86,7 +88,8 @@ impl Model {
 /// Whether two images can be run in one batch.
 fn is_alike(first: &Prepared, other: &Prepared) -> bool {
     let same_plan = Arc::ptr_eq(&first.plan, &other.plan) || first.plan == other.plan;
+    let same_start = std::mem::discriminant(&first.start) == std::mem::discriminant(&other.start);
     let same_length = other.tokens[0].ids.len() == first.tokens[0].ids.len();
     let encoded = [first, other].iter().all(|image| image.request.features.is_none());
-    other.request.size == first.request.size && same_length && same_plan && encoded
+    other.request.size == first.request.size && same_start && same_length && same_plan && encoded
 }

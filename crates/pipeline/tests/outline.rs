@@ -4,10 +4,12 @@ use latentrace_pipeline::nn::tch::{self, Kind, Tensor};
 use latentrace_pipeline::nn::{Moment, Pass, Probe, Tap};
 use latentrace_pipeline::schedulers::{Config, Plan, Reading};
 use latentrace_pipeline::{
-    Checkpoint, Choice, Device, Model, Options, Outlined, Picture, Request, Size, Start, TextShape, outline,
+    Checkpoint, Choice, Device, Known, Mask, Model, Options, Outlined, Picture, Request, Size, Start, TextShape,
+    outline,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/golden/networks").join(name)
@@ -31,6 +33,10 @@ impl Probe for Seen {
         entry.or_insert((tensor.size(), tensor.kind(), moment.grid, Vec::new())).3.push(moment.call);
         tensor
     }
+}
+
+fn pixels_of(size: Size) -> usize {
+    (size.height * size.width) as usize
 }
 
 /// What an outline says of the taps that some tensor passes.
@@ -71,16 +77,29 @@ fn every_tensor_passes_in_the_shape_and_at_the_calls_of_the_outline() {
                 };
                 let reading = Reading::Exact; // in which every sampler takes the churn and the strength
                 let request = Request { steps: 4, size, scheduler, reading, ..own.clone() };
-                let pixels = vec![128; (3 * size.height * size.width) as usize];
+                let pixels = vec![128; 3 * pixels_of(size)];
                 let picture = Picture { width: size.width as usize, height: size.height as usize, pixels };
                 let latents =
                     Tensor::ones([1, 4, size.height / factor, size.width / factor], (Kind::Float, tch::Device::Cpu));
+                let mask = Mask { width: picture.width, height: picture.height, anew: vec![true; pixels_of(size)] };
+                let known = Known::Replaces {
+                    mask: latents.narrow(1, 0, 1),
+                    image: latents.shallow_clone(),
+                    noise: latents.shallow_clone(),
+                };
+                let (picture, mask) = (Arc::new(picture), Arc::new(mask));
+                let masked = |strength| Start::Masked { strength, picture: picture.clone(), mask: mask.clone() };
                 let level = request.scheduler.plan(4, reading).unwrap().steps()[1].level;
                 for start in [
                     Start::Noise,
-                    Start::Picture { strength: 0.5, picture: picture.into() },
+                    Start::Picture { strength: 0.5, picture: picture.clone() },
+                    masked(0.5),
+                    masked(1.0),
+                    Start::Known { strength: 0.5, known: known.clone() },
+                    Start::Known { strength: 1.0, known: known.clone() },
                     Start::Latents { strength: 0.75, latents: latents.shallow_clone() },
-                    Start::Sample { level, sample: latents * level.sigma },
+                    Start::Sample { level, sample: &latents * level.sigma, known: None },
+                    Start::Sample { level, sample: latents * level.sigma, known: Some(known) },
                 ] {
                     let mut seen = Seen::default();
                     let plan = model.go_on(&request, &start, &[], &mut Pass::watched(&mut seen)).unwrap().plan;

@@ -17,6 +17,7 @@ pub fn make(pictures: Pictures, like: Option<Like>, dry_run: bool) -> Result<()>
     let first = pictures.first(&model, &mut sources)?;
     first.check()?;
     lost::warn(first.description(), &printer);
+    first.ready().notes().iter().for_each(printer::note);
     set_by_pipeline(&first.ready().request().scheduler).iter().for_each(printer::warn);
     if dry_run {
         return estimate(&first, pictures.images);

@@ -313,7 +313,7 @@ fn a_damaged_checkpoint_is_one_clear_error() {
     expect("diffusion_pytorch_model.safetensors: no such file");
     copy();
     for (part, from, to, message) in [
-        ("unet", "\"in_channels\": 4", "\"in_channels\": 9", "this is an inpainting model"),
+        ("unet", "\"in_channels\": 4", "\"in_channels\": 8", "this is an instruct-pix2pix model"),
         ("unet", "\"act_fn\": \"silu\"", "\"act_fn\": \"mish\"", "act_fn: unsupported value \"mish\""),
         ("vae", "\"layers_per_block\": 1", "\"layers_per_block\": 2", "no such tensor"),
         (

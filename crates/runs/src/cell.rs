@@ -2,7 +2,7 @@
 
 use crate::init_image::Fit;
 use crate::sampler::{self, Sampler};
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use latentrace_pipeline::schedulers::Reading;
 use latentrace_pipeline::{
     Checkpoint, Choice, Device, Dtype, Features, Guidance, Inversion, LongPrompts, Lora, Model, Options, Prepared,
@@ -55,10 +55,13 @@ pub struct Cell {
     /// The picture that the run starts from, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<PathBuf>,
+    /// The mask of that picture, if only a part of it is made anew: what is white.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<PathBuf>,
     /// The share of the steps that a run from a picture takes, above 0 and at most 1. Defaults to [`STRENGTH`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strength: Option<f64>,
-    /// How the picture is scaled to the run's size.
+    /// How the picture and its mask are scaled to the run's size.
     #[serde(skip_serializing_if = "is_default")]
     pub fit: Fit,
     /// The height in pixels. Defaults to the checkpoint's.
@@ -149,7 +152,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 pub const STRENGTH: f64 = 0.8;
 
 /// The names of a cell's fields.
-pub const FIELDS: [&str; 33] = [
+pub const FIELDS: [&str; 34] = [
     "prompt",
     "negative",
     "clip_skip",
@@ -163,6 +166,7 @@ pub const FIELDS: [&str; 33] = [
     "scheduler",
     "spacing",
     "image",
+    "mask",
     "strength",
     "fit",
     "height",
@@ -202,6 +206,7 @@ impl Default for Cell {
             scheduler: BTreeMap::new(),
             spacing: None,
             image: None,
+            mask: None,
             strength: None,
             fit: Fit::default(),
             height: None,
@@ -319,6 +324,17 @@ impl Cell {
         self.image.as_ref().map(|_| self.strength.unwrap_or(STRENGTH))
     }
 
+    /// Checks that a mask has a picture.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn check_mask(&self) -> Result<()> {
+        if let (Some(mask), None) = (&self.mask, &self.image) {
+            bail!("mask: {} is a mask without a picture\nhint: image names the picture that it is for", mask.display());
+        }
+        Ok(())
+    }
+
     /// Checks that the strength is in its range.
     ///
     /// # Errors
@@ -358,7 +374,9 @@ impl Cell {
                 "clip_skip" => "0".into(),
                 "long_prompts" => "cut".into(),
                 "revision" => "main".into(),
-                "image" | "edits" | "strength" | "ignore" | "embeddings" | "loras" | "features" => "none".into(),
+                "image" | "mask" | "edits" | "strength" | "ignore" | "embeddings" | "loras" | "features" => {
+                    "none".into()
+                }
                 _ => "the model's own".into(),
             },
         }
@@ -428,7 +446,7 @@ mod tests {
 
     #[test]
     fn the_list_of_fields_is_complete() {
-        let full = r#"{"sampler":"lms","scheduler":{"order":2},"spacing":"trailing","image":"x.png","strength":0.5,"fit":"stretch","height":64,"width":64,"edits":["** => zero"],"model":"x","revision":"main","variant":"fp16","text_encoder":"t","unet":"u","vae":"v","tokenizer":"k","config":"c","ema":true,"clip_skip":1,"long_prompts":"chunks","weights":true,"features":"f","embeddings":["e.safetensors=<e>"],"loras":["l.safetensors:0.5"],"ignore":["decay"]}"#;
+        let full = r#"{"sampler":"lms","scheduler":{"order":2},"spacing":"trailing","image":"x.png","mask":"m.png","strength":0.5,"fit":"stretch","height":64,"width":64,"edits":["** => zero"],"model":"x","revision":"main","variant":"fp16","text_encoder":"t","unet":"u","vae":"v","tokenizer":"k","config":"c","ema":true,"clip_skip":1,"long_prompts":"chunks","weights":true,"features":"f","embeddings":["e.safetensors=<e>"],"loras":["l.safetensors:0.5"],"ignore":["decay"]}"#;
         let cell: Cell = serde_json::from_str(full).unwrap();
         let value = serde_json::to_value(&cell).unwrap();
         let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();

@@ -48,6 +48,9 @@ pub struct Description {
     /// The picture that the run started from, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Located>,
+    /// The mask of that picture, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<Located>,
     /// The text features that the run was given in place of its texts, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Located>,
@@ -149,8 +152,15 @@ pub struct Program {
 }
 
 impl Description {
-    /// The description of a run that will be made. `image` is the file of the picture that it starts from.
-    pub(crate) fn new(model: &Model, cell: &Cell, prepared: &Prepared, image: Option<Located>) -> Result<Description> {
+    /// The description of a run that will be made. `image` is the file of the picture that it starts from, and `mask` that of
+    /// its mask.
+    pub(crate) fn new(
+        model: &Model,
+        cell: &Cell,
+        prepared: &Prepared,
+        image: Option<Located>,
+        mask: Option<Located>,
+    ) -> Result<Description> {
         let Prepared { request, plan, tokens, .. } = prepared;
         let [height, width] = request.size.latents(model.checkpoint.vae.config.factor())?;
         let [prompt, negative] =
@@ -168,6 +178,7 @@ impl Description {
         let folder = std::path::absolute(model.checkpoint.place())?;
         Ok(Description {
             image,
+            mask,
             features: inputs::features_of(&cell)?,
             traces: inputs::traces_of(&cell)?,
             model: RecordedModel { blake3: key::hash(&folder, &cell.choice())?, folder, relative: None },
@@ -218,7 +229,7 @@ impl Description {
     /// Sets all relative paths, for a record in a folder.
     pub fn seen_from(&mut self, record: &Path) {
         self.model.relative = located::way(record, &self.model.folder);
-        for trace in self.traces.iter_mut().chain(&mut self.image).chain(&mut self.features) {
+        for trace in self.traces.iter_mut().chain(&mut self.image).chain(&mut self.mask).chain(&mut self.features) {
             trace.relative = located::way(record, &trace.path);
         }
         if let Some(fork) = &mut self.fork {
@@ -262,7 +273,7 @@ impl Description {
     /// # Errors
     /// The scheduler cannot be read, or cannot sample these steps.
     pub fn plan(&self) -> Result<Plan> {
-        let start = crate::past::start_of(self, |_, _| Ok(tch::Tensor::new()))?; // the plan depends on no tensor
+        let start = crate::past::start_of(self, |_, _| Ok(tch::Tensor::new()), || false)?; // the plan depends on no tensor
         Ok(start.plan(&self.request()?)?)
     }
 

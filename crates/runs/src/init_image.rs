@@ -1,10 +1,10 @@
-//! Reading of the picture that a run starts from, and scaling to the run's size.
+//! Reading of the picture that a run starts from, or of its mask, and scaling to the run's size.
 
 use crate::whole;
 use anyhow::{Context, Result, anyhow, ensure};
 use image::imageops::{FilterType, crop_imm, resize};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 use latentrace_files::said;
 use latentrace_pipeline::{Picture, Size};
 use serde::{Deserialize, Serialize};
@@ -31,13 +31,27 @@ const MEMORY: u64 = 1 << 30;
 /// The formats that can be read.
 const FORMATS: &str = "PNG, JPEG, WebP, GIF, BMP and TIFF";
 
+/// A picture of a file.
+pub struct Opened {
+    /// The picture, scaled.
+    pub picture: Picture,
+    /// The blake3 hash of the file.
+    pub blake3: String,
+    /// Width and height of the picture in the file.
+    pub size: (u32, u32),
+    /// Whether the file has a pixel that is not opaque.
+    pub is_transparent: bool,
+}
+
 /// Reads a picture and scales it to a size with the Lanczos filter. Like `load_image` of diffusers, it takes the first
-/// frame, applies the EXIF orientation and drops transparency. Also returns the blake3 hash of the file.
+/// frame, applies the EXIF orientation and drops transparency.
 ///
 /// # Errors
 /// The file has another format, is too large, or is damaged.
-pub fn open(path: &Path, size: Size, fit: Fit) -> Result<(Picture, String)> {
-    let (image, blake3) = read(path).with_context(|| path.display().to_string())?;
+pub fn open(path: &Path, size: Size, fit: Fit) -> Result<Opened> {
+    let (image, blake3) = decoded(path).with_context(|| path.display().to_string())?;
+    let is_transparent = image.color().has_alpha() && image.to_rgba8().pixels().any(|pixel| pixel.0[3] < u8::MAX);
+    let (size_of_file, image) = ((image.width(), image.height()), image.to_rgb8());
     let (width, height) = (size.width as u32, size.height as u32);
     let image = match fit {
         _ if image.dimensions() == (width, height) => image,
@@ -48,7 +62,8 @@ pub fn open(path: &Path, size: Size, fit: Fit) -> Result<(Picture, String)> {
             resize(&crop_imm(&image, left, top, across, down).to_image(), width, height, FilterType::Lanczos3)
         }
     };
-    Ok((Picture { width: width as usize, height: height as usize, pixels: image.into_raw() }, blake3))
+    let picture = Picture { width: width as usize, height: height as usize, pixels: image.into_raw() };
+    Ok(Opened { picture, blake3, size: size_of_file, is_transparent })
 }
 
 /// Checks that a file is a picture that can be read. Reads only the beginning of the file.
@@ -66,7 +81,8 @@ fn opened(path: &Path) -> Result<File> {
     File::open(path).map_err(|error| anyhow!(said(&error)))
 }
 
-fn read(path: &Path) -> Result<(RgbImage, String)> {
+/// The picture of a file, turned as it is to be seen, with the file's hash.
+fn decoded(path: &Path) -> Result<(DynamicImage, String)> {
     decoder(BufReader::new(opened(path)?))?; // before reading all of a file that is not a picture
     let bytes = std::fs::read(path)?;
     let mut decoder = decoder(Cursor::new(&bytes))?;
@@ -74,7 +90,7 @@ fn read(path: &Path) -> Result<(RgbImage, String)> {
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);
-    Ok((image.to_rgb8(), blake3::hash(&bytes).to_hex().to_string()))
+    Ok((image, blake3::hash(&bytes).to_hex().to_string()))
 }
 
 fn decoder<'a>(bytes: impl BufRead + Seek + 'a) -> Result<impl ImageDecoder + 'a> {
@@ -107,7 +123,7 @@ fn covered((width, height): (u32, u32), (across, down): (u32, u32)) -> (u32, u32
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{ImageFormat, Rgb};
+    use image::{ImageFormat, Rgb, RgbImage};
     use std::path::PathBuf;
 
     fn kept(image: &RgbImage, ending: &str) -> tempfile::TempPath {
@@ -122,10 +138,10 @@ mod tests {
         let image = RgbImage::from_fn(96, 32, |x, _| Rgb([[255, 0, 0], [0, 255, 0], [0, 0, 255]][x as usize / 32]));
         let path = kept(&image, ".png");
         let size = Size { height: 64, width: 64 };
-        let (cropped, _) = open(&path, size, Fit::Crop).unwrap();
+        let cropped = open(&path, size, Fit::Crop).unwrap().picture;
         assert_eq!((cropped.width, cropped.height, cropped.pixels.len()), (64, 64, 3 * 64 * 64));
         assert!(cropped.pixels.chunks(3).all(|pixel| pixel == [0, 255, 0]));
-        let (stretched, _) = open(&path, size, Fit::Stretch).unwrap();
+        let stretched = open(&path, size, Fit::Stretch).unwrap().picture;
         let at = |x: usize| &stretched.pixels[3 * x..3 * x + 3];
         assert_eq!((at(5), at(32), at(60)), (&[255, 0, 0][..], &[0, 255, 0][..], &[0, 0, 255][..]));
     }
@@ -133,15 +149,24 @@ mod tests {
     #[test]
     fn a_picture_of_the_right_size_is_unchanged_and_jpeg_is_read() {
         let image = RgbImage::from_fn(16, 8, |x, y| Rgb([x as u8 * 16, y as u8 * 32, 7]));
-        let (same, _) = open(&kept(&image, ".png"), Size { height: 8, width: 16 }, Fit::Crop).unwrap();
+        let same = open(&kept(&image, ".png"), Size { height: 8, width: 16 }, Fit::Crop).unwrap().picture;
         assert_eq!(same.pixels, image.into_raw());
         let grey = RgbImage::from_pixel(32, 32, Rgb([90, 90, 90]));
-        let (read, _) = open(&kept(&grey, ".jpg"), Size { height: 16, width: 16 }, Fit::Crop).unwrap();
+        let read = open(&kept(&grey, ".jpg"), Size { height: 16, width: 16 }, Fit::Crop).unwrap().picture;
         assert!(read.pixels.iter().all(|byte| byte.abs_diff(90) <= 2), "JPEG is lossy by a level or two");
     }
 
     fn golden() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/golden/images")
+    }
+
+    #[test]
+    fn the_size_and_the_transparency_of_the_file_are_told() {
+        let size = Size { height: 8, width: 8 };
+        let at = |name: &str| open(&golden().join(name), size, Fit::Stretch).unwrap();
+        let [plain, clear] = ["base.png", "alpha.png"].map(at);
+        assert_eq!([plain.size, clear.size], [(37, 26); 2]);
+        assert_eq!([plain.is_transparent, clear.is_transparent], [false, true]);
     }
 
     /// Every picture of the fixtures, with the picture of what Pillow reads from it.
@@ -165,7 +190,7 @@ mod tests {
         assert!(fixtures.len() > 25, "{}", fixtures.len());
         for (path, expected) in fixtures {
             check(&path).unwrap();
-            let (found, expected) = (read(&path).unwrap().0, image::open(expected).unwrap().to_rgb8());
+            let (found, expected) = (decoded(&path).unwrap().0.to_rgb8(), image::open(expected).unwrap().to_rgb8());
             assert_eq!(found.dimensions(), expected.dimensions(), "{}", path.display());
             let apart = found.as_raw().iter().zip(expected.as_raw()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
             // Decoders round the cosine transform and the chroma upsampling of JPEG and lossy WebP in different ways.
@@ -178,7 +203,7 @@ mod tests {
     fn a_truncated_file_is_refused_at_every_length() {
         let folder = tempfile::tempdir().unwrap();
         for (path, _) in fixtures() {
-            let (whole, bytes) = (read(&path).unwrap().0, std::fs::read(&path).unwrap());
+            let (whole, bytes) = (decoded(&path).unwrap().0.to_rgb8(), std::fs::read(&path).unwrap());
             let cut = folder.path().join(path.file_name().unwrap());
             let mut refused = 0;
             let (step, last) = (bytes.len().div_ceil(200), bytes.len() - 12);
@@ -192,7 +217,7 @@ mod tests {
                         refused += 1;
                     }
                     // The end of a file may be no part of the picture.
-                    Ok(_) => assert!(read(&cut).unwrap().0 == whole, "{} at {length}", path.display()),
+                    Ok(_) => assert!(decoded(&cut).unwrap().0.to_rgb8() == whole, "{} at {length}", path.display()),
                 }
             }
             // The second frame of a file may be missing.

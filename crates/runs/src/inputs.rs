@@ -17,6 +17,9 @@ pub struct Inputs {
     /// The picture that the run starts from. A fork does not need it, because its record has the latents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Located>,
+    /// The mask of that picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<Located>,
     /// The text features that are used in place of the texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Located>,
@@ -30,14 +33,13 @@ fn now(path: &Path, hash: &dyn Fn(&Path) -> Result<String>) -> Result<Located> {
     Ok(Located { path: std::path::absolute(path)?, relative: None, blake3: hash(path)? })
 }
 
-/// The picture that a cell starts from, if the file exists. A fork does not need it, because its record has the
-/// latents.
+/// The picture that a cell starts from, or its mask, if the file exists. A fork does not need it, because its record has
+/// the latents.
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn image_of(cell: &Cell) -> Result<Option<Located>> {
-    let image = cell.image.as_deref().filter(|path| path.is_file());
-    image.map(|path| now(path, &hash_of_file)).transpose()
+pub fn picture_at(path: Option<&Path>) -> Result<Option<Located>> {
+    path.filter(|path| path.is_file()).map(|path| now(path, &hash_of_file)).transpose()
 }
 
 /// The file of text features that a cell reads.
@@ -56,6 +58,17 @@ pub fn traces_of(cell: &Cell) -> Result<Vec<Located>> {
     traces(cell).iter().map(|path| now(path, &key::hash_of_trace)).collect()
 }
 
+/// Files that replace those of a cell.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Instead<'a> {
+    /// The checkpoint.
+    pub model: Option<&'a Path>,
+    /// The picture that the run starts from.
+    pub image: Option<&'a Path>,
+    /// The mask of that picture.
+    pub mask: Option<&'a Path>,
+}
+
 impl Inputs {
     /// The files and folders of a cell, with the hashes of their present content.
     ///
@@ -65,18 +78,19 @@ impl Inputs {
         let hash = |place: &Path| key::hash(place, &cell.choice());
         Ok(Inputs {
             model: now(&cell.place()?, &hash)?,
-            image: image_of(cell)?,
+            image: picture_at(cell.image.as_deref())?,
+            mask: picture_at(cell.mask.as_deref())?,
             features: features_of(cell)?,
             traces: traces_of(cell)?,
         })
     }
 
     /// The cell with its present paths. Each file is searched for at its recorded place, at the cell's path, and in the
-    /// folder `home`. `model` and `image`, if given, replace the cell's, with any content.
+    /// folder `home`. The files of `instead` replace the cell's, with any content.
     ///
     /// # Errors
     /// A file no longer exists, or its content has changed.
-    pub fn found(&self, cell: &Cell, home: &Path, model: Option<&Path>, image: Option<&Path>) -> Result<Cell> {
+    pub fn found(&self, cell: &Cell, home: &Path, Instead { model, image, mask }: Instead) -> Result<Cell> {
         let places = |content: &Located, asked: Option<&Path>| {
             let mut places: Vec<PathBuf> = asked.map(Path::to_path_buf).into_iter().collect();
             places.push(content.path.clone());
@@ -99,20 +113,24 @@ impl Inputs {
                 }
             }
         }
-        match (image, &self.image, &cell.image) {
-            (Some(image), ..) => cell.image = Some(image.into()),
-            (None, Some(content), asked) => {
-                let hint = "--image names a picture to start from";
-                let places = places(content, asked.as_deref());
-                cell.image = Some(located::find(
-                    "the picture that it starts from",
-                    &places,
-                    &content.blake3,
-                    &hash_of_file,
-                    hint,
-                )?);
+        for (instead, content, asked, what, hint) in [
+            (
+                image,
+                &self.image,
+                &mut cell.image,
+                "the picture that it starts from",
+                "--image names a picture to start from",
+            ),
+            (mask, &self.mask, &mut cell.mask, "the mask of its picture", "--mask names a mask"),
+        ] {
+            match (instead, content) {
+                (Some(instead), _) => *asked = Some(instead.into()),
+                (None, Some(content)) => {
+                    let places = places(content, asked.as_deref());
+                    *asked = Some(located::find(what, &places, &content.blake3, &hash_of_file, hint)?);
+                }
+                (None, None) => {}
             }
-            (None, None, _) => {}
         }
         if let Some(content) = &self.features {
             let places = places(content, cell.features.as_deref());
@@ -159,11 +177,10 @@ pub fn by_content(cell: &Cell, inputs: &Inputs) -> Result<serde_json::Value> {
     if !loras.is_empty() {
         about["loras"] = serde_json::to_value(loras)?;
     }
-    if let Some(image) = &inputs.image {
-        about["image"] = image.blake3.clone().into();
-    }
-    if let Some(features) = &inputs.features {
-        about["features"] = features.blake3.clone().into();
+    for (field, content) in [("image", &inputs.image), ("mask", &inputs.mask), ("features", &inputs.features)] {
+        if let Some(content) = content {
+            about[field] = content.blake3.clone().into();
+        }
     }
     Ok(about)
 }
@@ -240,20 +257,23 @@ mod tests {
         let trace = record(folder.path(), "a.trace", "a");
         let photo = folder.path().join("photo.png");
         std::fs::write(&photo, "pixels").unwrap();
-        let cell = Cell { image: Some(photo.clone()), ..cell_with(&trace) };
+        let mask = folder.path().join("mask.png");
+        std::fs::write(&mask, "other pixels").unwrap();
+        let cell = Cell { image: Some(photo.clone()), mask: Some(mask), ..cell_with(&trace) };
         let inputs = Inputs::of(&cell).unwrap();
-        assert_eq!(inputs.found(&cell, Path::new("."), None, None).unwrap(), cell, "nothing has moved");
+        assert_eq!(inputs.found(&cell, Path::new("."), Instead::default()).unwrap(), cell, "nothing has moved");
         let elsewhere = tempfile::tempdir().unwrap();
-        for name in ["photo.png", "a.trace"] {
+        for name in ["photo.png", "mask.png", "a.trace"] {
             std::fs::rename(folder.path().join(name), elsewhere.path().join(name)).unwrap();
         }
-        let found = inputs.found(&cell, elsewhere.path(), None, None).unwrap();
+        let found = inputs.found(&cell, elsewhere.path(), Instead::default()).unwrap();
         assert_eq!(found.image.unwrap(), elsewhere.path().join("photo.png"));
+        assert_eq!(found.mask.unwrap(), elsewhere.path().join("mask.png"));
         assert!(found.edits[0].text().ends_with(&format!("replace({})", elsewhere.path().join("a.trace").display())));
-        std::fs::write(elsewhere.path().join("photo.png"), "other pixels").unwrap();
-        let error = inputs.found(&cell, elsewhere.path(), None, None).unwrap_err().to_string();
+        std::fs::write(elsewhere.path().join("photo.png"), "changed pixels").unwrap();
+        let error = inputs.found(&cell, elsewhere.path(), Instead::default()).unwrap_err().to_string();
         assert!(error.contains("its files are not those") && error.contains("--image"), "{error}");
-        let error = inputs.found(&cell, Path::new("."), None, None).unwrap_err().to_string();
+        let error = inputs.found(&cell, Path::new("."), Instead::default()).unwrap_err().to_string();
         assert!(error.contains("photo.png") && error.contains("not found: looked in "), "{error}");
     }
 }

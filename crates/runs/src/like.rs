@@ -2,6 +2,7 @@
 
 use crate::cell::{Cell, FIELDS};
 use crate::folder::RunFolder;
+use crate::inputs::Instead;
 use crate::key::Kept;
 use crate::provenance::{Provenance, What};
 use anyhow::{Context, Result, bail, ensure};
@@ -72,13 +73,13 @@ impl Like {
         Ok(Like { path: path.into(), about })
     }
 
-    /// The picture's settings with the present paths of its files. `model` and `image`, if given, replace its own.
+    /// The picture's settings with the present paths of its files. Those of `instead` replace its own.
     ///
     /// # Errors
     /// One of its files no longer exists, or its content has changed.
-    pub fn cell(&self, model: Option<&Path>, image: Option<&Path>) -> Result<Cell> {
+    pub fn cell(&self, instead: Instead) -> Result<Cell> {
         let home = self.path.parent().unwrap_or(Path::new(""));
-        let cell = self.about.used.inputs.found(&self.about.cell, home, model, image);
+        let cell = self.about.used.inputs.found(&self.about.cell, home, instead);
         cell.with_context(|| self.path.display().to_string())
     }
 
@@ -119,7 +120,7 @@ impl Like {
     /// The settings and files that differ from those of the picture.
     fn changes(&self, now: &Provenance) -> Vec<String> {
         let (then, cell) = (&self.about, &now.cell);
-        let files = ["model", "image", "features", "edits"]; // compared by content, below
+        let files = ["model", "image", "mask", "features", "edits"]; // compared by content, below
         let [before, after] = [&then.cell, cell].map(by_name);
         let fields = FIELDS.iter().filter(|field| !files.contains(field) && before.value(field) != after.value(field));
         let mut changes: Vec<String> = fields.map(|field| format!("{field} {}", cell.value(field))).collect();
@@ -131,6 +132,9 @@ impl Like {
         }
         if differs(&|inputs| content(inputs.image.as_ref())) {
             changes.push(format!("image {}", cell.value("image")));
+        }
+        if differs(&|inputs| content(inputs.mask.as_ref())) {
+            changes.push(format!("mask {}", cell.value("mask")));
         }
         if differs(&|inputs| content(inputs.features.as_ref())) {
             changes.push(format!("features {}", cell.value("features")));

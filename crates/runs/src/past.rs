@@ -2,10 +2,10 @@
 
 use crate::cell::Cell;
 use crate::description::{Description, Phase, PhaseSettings, up_to};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_pipeline::nn::{Conditioning, SamplerValue, Tap};
-use latentrace_pipeline::{Model, Outputs, Request, Start};
+use latentrace_pipeline::{Known, Model, Outputs, Request, Start};
 use latentrace_trace::{EditRule, Edits, Trace, Words};
 
 /// The description of a record that a run can continue from, with a model. The records that its edits read have their
@@ -75,19 +75,58 @@ pub fn edits_at(rules: &[EditRule], taps: &[Tap], words: &Words, steps: usize) -
 /// # Errors
 /// The record lacks the start's tensor.
 pub fn start(trace: &Trace, description: &Description) -> Result<Start> {
-    start_of(description, |value, call| Ok(trace.value(value, call)?))
+    start_of(description, |value, call| Ok(trace.value(value, call)?), || is_inpainting(trace))
 }
 
-/// The start of a run. `get` returns a value of the sampler at a call.
+/// What a recorded run with a mask knows of its picture; `None` if it has no mask.
+///
+/// # Errors
+/// The record lacks a tensor.
+pub fn known(trace: &Trace, description: &Description) -> Result<Option<Known>> {
+    known_of(description, &|value, call| Ok(trace.value(value, call)?), is_inpainting(trace))
+}
+
+/// Whether the UNet of a recorded run takes a mask.
+fn is_inpainting(trace: &Trace) -> bool {
+    trace.has_value(SamplerValue::Masked, 0)
+}
+
+/// The start of a run. `get` returns a value of the sampler at a call, and `is_inpainting` whether the UNet takes a mask.
 ///
 /// # Errors
 /// `get` fails.
-pub fn start_of(description: &Description, get: impl Fn(SamplerValue, usize) -> Result<Tensor>) -> Result<Start> {
-    Ok(match (description.fork.as_ref().and_then(|fork| fork.level), description.cell.picture_strength()) {
-        (Some(level), _) => Start::Sample { level, sample: get(SamplerValue::Sample, 0)? },
-        (None, Some(strength)) => Start::Latents { strength, latents: get(SamplerValue::Image, 0)? },
-        (None, None) => Start::Noise,
+pub fn start_of(
+    description: &Description,
+    get: impl Fn(SamplerValue, usize) -> Result<Tensor>,
+    is_inpainting: impl Fn() -> bool,
+) -> Result<Start> {
+    let known = || known_of(description, &get, is_inpainting());
+    let level = description.fork.as_ref().and_then(|fork| fork.level);
+    Ok(match (level, description.cell.picture_strength(), &description.cell.mask) {
+        (Some(level), ..) => Start::Sample { level, sample: get(SamplerValue::Sample, 0)?, known: known()? },
+        (None, Some(strength), Some(_)) => Start::Known { strength, known: known()?.context("a run with a mask")? },
+        (None, Some(strength), None) => Start::Latents { strength, latents: get(SamplerValue::Image, 0)? },
+        (None, None, _) => Start::Noise,
     })
+}
+
+fn known_of(
+    description: &Description,
+    get: &dyn Fn(SamplerValue, usize) -> Result<Tensor>,
+    is_inpainting: bool,
+) -> Result<Option<Known>> {
+    let Cell { mask: Some(_), .. } = &description.cell else { return Ok(None) };
+    let is_from_image = description.fork.as_ref().is_none_or(|fork| fork.level.is_none())
+        && description.cell.picture_strength() != Some(1.0);
+    let (mask, image) = (get(SamplerValue::Mask, 0)?, || get(SamplerValue::Image, 0));
+    Ok(Some(match is_inpainting {
+        true => Known::Given {
+            mask,
+            masked: get(SamplerValue::Masked, 0)?,
+            image: if is_from_image { Some(image()?) } else { None },
+        },
+        false => Known::Replaces { mask, image: image()?, noise: get(SamplerValue::Start, 0)? },
+    }))
 }
 
 /// The network's outputs at the first calls of a record.

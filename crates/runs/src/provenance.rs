@@ -88,6 +88,7 @@ impl Provenance {
             cell,
             model,
             image,
+            mask,
             features,
             traces,
             scheduler,
@@ -103,14 +104,14 @@ impl Provenance {
         let model = Located { path: folder, relative: None, blake3 };
         // Relative paths depend on the folder of the record, and the provenance does not.
         let absolute = |content: Located| Located { relative: None, ..content };
-        let (image, features) = (image.map(absolute), features.map(absolute));
+        let (image, mask, features) = (image.map(absolute), mask.map(absolute), features.map(absolute));
         let traces = traces.into_iter().map(absolute).collect();
         let fork = fork.map(|fork| ForkPoint { relative: None, ..fork });
         Provenance {
             shows: What::Picture,
             key: key.into(),
             used: Used {
-                inputs: Inputs { model, image, features, traces },
+                inputs: Inputs { model, image, mask, features, traces },
                 scheduler,
                 size,
                 strength: cell.picture_strength(),
@@ -131,7 +132,9 @@ impl Provenance {
     /// The key cannot be made.
     pub fn of_run(recorded: &Recorded) -> Result<Provenance> {
         let about = Provenance::of(recorded, "");
-        let is_known = about.fork.is_none() && about.cell.image.is_some() == about.used.inputs.image.is_some();
+        let Inputs { image, mask, .. } = &about.used.inputs;
+        let has_all = about.cell.image.is_some() == image.is_some() && about.cell.mask.is_some() == mask.is_some();
+        let is_known = about.fork.is_none() && has_all;
         let mode = if recorded.together { Mode::Batched } else { Mode::Alone };
         let key = if is_known { key(&about.cell, &about.used.inputs, &about.used.kept, mode)? } else { String::new() };
         Ok(Provenance { key, ..about })

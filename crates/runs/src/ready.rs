@@ -5,10 +5,11 @@ use crate::description::Description;
 use crate::inputs::Inputs;
 use crate::key::{self, Kept, Mode};
 use crate::located::Located;
+use crate::mask;
 use crate::rules::{self, Fires};
 use crate::sources::{Source, Sources};
 use anyhow::Result;
-use latentrace_pipeline::{Model, Prepared, Request, Start, TextShape};
+use latentrace_pipeline::{Mask, Model, Prepared, Request, Start, TextShape};
 use latentrace_trace::{Capture, Course, EditRule, Edits};
 
 /// A run that can be made: its request, checked, planned and tokenized; the description for its record; and how often
@@ -17,6 +18,7 @@ pub struct Ready {
     pub(crate) prepared: Prepared,
     pub(crate) description: Description,
     pub(crate) fires: Fires,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Ready {
@@ -26,21 +28,33 @@ impl Ready {
     /// The model cannot run the cell, or cannot apply a rule.
     pub fn new(model: &Model, cell: &Cell, kept: &Kept, sources: &mut Sources) -> Result<Ready> {
         let request = cell.request(model)?;
-        let source = sources.of(cell, request.size)?;
-        let (start, image) = match (source, cell.picture_strength()) {
-            (Some(Source { picture, file }), Some(strength)) => (Start::Picture { strength, picture }, Some(file)),
-            _ => (Start::Noise, None),
+        cell.check_mask()?;
+        let (source, mask) = (sources.of(cell, request.size)?, sources.mask_of(cell, request.size)?);
+        let mut notes = Vec::new();
+        let (start, image, mask) = match (source, cell.picture_strength(), mask) {
+            (Some(Source { picture, file, .. }), Some(strength), None) => {
+                (Start::Picture { strength, picture }, Some(file), None)
+            }
+            (Some(source), Some(strength), Some(of_mask)) => {
+                let mask = Mask::of(&of_mask.picture);
+                let factor = model.checkpoint.vae.config.factor() as usize;
+                let file = cell.mask.as_deref().unwrap_or(&of_mask.file.path);
+                notes = mask::check(&mask, factor, file, [&of_mask, &source])?;
+                let start = Start::Masked { strength, picture: source.picture, mask: mask.into() };
+                (start, Some(source.file), Some(of_mask.file))
+            }
+            _ => (Start::Noise, None, None),
         };
         let prepared = cell.prepare(model, request, start)?;
-        let description = Description::new(model, cell, &prepared, image)?;
-        Ready::keeping(prepared, description, kept, 0)
+        let description = Description::new(model, cell, &prepared, image, mask)?;
+        Ok(Ready { notes, ..Ready::keeping(prepared, description, kept, 0)? })
     }
 
     /// A run with a description, whose calls before `from` are taken from a record.
     pub(crate) fn keeping(prepared: Prepared, mut description: Description, kept: &Kept, from: usize) -> Result<Ready> {
         description.capture.clone_from(&kept.capture);
         description.budget = kept.budget;
-        let mut ready = Ready { prepared, description, fires: Fires::default() };
+        let mut ready = Ready { prepared, description, fires: Fires::default(), notes: Vec::new() };
         ready.fires = Fires::of(&ready, from)?;
         Ok(ready)
     }
@@ -55,6 +69,11 @@ impl Ready {
     /// The description for its record.
     pub fn description(&self) -> &Description {
         &self.description
+    }
+
+    /// Notes on its files: lines about what may be unexpected.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The request to the model.
@@ -86,9 +105,10 @@ impl Ready {
     /// # Errors
     /// See [`key()`](crate::key()).
     pub fn key(&self, mode: Mode) -> Result<String> {
-        let Description { cell, model, image, features, traces, .. } = &self.description;
+        let Description { cell, model, image, mask, features, traces, .. } = &self.description;
         let model = Located { path: model.folder.clone(), relative: None, blake3: model.blake3.clone() };
-        let inputs = Inputs { model, image: image.clone(), features: features.clone(), traces: traces.clone() };
+        let (image, mask) = (image.clone(), mask.clone());
+        let inputs = Inputs { model, image, mask, features: features.clone(), traces: traces.clone() };
         key::key(cell, &inputs, &self.description.kept(), mode)
     }
 

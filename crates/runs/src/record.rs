@@ -6,7 +6,7 @@ use crate::description::{Description, ForkPoint};
 use crate::folder::RunFolder;
 use crate::key::Kept;
 use crate::observer::{Event, Observer};
-use crate::past::{edits_at, of_whole, outputs, past, request, start, without_steps};
+use crate::past::{edits_at, known, of_whole, outputs, past, request, start, without_steps};
 use crate::provenance::Provenance;
 use crate::ready::Ready;
 use crate::rules::{Does, Fires};
@@ -99,11 +99,11 @@ impl<'a> Job<'a> {
                 plan.steps().get(call).with_context(|| format!("call {call}: the run has {}", plan.calls()))?.level;
             fork.level = Some(level);
             let sample = trace.value(SamplerValue::Sample, call)?.to_device(model.device);
-            (Start::Sample { level, sample }, None)
+            (Start::Sample { level, sample, known: known(trace, &before)? }, None)
         };
         let prepared = cell.prepare(model, request, start)?;
         // The run starts from the recorded latents of the picture, and does not read its file.
-        let mut description = Description::new(model, &cell, &prepared, before.image.clone())?;
+        let mut description = Description::new(model, &cell, &prepared, before.image.clone(), before.mask.clone())?;
         description.fork = Some(fork);
         let kept = kept.unwrap_or_else(|| before.kept());
         let ready = Ready::keeping(prepared, description, &kept, taken_over.map_or(0, |(_, calls)| calls))?;

@@ -89,12 +89,18 @@ fn holder(folder: &Path, name: &str) -> Option<Cell> {
     of_record(at("")).or_else(|| of_picture(at(".png"))).or_else(|| of_record(at(".trace")))
 }
 
+/// The name of a file without its ending.
+fn file_stem(path: Option<&Path>) -> String {
+    path.and_then(Path::file_stem).unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// The settings of a cell that differ from those of another, as part of a file name.
 fn differences(cell: &Cell, other: &Cell) -> String {
     let in_the_name = ["prompt", "seed", "image"];
     let differs = |field: &&&str| !in_the_name.contains(field) && cell.value(field) != other.value(field);
     let word = |field: &&str| match (*field, &cell.model) {
         ("negative", _) => format!("not {}", cell.value(field)),
+        ("mask", _) => format!("mask {}", file_stem(cell.mask.as_deref())),
         ("model", Some(folder)) => folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         _ => format!("{field} {}", cell.value(field)),
     };

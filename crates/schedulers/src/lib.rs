@@ -107,7 +107,7 @@ pub use evaluate::evaluate;
 pub use form::{Form, Val};
 pub use level::{Level, Prediction};
 pub use options::Origin;
-pub use plan::{Limit, Op, Plan, Step};
+pub use plan::{Limit, Noised, Op, Plan, Step};
 pub use reading::Reading;
 pub use remark::Remark;
 pub use run::{Run, RunError, Tensor, run};

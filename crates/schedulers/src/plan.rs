@@ -90,6 +90,36 @@ pub struct Step {
     pub denoised: Val,
     /// The sample of the next call, or the last sample.
     pub next: Val,
+    /// What a mask keeps of a known picture in the sample.
+    pub known: Noised,
+}
+
+/// A known picture with noise, `picture·z + noise·n`, which replaces the part of a sample that a mask keeps.
+///
+/// It is the picture with the noise of the sample's level, [`Noised::to`]. diffusers' `add_noise` takes another level at two places.
+/// At the middle of a step of DPM2 and DPM-Solver++ SDE it takes the level that the step goes to. PNDM takes the level of the call's
+/// time, even if the sample was brought to another one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Noised {
+    /// The coefficient of the picture's latents.
+    pub picture: f64,
+    /// The coefficient of the normal noise that the run started from.
+    pub noise: f64,
+}
+
+impl Noised {
+    /// A picture with noise up to a sigma.
+    pub fn to(sigma: f64) -> Noised {
+        Noised { picture: 1.0, noise: sigma }
+    }
+
+    /// A picture with the noise of a level, used as a sample of another: it stays the same at unit variance.
+    pub(crate) fn used_as(noised: Level, sample: Level) -> Noised {
+        match noised.input_scale() / sample.input_scale() {
+            scale if noised.sigma != sample.sigma => Noised { picture: scale, noise: scale * noised.sigma },
+            _ => Noised::to(sample.sigma),
+        }
+    }
 }
 
 impl Plan {

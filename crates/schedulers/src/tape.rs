@@ -1,6 +1,6 @@
 //! Records the plan of a sampler while it runs.
 
-use crate::plan::{Limit, Op, Plan, Step};
+use crate::plan::{Limit, Noised, Op, Plan, Step};
 use crate::{Error, Form, Level, Prediction, Val};
 
 /// The program so far.
@@ -24,6 +24,7 @@ pub(crate) struct Call {
     pub(crate) output: Val,
     pub(crate) denoised: Val,
     prediction: Prediction,
+    known: Noised,
 }
 
 impl Call {
@@ -70,20 +71,25 @@ impl Tape {
 
     /// Calls the network on `sample`.
     pub(crate) fn call(&mut self, sample: Val, level: Level) -> Call {
+        self.call_with(sample, level, Noised::to(level.sigma))
+    }
+
+    /// Calls the network on `sample`, of which a mask keeps `known`.
+    pub(crate) fn call_with(&mut self, sample: Val, level: Level, known: Noised) -> Call {
         let output = self.push(Op::Eval { input: sample * level.input_scale(), t: level.t });
         let (p, q) = self.prediction.denoising(level.sigma);
         let estimate = self.sum(sample * p + output * q);
         let denoised = self.limit.map_or(estimate, |limit| self.push(Op::Clip { of: estimate, limit }));
         self.calls += 1;
         let (index, evaluation, prediction) = (self.begun.saturating_sub(1), self.calls - 1, self.prediction);
-        Call { index, evaluation, level, sample, output, denoised, prediction }
+        Call { index, evaluation, level, sample, output, denoised, prediction, known }
     }
 
     /// Completes the step of a call with the sample of the next call.
     pub(crate) fn step(&mut self, call: Call, next: Form) -> Val {
-        let Call { index, evaluation, level, sample, output, denoised, .. } = call;
+        let Call { index, evaluation, level, sample, output, denoised, known, .. } = call;
         let next = self.sum(next);
-        self.steps.push(Step { index, evaluation, level, sample, output, denoised, next });
+        self.steps.push(Step { index, evaluation, level, sample, output, denoised, next, known });
         next
     }
 

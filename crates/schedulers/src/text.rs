@@ -1,6 +1,6 @@
 //! A plan as text, and back: `{}` rounds numbers, `{:#}` keeps every bit and lists the values of each step.
 
-use crate::{Error, Form, Level, Limit, Op, Plan, Step, Val};
+use crate::{Error, Form, Level, Limit, Noised, Op, Plan, Step, Val};
 use std::fmt;
 use std::str::FromStr;
 
@@ -31,9 +31,12 @@ impl fmt::Display for Plan {
         }
         write!(f, "result {}", self.result)?;
         for step in self.steps.iter().filter(|_| whole) {
-            let Step { index, evaluation, level: Level { t, sigma }, sample, output, denoised, next } = step;
+            let Step { index, evaluation, level: Level { t, sigma }, sample, output, denoised, next, known } = step;
             write!(f, "\nstep {index} call {evaluation} at {t} sigma {sigma:?}")?;
             write!(f, " sample {sample} output {output} denoised {denoised} next {next}")?;
+            if *known != Noised::to(*sigma) {
+                write!(f, " known {:?} {:?}", known.picture, known.noise)?;
+            }
         }
         Ok(())
     }
@@ -149,18 +152,25 @@ impl Line {
         let [_, index, "call", evaluation, "at", t, "sigma", sigma, rest @ ..] = words else {
             return Err(self.wrong("step N call N at TIME sigma NUMBER", &words.join(" ")));
         };
-        let ["sample", sample, "output", output, "denoised", denoised, "next", next] = rest else {
+        let ["sample", sample, "output", output, "denoised", denoised, "next", next, known @ ..] = rest else {
             return Err(self.wrong("sample, output, denoised and next, each with its value", &rest.join(" ")));
         };
         let count = |word: &str| word.parse().map_err(|_| self.wrong("a whole number", word));
+        let level = Level { t: self.number(t)?, sigma: self.number(sigma)? };
+        let known = match known {
+            [] => Noised::to(level.sigma),
+            ["known", picture, noise] => Noised { picture: self.number(picture)?, noise: self.number(noise)? },
+            other => return Err(self.wrong("known with two numbers, or the end", &other.join(" "))),
+        };
         let step = Step {
             index: count(index)?,
             evaluation: count(evaluation)?,
-            level: Level { t: self.number(t)?, sigma: self.number(sigma)? },
+            level,
             sample: self.val(sample)?,
             output: self.val(output)?,
             denoised: self.val(denoised)?,
             next: self.val(next)?,
+            known,
         };
         match step.output == call {
             true => Ok(step),

@@ -5,7 +5,7 @@ use latentrace_nn::{Config, Result, Supported};
 /// The values of `unet/config.json` that matter for a forward pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnetConfig {
-    /// Input channels: 4.
+    /// Input channels: 4, or 9 of an inpainting model.
     pub in_channels: i64,
     /// Output channels.
     pub out_channels: i64,

@@ -348,8 +348,8 @@ fn check(key: &str, value: &Value) -> Result<()> {
     for lora in &cell.loras {
         lora.check()?;
     }
-    if let Some(image) = &cell.image {
-        latentrace_runs::check_picture(image)?;
+    for picture in [&cell.image, &cell.mask].into_iter().flatten() {
+        latentrace_runs::check_picture(picture)?;
     }
     if let Some(model) = cell.model.filter(|model| !model.exists() && !is_id(model)) {
         return Err(CheckpointError::NotACheckpoint(describe(&model)).into());
@@ -396,7 +396,7 @@ fn resolve(table: &mut Table, beside: &Path) {
             _ => (),
         }
     }
-    for key in ["image", "features", "embeddings", "loras"] {
+    for key in ["image", "mask", "features", "embeddings", "loras"] {
         if let Some(path) = table.get_mut(key) {
             join(path, beside, &|_| true);
         }
@@ -448,6 +448,7 @@ const TEXTS: &[&str] = &[
     "tokenizer",
     "config",
     "image",
+    "mask",
     "features",
     "fit",
     "dtype",

@@ -10,6 +10,7 @@ use crate::checkpoint::{Checkpoint, Part, agree};
 use crate::choice::Choice;
 use crate::error::{Error, Result, file, read};
 use crate::folder::{inside, part};
+use crate::input::UnetInput;
 use crate::scheduler::{Origin, SchedulerFile};
 use crate::weights::checked;
 use latentrace_nn::{Config, Header, Named};
@@ -104,7 +105,7 @@ pub(crate) fn open(path: &Path, choice: &Choice) -> Result<Checkpoint> {
     }
     let parts = Parts { path, header: &header, family, known: &known, choice };
     let tokenizer = tokenizer(path, choice)?;
-    let checkpoint = Checkpoint {
+    let mut checkpoint = Checkpoint {
         place: path.clone(),
         text_encoder: parts.text_encoder()?.configured(latentrace_text::TextConfig::read)?,
         unet: parts.unet(&mut notes)?.configured(latentrace_unet::UnetConfig::read)?,
@@ -117,6 +118,12 @@ pub(crate) fn open(path: &Path, choice: &Choice) -> Result<Checkpoint> {
         notes,
     };
     agree(&checkpoint)?;
+    if checkpoint.input() == UnetInput::Inpainting && choice.unet.is_none() {
+        let channels = checkpoint.unet.config.in_channels;
+        checkpoint
+            .notes
+            .push(format!("{}: an inpainting model, because its UNet takes {channels} channels", path.display()));
+    }
     Ok(checkpoint)
 }
 
@@ -311,7 +318,10 @@ impl Parts<'_> {
         if let Some(other) = &self.choice.unet {
             return other_unet(other, || self.config("unet"), self.choice);
         }
-        let config = self.config("unet")?;
+        let mut config = self.config("unet")?;
+        if self.choice.config.is_none() {
+            config = taking(config, self.header, &format!("{UNET}{FIRST}"));
+        }
         let layers = config.size("layers_per_block", Some(2))? as usize;
         let averages = self.averages(layers);
         if self.choice.ema && averages.is_empty() {
@@ -338,6 +348,17 @@ impl Parts<'_> {
             self.header.tensors.contains_key(&stored).then_some((stored, ours))
         };
         self.header.tensors.keys().filter_map(average).collect()
+    }
+}
+
+/// The name of the UNet's first convolution, below a prefix.
+const FIRST: &str = "input_blocks.0.0.weight";
+
+/// The configuration of a UNet that takes as many channels as its first convolution: an inpainting model takes nine.
+fn taking(config: Config, header: &Header, first: &str) -> Config {
+    match header.tensors.get(first).map(|tensor| tensor.shape.as_slice()) {
+        Some([_, channels, _, _]) => config.with("in_channels", (*channels).into()),
+        _ => config,
     }
 }
 
@@ -376,13 +397,13 @@ pub(crate) fn other_unet(
     let (header, config) = (Header::read(&path)?, config()?);
     let layers = config.size("layers_per_block", Some(2))? as usize;
     let has = |prefix: &str| header.tensors.keys().any(|name| name.starts_with(prefix));
-    let layout = match () {
-        () if has(UNET) => Layout::Unet { prefix: UNET, layers },
-        () if has("input_blocks.") => Layout::Unet { prefix: "", layers },
-        () if has("down_blocks.") => Layout::Diffusers,
+    let (layout, first) = match () {
+        () if has(UNET) => (Layout::Unet { prefix: UNET, layers }, format!("{UNET}{FIRST}")),
+        () if has("input_blocks.") => (Layout::Unet { prefix: "", layers }, FIRST.to_owned()),
+        () if has("down_blocks.") => (Layout::Diffusers, "conv_in.weight".to_owned()),
         () => return Err(file(&path, format!("not a UNet, but {}", what(&header)))),
     };
-    Ok(Part::single("unet", config, &path, layout))
+    Ok(Part::single("unet", taking(config, &header, &first), &path, layout))
 }
 
 #[cfg(test)]

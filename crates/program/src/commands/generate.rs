@@ -3,11 +3,11 @@
 use crate::arguments::{FitName, RULES, Settings};
 use crate::pictures::make;
 use crate::printer::line;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use latentrace::experiments::Pictures;
 use latentrace::pipeline::Guidance;
 use latentrace::pipeline::nn::Pass;
-use latentrace::runs::{Cell, Kept, Like, Ready, RunFolder, Sources, open, parse_guidance};
+use latentrace::runs::{Cell, Instead, Kept, Like, Ready, RunFolder, Sources, check_picture, open, parse_guidance};
 use std::path::{Path, PathBuf};
 
 /// Make pictures of a prompt, or make a picture again with --like
@@ -31,6 +31,9 @@ pub struct Generate {
     /// With --like: another picture to start from
     #[arg(long, requires = "like", value_name = "PICTURE")]
     image: Option<PathBuf>,
+    /// With --like: another mask of the picture that it starts from
+    #[arg(long, requires = "like", value_name = "PICTURE")]
+    mask: Option<PathBuf>,
     /// With --like: how much of the picture that it starts from is made anew
     #[arg(long, requires = "like", allow_negative_numbers = true)]
     strength: Option<f64>,
@@ -53,7 +56,9 @@ impl Generate {
         let base = match &like {
             Some(like) => {
                 self.settings.keep_as(like.kept());
-                like.cell(self.settings.model(), self.image.as_deref())?
+                self.mask.as_deref().map_or(Ok(()), |mask| check_picture(mask).context("--mask"))?;
+                let (model, image) = (self.settings.model(), self.image.as_deref());
+                like.cell(Instead { model, image, mask: self.mask.as_deref() })?
             }
             None => Cell { seed: Settings::SEED, ..Cell::default() },
         };
@@ -63,7 +68,11 @@ impl Generate {
         cell.strength = self.strength.or(cell.strength);
         cell.fit = self.fit.map_or(cell.fit, FitName::into);
         if let (None, Some(like)) = (&cell.image, &self.like) {
-            let given = [("--strength", self.strength.is_some()), ("--fit", self.fit.is_some())];
+            let given = [
+                ("--mask", self.mask.is_some()),
+                ("--strength", self.strength.is_some()),
+                ("--fit", self.fit.is_some()),
+            ];
             let options: Vec<&str> =
                 given.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name).collect();
             ensure!(

@@ -4,7 +4,7 @@ use crate::printer::line;
 use anyhow::Result;
 use latentrace::files::counted;
 use latentrace::plot::open_image;
-use latentrace::runs::{self, Provenance, RunFolder, What};
+use latentrace::runs::{self, Located, Provenance, RunFolder, What};
 use std::path::PathBuf;
 
 /// Print how a picture was made, from what its own file says
@@ -64,7 +64,7 @@ fn lines(about: &Provenance) -> Vec<(&'static str, String)> {
     };
     let options = used.scheduler.as_object().into_iter().flatten().filter(|(key, _)| !key.starts_with('_'));
     let options: Vec<String> = options.map(option).collect();
-    let image = used.inputs.image.as_ref().map(|image| format!("{} ({})", image.path.display(), &image.blake3));
+    let file = |file: &Option<Located>| file.as_ref().map(|file| format!("{} ({})", file.path.display(), &file.blake3));
     let model = &used.inputs.model;
     let commit = program.commit.as_deref().unwrap_or("unknown commit");
     let [height, width] = used.size;
@@ -77,7 +77,8 @@ fn lines(about: &Provenance) -> Vec<(&'static str, String)> {
         ("steps", Some(format!("{}, {} calls of the network", cell.steps, about.calls))),
         ("guidance", Some(cell.guidance.to_string())),
         ("size", Some(format!("{width} x {height} pixels"))),
-        ("image", image),
+        ("image", file(&used.inputs.image)),
+        ("mask", file(&used.inputs.mask)),
         ("strength", used.strength.map(|strength| format!("{strength}, to size by {}", cell.value("fit")))),
         (
             "sampler",

@@ -100,5 +100,6 @@ fn words(when: When) -> &'static str {
         When::Pixels => "at the end",
         When::Picture => "from a picture",
         When::Latents => "from a picture or its latents",
+        When::Mask => "with a mask",
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::arguments::{FitName, RULES, Settings};
 use crate::pictures::make;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use latentrace::experiments::Pictures;
 use latentrace::pipeline::Guidance;
 use latentrace::runs::{Cell, RunFolder, STRENGTH, check_picture, parse_guidance};
@@ -18,10 +18,13 @@ pub struct Vary {
     prompt: String,
     #[command(flatten)]
     settings: Settings,
-    /// How much is made anew: near 0 the picture stays, 1 leaves little of it
+    /// Make only a part anew: a picture that is white there, and black where the picture stays. With an inpainting checkpoint or any other
+    #[arg(long)]
+    mask: Option<PathBuf>,
+    /// How much is made anew: near 0 the picture stays, 1 leaves little of it; with a mask, 1 (the default in diffusers) starts from noise alone
     #[arg(long, default_value_t = STRENGTH, allow_negative_numbers = true)]
     strength: f64,
-    /// How a picture of other proportions is brought to size
+    /// How a picture of other proportions is brought to size, and its mask
     #[arg(long, value_enum, default_value_t)]
     fit: FitName,
     /// How many variations
@@ -44,12 +47,14 @@ impl Vary {
             seed: Settings::SEED,
             guidance: self.guidance,
             image: Some(self.picture.clone()),
+            mask: self.mask.clone(),
             strength: Some(self.strength),
             fit: self.fit.into(),
             ..Cell::default()
         })?;
         cell.check_strength()?;
         check_picture(&self.picture)?;
+        self.mask.as_deref().map_or(Ok(()), |mask| check_picture(mask).context("--mask"))?;
         let capture = self.settings.capture();
         make(Pictures { cell, images: self.images, kept: capture.kept()?, output: self.output }, None, capture.dry_run)
     }

@@ -1,6 +1,7 @@
 //! The commands that make pictures and read them: generate, vary and show.
 
 use crate::session::Session;
+use latentrace::plot::{RgbImage, save_png};
 
 const GENERATE: &str = "generate 'a cat' --model tiny --output out";
 
@@ -132,7 +133,7 @@ fn checkpoints(session: &mut Session) {
     damaged(session, "weights are cut off", &|session| session.truncate(WEIGHTS, |bytes| bytes - 1));
     damaged(session, "weights are missing", &|session| session.remove(WEIGHTS));
     let edits = [
-        ("unet/config.json", "\"in_channels\": 4", "\"in_channels\": 9"),
+        ("unet/config.json", "\"in_channels\": 4", "\"in_channels\": 8"),
         ("unet/config.json", "\"act_fn\": \"silu\"", "\"act_fn\": \"mish\""),
         ("unet/config.json", "{", ""),
         ("vae/config.json", "\"layers_per_block\": 1", "\"layers_per_block\": 2"),
@@ -175,7 +176,46 @@ fn vary() {
         "vary words.png 'a cat' --model tiny",
         "vary cut.png 'a cat' --model tiny",
     ]);
+    masks(&mut session, vary);
     session.compare("vary");
+}
+
+fn masks(session: &mut Session, vary: &str) {
+    session.section("--mask");
+    session.mask("mask.png", |x, _| x < 40);
+    session.mask("white.png", |_, _| true);
+    session.mask("black.png", |_, _| false);
+    session.mask("dot.png", |x, y| (48..50).contains(&x) && (39..41).contains(&y));
+    let square = RgbImage::from_fn(64, 64, |x, _| [if x < 30 { 255 } else { 0 }; 3].into());
+    save_png(&session.at("square.png"), &square, &[]).unwrap();
+    session.transparent("clear.png");
+    session.prepare("model synth tiny-inpaint narrow");
+    session.run(&format!("{vary} --steps 4 --images 1 --mask mask.png --strength 1 --seed 7"));
+    session.run("generate --like out/photo-a-cat-7/image.png --mask white.png --output again");
+    session.run("show out/photo-a-cat-7/image.png");
+    session.run_each(
+        &format!("{vary} --images 1 --steps 4 --dry-run"),
+        &["--mask mask.png", "--mask white.png", "--mask clear.png", "--mask square.png"],
+    );
+    session.section("masks that cannot be used, and an inpainting model without one");
+    session.run_each(
+        vary,
+        &[
+            "--mask black.png",
+            "--mask dot.png",
+            "--mask nothing.png",
+            "--mask tiny",
+            "--mask words.png",
+            "--mask cut.png",
+        ],
+    );
+    session.run_all(&[
+        "generate 'a cat' --model tiny --mask mask.png",
+        "generate 'a cat' --model narrow --output out",
+        "vary photo.png 'a cat' --model narrow --output out",
+        "vary photo.png 'a cat' --model tiny --mask mask.png --strength 1 --sampler ipndm --output out",
+        "model inspect narrow",
+    ]);
 }
 
 #[test]

@@ -159,6 +159,17 @@ impl Session {
         let image = RgbImage::from_fn(90, 70, |x, y| [(2 * x) as u8, (3 * y) as u8, 90].into());
         save_png(&self.at(name), &image, &[]).unwrap();
     }
+
+    /// Copies a picture with transparency.
+    pub fn transparent(&self, name: &str) {
+        std::fs::copy(networks().join("../images/alpha.png"), self.at(name)).unwrap();
+    }
+
+    /// Writes a mask of the same size, white where `is_white` says so.
+    pub fn mask(&self, name: &str, is_white: impl Fn(u32, u32) -> bool) {
+        let image = RgbImage::from_fn(90, 70, |x, y| [if is_white(x, y) { 255 } else { 0 }; 3].into());
+        save_png(&self.at(name), &image, &[]).unwrap();
+    }
 }
 
 /// The file of a command's snapshot.

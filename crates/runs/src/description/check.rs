@@ -3,6 +3,7 @@
 
 use super::{Description, ForkPoint, Phase, PhaseSettings, Text};
 use anyhow::{Context, Result, bail, ensure};
+use latentrace_pipeline::nn::{Role, SamplerValue};
 use latentrace_pipeline::{Model, Size, check_guidance};
 use latentrace_trace::Trace;
 
@@ -103,10 +104,11 @@ impl Description {
             trace.complete()
         );
         let [channels, height, width] = self.latents.map(|size| size as usize);
+        let channels_of = |role| if role == Role::Sampler(SamplerValue::Mask) { 1 } else { channels };
         for entry in trace.entries() {
             ensure!(entry.call < self.calls, "calls: {}, but the record has {}", self.calls, entry.key().name());
             ensure!(
-                !entry.is_of_flight_recorder() || entry.shape == [1, channels, height, width],
+                !entry.is_of_flight_recorder() || entry.shape == [1, channels_of(entry.role()), height, width],
                 "latents: {:?}, but {} has shape {:?}",
                 self.latents,
                 entry.key().name(),
@@ -137,6 +139,7 @@ impl Description {
 fn check_settings(cell: &crate::cell::Cell, prompt: &Text, negative: &Text) -> Result<()> {
     check_guidance(&cell.guidance)?; // the error names the field
     ensure!(cell.steps > 0, "cell.steps: expected 1 or more, found 0");
+    cell.check_mask().context("cell")?;
     if let Some(strength) = cell.strength {
         ensure!(
             strength > 0.0 && strength <= 1.0,

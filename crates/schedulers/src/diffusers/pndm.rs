@@ -2,7 +2,7 @@
 
 use super::prelude::*;
 use crate::samplers::{pndm, weighted};
-use crate::{Form, Schedule};
+use crate::{Form, Noised, Schedule};
 
 pub(super) static PNDM: Scheduler = Scheduler {
     name: "pndm",
@@ -103,7 +103,8 @@ fn steps(tape: &mut Tape, x: Val, times: &Times, begin: usize, schedule: &Schedu
         if !goes_on {
             tape.begin_step();
         }
-        let call = tape.call(held.0, Level { t: t as f64, sigma: held.1.sigma });
+        let level = Level { t: t as f64, sigma: held.1.sigma };
+        let call = tape.call_with(held.0, level, Noised::used_as(at(t)?, level));
         let output = Form::from(call.output);
         let (from, to, slope) = if counter < times.warm_up {
             let stage = counter % 4;

@@ -4,6 +4,7 @@ use super::Path;
 use super::ancestral::{Fresh, Split};
 use super::dpm_solver::Of;
 use super::euler::Churn;
+use crate::Noised;
 use crate::precision::Precision;
 use crate::tape::{Call, Tape};
 use crate::{Form, Level, Schedule, Val};
@@ -39,7 +40,7 @@ pub(crate) fn two_stages(tape: &mut Tape, mut x: Val, path: Path, sampler: TwoSt
         }
         let half = between(now.sigma, down, sampler.middle, schedule, sampler.precision);
         let guess = tape.step(call, call.towards(call.denoised, half.sigma));
-        let second = tape.call(guess, half);
+        let second = tape.call_with(guess, half, known_at(half, next, sampler.precision));
         let mut moved = match sampler.of {
             Of::Noise => raised + second.slope() * (down - now.sigma),
             Of::Data => call.towards(weighed(&call, &second, sampler.middle), down),
@@ -50,6 +51,14 @@ pub(crate) fn two_stages(tape: &mut Tape, mut x: Val, path: Path, sampler: TwoSt
         x = tape.step(second, moved);
     }
     x
+}
+
+/// What a mask keeps of a picture in the middle of a step. diffusers gives it the noise that it has after the step.
+fn known_at(half: Level, next: Level, precision: Precision) -> Noised {
+    match precision {
+        Precision::Double => Noised::to(half.sigma),
+        Precision::Single => Noised::to(next.sigma),
+    }
 }
 
 /// The level at a share of the way in log sigma.
@@ -103,7 +112,7 @@ pub(crate) fn dpmpp_sde(tape: &mut Tape, mut x: Val, path: Path, sampler: DpmSde
             guess = guess + noise * (near.up * fresh.deviation);
         }
         let guess = tape.step(call, guess);
-        let second = tape.call(guess, half);
+        let second = tape.call_with(guess, half, known_at(half, next, precision));
         let mut moved = call.towards(weighed(&call, &second, middle), far.down);
         if let Some(first) = first {
             // The motion over the whole step is the sum over its two parts, scaled to unit variance.

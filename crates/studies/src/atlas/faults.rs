@@ -70,7 +70,7 @@ const fn from_image(
 }
 
 /// The faults, sorted by class. Those of most classes come first.
-pub const FAULTS: [Fault; 38] = [
+pub const FAULTS: [Fault; 40] = [
     Fault {
         of: "all",
         fault: "the schedule is kept in single precision",
@@ -318,5 +318,17 @@ pub const FAULTS: [Fault; 38] = [
         fault: "from an image adds the noise of the rounded time",
         mended: "adds the noise of the exact level",
         shown: from_image("sa_solver", r#"{"use_karras_sigmas": true}"#, 20, 0.4, Quantity::StartNoise),
+    },
+    Fault {
+        of: "DPM2, ancestral DPM2, DPM++ SDE",
+        fault: "with a mask, give the known picture at the middle of a step the noise of the step's end",
+        mended: "the noise of the middle, as everywhere",
+        shown: None,
+    },
+    Fault {
+        of: "PNDM",
+        fault: "from an image with a mask, gives the known picture the noise of another level than its sample has",
+        mended: "the noise of the sample",
+        shown: None,
     },
 ];

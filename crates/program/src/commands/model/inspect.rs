@@ -4,7 +4,7 @@ use crate::arguments::ChoiceArguments;
 use crate::bytes::human;
 use crate::printer::line;
 use anyhow::{Result, bail};
-use latentrace::checkpoints::Inspected;
+use latentrace::checkpoints::{Inspected, UnetInput};
 use latentrace::files::counted;
 use latentrace::pipeline::{Checkpoint, Size};
 use std::path::PathBuf;
@@ -53,8 +53,12 @@ fn about(checkpoint: &Checkpoint) {
         text.vocab_size
     );
     line!(
-        "unet          {} channels in, widths {:?}, {} x {} pixels, text of {}",
+        "unet          {} channels in{}, widths {:?}, {} x {} pixels, text of {}",
         unet.in_channels,
+        match checkpoint.input() {
+            UnetInput::Sample => "",
+            UnetInput::Inpainting => " (inpainting: latents, mask, latents of the masked picture)",
+        },
         unet.block_out_channels,
         size.height,
         size.width,

@@ -4,7 +4,7 @@ use crate::arguments::DtypeName;
 use crate::printer::line;
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
-use latentrace::checkpoints::{Architecture, Synthetic};
+use latentrace::checkpoints::{Architecture, Synthetic, UnetInput};
 use latentrace::pipeline::nn::tch::Kind;
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ pub struct Synth {
     architecture: Name,
     /// The new folder
     to: PathBuf,
-    /// Share of the published widths, above 0 and at most 1 [default: 1, or 0.05 for tiny]
+    /// Share of the published widths, above 0 and at most 1 [default: 1, or 0.05 for tiny and tiny-inpaint]
     #[arg(long)]
     width: Option<f64>,
     /// Number format of the weights
@@ -38,26 +38,46 @@ enum Name {
     Sd21,
     /// Stable Diffusion 2.1 base for 512 pixels, 5.2 GB
     Sd21Base,
+    /// Stable Diffusion 1.5 for inpainting, whose UNet takes a mask and a picture too
+    Sd15Inpaint,
+    /// Stable Diffusion 2 for inpainting, with 512 pixels
+    Sd2Inpaint,
     /// Stable Diffusion 1.5, narrow
     Tiny,
+    /// Stable Diffusion 1.5 for inpainting, narrow
+    TinyInpaint,
+}
+
+impl Name {
+    fn is_tiny(self) -> bool {
+        matches!(self, Name::Tiny | Name::TinyInpaint)
+    }
+
+    /// What its UNet takes.
+    fn input(self) -> UnetInput {
+        match self {
+            Name::Sd15Inpaint | Name::Sd2Inpaint | Name::TinyInpaint => UnetInput::Inpainting,
+            Name::Sd14 | Name::Sd15 | Name::Sd21 | Name::Sd21Base | Name::Tiny => UnetInput::Sample,
+        }
+    }
 }
 
 impl Synth {
     /// Writes the checkpoint.
     pub fn run(self) -> Result<()> {
-        let width = self.width.unwrap_or(if self.architecture == Name::Tiny { 0.05 } else { 1.0 });
+        let width = self.width.unwrap_or(if self.architecture.is_tiny() { 0.05 } else { 1.0 });
         ensure!(width > 0.0 && width <= 1.0, "--width: expected a number above 0 and at most 1, found {width}");
         let architecture = match self.architecture {
-            Name::Sd14 | Name::Sd15 | Name::Tiny => Architecture::Sd1,
+            Name::Sd14 | Name::Sd15 | Name::Sd15Inpaint | Name::Tiny | Name::TinyInpaint => Architecture::Sd1,
             Name::Sd21 => Architecture::Sd2,
-            Name::Sd21Base => Architecture::Sd2Base,
+            Name::Sd21Base | Name::Sd2Inpaint => Architecture::Sd2Base,
         };
         let kind = match self.dtype {
             DtypeName::F32 => Kind::Float,
             DtypeName::F16 => Kind::Half,
             DtypeName::Bf16 => Kind::BFloat16,
         };
-        Synthetic { architecture, width, kind, seed: self.seed }.write(&self.to)?;
+        Synthetic { architecture, input: self.architecture.input(), width, kind, seed: self.seed }.write(&self.to)?;
         line!("{}", self.to.display());
         Ok(())
     }
