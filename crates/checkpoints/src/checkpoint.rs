@@ -153,6 +153,16 @@ impl<C> Part<C> {
     }
 }
 
+impl<C> Part<C> {
+    /// A note if there are only the files of a variant that nobody named.
+    pub(crate) fn fallback(&self) -> Option<String> {
+        let Place::Folder { folder, variant: None, .. } = &self.place else { return None };
+        let is_fallback = self.files().is_ok_and(|files| weights::are_fallback(&files));
+        is_fallback
+            .then(|| format!("{}: there are no f32 weights, so those of the variant fp16 are used", folder.display()))
+    }
+}
+
 impl Part<Config> {
     /// A part of a single file.
     pub(crate) fn single(name: &'static str, config: Config, file: &Path, layout: Layout) -> Part<Config> {

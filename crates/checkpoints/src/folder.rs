@@ -17,7 +17,7 @@ pub(crate) fn open(folder: &Path, choice: &Choice) -> Result<Checkpoint> {
         return Err(Error::NotACheckpoint(describe(folder)));
     }
     let index = Index::read(folder)?;
-    let notes = index.check()?;
+    let mut notes = index.check()?;
     let own = |name: &'static str| part(&folder.join(name), name, choice);
     let config = |name: &'static str| Ok(own(name)?.config);
     let text_encoder = match &choice.text_encoder {
@@ -32,6 +32,7 @@ pub(crate) fn open(folder: &Path, choice: &Choice) -> Result<Checkpoint> {
         Some(other) => other_vae(other, || config("vae"), choice)?,
         None => own("vae")?,
     };
+    notes.extend([&text_encoder, &unet, &vae].into_iter().filter_map(Part::fallback));
     let checkpoint = Checkpoint {
         place: folder.clone(),
         text_encoder: text_encoder.configured(latentrace_text::TextConfig::read)?,

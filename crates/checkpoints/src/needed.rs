@@ -3,6 +3,7 @@
 use crate::choice::Choice;
 use crate::error::{Error, Result};
 use crate::index::INDEX;
+use crate::lora;
 use crate::weights::PICKLES;
 
 /// What a published model is used for.
@@ -20,6 +21,8 @@ pub enum Use {
     Tokenizer,
     /// Its configuration files.
     Configs,
+    /// A LoRA.
+    Lora,
 }
 
 /// The names of the files that are needed, of all files of a model. `model` is named in errors.
@@ -45,6 +48,7 @@ pub fn needed(model: &str, files: &[&str], of: Use, choice: &Choice) -> Result<V
         Use::Vae => part("vae", network),
         Use::Tokenizer => Ok(with_index(all.tokenizer(if is_folder { "tokenizer/" } else { "" }))),
         Use::Configs => Ok(all.configs()),
+        Use::Lora => all.lora(),
         Use::Whole if !is_folder => Err(all.not_whole()),
         Use::Whole => {
             let mut names = vec![INDEX.to_owned(), "scheduler/scheduler_config.json".to_owned()];
@@ -145,13 +149,26 @@ impl Files<'_> {
         names.chain(self.tokenizer("tokenizer/")).collect()
     }
 
+    /// The file of a LoRA, with PEFT's configuration.
+    fn lora(&self) -> Result<Vec<String>> {
+        let Some(name) = lora::chosen(self.files) else {
+            let hint = "hint: download the file that is meant, and name its path";
+            let cause = format!("this model has no such file, and not one other .safetensors file alone\n{hint}");
+            return Err(self.error(lora::IN_FOLDER[0], &cause));
+        };
+        let config = lora::CONFIG.to_owned();
+        let config = (name == lora::WEIGHTS && self.has(lora::CONFIG)).then_some(config);
+        Ok(std::iter::once(name.to_owned()).chain(config).collect())
+    }
+
     /// The error for a model without `model_index.json`.
     fn not_whole(&self) -> Error {
         let is = |name: &str| self.files.iter().any(|file| file.ends_with(name));
         let single = self.files.iter().find(|name| name.ends_with(".safetensors") && !name.contains('/'));
         let hint = match single {
             _ if is("lora_weights.safetensors") || is("adapter_config.json") => {
-                "this is a LoRA, which changes a checkpoint: name a checkpoint with --model".to_owned()
+                "this is a LoRA, which changes a checkpoint: name a checkpoint with --model, and this with --lora"
+                    .to_owned()
             }
             _ if self.has("config.json") => {
                 "this may be a part of a checkpoint: --text-encoder, --unet or --vae take its id".to_owned()
@@ -244,5 +261,19 @@ mod tests {
         assert!(error.contains("unet/diffusion_pytorch_model.bin, a pickled file"), "{error}");
         let lora = of(&["pytorch_lora_weights.safetensors"], Use::Whole, &Choice::default()).unwrap_err().to_string();
         assert!(lora.contains("a LoRA"), "{lora}");
+    }
+
+    #[test]
+    fn of_a_lora_one_file_is_needed() {
+        let of = |files: &[&str]| needed("a/lora", files, Use::Lora, &Choice::default());
+        let named = "pytorch_lora_weights.safetensors";
+        assert_eq!(of(&["README.md", "other.safetensors", named]).unwrap(), [named]);
+        let peft = ["adapter_config.json", "adapter_model.safetensors"];
+        assert_eq!(of(&peft).unwrap(), [peft[1], peft[0]]);
+        assert_eq!(of(&["README.md", "pixels.safetensors", "adapter_config.json"]).unwrap(), ["pixels.safetensors"]);
+        for files in [&["a.safetensors", "b.safetensors"][..], &["unet/a.safetensors"], &[]] {
+            let error = of(files).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("a/lora: {named}: ")) && error.contains("not one other"), "{error}");
+        }
     }
 }

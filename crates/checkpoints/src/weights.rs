@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub(crate) fn find(folder: &Path, stem: &str, variant: Option<&str>) -> Result<Vec<PathBuf>> {
     let wanted: &[&str] = match variant {
         Some(_) => &[],
-        None => &["", ".fp16"],
+        None => &["", FALLBACK],
     };
     let own = variant.map(|variant| format!(".{variant}"));
     for variant in own.as_deref().into_iter().chain(wanted.iter().copied()) {
@@ -30,6 +30,15 @@ pub(crate) fn find(folder: &Path, stem: &str, variant: Option<&str>) -> Result<V
     }
     let name = format!("{stem}{}.safetensors", own.unwrap_or_default());
     Err(file(&folder.join(name), format!("no such file{}", instead(folder, stem))))
+}
+
+/// The variant that is used where no variant is named and there are no f32 files.
+const FALLBACK: &str = ".fp16";
+
+/// Whether files are of a variant that nobody named.
+pub(crate) fn are_fallback(files: &[PathBuf]) -> bool {
+    let of_fallback = |file: &PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().contains(FALLBACK));
+    files.iter().any(of_fallback)
 }
 
 /// Checks that a file can be what its name says: it is there, and begins as a safetensors file does.

@@ -21,7 +21,7 @@ pub struct ModelArguments {
     choice: ChoiceArguments,
     #[command(flatten)]
     embeddings: EmbeddingArguments,
-    /// Change the networks by a LoRA: a .safetensors file; :SCALE is a number, or as guidance a window or a curve of noise levels: style.safetensors:0.8, "style.safetensors:{ weight = 0.8, sigma = [1, 15] }"
+    /// Change the networks by a LoRA: a .safetensors file, a folder with one, or a hub id; :SCALE is a number, or as guidance a window or a curve of noise levels: style.safetensors:0.8, "style.safetensors:{ weight = 0.8, sigma = [1, 15] }"
     #[arg(long, value_name = "FILE[:SCALE]", help_heading = PARTS, value_parser = parse_lora)]
     lora: Vec<Lora>,
     /// Number format to run in, whatever the files hold [default: f32]

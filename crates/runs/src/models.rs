@@ -8,7 +8,7 @@ use crate::located;
 use crate::observer::Observer;
 use anyhow::Result;
 use latentrace_pipeline::checkpoints::Use;
-use latentrace_pipeline::{Checkpoint, Choice, Model, Options};
+use latentrace_pipeline::{Checkpoint, Choice, Lora, Model, Options};
 use std::path::{Path, PathBuf};
 
 /// Opens the model of a cell, see [`open_at`].
@@ -42,7 +42,7 @@ pub fn open_at(place: &Path, choice: &Choice, options: Options, observer: &dyn O
 pub fn fetched(place: &Path, choice: &Choice, observer: &dyn Observer) -> Result<Checkpoint> {
     hub::fetch(place, choice, Use::Whole, observer)?;
     for (part, of) in parts(choice) {
-        hub::fetch(part, choice, of, observer)?;
+        hub::fetch(part, &of_parts(choice), of, observer)?;
     }
     checkpoint(place, choice)
 }
@@ -61,20 +61,28 @@ pub fn checkpoint(place: &Path, choice: &Choice) -> Result<Checkpoint> {
 /// # Errors
 /// A model is not in the cache.
 pub fn on_disk(choice: &Choice) -> Result<Choice> {
-    let found = |part: &Option<PathBuf>, of: Use| part.as_deref().map(|part| hub::place(part, choice, of)).transpose();
+    let own = &of_parts(choice);
+    let found = |part: &Option<PathBuf>, of: Use| part.as_deref().map(|part| hub::place(part, own, of)).transpose();
+    let lora = |lora: &Lora| Ok(Lora { file: hub::place(&lora.file, own, Use::Lora)?, ..lora.clone() });
     Ok(Choice {
         text_encoder: found(&choice.text_encoder, Use::TextEncoder)?,
         unet: found(&choice.unet, Use::Unet)?,
         vae: found(&choice.vae, Use::Vae)?,
         tokenizer: found(&choice.tokenizer, Use::Tokenizer)?,
         config: found(&choice.config, Use::Configs)?,
+        loras: choice.loras.iter().map(lora).collect::<Result<_>>()?,
         ..choice.clone()
     })
 }
 
+/// The choice of what is used of other models than the checkpoint itself: the revision is that of the checkpoint.
+fn of_parts(choice: &Choice) -> Choice {
+    Choice { revision: None, ..choice.clone() }
+}
+
 /// The parts that a choice names, and what each is used for.
 fn parts(choice: &Choice) -> impl Iterator<Item = (&Path, Use)> {
-    let Choice { text_encoder, unet, vae, tokenizer, config, .. } = choice;
+    let Choice { text_encoder, unet, vae, tokenizer, config, loras, .. } = choice;
     let all = [
         (text_encoder, Use::TextEncoder),
         (unet, Use::Unet),
@@ -82,7 +90,8 @@ fn parts(choice: &Choice) -> impl Iterator<Item = (&Path, Use)> {
         (tokenizer, Use::Tokenizer),
         (config, Use::Configs),
     ];
-    all.into_iter().filter_map(|(part, of)| Some((part.as_deref()?, of)))
+    let parts = all.into_iter().filter_map(|(part, of)| Some((part.as_deref()?, of)));
+    parts.chain(loras.iter().map(|lora| (lora.file.as_path(), Use::Lora)))
 }
 
 /// Opens the model of a recorded run. It is searched for at `named` if given; otherwise at its recorded path, at that

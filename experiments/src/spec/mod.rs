@@ -396,16 +396,20 @@ fn resolve(table: &mut Table, beside: &Path) {
             _ => (),
         }
     }
-    for key in ["image", "mask", "features", "embeddings", "loras"] {
+    for key in ["image", "mask", "features", "embeddings"] {
         if let Some(path) = table.get_mut(key) {
             join(path, beside, &|_| true);
         }
     }
+    // The id of a model on the hub looks like a path; a path that exists wins.
+    let is_path = |text: &str| beside.join(text).exists() || !is_id(Path::new(text));
     for key in ["model", "text_encoder", "unet", "vae", "tokenizer", "config"] {
         if let Some(value) = table.get_mut(key) {
-            // The id of a model on the hub looks like a path; a path that exists wins.
-            join(value, beside, &|text| beside.join(text).exists() || !is_id(Path::new(text)));
+            join(value, beside, &is_path);
         }
+    }
+    if let Some(loras) = table.get_mut("loras") {
+        join(loras, beside, &|text| is_path(without_scale(text)));
     }
     if let Some(value) = table.get_mut("edits") {
         read_beside(value, beside);
@@ -413,6 +417,12 @@ fn resolve(table: &mut Table, beside: &Path) {
     if let Some(value) = table.get_mut("sampler") {
         join(value, beside, &|text| !text.starts_with('{') && (text.contains('/') || text.ends_with(".json"))); // else it is a name, or a config
     }
+}
+
+/// A LoRA of a spec without its scale, which may be a word in braces.
+fn without_scale(text: &str) -> &str {
+    let is_scale = |scale: &str| scale.trim().parse::<f64>().is_ok() || scale.trim().starts_with('{');
+    text.rsplit_once(':').filter(|(_, scale)| is_scale(scale)).map_or(text, |(file, _)| file)
 }
 
 /// The records that edits read are meant from the spec's folder. A rule that cannot be read is left as it is, and refused

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 /// The key under which diffusers writes PEFT's configuration into the header of a LoRA.
 const METADATA: &str = "lora_adapter_metadata";
 /// The files of PEFT.
-const WEIGHTS: &str = "adapter_model.safetensors";
-const CONFIG: &str = "adapter_config.json";
+pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
+pub(crate) const CONFIG: &str = "adapter_config.json";
 
 /// The configuration of a LoRA, if there is one besides its tensors.
 pub(super) struct Alphas(Value);

@@ -1,6 +1,6 @@
 //! Reading of a LoRA: every tensor belongs to a layer, and every layer has a whole change.
 
-use super::alpha::Alphas;
+use super::alpha::{Alphas, WEIGHTS};
 use super::key::{self, Key, Piece};
 use super::targets::{Network, Target, Targets};
 use crate::error::{Error, Result, file};
@@ -19,12 +19,22 @@ pub(super) struct Found {
 }
 
 /// The files that a folder with a LoRA may have: those of diffusers and of PEFT.
-const IN_FOLDER: [&str; 2] = ["pytorch_lora_weights.safetensors", "adapter_model.safetensors"];
+pub(crate) const IN_FOLDER: [&str; 2] = ["pytorch_lora_weights.safetensors", WEIGHTS];
+
+/// The file of a LoRA among those of a folder: one with a usual name, or the only one of safetensors.
+pub(crate) fn chosen<'a>(files: &[&'a str]) -> Option<&'a str> {
+    let named = IN_FOLDER.iter().find_map(|name| files.iter().find(|file| *file == name));
+    let mut others = files.iter().filter(|file| file.ends_with(".safetensors") && !file.contains('/'));
+    let only = others.next().filter(|_| others.next().is_none());
+    named.or(only).copied()
+}
 
 /// The file of a LoRA: the path itself, or the file in a folder.
 pub(super) fn place(path: &Path) -> PathBuf {
-    let inside = IN_FOLDER.iter().map(|name| path.join(name)).find(|inside| path.is_dir() && inside.is_file());
-    inside.unwrap_or_else(|| path.to_path_buf())
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    chosen(&names).map_or_else(|| path.to_path_buf(), |name| path.join(name))
 }
 
 /// Reads the changes of all layers.

@@ -8,6 +8,9 @@ mod file;
 mod key;
 mod targets;
 
+pub(crate) use alpha::{CONFIG, WEIGHTS};
+pub(crate) use file::{IN_FOLDER, chosen};
+
 use crate::checkpoint::Checkpoint;
 use crate::error::{Result, file as wrong};
 use latentrace_files::counted;
@@ -26,7 +29,7 @@ pub type Scale = Weight<0>;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub struct Lora {
-    /// The file, or a folder with `pytorch_lora_weights.safetensors` or `adapter_model.safetensors`.
+    /// The file; or a folder with `pytorch_lora_weights.safetensors`, `adapter_model.safetensors`, or one file alone.
     pub file: PathBuf,
     /// The scale.
     pub scale: Scale,
