@@ -73,7 +73,7 @@ fn rows(runs: &[&Ready], mode: Mode) -> usize {
 /// The numbers of steps that a probe tries, until the scheduler can sample one.
 const PROBES: std::ops::RangeInclusive<usize> = 2..=16;
 
-/// How long a row of the network takes: the calls of two steps of a request, after as many that warm up.
+/// How long a row of the network takes: the calls of a few steps of a request, after as many that warm up.
 fn probe(model: &Model, like: &Prepared) -> Result<Duration> {
     let start = match &like.start {
         // An inpainting model runs with a mask only.

@@ -46,10 +46,10 @@ fn every_file_that_cannot_be_used_is_told_as_what_it_is() {
         (&[(&named("alpha"), &[])], "has no lora_down (lora_A) and lora_up (lora_B)"),
         (
             &[(&down, &[2, 5]), (&up, &[4, 2])],
-            "[2, 5] and [4, 2] do not change down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q, whose weight is [4, 4]",
+            "[2, 5] and [4, 2] do not fit down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q, whose weight is [4, 4]",
         ),
-        (&[(&down, &[2, 4]), (&up, &[4, 3])], "[2, 4] and [4, 3] do not change"),
-        (&[(&down, &[0, 4]), (&up, &[4, 0])], "do not change"),
+        (&[(&down, &[2, 4]), (&up, &[4, 3])], "[2, 4] and [4, 3] do not fit"),
+        (&[(&down, &[0, 4]), (&up, &[4, 0])], "do not fit"),
         (&[(&down, &[2, 4]), (&up, &[4, 2]), (&named("alpha"), &[3])], "alpha: expected one finite number"),
         (&[(&down, &[2, 4]), (&named("lora.down.weight"), &[2, 4])], "is of the same layer"),
         (&[(&down, &[2, 4]), (&up, &[4, 2]), (&named("lora_mid.weight"), &[2, 2, 3, 3])], "of another rank"),

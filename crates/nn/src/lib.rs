@@ -45,7 +45,7 @@ pub use cuda::{Cuda, cuda, first_cuda};
 pub use error::{Error, Result};
 pub use header::{Header, Stored};
 pub use layers::{Activation, Conv2d, Embedding, GroupNorm, LayerNorm, Linear};
-pub use low_rank::{Applied, Changes, Dial, LowRank};
+pub use low_rank::{Applied, Changes, LowRank, SharedScale};
 pub use moment::{Branch, Moment, Row, Rows};
 pub use random::seeded;
 pub use resample::{Downsample, Padding, Upsample};

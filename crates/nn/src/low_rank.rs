@@ -19,9 +19,9 @@ pub struct LowRank {
 
 /// The scale of changes that are computed beside their layers. Whoever runs the network sets it before a forward pass.
 #[derive(Clone, Debug, Default)]
-pub struct Dial(Rc<Cell<f64>>);
+pub struct SharedScale(Rc<Cell<f64>>);
 
-impl Dial {
+impl SharedScale {
     /// Sets the scale. At 0 the layers compute nothing in addition.
     pub fn set(&self, scale: f64) {
         self.0.set(scale);
@@ -38,7 +38,7 @@ pub enum Applied {
     /// Added to the weight, times a scale, when the layer is loaded.
     Merged(f64),
     /// Computed beside the layer, times a scale that may change between forward passes.
-    Beside(Dial),
+    Beside(SharedScale),
 }
 
 /// The changes of a network's layers, each list by its layer's path in the checkpoint and in the order of application.
@@ -92,7 +92,7 @@ pub(crate) struct Beside {
     down: Tensor,
     up: Tensor,
     factor: f64,
-    dial: Dial,
+    scale: SharedScale,
 }
 
 impl Beside {
@@ -101,8 +101,8 @@ impl Beside {
         let place = |tensor: &Tensor| tensor.to_device(device).to_kind(kind);
         let beside = changes.iter().filter_map(|(LowRank { down, up, factor }, how)| match how {
             Applied::Merged(_) => None,
-            Applied::Beside(dial) => {
-                Some(Beside { down: place(down), up: place(up), factor: *factor, dial: dial.clone() })
+            Applied::Beside(scale) => {
+                Some(Beside { down: place(down), up: place(up), factor: *factor, scale: scale.clone() })
             }
         });
         beside.collect()
@@ -123,7 +123,7 @@ impl Beside {
     }
 
     fn added(&self, y: Tensor, change: impl FnOnce() -> Tensor) -> Tensor {
-        match self.dial.get() * self.factor {
+        match self.scale.get() * self.factor {
             0.0 => y,
             scale => y + change() * scale,
         }

@@ -3,9 +3,9 @@
 use crate::low_rank::{Applied, Beside, Changes, merged};
 use crate::shapes::Shapes;
 use crate::source::{Files, Fresh, Naming, diffusers_names};
-use crate::{Init, ModuleValue, Part, Result, Role, Source, Tap};
+use crate::{Error, Init, ModuleValue, Part, Result, Role, Source, Tap};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::path::Path;
 use std::rc::Rc;
@@ -24,6 +24,8 @@ struct Root {
     kind: Kind,
     device: Device,
     changes: Changes,
+    /// The layers whose changes were applied.
+    changed: RefCell<BTreeSet<String>>,
     taps: RefCell<Vec<Tap>>,
 }
 
@@ -76,17 +78,19 @@ impl Weights {
     }
 
     fn from_source(part: &str, source: Rc<dyn Source>, kind: Kind, device: Device) -> Weights {
-        let changes = Changes::new();
-        let root = Root { source, part: part.into(), kind, device, changes, taps: RefCell::default() };
+        Weights::rooted(source, part, kind, device, Changes::new())
+    }
+
+    fn rooted(source: Rc<dyn Source>, part: &str, kind: Kind, device: Device, changes: Changes) -> Weights {
+        let (changed, taps) = (RefCell::default(), RefCell::default());
+        let root = Root { source, part: part.into(), kind, device, changes, changed, taps };
         Weights { root: Rc::new(root), path: String::new() }
     }
 
     /// The same weights with low-rank changes of their layers. No module has read from them yet.
     pub fn with_changes(self, changes: Changes) -> Weights {
         let Root { source, part, kind, device, .. } = &*self.root;
-        let (source, part) = (source.clone(), part.clone());
-        let root = Root { source, part, kind: *kind, device: *device, changes, taps: RefCell::default() };
-        Weights { root: Rc::new(root), path: String::new() }
+        Weights::rooted(source.clone(), part, *kind, *device, changes)
     }
 
     /// The place below this one: `weights.at("resnets").at(0)`, or `weights.at("resnets.0")`.
@@ -104,12 +108,29 @@ impl Weights {
         match changes.get(&self.path).filter(|_| name == "weight") {
             Some(changes) => {
                 let weight = merged(&self.path, changes, shape, *kind, *device, read)?;
+                self.root.changed.borrow_mut().insert(self.path.clone());
                 if changes.iter().any(|(_, how)| matches!(how, Applied::Merged(_))) {
                     source.copied(&self.name(name));
                 }
                 Ok(weight)
             }
             None => read(*kind),
+        }
+    }
+
+    /// Checks that every change was applied to a layer.
+    ///
+    /// # Errors
+    /// No module has read the weight of a layer that is changed.
+    pub fn check_changes(&self) -> Result<()> {
+        let Root { part, changes, changed, .. } = &*self.root;
+        let changed = changed.borrow();
+        match changes.keys().find(|layer| !changed.contains(*layer)) {
+            Some(layer) => {
+                let hint = "\nhint: a low-rank change is of this layer, which no module has read".into();
+                Err(Error::Missing { name: format!("{layer}.weight"), file: part.clone(), hint })
+            }
+            None => Ok(()),
         }
     }
 
@@ -227,7 +248,6 @@ impl Variables {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Error;
     use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
     fn file(name: &str, dtype: Dtype, shape: &[usize], bytes: &[u8]) -> tempfile::TempPath {

@@ -6,7 +6,7 @@ use crate::network::Denoiser;
 use crate::text;
 use latentrace_checkpoints::{Adapted, Checkpoint, Choice, Scale, Vectors};
 use latentrace_nn::tch::{self, Kind};
-use latentrace_nn::{Activation, Cuda, Dial, Tap, cuda, first_cuda};
+use latentrace_nn::{Activation, Cuda, SharedScale, Tap, cuda, first_cuda};
 use latentrace_schedulers as schedulers;
 use latentrace_text::{TextEncoder, Tokenizer};
 use latentrace_unet::Unet;
@@ -24,7 +24,7 @@ pub struct Model {
     /// The denoising network. LoRAs whose scale depends on the noise level act in runs only.
     pub unet: Unet,
     /// The scales of changes of the UNet that depend on the noise level; see [`Checkpoint::changes`].
-    pub(crate) varying: Vec<(Dial, Scale)>,
+    pub(crate) varying: Vec<(SharedScale, Scale)>,
     /// Latents to pixels and back.
     pub vae: Vae,
     /// The scheduler configuration of the checkpoint, read for the class that its `model_index.json` names.
@@ -156,6 +156,8 @@ impl Model {
             device,
             checkpoint,
         };
+        text_weights.check_changes()?;
+        unet_weights.check_changes()?;
         for (part, weights) in [("text_encoder", &text_weights), ("unet", &unet_weights), ("vae", &vae_weights)] {
             model.taps.extend(weights.taps());
             model.unread.extend(weights.unread().into_iter().map(|name| format!("{part}: {name}")));

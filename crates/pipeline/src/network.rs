@@ -6,7 +6,7 @@ use crate::sharing::{Arm, Sharing};
 use crate::tripwire::hint;
 use latentrace_checkpoints::Scale;
 use latentrace_nn::tch::{Device, Kind, Tensor};
-use latentrace_nn::{Branch, Dial, Pass, Rows};
+use latentrace_nn::{Branch, Pass, Rows, SharedScale};
 use latentrace_schedulers::Level;
 use latentrace_unet::Unet;
 
@@ -87,19 +87,19 @@ pub(crate) trait Network {
 #[derive(Clone, Copy)]
 pub(crate) struct Denoiser<'a> {
     pub(crate) unet: &'a Unet,
-    pub(crate) varying: &'a [(Dial, Scale)],
+    pub(crate) varying: &'a [(SharedScale, Scale)],
 }
 
 impl Denoiser<'_> {
     /// One call on `[rows, 4, height, width]` and `[rows, tokens, features]`. The UNet runs in its own number format,
     /// and the result is f32.
     fn call(self, pass: &mut Pass, input: &Tensor, level: Level, text: &Tensor) -> Tensor {
-        for (dial, scale) in self.varying {
-            dial.set(scale.at(level.sigma));
-        }
+        self.varying.iter().for_each(|(shared, scale)| shared.set(scale.at(level.sigma)));
         let (kind, device) = (self.unet.kind(), self.unet.device());
         let times = Tensor::from_slice(&[level.t as f32]).to_device(device);
-        self.unet.forward(pass, &input.to_kind(kind), &times, text).to_kind(Kind::Float)
+        let output = self.unet.forward(pass, &input.to_kind(kind), &times, text).to_kind(Kind::Float);
+        self.varying.iter().for_each(|(shared, _)| shared.set(0.0)); // the UNet by itself is without them
+        output
     }
 }
 

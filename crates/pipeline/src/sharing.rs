@@ -99,6 +99,7 @@ pub(crate) fn start_key(image: &Prepared) -> (u64, Option<&Picture>, Option<&Mas
     let (picture, mask) = match &image.start {
         Start::Picture { picture, .. } => (Some(&**picture), None),
         Start::Masked { picture, mask, .. } => (Some(&**picture), Some(&**mask)),
+        // Only the first of a batch may start from tensors, see `is_alike` in `together.rs`.
         Start::Noise | Start::Latents { .. } | Start::Known { .. } | Start::Sample { .. } => (None, None),
     };
     (image.request.seed, picture, mask)

@@ -124,7 +124,7 @@ impl Start {
         }
     }
 
-    /// What the UNet of the run that is continued takes; `None` if any UNet can start so, or if there is no mask.
+    /// What the run knows of its picture, if that is given.
     pub(crate) fn known(&self) -> Option<&Known> {
         match self {
             Start::Known { known, .. } | Start::Sample { known: Some(known), .. } => Some(known),

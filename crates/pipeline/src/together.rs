@@ -90,6 +90,14 @@ fn is_alike(first: &Prepared, other: &Prepared) -> bool {
     let same_plan = Arc::ptr_eq(&first.plan, &other.plan) || first.plan == other.plan;
     let same_start = std::mem::discriminant(&first.start) == std::mem::discriminant(&other.start);
     let same_length = other.tokens[0].ids.len() == first.tokens[0].ids.len();
+    // Images that start from other tensors are not known to be equal by their seeds.
+    let is_known = matches!(first.start, Start::Noise | Start::Picture { .. } | Start::Masked { .. });
+    let is_alone = std::ptr::eq(first, other);
     let encoded = [first, other].iter().all(|image| image.request.features.is_none());
-    other.request.size == first.request.size && same_start && same_length && same_plan && encoded
+    other.request.size == first.request.size
+        && same_start
+        && same_length
+        && same_plan
+        && encoded
+        && (is_known || is_alone)
 }

@@ -36,7 +36,9 @@ fn each_value_of_the_sampler_passes_one_tap_with_its_own_name() {
         let taps = taps(model);
         for value in SamplerValue::ALL {
             let of: Vec<&str> = taps.iter().filter(|tap| tap.role() == Role::Sampler(value)).map(Tap::name).collect();
-            assert_eq!(of, [value.name()], "{model}");
+            // None of these is an inpainting model, which alone takes the picture without its masked part.
+            let expected = [value.name()].into_iter().filter(|_| value != SamplerValue::Masked);
+            assert_eq!(of, expected.collect::<Vec<_>>(), "{model}");
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct ModelArguments {
     choice: ChoiceArguments,
     #[command(flatten)]
     embeddings: EmbeddingArguments,
-    /// Change the networks by a LoRA: a .safetensors file, a folder with one, or a hub id; :SCALE is a number, or as guidance a window or a curve of noise levels: style.safetensors:0.8, "style.safetensors:{ weight = 0.8, sigma = [1, 15] }"
+    /// Change the networks by a LoRA: a .safetensors file, a folder with one, or a hub id; :SCALE is a number, or as guidance a window or a curve of noise levels: style.safetensors:0.8, "style.safetensors:{ weight = 0.8, sigma = [1, 15] }". With --like, a file that the picture has gets this scale
     #[arg(long, value_name = "FILE[:SCALE]", help_heading = PARTS, value_parser = parse_lora)]
     lora: Vec<Lora>,
     /// Number format to run in, whatever the files hold [default: f32]
@@ -128,14 +128,17 @@ impl ModelArguments {
 
     /// Another choice, but for what was given.
     fn choice_over(&self, base: Choice) -> Choice {
-        let Choice { loras, .. } = &base;
-        let loras = [loras.clone(), self.lora.clone()].concat();
+        let is_given = |lora: &&Lora| self.lora.iter().any(|given| given.file == lora.file);
+        let kept = base.loras.iter().filter(|lora| !is_given(lora)).cloned();
+        let loras = kept.chain(self.lora.clone()).collect();
         self.embeddings.added_to(Choice { loras, ..self.choice.over(base) })
     }
 
     /// The checkpoint.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
-        fetched(&self.place()?, &self.choice(), &Printer::new())
+        let checkpoint = fetched(&self.place()?, &self.choice(), &Printer::new())?;
+        checkpoint.changes()?; // a LoRA that cannot be used is an error although nothing runs
+        Ok(checkpoint)
     }
 
     /// How it is loaded.

@@ -74,7 +74,8 @@ fn both_readings(model: &Path) -> String {
 
 /// The id that a name is, unless there is something of this name on the disk.
 fn id(model: &Path) -> Option<Id> {
-    let text = model.to_str().filter(|_| model.symlink_metadata().is_err())?;
+    let is_file = model.extension().is_some_and(|ending| ending == "safetensors");
+    let text = model.to_str().filter(|_| !is_file && model.symlink_metadata().is_err())?;
     Id::parse(text).ok()
 }
 
@@ -90,8 +91,13 @@ fn cached(hub: &Hub, id: &Id, choice: &Choice, of: Use) -> Result<Option<Snapsho
     let names: Vec<&str> = files.iter().map(String::as_str).collect();
     let is_whole =
         needed(id.as_str(), &names, of, choice).is_ok_and(|names| names.iter().all(|name| snapshot.has(name)));
-    Ok(is_whole.then_some(snapshot))
+    // Which file of a model is its LoRA depends on all that it has, and the cache may have a part.
+    let is_certain = of != Use::Lora || hub.is_offline() || LORAS.iter().any(|name| names.contains(name));
+    Ok((is_whole && is_certain).then_some(snapshot))
 }
+
+/// Files that are there only in a model whose LoRA is known by its name.
+const LORAS: [&str; 2] = ["pytorch_lora_weights.safetensors", "adapter_config.json"];
 
 /// The files of a snapshot by name, those of the parts' folders included.
 fn names_in(folder: &Path) -> Vec<String> {

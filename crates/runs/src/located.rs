@@ -41,8 +41,8 @@ pub fn named_in(home: &Path, path: &Path) -> Option<PathBuf> {
     }
 }
 
-/// A choice whose files and folders that are no longer there are those of the same name in a folder, where they are.
-/// Their content is part of the checkpoint's hash.
+/// Replaces paths that no longer exist by files of the same name in one of the folders. The checkpoint's hash covers
+/// their content.
 pub fn choice_in(homes: &[&Path], choice: Choice) -> Choice {
     let found = |path: PathBuf| {
         let other = homes.iter().filter_map(|home| named_in(home, &path)).find(|other| other.exists());

@@ -20,7 +20,7 @@ pub(crate) fn check(mask: &Mask, factor: usize, file: &Path, sources: [&Source; 
     }
     if anew == 0 {
         bail!(
-            "{file}: what is white of the mask is too small: it has no pixel of the latents, which are {factor} by {factor} pixels each\nhint: paint a larger part white"
+            "{file}: the white part of the mask is too small: it covers no pixel of the latents, each {factor} by {factor} pixels\nhint: paint a larger part white"
         );
     }
     let mut notes = Vec::new();

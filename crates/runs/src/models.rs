@@ -63,7 +63,7 @@ pub fn checkpoint(place: &Path, choice: &Choice) -> Result<Checkpoint> {
 pub fn on_disk(choice: &Choice) -> Result<Choice> {
     let own = &of_parts(choice);
     let found = |part: &Option<PathBuf>, of: Use| part.as_deref().map(|part| hub::place(part, own, of)).transpose();
-    let lora = |lora: &Lora| Ok(Lora { file: hub::place(&lora.file, own, Use::Lora)?, ..lora.clone() });
+    let lora = |lora: &Lora| Ok(Lora { file: hub::place(&lora.file, own, Use::Lora)?, ..lora.clone() }.in_folder());
     Ok(Choice {
         text_encoder: found(&choice.text_encoder, Use::TextEncoder)?,
         unet: found(&choice.unet, Use::Unet)?,

@@ -107,12 +107,9 @@ impl Spec {
             fields.insert("scheduler".into(), Value::Table(options.collect()));
         }
         for name in WITH_WORDS {
-            let mut fill = |text: &mut String| {
-                *text = filled(text, &words)?;
-                Ok(())
-            };
-            let filled = fields.get_mut(*name).map_or(Ok(()), |value| each_text(value, &mut fill));
-            filled.with_context(|| format!("{}: {name}", self.file.display()))?;
+            for text in fields.get_mut(*name).into_iter().flat_map(texts) {
+                *text = filled(text, &words).with_context(|| format!("{}: {name}", self.file.display()))?;
+            }
         }
         let mut cell =
             Cell::deserialize(fields).map_err(|error| anyhow!("{}: {}", self.file.display(), error.message()))?;
@@ -124,12 +121,13 @@ impl Spec {
 /// The fields whose texts words are put into.
 pub(super) const WITH_WORDS: &[&str] = &["prompt", "negative", "loras"];
 
-/// Does something with every text of a value.
-pub(super) fn each_text(value: &mut Value, with: &mut dyn FnMut(&mut String) -> Result<()>) -> Result<()> {
+/// Every text of a value.
+pub(super) fn texts(value: &mut Value) -> Vec<&mut String> {
     match value {
-        Value::String(text) => with(text),
-        Value::Array(list) => list.iter_mut().try_for_each(|value| each_text(value, with)),
-        _ => Ok(()),
+        Value::String(text) => vec![text],
+        Value::Array(list) => list.iter_mut().flat_map(texts).collect(),
+        Value::Table(table) => table.iter_mut().flat_map(|(_, value)| texts(value)).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -206,6 +204,9 @@ fn filled(text: &str, words: &Table) -> Result<String> {
         match words.get(word) {
             Some(Value::String(value)) => filled += value,
             Some(value) => filled += &value.to_string(),
+            None if word.contains('=') => anyhow::bail!(
+                "{text:?}: what is in braces is a word\nhint: a LoRA whose scale is a table is one too: {{ file = \"FILE\", scale = {{{word}}} }}"
+            ),
             None => anyhow::bail!("{{{word}}}: no such word\nhint: give it under fixed or vary, as {word} = [..]"),
         }
         rest = &after[end + 1..];

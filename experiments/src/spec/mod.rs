@@ -267,16 +267,11 @@ impl Spec {
 
     /// Every text that words are put into, before that.
     fn texts(&self) -> Vec<String> {
-        let texts = self.entries().into_iter().filter(|(_, key, _)| expand::WITH_WORDS.contains(key));
-        let mut all = Vec::new();
-        for value in texts.flat_map(|(_, _, values)| values) {
-            expand::each_text(&mut value.clone(), &mut |text| {
-                all.push(text.clone());
-                Ok(())
-            })
-            .unwrap_or_default();
-        }
-        all
+        let with_words = self.entries().into_iter().filter(|(_, key, _)| expand::WITH_WORDS.contains(key));
+        let values = with_words.flat_map(|(_, _, values)| values).cloned();
+        values
+            .flat_map(|mut value| expand::texts(&mut value).into_iter().map(std::mem::take).collect::<Vec<_>>())
+            .collect()
     }
 }
 

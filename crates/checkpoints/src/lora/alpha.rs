@@ -1,6 +1,7 @@
 //! The factor of a change where no tensor says it: in the header of a file of diffusers, or in PEFT's configuration.
 
 use crate::error::{Result, file};
+use regex::Regex;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -42,20 +43,63 @@ impl Alphas {
         }
     }
 
+    /// Whether a factor is stated.
+    pub(super) fn is_stated(&self) -> bool {
+        !self.0.is_null()
+    }
+
     /// The factor of a layer's change: `alpha / rank`, and `alpha / sqrt(rank)` for a rank-stabilised LoRA
-    /// (Kalajdzievski 2023, arXiv 2312.03732). 1 if nothing is said. `network` is the name of the network in diffusers.
-    pub(super) fn factor(&self, network: &str, layer: &str, rank: i64) -> f64 {
+    /// (Kalajdzievski 2023, arXiv 2312.03732). 1 if nothing is said. `network` is the name of the network in diffusers,
+    /// and `layers` are the names of the layer.
+    ///
+    /// # Errors
+    /// A pattern cannot be read.
+    pub(super) fn factor(&self, path: &Path, network: &str, layers: &[&str], rank: i64) -> Result<f64> {
         let of = |key: &str| {
             let own = &self.0[format!("{network}.{key}")];
             if own.is_null() { &self.0[key] } else { own }
         };
-        // A pattern is the end of a layer's path.
-        let is_end = |pattern: &str| layer == pattern || layer.ends_with(&format!(".{pattern}"));
-        let special = of("alpha_pattern").as_object().and_then(|map| map.iter().find(|(pattern, _)| is_end(pattern)));
-        let Some(alpha) = special.map_or_else(|| of("lora_alpha").as_f64(), |(_, alpha)| alpha.as_f64()) else {
-            return 1.0;
-        };
-        let rank = rank as f64;
-        alpha / if of("use_rslora") == true { rank.sqrt() } else { rank }
+        let mut alpha = of("lora_alpha").as_f64();
+        for (pattern, special) in of("alpha_pattern").as_object().into_iter().flatten() {
+            // PEFT matches a pattern with the end of a name, from the beginning or after a dot.
+            let whole = Regex::new(&format!("^(?:.*\\.)?(?:{pattern})$"))
+                .map_err(|_| file(path, format!("alpha_pattern: {pattern} cannot be read as a regular expression")))?;
+            if layers.iter().any(|layer| whole.is_match(layer)) {
+                alpha = special.as_f64();
+                break;
+            }
+        }
+        let (Some(alpha), rank) = (alpha, rank as f64) else { return Ok(1.0) };
+        Ok(alpha / if of("use_rslora") == true { rank.sqrt() } else { rank })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn patterns_are_those_of_peft() {
+        let alphas = Alphas(json!({
+            "unet.lora_alpha": 2, "unet.alpha_pattern": {"^down.0.to_k": 3, ".*attn1\\.to_q": 20, "to_v": 5},
+            "text_encoder.lora_alpha": 8, "text_encoder.use_rslora": true,
+        }));
+        let of = |network: &str, layers: &[&str]| alphas.factor(Path::new("a"), network, layers, 4).unwrap() * 4.0;
+        for (layer, alpha) in [
+            ("down.0.to_k", 3.0),
+            ("mid.down.0.to_k", 2.0), // ^ holds at the beginning only
+            ("up.1.attn1.to_q", 20.0),
+            ("up.1.attn2.to_q", 2.0),
+            ("to_v", 5.0),
+            ("up.to_v", 5.0),
+            ("up.not_to_v", 2.0),
+        ] {
+            assert_eq!(of("unet", &[layer]), alpha, "{layer}");
+        }
+        assert_eq!(of("text_encoder", &["x"]), 8.0 / 2.0 * 4.0);
+        assert_eq!(Alphas(Value::Null).factor(Path::new("a"), "unet", &["x"], 4).unwrap(), 1.0);
+        let broken = Alphas(json!({"alpha_pattern": {"(": 1}}));
+        assert!(broken.factor(Path::new("a"), "unet", &["x"], 4).unwrap_err().to_string().contains("alpha_pattern: ("));
     }
 }

@@ -1,12 +1,12 @@
 //! Reading of a LoRA: every tensor belongs to a layer, and every layer has a whole change.
 
-use super::alpha::{Alphas, WEIGHTS};
+use super::alpha::{Alphas, CONFIG, WEIGHTS};
 use super::key::{self, Key, Piece};
 use super::targets::{Network, Target, Targets};
 use crate::error::{Error, Result, file};
 use crate::weights::{PICKLES, checked, pickle};
 use latentrace_nn::tch::{Kind, Tensor};
-use latentrace_nn::{Header, LowRank, Named, Piece as Part, Tensors};
+use latentrace_nn::{self as nn, Header, LowRank, Named, Tensors};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -37,18 +37,18 @@ pub(super) fn place(path: &Path) -> PathBuf {
     chosen(&names).map_or_else(|| path.to_path_buf(), |name| path.join(name))
 }
 
-/// Reads the changes of all layers.
+/// Reads the changes of all layers. Also returns a note if a factor that PEFT keeps in another file is not there.
 ///
 /// # Errors
 /// The file is not a LoRA of a supported kind, a tensor belongs to no layer of the networks, or a change is incomplete
 /// or of another shape than its layer.
-pub(super) fn read(path: &Path, targets: &Targets) -> Result<Vec<Found>> {
+pub(super) fn read(path: &Path, targets: &Targets) -> Result<(Vec<Found>, Option<String>)> {
     let path = &opened(path)?;
     let alphas = Alphas::read(path, &Header::read(path)?.about)?;
-    let whole = |stored: &str| vec![Named { name: stored.to_owned(), piece: Part::Whole }];
+    let whole = |stored: &str| vec![Named { name: stored.to_owned(), piece: nn::Piece::Whole }];
     let tensors = Tensors::open(&[path], &whole)?;
     let mut layers: BTreeMap<(Network, &str), Pieces> = BTreeMap::new();
-    let mut strangers: Vec<&str> = Vec::new();
+    let mut unmatched: Vec<&str> = Vec::new();
     for stored in tensors.names() {
         let (layer, piece) = match key::read(stored) {
             Key::Of { layer, piece } => (layer, piece),
@@ -62,17 +62,26 @@ pub(super) fn read(path: &Path, targets: &Targets) -> Result<Vec<Found>> {
                 let pieces = layers.entry((target.network, &target.layer)).or_insert_with(|| Pieces::of(target));
                 pieces.add(path, piece, stored)?;
             }
-            None => strangers.push(stored),
+            None => unmatched.push(stored),
         }
     }
-    if let Some(first) = strangers.first() {
-        return Err(stranger(path, first, strangers.len(), targets));
+    if let Some(first) = unmatched.first() {
+        return Err(of_no_layer(path, first, unmatched.len(), targets));
     }
     if layers.is_empty() {
         return Err(file(path, "a file without tensors, not a LoRA"));
     }
-    layers.into_values().map(|pieces| pieces.change(path, &tensors, &alphas)).collect()
+    let is_without_factor = !alphas.is_stated()
+        && layers.values().all(|pieces| pieces.alpha.is_none())
+        && tensors.names().any(|name| name.starts_with(PEFT));
+    let note = is_without_factor
+        .then(|| format!("{}: there is no {CONFIG} beside it, so alpha is taken to be the rank", path.display()));
+    let changes = layers.into_values().map(|pieces| pieces.change(path, &tensors, &alphas));
+    Ok((changes.collect::<Result<_>>()?, note))
 }
+
+/// The beginning of the names in PEFT's own files.
+const PEFT: &str = "base_model.";
 
 /// The file of a LoRA, checked to be one that can be read.
 fn opened(path: &Path) -> Result<PathBuf> {
@@ -140,14 +149,17 @@ impl<'a> Pieces<'a> {
         }
         let factor = match self.alpha {
             Some(name) => {
-                let alpha = number(name)?;
+                let alpha = tensors.get(name)?;
                 let alpha = if alpha.numel() == 1 { alpha.view([1]).double_value(&[0]) } else { f64::NAN };
                 if !alpha.is_finite() {
                     return Err(file(path, format!("{name}: expected one finite number")));
                 }
                 alpha / rank as f64
             }
-            None => alphas.factor(network.name(), layer, rank),
+            None => {
+                let rooted = format!("text_model.{layer}"); // as patterns name it, whatever the checkpoint's files do
+                alphas.factor(path, network.name(), &[layer.as_str(), &rooted], rank)?
+            }
         };
         let change = LowRank { down: down.view(expected.as_slice()), up: up.view([shape[0], rank]), factor };
         Ok(Found { network: *network, layer: layer.clone(), change })
@@ -210,7 +222,7 @@ fn unknown(path: &Path, stored: &str, tensors: &Tensors) -> Error {
 }
 
 /// What is in the names of layers that only other models have.
-const STRANGERS: [(&str, &str); 9] = [
+const OTHER_MODELS: [(&str, &str); 9] = [
     ("lora_te2_", "SDXL"),
     ("text_encoder_2.", "SDXL"),
     ("add_embedding", "SDXL"),
@@ -223,8 +235,8 @@ const STRANGERS: [(&str, &str); 9] = [
 ];
 
 /// The error of tensors of layers that the networks do not have.
-fn stranger(path: &Path, first: &str, count: usize, targets: &Targets) -> Error {
-    let of = STRANGERS.iter().find(|(inside, _)| first.contains(inside)).map(|(_, model)| *model);
+fn of_no_layer(path: &Path, first: &str, count: usize, targets: &Targets) -> Error {
+    let of = OTHER_MODELS.iter().find(|(inside, _)| first.contains(inside)).map(|(_, model)| *model);
     // The blocks of SDXL have up to ten transformers, those of Stable Diffusion one.
     let is_deep = first.contains("transformer_blocks_1_") || first.contains("transformer_blocks.1.");
     let hint = match (of.or(is_deep.then_some("SDXL")), key::read(first)) {
@@ -247,5 +259,5 @@ fn misfit(path: &Path, stored: &str, layer: &str, shape: &[i64], [down, up]: [&[
         Some(2048) if layer.contains("attn2") => "\nhint: 2048 text features are those of SDXL, which is not supported",
         _ => "",
     };
-    file(path, format!("{stored}: {down:?} and {up:?} do not change {layer}, whose weight is {shape:?}{hint}"))
+    file(path, format!("{stored}: {down:?} and {up:?} do not fit {layer}, whose weight is {shape:?}{hint}"))
 }

@@ -14,8 +14,8 @@ pub(crate) use file::{IN_FOLDER, chosen};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Result, file as wrong};
 use latentrace_files::counted;
-use latentrace_nn::{Applied, Changes, Dial, LowRank};
-use latentrace_schedulers::Weight;
+use latentrace_nn::{Applied, Changes, LowRank, SharedScale};
+use latentrace_schedulers::{Weight, Window};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -73,12 +73,15 @@ impl Lora {
     pub fn text_scale(&self) -> f64 {
         let largest = || match &self.scale {
             Scale::Constant(scale) => *scale,
-            Scale::Window(window) => window.weight,
-            Scale::Curve(curve) => {
-                curve.weight.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or_default()
-            }
+            Scale::Window(Window { weight, outside, .. }) => farthest(&[*weight, *outside]),
+            Scale::Curve(curve) => farthest(&curve.weight),
         };
         self.text_encoder.unwrap_or_else(largest)
+    }
+
+    /// The same LoRA by its file, if it is named by the folder of the file.
+    pub fn in_folder(self) -> Lora {
+        Lora { file: file::place(&self.file), ..self }
     }
 
     /// The files that the change depends on.
@@ -101,6 +104,11 @@ impl Lora {
         }
         Ok(())
     }
+}
+
+/// The weight that is farthest from 0.
+fn farthest(weights: &[f64]) -> f64 {
+    weights.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or_default()
 }
 
 impl From<String> for Lora {
@@ -156,8 +164,8 @@ pub struct Adapted {
     pub text_encoder: Changes,
     /// Those of the UNet.
     pub unet: Changes,
-    /// The scales that depend on the noise level, each with the dial to set before a call of the UNet.
-    pub varying: Vec<(Dial, Scale)>,
+    /// The scales that depend on the noise level, each to be set before a call of the UNet.
+    pub varying: Vec<(SharedScale, Scale)>,
     /// What was changed, a line for each LoRA.
     pub notes: Vec<String>,
 }
@@ -175,7 +183,9 @@ impl Checkpoint {
         let targets = Targets::of(self)?;
         for lora in &self.loras {
             lora.check()?;
-            adapted.add(lora, file::read(&lora.file, &targets)?);
+            let (found, note) = file::read(&lora.file, &targets)?;
+            adapted.notes.extend(note);
+            adapted.add(lora, found);
         }
         Ok(adapted)
     }
@@ -205,9 +215,9 @@ impl Adapted {
         let unet = match &lora.scale {
             Scale::Constant(scale) => Applied::Merged(*scale),
             varying => {
-                let dial = Dial::default();
-                self.varying.push((dial.clone(), varying.clone()));
-                Applied::Beside(dial)
+                let shared = SharedScale::default();
+                self.varying.push((shared.clone(), varying.clone()));
+                Applied::Beside(shared)
             }
         };
         for file::Found { network, layer, change } in found {
@@ -263,6 +273,7 @@ mod tests {
         let of = |text: &str| serde_json::from_str::<Lora>(text).unwrap().text_scale();
         assert_eq!(of(r#""a:0.5""#), 0.5);
         assert_eq!(of(r#"{"file":"a","scale":{"weight":0.8,"sigma":[1,5]}}"#), 0.8);
+        assert_eq!(of(r#"{"file":"a","scale":{"weight":0,"sigma":[1,5],"outside":1}}"#), 1.0);
         assert_eq!(of(r#"{"file":"a","scale":{"weight":[0,-2,1],"sigma":[1,5,9]}}"#), -2.0);
         assert_eq!(of(r#"{"file":"a","scale":{"weight":[0,-2,1],"sigma":[1,5,9]},"text_encoder":0}"#), 0.0);
         assert!(Lora::new("a", f64::NAN).check().is_err());

@@ -54,6 +54,9 @@ impl Show {
     }
 }
 
+/// The parts of a checkpoint that may be of another one, as lines call them.
+const PARTS: [&str; 5] = ["encoder", "unet", "vae", "tokenizer", "config"];
+
 /// Each thing with its name, those alone that are there.
 fn lines(about: &Provenance) -> Vec<(&'static str, String)> {
     let Provenance { cell, used, program, .. } = about;
@@ -91,7 +94,13 @@ fn lines(about: &Provenance) -> Vec<(&'static str, String)> {
         used.inputs.traces.iter().map(|read| ("reads", Some(format!("{} ({})", read.path.display(), read.blake3)))),
     );
     lines.extend(used.kept.capture.iter().map(|rule| ("capture", Some(rule.to_string()))));
+    lines.extend(cell.loras.iter().map(|lora| ("lora", Some(lora.to_string()))));
+    lines.extend(cell.embeddings.iter().map(|embedding| ("embedding", Some(embedding.to_string()))));
+    let parts = [&cell.text_encoder, &cell.unet, &cell.vae, &cell.tokenizer, &cell.config];
+    let part = |part: &Option<PathBuf>| part.as_ref().map(|part| part.display().to_string());
+    lines.extend(PARTS.into_iter().zip(parts.map(part)));
     lines.extend([
+        ("variant", cell.variant.clone()),
         ("model", Some(format!("{} ({})", model.path.display(), model.blake3))),
         (
             "ran",

@@ -117,10 +117,10 @@ impl Part {
         let [loop_steps, steps] = STEPS.map(|steps| ("steps", Value::from(steps)));
         let [by_hand, varied] = SCALES.map(|scale| ("guidance", Value::from(scale)));
         let seeds = || Value::Table(Table::from_iter([("range".to_string(), vec![SEED, SEED + PICTURES - 1].into())]));
-        let one = [("prompt", Value::from(subject.prompt.as_str())), ("seed", SEED.into())];
-        let texts = |[prompt, negative]: &[String; 2]| {
-            [("prompt", Value::from(prompt.as_str())), ("negative", negative.as_str().into())]
-        };
+        // In a spec, a brace that stands for itself is written twice.
+        let text = |text: &str| Value::from(text.replace('{', "{{").replace('}', "}}"));
+        let one = [("prompt", text(&subject.prompt)), ("seed", SEED.into())];
+        let texts = |[prompt, negative]: &[String; 2]| [("prompt", text(prompt)), ("negative", text(negative))];
         Ok(match self {
             Part::Text => Vec::new(),
             Part::Loop => {
@@ -166,7 +166,9 @@ impl Part {
 /// The fields of a cell that are not the default, with absolute paths.
 fn fields_of(cell: &Cell) -> Result<Table> {
     let absolute = |path: &Path| if is_id(path) { Ok(path.to_path_buf()) } else { std::path::absolute(path) };
-    let cell = Cell { model: cell.model.as_deref().map(absolute).transpose()?, ..cell.clone() };
+    let model = cell.model.as_deref().map(absolute).transpose()?;
+    let choice = cell.choice().map_paths(|path| absolute(&path))?;
+    let cell = Cell { model, ..cell.clone() }.with_choice(choice);
     let (own, default) = (serde_json::to_value(cell)?, serde_json::to_value(Cell::default())?);
     let changed = own.as_object().into_iter().flatten().filter(|(field, value)| default.get(field) != Some(value));
     changed.map(|(field, value)| Ok((field.clone(), Value::try_from(value)?))).collect()

@@ -4,13 +4,14 @@ use super::part::{PICTURES, Part, SCALES, SEED, STEPS, SWEEP, Subject};
 use latentrace_runs::STRENGTH;
 use std::path::Path;
 
-/// The lines of Python for a part, on a model with these latents.
+/// The lines of Python for a part, on a model.
 pub fn lines(part: Part, model: &str, subject: &Subject, image: &Path) -> String {
     let [loop_steps, steps] = STEPS;
     let [by_hand, varied] = SCALES;
     let quoted = |text: &str| format!("{text:?}");
     let prompt = quoted(&subject.prompt);
-    let pipe = |class: &str| format!("pipe = {class}.from_pretrained({model:?}, safety_checker=None)\n");
+    let from = if model.ends_with(".safetensors") { "from_single_file" } else { "from_pretrained" };
+    let pipe = |class: &str| format!("pipe = {class}.{from}({model:?}, safety_checker=None)\n");
     let generators = format!("generators = [torch.Generator().manual_seed({SEED} + i) for i in range({PICTURES})]\n");
     match part {
         Part::Text => format!(
@@ -55,8 +56,9 @@ for i, t in enumerate(scheduler.timesteps):
             let [prompt, negative] = subject.of_variations.each_ref().map(|text| quoted(text));
             let image = quoted(&image.display().to_string());
             format!(
-                "{}{generators}pictures = pipe({prompt},
-                negative_prompt={negative}, image=load_image({image}).resize((512, 512)),
+                "{}{generators}size = pipe.unet.config.sample_size * pipe.vae_scale_factor
+pictures = pipe({prompt},
+                negative_prompt={negative}, image=load_image({image}).resize((size, size)),
                 strength={STRENGTH}, guidance_scale={varied}, num_inference_steps={steps},
                 num_images_per_prompt={PICTURES}, generator=generators).images
 ",
