@@ -51,7 +51,7 @@ pub(crate) fn blame<T>(
 pub(crate) fn hint(kind: Kind) -> &'static str {
     match kind {
         Kind::Half => "f16 holds nothing above 65504; try --dtype f32 or bf16",
-        _ => "the checkpoint's weights, the guidance or an edit are too large or not finite",
+        _ => "the checkpoint's weights, the guidance, a LoRA or an edit are too large or not finite",
     }
 }
 

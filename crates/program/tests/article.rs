@@ -59,6 +59,7 @@ fn every_part_gives_what_diffusers_gives() {
         assert!(middle < 2e-5 && most < 2e-3, "{name}: {middle:.1e}, at most {most:.1e}");
     }
     let page = std::fs::read_to_string(output.join("article.html")).unwrap();
+    assert!(page.contains("blake3 ") && !page.contains("Loaded with"));
     let pictures: Vec<PathBuf> =
         page.split("src=\"").skip(1).map(|rest| output.join(rest.split('"').next().unwrap())).collect();
     assert_eq!(pictures.len(), 5, "the latents of the loop, noise levels, and three grids");
@@ -73,6 +74,29 @@ fn every_part_gives_what_diffusers_gives() {
 }
 
 #[test]
+fn what_the_checkpoint_is_loaded_with_is_on_the_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("article").display().to_string();
+    let (model, lora) = (golden("networks/sd1"), golden("lora/kohya.safetensors") + ":0.5");
+    let text = ["article", "--model", &model, "--only", "text", "--output", &at, "--prompt", "a <b> & {x} ü"];
+    command(&[&text[..], &["--lora", &lora, "--dtype", "bf16"]].concat()).success();
+    let page = std::fs::read_to_string(format!("{at}/article-text.html")).unwrap();
+    for expected in
+        ["Loaded with ", "dtype = &quot;bf16&quot;", "kohya.safetensors:0.5", "<td>&lt;b</td>", "<td>ü</td>"]
+    {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    // Braces stand for themselves in a prompt of the article.
+    let two = ["--only", "guidance", "--dry-run"];
+    command(&[&text[..], &two].concat()).success().stdout(contains("9 pictures into"));
+    let inpainting = folder.path().join("inpainting").display().to_string();
+    command(&["model", "synth", "tiny-inpaint", &inpainting]).success();
+    command(&["article", "--model", &inpainting, "--output", &at])
+        .failure()
+        .stderr(contains("an inpainting model, which runs with a picture and a mask only"));
+}
+
+#[test]
 fn without_the_checkpoint_the_bundled_model_is_used_and_said_so() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().join("article").display().to_string();
@@ -83,7 +107,7 @@ fn without_the_checkpoint_the_bundled_model_is_used_and_said_so() {
         command.env("OMP_NUM_THREADS", "1").env("HF_HUB_CACHE", &cache).assert()
     };
     run(&[]).success().stderr(contains("The article's checkpoint is not used here: CompVis/stable-diffusion-v1-4"));
-    let page = std::fs::read_to_string(format!("{at}/article.html")).unwrap();
+    let page = std::fs::read_to_string(format!("{at}/article-text.html")).unwrap();
     assert!(page.contains("on the bundled model of shapes") && page.contains("is not used here"));
     run(&["--model", "no-such-model"]).failure().stderr(contains("no-such-model"));
     run(&["--image", "no-such.png"]).failure().stderr(contains("no-such.png"));

@@ -434,6 +434,7 @@ pub fn parse_lora(text: &str) -> Result<Lora> {
             })?;
             Lora::new(file, named.scale)
         }
+        None if std::path::Path::new(text).exists() => Lora::new(text, 1.0),
         None => Lora::from(text.to_string()),
     };
     lora.check()?;

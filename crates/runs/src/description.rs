@@ -10,7 +10,7 @@ use crate::models::home;
 use crate::models::on_disk;
 use crate::processor;
 use crate::rules::RuleCounts;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use latentrace_files::counted;
 use latentrace_pipeline::nn::LIBTORCH;
 use latentrace_pipeline::nn::tch;
@@ -213,6 +213,22 @@ impl Description {
         let checked = read.map_err(anyhow::Error::from).and_then(|read| read.check(trace).map(|()| read));
         let checked = checked.map(|read| read.found(trace.folder()));
         checked.map_err(|error| anyhow!("{}: {}", file.display(), shortened(&format!("{error:#}"))))
+    }
+
+    /// Checks that the checkpoint's files are those that this description names, after a run: they may have been replaced
+    /// since the description was made.
+    ///
+    /// # Errors
+    /// A file was changed.
+    pub(crate) fn check_checkpoint(&self, model: &Model) -> Result<()> {
+        let place = model.checkpoint.place();
+        let now = key::hash(&std::path::absolute(place)?, &self.cell.choice())?;
+        ensure!(
+            now == self.model.blake3,
+            "{}: its files, or those of a LoRA or embedding, were changed while they were in use, so the run is not kept\nhint: run it again",
+            place.display()
+        );
+        Ok(())
     }
 
     /// The same description, with files of the checkpoint that are now in the run's folder, or in the one around it.

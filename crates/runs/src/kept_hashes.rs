@@ -12,20 +12,13 @@ const LARGE: u64 = 64 << 20;
 /// A file that was changed so recently may change again without a trace: the clock of a file system is coarse.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// What identifies the content of files without reading them: paths, sizes, times and places on the disk. `None` if the
-/// files are small, or one was changed just now.
-pub(crate) fn stamp(files: &[PathBuf]) -> Option<Stamp> {
-    let mut lines = Vec::new();
-    let mut bytes = 0;
-    for path in files {
+/// What identifies the content of files without reading them: paths, sizes, times and places on the disk. `None` if a
+/// file is not there.
+pub(crate) fn identity(files: &[PathBuf]) -> Option<Vec<String>> {
+    let line = |path: &PathBuf| {
         let path = std::fs::canonicalize(path).ok()?;
         let about = path.metadata().ok()?;
-        let age = SystemTime::now().duration_since(about.modified().ok()?).ok()?;
-        if age < SETTLED {
-            return None;
-        }
-        bytes += about.len();
-        lines.push(format!(
+        Some(format!(
             "{} {} {}.{} {}.{} {}:{}",
             path.display(),
             about.len(),
@@ -35,9 +28,23 @@ pub(crate) fn stamp(files: &[PathBuf]) -> Option<Stamp> {
             about.ctime_nsec(),
             about.dev(),
             about.ino()
-        ));
+        ))
+    };
+    files.iter().map(line).collect()
+}
+
+/// The [`identity`] of files. `None` if they are small, or if one was changed just now.
+pub(crate) fn stamp(files: &[PathBuf]) -> Option<Stamp> {
+    let mut bytes = 0;
+    for path in files {
+        let about = path.metadata().ok()?;
+        let age = SystemTime::now().duration_since(about.modified().ok()?).ok()?;
+        if age < SETTLED {
+            return None;
+        }
+        bytes += about.len();
     }
-    (bytes >= LARGE).then_some(Stamp(lines))
+    (bytes >= LARGE).then_some(Stamp(identity(files)?))
 }
 
 /// See [`stamp`].

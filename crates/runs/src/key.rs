@@ -4,7 +4,8 @@ use crate::cell::Cell;
 use crate::inputs::{Inputs, by_content};
 use crate::kept_hashes;
 use crate::models::checkpoint;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use latentrace_files::said;
 use latentrace_pipeline::Choice;
 use latentrace_pipeline::nn::LIBTORCH;
 use latentrace_trace::Rule;
@@ -57,7 +58,8 @@ pub enum Mode {
 const FORMAT: usize = 6;
 
 /// The hash of a checkpoint: of all files that its output depends on, see
-/// [`Checkpoint::files`](latentrace_pipeline::Checkpoint::files). Computed once for each place and choice.
+/// [`Checkpoint::files`](latentrace_pipeline::Checkpoint::files). Computed once for each place and choice, until a file
+/// changes.
 ///
 /// # Errors
 /// The place is not a checkpoint, or a file is missing or cannot be read.
@@ -85,21 +87,32 @@ pub fn hash_of_trace(folder: &Path) -> Result<String> {
 fn hash_of(files: &[PathBuf]) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     for path in files {
-        hasher.update_mmap_rayon(path).with_context(|| path.display().to_string())?;
+        hasher.update_mmap_rayon(path).map_err(|error| anyhow!("{}: {}", path.display(), said(&error)))?;
     }
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// The hash of the concatenation of files, computed once for each place and choice; that of large files once for all
-/// processes, until a file changes.
+/// A hash of this process, with the files that it is of as they were then.
+struct Known {
+    files: Vec<PathBuf>,
+    identity: Option<Vec<String>>,
+    hash: String,
+}
+
+/// The hash of the concatenation of files, computed once for each place and choice, until a file changes; that of large
+/// files once for all processes.
 fn hash_once(of: (PathBuf, Choice), files: impl FnOnce() -> Result<Vec<PathBuf>>) -> Result<String> {
-    static KNOWN: Mutex<Option<HashMap<(PathBuf, Choice), String>>> = Mutex::new(None);
+    static KNOWN: Mutex<Option<HashMap<(PathBuf, Choice), Known>>> = Mutex::new(None);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let known = known.get_or_insert_default();
-    if let Some(hash) = known.get(&of) {
+    if let Some(Known { files, identity, hash }) = known.get(&of)
+        && identity.is_some()
+        && kept_hashes::identity(files) == *identity
+    {
         return Ok(hash.clone());
     }
     let files = files()?;
+    let identity = kept_hashes::identity(&files);
     let hash = match kept_hashes::folder().zip(kept_hashes::stamp(&files)) {
         None => hash_of(&files)?,
         Some((folder, stamp)) => match stamp.find(&folder) {
@@ -114,6 +127,6 @@ fn hash_once(of: (PathBuf, Choice), files: impl FnOnce() -> Result<Vec<PathBuf>>
             }
         },
     };
-    known.insert(of, hash.clone());
+    known.insert(of, Known { files, identity, hash: hash.clone() });
     Ok(hash)
 }

@@ -272,6 +272,7 @@ impl<'a> Job<'a> {
         let Both(recorder, _) = probe.1;
         let failed = edits.1.outcome().and(edits.0.0.as_mut().map_or(Ok(()), Playback::outcome)).err();
         let outcome = failed.map_or(run.map_err(anyhow::Error::from), |error| Err(error.into()));
+        let outcome = outcome.and_then(|outcome| ready.description.check_checkpoint(model).map(|()| outcome));
         let error = outcome.as_ref().err().map(|error| error.to_string());
         // A record that cannot be written stops its run, so its error is the cause of the run's error.
         let ended = recorder.end(error).map_err(|error| match layout.synced {

@@ -73,7 +73,8 @@ impl Fires {
             _ => None,
         };
         let of_lora = |lora: &Lora| match &lora.scale {
-            Scale::Window(Window { sigma, .. }) => Some((format!("LoRA {lora}"), *sigma)),
+            // Outside of other windows the LoRA acts too.
+            Scale::Window(Window { sigma, outside: 0.0, .. }) => Some((format!("LoRA {lora}"), *sigma)),
             _ => None,
         };
         let loras: Vec<(String, [f64; 2])> = cell.loras.iter().filter_map(of_lora).collect();

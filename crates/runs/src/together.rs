@@ -34,6 +34,7 @@ pub fn record_together(
     let mut probe = Both(Fan { recorders }, Tick { observer, from: 0 });
     let images: Vec<&Prepared> = runs.iter().map(|ready| &ready.prepared).collect();
     let together = model.make_together(&images, &mut Pass::watched(&mut probe))?;
+    runs.iter().try_for_each(|ready| ready.description.check_checkpoint(model))?;
     let elapsed = began.elapsed().div_f64(runs.len() as f64); // an equal share for each
     let ends = probe.0.recorders.into_iter().map(|recorder| recorder.end(None)).collect::<Result<Vec<_>, _>>()?;
     let recorded = together.outcomes.into_iter().zip(descriptions).zip(ends).zip(folders);

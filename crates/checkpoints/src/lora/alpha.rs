@@ -2,7 +2,7 @@
 
 use crate::error::{Result, file};
 use regex::Regex;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,10 @@ pub(super) fn config_file(path: &Path) -> Option<PathBuf> {
     Some(path.with_file_name(CONFIG)).filter(|config| is_peft && config.is_file())
 }
 
+fn are_numbers(map: &Map<String, Value>) -> bool {
+    map.values().all(Value::is_number)
+}
+
 impl Alphas {
     /// Reads the configuration of a LoRA from its header or from the file beside it.
     ///
@@ -36,11 +40,26 @@ impl Alphas {
             (None, None) => return Ok(Alphas(Value::Null)),
         };
         let json: Value = serde_json::from_str(&text).map_err(|error| file(&place, format!("{METADATA}: {error}")))?;
-        let is_on = |key: &&String| key.ends_with("use_dora") && json[key.as_str()] == true;
-        match json.as_object().and_then(|object| object.keys().find(is_on)) {
-            Some(key) => Err(file(&place, format!("{key}: DoRA is not supported\nhint: a LoRA without DoRA is"))),
-            None => Ok(Alphas(json)),
+        let fail =
+            |key: &str, expected: &str| Err(file(&place, format!("{key}: expected {expected}, found {}", json[key])));
+        let Value::Object(all) = &json else {
+            return Err(file(&place, "the configuration of a LoRA: expected an object"));
+        };
+        for (key, value) in all {
+            match key.rsplit('.').next().unwrap_or_default() {
+                "use_dora" if *value == true => {
+                    return Err(file(&place, format!("{key}: DoRA is not supported\nhint: a LoRA without DoRA is")));
+                }
+                "use_rslora" if !(value.is_boolean() || value.is_null()) => return fail(key, "true or false"),
+                "lora_alpha" if !value.is_number() => return fail(key, "a number"),
+                "alpha_pattern" if !(value.is_null() || value.as_object().is_some_and(are_numbers)) => {
+                    return fail(key, "a number for each pattern");
+                }
+                "peft_type" if *value != "LORA" => return fail(key, "\"LORA\""),
+                _ => {}
+            }
         }
+        Ok(Alphas(json))
     }
 
     /// Whether a factor is stated.

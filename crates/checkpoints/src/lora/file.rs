@@ -8,6 +8,7 @@ use crate::weights::{PICKLES, checked, pickle};
 use latentrace_nn::tch::{Kind, Tensor};
 use latentrace_nn::{self as nn, Header, LowRank, Named, Tensors};
 use std::collections::BTreeMap;
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 
 /// The change of a layer.
@@ -89,16 +90,27 @@ fn opened(path: &Path) -> Result<PathBuf> {
     let ending = place.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
     if place.is_dir() {
         let hint = format!("hint: a LoRA is a .safetensors file, or a folder with {}", IN_FOLDER.join(" or "));
-        return Err(file(&place, format!("a folder without a LoRA\n{hint}")));
+        let what = match std::fs::read_dir(&place).into_iter().flatten().flatten().filter(is_safetensors).count() {
+            0 => "a folder without a LoRA".to_owned(),
+            several => format!("a folder with {several} .safetensors files, none of a usual name"),
+        };
+        return Err(file(&place, format!("{what}\n{hint}")));
     }
     if place.symlink_metadata().is_err() {
         let hint = "hint: a LoRA is a .safetensors file, and its scale follows a colon: --lora style.safetensors:0.8";
         return Err(file(&place, format!("no such file\n{hint}")));
     }
+    if place.exists() && !place.is_file() {
+        return Err(file(&place, "not a plain file"));
+    }
     if PICKLES.contains(&ending.as_str()) {
         return Err(pickle(&place));
     }
     checked(place)
+}
+
+fn is_safetensors(entry: &DirEntry) -> bool {
+    entry.file_name().to_string_lossy().ends_with(".safetensors")
 }
 
 /// The stored names of a layer's tensors.

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 /// Run the experiments of the source article with its own numbers, and write a page about them
 #[derive(clap::Args)]
+#[command(after_help = DEFAULT)]
 pub struct Article {
     #[command(flatten)]
     model: ModelArguments,
@@ -37,6 +38,10 @@ pub struct Article {
     #[arg(long)]
     dry_run: bool,
 }
+
+const DEFAULT: &str = "\
+Without --model it takes Stable Diffusion 1.4, and 1.5 for the variations, from the cache of the hub. What is not there is downloaded,
+several GB, but for --offline. Where they cannot be had it takes the bundled model and says so.";
 
 /// [`Part`] by name.
 #[derive(Clone, Copy, Debug, ValueEnum)]

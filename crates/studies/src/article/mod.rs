@@ -16,8 +16,8 @@ use anyhow::{Context, Result, ensure};
 use by_hand::ByHand;
 use latentrace_experiments::{Estimate, How, Progress, Results, Spec, Sweep};
 use latentrace_files::replace;
-use latentrace_pipeline::Model;
 use latentrace_pipeline::schedulers::Prediction;
+use latentrace_pipeline::{Model, UnetInput};
 use latentrace_runs::{Cell, Event, Observer, open};
 use page::{Page, Section};
 use std::path::{Path, PathBuf};
@@ -47,14 +47,31 @@ impl Article {
     pub fn run(&self, output: &Path, tell: &dyn Fn(Progress)) -> Result<PathBuf> {
         std::fs::create_dir_all(output).with_context(|| output.display().to_string())?;
         let model = open(&self.base, &Told(tell))?;
+        ensure!(
+            model.checkpoint.input() == UnetInput::Sample,
+            "{}: an inpainting model, which runs with a picture and a mask only\nhint: the article's experiments need an ordinary checkpoint",
+            model.checkpoint.place().display()
+        );
         let mut sections = Vec::new();
-        for &part in &self.parts {
+        for part in self.ordered() {
             sections.push(self.section(part, &model, output, tell).with_context(|| part.title().to_string())?);
         }
-        let path = output.join("article.html");
-        let page = Page { title: page::title(&self.base), notes: self.notes.clone(), sections };
+        let path = output.join(self.page_name());
+        let about = page::about_models(self, &model)?;
+        let page = Page { title: page::title(&self.base), about, notes: self.notes.clone(), sections };
         replace(&path, page.html().as_bytes())?;
         Ok(path)
+    }
+
+    /// The parts to run, in the article's order.
+    fn ordered(&self) -> impl Iterator<Item = Part> {
+        Part::ALL.into_iter().filter(|part| self.parts.contains(part))
+    }
+
+    /// The file of the page: a page of some parts does not replace that of all.
+    fn page_name(&self) -> String {
+        let names: Vec<&str> = self.ordered().map(Part::name).collect();
+        if names.len() == Part::ALL.len() { "article.html".into() } else { format!("article-{}.html", names.join("-")) }
     }
 
     /// What everything would cost: the pictures, the evaluations of the network, the time, and the bytes on disk.
@@ -64,7 +81,7 @@ impl Article {
     pub fn estimate(&self, tell: &dyn Fn(Progress)) -> Result<Estimate> {
         let folder = tempfile::tempdir()?;
         let mut whole = Estimate::default();
-        for &part in &self.parts {
+        for part in self.ordered() {
             for (name, spec) in part.specs(self)? {
                 let spec = opened(folder.path(), name, &spec)?;
                 let Estimate { labels, evaluations, time, bytes } =

@@ -1,16 +1,20 @@
 //! The page.
 
-use super::part::{PICTURES, Part, SCALES, SEED, STEPS};
+use super::part::{PICTURES, Part, SCALES, SEED, STEPS, fields_of};
 use super::text::Embedded;
 use super::{Article, python};
+use anyhow::Result;
 use latentrace_experiments::{Axis, Results, Row};
-use latentrace_runs::Cell;
+use latentrace_pipeline::Model;
+use latentrace_runs::{Cell, Program};
 use std::fmt::Write;
 
 /// The whole page.
 pub struct Page {
     /// The title.
     pub title: String,
+    /// What the pictures were made with.
+    pub about: Vec<String>,
     /// What the reader must know of the choice of checkpoints.
     pub notes: Vec<String>,
     /// The parts.
@@ -30,6 +34,34 @@ pub struct Section {
 /// The name of a checkpoint for a reader.
 pub fn named(cell: &Cell) -> String {
     cell.model.as_ref().map_or_else(|| "the bundled model of shapes".into(), |model| model.display().to_string())
+}
+
+/// What the article is, and what the pictures were made with.
+///
+/// # Errors
+/// A file of a checkpoint cannot be read.
+pub fn about_models(article: &Article, model: &Model) -> Result<Vec<String>> {
+    let Program { latentrace, device, libtorch, .. } = Program::this(model.device);
+    let mut lines = vec![
+        "The article walks through text-to-image diffusion with Python's diffusers: its parts by hand, and experiments with them. Each section has the command and the lines of Python that make the same pictures, up to rounding.".into(),
+        format!("Made by Latentrace {latentrace} with libtorch {libtorch} on {device}."),
+    ];
+    let mut cells = vec![("Checkpoint", &article.base)];
+    if article.base != article.base_of_variations {
+        cells.push(("Checkpoint of the variations", &article.base_of_variations));
+    }
+    for (name, cell) in cells {
+        let blake3 = latentrace_runs::hash(&cell.place()?, &cell.choice())?;
+        let mut fields = fields_of(cell)?;
+        fields.remove("model");
+        let settings = fields.iter().map(|(field, value)| format!("{field} = {value}")).collect::<Vec<_>>().join(", ");
+        let loaded = match settings.as_str() {
+            "" => String::new(),
+            settings => format!(" Loaded with {settings}, which the lines of Python leave out."),
+        };
+        lines.push(format!("{name}: {}, blake3 {blake3}.{loaded}", named(cell)));
+    }
+    Ok(lines)
 }
 
 /// The title of a page about a checkpoint.
@@ -155,7 +187,7 @@ const STYLE: &str = "\
 :root { color-scheme: light dark; --line: #8886; --box: #8881; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; line-height: 1.25; } h2 { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: 1rem; }
-p { max-width: 44rem; } .note { border-left: 4px solid #c80; padding-left: .8rem; }
+p { max-width: 44rem; overflow-wrap: anywhere; } .note { border-left: 4px solid #c80; padding-left: .8rem; }
 h3 { font-size: 1rem; margin: 1rem 0 .3rem; }
 pre { background: var(--box); padding: .7rem; overflow-x: auto; font-size: .8rem; margin: 0; }
 figure { margin: 1.2rem 0; } img { max-width: 100%; height: auto; background: #fff; } figcaption { font-size: .9rem; }
@@ -166,10 +198,11 @@ impl Page {
     /// The page as HTML. Its pictures are files in the folder of the page.
     pub fn html(&self) -> String {
         let title = escaped(&self.title);
+        let about: String = self.about.iter().map(|line| format!("<p>{}</p>\n", escaped(line))).collect();
         let notes: String =
             self.notes.iter().map(|note| format!("<p class=\"note\">{}</p>\n", escaped(note))).collect();
         let mut page = format!(
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n<h1>{title}</h1>\n{notes}"
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n<h1>{title}</h1>\n{about}{notes}"
         );
         for (number, Section { title, about, command, python, body }) in self.sections.iter().enumerate() {
             let (about, command, python) = (escaped(about), escaped(command), escaped(python));

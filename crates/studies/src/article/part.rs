@@ -164,7 +164,7 @@ impl Part {
 }
 
 /// The fields of a cell that are not the default, with absolute paths.
-fn fields_of(cell: &Cell) -> Result<Table> {
+pub(super) fn fields_of(cell: &Cell) -> Result<Table> {
     let absolute = |path: &Path| if is_id(path) { Ok(path.to_path_buf()) } else { std::path::absolute(path) };
     let model = cell.model.as_deref().map(absolute).transpose()?;
     let choice = cell.choice().map_paths(|path| absolute(&path))?;

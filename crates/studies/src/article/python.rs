@@ -15,15 +15,29 @@ pub fn lines(part: Part, model: &str, subject: &Subject, image: &Path) -> String
     let generators = format!("generators = [torch.Generator().manual_seed({SEED} + i) for i in range({PICTURES})]\n");
     match part {
         Part::Text => format!(
-            "tokenizer = CLIPTokenizer.from_pretrained({model:?}, subfolder=\"tokenizer\")
+            "import torch
+from diffusers import (AutoencoderKL, PNDMScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionPipeline,
+                       UNet2DConditionModel)
+from diffusers.utils import load_image
+from PIL import Image, ImageOps
+from transformers import CLIPTextModel, CLIPTokenizer
+
+tokenizer = CLIPTokenizer.from_pretrained({model:?}, subfolder=\"tokenizer\")
 text_encoder = CLIPTextModel.from_pretrained({model:?}, subfolder=\"text_encoder\")
-ids = tokenizer({prompt}, padding=\"max_length\", truncation=True,
-                max_length=tokenizer.model_max_length, return_tensors=\"pt\").input_ids
-embeddings = text_encoder(ids)[0]
+
+def embedded(text):
+    ids = tokenizer(text, padding=\"max_length\", truncation=True,
+                    max_length=tokenizer.model_max_length, return_tensors=\"pt\").input_ids
+    return text_encoder(ids)[0]
+
+embeddings, empty = embedded({prompt}), embedded(\"\")
 "
         ),
         Part::Loop => format!(
-            "scheduler = PNDMScheduler()          # as written; or PNDMScheduler.from_pretrained(.., subfolder=\"scheduler\")
+            "torch.set_grad_enabled(False)
+unet = UNet2DConditionModel.from_pretrained({model:?}, subfolder=\"unet\")
+vae = AutoencoderKL.from_pretrained({model:?}, subfolder=\"vae\")
+scheduler = PNDMScheduler()          # as written; or PNDMScheduler.from_pretrained(.., subfolder=\"scheduler\")
 scheduler.set_timesteps({loop_steps})
 size = unet.config.sample_size
 noise = torch.randn(1, unet.config.in_channels, size, size, generator=torch.Generator().manual_seed({SEED}))
@@ -58,7 +72,7 @@ for i, t in enumerate(scheduler.timesteps):
             format!(
                 "{}{generators}size = pipe.unet.config.sample_size * pipe.vae_scale_factor
 pictures = pipe({prompt},
-                negative_prompt={negative}, image=load_image({image}).resize((size, size)),
+                negative_prompt={negative}, image=ImageOps.fit(load_image({image}), (size, size), Image.LANCZOS),
                 strength={STRENGTH}, guidance_scale={varied}, num_inference_steps={steps},
                 num_images_per_prompt={PICTURES}, generator=generators).images
 ",

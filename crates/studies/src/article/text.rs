@@ -33,19 +33,15 @@ impl Embedded {
         let rms = |tensor: &latentrace_pipeline::nn::tch::Tensor| {
             tensor.to_kind(Kind::Double).square().mean(Kind::Double).sqrt().double_value(&[])
         };
-        let words = tokens.pieces.len() + 2; // with the start and the end
-        let ids = tokens.ids.iter().copied().take(words);
+        // The start token, the pieces of the prompt as they are written, and the end token.
+        let special = |at: usize| tokens.ids.get(at).and_then(|id| model.tokenizer.token(*id)).unwrap_or_default();
+        let pieces = [special(0)].into_iter().chain(tokens.pieces.clone()).chain([special(tokens.pieces.len() + 1)]);
         Ok(Embedded {
-            tokens: ids.map(|id| (id, shown(model.tokenizer.token(id)))).collect(),
+            tokens: tokens.ids.iter().copied().zip(pieces).collect(),
             length: tokens.ids.len(),
             shape: features.size(),
             moments: [wide.mean(Kind::Double).double_value(&[]), wide.std(false).double_value(&[])],
             from_empty: rms(&(&features - &empty)) / rms(&empty),
         })
     }
-}
-
-/// A token for a reader. The vocabulary of CLIP marks the end of a word.
-fn shown(token: Option<String>) -> String {
-    token.unwrap_or_default().replace("</w>", "")
 }
