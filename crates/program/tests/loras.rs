@@ -88,7 +88,8 @@ fn what_cannot_be_is_an_error_before_anything_runs() {
     fails(&format!("{kohya}:{{ wight = 1 }}"), "expected FILE:0.8");
     fails(&format!("{kohya}:{{ weight = 1, sigma = [5, 1] }}"), "0 <= low <= high");
     fails(&format!("{kohya}:{{ weight = 1, sigma = [500, 900] }}"), "no noise level of this run lies in its window");
-    fails(&golden("networks/sd1"), "a folder without a LoRA");
+    fails(&golden("schedulers"), "a folder without a LoRA");
+    fails(&golden("networks/sd1"), "a folder with 2 .safetensors files, none of a usual name");
 }
 
 #[test]

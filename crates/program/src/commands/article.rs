@@ -41,7 +41,7 @@ pub struct Article {
 
 const DEFAULT: &str = "\
 Without --model it takes Stable Diffusion 1.4, and 1.5 for the variations, from the cache of the hub. What is not there is downloaded,
-several GB, but for --offline. Where they cannot be had it takes the bundled model and says so.";
+several GB, except with --offline. Where they cannot be had it takes the bundled model and says so.";
 
 /// [`Part`] by name.
 #[derive(Clone, Copy, Debug, ValueEnum)]
