@@ -81,7 +81,7 @@ pub(crate) fn merged(
             return Err(Error::Shape { name, expected: shape.into(), found, file });
         }
         if let Applied::Merged(scale) = how {
-            weight = weight + change.delta(shape, *scale, wide, device);
+            weight = &weight + change.delta(shape, *scale, wide, device); // not in place: it may be a view of the file
         }
     }
     Ok(weight.to_kind(kind))

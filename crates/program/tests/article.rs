@@ -81,8 +81,7 @@ fn what_the_checkpoint_is_loaded_with_is_on_the_page() {
     let text = ["article", "--model", &model, "--only", "text", "--output", &at, "--prompt", "a <b> & {x} ü"];
     command(&[&text[..], &["--lora", &lora, "--dtype", "bf16"]].concat()).success();
     let page = std::fs::read_to_string(format!("{at}/article-text.html")).unwrap();
-    for expected in
-        ["Loaded with ", "dtype = &quot;bf16&quot;", "kohya.safetensors:0.5", "<td>&lt;</td>", "<td>ü</td>"]
+    for expected in ["Loaded with ", "dtype = &quot;bf16&quot;", "kohya.safetensors:0.5", "<td>&lt;</td>", "<td>ü</td>"]
     {
         assert!(page.contains(expected), "{expected}: {page}");
     }

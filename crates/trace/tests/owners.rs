@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Run, about, holds_what_passed};
+use latentrace_files::is_partial;
 use latentrace_nn::{Pass, Probe};
 use latentrace_trace::{Entry, Error, Layout, Trace, Writer};
 use std::collections::BTreeMap;
@@ -13,13 +14,13 @@ use std::path::{Path, PathBuf};
 
 const RULES: [&str; 2] = ["unet.**", "unet.** | stats"];
 
-/// Every file of a folder and the folders in it, but for the lock.
+/// Every file of a folder and the folders in it, except the lock and what is being written.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         match entry.path().is_dir() {
             true => found.extend(files(&entry.path())),
-            false if entry.file_name() == "lock" => {}
+            false if entry.file_name() == "lock" || is_partial(&entry.file_name().to_string_lossy()) => {}
             false => _ = found.insert(entry.path(), std::fs::read(entry.path()).unwrap()),
         }
     }
