@@ -17,13 +17,7 @@ impl Model {
             picture.check(size)?;
             let pixels = self.as_input(&picture.to_tensor());
             let moments = self.vae.moments(pass, &pixels);
-            match fault(&moments) {
-                None => Ok(moments),
-                Some(found) => {
-                    let context = self.context("vae.encoder.moments", Stage::Encoding);
-                    Err(blame(context, found, pass, |pass| self.vae.moments(pass, &pixels)))
-                }
-            }
+            self.finite(moments, &pixels, pass)
         })
     }
 
@@ -34,14 +28,22 @@ impl Model {
             picture.check(size)?;
             let pixels = self.as_input(&mask.ok_or_else(missing)?.removed_from(picture));
             let moments = self.vae.moments(&mut Pass::silent(), &pixels);
-            match fault(&moments) {
-                None => Ok(moments),
-                Some(found) => {
-                    let context = self.context("vae.encoder.moments", Stage::Encoding);
-                    Err(blame(context, found, pass, |pass| self.vae.moments(pass, &pixels)))
-                }
-            }
+            self.finite(moments, &pixels, pass)
         })
+    }
+
+    /// The moments that the encoder has computed of pixels, `[1, 3, height, width]`.
+    ///
+    /// # Errors
+    /// They are not finite; the error names the first such tensor.
+    fn finite(&self, moments: Tensor, pixels: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        match fault(&moments) {
+            None => Ok(moments),
+            Some(found) => {
+                let context = self.context("vae.encoder.moments", Stage::Encoding);
+                Err(blame(context, found, pass, |pass| self.vae.moments(pass, pixels)))
+            }
+        }
     }
 
     /// The masks of images at the size of the latents, `[images, 1, height, width]`.

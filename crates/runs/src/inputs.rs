@@ -103,15 +103,12 @@ impl Inputs {
         match model {
             Some(model) => cell.model = Some(model.into()),
             None => {
-                let what = match (cell.loras.is_empty(), cell.embeddings.is_empty()) {
-                    (true, true) => "the checkpoint of this picture",
-                    _ => "the checkpoint of this picture, with its LoRAs and embeddings",
-                };
+                let what = located::checkpoint_of("picture", &cell.choice());
                 let hint = "--model names a checkpoint folder to use";
                 let asked = cell.place().ok();
                 let places = places(&self.model, asked.as_deref());
                 let hash = |place: &Path| key::hash(place, &cell.choice());
-                let found = located::find(what, &places, &self.model.blake3, &hash, hint)?;
+                let found = located::find(&what, &places, &self.model.blake3, &hash, hint)?;
                 if cell.model.is_some() || asked != Some(found.clone()) {
                     cell.model = Some(found);
                 }

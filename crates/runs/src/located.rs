@@ -41,6 +41,13 @@ pub fn named_in(home: &Path, path: &Path) -> Option<PathBuf> {
     }
 }
 
+/// What the checkpoint of a run or a picture is called, with what changes it.
+pub fn checkpoint_of(whose: &str, choice: &Choice) -> String {
+    let more =
+        if choice.loras.is_empty() && choice.embeddings.is_empty() { "" } else { ", with its LoRAs and embeddings" };
+    format!("the checkpoint of this {whose}{more}")
+}
+
 /// Replaces paths that no longer exist by files of the same name in one of the folders. The checkpoint's hash covers
 /// their content.
 pub fn choice_in(homes: &[&Path], choice: Choice) -> Choice {

@@ -116,11 +116,7 @@ pub fn open_recorded(
     let choice = description.cell.choice();
     let hash = |place: &Path| key::hash(place, &choice);
     let is_same = |folder: &PathBuf| named.is_none() && hash(folder).is_ok_and(|found| found == *blake3);
-    let what = match (choice.loras.is_empty(), choice.embeddings.is_empty()) {
-        (true, true) => "the checkpoint of this run",
-        _ => "the checkpoint of this run, with its LoRAs and embeddings",
-    };
-    let found = located::find(what, &places, blake3, &hash, hint)
+    let found = located::find(&located::checkpoint_of("run", &choice), &places, blake3, &hash, hint)
         .or_else(|error| bundled().ok().filter(is_same).ok_or(error))?;
     open_at(&found, &choice, description.cell.options(), observer)
 }
