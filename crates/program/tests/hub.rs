@@ -98,6 +98,24 @@ fn a_part_of_a_checkpoint_can_be_a_model_of_the_hub() {
 }
 
 #[test]
+fn a_lora_of_the_hub_is_found_by_its_only_file_online_and_offline() {
+    let lora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/golden/lora/kohya.safetensors");
+    let file = Remote { name: "style.safetensors".into(), bytes: std::fs::read(&lora).unwrap(), is_large: true };
+    let machine = Machine { server: Server::with(vec![file]), folder: tempfile::tempdir().unwrap() };
+    let folder = golden().display().to_string();
+    let id = format!("{MODEL}:0.5");
+    for (more, output) in [(&[][..], "first"), (&[], "second"), (&["--offline"], "third")] {
+        machine.generate(&[&["--model", &folder, "--lora", &id][..], more].concat(), output).success();
+    }
+    machine.generate(&["--model", &folder, "--lora", &format!("{}:0.5", lora.display())], "file").success();
+    machine.generate(&["--model", &folder], "plain").success();
+    for output in ["first", "second", "third"] {
+        assert_eq!(machine.pixels(output), machine.pixels("file"), "{output}");
+    }
+    assert_ne!(machine.pixels("file"), machine.pixels("plain"));
+}
+
+#[test]
 fn a_sweep_runs_on_a_model_of_the_cache_and_a_record_finds_it_again() {
     let machine = Machine::new();
     let spec = machine.at("spec.toml");

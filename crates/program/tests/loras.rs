@@ -20,13 +20,7 @@ fn a_lora_changes_pixels_and_key_and_is_made_again_from_the_picture() {
         assert_ne!(run.pixels(), plain.pixels(), "{options:?}");
         assert!(!keys.contains(&run.key()), "{options:?}");
         keys.push(run.key());
-        let picture = run.folder().join("image.png").display().to_string();
-        let again = tempfile::tempdir().unwrap();
-        let output = again.path().display().to_string();
-        command(&["generate", "--like", &picture, "--output", &output])
-            .success()
-            .stdout(contains("the same pixels as"));
-        command(&["verify", &run.folder().display().to_string()]).success();
+        run.is_made_again();
     }
     assert!(plain.json("cell.json")["cell"].get("loras").is_none(), "the default is not written");
 }

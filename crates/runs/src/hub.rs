@@ -49,7 +49,8 @@ pub(crate) fn place(model: &Path, choice: &Choice, of: Use) -> Result<PathBuf> {
 pub(crate) fn fetch(model: &Path, choice: &Choice, of: Use, observer: &dyn Observer) -> Result<()> {
     let Some(id) = id(model) else { return Ok(()) };
     let hub = hub()?;
-    if cached(&hub, &id, choice, of)?.is_some() {
+    let there = cached(&hub, &id, choice, of)?;
+    if there.as_ref().is_some_and(|snapshot| of != Use::Lora || hub.is_offline() || is_certain(snapshot)) {
         return Ok(());
     }
     let mut choose = |files: &[Listed]| -> Result<Vec<String>> {
@@ -60,9 +61,16 @@ pub(crate) fn fetch(model: &Path, choice: &Choice, of: Use, observer: &dyn Obser
     if !hub.is_offline() {
         observer.note(&format!("{id}: downloading what is needed of revision {revision} to {}", hub.cache().display()));
     }
-    hub.fetch::<Error>(&id, revision, &mut choose, &mut Told { observer, total: Cell::new(0) })
-        .map(drop)
-        .with_context(|| both_readings(model))
+    let fetched = hub.fetch::<Error>(&id, revision, &mut choose, &mut Told { observer, total: Cell::new(0) });
+    match (fetched, there) {
+        (Ok(_), _) => Ok(()),
+        (Err(error), Some(_)) if error.downcast_ref().is_some_and(latentrace_hub::Error::is_unreachable) => {
+            observer
+                .note(&format!("{id}: the LoRA of the cache is used, because the hub could not be asked: {error:#}"));
+            Ok(())
+        }
+        (Err(error), _) => Err(error).with_context(|| both_readings(model)),
+    }
 }
 
 /// Says that a name is not a path, and with which name it would be one, before the error says why it is no model.
@@ -91,9 +99,13 @@ fn cached(hub: &Hub, id: &Id, choice: &Choice, of: Use) -> Result<Option<Snapsho
     let names: Vec<&str> = files.iter().map(String::as_str).collect();
     let is_whole =
         needed(id.as_str(), &names, of, choice).is_ok_and(|names| names.iter().all(|name| snapshot.has(name)));
-    // Which file of a model is its LoRA depends on all that it has, and the cache may have a part.
-    let is_certain = of != Use::Lora || hub.is_offline() || LORAS.iter().any(|name| names.contains(name));
-    Ok((is_whole && is_certain).then_some(snapshot))
+    Ok(is_whole.then_some(snapshot))
+}
+
+/// Whether it is certain which file of a model is its LoRA. That depends on all files that the model has, and the cache
+/// may have a part of them.
+fn is_certain(snapshot: &Snapshot) -> bool {
+    LORAS.iter().any(|name| snapshot.has(name))
 }
 
 /// Files that are there only in a model whose LoRA is known by its name.

@@ -50,4 +50,15 @@ impl Run {
     pub fn pixels(&self) -> Vec<u8> {
         latentrace::plot::open_image(&self.folder().join("image.png")).unwrap().into_raw()
     }
+
+    /// Makes the picture again from what it says of itself, and verifies the record.
+    pub fn is_made_again(&self) {
+        let picture = self.folder().join("image.png").display().to_string();
+        let again = tempfile::tempdir().unwrap();
+        let output = again.path().display().to_string();
+        command(&["generate", "--like", &picture, "--output", &output])
+            .success()
+            .stdout(contains("the same pixels as"));
+        command(&["verify", &self.folder().display().to_string()]).success();
+    }
 }

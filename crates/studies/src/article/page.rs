@@ -43,7 +43,7 @@ pub fn named(cell: &Cell) -> String {
 pub fn about_models(article: &Article, model: &Model) -> Result<Vec<String>> {
     let Program { latentrace, device, libtorch, .. } = Program::this(model.device);
     let mut lines = vec![
-        "The article walks through text-to-image diffusion with Python's diffusers: its parts by hand, and experiments with them. Each section has the command and the lines of Python that make the same pictures, up to rounding.".into(),
+        "The article walks through text-to-image diffusion with Python's diffusers: its parts by hand, and experiments with them. Each section has the command and the lines of Python that make the same pictures, up to rounding and to what the section says of differences.".into(),
         format!("Made by Latentrace {latentrace} with libtorch {libtorch} on {device}."),
     ];
     let mut cells = vec![("Checkpoint", &article.base)];
