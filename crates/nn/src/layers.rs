@@ -14,6 +14,7 @@ pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
     beside: Vec<Beside>,
+    kernels: Kernels,
 }
 
 impl Linear {
@@ -27,12 +28,13 @@ impl Linear {
             weight: weights.tensor("weight", &[outputs, inputs], init)?,
             bias: bias.then(|| weights.tensor("bias", &[outputs], init)).transpose()?,
             beside: weights.beside(),
+            kernels: weights.kernels(),
         })
     }
 
     /// `[.., inputs]` to `[.., outputs]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let y = x.linear(&self.weight, self.bias.as_ref());
+        let y = self.kernels.linear(x, &self.weight, self.bias.as_ref());
         self.beside.iter().fold(y, |y, change| change.linear(x, y))
     }
 }

@@ -46,7 +46,7 @@ pub use config::{Config, Supported};
 pub use cuda::{Cuda, cuda, first_cuda};
 pub use error::{Error, Result};
 pub use header::{Header, Stored};
-pub use kernels::Kernels;
+pub use kernels::{Kernels, Layout, Linears, Passes, UnknownKernels};
 pub use layers::{Activation, Conv2d, Embedding, GatedGelu, GroupNorm, LayerNorm, Linear};
 pub use low_rank::{Applied, Changes, LowRank, SharedScale};
 pub use moment::{Branch, Moment, Row, Rows};

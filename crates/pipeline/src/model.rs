@@ -6,7 +6,7 @@ use crate::network::Denoiser;
 use crate::text;
 use latentrace_checkpoints::{Adapted, Checkpoint, Choice, Scale, Vectors};
 use latentrace_nn::tch::{self, Kind};
-use latentrace_nn::{Activation, Cuda, SharedScale, Tap, cuda, first_cuda};
+use latentrace_nn::{Activation, Cuda, Kernels, SharedScale, Tap, cuda, first_cuda};
 use latentrace_schedulers as schedulers;
 use latentrace_text::{TextEncoder, Tokenizer};
 use latentrace_unet::Unet;
@@ -52,6 +52,8 @@ pub struct Options {
     /// Whether every request will name its own sampler. Then a checkpoint whose scheduler class is not supported can be
     /// loaded all the same.
     pub another_sampler: bool,
+    /// The kernels of UNet and VAE; `None` for those that fit the number format and the device.
+    pub kernels: Option<Kernels>,
 }
 
 /// The number format that the networks run in. The files may hold another one.
@@ -140,8 +142,9 @@ impl Model {
             let first = tokenizer.add(token, table.size()[0] as usize)?;
             text_encoder.add(first.into(), table);
         }
-        let unet_weights = unet.weights(kind, device)?.with_changes(of_unet);
-        let vae_weights = vae.weights(kind, device)?;
+        let kernels = options.kernels.unwrap_or_else(|| Kernels::of(kind, device));
+        let unet_weights = unet.weights(kind, device)?.with_kernels(kernels).with_changes(of_unet);
+        let vae_weights = vae.weights(kind, device)?.with_kernels(kernels);
         let mut model = Model {
             tokenizer,
             text_encoder,
