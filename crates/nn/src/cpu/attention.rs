@@ -57,6 +57,8 @@ pub(super) unsafe fn attend(call: &Call, kernel: &dyn Kernel, threads: usize) {
     pool::share(threads, call.batch * call.heads * blocks, &|items| {
         with_scratch(&layout, |scratch| {
             let mut packed = None;
+            // Safety: the caller's.
+            unsafe { kernel.begin() };
             for item in items {
                 let (pair, block) = (item / blocks, item % blocks);
                 // Safety: the caller's, and the scratch memory has the layout's sizes.
@@ -72,6 +74,8 @@ pub(super) unsafe fn attend(call: &Call, kernel: &dyn Kernel, threads: usize) {
                     attend_block(q, out, call.tokens, kernel, &layout, scratch);
                 }
             }
+            // Safety: the caller's.
+            unsafe { kernel.end() };
         });
     });
 }

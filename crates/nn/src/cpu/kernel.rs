@@ -14,6 +14,12 @@ pub(super) trait Kernel: Sync {
     /// The sizes of scratch memory for keys and values of `tokens` tokens with `features` features.
     fn layout(&self, tokens: usize, features: usize) -> Layout;
 
+    /// Called by each thread before its first step.
+    unsafe fn begin(&self) {}
+
+    /// Called by each thread after its last step.
+    unsafe fn end(&self) {}
+
     /// Queries become the factor of a product, `[words, queries]`.
     unsafe fn pack_queries(&self, from: Rows, layout: &Layout, scratch: &Scratch);
 
@@ -129,6 +135,11 @@ impl Rows {
     #[inline(always)]
     fn row(&self, row: usize) -> *mut u8 {
         self.start.wrapping_offset(self.stride * row as isize)
+    }
+
+    /// Some consecutive rows.
+    pub(super) fn part(&self, first: usize, count: usize) -> Rows {
+        Rows { start: self.row(first), count, ..*self }
     }
 
     /// Copies the rows to f32, `stride` words apart, and fills each up to `words` words with zeros.

@@ -303,7 +303,22 @@ unsafe fn accumulate_rows<L: Lanes, const V: usize, const R: usize>(
     }
 }
 
-/// Multiplies `rows` of `[rows, queries]` by one over each query's sum.
+/// Multiplies `[rows, queries]` by a factor of each query.
+#[inline(always)]
+pub(super) unsafe fn multiply<L: Lanes, const V: usize>(sums: *mut f32, rows: usize, factor: *const f32) {
+    // Safety: the caller's.
+    unsafe {
+        for vector in 0..V {
+            let factor = L::load(factor.add(vector * L::LANES));
+            for row in 0..rows {
+                let at = sums.add((row * V + vector) * L::LANES);
+                L::load(at).mul(factor).store(at);
+            }
+        }
+    }
+}
+
+/// Divides `[rows, queries]` by each query's sum.
 #[inline(always)]
 pub(super) unsafe fn divide<L: Lanes, const V: usize>(sums: *mut f32, rows: usize, kept: Kept) {
     // Safety: the caller's.
@@ -311,13 +326,7 @@ pub(super) unsafe fn divide<L: Lanes, const V: usize>(sums: *mut f32, rows: usiz
         for query in 0..V * L::LANES {
             *kept.factor.add(query) = 1.0 / *kept.sum.add(query);
         }
-        for vector in 0..V {
-            let factor = L::load(kept.factor.add(vector * L::LANES));
-            for row in 0..rows {
-                let at = sums.add((row * V + vector) * L::LANES);
-                L::load(at).mul(factor).store(at);
-            }
-        }
+        multiply::<L, V>(sums, rows, kept.factor);
     }
 }
 

@@ -6,6 +6,8 @@
 
 #![allow(unsafe_code)] // Hands the memory of tensors to the kernels; each use says why it is safe.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -30,6 +32,8 @@ pub(crate) enum Engine {
     Avx512,
     /// AVX-512 with AVX512_BF16, and products of bf16.
     Avx512Bf16,
+    /// The same, with AMX's tiles for the products.
+    Amx,
 }
 
 /// A number format of the tensors.
@@ -58,7 +62,7 @@ impl Format {
 
 impl Engine {
     /// All, from the fastest.
-    pub(crate) const ALL: [Engine; 3] = [Engine::Avx512Bf16, Engine::Avx512, Engine::Portable];
+    pub(crate) const ALL: [Engine; 4] = [Engine::Amx, Engine::Avx512Bf16, Engine::Avx512, Engine::Portable];
 
     /// The fastest for a format on this processor, if one is faster than libtorch.
     fn fastest(format: Format) -> Option<Engine> {
@@ -73,9 +77,9 @@ impl Engine {
             #[cfg(target_arch = "x86_64")]
             Engine::Avx512 if has_avx512() => Some(&avx512::Avx512),
             #[cfg(target_arch = "x86_64")]
-            Engine::Avx512Bf16 if has_avx512() && is_x86_feature_detected!("avx512bf16") && format == Format::Bf16 => {
-                Some(&avx512::Avx512Bf16)
-            }
+            Engine::Avx512Bf16 if has_avx512_bf16() && format == Format::Bf16 => Some(&avx512::Avx512Bf16),
+            #[cfg(target_arch = "x86_64")]
+            Engine::Amx if has_avx512_bf16() && format == Format::Bf16 && amx::is_available() => Some(&amx::Amx),
             _ => None,
         }
     }
@@ -106,12 +110,16 @@ pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Option<Tensor> {
 
 #[cfg(target_arch = "x86_64")]
 fn has_avx512() -> bool {
-    ["avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"].len() == 5
-        && is_x86_feature_detected!("avx512f")
+    is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("fma")
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx512_bf16() -> bool {
+    has_avx512() && is_x86_feature_detected!("avx512bf16")
 }
 
 /// `[batch, heads, pixels, tokens, features]`, none zero.
