@@ -19,12 +19,14 @@ const ROUNDS: usize = 5;
 const LASTING: Duration = Duration::from_millis(700);
 
 /// Batch, heads, pixels, tokens, features.
-const SHAPES: [[i64; 5]; 13] = [
+const SHAPES: [[i64; 5]; 15] = [
     [2, 8, 4096, 4096, 40],
     [2, 8, 1024, 1024, 80],
     [2, 8, 256, 256, 160],
     [2, 8, 64, 64, 160],
     [2, 8, 4096, 77, 40],
+    [1, 1, 2048, 4096, 40],
+    [1, 1, 1024, 1024, 80],
     [2, 8, 1024, 77, 80],
     [2, 8, 256, 77, 160],
     [2, 8, 64, 77, 160],
@@ -67,7 +69,7 @@ fn print_line(line: &str, [batch, heads, pixels, tokens, features]: [i64; 5], ki
         .collect();
     let mut times = vec![Vec::new(); ways.len()];
     let began = Instant::now();
-    while times[0].len() < ROUNDS || (began.elapsed() < LASTING && times[0].len() < 10 * ROUNDS) {
+    while times[0].len() < ROUNDS || (began.elapsed() < LASTING && times[0].len() < 100 * ROUNDS) {
         for (way, times) in ways.iter().zip(&mut times) {
             let start = Instant::now();
             let out = compute(*way, &inputs, threads);

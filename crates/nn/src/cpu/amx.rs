@@ -10,8 +10,8 @@
 #![allow(unsafe_code)] // Instructions of the processor; `is_available` says whether it has them.
 
 use super::avx512::Pairs16;
-use super::kernel::{Kernel, Layout, Part, Rows, Scratch, spread};
-use super::lanes::{self, Earlier, Lanes};
+use super::kernel::{Kernel, Layout, Rows, Scratch, spread};
+use super::lanes::{self, Earlier, Kept, Lanes};
 use super::steps::step;
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
@@ -21,10 +21,12 @@ pub(super) struct Amx;
 
 /// Rows of a tile, and words in a row.
 const SIDE: usize = 16;
-/// Queries of a block: the columns of two tiles.
-const QUERIES: usize = 2 * SIDE;
+/// Queries of a half of a block: the columns of two tiles.
+const HALF: usize = 2 * SIDE;
+/// Keys whose scores are computed at once: the rows of two tiles.
+const STEP: usize = 2 * SIDE;
 /// Keys of a block.
-const KEYS: usize = 128;
+const KEYS: usize = 2 * STEP;
 
 /// Whether the processor has tiles for bf16, and the system lets this process use them.
 pub(super) fn is_available() -> bool {
@@ -46,14 +48,14 @@ impl Kernel for Amx {
         let rows = features.next_multiple_of(SIDE);
         let key_stride = spread(words);
         Layout {
-            queries: QUERIES,
+            queries: 2 * HALF,
             keys: KEYS,
             features,
             words,
             key_stride,
             value_stride: KEYS / 2,
             rows,
-            all_keys: tokens.next_multiple_of(2 * SIDE) * key_stride,
+            all_keys: tokens.next_multiple_of(STEP) * key_stride,
             all_values: tokens.next_multiple_of(KEYS) / 2 * rows,
         }
     }
@@ -68,14 +70,16 @@ impl Kernel for Amx {
         unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
     }
 
-    step!(Pairs16, 2, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma", pack_queries(from: Rows, layout: &Layout, scratch: &Scratch));
-    step!(Pairs16, 2, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma", finish(to: Rows, layout: &Layout, scratch: &Scratch));
+    unsafe fn pack_queries(&self, from: Rows, layout: &Layout, scratch: &Scratch) {
+        // Safety: the caller's.
+        unsafe { pack_queries(from, layout, scratch) }
+    }
 
     unsafe fn pack_keys(&self, from: Rows, layout: &Layout, scratch: &Scratch) {
         let missing = from.count.next_multiple_of(2 * SIDE) - from.count;
         // Safety: the caller's; there is room for a multiple of 32 keys.
         unsafe {
-            from.to_pairs(scratch.keys, layout.words, layout.key_stride);
+            from.to_pairs(scratch.keys, layout.key_stride);
             scratch.keys.add(from.count * layout.key_stride).write_bytes(0, missing * layout.key_stride);
         }
     }
@@ -85,19 +89,29 @@ impl Kernel for Amx {
         unsafe { pack_values(from, layout, scratch) }
     }
 
-    unsafe fn scores(&self, part: Part, layout: &Layout, scratch: &Scratch) {
+    unsafe fn sum(&self, tokens: usize, scale: f32, layout: &Layout, scratch: &Scratch) {
         // Safety: the caller's.
-        unsafe { scores(part, layout, scratch) }
+        unsafe { sum(tokens, scale, layout, scratch) }
     }
 
-    unsafe fn exponentials(&self, part: Part, scale: f32, scratch: &Scratch) -> bool {
+    unsafe fn finish(&self, to: Rows, layout: &Layout, scratch: &Scratch) {
         // Safety: the caller's.
-        unsafe { exponentials(part, scale, scratch) }
+        unsafe { finish(to, layout, scratch) }
     }
+}
 
-    unsafe fn accumulate(&self, part: Part, earlier: Earlier, layout: &Layout, scratch: &Scratch) {
-        // Safety: the caller's.
-        unsafe { accumulate(part, earlier, layout, scratch) }
+/// Queries of the two halves become `[words, 32 queries]` each.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")]
+unsafe fn pack_queries(from: Rows, layout: &Layout, scratch: &Scratch) {
+    let words = layout.words;
+    // Safety: the caller's.
+    unsafe {
+        from.to_pairs(scratch.spare, words);
+        scratch.spare.add(from.count * words).write_bytes(0, (2 * HALF - from.count) * words);
+        for half in 0..2 {
+            let (rows, to) = (scratch.spare.add(half * HALF * words), scratch.queries.add(half * HALF * words));
+            lanes::transpose::<Pairs16>(rows, to, [HALF, words], [words, HALF]);
+        }
     }
 }
 
@@ -111,7 +125,7 @@ unsafe fn pack_values(from: Rows, layout: &Layout, scratch: &Scratch) {
         let to = first / KEYS * layout.rows * layout.value_stride + first % KEYS / 2;
         // Safety: the caller's; `spare` has room for 16 rows.
         unsafe {
-            some.to_row_pairs(scratch.spare, layout.rows, layout.rows);
+            some.to_row_pairs(scratch.spare, layout.rows);
             scratch.spare.add(pairs * layout.rows).write_bytes(0, (SIDE - pairs) * layout.rows);
             let (size, strides) = ([SIDE, layout.rows], [layout.rows, layout.value_stride]);
             lanes::transpose::<Pairs16>(scratch.spare, scratch.values.add(to), size, strides);
@@ -119,47 +133,159 @@ unsafe fn pack_values(from: Rows, layout: &Layout, scratch: &Scratch) {
     }
 }
 
+/// Divides the sums, and writes them as rows of the result.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")]
-unsafe fn scores(part: Part, layout: &Layout, scratch: &Scratch) {
-    // Safety: the caller's; keys are packed in 32s.
-    unsafe {
-        let rows = part.count.next_multiple_of(2 * SIDE);
-        let keys = First { start: scratch.keys.add(part.first * layout.key_stride), stride: layout.key_stride };
-        product(keys, scratch.queries, layout.words / SIDE, scratch.scores, rows, false);
-        let mut most = [Pairs16::splat(f32::NEG_INFINITY); 2];
-        for key in 0..part.count {
-            for vector in 0..2 {
-                most[vector] = most[vector].max(Pairs16::load(scratch.scores.add((2 * key + vector) * SIDE)));
+unsafe fn finish(to: Rows, layout: &Layout, scratch: &Scratch) {
+    let rows = layout.rows;
+    for half in 0..2 {
+        let (first, last) = (half * HALF, to.count.min((half + 1) * HALF));
+        if first < last {
+            // Safety: the caller's.
+            unsafe {
+                let sums = scratch.sums.add(first * rows);
+                lanes::divide::<Pairs16, 2>(sums, layout.features, scratch.kept.from(first));
+                lanes::transpose::<Pairs16>(sums, scratch.spare, [rows, HALF], [HALF, rows]);
+                to.part(first, last - first).write(scratch.spare, rows);
             }
         }
-        for vector in 0..2 {
-            most[vector].store(scratch.kept.block.add(vector * SIDE));
+    }
+}
+
+/// The two halves take turns: while the tiles compute scores of one, the vectors compute exponentials of the other.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")]
+unsafe fn sum(tokens: usize, scale: f32, layout: &Layout, scratch: &Scratch) {
+    let halves = [Half::of(0, layout, scratch), Half::of(1, layout, scratch)];
+    let block = |first: usize| Keys { first, count: KEYS.min(tokens.saturating_sub(first)) };
+    // Safety: the caller's; blocks are of the keys that there are.
+    unsafe {
+        for step in 0..block(0).steps() {
+            halves[0].scores(block(0), step, layout, scratch);
+            halves[0].greatest(block(0), step);
+        }
+        for first in (0..tokens).step_by(KEYS) {
+            let (now, next) = (block(first), block(first + KEYS));
+            halves[0].turn(now, (&halves[1], now), scale, layout, scratch);
+            halves[1].turn(now, (&halves[0], next), scale, layout, scratch);
         }
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")]
-unsafe fn exponentials(part: Part, scale: f32, scratch: &Scratch) -> bool {
-    let (pairs, all) = (part.count.div_ceil(2), part.count.next_multiple_of(2 * SIDE) / 2);
-    // Safety: the caller's.
-    unsafe {
-        let grown = lanes::exponentials::<Pairs16, 2>(scratch.scores, part.count, scale, scratch.kept);
-        scratch.scores.add(pairs * QUERIES).write_bytes(0, (all - pairs) * QUERIES);
-        grown
+/// A block of keys.
+#[derive(Clone, Copy)]
+struct Keys {
+    first: usize,
+    count: usize,
+}
+
+impl Keys {
+    fn steps(self) -> usize {
+        self.count.div_ceil(STEP)
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")]
-unsafe fn accumulate(part: Part, earlier: Earlier, layout: &Layout, scratch: &Scratch) {
-    // Safety: the caller's; values are packed by blocks.
-    unsafe {
-        if earlier == Earlier::Scaled {
-            lanes::multiply::<Pairs16, 2>(scratch.sums, layout.features, scratch.kept.factor);
+/// The memory of half a block of queries.
+struct Half {
+    queries: *const f32,
+    scores: *mut f32,
+    sums: *mut f32,
+    kept: Kept,
+}
+
+impl Half {
+    fn of(half: usize, layout: &Layout, scratch: &Scratch) -> Half {
+        let first = half * HALF;
+        Half {
+            queries: scratch.queries.wrapping_add(first * layout.words),
+            scores: scratch.scores.wrapping_add(first * KEYS),
+            sums: scratch.sums.wrapping_add(first * layout.rows),
+            kept: scratch.kept.from(first),
         }
-        let start = scratch.values.add(part.first / 2 * layout.rows);
-        let values = First { start, stride: layout.value_stride };
-        let terms = part.count.div_ceil(2 * SIDE);
-        product(values, scratch.scores, terms, scratch.sums, layout.rows, earlier != Earlier::None);
+    }
+
+    /// Sums over a block of keys whose scores are there; beside, the scores of another half for its next block.
+    #[inline(always)]
+    unsafe fn turn(&self, keys: Keys, beside: (&Half, Keys), scale: f32, layout: &Layout, scratch: &Scratch) {
+        let (other, of) = beside;
+        // Safety: the caller's.
+        unsafe {
+            let grown = lanes::refer::<Pairs16, 2>(scale, self.kept);
+            for step in 0..keys.steps().max(of.steps()) {
+                if step < of.steps() {
+                    other.scores(of, step, layout, scratch);
+                }
+                if step < keys.steps() {
+                    let count = STEP.min(keys.count - step * STEP);
+                    self.exponentials(step, count, scale);
+                }
+                if step < of.steps() {
+                    other.greatest(of, step);
+                }
+            }
+            self.accumulate(keys, grown, layout, scratch);
+        }
+    }
+
+    /// Scores of 32 keys.
+    #[inline(always)]
+    unsafe fn scores(&self, keys: Keys, step: usize, layout: &Layout, scratch: &Scratch) {
+        let start = scratch.keys.wrapping_add((keys.first + step * STEP) * layout.key_stride);
+        let first = First { start, stride: layout.key_stride };
+        let scores = self.scores.wrapping_add(step * STEP * HALF);
+        // Safety: the caller's; keys are packed in 32s.
+        unsafe {
+            let queries = Second { start: self.queries, term: SIDE * HALF };
+            product_of_rows::<true>(first, queries, layout.words / SIDE, scores, false)
+        }
+    }
+
+    /// Each query's greatest score, of those of 32 keys and of those before in the block.
+    #[inline(always)]
+    unsafe fn greatest(&self, keys: Keys, step: usize) {
+        let count = STEP.min(keys.count - step * STEP);
+        // Safety: the caller's.
+        unsafe {
+            for vector in 0..2 {
+                let mut greatest = match step {
+                    0 => Pairs16::splat(f32::NEG_INFINITY),
+                    _ => Pairs16::load(self.kept.block.add(vector * SIDE)),
+                };
+                let scores = self.scores.add(step * STEP * HALF + vector * SIDE);
+                for key in 0..count {
+                    greatest = greatest.max(Pairs16::load(scores.add(key * HALF)));
+                }
+                greatest.store(self.kept.block.add(vector * SIDE));
+            }
+        }
+    }
+
+    /// Exponentials of the scores of 32 keys, as words `[pairs of keys, queries]`.
+    #[inline(always)]
+    unsafe fn exponentials(&self, step: usize, count: usize, scale: f32) {
+        // Safety: the caller's.
+        unsafe {
+            let scores = self.scores.add(step * STEP * HALF);
+            lanes::exponentials::<Pairs16, 2>(scores, count, scale, self.kept);
+            if count < STEP {
+                let pairs = count.div_ceil(2);
+                scores.add(pairs * HALF).write_bytes(0, (STEP / 2 - pairs) * HALF);
+            }
+        }
+    }
+
+    /// Adds the weighted values of a block of keys.
+    #[inline(always)]
+    unsafe fn accumulate(&self, keys: Keys, grown: bool, layout: &Layout, scratch: &Scratch) {
+        // Safety: the caller's; values are packed by blocks.
+        unsafe {
+            let add = keys.first > 0;
+            if add && grown {
+                lanes::multiply::<Pairs16, 2>(self.sums, layout.features, self.kept.factor);
+            }
+            let start = scratch.values.add(keys.first / 2 * layout.rows);
+            let values = First { start, stride: layout.value_stride };
+            let weights = Second { start: self.scores, term: STEP * HALF };
+            product(values, weights, keys.steps(), self.sums, layout.rows, add);
+        }
     }
 }
 
@@ -170,16 +296,23 @@ struct First {
     stride: usize,
 }
 
+/// The second factor: `[words, 32 queries]` for each 16 words, `term` words apart.
+#[derive(Clone, Copy)]
+struct Second {
+    start: *const f32,
+    term: usize,
+}
+
 /// `sums` `[rows, 32 queries]` becomes the product of `first` `[rows, 16 terms words]` and `second`
 /// `[16 terms words, 32 queries]`, or that is added.
 #[inline(always)]
-unsafe fn product(first: First, second: *const f32, terms: usize, sums: *mut f32, rows: usize, add: bool) {
+unsafe fn product(first: First, second: Second, terms: usize, sums: *mut f32, rows: usize, add: bool) {
     let mut row = 0;
     while row < rows {
         // Safety: the caller's.
         unsafe {
             let first = First { start: first.start.add(row * first.stride), ..first };
-            let sums = sums.add(row * QUERIES);
+            let sums = sums.add(row * HALF);
             match rows - row {
                 SIDE => product_of_rows::<false>(first, second, terms, sums, add),
                 _ => product_of_rows::<true>(first, second, terms, sums, add),
@@ -193,20 +326,20 @@ unsafe fn product(first: First, second: *const f32, terms: usize, sums: *mut f32
 #[inline(always)]
 unsafe fn product_of_rows<const TWO: bool>(
     first: First,
-    mut second: *const f32,
+    second: Second,
     terms: usize,
     sums: *mut f32,
     add: bool,
 ) {
-    let below = SIDE * QUERIES;
+    let below = SIDE * HALF;
     // Safety: the caller's.
     unsafe {
         if add {
-            load::<0>(sums, QUERIES);
-            load::<1>(sums.add(SIDE), QUERIES);
+            load::<0>(sums, HALF);
+            load::<1>(sums.add(SIDE), HALF);
             if TWO {
-                load::<2>(sums.add(below), QUERIES);
-                load::<3>(sums.add(below + SIDE), QUERIES);
+                load::<2>(sums.add(below), HALF);
+                load::<3>(sums.add(below + SIDE), HALF);
             }
         } else {
             asm!("tilezero tmm0", "tilezero tmm1", options(nostack, nomem, preserves_flags));
@@ -214,19 +347,19 @@ unsafe fn product_of_rows<const TWO: bool>(
                 asm!("tilezero tmm2", "tilezero tmm3", options(nostack, nomem, preserves_flags));
             }
         }
-        let mut start = first.start;
+        let (mut start, mut second, term) = (first.start, second.start, second.term);
         for _ in 0..terms {
             load::<4>(start, first.stride);
-            load::<6>(second, QUERIES);
+            load::<6>(second, HALF);
             asm!("tdpbf16ps tmm0, tmm4, tmm6", options(nostack, nomem, preserves_flags));
-            load::<7>(second.add(SIDE), QUERIES);
+            load::<7>(second.add(SIDE), HALF);
             asm!("tdpbf16ps tmm1, tmm4, tmm7", options(nostack, nomem, preserves_flags));
             if TWO {
                 load::<5>(start.add(SIDE * first.stride), first.stride);
                 asm!("tdpbf16ps tmm2, tmm5, tmm6", "tdpbf16ps tmm3, tmm5, tmm7", options(nostack, nomem, preserves_flags));
             }
             start = start.wrapping_add(SIDE);
-            second = second.wrapping_add(SIDE * QUERIES);
+            second = second.wrapping_add(term);
         }
         store::<0>(sums);
         store::<1>(sums.add(SIDE));
@@ -253,11 +386,11 @@ unsafe fn load<const TILE: u8>(from: *const f32, stride: usize) {
 /// Stores a tile of sums.
 #[inline(always)]
 unsafe fn store<const TILE: u8>(to: *mut f32) {
-    // Safety: the caller's: 16 rows of 16 words, `QUERIES` apart, can be written.
+    // Safety: the caller's: 16 rows of 16 words, `HALF` apart, can be written.
     unsafe {
         asm!(
             "tilestored [{to} + {stride}*1], tmm{tile}",
-            tile = const TILE, to = in(reg) to, stride = in(reg) 4 * QUERIES,
+            tile = const TILE, to = in(reg) to, stride = in(reg) 4 * HALF,
             options(nostack, preserves_flags),
         );
     }

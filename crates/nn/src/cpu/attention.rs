@@ -4,8 +4,7 @@
 #![allow(unsafe_code)] // Hands memory of tensors and scratch memory to the kernels; each use says why it is safe.
 
 use super::Format;
-use super::kernel::{Kernel, Layout, Part, Rows, Scratch};
-use super::lanes::Earlier;
+use super::kernel::{Kernel, Layout, Rows, Scratch};
 use super::pool;
 use std::cell::RefCell;
 
@@ -86,19 +85,9 @@ unsafe fn attend_block(q: Rows, out: Rows, tokens: usize, kernel: &dyn Kernel, l
     // Safety: the caller's.
     unsafe {
         kernel.pack_queries(q, layout, scratch);
-        std::slice::from_raw_parts_mut(scratch.kept.greatest, layout.queries).fill(f32::NEG_INFINITY);
+        std::slice::from_raw_parts_mut(scratch.kept.reference, layout.queries).fill(f32::NEG_INFINITY);
         std::slice::from_raw_parts_mut(scratch.kept.sum, layout.queries).fill(0.0);
-        for first in (0..tokens).step_by(layout.keys) {
-            let part = Part { first, count: layout.keys.min(tokens - first) };
-            kernel.scores(part, layout, scratch);
-            let grown = kernel.exponentials(part, scale, scratch);
-            let earlier = match (first, grown) {
-                (0, _) => Earlier::None,
-                (_, false) => Earlier::Same,
-                (_, true) => Earlier::Scaled,
-            };
-            kernel.accumulate(part, earlier, layout, scratch);
-        }
+        kernel.sum(tokens, scale, layout, scratch);
         kernel.finish(out, layout, scratch);
     }
 }

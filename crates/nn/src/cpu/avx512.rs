@@ -2,8 +2,8 @@
 
 #![allow(unsafe_code)] // Instructions of the processor; `Engine::is_available` says whether it has them.
 
-use super::kernel::{Kernel, Layout, Part, Rows, Scratch};
-use super::lanes::{EXP2, EXP2_BF16, Earlier, Lanes, polynomial};
+use super::kernel::{Kernel, Layout, Rows, Scratch};
+use super::lanes::{EXP2, EXP2_BF16, Lanes, NEAR, polynomial};
 use super::steps::{self, kernel_of_lanes, step};
 use std::arch::x86_64::*;
 
@@ -57,6 +57,10 @@ impl Lanes for F32x16 {
     #[inline(always)]
     unsafe fn max(self, other: Self) -> Self {
         F32x16(unsafe { _mm512_max_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    unsafe fn unless_near(self, other: Self) -> Self {
+        F32x16(unsafe { unless_near(self.0, other.0) })
     }
     #[inline(always)]
     unsafe fn exp2(self) -> Self {
@@ -113,6 +117,10 @@ impl Lanes for Pairs16 {
         Pairs16(unsafe { _mm512_max_ps(self.0, other.0) })
     }
     #[inline(always)]
+    unsafe fn unless_near(self, other: Self) -> Self {
+        Pairs16(unsafe { unless_near(self.0, other.0) })
+    }
+    #[inline(always)]
     unsafe fn exp2(self) -> Self {
         // Safety: the caller's.
         unsafe {
@@ -130,19 +138,29 @@ impl Lanes for Pairs16 {
     }
     #[inline(always)]
     unsafe fn pack(first: Self, second: Self) -> Self {
-        // Safety: the caller's. The rounded vectors lie one after the other; then number by number.
+        // Safety: the caller's. Rounds to the nearest, of two equally near ones to the greater: exponentials are positive.
         unsafe {
-            let rounded: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(second.0, first.0));
-            let order = _mm512_set_epi16(
-                31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2,
-                17, 1, 16, 0,
-            );
-            Pairs16(_mm512_castsi512_ps(_mm512_permutexvar_epi16(order, rounded)))
+            let half = _mm512_set1_epi32(0x8000);
+            let first = _mm512_srli_epi32::<16>(_mm512_add_epi32(_mm512_castps_si512(first.0), half));
+            let second = _mm512_add_epi32(_mm512_castps_si512(second.0), half);
+            let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+            // (second & upper) | first
+            Pairs16(_mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xf8>(first, second, upper)))
         }
     }
     #[inline(always)]
     unsafe fn transpose(from: *const f32, to: *mut f32, strides: [usize; 2]) {
         unsafe { transpose(from, to, strides) }
+    }
+}
+
+/// `x`, or `reference` where `x` is less than `reference + NEAR`.
+#[inline(always)]
+unsafe fn unless_near(x: __m512, reference: __m512) -> __m512 {
+    // Safety: the caller's.
+    unsafe {
+        let limit = _mm512_add_ps(reference, _mm512_set1_ps(NEAR));
+        _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, limit), reference)
     }
 }
 

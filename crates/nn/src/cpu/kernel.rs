@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // Copies rows of tensors by pointers; the functions say what they must point to.
 
 use super::Format;
-use super::lanes::{Earlier, Kept};
+use super::lanes::Kept;
 
 /// The steps of attention for one block of queries. All work on scratch memory of [`Layout`]'s sizes.
 ///
@@ -29,24 +29,11 @@ pub(super) trait Kernel: Sync {
     /// All values become the factor of a product.
     unsafe fn pack_values(&self, from: Rows, layout: &Layout, scratch: &Scratch);
 
-    /// Scores of a part of the keys, and each query's greatest.
-    unsafe fn scores(&self, part: Part, layout: &Layout, scratch: &Scratch);
-
-    /// Exponentials of the scores, and their sums. Returns whether earlier sums must be multiplied.
-    unsafe fn exponentials(&self, part: Part, scale: f32, scratch: &Scratch) -> bool;
-
-    /// Adds the values weighted by the exponentials.
-    unsafe fn accumulate(&self, part: Part, earlier: Earlier, layout: &Layout, scratch: &Scratch);
+    /// Sums over all keys: the exponentials, and the values weighted by them. `scale` is that of the scores.
+    unsafe fn sum(&self, tokens: usize, scale: f32, layout: &Layout, scratch: &Scratch);
 
     /// Writes the weighted values, divided by the sum of the weights, to rows of the result.
     unsafe fn finish(&self, to: Rows, layout: &Layout, scratch: &Scratch);
-}
-
-/// Some consecutive keys.
-#[derive(Clone, Copy)]
-pub(super) struct Part {
-    pub(super) first: usize,
-    pub(super) count: usize,
 }
 
 /// The sizes of scratch memory. A word is an f32 or two bf16.
@@ -109,14 +96,14 @@ impl Scratch {
     /// `start` points to `layout.total()` words.
     pub(super) unsafe fn at(start: *mut f32, layout: &Layout) -> Scratch {
         let mut next = start;
-        let [keys, values, queries, sums, spare, scores, block, greatest, sum] = layout.sizes().map(|words| {
+        let [keys, values, queries, sums, spare, scores, block, reference, sum] = layout.sizes().map(|words| {
             let this = next;
             next = next.wrapping_add(words);
             this
         });
         // Safety: the last part has room for two.
         let factor = unsafe { sum.add(layout.queries) };
-        Scratch { keys, values, queries, sums, spare, scores, kept: Kept { block, greatest, sum, factor } }
+        Scratch { keys, values, queries, sums, spare, scores, kept: Kept { block, reference, sum, factor } }
     }
 }
 
@@ -142,45 +129,51 @@ impl Rows {
         Rows { start: self.row(first), count, ..*self }
     }
 
-    /// Copies the rows to f32, `stride` words apart, and fills each up to `words` words with zeros.
+    /// Copies the rows to f32, `stride` words apart. All words that are not of a row become zeros.
     #[inline(always)]
-    pub(super) unsafe fn to_f32(&self, to: *mut f32, words: usize, stride: usize) {
-        for row in 0..self.count {
-            // Safety: a row has `features` numbers. They may begin anywhere, hence the unaligned reads.
-            unsafe {
-                let to = to.add(row * stride);
+    pub(super) unsafe fn to_f32(&self, to: *mut f32, stride: usize) {
+        // Safety: a row has `features` numbers. They may begin anywhere, hence the unaligned reads.
+        unsafe {
+            if self.features < stride {
+                to.write_bytes(0, self.count * stride);
+            }
+            for row in 0..self.count {
+                let (from, to) = (self.row(row), to.add(row * stride));
                 match self.format {
-                    Format::F32 => std::ptr::copy_nonoverlapping(self.row(row), to.cast(), 4 * self.features),
+                    Format::F32 => copy(from, to.cast(), 4 * self.features),
                     Format::Bf16 => {
-                        let from = self.row(row).cast::<u16>();
                         for feature in 0..self.features {
-                            let bits = from.add(feature).read_unaligned();
+                            let bits = from.cast::<u16>().add(feature).read_unaligned();
                             *to.add(feature) = f32::from_bits(u32::from(bits) << 16);
                         }
                     }
                 }
-                to.add(self.features).write_bytes(0, words - self.features);
             }
         }
     }
 
-    /// Copies rows of bf16, `stride` words apart, and fills each up to `words` words with zeros.
+    /// Copies rows of bf16, `stride` words apart. All words that are not of a row become zeros.
     #[inline(always)]
-    pub(super) unsafe fn to_pairs(&self, to: *mut f32, words: usize, stride: usize) {
-        for row in 0..self.count {
-            // Safety: a row has `features` numbers of two bytes.
-            unsafe {
-                let to = to.add(row * stride).cast::<u8>();
-                std::ptr::copy_nonoverlapping(self.row(row), to, 2 * self.features);
-                to.add(2 * self.features).write_bytes(0, 4 * words - 2 * self.features);
+    pub(super) unsafe fn to_pairs(&self, to: *mut f32, stride: usize) {
+        // Safety: a row has `features` numbers of two bytes.
+        unsafe {
+            if self.features < 2 * stride {
+                to.write_bytes(0, self.count * stride);
+            }
+            for row in 0..self.count {
+                copy(self.row(row), to.add(row * stride).cast(), 2 * self.features);
             }
         }
     }
 
-    /// Copies rows of bf16 two by two: word `i` holds number `i` of both. A missing row is zero. `stride` is of words,
-    /// from pair to pair; each is filled up to `words` words with zeros.
+    /// Copies rows of bf16 two by two: word `i` holds number `i` of both. A missing row is zero. Pairs are
+    /// `stride` words apart; all words that are not of a pair become zeros.
     #[inline(always)]
-    pub(super) unsafe fn to_row_pairs(&self, to: *mut f32, words: usize, stride: usize) {
+    pub(super) unsafe fn to_row_pairs(&self, to: *mut f32, stride: usize) {
+        if self.features < stride {
+            // Safety: the caller's.
+            unsafe { to.write_bytes(0, self.count.div_ceil(2) * stride) };
+        }
         for pair in 0..self.count.div_ceil(2) {
             // Safety: a row has `features` numbers of two bytes.
             unsafe {
@@ -198,7 +191,6 @@ impl Rows {
                         *to.add(feature) = u32::from(first.add(feature).read_unaligned());
                     }
                 }
-                to.add(self.features).write_bytes(0, words - self.features);
             }
         }
     }
@@ -211,7 +203,7 @@ impl Rows {
             unsafe {
                 let from = from.add(row * stride);
                 match self.format {
-                    Format::F32 => std::ptr::copy_nonoverlapping(from.cast(), self.row(row), 4 * self.features),
+                    Format::F32 => copy(from.cast(), self.row(row), 4 * self.features),
                     Format::Bf16 => {
                         let to = self.row(row).cast::<u16>();
                         for feature in 0..self.features {
@@ -222,6 +214,35 @@ impl Rows {
             }
         }
     }
+}
+
+/// Copies bytes, a cache line at a time. Rows are too short for calls of `memcpy`.
+#[inline(always)]
+unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
+    // Safety: the caller's. The last piece begins where it ends with the last byte, so pieces may overlap.
+    unsafe {
+        if bytes >= 64 {
+            for at in (0..bytes - 63).step_by(64) {
+                copy_piece::<64>(from, to, at);
+            }
+            return copy_piece::<64>(from, to, bytes - 64);
+        }
+        if bytes >= 16 {
+            for at in (0..bytes - 15).step_by(16) {
+                copy_piece::<16>(from, to, at);
+            }
+            return copy_piece::<16>(from, to, bytes - 16);
+        }
+        for at in (0..bytes).step_by(2) {
+            copy_piece::<2>(from, to, at);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn copy_piece<const BYTES: usize>(from: *const u8, to: *mut u8, at: usize) {
+    // Safety: the caller's.
+    unsafe { to.add(at).cast::<[u8; BYTES]>().write(from.add(at).cast::<[u8; BYTES]>().read()) }
 }
 
 /// The nearest bf16, of two equally near ones the even one. NaN stays NaN.

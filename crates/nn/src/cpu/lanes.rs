@@ -25,6 +25,8 @@ pub(super) trait Lanes: Copy {
     /// `self * times + plus`
     unsafe fn mul_add(self, times: Self, plus: Self) -> Self;
     unsafe fn max(self, other: Self) -> Self;
+    /// `self`, or `other` where `self` is less than `other + NEAR`.
+    unsafe fn unless_near(self, other: Self) -> Self;
     /// `2^self`, for arguments that are not positive (up to rounding). NaN gives NaN.
     unsafe fn exp2(self) -> Self;
     /// `self` plus the product of a word for all lanes and a word for each lane.
@@ -37,8 +39,8 @@ pub(super) trait Lanes: Copy {
 
 /// `2^x = 1 + x (C[0] + x (C[1] + ..))` for `x` in `[0, 1]`, with the smallest greatest relative error: 2.0e-9.
 pub(super) const EXP2: [f32; 6] = [0.693_147_06, 0.240_229_31, 0.055_485_282, 0.009_675_452, 0.001_246_784_7, 0.000_216_129_12];
-/// The same of lower degree, for what is rounded to bf16: 2.9e-6.
-pub(super) const EXP2_BF16: [f32; 4] = [0.693_044_84, 0.241_280_2, 0.052_242_473, 0.013_426_684];
+/// The same of lower degree, for what is rounded to bf16: 8.6e-5.
+pub(super) const EXP2_BF16: [f32; 3] = [0.695_116_76, 0.227_645, 0.077_067_04];
 
 /// `1 + x (C[0] + x (C[1] + ..))`
 #[inline(always)]
@@ -54,6 +56,11 @@ pub(super) unsafe fn polynomial<L: Lanes, const N: usize>(x: L, coefficients: [f
         sum.mul_add(x, L::splat(1.0))
     }
 }
+
+/// A query's exponentials are `2^(score - reference)`. Its reference is its greatest score, or one so near that no
+/// exponential is greater than 2^8: most blocks of keys have a score that is a little greater than all before, and would have
+/// earlier sums multiplied for nothing.
+pub(super) const NEAR: f32 = 8.0;
 
 /// Rows of a tile: with the vectors of a block of queries, as many sums as there are registers for.
 pub(super) const ROWS: usize = 6;
@@ -101,11 +108,11 @@ unsafe fn tile<L: Lanes, const V: usize, const R: usize>(
 pub(super) struct Kept {
     /// The greatest score of the keys at hand.
     pub(super) block: *mut f32,
-    /// The greatest score of all keys before, times the scale.
-    pub(super) greatest: *mut f32,
+    /// What is subtracted from a score times the scale.
+    pub(super) reference: *mut f32,
     /// The sum of the exponentials.
     pub(super) sum: *mut f32,
-    /// By what earlier sums are multiplied, because the greatest score has grown.
+    /// By what earlier sums are multiplied, because the reference has grown.
     pub(super) factor: *mut f32,
 }
 
@@ -118,6 +125,15 @@ pub(super) struct Block {
     pub(super) words: usize,
     /// Words between two keys.
     pub(super) stride: usize,
+}
+
+impl Kept {
+    /// Of the queries from the first on.
+    pub(super) fn from(self, first: usize) -> Kept {
+        let Kept { block, reference, sum, factor } = self;
+        let [block, reference, sum, factor] = [block, reference, sum, factor].map(|x| x.wrapping_add(first));
+        Kept { block, reference, sum, factor }
+    }
 }
 
 /// The scores `[keys, queries]` of a block of keys, and each query's greatest.
@@ -174,33 +190,41 @@ unsafe fn score_rows<L: Lanes, const V: usize, const R: usize>(
     }
 }
 
-/// Scores `[keys, queries]` become probabilities times a constant of each query, `2^(scale (score - greatest))`, as words
-/// of a product's factor. Returns whether earlier sums must be multiplied.
+/// Sets each query's reference for a block whose greatest scores are known, and multiplies its sum. Returns whether other
+/// earlier sums must be multiplied.
 #[inline(always)]
-pub(super) unsafe fn exponentials<L: Lanes, const V: usize>(
-    scores: *mut f32,
-    keys: usize,
-    scale: f32,
-    kept: Kept,
-) -> bool {
+pub(super) unsafe fn refer<L: Lanes, const V: usize>(scale: f32, kept: Kept) -> bool {
+    // Safety: the caller's.
+    unsafe {
+        let mut grown = false;
+        for vector in 0..V {
+            let at = vector * L::LANES;
+            let before = L::load(kept.reference.add(at));
+            let reference = L::load(kept.block.add(at)).mul(L::splat(scale)).unless_near(before);
+            let factor = before.add(reference.mul(L::splat(-1.0))).exp2();
+            reference.store(kept.reference.add(at));
+            factor.store(kept.factor.add(at));
+            L::load(kept.sum.add(at)).mul(factor).store(kept.sum.add(at));
+            for lane in at..at + L::LANES {
+                grown |= *kept.factor.add(lane) != 1.0;
+            }
+        }
+        grown
+    }
+}
+
+/// Scores `[keys, queries]` become probabilities times a constant of each query, `2^(scale score - reference)`, as words
+/// of a product's factor. They are added to the sums.
+#[inline(always)]
+pub(super) unsafe fn exponentials<L: Lanes, const V: usize>(scores: *mut f32, keys: usize, scale: f32, kept: Kept) {
     // Safety: the caller's. Words are written where scores were read before.
     unsafe {
         let scale = L::splat(scale);
         let mut minus = [L::splat(0.0); V];
         let mut sums = [L::splat(0.0); V];
-        let mut grown = false;
         for vector in 0..V {
-            let at = vector * L::LANES;
-            let before = L::load(kept.greatest.add(at));
-            let greatest = L::load(kept.block.add(at)).mul(scale).max(before);
-            minus[vector] = greatest.mul(L::splat(-1.0));
-            let factor = before.add(minus[vector]).exp2();
-            sums[vector] = L::load(kept.sum.add(at)).mul(factor);
-            greatest.store(kept.greatest.add(at));
-            factor.store(kept.factor.add(at));
-            for lane in at..at + L::LANES {
-                grown |= *kept.factor.add(lane) != 1.0;
-            }
+            minus[vector] = L::load(kept.reference.add(vector * L::LANES)).mul(L::splat(-1.0));
+            sums[vector] = L::load(kept.sum.add(vector * L::LANES));
         }
         let (mut from, mut to) = (scores.cast_const(), scores);
         for _ in 0..keys / L::PACKED {
@@ -211,7 +235,6 @@ pub(super) unsafe fn exponentials<L: Lanes, const V: usize>(
                     exponentials[packed] = score.mul_add(scale, minus[vector]).exp2();
                     sums[vector] = sums[vector].add(exponentials[packed]);
                 }
-                // The last rows of scores are read before the first row of words is written over them.
                 L::pack(exponentials[0], exponentials[1]).store(to.add(vector * L::LANES));
             }
             from = from.wrapping_add(L::PACKED * V * L::LANES);
@@ -228,7 +251,6 @@ pub(super) unsafe fn exponentials<L: Lanes, const V: usize>(
         for vector in 0..V {
             sums[vector].store(kept.sum.add(vector * L::LANES));
         }
-        grown
     }
 }
 

@@ -2,8 +2,8 @@
 
 #![allow(unsafe_code)] // Reads and writes scratch memory by pointers, as the functions of `Lanes` say.
 
-use super::kernel::{Kernel, Layout, Part, Rows, Scratch};
-use super::lanes::{EXP2, Earlier, Lanes, polynomial};
+use super::kernel::{Kernel, Layout, Rows, Scratch};
+use super::lanes::{EXP2, Lanes, NEAR, polynomial};
 use super::steps::{self, kernel_of_lanes, step};
 
 pub(super) struct Portable;
@@ -56,6 +56,10 @@ impl Lanes for F32x8 {
     #[inline(always)]
     unsafe fn max(self, other: Self) -> Self {
         self.with(other, |x, y| if x > y { x } else { y })
+    }
+    #[inline(always)]
+    unsafe fn unless_near(self, other: Self) -> Self {
+        self.with(other, |x, reference| if x < reference + NEAR { reference } else { x })
     }
     #[inline(always)]
     unsafe fn exp2(self) -> Self {

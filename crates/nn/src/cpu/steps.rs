@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)] // Works on scratch memory. All functions are as unsafe as the methods of `Kernel`.
 
-use super::kernel::{Layout, Part, Rows, Scratch, spread};
+use super::kernel::{Layout, Rows, Scratch, spread};
 use super::lanes::{self, Block, Earlier, Factor, Lanes};
 
 /// Keys of a block: the scores of so many keys and a block of queries stay in the first cache.
@@ -31,8 +31,8 @@ pub(super) unsafe fn pack_queries<L: Lanes, const V: usize>(from: Rows, layout: 
     // Safety: the caller's; `spare` and `queries` have room for `rows` words, at least `words`, of each query.
     unsafe {
         match L::PACKED {
-            1 => from.to_f32(scratch.spare, words, words),
-            _ => from.to_pairs(scratch.spare, words, words),
+            1 => from.to_f32(scratch.spare, words),
+            _ => from.to_pairs(scratch.spare, words),
         }
         let missing = layout.queries - from.count;
         scratch.spare.add(from.count * words).write_bytes(0, missing * words);
@@ -46,8 +46,8 @@ pub(super) unsafe fn pack_keys<L: Lanes, const V: usize>(from: Rows, layout: &La
     // Safety: the caller's.
     unsafe {
         match L::PACKED {
-            1 => from.to_f32(scratch.keys, layout.words, layout.key_stride),
-            _ => from.to_pairs(scratch.keys, layout.words, layout.key_stride),
+            1 => from.to_f32(scratch.keys, layout.key_stride),
+            _ => from.to_pairs(scratch.keys, layout.key_stride),
         }
     }
 }
@@ -57,42 +57,32 @@ pub(super) unsafe fn pack_values<L: Lanes, const V: usize>(from: Rows, layout: &
     // Safety: the caller's.
     unsafe {
         match L::PACKED {
-            1 => from.to_f32(scratch.values, layout.features, layout.value_stride),
-            _ => from.to_row_pairs(scratch.values, layout.features, layout.value_stride),
+            1 => from.to_f32(scratch.values, layout.value_stride),
+            _ => from.to_row_pairs(scratch.values, layout.value_stride),
         }
     }
 }
 
 #[inline(always)]
-pub(super) unsafe fn scores<L: Lanes, const V: usize>(part: Part, layout: &Layout, scratch: &Scratch) {
-    // Safety: the caller's.
-    unsafe {
-        let keys = scratch.keys.add(part.first * layout.key_stride);
-        let block = Block { keys: part.count, words: layout.words, stride: layout.key_stride };
-        lanes::scores::<L, V>(keys, scratch.queries, block, scratch.scores, scratch.kept);
-    }
-}
-
-#[inline(always)]
-pub(super) unsafe fn exponentials<L: Lanes, const V: usize>(part: Part, scale: f32, scratch: &Scratch) -> bool {
-    // Safety: the caller's.
-    unsafe { lanes::exponentials::<L, V>(scratch.scores, part.count, scale, scratch.kept) }
-}
-
-#[inline(always)]
-pub(super) unsafe fn accumulate<L: Lanes, const V: usize>(
-    part: Part,
-    earlier: Earlier,
-    layout: &Layout,
-    scratch: &Scratch,
-) {
-    let (first, terms) = (part.first / L::PACKED, part.count.div_ceil(L::PACKED));
-    // Safety: the caller's; blocks begin at an even key.
-    unsafe {
-        let start = scratch.values.add(first * layout.value_stride);
-        let values = Factor { start, row: 1, term: layout.value_stride };
-        let earlier = (earlier, scratch.kept);
-        lanes::accumulate::<L, V>(values, layout.features, scratch.scores, terms, scratch.sums, earlier);
+pub(super) unsafe fn sum<L: Lanes, const V: usize>(tokens: usize, scale: f32, layout: &Layout, scratch: &Scratch) {
+    let Scratch { queries, scores, sums, kept, .. } = *scratch;
+    for first in (0..tokens).step_by(layout.keys) {
+        let count = layout.keys.min(tokens - first);
+        let block = Block { keys: count, words: layout.words, stride: layout.key_stride };
+        let (row, terms) = (first / L::PACKED, count.div_ceil(L::PACKED)); // blocks begin at an even key
+        // Safety: the caller's.
+        unsafe {
+            lanes::scores::<L, V>(scratch.keys.add(first * layout.key_stride), queries, block, scores, kept);
+            let earlier = match (first, lanes::refer::<L, V>(scale, kept)) {
+                (0, _) => Earlier::None,
+                (_, false) => Earlier::Same,
+                (_, true) => Earlier::Scaled,
+            };
+            lanes::exponentials::<L, V>(scores, count, scale, kept);
+            let start = scratch.values.add(row * layout.value_stride);
+            let values = Factor { start, row: 1, term: layout.value_stride };
+            lanes::accumulate::<L, V>(values, layout.features, scores, terms, sums, (earlier, kept));
+        }
     }
 }
 
@@ -136,12 +126,7 @@ macro_rules! kernel_of_lanes {
             step!($lanes, $vectors, $features, pack_queries(from: Rows, layout: &Layout, scratch: &Scratch));
             step!($lanes, $vectors, $features, pack_keys(from: Rows, layout: &Layout, scratch: &Scratch));
             step!($lanes, $vectors, $features, pack_values(from: Rows, layout: &Layout, scratch: &Scratch));
-            step!($lanes, $vectors, $features, scores(part: Part, layout: &Layout, scratch: &Scratch));
-            step!($lanes, $vectors, $features, exponentials(part: Part, scale: f32, scratch: &Scratch) -> bool);
-            step!(
-                $lanes, $vectors, $features,
-                accumulate(part: Part, earlier: Earlier, layout: &Layout, scratch: &Scratch)
-            );
+            step!($lanes, $vectors, $features, sum(tokens: usize, scale: f32, layout: &Layout, scratch: &Scratch));
             step!($lanes, $vectors, $features, finish(to: Rows, layout: &Layout, scratch: &Scratch));
         }
     };
