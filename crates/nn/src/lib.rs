@@ -19,6 +19,8 @@
 
 mod attention;
 mod config;
+#[allow(dead_code)] // until `Attention` calls it
+mod cpu;
 mod cuda;
 mod error;
 mod header;
