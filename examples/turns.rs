@@ -16,7 +16,7 @@
 
 #![allow(clippy::print_stdout)] // what it prints is what it is for
 use latentrace::nn::tch::{Device as Place, Kind, Tensor, no_grad};
-use latentrace::nn::{Moment, Pass, Probe, Tap, seeded};
+use latentrace::nn::{Moment, Pass, Probe, Tap, keep_freed_memory, seeded};
 use latentrace::pipeline::{Device, Dtype, Model, Options, Request, Start};
 use latentrace::trace::{Capture, Layout, Recorder, Rule, Words, Writer};
 use std::error::Error;
@@ -31,6 +31,7 @@ const SCALES: [f64; 9] = [0.25, 0.5, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 20.0];
 type Answer = Result<f64, Box<dyn Error>>;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    keep_freed_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [folder, dtype, device, kernels @ ..] = arguments.as_slice() else {
         return Err("expected CHECKPOINT DTYPE DEVICE [KERNELS]".into());

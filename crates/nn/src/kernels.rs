@@ -1,5 +1,6 @@
 //! Which kernels compute the layers. No other file of a network asks for a device or a number format.
 
+use crate::cpu::Engine;
 use crate::cuda::Fused;
 use crate::shapes::is_shape_only;
 use std::fmt::{self, Display, Formatter};
@@ -17,6 +18,8 @@ pub struct Kernels {
     pub layout: Layout,
     /// What computes linear layers.
     pub linear: Linears,
+    /// What computes attention: our own kernel for these instructions of the CPU, or libtorch.
+    pub attention: Option<Engine>,
     /// What computes norms, activations and sums.
     pub passes: Passes,
 }
@@ -53,7 +56,8 @@ pub enum Passes {
 
 impl Kernels {
     /// libtorch's defaults.
-    pub const PLAIN: Kernels = Kernels { layout: Layout::Planar, linear: Linears::Product, passes: Passes::Separate };
+    pub const PLAIN: Kernels =
+        Kernels { layout: Layout::Planar, linear: Linears::Product, attention: None, passes: Passes::Separate };
 
     /// The kernels for a number format on a device, without measuring.
     pub fn of(kind: Kind, device: Device) -> Kernels {
@@ -61,9 +65,15 @@ impl Kernels {
             Device::Cuda(_) if Fused::of(kind, device).is_some() => {
                 Kernels { layout: Layout::ChannelsLast, passes: Passes::Fused, ..Kernels::PLAIN }
             }
-            Device::Cpu if kind == Kind::BFloat16 => Kernels { layout: Layout::ChannelsLast, ..Kernels::PLAIN },
             _ => Kernels::PLAIN,
         }
+    }
+
+    /// These, without what is not there: instructions that the CPU lacks, a device that is not CUDA.
+    pub fn available(self, kind: Kind, device: Device) -> Kernels {
+        let attention = self.attention.filter(|engine| device == Device::Cpu && engine.computes(kind));
+        let passes = if Fused::of(kind, device).is_some() { self.passes } else { Passes::Separate };
+        Kernels { attention, passes, ..self }
     }
 
     fn fused(self, x: &Tensor) -> Option<&'static Fused> {
@@ -110,6 +120,16 @@ impl Kernels {
             }
             _ => x.linear(weight, bias),
         }
+    }
+
+    /// Attention by a fused kernel: `q` `[batch, heads, pixels, features]` to `k` and `v`
+    /// `[batch, heads, tokens, features]`, with scale `1 / sqrt(features)`.
+    pub(crate) fn attention(self, [q, k, v]: [&Tensor; 3], causal: bool) -> Tensor {
+        let own = self
+            .attention
+            .filter(|_| !causal)
+            .and_then(|engine| engine.attention(q, k, v, tch::get_num_threads().max(1) as usize));
+        own.unwrap_or_else(|| Tensor::scaled_dot_product_attention::<Tensor>(q, k, v, None, 0.0, causal, None, false))
     }
 
     /// Group normalisation, with SiLU if asked for.
@@ -180,17 +200,19 @@ impl Kernels {
 
 const CHANNELS_LAST: &str = "channels-last";
 const LINEAR_AS_CONVOLUTION: &str = "linear-as-convolution";
+const ATTENTION: &str = "attention-";
 const FUSED: &str = "fused";
 const PLAIN: &str = "plain";
 
 impl Display for Kernels {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         let words = [
-            (self.layout == Layout::ChannelsLast).then_some(CHANNELS_LAST),
-            (self.linear == Linears::Convolution).then_some(LINEAR_AS_CONVOLUTION),
-            (self.passes == Passes::Fused).then_some(FUSED),
+            (self.layout == Layout::ChannelsLast).then(|| CHANNELS_LAST.into()),
+            (self.linear == Linears::Convolution).then(|| LINEAR_AS_CONVOLUTION.into()),
+            self.attention.map(|engine| format!("{ATTENTION}{}", engine.name())),
+            (self.passes == Passes::Fused).then(|| FUSED.into()),
         ];
-        let words: Vec<&str> = words.into_iter().flatten().collect();
+        let words: Vec<String> = words.into_iter().flatten().collect();
         formatter.write_str(if words.is_empty() { PLAIN } else { "" })?;
         formatter.write_str(&words.join("+"))
     }
@@ -216,7 +238,10 @@ impl FromStr for Kernels {
                 CHANNELS_LAST => kernels.layout = Layout::ChannelsLast,
                 LINEAR_AS_CONVOLUTION => kernels.linear = Linears::Convolution,
                 FUSED => kernels.passes = Passes::Fused,
-                _ => return Err(UnknownKernels(text.into())),
+                _ => match word.strip_prefix(ATTENTION).and_then(Engine::named) {
+                    Some(engine) => kernels.attention = Some(engine),
+                    None => return Err(UnknownKernels(text.into())),
+                },
             }
         }
         Ok(kernels)
@@ -294,13 +319,15 @@ mod tests {
         for layout in [Layout::Planar, Layout::ChannelsLast] {
             for linear in [Linears::Product, Linears::Convolution] {
                 for passes in [Passes::Separate, Passes::Fused] {
-                    let kernels = Kernels { layout, linear, passes };
-                    assert_eq!(kernels.to_string().parse(), Ok(kernels));
+                    for attention in [None, Some(Engine::Avx512), Some(Engine::Avx512Bf16), Some(Engine::Amx)] {
+                        let kernels = Kernels { layout, linear, attention, passes };
+                        assert_eq!(kernels.to_string().parse(), Ok(kernels));
+                    }
                 }
             }
         }
         assert_eq!(Kernels::PLAIN.to_string(), "plain");
-        for text in ["", "fast", "plain+fused", "channels-last+", "Channels-Last"] {
+        for text in ["", "fast", "plain+fused", "channels-last+", "Channels-Last", "attention-", "attention-mmx"] {
             assert_eq!(text.parse::<Kernels>(), Err(UnknownKernels(text.into())));
         }
     }

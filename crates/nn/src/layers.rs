@@ -55,7 +55,7 @@ impl Conv2d {
     pub fn load(weights: &Weights, inputs: i64, outputs: i64, size: i64) -> Result<Conv2d> {
         let init = Init::FanIn(inputs * size * size);
         let kernels = weights.kernels();
-        let weight = kernels.placed(weights.tensor("weight", &[outputs, inputs, size, size], init)?);
+        let weight = weights.convolution(&[outputs, inputs, size, size], init)?;
         Ok(Conv2d {
             convolution: Convolution { weight, stride: 1, padding: size / 2 },
             bias: weights.tensor("bias", &[outputs], init)?,

@@ -133,6 +133,20 @@ impl Weights {
         }
     }
 
+    /// Reads the `weight` of a convolution, as its kernels need it.
+    ///
+    /// # Errors
+    /// See [`Weights::tensor`].
+    pub(crate) fn convolution(&self, shape: &[i64], init: Init) -> Result<Tensor> {
+        let read = self.tensor("weight", shape, init)?;
+        let address = read.data_ptr();
+        let placed = self.root.kernels.placed(read);
+        if placed.data_ptr() != address {
+            self.root.source.copied(&self.name("weight"));
+        }
+        Ok(placed)
+    }
+
     /// Checks that every change was applied to a layer.
     ///
     /// # Errors

@@ -23,9 +23,9 @@ use attention::{Call, Place, attend};
 use kernel::Kernel;
 use tch::{Device, Kind, Tensor};
 
-/// A set of instructions, and the kernel that uses it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Engine {
+/// A set of a CPU's instructions, and the attention kernel that uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Engine {
     /// Any processor's. Slower than libtorch.
     Portable,
     /// AVX-512, with products of f32.
@@ -62,7 +62,27 @@ impl Format {
 
 impl Engine {
     /// All, from the fastest.
-    pub(crate) const ALL: [Engine; 4] = [Engine::Amx, Engine::Avx512Bf16, Engine::Avx512, Engine::Portable];
+    pub const ALL: [Engine; 4] = [Engine::Amx, Engine::Avx512Bf16, Engine::Avx512, Engine::Portable];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::Portable => "portable",
+            Engine::Avx512 => "avx512",
+            Engine::Avx512Bf16 => "avx512-bf16",
+            Engine::Amx => "amx",
+        }
+    }
+
+    /// The engine of a name.
+    pub fn named(name: &str) -> Option<Engine> {
+        Engine::ALL.into_iter().find(|engine| engine.name() == name)
+    }
+
+    /// Whether this CPU has it for a number format.
+    pub fn computes(self, kind: Kind) -> bool {
+        Format::of(kind).is_some_and(|format| self.kernel(format).is_some())
+    }
 
     /// The fastest for a format on this processor, if one is faster than libtorch.
     fn fastest(format: Format) -> Option<Engine> {
@@ -131,7 +151,9 @@ impl Sizes {
         let ([batch, heads, pixels, features], [_, _, tokens, _]) =
             (<[i64; 4]>::try_from(q.size()).ok()?, <[i64; 4]>::try_from(k.size()).ok()?);
         let of_keys = [batch, heads, tokens, features];
-        let fits = k.size() == of_keys && v.size() == of_keys && [batch, heads, pixels, tokens, features].iter().all(|&n| n > 0);
+        let fits = k.size() == of_keys
+            && v.size() == of_keys
+            && [batch, heads, pixels, tokens, features].iter().all(|&n| n > 0);
         let readable = |x: &Tensor| {
             x.device() == Device::Cpu && x.kind() == q.kind() && !x.data_ptr().is_null() && !x.requires_grad()
         };
