@@ -93,30 +93,36 @@ pub fn order<M: Eq + Hash>(runs: &[(M, &Lines)]) -> Vec<usize> {
     places.into_iter().map(|(_, index)| index).collect()
 }
 
-/// How many rows the network computes for runs, in this order, if each group is made in one batch. A row is one sample with one text.
+/// How many rows the network computes for each group of runs, in this order, if each group is made in one batch. A row is one sample
+/// with one text.
 ///
-/// This is the number of different rows, but for calls that are seen, which are computed for each run that sees them.
-pub fn evaluations(groups: &[Vec<&Lines>]) -> usize {
+/// All together are the number of different rows, but for calls that are seen: these are computed for each run that sees them.
+pub fn evaluations(groups: &[Vec<&Lines>]) -> Vec<usize> {
     let mut pool: Pool<()> = Pool::of(groups.iter().flatten().flat_map(|lines| wanted(lines)), ROOM);
-    let mut count = 0;
-    for group in groups {
+    let of_group = |group: &Vec<&Lines>| {
         group.iter().for_each(|lines| pool.begin(wanted(lines)));
-        for call in 0..group.iter().map(|lines| lines.calls.len()).max().unwrap_or(0) {
-            let mut rows = Vec::new(); // those that the batch computes
-            for lines in group {
-                let Some(of_call) = lines.calls.get(call) else { continue };
-                let is_known = |row: &Lineage| !of_call.seen && pool.get(*row).is_some();
-                let is_whole = lines.mode == Mode::Alone && !of_call.rows().all(|row| is_known(&row));
-                for row in of_call.rows().filter(|row| is_whole || !is_known(row)) {
-                    if !rows.contains(&row) {
-                        rows.push(row);
-                    }
-                }
-            }
-            count += rows.len();
-            rows.into_iter().for_each(|row| pool.put(row, group[0].bytes, || ()));
-        }
+        let calls = group.iter().map(|lines| lines.calls.len()).max().unwrap_or(0);
+        let count = (0..calls).map(|call| of_call(&mut pool, group, call)).sum();
         pool.end();
+        count
+    };
+    groups.iter().map(of_group).collect()
+}
+
+/// How many rows a batch computes at a call. Those that later runs need are kept.
+fn of_call(pool: &mut Pool<()>, group: &[&Lines], call: usize) -> usize {
+    let mut rows = Vec::new();
+    for lines in group {
+        let Some(needed) = lines.calls.get(call) else { continue };
+        let is_known = |row: &Lineage| !needed.seen && pool.get(*row).is_some();
+        // A run that is made alone computes both rows of a call or none.
+        let is_whole = lines.mode == Mode::Alone && !needed.rows().all(|row| is_known(&row));
+        for row in needed.rows().filter(|row| is_whole || !is_known(row)) {
+            if !rows.contains(&(row, lines.bytes)) {
+                rows.push((row, lines.bytes));
+            }
+        }
     }
-    count
+    rows.iter().for_each(|(row, bytes)| pool.put(*row, *bytes, || ()));
+    rows.len()
 }

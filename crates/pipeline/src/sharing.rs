@@ -132,5 +132,5 @@ pub(crate) fn texts<'a>(images: &[&'a Prepared], runs: &[Named]) -> (Vec<Text<'a
 pub fn evaluations(images: &[&Prepared]) -> usize {
     let setting = Setting { mode: crate::Mode::Batched, ..Setting::default() };
     let lines: Vec<Lines> = images.iter().map(|image| Lines::of(image, &setting)).collect();
-    crate::pool::evaluations(&[lines.iter().collect()])
+    crate::pool::evaluations(&[lines.iter().collect()]).into_iter().sum()
 }

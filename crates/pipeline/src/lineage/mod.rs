@@ -128,6 +128,15 @@ impl Lines {
         }
     }
 
+    /// How many rows the network computes for the run by itself.
+    pub fn evaluations(&self) -> usize {
+        let of_call = |call: &Call| match (self.mode, call.unconditional == call.conditional) {
+            (Mode::Batched, true) => 1,
+            _ => call.rows().count(),
+        };
+        self.calls.iter().map(of_call).sum()
+    }
+
     /// The lineages of a run. The plan is executed as the run will execute it, with lineages in the place of tensors.
     pub fn of(prepared: &Prepared, setting: &Setting) -> Lines {
         Symbolic { prepared, setting }.lines()
