@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 /// What cells have in common, in a line.
 pub fn spared(evaluations: usize, of: usize) -> String {
-    let spared = of - evaluations;
-    format!("{evaluations} of {of} evaluations are made: {spared} are the same as another cell's, and are taken over")
+    let same = of - evaluations;
+    format!(
+        "{evaluations} of {of} evaluations have to be computed: the other {same} are the same in another cell, and are taken over from it"
+    )
 }
 
 /// Says what happens in a sweep.
