@@ -197,7 +197,8 @@ impl<'a> Sweep<'a> {
         let mut left = missing.len();
         let batches = self.batches(&self.ordered(&missing));
         self.tell_what_is_shared(&batches, tell);
-        let mut common = Common::of(missing.iter().map(|&index| &self.tasks[index].lines));
+        let shared = missing.iter().filter(|_| !self.is_timed());
+        let mut common = Common::of(shared.map(|&index| &self.tasks[index].lines));
         let mut elsewhere = Vec::new();
         for batch in batches {
             let (mut claims, mut ours) = (Vec::new(), Vec::new());
@@ -269,7 +270,16 @@ impl<'a> Sweep<'a> {
     /// For each batch, how many rows the network computes. What earlier batches have computed is not computed again.
     pub(crate) fn evaluations(&self, batches: &[Vec<usize>]) -> Vec<usize> {
         let lines = |batch: &Vec<usize>| batch.iter().map(|&index| &self.tasks[index].lines).collect();
-        latentrace_pipeline::evaluations_of(&batches.iter().map(lines).collect::<Vec<_>>())
+        let batches: Vec<Vec<&Lines>> = batches.iter().map(lines).collect();
+        match self.is_timed() {
+            true => batches.chunks(1).flat_map(latentrace_pipeline::evaluations_of).collect(),
+            false => latentrace_pipeline::evaluations_of(&batches),
+        }
+    }
+
+    /// Whether the sweep shows how long its runs take. Then no batch takes over anything from another.
+    fn is_timed(&self) -> bool {
+        self.spec.figures.iter().any(|figure| figure.is_timed())
     }
 
     /// How many rows the network computes for each of the cells by itself, all together.

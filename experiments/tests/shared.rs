@@ -254,6 +254,17 @@ fn batches_share_with_each_other_and_with_no_cell_that_is_made_alone() {
 }
 
 #[test]
+fn runs_whose_time_is_shown_make_all_their_calls() {
+    let folder = tempfile::tempdir().unwrap();
+    let head = "figures = [\"schedulers\"]\n[reference]\nsteps = 12\nsampler = \"lms\"";
+    let spec = opened(&folder, "timed", head, &fixed(), "sampler = [\"ddim\", \"ddpm\"]");
+    assert_eq!(planned(&spec, How::default()), [32 + 24; 2]);
+    let (results, computed) = made(&spec, How::default(), &folder.path().join("out"));
+    assert_eq!([results.evaluations, computed], [32 + 24; 2]);
+    assert!(results.rows.iter().all(|row| files(row.run.path()).1.is_none()));
+}
+
+#[test]
 fn nine_arms_of_fifty_steps_are_counted_before_they_are_made() {
     let folder = tempfile::tempdir().unwrap();
     let fixed =

@@ -7,7 +7,7 @@ use crate::ready::Ready;
 use anyhow::Result;
 use latentrace_pipeline::nn::{Part, Role};
 use latentrace_pipeline::{Act, At, Choice, Lines, Mode, Model, Networks, Scale, Setting};
-use latentrace_trace::EditRule;
+use latentrace_trace::{EditRule, Selector};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,39 +21,26 @@ impl Ready {
     pub fn lines(&self, model: &Model, mode: Mode) -> Result<Lines> {
         let mode = if self.can_share() { mode } else { Mode::Alone };
         let [channels, height, width] = self.description.latents;
-        let setting = Setting {
-            mode,
-            networks: networks(&self.description, model)?,
-            acts: self.acts()?,
-            seen: self.seen()?.into_iter().collect(),
-            bytes: 4 * (channels * height * width) as usize,
-        };
-        Ok(Lines::of(&self.prepared, &setting))
+        let networks = networks(&self.description, model)?;
+        let (acts, seen) = self.rules()?;
+        let bytes = 4 * (channels * height * width) as usize;
+        Ok(Lines::of(&self.prepared, &Setting { mode, networks, acts, seen, bytes }))
     }
 
-    /// Where the edits change something.
-    fn acts(&self) -> Result<Vec<Act>> {
-        let edits = &self.description.cell.edits;
-        if edits.is_empty() {
-            return Ok(Vec::new());
+    /// Where the edits change something, and where the capture rules see something.
+    fn rules(&self) -> Result<(Vec<Act>, Vec<At>)> {
+        let (edits, capture) = (&self.description.cell.edits, &self.description.capture);
+        if edits.is_empty() && capture.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
         }
         let course = self.course(0)?;
-        let of = |edit: &EditRule| {
+        let places = |selector: &Selector| course.selected(selector).into_iter().map(place).collect::<BTreeSet<At>>();
+        let act = |edit: &EditRule| {
             let rule = self.by_content(edit);
-            let places: BTreeSet<At> = course.selected(edit.selector()).into_iter().map(place).collect();
-            places.into_iter().map(move |at| Act { rule: rule.clone(), at })
+            places(edit.selector()).into_iter().map(move |at| Act { rule: rule.clone(), at })
         };
-        Ok(edits.iter().flat_map(of).collect())
-    }
-
-    /// Where the capture rules see something.
-    fn seen(&self) -> Result<BTreeSet<At>> {
-        let capture = &self.description.capture;
-        if capture.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        let course = self.course(0)?;
-        Ok(capture.iter().flat_map(|rule| course.selected(rule.selector())).map(place).collect())
+        let seen: BTreeSet<At> = capture.iter().flat_map(|rule| places(rule.selector())).collect();
+        Ok((edits.iter().flat_map(act).collect(), seen.into_iter().collect()))
     }
 
     /// The text of an edit, with the hash of the record that it reads in the place of its path.
