@@ -96,7 +96,7 @@ impl Denoiser<'_> {
     fn call(self, pass: &mut Pass, input: &Tensor, level: Level, text: &Tensor) -> Tensor {
         self.varying.iter().for_each(|(shared, scale)| shared.set(scale.at(level.sigma)));
         let (kind, device) = (self.unet.kind(), self.unet.device());
-        let times = Tensor::from_slice(&[level.t as f32]).to_device(device);
+        let times = Tensor::full([1], level.t, (Kind::Float, device)); // no copy, for which the host would wait
         let output = self.unet.forward(pass, &input.to_kind(kind), &times, text).to_kind(Kind::Float);
         self.varying.iter().for_each(|(shared, _)| shared.set(0.0)); // the UNet by itself is without them
         output
