@@ -26,6 +26,8 @@ pub struct Model {
     pub unet: Unet,
     /// The scales of changes of the UNet that depend on the noise level; see [`Checkpoint::changes`].
     pub(crate) varying: Vec<(SharedScale, Scale)>,
+    /// For each LoRA of the checkpoint, whether it changes the text encoder.
+    pub changed_texts: Vec<bool>,
     /// Latents to pixels and back.
     pub vae: Vae,
     /// The scheduler configuration of the checkpoint, read for the class that its `model_index.json` names.
@@ -143,7 +145,8 @@ impl Model {
         checkpoint.notes.extend(padding(&checkpoint, &tokenizer));
         let vectors = checkpoint.vectors()?;
         let (clip, unet, vae) = (&checkpoint.text_encoder, &checkpoint.unet, &checkpoint.vae);
-        let Adapted { text_encoder: of_text, unet: of_unet, varying, notes } = checkpoint.changes()?;
+        let Adapted { text_encoder: of_text, unet: of_unet, varying, of_text: changed_texts, notes } =
+            checkpoint.changes()?;
         let text_weights = clip.weights(kind, device)?.with_changes(of_text);
         let mut text_encoder = TextEncoder::load(&text_weights, &clip.config)?;
         for Vectors { token, table } in &vectors {
@@ -167,6 +170,7 @@ impl Model {
             text_encoder,
             unet: Unet::load(&unet_weights, &unet.config)?,
             varying,
+            changed_texts,
             vae: Vae::load(&vae_weights, &vae.config)?,
             scheduler,
             scheduler_in_pipeline,

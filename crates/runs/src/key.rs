@@ -6,8 +6,9 @@ use crate::kept_hashes;
 use crate::models::checkpoint;
 use anyhow::{Context, Result, anyhow};
 use latentrace_files::said;
+pub use latentrace_pipeline::Mode;
 use latentrace_pipeline::nn::{Kernels, LIBTORCH};
-use latentrace_pipeline::{Choice, Options, kernels_for};
+use latentrace_pipeline::{Choice, Lora, Options, kernels_for};
 use latentrace_trace::Rule;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -65,15 +66,6 @@ pub struct Kept {
     pub budget: Option<u64>,
 }
 
-/// How a cell is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Alone: the result does not depend on the other cells of its sweep.
-    Alone,
-    /// In a batch with others: the result is the same up to rounding, because the batch size changes the order of sums.
-    Batched,
-}
-
 /// The version of cells in a store. It changes if the files in a cell's folder change, or if the same settings lead to
 /// other numbers (a corrected sampler), so that old cells are made again.
 const FORMAT: usize = 6;
@@ -102,6 +94,14 @@ pub fn hash_of_trace(folder: &Path) -> Result<String> {
         files.insert(0, folder.join("index.jsonl"));
         Ok(files)
     })
+}
+
+/// The hash of the files of a LoRA. Computed once for each, until a file changes.
+///
+/// # Errors
+/// A file is missing or cannot be read.
+pub(crate) fn hash_of_lora(lora: &Lora) -> Result<String> {
+    hash_once((lora.file.clone(), Choice::default()), || Ok(lora.files()))
 }
 
 /// The hash of the concatenation of files.

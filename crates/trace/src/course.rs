@@ -154,6 +154,18 @@ impl Course {
         })
     }
 
+    /// What a selector selects in the run, by its role, and at which calls.
+    pub fn selected(&self, selector: &Selector) -> BTreeSet<(Role, usize)> {
+        let at = |passage: &Passage, call: usize| {
+            let moment = self.moment(passage, call);
+            let rows = moment.rows(passage.shape[0]);
+            let is_selected = selector.admits(&moment, self.steps()) && rows.iter().any(|row| selector.admits_row(row));
+            is_selected.then(|| (passage.tap.role(), call))
+        };
+        let named = self.passages.iter().filter(|passage| selector.names(&passage.tap));
+        named.flat_map(|passage| passage.calls.iter().filter_map(move |&call| at(passage, call))).collect()
+    }
+
     /// How many calls have a sigma inside a window, both ends included.
     pub fn levels_within(&self, text: &str, [low, high]: [f64; 2]) -> Foreseen {
         let within = self.made().filter(|call| (low..=high).contains(&call.sigma)).count();
