@@ -31,6 +31,7 @@ mod sharing;
 mod size;
 mod start;
 mod text;
+mod threads;
 mod together;
 mod tripwire;
 
@@ -61,4 +62,5 @@ pub use sharing::evaluations;
 pub use size::Size;
 pub use start::Start;
 pub use text::{LongPrompts, TextOptions, TextShape, tokenizer};
+pub use threads::Threads;
 pub use together::Together;

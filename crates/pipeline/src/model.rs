@@ -1,9 +1,8 @@
 //! A checkpoint, loaded into its networks.
 
-use crate::SamplerTaps;
 use crate::error::{Error, Result};
 use crate::network::Denoiser;
-use crate::text;
+use crate::{SamplerTaps, Threads, text};
 use latentrace_checkpoints::{Adapted, Checkpoint, Choice, Scale, Vectors};
 use latentrace_nn::tch::{self, Kind};
 use latentrace_nn::{Activation, Cuda, SharedScale, Tap, cuda, first_cuda};
@@ -40,6 +39,9 @@ pub struct Model {
     pub unread: Vec<String>,
     /// The device that the networks run on.
     pub device: tch::Device,
+    /// How many CPU threads they run on. Each call of the model sets libtorch's number of threads, and restores it at the
+    /// end: for a number that you set yourself, use [`Threads::AsSet`].
+    pub threads: Threads,
 }
 
 /// How a checkpoint is loaded.
@@ -154,6 +156,7 @@ impl Model {
             taps: Vec::new(),
             unread: Vec::new(),
             device,
+            threads: Threads::of_environment(),
             checkpoint,
         };
         text_weights.check_changes()?;

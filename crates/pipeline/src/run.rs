@@ -66,6 +66,7 @@ impl Model {
     pub fn sample(&self, prepared: &Prepared, past: &[Outputs], pass: &mut Pass) -> Result<Tensor> {
         let Prepared { request, plan, tokens: [prompt, negative], .. } = prepared;
         let clip_skip = request.text.clip_skip;
+        let _held = self.hold_threads(request.size, 1);
         no_grad(|| {
             pass.set_moment(moment(plan, 0));
             let [conditional, unconditional] = match &request.features {
