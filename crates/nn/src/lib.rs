@@ -40,6 +40,7 @@ mod source;
 mod store;
 mod tap;
 mod tensors;
+mod threads;
 mod weights;
 
 /// The version of libtorch that the workspace is built on.
@@ -68,4 +69,5 @@ pub use store::{Lazy, PARTIAL, create, create_safetensors, replace, write_safete
 pub use tap::{Both, Pass, Probe, Tap};
 pub use tch;
 pub use tensors::Tensors;
+pub use threads::{HeldThreads, MOST_THREADS, all_threads, given_threads, hold_threads, set_threads, threads_in};
 pub use weights::{Asked, Variables, Weights};

@@ -35,6 +35,7 @@ mod sharing;
 mod size;
 mod start;
 mod text;
+mod threads;
 mod together;
 mod tripwire;
 
@@ -69,4 +70,5 @@ pub use sharing::evaluations;
 pub use size::Size;
 pub use start::Start;
 pub use text::{LongPrompts, TextOptions, TextShape, tokenizer};
+pub use threads::Threads;
 pub use together::Together;

@@ -1,10 +1,9 @@
 //! A checkpoint, loaded into its networks.
 
-use crate::SamplerTaps;
 use crate::error::{Error, Result};
 use crate::kernels::kernels_for;
 use crate::network::Denoiser;
-use crate::text;
+use crate::{SamplerTaps, Threads, text};
 use latentrace_checkpoints::{Adapted, Checkpoint, Choice, Scale, Vectors};
 use latentrace_nn::tch::{self, Kind};
 use latentrace_nn::{Activation, Cuda, Kernels, SharedScale, Tap, cuda, first_cuda};
@@ -45,6 +44,9 @@ pub struct Model {
     pub device: tch::Device,
     /// The kernels that UNet and VAE run on.
     pub kernels: Kernels,
+    /// How many CPU threads they run on. Each call of the model sets libtorch's number of threads, and restores it at the
+    /// end: for a number that you set yourself, use [`Threads::AsSet`].
+    pub threads: Threads,
 }
 
 /// How a checkpoint is loaded.
@@ -179,6 +181,7 @@ impl Model {
             unread: Vec::new(),
             device,
             kernels,
+            threads: Threads::of_environment(),
             checkpoint,
         };
         text_weights.check_changes()?;

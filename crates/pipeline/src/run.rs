@@ -73,6 +73,7 @@ impl Model {
         common: &mut Common,
         pass: &mut Pass,
     ) -> Result<(Outcome, Work)> {
+        let _held = self.hold_threads(prepared.request.size, 1);
         let (latents, work) = no_grad(|| {
             let [conditional, unconditional] = self.encoded_texts(prepared, Some((&mut *common, run)), pass)?;
             let mut network = Guided { denoiser: self.denoiser(), unconditional, conditional };
@@ -89,6 +90,7 @@ impl Model {
     /// # Errors
     /// A tensor is not finite, or the probe stops the run.
     pub fn sample(&self, prepared: &Prepared, past: &[Outputs], pass: &mut Pass) -> Result<Tensor> {
+        let _held = self.hold_threads(prepared.request.size, 1);
         no_grad(|| {
             let [conditional, unconditional] = self.encoded_texts(prepared, None, pass)?;
             let mut network = Guided { denoiser: self.denoiser(), unconditional, conditional };

@@ -74,6 +74,7 @@ impl Model {
                 found,
             });
         }
+        let _held = self.hold_threads(first.request.size, images.len());
         no_grad(|| {
             let (texts, places) = texts(images, runs);
             let encode = |text: &Text| self.encode_tokens(text.tokens, text.clip_skip, &mut Pass::silent());

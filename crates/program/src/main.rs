@@ -5,6 +5,7 @@ mod bytes;
 mod commands;
 mod estimate;
 mod interrupt;
+mod openmp;
 mod pictures;
 mod printer;
 mod sweeps;
@@ -27,7 +28,9 @@ fn end_with_the_pipe() {
 fn main() -> ExitCode {
     end_with_the_pipe();
     latentrace::nn::keep_freed_memory();
-    let ended = Program::parse().run();
+    let program = Program::parse();
+    openmp::warn();
+    let ended = program.run();
     let lost = printer::lost().map(|error| anyhow!("stdout: could not be written: {error}"));
     match ended.and(lost.map_or(Ok(()), Err)) {
         Ok(()) => ExitCode::SUCCESS,

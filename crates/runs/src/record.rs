@@ -242,7 +242,8 @@ impl<'a> Job<'a> {
         observer: &dyn Observer,
         common: Option<(&mut Common, Named)>,
     ) -> Result<Recorded> {
-        let (writer, description) = begin(&self.ready, folder, layout)?;
+        let threads = self.model.threads_for(self.ready.request().size, 1);
+        let (writer, description) = begin(&self.ready, threads, folder, layout)?;
         self.ready.description = description;
         self.into_writer((folder, writer, layout), observer, common)
     }
@@ -331,9 +332,10 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Begins the record of a run in a new folder. Returns the writer, and the description as it was written.
-pub(crate) fn begin(ready: &Ready, folder: &Path, layout: Layout) -> Result<(Writer, Description)> {
+/// Begins the record of a run on so many threads in a new folder. Returns the writer, and the description as it was written.
+pub(crate) fn begin(ready: &Ready, threads: usize, folder: &Path, layout: Layout) -> Result<(Writer, Description)> {
     let mut description = Description { fires: ready.fires.counts(), ..ready.description.clone() };
+    description.program.threads = threads;
     description.seen_from(folder);
     Ok((Writer::create(folder, &serde_json::to_value(&description)?, layout)?, description))
 }

@@ -27,7 +27,8 @@ pub fn record_together(
     let mut recorders = Vec::new();
     let mut descriptions = Vec::new();
     for (ready, folder) in runs.iter().zip(folders) {
-        let (writer, description) = begin(ready, folder, Layout::WHOLE)?;
+        let threads = model.threads_for(ready.request().size, runs.len());
+        let (writer, description) = begin(ready, threads, folder, Layout::WHOLE)?;
         let words = description.words();
         descriptions.push(description);
         recorders.push(Recorder::new(&Capture::default(), &model.taps, words, ready.prepared.steps(), writer)?);
