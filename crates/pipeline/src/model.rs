@@ -2,11 +2,12 @@
 
 use crate::SamplerTaps;
 use crate::error::{Error, Result};
+use crate::kernels::kernels_for;
 use crate::network::Denoiser;
 use crate::text;
 use latentrace_checkpoints::{Adapted, Checkpoint, Choice, Scale, Vectors};
 use latentrace_nn::tch::{self, Kind};
-use latentrace_nn::{Activation, Cuda, SharedScale, Tap, cuda, first_cuda};
+use latentrace_nn::{Activation, Cuda, Kernels, SharedScale, Tap, cuda, first_cuda};
 use latentrace_schedulers as schedulers;
 use latentrace_text::{TextEncoder, Tokenizer};
 use latentrace_unet::Unet;
@@ -42,6 +43,8 @@ pub struct Model {
     pub unread: Vec<String>,
     /// The device that the networks run on.
     pub device: tch::Device,
+    /// The kernels that UNet and VAE run on.
+    pub kernels: Kernels,
 }
 
 /// How a checkpoint is loaded.
@@ -54,6 +57,8 @@ pub struct Options {
     /// Whether every request will name its own sampler. Then a checkpoint whose scheduler class is not supported can be
     /// loaded all the same.
     pub another_sampler: bool,
+    /// The kernels of UNet and VAE; `None` for those that fit the number format and the device.
+    pub kernels: Option<Kernels>,
 }
 
 /// The number format that the networks run in. The files may hold another one.
@@ -83,7 +88,8 @@ pub enum Device {
 }
 
 impl Dtype {
-    pub(crate) fn kind(self) -> Kind {
+    /// libtorch's name of it.
+    pub fn kind(self) -> Kind {
         match self {
             Dtype::F32 => Kind::Float,
             Dtype::F16 => Kind::Half,
@@ -93,7 +99,11 @@ impl Dtype {
 }
 
 impl Device {
-    fn find(self) -> Result<tch::Device> {
+    /// The device of this machine.
+    ///
+    /// # Errors
+    /// There is no CUDA device.
+    pub fn find(self) -> Result<tch::Device> {
         let absent = || {
             let found = match cuda() {
                 Cuda::Absent => "cuda, but this libtorch is built without CUDA".into(),
@@ -143,8 +153,18 @@ impl Model {
             let first = tokenizer.add(token, table.size()[0] as usize)?;
             text_encoder.add(first.into(), table);
         }
-        let unet_weights = unet.weights(kind, device)?.with_changes(of_unet);
-        let vae_weights = vae.weights(kind, device)?;
+        let kernels = match options.kernels {
+            Some(asked) => {
+                let kernels = asked.available(kind, device);
+                let note =
+                    format!("kernels: {asked} are asked for, and here are {kernels}: numbers differ by rounding");
+                checkpoint.notes.extend((kernels != asked).then_some(note));
+                kernels
+            }
+            None => kernels_for(&unet.config, kind, device)?,
+        };
+        let unet_weights = unet.weights(kind, device)?.with_kernels(kernels).with_changes(of_unet);
+        let vae_weights = vae.weights(kind, device)?.with_kernels(kernels);
         let mut model = Model {
             tokenizer,
             text_encoder,
@@ -158,6 +178,7 @@ impl Model {
             taps: Vec::new(),
             unread: Vec::new(),
             device,
+            kernels,
             checkpoint,
         };
         text_weights.check_changes()?;

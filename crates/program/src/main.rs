@@ -26,6 +26,7 @@ fn end_with_the_pipe() {
 
 fn main() -> ExitCode {
     end_with_the_pipe();
+    latentrace::nn::keep_freed_memory();
     let ended = Program::parse().run();
     let lost = printer::lost().map(|error| anyhow!("stdout: could not be written: {error}"));
     match ended.and(lost.map_or(Ok(()), Err)) {

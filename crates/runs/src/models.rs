@@ -118,7 +118,8 @@ pub fn open_recorded(
     let is_same = |folder: &PathBuf| named.is_none() && hash(folder).is_ok_and(|found| found == *blake3);
     let found = located::find(&located::checkpoint_of("run", &choice), &places, blake3, &hash, hint)
         .or_else(|error| bundled().ok().filter(is_same).ok_or(error))?;
-    open_at(&found, &choice, description.cell.options(), observer)
+    let options = Options { kernels: Some(description.kernels()?), ..description.cell.options() };
+    open_at(&found, &choice, options, observer)
 }
 
 /// The model that was used last. A cell with another model replaces it.
