@@ -86,9 +86,11 @@ fn networks(description: &Description, model: &Model) -> Result<Networks> {
             scale => varying.push((hash, scale.clone())),
         }
     }
+    // On a GPU, layers with such a change run other kernels, also where its scale is 0.
+    let other_kernels = program.device != "cpu" && !varying.is_empty();
     Ok(Networks {
         text_encoder: json!([about, of_text]).to_string(),
-        unet: json!([about, of_unet]).to_string(),
+        unet: json!([about, of_unet, other_kernels]).to_string(),
         vae: about.to_string(),
         varying,
     })

@@ -154,12 +154,10 @@ impl Course {
         })
     }
 
-    /// What a selector selects in the run, by its role, and at which calls.
+    /// Where in the run a selector selects something, or some rows of it: the role of the tensor, and the call.
     pub fn selected(&self, selector: &Selector) -> BTreeSet<(Role, usize)> {
         let at = |passage: &Passage, call: usize| {
-            let moment = self.moment(passage, call);
-            let rows = moment.rows(passage.shape[0]);
-            let is_selected = selector.admits(&moment, self.steps()) && rows.iter().any(|row| selector.admits_row(row));
+            let is_selected = selector.admits(&self.moment(passage, call), self.steps());
             is_selected.then(|| (passage.tap.role(), call))
         };
         let named = self.passages.iter().filter(|passage| selector.names(&passage.tap));

@@ -87,6 +87,8 @@ impl Symbolic<'_> {
         let seen = self.setting.seen.contains(&At::Call(call));
         match self.setting.mode {
             Mode::Alone => {
+                // Who looks inside may make the network use other kernels.
+                let network = network.count(usize::from(seen));
                 let both = self.acted(At::Call(call), network.value(negative).value(prompt).lineage());
                 let row = |branch: Branch| Some(Parts::of(branch.name()).value(both).lineage());
                 Call { unconditional: row(Branch::Unconditional), conditional: row(Branch::Conditional), seen }
