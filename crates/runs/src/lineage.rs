@@ -66,12 +66,13 @@ fn place((role, call): (Role, usize)) -> At {
 /// The networks of a run. A LoRA with a constant scale is part of the weights; one whose scale depends on the noise level
 /// is a change of them.
 fn networks(description: &Description, model: &Model) -> Result<Networks> {
-    let Description { cell: Cell { dtype, ema, ignore, loras, .. }, model: of_model, program, .. } = description;
+    let Description { cell: Cell { dtype, ema, ignore, loras, .. }, model: of_model, kernels, program, .. } =
+        description;
     let base = match loras.as_slice() {
         [] => of_model.blake3.clone(),
         _ => key::hash(&of_model.folder, &Choice { loras: Vec::new(), ..description.cell.choice() })?,
     };
-    let about = json!([base, dtype, ema, ignore, program.device, program.libtorch]);
+    let about = json!([base, dtype, ema, ignore, kernels, program.device, program.libtorch]);
     let (mut of_text, mut of_unet, mut varying) = (Vec::new(), Vec::new(), Vec::new());
     for (index, lora) in loras.iter().enumerate() {
         let hash = key::hash_of_lora(lora)?;
@@ -86,8 +87,8 @@ fn networks(description: &Description, model: &Model) -> Result<Networks> {
             scale => varying.push((hash, scale.clone())),
         }
     }
-    // On a GPU, layers with such a change run other kernels, also where its scale is 0.
-    let other_kernels = program.device != "cpu" && !varying.is_empty();
+    // Beside such a change, layers leave some of the kernels out, also where its scale is 0.
+    let other_kernels = kernels.is_some() && !varying.is_empty();
     Ok(Networks {
         text_encoder: json!([about, of_text]).to_string(),
         unet: json!([about, of_unet, other_kernels]).to_string(),

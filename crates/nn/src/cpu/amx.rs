@@ -324,13 +324,7 @@ unsafe fn product(first: First, second: Second, terms: usize, sums: *mut f32, ro
 
 /// The same for 16 rows, or for 32.
 #[inline(always)]
-unsafe fn product_of_rows<const TWO: bool>(
-    first: First,
-    second: Second,
-    terms: usize,
-    sums: *mut f32,
-    add: bool,
-) {
+unsafe fn product_of_rows<const TWO: bool>(first: First, second: Second, terms: usize, sums: *mut f32, add: bool) {
     let below = SIDE * HALF;
     // Safety: the caller's.
     unsafe {
@@ -356,7 +350,11 @@ unsafe fn product_of_rows<const TWO: bool>(
             asm!("tdpbf16ps tmm1, tmm4, tmm7", options(nostack, nomem, preserves_flags));
             if TWO {
                 load::<5>(start.add(SIDE * first.stride), first.stride);
-                asm!("tdpbf16ps tmm2, tmm5, tmm6", "tdpbf16ps tmm3, tmm5, tmm7", options(nostack, nomem, preserves_flags));
+                asm!(
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    options(nostack, nomem, preserves_flags)
+                );
             }
             start = start.wrapping_add(SIDE);
             second = second.wrapping_add(term);

@@ -38,7 +38,8 @@ pub(super) trait Lanes: Copy {
 }
 
 /// `2^x = 1 + x (C[0] + x (C[1] + ..))` for `x` in `[0, 1]`, with the smallest greatest relative error: 2.0e-9.
-pub(super) const EXP2: [f32; 6] = [0.693_147_06, 0.240_229_31, 0.055_485_282, 0.009_675_452, 0.001_246_784_7, 0.000_216_129_12];
+pub(super) const EXP2: [f32; 6] =
+    [0.693_147_06, 0.240_229_31, 0.055_485_282, 0.009_675_452, 0.001_246_784_7, 0.000_216_129_12];
 /// The same of lower degree, for what is rounded to bf16: 8.6e-5.
 pub(super) const EXP2_BF16: [f32; 3] = [0.695_116_76, 0.227_645, 0.077_067_04];
 

@@ -44,9 +44,8 @@ impl Iterator for Items<'_> {
 pub(super) fn share(threads: usize, items: usize, work: &(dyn Fn(Items) + Sync)) {
     let threads = threads.clamp(1, items.max(1));
     let bounds = |share: usize| share * (items / threads) + share.min(items % threads);
-    let shares: Vec<Share> = (0..threads)
-        .map(|share| Share { next: AtomicUsize::new(bounds(share)), end: bounds(share + 1) })
-        .collect();
+    let shares: Vec<Share> =
+        (0..threads).map(|share| Share { next: AtomicUsize::new(bounds(share)), end: bounds(share + 1) }).collect();
     if threads == 1 {
         return work(Items { shares: &shares, own: 0 });
     }

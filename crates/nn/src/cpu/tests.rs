@@ -12,8 +12,23 @@ fn exact(q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
 fn quick() {
     for kind in [Kind::Float, Kind::BFloat16] {
         for engine in Engine::ALL {
-            for (pixels, tokens, d) in [(64, 96, 16), (64, 96, 40), (100, 77, 40), (4, 5, 3), (1, 1, 1), (130, 300, 80), (70, 201, 41), (64,64,160), (33, 100, 512)] {
-                let draw = |n: i64| Tensor::randn([2, n, 3 * d], (Kind::Float, Device::Cpu)).to_kind(kind).view([2, n, 3, d]).transpose(1, 2);
+            for (pixels, tokens, d) in [
+                (64, 96, 16),
+                (64, 96, 40),
+                (100, 77, 40),
+                (4, 5, 3),
+                (1, 1, 1),
+                (130, 300, 80),
+                (70, 201, 41),
+                (64, 64, 160),
+                (33, 100, 512),
+            ] {
+                let draw = |n: i64| {
+                    Tensor::randn([2, n, 3 * d], (Kind::Float, Device::Cpu))
+                        .to_kind(kind)
+                        .view([2, n, 3, d])
+                        .transpose(1, 2)
+                };
                 let (q, k, v) = (draw(pixels), draw(tokens), draw(tokens));
                 let Some(ours) = engine.attention(&q, &k, &v, 2) else { continue };
                 let fused = Tensor::scaled_dot_product_attention::<Tensor>(&q, &k, &v, None, 0.0, false, None, false);
