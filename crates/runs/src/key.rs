@@ -43,7 +43,8 @@ pub fn key(cell: &Cell, inputs: &Inputs, kept: &Kept, mode: Mode) -> Result<Stri
 /// # Errors
 /// The checkpoint's configuration cannot be read, the device is not there, or the kernels cannot be measured.
 fn kernels_of(cell: &Cell) -> Result<Kernels> {
-    static KNOWN: Mutex<Vec<((PathBuf, Choice, Options), Kernels)>> = Mutex::new(Vec::new());
+    type Asked = (PathBuf, Choice, Options);
+    static KNOWN: Mutex<Vec<(Asked, Kernels)>> = Mutex::new(Vec::new());
     let asked = (cell.place()?, cell.choice(), cell.options());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, kernels)) = known.iter().find(|(other, _)| *other == asked) {

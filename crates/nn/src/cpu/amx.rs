@@ -11,8 +11,7 @@
 
 use super::avx512::Pairs16;
 use super::kernel::{Kernel, Layout, Rows, Scratch, spread};
-use super::lanes::{self, Earlier, Kept, Lanes};
-use super::steps::step;
+use super::lanes::{self, Kept, Lanes};
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;

@@ -132,7 +132,8 @@ impl Lanes for Pairs16 {
     unsafe fn dot(self, one: Self, each: Self) -> Self {
         // Safety: the caller's; a word is a pair of bf16.
         unsafe {
-            let (one, each) = (std::mem::transmute::<__m512, __m512bh>(one.0), std::mem::transmute(each.0));
+            let (one, each) =
+                (std::mem::transmute::<__m512, __m512bh>(one.0), std::mem::transmute::<__m512, __m512bh>(each.0));
             Pairs16(_mm512_dpbf16_ps(self.0, one, each))
         }
     }

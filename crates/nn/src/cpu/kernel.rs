@@ -255,5 +255,5 @@ fn nearest_bf16(x: f32) -> u16 {
 
 /// Words from a row to the next: enough for `words`, and such that rows do not fall on the same places of a cache.
 pub(super) fn spread(words: usize) -> usize {
-    if words % 128 == 0 { words + 16 } else { words }
+    if words.is_multiple_of(128) { words + 16 } else { words }
 }

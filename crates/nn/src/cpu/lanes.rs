@@ -241,7 +241,7 @@ pub(super) unsafe fn exponentials<L: Lanes, const V: usize>(scores: *mut f32, ke
             from = from.wrapping_add(L::PACKED * V * L::LANES);
             to = to.wrapping_add(V * L::LANES);
         }
-        if keys % L::PACKED != 0 {
+        if !keys.is_multiple_of(L::PACKED) {
             for vector in 0..V {
                 let score = L::load(from.add(vector * L::LANES));
                 let exponential = score.mul_add(scale, minus[vector]).exp2();

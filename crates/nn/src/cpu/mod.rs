@@ -5,6 +5,8 @@
 //! in memory, and each query's greatest score so far is kept, from which its exponentials are taken.
 
 #![allow(unsafe_code)] // Hands the memory of tensors to the kernels; each use says why it is safe.
+#![allow(clippy::needless_range_loop)] // Loops over arrays of registers are unrolled if the index alone drives them.
+#![allow(clippy::wrong_self_convention)] // Registers are written `to_f32(&self, address)`, and are not moved for it.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
