@@ -10,6 +10,8 @@
 mod cpu;
 
 use cpu::Engine;
+#[cfg(test)]
+use latentrace_nn::seeded; // for the tests of the module
 use std::time::{Duration, Instant};
 use tch::{Device, Kind, Tensor, no_grad};
 
