@@ -72,7 +72,7 @@ fn networks(description: &Description, model: &Model) -> Result<Networks> {
         [] => of_model.blake3.clone(),
         _ => key::hash(&of_model.folder, &Choice { loras: Vec::new(), ..description.cell.choice() })?,
     };
-    let about = json!([base, dtype, ema, ignore, kernels, program.device, program.libtorch]);
+    let about = json!([base, dtype, ema, ignore, kernels, program.device, program.threads, program.libtorch]);
     let (mut of_text, mut of_unet, mut varying) = (Vec::new(), Vec::new(), Vec::new());
     for (index, lora) in loras.iter().enumerate() {
         let hash = key::hash_of_lora(lora)?;
