@@ -149,6 +149,11 @@ test: check
 bench *args:
     cargo bench --workspace --bench '*' -- "$@"
 
+# Time a sweep beside busy cores and beside another sweep; with --full CHECKPOINT a step of full size as well
+bench-busy *args:
+    cargo build --release -p latentrace-program
+    python3 tools/busy.py target/release/latentrace "$@"
+
 # Train the bundled model again, into runs/train-shapes; continues a stopped training
 train-shapes *args:
     {{ latentrace }} train shapes "$@"

@@ -53,7 +53,8 @@ fn needed(given: &[&[u8]]) -> Option<Vec<Vec<u8>>> {
     let threads = value("OMP_NUM_THREADS");
     let count = threads.and_then(|value| threads_in(str::from_utf8(value).ok()?));
     if let (Some(value), None) = (threads, count) {
-        lines.retain(|line| !line.starts_with(b"OMP_NUM_THREADS=") && !line.starts_with(b"LATENTRACE_OMP_NUM_THREADS="));
+        lines
+            .retain(|line| !line.starts_with(b"OMP_NUM_THREADS=") && !line.starts_with(b"LATENTRACE_OMP_NUM_THREADS="));
         lines.push([UNUSABLE.as_bytes(), b"=", value].concat());
     }
     let waits = value("GOMP_SPINCOUNT").is_some() || value("OMP_WAIT_POLICY").is_some();

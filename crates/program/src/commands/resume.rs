@@ -37,7 +37,8 @@ impl Resume {
         lost::warn(job.description(), &printer);
         let together = run.was_made_together();
         if together {
-            printer.note("the run was made in a batch with others, and goes on alone: its pixels may differ by rounding");
+            printer
+                .note("the run was made in a batch with others, and goes on alone: its pixels may differ by rounding");
         }
         line!("{} of {} calls are there", trace.complete(), description.calls);
         if is_whole {
