@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("trace", &["files", "nn"]),
     ("measures", &["nn"]),
     ("checkpoints", &["files", "nn", "text", "unet", "vae", "schedulers"]),
-    ("pipeline", &["nn", "text", "unet", "vae", "schedulers", "checkpoints"]),
+    ("pipeline", &["files", "nn", "text", "unet", "vae", "schedulers", "checkpoints"]),
     ("train", &["nn", "text", "unet", "vae", "schedulers", "shapes"]),
     ("runs", &["files", "hub", "pipeline", "trace", "measures"]),
     ("experiments", &["files", "pipeline", "runs", "trace", "measures", "plot", "shapes", "schedulers"]),

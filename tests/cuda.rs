@@ -7,7 +7,7 @@
 //! model, which enlarges rounding ten- to a hundredfold: f16 rounds to 5e-4 and bf16 to 4e-3.
 
 use latentrace::nn::tch::{self, Kind, Tensor};
-use latentrace::nn::{Moment, Pass, Probe, Tap, first_cuda, seeded};
+use latentrace::nn::{GatedGelu, GroupNorm, LayerNorm, Moment, Pass, Passes, Probe, Tap, Weights, first_cuda, seeded};
 use latentrace::pipeline::{Device, Dtype, Guidance, Model, Options, Outcome, Picture, Request, Start, evaluations};
 use std::io::Write;
 use std::path::Path;
@@ -118,6 +118,111 @@ fn networks_on_cuda_compute_what_they_compute_on_the_cpu() {
         }
     }
     rows.check();
+}
+
+/// Looks at the tensors of one tap, or of every tap whose name ends so, and changes nothing.
+struct Look<'a>(&'a str, usize);
+
+impl Probe for Look<'_> {
+    fn wants(&self, tap: &Tap, _: &Moment) -> bool {
+        tap.name().ends_with(self.0)
+    }
+
+    fn visit(&mut self, _: &Tap, _: Moment, tensor: Tensor) -> Tensor {
+        self.1 += 1;
+        tensor
+    }
+}
+
+/// Weights from a seed on the device.
+fn drawn(kind: Kind) -> Weights {
+    Weights::random("test", 7, kind, tch::Device::Cuda(0))
+}
+
+#[test]
+fn kernels_of_halves_on_cuda_compute_what_f64_does() {
+    if !on_cuda("kernels_of_halves_on_cuda_compute_what_f64_does") {
+        return;
+    }
+    let mut rows = Rows::default();
+    // Half a unit of the last place of the result, next to results of size 4 to 8; and a rounding between for GEGLU.
+    for (kind, tolerance) in [(Kind::Half, 1e-3), (Kind::BFloat16, 8e-3)] {
+        assert_eq!(drawn(kind).kernels().passes, Passes::Fused, "the compiler of kernels is there");
+        let place = |x: &Tensor| x.to_kind(kind).to_device(tch::Device::Cuda(0));
+        // The shapes of Stable Diffusion, of the bundled model, and odd ones; and a mean far from zero.
+        let pictures =
+            [[2, 320, 64, 64], [1, 2560, 8, 8], [3, 960, 13, 7], [1, 128, 512, 512], [18, 640, 32, 32], [2, 64, 1, 1]];
+        for shape in pictures {
+            for mean in [0.0, 30.0] {
+                let x = place(&(normal(5, &shape) + mean));
+                let norm = GroupNorm::load(&drawn(kind).at("norm"), shape[1], 32, 1e-5).unwrap();
+                let found = norm.forward(&x);
+                let wide = x.to_kind(Kind::Double);
+                let right = wide.group_norm::<Tensor>(32, None, None, 1e-5, false);
+                rows.add(
+                    &format!("group norm of {shape:?}, mean {mean}, {kind:?}"),
+                    relative(&found, &right),
+                    tolerance,
+                );
+                let silu = norm.then_silu(&mut Pass::silent(), &Tap::named("a"), &x);
+                let apart = norm.then_silu(&mut Pass::watched(&mut Look("a", 0)), &Tap::named("a"), &x);
+                assert!(silu.equal(&apart), "{shape:?}, {kind:?}: watched and unwatched");
+                rows.add(
+                    &format!("then SiLU of {shape:?}, mean {mean}, {kind:?}"),
+                    relative(&silu, &right.silu()),
+                    2.0 * tolerance,
+                );
+            }
+        }
+        for shape in [[2, 4096, 320], [1, 64, 1280], [3, 7, 640], [2, 77, 768], [1, 5, 8], [1, 3, 2048]] {
+            let (x, y) = (place(&(normal(6, &shape) + 3.0)), place(&normal(7, &shape)));
+            let norm = LayerNorm::load(&drawn(kind).at("norm"), shape[2], 1e-5).unwrap();
+            let right = |x: &Tensor| x.to_kind(Kind::Double).layer_norm::<Tensor>([shape[2]], None, None, 1e-5, false);
+            rows.add(&format!("layer norm of {shape:?}, {kind:?}"), relative(&norm.forward(&x), &right(&x)), tolerance);
+            let (sum, normed) = norm.of_sum(&x, &y);
+            assert!(sum.equal(&(&x + &y)) && normed.equal(&norm.forward(&sum)), "{shape:?}, {kind:?}: of a sum");
+            let gated = GatedGelu::load(&drawn(kind)).forward(&Tensor::cat(&[&y, &x], 2));
+            let right = y.to_kind(Kind::Double) * x.to_kind(Kind::Double).gelu("none");
+            rows.add(&format!("gated GELU of {shape:?}, {kind:?}"), relative(&gated, &right), tolerance);
+            let apart = &y * x.gelu("none");
+            assert!(gated.equal(&apart), "{shape:?}, {kind:?}: as libtorch rounds");
+        }
+    }
+    rows.check();
+}
+
+#[test]
+fn looking_at_a_network_on_cuda_changes_no_bit_and_neither_does_replaying_it() {
+    if !on_cuda("looking_at_a_network_on_cuda_changes_no_bit_and_neither_does_replaying_it") {
+        return;
+    }
+    for dtype in [Dtype::F16, Dtype::Bf16] {
+        for folder in [BUNDLED, MODELS[0]] {
+            let model = open(folder, Device::Cuda, dtype);
+            let place = |tensor: Tensor| tensor.to_device(model.device).to_kind(model.unet.kind());
+            let [side, _] = model.checkpoint.unet.config.sample_size;
+            let context = place(normal(2, &[2, 77, model.checkpoint.unet.config.cross_attention_dim]));
+            let call = |pass: &mut Pass, seed| {
+                let time = Tensor::from_slice(&[seed as f32 * 100.0]).to_device(model.device);
+                let sample = place(normal(seed, &[2, 4, side, side]));
+                tch::no_grad(|| model.unet.forward(pass, &sample, &time, &context))
+            };
+            // Every tap at once, so nothing is replayed and no kernel does the work of two.
+            let mut all = Look("", 0);
+            let right: Vec<Tensor> = (1..5).map(|seed| call(&mut Pass::watched(&mut all), seed)).collect();
+            assert!(all.1 > 100);
+            // The first computes, the second is recorded, the others are replayed.
+            for (seed, right) in (1..5).zip(&right) {
+                assert!(call(&mut Pass::silent(), seed).equal(right), "{folder}, {dtype:?}, call {seed}");
+            }
+            for tap in ["norm1", "conv1", "norm2", "conv2", "conv_shortcut", "resnets.0.out", "time_emb_proj", "probs"]
+            {
+                let mut look = Look(tap, 0);
+                assert!(call(&mut Pass::watched(&mut look), 3).equal(&right[2]), "{folder}, {dtype:?}: {tap}");
+                assert!(look.1 > 0, "{tap}");
+            }
+        }
+    }
 }
 
 /// Keeps the start noise.

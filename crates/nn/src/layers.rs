@@ -3,9 +3,10 @@
 //! libtorch's convolution, norms and embedding do not accept tensors without numbers (see [`shape_only`]), so these
 //! layers compute the shape of their output themselves.
 
+use crate::kernels::{Convolution, Grouping, Pending};
 use crate::low_rank::Beside;
 use crate::shapes::{is_shape_only, shape_only};
-use crate::{Config, Init, Result, Weights};
+use crate::{Config, Init, Kernels, Pass, Result, Tap, Weights};
 use tch::Tensor;
 
 /// `x A^T + b` over the last axis.
@@ -13,6 +14,7 @@ pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
     beside: Vec<Beside>,
+    kernels: Kernels,
 }
 
 impl Linear {
@@ -26,23 +28,23 @@ impl Linear {
             weight: weights.tensor("weight", &[outputs, inputs], init)?,
             bias: bias.then(|| weights.tensor("bias", &[outputs], init)).transpose()?,
             beside: weights.beside(),
+            kernels: weights.kernels(),
         })
     }
 
     /// `[.., inputs]` to `[.., outputs]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let y = x.linear(&self.weight, self.bias.as_ref());
+        let y = self.kernels.linear(x, &self.weight, self.bias.as_ref());
         self.beside.iter().fold(y, |y, change| change.linear(x, y))
     }
 }
 
 /// A two-dimensional convolution with a bias.
 pub struct Conv2d {
-    weight: Tensor,
+    convolution: Convolution,
     bias: Tensor,
-    stride: i64,
-    padding: i64,
     beside: Vec<Beside>,
+    kernels: Kernels,
 }
 
 impl Conv2d {
@@ -52,35 +54,50 @@ impl Conv2d {
     /// A tensor is missing or has another shape.
     pub fn load(weights: &Weights, inputs: i64, outputs: i64, size: i64) -> Result<Conv2d> {
         let init = Init::FanIn(inputs * size * size);
+        let kernels = weights.kernels();
+        let weight = weights.convolution(&[outputs, inputs, size, size], init)?;
         Ok(Conv2d {
-            weight: weights.tensor("weight", &[outputs, inputs, size, size], init)?,
+            convolution: Convolution { weight, stride: 1, padding: size / 2 },
             bias: weights.tensor("bias", &[outputs], init)?,
-            stride: 1,
-            padding: size / 2,
             beside: weights.beside(),
+            kernels,
         })
     }
 
     /// The same kernel at another stride and padding.
     pub fn with(self, stride: i64, padding: i64) -> Conv2d {
-        Conv2d { stride, padding, ..self }
+        let convolution = Convolution { stride, padding, ..self.convolution };
+        Conv2d { convolution, ..self }
     }
 
     /// `[batch, inputs, height, width]` to `[batch, outputs, ..]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
+        self.biased(x, Some(&self.bias))
+    }
+
+    /// The output, passed through its tap. If no probe looks at it, the bias may be left to the next operation.
+    pub(crate) fn pending(&self, pass: &mut Pass, tap: &Tap, x: &Tensor) -> Pending<'_> {
+        let whole = pass.wants(tap) || !self.beside.is_empty() || is_shape_only(x);
+        match !whole && self.kernels.leaves_bias(&self.convolution) {
+            true => Pending { bias: Some(&self.bias), ..self.biased(x, None).into() },
+            false => pass.tap(tap, self.forward(x)).into(),
+        }
+    }
+
+    fn biased(&self, x: &Tensor, bias: Option<&Tensor>) -> Tensor {
         if is_shape_only(x) {
             return self.shape(x);
         }
-        let y = x.conv2d(&self.weight, Some(&self.bias), [self.stride; 2], [self.padding; 2], [1, 1], 1);
-        self.beside.iter().fold(y, |y, change| change.convolution(x, y, self.stride, self.padding))
+        let Convolution { stride, padding, .. } = self.convolution;
+        let y = self.kernels.convolution(x, &self.convolution, bias);
+        self.beside.iter().fold(y, |y, change| change.convolution(x, y, stride, padding))
     }
-}
 
-impl Conv2d {
     /// The output's shape.
     fn shape(&self, x: &Tensor) -> Tensor {
-        let (size, kernel) = (x.size(), self.weight.size());
-        let side = |axis: usize| (size[axis] + 2 * self.padding - kernel[axis]) / self.stride + 1;
+        let Convolution { weight, stride, padding } = &self.convolution;
+        let (size, kernel) = (x.size(), weight.size());
+        let side = |axis: usize| (size[axis] + 2 * padding - kernel[axis]) / stride + 1;
         shape_only(&[size[0], kernel[0], side(2), side(3)], x.kind())
     }
 }
@@ -91,6 +108,7 @@ pub struct GroupNorm {
     bias: Tensor,
     groups: i64,
     eps: f64,
+    kernels: Kernels,
 }
 
 impl GroupNorm {
@@ -104,15 +122,34 @@ impl GroupNorm {
             bias: weights.tensor("bias", &[channels], Init::Zeros)?,
             groups,
             eps,
+            kernels: weights.kernels(),
         })
     }
 
     /// `[batch, channels, ..]`, shape kept.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        if is_shape_only(x) {
-            return x.empty_like();
+        self.normed(&x.shallow_clone().into(), false)
+    }
+
+    /// Normalises, passes the result through its tap, and applies SiLU. `[batch, channels, ..]`, shape kept.
+    pub fn then_silu(&self, pass: &mut Pass, tap: &Tap, x: &Tensor) -> Tensor {
+        self.activated(pass, tap, &x.shallow_clone().into())
+    }
+
+    /// [`GroupNorm::then_silu`] of a tensor that is not complete.
+    pub(crate) fn activated(&self, pass: &mut Pass, tap: &Tap, of: &Pending) -> Tensor {
+        match pass.wants(tap) {
+            true => pass.tap(tap, self.normed(of, false)).silu(),
+            false => self.normed(of, true),
         }
-        x.group_norm(self.groups, Some(&self.weight), Some(&self.bias), self.eps, true)
+    }
+
+    fn normed(&self, of: &Pending, silu: bool) -> Tensor {
+        if is_shape_only(&of.x) {
+            return of.x.empty_like();
+        }
+        let GroupNorm { weight, bias: shift, groups, eps: epsilon, kernels } = self;
+        kernels.group_norm(of, &Grouping { weight, shift, groups: *groups, epsilon: *epsilon, silu })
     }
 }
 
@@ -121,6 +158,7 @@ pub struct LayerNorm {
     weight: Tensor,
     bias: Tensor,
     eps: f64,
+    kernels: Kernels,
 }
 
 impl LayerNorm {
@@ -133,6 +171,7 @@ impl LayerNorm {
             weight: weights.tensor("weight", &[width], Init::Ones)?,
             bias: weights.tensor("bias", &[width], Init::Zeros)?,
             eps,
+            kernels: weights.kernels(),
         })
     }
 
@@ -141,7 +180,15 @@ impl LayerNorm {
         if is_shape_only(x) {
             return x.empty_like();
         }
-        x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), self.eps, true)
+        self.kernels.layer_norm(x, [&self.weight, &self.bias], self.eps)
+    }
+
+    /// `x + y`, and the sum normalised.
+    pub fn of_sum(&self, x: &Tensor, y: &Tensor) -> (Tensor, Tensor) {
+        if is_shape_only(x) {
+            return (x + y, x.empty_like());
+        }
+        self.kernels.sum_and_norm(x, y, [&self.weight, &self.bias], self.eps)
     }
 }
 
@@ -214,6 +261,23 @@ impl Activation {
             Activation::QuickGelu => x * (x * 1.702).sigmoid(),
             Activation::Gelu => x.gelu("none"),
         }
+    }
+}
+
+/// The gated activation of a feed-forward layer: `a * gelu(b)` for the halves of the last axis (GEGLU, Shazeer 2020).
+pub struct GatedGelu {
+    kernels: Kernels,
+}
+
+impl GatedGelu {
+    /// The activation after a layer that is read from `weights`.
+    pub fn load(weights: &Weights) -> GatedGelu {
+        GatedGelu { kernels: weights.kernels() }
+    }
+
+    /// `[.., 2 width]` to `[.., width]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        self.kernels.gated_gelu(x)
     }
 }
 

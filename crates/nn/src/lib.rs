@@ -19,13 +19,19 @@
 
 mod attention;
 mod config;
+#[allow(dead_code)] // until `Attention` calls it
+mod cpu;
 mod cuda;
 mod error;
 mod header;
+mod kernels;
 mod layers;
 mod low_rank;
+mod memory;
 mod moment;
+mod probe;
 mod random;
+mod replay;
 mod resample;
 mod resnet;
 mod role;
@@ -42,13 +48,18 @@ pub const LIBTORCH: &str = "2.11.0";
 
 pub use attention::{Attention, AttentionShape};
 pub use config::{Config, Supported};
+pub use cpu::Engine;
 pub use cuda::{Cuda, cuda, first_cuda};
 pub use error::{Error, Result};
 pub use header::{Header, Stored};
-pub use layers::{Activation, Conv2d, Embedding, GroupNorm, LayerNorm, Linear};
+pub use kernels::{Kernels, Layout, Linears, Passes, UnknownKernels};
+pub use layers::{Activation, Conv2d, Embedding, GatedGelu, GroupNorm, LayerNorm, Linear};
 pub use low_rank::{Applied, Changes, LowRank, SharedScale};
+pub use memory::keep_freed_memory;
 pub use moment::{Branch, Moment, Row, Rows};
+pub use probe::fastest;
 pub use random::seeded;
+pub use replay::Replay;
 pub use resample::{Downsample, Padding, Upsample};
 pub use resnet::{ResnetBlock, ResnetShape};
 pub use role::{Attends, Conditioning, ModuleValue, Part, Role, SamplerValue, UnknownRole};

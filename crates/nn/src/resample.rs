@@ -1,6 +1,6 @@
 //! Downsampling and upsampling by 2.
 
-use crate::{Conv2d, Pass, Result, Tap, Weights};
+use crate::{Conv2d, Kernels, Pass, Result, Tap, Weights};
 use tch::Tensor;
 
 /// A convolution of stride 2 (`Downsample2D`).
@@ -45,6 +45,7 @@ impl Downsample {
 pub struct Upsample {
     conv: Conv2d,
     out: Tap,
+    kernels: Kernels,
 }
 
 impl Upsample {
@@ -53,13 +54,14 @@ impl Upsample {
     /// # Errors
     /// A tensor is missing or has another shape.
     pub fn load(weights: &Weights, channels: i64) -> Result<Upsample> {
-        Ok(Upsample { conv: Conv2d::load(&weights.at("conv"), channels, channels, 3)?, out: weights.tap("out") })
+        let conv = Conv2d::load(&weights.at("conv"), channels, channels, 3)?;
+        Ok(Upsample { conv, out: weights.tap("out"), kernels: weights.kernels() })
     }
 
     /// `[batch, channels, height, width]` to the given height and width. They are double, or one less where the
     /// downsampling rounded up.
     pub fn forward(&self, pass: &mut Pass, x: &Tensor, height: i64, width: i64) -> Tensor {
-        let large = x.upsample_nearest2d([height, width], None, None);
+        let large = self.kernels.upsampled(x, height, width);
         pass.tap(&self.out, self.conv.forward(&large))
     }
 }

@@ -1,6 +1,7 @@
 //! The residual block that UNet and VAE share (`ResnetBlock2D`).
 
-use crate::{Conv2d, GroupNorm, Linear, Pass, Result, Tap, Weights};
+use crate::kernels::Pending;
+use crate::{Conv2d, GroupNorm, Kernels, Linear, Pass, Result, Tap, Weights};
 use tch::Tensor;
 
 /// Twice norm, SiLU and convolution, with the time embedding added in between; and a 1x1 shortcut where the number of
@@ -13,6 +14,7 @@ pub struct ResnetBlock {
     conv2: Conv2d,
     conv_shortcut: Option<Conv2d>,
     taps: Taps,
+    kernels: Kernels,
 }
 
 struct Taps {
@@ -68,29 +70,27 @@ impl ResnetBlock {
                 conv_shortcut: shortcut.then(|| weights.tap("conv_shortcut")),
                 out: weights.residual_tap("out"),
             },
+            kernels: weights.kernels(),
         })
     }
 
     /// `x` `[batch, inputs, height, width]` and the activated time embedding `[batch or 1, time]`.
     pub fn forward(&self, pass: &mut Pass, x: &Tensor, time: Option<&Tensor>) -> Tensor {
-        let h = pass.tap(&self.taps.norm1, self.norm1.forward(x)).silu();
-        let h = self.with_time(pass, self.conv1.forward(&h), time);
-        let h = pass.tap(&self.taps.norm2, self.norm2.forward(&h)).silu();
-        let h = pass.tap(&self.taps.conv2, self.conv2.forward(&h));
+        let h = self.norm1.then_silu(pass, &self.taps.norm1, x);
+        let h = self.conv1.pending(pass, &self.taps.conv1, &h);
+        let h = Pending { time: self.projected(pass, time), ..h };
+        let h = self.norm2.activated(pass, &self.taps.norm2, &h);
+        let h = self.conv2.pending(pass, &self.taps.conv2, &h);
         let shortcut = match (&self.conv_shortcut, &self.taps.conv_shortcut) {
-            (Some(conv), Some(tap)) => pass.tap(tap, conv.forward(x)),
-            _ => x.shallow_clone(),
+            (Some(conv), Some(tap)) => conv.pending(pass, tap, x),
+            _ => x.shallow_clone().into(),
         };
-        pass.tap_residual(&self.taps.out, &shortcut + h, || shortcut.shallow_clone())
+        pass.tap_residual(&self.taps.out, self.kernels.sum(&shortcut, &h), || shortcut.whole())
     }
 
-    /// The first convolution's output, with the time embedding added.
-    fn with_time(&self, pass: &mut Pass, h: Tensor, time: Option<&Tensor>) -> Tensor {
-        let h = pass.tap(&self.taps.conv1, h);
-        let (Some(projection), Some(tap), Some(time)) = (&self.time_emb_proj, &self.taps.time_emb_proj, time) else {
-            return h;
-        };
-        let time = pass.tap(tap, projection.forward(time)); // [batch or 1, outputs]
-        h + time.unsqueeze(-1).unsqueeze(-1)
+    /// The time embedding for each channel, `[batch or 1, outputs]`.
+    fn projected(&self, pass: &mut Pass, time: Option<&Tensor>) -> Option<Tensor> {
+        let (projection, tap) = (self.time_emb_proj.as_ref()?, self.taps.time_emb_proj.as_ref()?);
+        Some(pass.tap(tap, projection.forward(time?)))
     }
 }

@@ -3,7 +3,7 @@
 use crate::low_rank::{Applied, Beside, Changes, merged};
 use crate::shapes::Shapes;
 use crate::source::{Files, Fresh, Naming, diffusers_names};
-use crate::{Error, Init, ModuleValue, Part, Result, Role, Source, Tap};
+use crate::{Error, Init, Kernels, ModuleValue, Part, Result, Role, Source, Tap};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -23,7 +23,8 @@ struct Root {
     part: String,
     kind: Kind,
     device: Device,
-    changes: Changes,
+    kernels: Kernels,
+    changes: Rc<Changes>,
     /// The layers whose changes were applied.
     changed: RefCell<BTreeSet<String>>,
     taps: RefCell<Vec<Tap>>,
@@ -74,23 +75,37 @@ impl Weights {
     /// Weights to train, initialised from a seed, and the list of the variables that modules make of them.
     pub fn trainable(part: &str, seed: u64, device: Device) -> (Weights, Variables) {
         let fresh = Rc::new(Fresh { seed, trainable: true, made: RefCell::default() });
-        (Weights::from_source(part, fresh.clone(), Kind::Float, device), Variables(fresh))
+        let weights = Weights::rooted(fresh.clone(), part, Kind::Float, device, Kernels::PLAIN, Rc::default());
+        (weights, Variables(fresh))
     }
 
     fn from_source(part: &str, source: Rc<dyn Source>, kind: Kind, device: Device) -> Weights {
-        Weights::rooted(source, part, kind, device, Changes::new())
+        Weights::rooted(source, part, kind, device, Kernels::of(kind, device), Rc::default())
     }
 
-    fn rooted(source: Rc<dyn Source>, part: &str, kind: Kind, device: Device, changes: Changes) -> Weights {
+    fn rooted(
+        source: Rc<dyn Source>,
+        part: &str,
+        kind: Kind,
+        device: Device,
+        kernels: Kernels,
+        changes: Rc<Changes>,
+    ) -> Weights {
         let (changed, taps) = (RefCell::default(), RefCell::default());
-        let root = Root { source, part: part.into(), kind, device, changes, changed, taps };
+        let root = Root { source, part: part.into(), kind, device, kernels, changes, changed, taps };
         Weights { root: Rc::new(root), path: String::new() }
     }
 
     /// The same weights with low-rank changes of their layers. No module has read from them yet.
     pub fn with_changes(self, changes: Changes) -> Weights {
-        let Root { source, part, kind, device, .. } = &*self.root;
-        Weights::rooted(source.clone(), part, *kind, *device, changes)
+        let Root { source, part, kind, device, kernels, .. } = &*self.root;
+        Weights::rooted(source.clone(), part, *kind, *device, *kernels, Rc::new(changes))
+    }
+
+    /// The same weights for layers that use other kernels. No module has read from them yet.
+    pub fn with_kernels(self, kernels: Kernels) -> Weights {
+        let Root { source, part, kind, device, changes, .. } = &*self.root;
+        Weights::rooted(source.clone(), part, *kind, *device, kernels, changes.clone())
     }
 
     /// The place below this one: `weights.at("resnets").at(0)`, or `weights.at("resnets.0")`.
@@ -116,6 +131,20 @@ impl Weights {
             }
             None => read(*kind),
         }
+    }
+
+    /// Reads the `weight` of a convolution, as its kernels need it.
+    ///
+    /// # Errors
+    /// See [`Weights::tensor`].
+    pub(crate) fn convolution(&self, shape: &[i64], init: Init) -> Result<Tensor> {
+        let read = self.tensor("weight", shape, init)?;
+        let address = read.data_ptr();
+        let placed = self.root.kernels.placed(read);
+        if placed.data_ptr() != address {
+            self.root.source.copied(&self.name("weight"));
+        }
+        Ok(placed)
     }
 
     /// Checks that every change was applied to a layer.
@@ -181,6 +210,17 @@ impl Weights {
     /// The number format that tensors are loaded to.
     pub fn kind(&self) -> Kind {
         self.root.kind
+    }
+
+    /// The kernels that the layers use.
+    pub fn kernels(&self) -> Kernels {
+        self.root.kernels
+    }
+
+    /// Whether changes of the layers are computed beside them, at a scale that may vary from call to call.
+    pub fn varies(&self) -> bool {
+        let mut all = self.root.changes.values().flatten();
+        all.any(|(_, how)| matches!(how, Applied::Beside(_)))
     }
 
     /// The device that tensors are loaded to.

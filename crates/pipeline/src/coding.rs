@@ -1,5 +1,6 @@
 //! Encoding of texts and pictures, and decoding of latents.
 
+use crate::counts;
 use crate::error::{Result, Stage};
 use crate::execute::missing;
 use crate::tripwire::{FaultContext, blame, fault, hint};
@@ -116,6 +117,7 @@ impl Model {
     /// The text features of tokens, `[1, tokens, features]`. The chunks are encoded in one batch, so that each tap is
     /// passed once.
     pub(crate) fn encode_tokens(&self, tokens: &Tokens, clip_skip: usize, pass: &mut Pass) -> Result<Tensor> {
+        counts::add(|counts| &mut counts.encoded);
         let length = self.tokenizer.length() as i64;
         let ids = Tensor::from_slice(&tokens.ids).view([-1, length]).to_device(self.device); // [chunks, tokens]
         let encode = |pass: &mut Pass| {

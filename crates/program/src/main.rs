@@ -44,6 +44,7 @@ fn run(program: Program) -> i32 {
 }
 
 fn main() {
+    latentrace::nn::keep_freed_memory();
     end_with_the_pipe();
     let code = match Program::try_parse() {
         Ok(program) => run(program),

@@ -12,8 +12,8 @@ use crate::processor;
 use crate::rules::RuleCounts;
 use anyhow::{Context, Result, anyhow, ensure};
 use latentrace_files::counted;
-use latentrace_pipeline::nn::LIBTORCH;
 use latentrace_pipeline::nn::tch;
+use latentrace_pipeline::nn::{Kernels, LIBTORCH};
 use latentrace_pipeline::schedulers::{Config, Level, Plan};
 use latentrace_pipeline::{Model, Prepared, Request, Size, plain};
 use latentrace_trace::{EditRule, Prompt, Rule, Trace, Words};
@@ -66,6 +66,9 @@ pub struct Description {
     /// How many tensors each rule selects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fires: Option<RuleCounts>,
+    /// The kernels of UNet and VAE, where they are not libtorch's own: see [`Kernels`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernels: Option<String>,
     /// The program that made it.
     pub program: Program,
 }
@@ -192,9 +195,18 @@ impl Description {
             capture: Vec::new(),
             budget: None,
             fires: None,
+            kernels: (model.kernels != Kernels::PLAIN).then(|| model.kernels.to_string()),
             program: Program::this(model.device, model.threads_for(request.size, 1)),
             cell,
         })
+    }
+
+    /// The kernels that UNet and VAE ran on.
+    ///
+    /// # Errors
+    /// They are none that Latentrace has.
+    pub fn kernels(&self) -> Result<Kernels> {
+        Ok(self.kernels.as_deref().map_or(Ok(Kernels::PLAIN), str::parse)?)
     }
 
     /// Reads the description of a trace, and checks every field, so that computing with its values is safe.

@@ -119,7 +119,8 @@ pub fn open_recorded(
     let is_same = |folder: &PathBuf| named.is_none() && hash(folder).is_ok_and(|found| found == *blake3);
     let found = located::find(&located::checkpoint_of("run", &choice), &places, blake3, &hash, hint)
         .or_else(|error| bundled().ok().filter(is_same).ok_or(error))?;
-    let mut model = open_at(&found, &choice, description.cell.options(), observer)?;
+    let options = Options { kernels: Some(description.kernels()?), ..description.cell.options() };
+    let mut model = open_at(&found, &choice, options, observer)?;
     model.threads = Threads::of_record(description.program.threads);
     let [height, width] = description.size;
     let otherwise = description.program.rounds_otherwise(model.threads_for(Size { height, width }, 1));

@@ -3,7 +3,7 @@
 use crate::UnetConfig;
 use latentrace_nn::tch::Tensor;
 use latentrace_nn::{
-    Attends, Attention, AttentionShape, Conv2d, GroupNorm, LayerNorm, Linear, Pass, Result, Tap, Weights,
+    Attends, Attention, AttentionShape, Conv2d, GatedGelu, GroupNorm, LayerNorm, Linear, Pass, Result, Tap, Weights,
 };
 
 /// Norm, projection, one transformer block over the pixels, projection; with a residual connection around all of them.
@@ -132,10 +132,10 @@ impl TransformerBlock {
 
     fn forward(&self, pass: &mut Pass, x: Tensor, text: &Tensor) -> Tensor {
         let h = pass.tap(&self.taps.norm1, self.norm1.forward(&x));
-        let y = &x + self.attn1.forward(pass, &h, &h);
-        let h = pass.tap(&self.taps.norm2, self.norm2.forward(&y));
-        let y = y + self.attn2.forward(pass, &h, text);
-        let h = pass.tap(&self.taps.norm3, self.norm3.forward(&y));
+        let (y, h) = self.norm2.of_sum(&x, &self.attn1.forward(pass, &h, &h));
+        let h = pass.tap(&self.taps.norm2, h);
+        let (y, h) = self.norm3.of_sum(&y, &self.attn2.forward(pass, &h, text));
+        let h = pass.tap(&self.taps.norm3, h);
         let y = y + self.ff.forward(pass, &h);
         pass.tap_residual(&self.taps.out, y, || x.shallow_clone())
     }
@@ -144,6 +144,7 @@ impl TransformerBlock {
 /// The feed-forward layer: a gated activation, `(x W) * gelu(x V)` (GEGLU, Shazeer 2020), then a linear layer.
 struct FeedForward {
     proj: Linear,
+    activation: GatedGelu,
     linear: Linear,
     gated: Tap,
     out: Tap,
@@ -154,6 +155,7 @@ impl FeedForward {
         let inner = 4 * width;
         Ok(FeedForward {
             proj: Linear::load(&weights.at("net.0.proj"), width, 2 * inner, true)?,
+            activation: GatedGelu::load(weights),
             linear: Linear::load(&weights.at("net.2"), inner, width, true)?,
             gated: weights.at("net.0").tap("out"),
             out: weights.residual_tap("out"),
@@ -161,8 +163,8 @@ impl FeedForward {
     }
 
     fn forward(&self, pass: &mut Pass, x: &Tensor) -> Tensor {
-        let halves = self.proj.forward(x).chunk(2, -1);
-        let gated = pass.tap(&self.gated, &halves[0] * halves[1].gelu("none")); // [batch, pixels, 4 * width]
+        let gated = self.activation.forward(&self.proj.forward(x)); // [batch, pixels, 4 * width]
+        let gated = pass.tap(&self.gated, gated);
         pass.tap_residual(&self.out, self.linear.forward(&gated), || x.zeros_like())
     }
 }

@@ -4,7 +4,7 @@ use crate::UnetConfig;
 use crate::block::{Conditions, DownBlock, MidBlock, UpBlock};
 use crate::time::TimeEmbedding;
 use latentrace_nn::tch::{Device, Kind, Tensor};
-use latentrace_nn::{Conv2d, GroupNorm, Pass, Result, Tap, Weights};
+use latentrace_nn::{Conv2d, GroupNorm, Pass, Replay, Result, Tap, Weights};
 
 /// The denoising network.
 pub struct Unet {
@@ -16,6 +16,10 @@ pub struct Unet {
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
     taps: Taps,
+    /// Every tap of the network.
+    all_taps: Vec<Tap>,
+    /// `None` if the scale of a low-rank change may differ from call to call.
+    replay: Option<Replay>,
     kind: Kind,
     device: Device,
 }
@@ -37,7 +41,7 @@ impl Unet {
         let finest = config.block_out_channels[0];
         let mut skips = vec![finest];
         skips.extend((0..blocks).flat_map(|index| DownBlock::skips(config, index)));
-        Ok(Unet {
+        let mut unet = Unet {
             conv_in: Conv2d::load(&weights.at("conv_in"), config.in_channels, finest, 3)?,
             time_embedding: TimeEmbedding::load(&weights.at("time_embedding"), config)?,
             down_blocks: (0..blocks)
@@ -60,15 +64,29 @@ impl Unet {
                 conv_norm_out: weights.tap("conv_norm_out"),
                 out: weights.tap("out"),
             },
+            all_taps: Vec::new(),
+            replay: (!weights.varies()).then(Replay::default),
             kind: weights.kind(),
             device: weights.device(),
-        })
+        };
+        unet.all_taps = weights.taps();
+        Ok(unet)
     }
 
     /// The prediction of the network, `[batch, 4, height, width]`, for latents of that shape at unit variance,
     /// timesteps `[batch]` or `[1]`, and text `[batch, tokens, features]`. Input and output are in the number format of
     /// the network, see [`Unet::kind`].
     pub fn forward(&self, pass: &mut Pass, sample: &Tensor, times: &Tensor, text: &Tensor) -> Tensor {
+        match &self.replay {
+            Some(replay) if !self.all_taps.iter().any(|tap| pass.wants(tap)) => replay
+                .run(&[sample, times, text], |inputs| {
+                    self.compute(&mut Pass::silent(), &inputs[0], &inputs[1], &inputs[2])
+                }),
+            _ => self.compute(pass, sample, times, text),
+        }
+    }
+
+    fn compute(&self, pass: &mut Pass, sample: &Tensor, times: &Tensor, text: &Tensor) -> Tensor {
         let sample = pass.tap(&self.taps.sample, sample.shallow_clone());
         let time = self.time_embedding.forward(pass, times).silu();
         let conditions = Conditions { time, text: text.shallow_clone() };
@@ -81,8 +99,8 @@ impl Unet {
         for block in &self.up_blocks {
             x = block.forward(pass, x, &conditions, &mut skips);
         }
-        let normed = pass.tap(&self.taps.conv_norm_out, self.conv_norm_out.forward(&x));
-        pass.tap(&self.taps.out, self.conv_out.forward(&normed.silu()))
+        let h = self.conv_norm_out.then_silu(pass, &self.taps.conv_norm_out, &x);
+        pass.tap(&self.taps.out, self.conv_out.forward(&h).contiguous())
     }
 
     /// The number format that the network runs in.

@@ -6,6 +6,14 @@
 
 #![allow(unsafe_code)] // dlopen, dladdr and two settings of libtorch that have no C interface; each says why it is safe
 
+mod fused;
+mod graph;
+mod library;
+
+pub(crate) use fused::Fused;
+pub(crate) use graph::Graph;
+use library::Library;
+
 use std::ffi::{CStr, CString, OsStr, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
