@@ -39,7 +39,7 @@ pub fn waiting() -> String {
     match (set("GOMP_SPINCOUNT"), set("OMP_WAIT_POLICY")) {
         (Some(count), _) => format!("a thread looks {count} times for work, then sleeps (GOMP_SPINCOUNT)"),
         (None, Some(policy)) => format!("a thread waits as OMP_WAIT_POLICY={policy} says"),
-        (None, None) if all_threads() == 1 => "there is one thread, which waits for no other".into(),
+        (None, None) if all_threads() == 1 => "there is one thread: it waits for no other".into(),
         (None, None) => {
             format!("a thread spins for milliseconds, so runs are slow on busy cores\nhint: set GOMP_SPINCOUNT={SPIN}")
         }

@@ -46,8 +46,8 @@ impl Doctor {
 fn threads(model: &Model) -> String {
     let count = counted(model.threads_for(Size::of(&model.checkpoint), 1), "thread");
     match (model.device, given_threads()) {
-        (Device::Cpu, Some((name, value))) => format!("{count}, as {name}={value} says"),
-        (Device::Cpu, None) => format!("{count}, for a picture of this size"),
+        (Device::Cpu, Some((name, value))) => format!("{count}: {name}={value}"),
+        (Device::Cpu, None) => format!("{count} for a picture of this size"),
         _ => format!("{count} beside the GPU"),
     }
 }
