@@ -125,10 +125,7 @@ impl Kernels {
     /// Attention by a fused kernel: `q` `[batch, heads, pixels, features]` to `k` and `v`
     /// `[batch, heads, tokens, features]`, with scale `1 / sqrt(features)`.
     pub(crate) fn attention(self, [q, k, v]: [&Tensor; 3], causal: bool) -> Tensor {
-        let own = self
-            .attention
-            .filter(|_| !causal)
-            .and_then(|engine| engine.attention(q, k, v, tch::get_num_threads().max(1) as usize));
+        let own = self.attention.filter(|_| !causal).and_then(|engine| engine.attention_if_faster(q, k, v));
         own.unwrap_or_else(|| Tensor::scaled_dot_product_attention::<Tensor>(q, k, v, None, 0.0, causal, None, false))
     }
 

@@ -19,7 +19,6 @@
 
 mod attention;
 mod config;
-#[allow(dead_code)] // until `Attention` calls it
 mod cpu;
 mod cuda;
 mod error;

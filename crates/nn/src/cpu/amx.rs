@@ -34,8 +34,9 @@ pub(super) fn is_available() -> bool {
         const TILE_AND_BF16: u32 = 1 << 24 | 1 << 22;
         const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
         const TILE_DATA: libc::c_long = 18;
-        // Leaf 7 is there: the processor has AVX-512. `Engine::kernel` has looked.
-        let has = __cpuid_count(7, 0).edx & TILE_AND_BF16 == TILE_AND_BF16;
+        // Safety: leaf 7 is there, for the processor has AVX-512: `Engine::kernel` has looked.
+        #[allow(unused_unsafe)] // newer compilers declare it safe
+        let has = unsafe { __cpuid_count(7, 0) }.edx & TILE_AND_BF16 == TILE_AND_BF16;
         // Safety: asks for the permission to use tiles; it allocates nothing and changes no state that is in use.
         has && unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0 }
     })
@@ -395,7 +396,7 @@ unsafe fn store<const TILE: u8>(to: *mut f32) {
 
 /// The shape of all tiles, as `ldtilecfg` takes it.
 #[repr(align(64))]
-struct Config([u8; 64]);
+struct Config(#[allow(dead_code)] [u8; 64]); // the processor reads it
 
 static CONFIG: Config = {
     let mut bytes = [0; 64];

@@ -95,7 +95,7 @@ unsafe fn attend_block(q: Rows, out: Rows, tokens: usize, kernel: &dyn Kernel, l
 /// A cache line.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Line([f32; 16]);
+struct Line(#[allow(dead_code)] [f32; 16]); // used by its address
 
 /// Scratch memory that a thread keeps for its next call, in bytes at most.
 const KEPT: usize = 8 << 20;

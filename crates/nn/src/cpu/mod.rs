@@ -12,6 +12,8 @@
 mod amx;
 mod attention;
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod kernel;
 mod lanes;
@@ -30,6 +32,8 @@ use tch::{Device, Kind, Tensor};
 pub enum Engine {
     /// Any processor's. Slower than libtorch.
     Portable,
+    /// AVX2 and FMA, with products of f32.
+    Avx2,
     /// AVX-512, with products of f32.
     Avx512,
     /// AVX-512 with AVX512_BF16, and products of bf16.
@@ -62,14 +66,18 @@ impl Format {
     }
 }
 
+/// Features up to which our kernels are faster than libtorch's: they win at 160, and lose at the 512 of a VAE.
+const MOST_FEATURES: usize = 256;
+
 impl Engine {
     /// All, from the fastest.
-    pub const ALL: [Engine; 4] = [Engine::Amx, Engine::Avx512Bf16, Engine::Avx512, Engine::Portable];
+    pub const ALL: [Engine; 5] = [Engine::Amx, Engine::Avx512Bf16, Engine::Avx512, Engine::Avx2, Engine::Portable];
 
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Engine::Portable => "portable",
+            Engine::Avx2 => "avx2",
             Engine::Avx512 => "avx512",
             Engine::Avx512Bf16 => "avx512-bf16",
             Engine::Amx => "amx",
@@ -86,16 +94,13 @@ impl Engine {
         Format::of(kind).is_some_and(|format| self.kernel(format).is_some())
     }
 
-    /// The fastest for a format on this processor, if one is faster than libtorch.
-    fn fastest(format: Format) -> Option<Engine> {
-        Engine::ALL.into_iter().find(|engine| *engine != Engine::Portable && engine.kernel(format).is_some())
-    }
-
     /// The kernel for tensors of a format. `None` if the processor lacks the instructions, or if products would be of
     /// another format than the tensors and less exact.
     fn kernel(self, format: Format) -> Option<&'static dyn Kernel> {
         match self {
             Engine::Portable => Some(&portable::Portable),
+            #[cfg(target_arch = "x86_64")]
+            Engine::Avx2 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") => Some(&avx2::Avx2),
             #[cfg(target_arch = "x86_64")]
             Engine::Avx512 if has_avx512() => Some(&avx512::Avx512),
             #[cfg(target_arch = "x86_64")]
@@ -104,6 +109,19 @@ impl Engine {
             Engine::Amx if has_avx512_bf16() && format == Format::Bf16 && amx::is_available() => Some(&amx::Amx),
             _ => None,
         }
+    }
+
+    /// Attention by this engine on as many threads as libtorch has, where it is faster than libtorch's own; otherwise, and
+    /// where it cannot, `None`.
+    pub(crate) fn attention_if_faster(self, q: &Tensor, k: &Tensor, v: &Tensor) -> Option<Tensor> {
+        let [_, _, pixels, tokens, features] = Sizes::of(q, k, v)?.0.map(|size| size as usize);
+        let queries = self.kernel(Format::of(q.kind())?)?.layout(tokens, features).queries;
+        // A block costs the same with fewer queries. What belongs to queries of more features leaves the first cache.
+        let pays = 2 * pixels >= queries * pixels.div_ceil(queries) && features <= MOST_FEATURES;
+        if !pays {
+            return None;
+        }
+        self.attention(q, k, v, tch::get_num_threads().max(1) as usize)
     }
 
     /// Attention by this engine, with scale `1 / sqrt(features)`: from `q` `[batch, heads, pixels, features]` to `k` and
@@ -121,13 +139,6 @@ impl Engine {
         unsafe { attend(&call, kernel, threads) };
         Some(out)
     }
-}
-
-/// Attention by the fastest engine, on as many threads as libtorch has. `None` where libtorch's own is to be used: it is
-/// faster there, or the only one.
-pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Option<Tensor> {
-    let engine = Engine::fastest(Format::of(q.kind())?)?;
-    engine.attention(q, k, v, tch::get_num_threads().max(1) as usize)
 }
 
 #[cfg(target_arch = "x86_64")]

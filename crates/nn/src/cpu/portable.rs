@@ -11,7 +11,7 @@ pub(super) struct Portable;
 kernel_of_lanes!(Portable, F32x8, 1, "sse2");
 
 #[derive(Clone, Copy)]
-struct F32x8([f32; 8]);
+pub(super) struct F32x8([f32; 8]);
 
 impl F32x8 {
     #[inline(always)]

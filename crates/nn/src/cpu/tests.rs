@@ -1,6 +1,6 @@
 //! Every engine that this processor has, against attention in f64.
 
-use super::lanes::NEAR;
+use super::lanes::{Lanes, NEAR};
 use super::*;
 use crate::seeded;
 use tch::{Kind, Tensor};
@@ -88,6 +88,70 @@ fn results_are_those_of_f64_up_to_rounding() {
             assert_eq!(result.stride(), Tensor::empty_like(q).stride(), "in memory as q");
             let error = error(&result, &inputs);
             assert!(error < 1.0, "{engine:?} {kind:?} {size:?}: {error:.2} of what is allowed");
+        }
+    });
+}
+
+/// Powers of two by the vectors of a type, compiled for a processor's features.
+macro_rules! powers {
+    ($name:ident, $lanes:ty, $features:literal) => {
+        #[cfg_attr(target_arch = "x86_64", target_feature(enable = $features))]
+        unsafe fn $name(of: &mut [f32]) {
+            for x in of.chunks_exact_mut(<$lanes>::LANES) {
+                // Safety: a chunk is a vector, and the caller's.
+                unsafe { <$lanes>::load(x.as_ptr()).exp2().store(x.as_mut_ptr()) }
+            }
+        }
+    };
+}
+powers!(portable_powers, portable::F32x8, "sse2");
+#[cfg(target_arch = "x86_64")]
+powers!(avx2_powers, avx2::F32x8, "avx2,fma");
+#[cfg(target_arch = "x86_64")]
+powers!(avx512_powers, avx512::F32x16, "avx512f,avx512bw,avx512dq,avx512vl,fma");
+#[cfg(target_arch = "x86_64")]
+powers!(bf16_powers, avx512::Pairs16, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma");
+
+/// Powers of two as an engine computes them. It is available.
+fn powers(engine: Engine, of: &[f32]) -> Vec<f32> {
+    let mut powers = of.to_vec();
+    // Safety: the engine is available.
+    unsafe {
+        match engine {
+            Engine::Portable => portable_powers(&mut powers),
+            #[cfg(target_arch = "x86_64")]
+            Engine::Avx2 => avx2_powers(&mut powers),
+            #[cfg(target_arch = "x86_64")]
+            Engine::Avx512 => avx512_powers(&mut powers),
+            #[cfg(target_arch = "x86_64")]
+            Engine::Avx512Bf16 | Engine::Amx => bf16_powers(&mut powers),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => unreachable!("not on this processor"),
+        }
+    }
+    powers
+}
+
+/// In f32, the nearest number or one beside it (errors below 1.5 units of the last place). For bf16, 1e-4.
+#[test]
+fn exponentials_are_exact_up_to_rounding() {
+    let x: Vec<f32> = (0..1 << 18).map(|i| -125.9 * i as f32 / (1 << 18) as f32).collect();
+    each_engine(|engine, kind| {
+        let powers = powers(engine, &x);
+        let least = match engine {
+            Engine::Avx512Bf16 | Engine::Amx => 1e-4,
+            _ => 1.5 * 2f64.powi(-23),
+        };
+        for (&x, &power) in x.iter().zip(&powers) {
+            let error = f64::from(power) / f64::from(x).exp2() - 1.0;
+            assert!(error.abs() < least, "{engine:?} {kind:?}: 2^{x} = {power:e}, {error:.1e} apart");
+        }
+        let mut special = vec![0.0, -1.0, -126.0, f32::NEG_INFINITY, -1e4, f32::MIN, f32::NAN, -0.0];
+        special.extend([-0.5; 8]);
+        let special = self::powers(engine, &special);
+        let expected = [1.0, 0.5, 2f32.powi(-126), 0.0, 0.0, 0.0, f32::NAN, 1.0];
+        for (power, expected) in special.iter().zip(expected) {
+            assert!(power == &expected || (power.is_nan() && expected.is_nan()), "{engine:?}: {special:?}");
         }
     });
 }
@@ -249,4 +313,16 @@ fn what_an_engine_cannot_is_left_to_libtorch() {
     assert!(!with(&q.copy().transpose(2, 3).contiguous().transpose(2, 3), &k, &v), "features apart");
     assert!(!with(&q.detach().set_requires_grad(true), &k, &v));
     assert!(!with(&crate::shape_only(&[1, 2, 64, 8], Kind::Float), &k, &v));
+}
+
+#[test]
+fn a_block_of_few_queries_is_left_to_libtorch() {
+    each_engine(|engine, kind| {
+        let faster = |pixels, features| {
+            let [q, k, v] = inputs(13, [1, 2, pixels, 20, features], kind);
+            engine.attention_if_faster(&q, &k, &v).is_some()
+        };
+        assert!(!faster(1, 40) && faster(64, 40) && faster(64, 160), "{engine:?} {kind:?}");
+        assert!(!faster(64, 512), "{engine:?} {kind:?}");
+    });
 }
