@@ -149,6 +149,13 @@ test: check
 bench *args:
     cargo bench --workspace --bench '*' -- "$@"
 
+# Measure in turn with diffusers, OpenVINO, stable-diffusion.cpp and candle: ./just bench-peers --quick (Python, 25 GB of disk)
+bench-peers *args:
+    tools/python-env
+    cargo build --release -p latentrace-program --bin latentrace
+    cargo build --release --example turns
+    tools/timed "bench-peers" .parity/venv/bin/python tools/bench_peers.py "$@"
+
 # Train the bundled model again, into runs/train-shapes; continues a stopped training
 train-shapes *args:
     {{ latentrace }} train shapes "$@"
