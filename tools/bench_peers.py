@@ -6,10 +6,10 @@ The peers are
 
     diffusers       StableDiffusionPipeline as from_pretrained gives it
     channels-last   the same with its weights channels-last
-    compile         that, compiled by torch.compile (inductor, static shapes)
+    compile         that, its UNet and its decoder compiled by torch.compile (inductor, static shapes)
     openvino        OpenVINO, converted from the modules of diffusers, static shapes, one stream, precision stated
-    sdcpp           stable-diffusion.cpp, from a single file. It has no bf16: beside ours in bf16 it has weights in f16
-    candle          candle-transformers, built for this processor
+    sdcpp           stable-diffusion.cpp, from a single file, its fastest settings (llamafile, direct convolutions). It has no bf16: beside ours in bf16 it has weights in f16
+    candle          candle-transformers, built for this processor. It multiplies no bf16 on a CPU: beside ours in bf16 it has f16
 
 All have the same random weights of the size of Stable Diffusion 1.4, as many threads as there are cores, and 512x512. What is
 missing is installed or built first, into .bench/: 10 GB of disk with the converted weights. A peer that cannot be had, or fails, is
@@ -74,7 +74,8 @@ class Peer:
     devices: tuple = ("cpu",)
 
     def label(self, format):
-        return f"{self.title}, f16 weights" if self.name == "sdcpp" and format == "bf16" else self.title
+        instead = {"sdcpp": ", f16 weights", "candle": ", f16"}
+        return self.title + (instead.get(self.name, "") if format == "bf16" else "")
 
 
 PEERS = [
@@ -131,21 +132,22 @@ def environment():
     return python
 
 
-def install(package, *before):
-    """Installs a package with the version of requirements.txt."""
+def install(package, *before, options=""):
+    """Installs a package with the version of requirements.txt; `before` is what builds it, with options for CMake."""
     wanted = "".join(line for line in (HERE / "requirements.txt").read_text().splitlines() if line.startswith(package + "=="))
     mark = VENV / f"installed-{package}"
-    if mark.exists() and mark.read_text() == wanted:
+    wanted_so = f"{wanted} {options}".strip()
+    if mark.exists() and mark.read_text() == wanted_so:
         return
     say(f"installing {wanted}")
     python = environment()
     pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "-c", HERE / "requirements.txt"]
-    with_tools = {**os.environ, "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}"}
+    with_tools = {**os.environ, "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}", "CMAKE_ARGS": options}
     if before:
         run(*pip, *before, log=CACHE / "logs" / f"install-{package}.txt")
     isolation = ["--no-build-isolation"] if before else []
     run(*pip, *isolation, package, log=CACHE / "logs" / f"install-{package}.txt", env=with_tools)
-    mark.write_text(wanted)
+    mark.write_text(wanted_so)
 
 
 def full_size():
@@ -164,8 +166,14 @@ class Prepared:
 
     def __init__(self, given):
         self.given = given
-        self.checkpoint = ROOT / "data/golden/networks/sd1" if given.quick else given.checkpoint or full_size()
         self.threads = given.threads
+        self.checkpoint = self.narrow() if given.quick else given.checkpoint or full_size()
+
+    def narrow(self):
+        folder = CACHE / "narrow"
+        if not folder.exists():
+            run(self.program("latentrace"), "model", "synth", "sd14", folder, "--width", "0.1", env=self.environ(OURS))
+        return folder
 
     def program(self, name):
         for folder in (self.given.programs, self.given.programs / "examples"):
@@ -178,7 +186,7 @@ class Prepared:
         if peer == OURS:
             return [self.program("turns"), self.checkpoint, format, self.given.device]
         if peer == "candle":
-            return [self.candle(), self.checkpoint, format]
+            return [self.candle(), self.checkpoint, {"bf16": "f16"}.get(format, format)]
         python = sys.executable
         if peer == "openvino":
             python = self.openvino()
@@ -216,7 +224,9 @@ class Prepared:
         if not file.exists():
             say(f"writing {file.name}")
             run(self.program("latentrace"), "model", "convert", self.checkpoint, file, env=self.environ(OURS))
-        install("stable-diffusion-cpp-python", "scikit-build-core", "cmake", "ninja")
+        # Its fastest build: for this processor, with the matrix products of llamafile.
+        options = "-DGGML_NATIVE=ON -DGGML_LLAMAFILE=ON"
+        install("stable-diffusion-cpp-python", "scikit-build-core", "cmake", "ninja", options=options)
         return environment()
 
     @functools.cache
@@ -236,7 +246,7 @@ class Prepared:
             return
         say(f"compiling with inductor, {format}: once, some minutes")
         with Process(self, "compile", format) as process:
-            for request in ("text", "unet 1", "decode"):
+            for request in ("unet 1", "decode", "image 1"):
                 process.ask(request)
         mark.touch()
 
@@ -467,11 +477,18 @@ class Bench:
             self.ceiling(format)
             self.turns(format, "decode", "decode", alive, at(0.85))
             self.pictures(format, alive, last)
-            for name, process in alive.items():
-                self.results.found[format, name, "memory"] = self.memory_found(format, name, process, alive)
         finally:
+            self.remember(format, alive)
             for process in alive.values():
                 process.close()
+
+    def remember(self, format, alive):
+        """What is known at the end of a group, also of one that was interrupted."""
+        for name, process in alive.items():
+            if self.given.device == "cpu":
+                self.put_together(format, name)
+            if process.child.poll() is None and OURS in alive:
+                self.results.found[format, name, "memory"] = self.memory_found(format, name, process, alive)
 
     def start_up(self, format, peers, until):
         rounds = min(self.given.rounds, 3)
@@ -534,12 +551,12 @@ class Bench:
             self.turns(format, "image", f"image {steps}", alive, until, warm=False)
             self.turns(format, "sweep", f"sweep {steps}", alive, until, rounds=min(self.given.rounds, 3), warm=False)
             return
+        if "compile" in alive:  # what its pipeline hands over may be compiled once more
+            self.round(format, "image-1", "image 1", {"compile": alive["compile"]})
         self.turns(format, "image-1", "image 1", alive, until, rounds=1, warm=False)
         if (format, OURS, "rows") not in self.results.found:
             ours = {OURS: alive[OURS]}
             self.turns(format, "rows", f"rows {WIDE}", ours, until, rounds=1, warm=False)
-        for name in alive:
-            self.put_together(format, name)
 
     def put_together(self, format, name):
         """A picture and nine scales on the CPU, from what was measured."""
@@ -663,6 +680,8 @@ class Report:
                     yield [peer.label(format), format, "", f"failed ¹", *[""] * (len(columns) - 1)]
                     continue
                 rounds = self.results.found.get((format, peer.name, "unet"))
+                if not any((format, peer.name, what) in found for found in (self.results.found, self.results.failed) for what in COLUMNS):
+                    continue  # an interrupted run did not come to it
                 cells = [self.cell(format, peer, what) for what in columns]
                 yield [peer.label(format), format, str(len(rounds.seconds)) if rounds else "", *cells]
 
@@ -716,7 +735,7 @@ class Report:
             "",
             f"{facts['processor']}, {facts['cores']} cores ({facts['flags']}), {facts['memory']}; {self.bench.prepared.threads} threads. "
             f"{facts['date']}, Latentrace {facts['commit']}. {versions}. Random weights "
-            f"{'of a tiny network' if self.given.quick else 'of the size of Stable Diffusion 1.4, 512x512'}.",
+            f"{'of narrow networks' if self.given.quick else 'of the size of Stable Diffusion 1.4, 512x512'}.",
             "",
             "![Bars: seconds of each peer](peers.svg)",
             "",
@@ -769,7 +788,7 @@ def read_arguments():
     arguments.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     arguments.add_argument("--minutes", type=float, default=23, help="for the measurements; what is made only once is not counted")
     arguments.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    arguments.add_argument("--quick", action="store_true", help="a tiny checkpoint and one round, to see that everything works")
+    arguments.add_argument("--quick", action="store_true", help="narrow networks and one round, to see that everything works")
     arguments.add_argument("--checkpoint", type=Path, help="a Stable Diffusion 1 in the diffusers layout, instead of random weights")
     arguments.add_argument("--programs", type=Path, default=ROOT / "target" / "release", help="where turns and latentrace are")
     arguments.add_argument("--output", type=Path)

@@ -82,10 +82,11 @@ class Torch(Worker):
 
 
 class Diffusers(Torch):
-    """StableDiffusionPipeline, as from_pretrained gives it, or channels-last, or compiled by inductor."""
+    """StableDiffusionPipeline, as from_pretrained gives it, or channels-last, or its UNet and decoder compiled by inductor too."""
 
     def __init__(self, given, layout="nchw"):
         super().__init__(given)
+        import torch
         from diffusers import StableDiffusionPipeline
 
         self.layout = layout
@@ -95,6 +96,7 @@ class Diffusers(Torch):
         config = self.pipe.unet.config
         side, width = config.sample_size, config.cross_attention_dim
         self.sample, self.context, self.latents = self.normal(2, 4, side, side), self.normal(2, 77, width), self.normal(1, 4, side, side)
+        self.time = torch.tensor(500, device=given.device)
         self.ids = self.tokens()
         if layout != "nchw":
             self.to_channels_last()
@@ -108,22 +110,23 @@ class Diffusers(Torch):
     def to_channels_last(self):
         self.pipe.unet.to(memory_format=self.torch.channels_last)
         self.pipe.vae.to(memory_format=self.torch.channels_last)
-        self.sample = self.sample.contiguous(memory_format=self.torch.channels_last)
 
     def compile(self):
         mode = "max-autotune" if self.given.device == "cuda" else "default"
         compiled = lambda work: self.torch.compile(work, mode=mode, dynamic=False, fullgraph=True)
         self.pipe.unet.forward = compiled(self.pipe.unet.forward)
         self.pipe.vae.decoder.forward = compiled(self.pipe.vae.decoder.forward)
-        self.pipe.text_encoder.forward = self.torch.compile(self.pipe.text_encoder.forward, mode=mode, dynamic=False)
 
     def text(self):
         return self.timed(lambda: self.pipe.text_encoder(self.ids))
 
     def unet(self, count):
+        # With the arguments of the pipeline's own call, or each kind would be compiled.
+        more = {"timestep_cond": None, "cross_attention_kwargs": None, "added_cond_kwargs": None, "return_dict": False}
+
         def calls():
             for _ in range(count):
-                self.pipe.unet(self.sample, 500, encoder_hidden_states=self.context, return_dict=False)
+                self.pipe.unet(self.sample, self.time, encoder_hidden_states=self.context, **more)
 
         return self.timed(calls) / count
 
@@ -289,8 +292,10 @@ class StableDiffusionCpp(Worker):
         self.log = log  # or it would be collected
         self.model = library.StableDiffusion(
             model_path=str(single_file(given)), wtype={"f32": "f32", "bf16": "f16", "f16": "f16"}[given.format],
-            n_threads=given.threads, vae_decode_only=True, diffusion_flash_attn=given.flash)
+            n_threads=given.threads, vae_decode_only=True, diffusion_conv_direct=True, vae_conv_direct=True)
         library.sd_set_log_callback(log, ctypes.c_void_p(0))
+        if not self.model.model:
+            raise ValueError("stable-diffusion.cpp does not take this checkpoint; its log says why")
 
     def hear(self, text):
         """A message of the library."""
@@ -413,7 +418,6 @@ class Given:
         self.peer, self.format, self.device, self.threads = peer, format, device, int(threads)
         self.checkpoint, self.cache = Path(checkpoint), Path(cache)
         self.say = None  # prints an answer
-        self.flash = os.environ.get("BENCH_FLASH", "0") == "1"
         self.quick = os.environ.get("BENCH_QUICK") == "1"
 
 

@@ -23,16 +23,17 @@ fn main() -> Answer<()> {
     for line in std::io::stdin().lock().lines() {
         match parts.answer(&line?) {
             Ok(seconds) => println!("{seconds}"),
-            Err(error) => println!("error: {}", error.to_string().replace('\n', " ")),
+            Err(error) => println!("error: {}", error.to_string().lines().next().unwrap_or_default()),
         }
     }
     Ok(())
 }
 
+/// candle knows the sizes of published checkpoints only, so of a tiny one it may lack a part.
 struct Parts {
     text: Answer<clip::ClipTextTransformer>,
-    unet: unet_2d::UNet2DConditionModel,
-    vae: vae::AutoEncoderKL,
+    unet: Answer<unet_2d::UNet2DConditionModel>,
+    vae: Answer<vae::AutoEncoderKL>,
     sample: Tensor,
     context: Tensor,
     latents: Tensor,
@@ -58,24 +59,13 @@ impl Parts {
         let width = number(&unet["cross_attention_dim"]);
         let normal = |shape: &[usize]| Tensor::randn(0f32, 1f32, shape, &Device::Cpu)?.to_dtype(dtype);
         let vae = read(&folder.join("vae/config.json"))?;
-        // candle has the text encoder of the full size only.
-        let text = weights("text_encoder/model.safetensors")
-            .and_then(|weights| Ok(clip::ClipTextTransformer::new(weights, &clip::Config::v1_5())?));
         Ok(Parts {
-            text,
-            unet: unet_2d::UNet2DConditionModel::new(
-                weights("unet/diffusion_pytorch_model.safetensors")?,
-                4,
-                4,
-                false,
-                unet_config(&unet),
-            )?,
-            vae: vae::AutoEncoderKL::new(
-                weights("vae/diffusion_pytorch_model.safetensors")?,
-                3,
-                3,
-                vae_config(&vae),
-            )?,
+            text: weights("text_encoder/model.safetensors")
+                .and_then(|weights| Ok(clip::ClipTextTransformer::new(weights, &clip::Config::v1_5())?)),
+            unet: weights("unet/diffusion_pytorch_model.safetensors")
+                .and_then(|weights| Ok(unet_2d::UNet2DConditionModel::new(weights, 4, 4, false, unet_config(&unet))?)),
+            vae: weights("vae/diffusion_pytorch_model.safetensors")
+                .and_then(|weights| Ok(vae::AutoEncoderKL::new(weights, 3, 3, vae_config(&vae))?)),
             sample: normal(&[2, 4, side, side])?,
             context: normal(&[2, 77, width])?,
             latents: normal(&[1, 4, side, side])?,
@@ -107,20 +97,23 @@ impl Parts {
     }
 
     fn text(&self) -> Answer<()> {
-        let text = self.text.as_ref().map_err(ToString::to_string)?;
-        text.forward(&self.ids)?;
+        part(&self.text)?.forward(&self.ids)?;
         Ok(())
     }
 
     fn unet(&self) -> Answer<()> {
-        self.unet.forward(&self.sample, 500., &self.context)?;
+        part(&self.unet)?.forward(&self.sample, 500., &self.context)?;
         Ok(())
     }
 
     fn decode(&self) -> Answer<()> {
-        self.vae.decode(&(&self.latents / self.scale)?)?;
+        part(&self.vae)?.decode(&(&self.latents / self.scale)?)?;
         Ok(())
     }
+}
+
+fn part<T>(part: &Answer<T>) -> Answer<&T> {
+    part.as_ref().map_err(|error| error.to_string().into())
 }
 
 fn unet_config(found: &Value) -> unet_2d::UNet2DConditionModelConfig {
