@@ -17,12 +17,12 @@ a row that says so.
 
 Method. Each peer is a process of its own that answers requests a line at a time. They take turns (ours, A, B, C, ours, A, ..), and
 a ratio is the median over the rounds of ours / theirs, with the lowest and the highest. One call of each goes before the first
-round. A peer that takes more than three times as long as ours is in two rounds only. Where memory does not hold all processes at
-once, they run in groups, each with ours. Before each round the other processes of the machine must use less than 10 % of it for
+round. stable-diffusion.cpp and candle, which take many times as long, have a group of their own with ours, two rounds and no call
+before them. Where memory does not hold the other processes at once, they too run in groups, each with ours. Before each round the other processes of the machine must use less than 10 % of it for
 half a second; after a minute the round goes on and counts as disturbed (after five minutes of waiting in all, at once).
 
 On a CPU a picture of 50 steps takes minutes, so it is put together: one picture of one step (text, one network call, decoding)
-is measured, and 50 more network calls are added, as PNDM makes 51. Nine scales are nine such pictures for the peers; for ours, the
+is measured, of the slow two its parts, and 50 more network calls are added, as PNDM makes 51. Nine scales are nine such pictures for the peers; for ours, the
 texts, the rows that the batch computes at the price of a row in a call of 17, and nine decoded pictures. On CUDA both are
 measured whole.
 
@@ -34,6 +34,7 @@ interrupted. --minutes limits the measurements; rounds that do not fit are left 
 """
 
 import argparse
+import contextlib
 import csv
 import datetime
 import functools
@@ -61,7 +62,8 @@ import chart
 OURS = "latentrace"
 STEPS, CALLS, SCALES, WIDE = 50, 51, 9, 17
 FLAGS = ["avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16"]
-SLOW = 3  # times ours: such a peer is in two rounds only
+ROUNDS = {"start": 3, "decode": 3, "image-1": 1, "rows": 1, "sweep": 3}  # at most
+SLOW_ROUNDS = 2
 IDLE, WAIT, WAIT_ALL = 0.10, 60, 300  # the share that others may use; seconds to wait for it before a round, and in all
 TIMEOUT = 900
 
@@ -72,6 +74,7 @@ class Peer:
     title: str
     memory: dict  # GB by format: what is set aside for it
     devices: tuple = ("cpu",)
+    slow: bool = False  # by some multiples: no call before the rounds, and few rounds
 
     def label(self, format):
         instead = {"sdcpp": ", f16 weights", "candle": ", f16"}
@@ -79,13 +82,13 @@ class Peer:
 
 
 PEERS = [
-    Peer(OURS, "Latentrace", {"f32": 6.5, "bf16": 7.5}, ("cpu", "cuda")),
-    Peer("diffusers", "diffusers", {"f32": 7, "bf16": 6}, ("cpu", "cuda")),
-    Peer("channels-last", "diffusers, channels-last", {"f32": 7, "bf16": 6}, ("cpu", "cuda")),
-    Peer("compile", "diffusers, torch.compile", {"f32": 8, "bf16": 7}, ("cpu", "cuda")),
-    Peer("openvino", "OpenVINO", {"f32": 10, "bf16": 8}),
-    Peer("sdcpp", "stable-diffusion.cpp", {"f32": 8, "bf16": 5}),
-    Peer("candle", "candle", {"f32": 8, "bf16": 6}),
+    Peer(OURS, "Latentrace", {"f32": 6, "bf16": 5}, ("cpu", "cuda")),
+    Peer("diffusers", "diffusers", {"f32": 5, "bf16": 3}, ("cpu", "cuda")),
+    Peer("channels-last", "diffusers, channels-last", {"f32": 5.5, "bf16": 3}, ("cpu", "cuda")),
+    Peer("compile", "diffusers, torch.compile", {"f32": 6, "bf16": 4}, ("cpu", "cuda")),
+    Peer("openvino", "OpenVINO", {"f32": 7.5, "bf16": 5.5}),
+    Peer("sdcpp", "stable-diffusion.cpp", {"f32": 7, "bf16": 4.5}, slow=True),
+    Peer("candle", "candle", {"f32": 6, "bf16": 4.5}, slow=True),
 ]
 COLUMNS = {
     "unet": "UNet step",
@@ -324,7 +327,7 @@ class Process:
         for line in Path(f"/proc/{self.child.pid}/status").read_text().splitlines():
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) * 1024 / 1e9
-        raise Failed("no VmHWM")
+        raise Failed("it has ended")
 
 
 class Quiet:
@@ -412,16 +415,21 @@ class Bench:
         usable = {format: self.usable(format) for format in self.given.formats}
         self.began = time.monotonic()
         parts = [(format, group) for format in self.given.formats for group in self.groups(format, usable[format])]
-        shares = [1 + len(group) for _, group in parts]
+        shares = [(1 + len(group)) * (1.6 if format == "f32" else 1) for format, group in parts]
         done = 0
         for (format, group), share in zip(parts, shares):
-            span = (self.at(done / sum(shares)), self.at((done + share) / sum(shares)))
+            span = (time.monotonic(), self.at((done + share) / sum(shares)))
             done += share
+            if self.over():
+                break
             self.group(format, group, span)
             self.report(CACHE / "last")
 
     def at(self, share):
         return self.began + 60 * self.given.minutes * share
+
+    def over(self):
+        return time.monotonic() > self.at(1)
 
     def usable(self, format):
         """The peers that can be started, after everything that is made only once."""
@@ -441,13 +449,14 @@ class Bench:
         ours, others = peers[0], peers[1:]
         if ours.name != OURS:
             raise Failed(f"Latentrace itself cannot be started: {self.results.failed}")
-        room = available() - 2.5 - ours.memory.get(format, 5)
-        if self.given.quick or self.given.device == "cuda":
+        room = available() - 1.5 - ours.memory.get(format, 5)
+        if self.given.device == "cuda":
             return [[ours, *others]]
         groups = []
         for peer in others:
             need = peer.memory[format]
-            group = next((group for group in groups if sum(other.memory[format] for other in group) + need <= room), None)
+            fits = lambda group: group[0].slow == peer.slow and sum(other.memory[format] for other in group) + need <= room
+            group = next(filter(fits, groups), None)
             if group is None:
                 groups.append([peer])
             else:
@@ -473,9 +482,9 @@ class Bench:
             self.ask_versions(format, alive)
             self.turns(format, "text", "text", alive, at(0.18))
             calls = 20 if self.given.device == "cuda" else 1
-            self.turns(format, "unet", f"unet {calls}", alive, at(0.62), first="first")
+            self.turns(format, "unet", f"unet {calls}", alive, at(0.6), first="first")
             self.ceiling(format)
-            self.turns(format, "decode", "decode", alive, at(0.85))
+            self.turns(format, "decode", "decode", alive, at(0.8))
             self.pictures(format, alive, last)
         finally:
             self.remember(format, alive)
@@ -487,11 +496,11 @@ class Bench:
         for name, process in alive.items():
             if self.given.device == "cpu":
                 self.put_together(format, name)
-            if process.child.poll() is None and OURS in alive:
+            with contextlib.suppress(Failed):
                 self.results.found[format, name, "memory"] = self.memory_found(format, name, process, alive)
 
     def start_up(self, format, peers, until):
-        rounds = min(self.given.rounds, 3)
+        rounds = min(self.given.rounds, ROUNDS["start"])
         for number in range(rounds):
             disturbed, began, seconds = self.quiet.wait(), time.monotonic(), {}
             for peer in peers:
@@ -503,7 +512,7 @@ class Bench:
                     self.results.fail(format, peer.name, reason, "start")
             if number > 0 or rounds == 1:  # the first brings the files into memory
                 self.results.add(format, "start", seconds, disturbed)
-            if number > 0 and 2 * time.monotonic() - began > until:
+            if number > 0 and no_time(began, until):
                 break
 
     def ask_versions(self, format, alive):
@@ -511,27 +520,27 @@ class Bench:
             if name not in (OURS, "candle"):
                 self.results.versions[name] = process.ask("version")
         self.results.versions["candle"] = candle_version()
-        if (format not in self.results.rows):
+        if format not in self.results.rows:
             self.results.rows[format] = alive[OURS].ask(f"evaluations {STEPS}")
 
-    def turns(self, format, what, request, alive, until, rounds=None, first=None, warm=True):
+    def turns(self, format, what, request, alive, until, first=None, warm=True):
         """Ours, A, B, C, ours, A, ..: one request, as many rounds as fit."""
+        if self.over():
+            return
         taking = dict(alive)
-        slow = set()
+        slow = {peer.name for peer in PEERS if peer.slow} & set(alive)
         if warm:
-            seconds = self.round(format, what, request, taking)
+            seconds = self.round(format, what, request, {name: process for name, process in taking.items() if name not in slow})
             if first:
                 self.results.add(format, first, seconds, False)
-            # The call before also shows who is slow; what compiles in its first call is not.
-            slow = {name for name in seconds if name in ("sdcpp", "candle") and seconds[name] > SLOW * seconds[OURS]}
-        for number in range(rounds or self.given.rounds):
-            if number == 2:
-                taking = {name: process for name, process in taking.items() if name not in slow}
+        rounds = min(self.given.rounds, ROUNDS.get(what, 99), SLOW_ROUNDS if slow else 99)
+        for number in range(rounds):
             disturbed, began = self.quiet.wait(), time.monotonic()
             seconds = self.round(format, what, request, taking)
             self.results.add(format, what, seconds, disturbed)
-            say(f"{format} {what} {number + 1}: " + ", ".join(f"{name} {value:.3f}" for name, value in seconds.items()) + (" (disturbed)" if disturbed else ""))
-            if OURS not in seconds or 2 * time.monotonic() - began > until:
+            told = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items())
+            say(f"{format} {what} {number + 1}: {told}{' (disturbed)' if disturbed else ''}")
+            if OURS not in seconds or no_time(began, until):
                 break
         self.report(CACHE / "last")
 
@@ -549,26 +558,29 @@ class Bench:
         if self.given.device == "cuda":
             steps = 2 if self.given.quick else STEPS
             self.turns(format, "image", f"image {steps}", alive, until, warm=False)
-            self.turns(format, "sweep", f"sweep {steps}", alive, until, rounds=min(self.given.rounds, 3), warm=False)
+            self.turns(format, "sweep", f"sweep {steps}", alive, until, warm=False)
+            return
+        if any(peer.slow for peer in PEERS if peer.name in alive):
             return
         if "compile" in alive:  # what its pipeline hands over may be compiled once more
             self.round(format, "image-1", "image 1", {"compile": alive["compile"]})
-        self.turns(format, "image-1", "image 1", alive, until, rounds=1, warm=False)
-        if (format, OURS, "rows") not in self.results.found:
-            ours = {OURS: alive[OURS]}
-            self.turns(format, "rows", f"rows {WIDE}", ours, until, rounds=1, warm=False)
+        self.turns(format, "image-1", "image 1", alive, until, warm=False)
+        step = self.results.median(format, OURS, "unet")
+        if step and (format, OURS, "rows") not in self.results.found and time.monotonic() + step * WIDE / 2 < self.at(1):
+            self.turns(format, "rows", f"rows {WIDE}", {OURS: alive[OURS]}, until, warm=False)
 
     def put_together(self, format, name):
         """A picture and nine scales on the CPU, from what was measured."""
         median = functools.partial(self.results.median, format, name)
-        one, step = median("image-1"), median("unet")
+        one, step, row, decode, text = map(median, ("image-1", "unet", "rows", "decode", "text"))
+        if one is None and None not in (step, decode, text):
+            one = 2 * text + step + decode
         if one is None or step is None:
             return
         image = one + (CALLS - 1) * step
         sweep = SCALES * image
-        row, decode, text = median("rows"), median("decode"), median("text")
-        if name == OURS and None not in (row, decode, text):
-            sweep = 2 * text + self.results.rows[format] * row / WIDE + SCALES * decode
+        if name == OURS and None not in (decode, text) and format in self.results.rows:
+            sweep = 2 * text + self.results.rows[format] * (row / WIDE if row else step / 2) + SCALES * decode
         for what, seconds in (("image", image), ("sweep", sweep)):
             ours = self.results.median(format, OURS, what)
             ratios = [] if name == OURS or ours is None else [ours / seconds]
@@ -611,6 +623,11 @@ class Bench:
             (folder / "peers.svg").write_text(chart.draw(title, f"{report.machine['processor']}, {report.machine['date']}. "
                                                          "In brackets: Latentrace / this peer; a cut bar is longer", panels, "Latentrace"))
         return report
+
+
+def no_time(began, until):
+    """Whether another round as long as the one that began then would end too late."""
+    return 2 * time.monotonic() - began > until
 
 
 def available():
@@ -677,7 +694,7 @@ class Report:
             for peer in self.bench.peers:
                 whole = self.results.failed.get((format, peer.name, None))
                 if whole:
-                    yield [peer.label(format), format, "", f"failed ¹", *[""] * (len(columns) - 1)]
+                    yield [peer.label(format), format, "", "failed ¹", *[""] * (len(columns) - 1)]
                     continue
                 rounds = self.results.found.get((format, peer.name, "unet"))
                 if not any((format, peer.name, what) in found for found in (self.results.found, self.results.failed) for what in COLUMNS):
@@ -698,7 +715,7 @@ class Report:
             yield f"On the CPU the 50-step image is one measured picture of one step and {CALLS - 1} more network calls. Nine scales are " \
                   f"nine such pictures; ours are a batch, of " \
                   f"{' and '.join(sorted({f'{rows:.0f}' for rows in self.results.rows.values()}))} rows in all at the price of a row in a call of " \
-                  f"{WIDE}, two texts and nine decoded pictures."
+                  f"{WIDE} (of two where that was not measured), two texts and nine decoded pictures."
         yield "Start-up is from the start of the process to its first network call, the first step is the first call after that " \
               "(for torch.compile with inductor's cache filled). GB is the most memory resident, mapped files included."
         quiet = self.bench.quiet
