@@ -156,6 +156,11 @@ bench-peers *args:
     cargo build --release --example turns
     tools/timed "bench-peers" .parity/venv/bin/python tools/bench_peers.py "$@"
 
+# Time a sweep beside busy cores and beside another sweep; with --full CHECKPOINT a step of full size as well
+bench-busy *args:
+    cargo build --release -p latentrace-program
+    python3 tools/busy.py target/release/latentrace "$@"
+
 # Train the bundled model again, into runs/train-shapes; continues a stopped training
 train-shapes *args:
     {{ latentrace }} train shapes "$@"

@@ -1,10 +1,11 @@
 //! Does parts of a run when it is asked to, and says how long each took, so that another program can measure in turn with
-//! this one: `turns CHECKPOINT DTYPE DEVICE`, then a request a line on stdin and an answer a line on stdout, in seconds.
+//! this one: `turns CHECKPOINT DTYPE DEVICE [KERNELS]`, then a request a line on stdin and an answer a line on stdout, in seconds.
 //!
 //! ```text
 //! text               a prompt to text features
 //! unet N             one UNet call of two rows, the mean of N
 //! rows N             one UNet call of N rows
+//! host N             the same as `unet` without waiting for a device: the time of the host for a call that is not replayed
 //! decode             latents to a picture
 //! image STEPS        a picture at guidance 7.5, nobody watching
 //! record STEPS RULE  the same, recorded into a temporary folder, with a capture rule or `-` for the sampler's values alone
@@ -17,7 +18,7 @@
 
 #![allow(clippy::print_stdout)] // what it prints is what it is for
 use latentrace::nn::tch::{Device as Place, Kind, Tensor, no_grad};
-use latentrace::nn::{Pass, seeded};
+use latentrace::nn::{Moment, Pass, Probe, Tap, keep_freed_memory, seeded};
 use latentrace::pipeline::{Device, Dtype, Model, Options, Request, Start, evaluations};
 use latentrace::trace::{Capture, Layout, Recorder, Rule, Words, Writer};
 use std::error::Error;
@@ -32,14 +33,17 @@ const SCALES: [f64; 9] = [0.25, 0.5, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 20.0];
 type Answer = Result<f64, Box<dyn Error>>;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    keep_freed_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, dtype, device] = arguments.as_slice() else {
-        return Err("expected CHECKPOINT DTYPE DEVICE".into());
+    let [folder, dtype, device, kernels @ ..] = arguments.as_slice() else {
+        return Err("expected CHECKPOINT DTYPE DEVICE [KERNELS]".into());
     };
     let dtype = serde_json::from_value::<Dtype>(dtype.as_str().into())?;
     let device = serde_json::from_value::<Device>(device.as_str().into())?;
+    let kernels = kernels.first().map(|text| text.parse()).transpose()?;
     let began = Instant::now();
-    let turns = Turns { model: Model::open(Path::new(folder), Options { dtype, device, ..Options::default() })? };
+    let options = Options { dtype, device, kernels, ..Options::default() };
+    let turns = Turns { model: Model::open(Path::new(folder), options)? };
     say(Ok(began.elapsed().as_secs_f64()))?;
     for line in std::io::stdin().lock().lines() {
         say(turns.answer(&line?))?;
@@ -59,6 +63,19 @@ struct Turns {
     model: Model,
 }
 
+/// Looks at the UNet's first tensor.
+struct Look;
+
+impl Probe for Look {
+    fn wants(&self, tap: &Tap, _: &Moment) -> bool {
+        tap.name() == "unet.conv_in"
+    }
+
+    fn visit(&mut self, _: &Tap, _: Moment, tensor: Tensor) -> Tensor {
+        tensor
+    }
+}
+
 impl Turns {
     fn answer(&self, line: &str) -> Answer {
         let words: Vec<&str> = line.splitn(3, ' ').collect();
@@ -66,6 +83,7 @@ impl Turns {
             ["text"] => self.text(),
             ["unet", count] => self.unet(2, count.parse()?),
             ["rows", rows] => self.unet(rows.parse()?, 1),
+            ["host", count] => self.host(count.parse()?),
             ["decode"] => self.decode(),
             ["image", steps] => self.image(steps.parse()?),
             ["record", steps, rule] => self.record(steps.parse()?, rule),
@@ -105,6 +123,24 @@ impl Turns {
             }
             wait(last.as_ref())
         });
+        Ok(seconds / f64::from(count.max(1)))
+    }
+
+    /// A probe looks at one tensor, so that no call is replayed.
+    fn host(&self, count: u32) -> Answer {
+        let [side, _] = self.model.checkpoint.unet.config.sample_size;
+        let sample = self.normal(&[2, 4, side, side]);
+        let context = self.normal(&[2, 77, self.model.checkpoint.unet.config.cross_attention_dim]);
+        let time = self.time(500.0);
+        let mut last = None;
+        let seconds = timed(|| {
+            for _ in 0..count {
+                let mut look = Look;
+                let mut pass = Pass::watched(&mut look);
+                last = Some(no_grad(|| self.model.unet.forward(&mut pass, &sample, &time, &context)));
+            }
+        });
+        wait(last.as_ref());
         Ok(seconds / f64::from(count.max(1)))
     }
 

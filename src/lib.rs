@@ -33,6 +33,13 @@
 //! println!("{} by {} pixels", outcome.picture.width, outcome.picture.height);
 //! # Ok::<(), latentrace::pipeline::Error>(())
 //! ```
+//!
+//! # Threads
+//! A model runs on one CPU thread if it is small and on all if it is large; [`pipeline::Threads`] says otherwise. How threads wait
+//! for each other is decided when libgomp is loaded, before `main`, so a library cannot set it. By default they spin, and a
+//! run of a large model beside another busy program is many times slower than alone. Start your program with
+//! `GOMP_SPINCOUNT=1000` in its environment, as `latentrace` starts itself; in `.cargo/config.toml` that is
+//! `[env] GOMP_SPINCOUNT = "1000"`, for what cargo starts.
 
 pub use latentrace_checkpoints as checkpoints;
 pub use latentrace_experiments as experiments;

@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("trace", &["files", "nn"]),
     ("measures", &["nn"]),
     ("checkpoints", &["files", "nn", "text", "unet", "vae", "schedulers"]),
-    ("pipeline", &["nn", "text", "unet", "vae", "schedulers", "checkpoints"]),
+    ("pipeline", &["files", "nn", "text", "unet", "vae", "schedulers", "checkpoints"]),
     ("train", &["nn", "text", "unet", "vae", "schedulers", "shapes"]),
     ("runs", &["files", "hub", "pipeline", "trace", "measures"]),
     ("experiments", &["files", "pipeline", "runs", "trace", "measures", "plot", "shapes", "schedulers"]),
@@ -104,7 +104,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
         let (path, name) = (entry.path(), entry.file_name());
         if path.is_dir() && !["tests", "benches", "examples", "target"].iter().any(|other| name == *other) {
             found.extend(sources(&path));
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
+        } else if path.extension().is_some_and(|ending| ending == "rs") && name != "tests.rs" {
             found.push(path);
         }
     }

@@ -7,7 +7,7 @@
 //! model, which enlarges rounding ten- to a hundredfold: f16 rounds to 5e-4 and bf16 to 4e-3.
 
 use latentrace::nn::tch::{self, Kind, Tensor};
-use latentrace::nn::{GatedGelu, GroupNorm, Kernels, LayerNorm, Moment, Pass, Probe, Tap, Weights, first_cuda, seeded};
+use latentrace::nn::{GatedGelu, GroupNorm, LayerNorm, Moment, Pass, Passes, Probe, Tap, Weights, first_cuda, seeded};
 use latentrace::pipeline::{Device, Dtype, Guidance, Model, Options, Outcome, Picture, Request, Start, evaluations};
 use std::io::Write;
 use std::path::Path;
@@ -147,7 +147,7 @@ fn kernels_of_halves_on_cuda_compute_what_f64_does() {
     let mut rows = Rows::default();
     // Half a unit of the last place of the result, next to results of size 4 to 8; and a rounding between for GEGLU.
     for (kind, tolerance) in [(Kind::Half, 1e-3), (Kind::BFloat16, 8e-3)] {
-        assert_eq!(drawn(kind).kernels(), Kernels::Fused, "the compiler of kernels is there");
+        assert_eq!(drawn(kind).kernels().passes, Passes::Fused, "the compiler of kernels is there");
         let place = |x: &Tensor| x.to_kind(kind).to_device(tch::Device::Cuda(0));
         // The shapes of Stable Diffusion, of the bundled model, and odd ones; and a mean far from zero.
         let pictures =

@@ -1,6 +1,6 @@
 """Checks and times Latentrace on a GPU; `tools/gpu run` calls it.
 
-    python3 tools/gpu.py FOLDER [--rehearse] [--seconds N] [--only PART ..]
+    python3 tools/gpu.py FOLDER [--rehearse] [--seconds N] [--only PART ..] [--formats F ..]
 
 FOLDER holds the programs `latentrace`, `turns` and `cuda-tests`. The parts, in this order:
 
@@ -88,8 +88,8 @@ class Table:
 
 
 class Bench:
-    def __init__(self, folder, rehearse, seconds):
-        self.folder, self.rehearse = folder, rehearse
+    def __init__(self, folder, rehearse, seconds, formats):
+        self.folder, self.rehearse, self.formats = folder, rehearse, formats
         self.device = "cpu" if rehearse else "cuda"
         self.end = time.monotonic() + seconds
         self.table = Table()
@@ -311,10 +311,26 @@ class Bench:
             self.table.add(part, "diffusers, TF32 convolutions (torch's default)", error(found["TF32"]))
 
     def times(self):
-        dtypes = ["f32"] if self.rehearse else ["f16", "bf16", "f32"]
+        dtypes = ["f32"] if self.rehearse else self.formats
         for dtype in dtypes:
             self.times_in(dtype, more=False)
         self.times_in(dtypes[0], more=True)
+        self.ceiling()
+
+    def ceiling(self):
+        """The rate of a large matrix product, which no network exceeds."""
+        if self.rehearse:
+            return
+        for dtype in self.formats:
+            left, right = (torch.randn(8192, 8192, device=self.device, dtype=DTYPES[dtype]) for _ in range(2))
+            seconds = []
+            for _ in range(8):
+                self.synchronize()
+                began = time.perf_counter()
+                left @ right
+                self.synchronize()
+                seconds.append(time.perf_counter() - began)
+            self.table.add("ceiling", f"matrix product of 8192 x 8192, {dtype}", f"{2 * 8192**3 / statistics.median(seconds[2:]) / 1e12:.0f} TFLOP/s")
 
     def times_in(self, dtype, more):
         """A call, a decoded picture and a whole picture; or, as `more`, the sweep and the recorder."""
@@ -356,6 +372,9 @@ class Bench:
                 self.table.add(part, "opening the checkpoint", f"ours {turns.opened:.2f}, diffusers {opened:.2f}")
                 self.in_turn(part, "one UNet call of two rows", rounds, lambda: turns.ask(f"unet {calls}"), lambda: theirs(unet, calls))
                 self.in_turn(part, "decoding one picture", rounds, lambda: turns.ask("decode"), lambda: theirs(decode))
+                host = statistics.median(turns.ask(f"host {calls}") for _ in range(3))
+                self.table.add(part, "the host's part of a call that is not replayed", f"{host:.5f}")
+                self.table.add(part, "the features of a prompt", f"{statistics.median(turns.ask('text') for _ in range(3)):.5f}")
                 self.in_turn(part, f"a picture of {steps} steps", 2 if self.rehearse else 5, lambda: turns.ask(f"image {steps}"), lambda: theirs(image))
                 return
             plain = lambda: turns.ask(f"image {steps}")
@@ -367,6 +386,12 @@ class Bench:
             if not self.rehearse:
                 pipe.unet.to(memory_format=torch.channels_last)
                 self.in_turn(part, "one UNet call, diffusers channels-last", rounds, lambda: turns.ask(f"unet {calls}"), lambda: theirs(unet, calls))
+                began = time.monotonic()
+                pipe.unet = torch.compile(pipe.unet, mode="reduce-overhead", fullgraph=True)
+                theirs(image)
+                self.table.add(part, "diffusers, torch.compile with CUDA graphs, channels-last: compilation and the first picture", f"{time.monotonic() - began:.0f} s")
+                self.in_turn(part, "one UNet call, diffusers compiled", rounds, lambda: turns.ask(f"unet {calls}"), lambda: theirs(unet, calls))
+                self.in_turn(part, f"a picture of {steps} steps, diffusers compiled", rounds, lambda: turns.ask(f"image {steps}"), lambda: theirs(image))
 
     def in_turn(self, part, what, rounds, first, second):
         """Both once to warm up, then A B A B; stops early where the time is up, with what there is."""
@@ -415,8 +440,9 @@ def main():
     arguments.add_argument("--rehearse", action="store_true", help="on the CPU, with a tiny checkpoint")
     arguments.add_argument("--seconds", type=float, default=420, help="no new round of timing begins after so many")
     arguments.add_argument("--only", nargs="+", choices=["tests", "program", "parity", "times"], default=["tests", "program", "parity", "times"])
+    arguments.add_argument("--formats", nargs="+", choices=list(DTYPES), default=["f16", "bf16", "f32"], help="the number formats of the times")
     given = arguments.parse_args()
-    bench = Bench(given.folder.resolve(), given.rehearse, given.seconds)
+    bench = Bench(given.folder.resolve(), given.rehearse, given.seconds, given.formats)
     bench.doctor()
     parts = {"tests": bench.tests, "program": bench.programs, "parity": bench.parity, "times": bench.times}
     for name in given.only:

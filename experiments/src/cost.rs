@@ -4,8 +4,8 @@ use crate::progress::Progress;
 use crate::sweep::Sweep;
 use anyhow::Result;
 use latentrace_pipeline::nn::Pass;
-use latentrace_pipeline::{Model, Prepared, Request, Start, evaluations};
-use latentrace_runs::{Cell, Cost, Mode, Ready};
+use latentrace_pipeline::{Model, Prepared, Request, Start};
+use latentrace_runs::{Cell, Cost, Ready};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,8 @@ pub struct Estimate {
     pub labels: Vec<String>,
     /// Rows of the network: a row is one sample with one text.
     pub evaluations: usize,
+    /// Rows of the network for each cell by itself, all together.
+    pub apart: usize,
     /// How long it may take, from a probe of two calls.
     pub time: Duration,
     /// Bytes on the disk, roughly.
@@ -31,11 +33,13 @@ impl Sweep<'_> {
         let labels = self.tasks.iter().map(|task| task.label.clone()).collect();
         let mut found = Estimate { labels, ..Estimate::default() };
         let mut probed: Vec<(Cell, Duration, u64)> = Vec::new();
-        for batch in self.batches(&(0..self.tasks.len()).collect::<Vec<_>>()) {
+        let batches = self.batches(&self.ordered(&(0..self.tasks.len()).collect::<Vec<_>>()));
+        let evaluations = self.evaluations(&batches);
+        found.apart = self.evaluations_apart(&batches);
+        for (batch, rows) in batches.iter().zip(evaluations) {
             let runs: Vec<&Ready> = batch.iter().filter_map(|&index| self.tasks[index].ready.as_ref()).collect();
             let Some(first) = runs.first() else { continue };
             let cell = &self.tasks[batch[0]].cell;
-            let rows = rows(&runs, self.how.mode);
             let like = alike(cell);
             let (each, size) = match probed.iter().find(|(known, ..)| *known == like) {
                 Some((_, each, size)) => (*each, *size),
@@ -60,14 +64,6 @@ pub(crate) fn alike(cell: &Cell) -> Cell {
     let [image, mask] = [&cell.image, &cell.mask].map(|path| path.as_ref().map(|_| PathBuf::new()));
     let guidance = 0.0.into();
     Cell { prompt: String::new(), negative: String::new(), seed: 0, guidance, image, mask, ..cell.clone() }
-}
-
-/// Rows of the network for cells that are made together.
-fn rows(runs: &[&Ready], mode: Mode) -> usize {
-    if mode == Mode::Alone || !runs.iter().all(|ready| ready.can_share()) {
-        return runs.iter().map(|ready| 2 * ready.description().calls).sum();
-    }
-    evaluations(&runs.iter().map(|ready| ready.prepared()).collect::<Vec<_>>())
 }
 
 /// The numbers of steps that a probe tries, until the scheduler can sample one.

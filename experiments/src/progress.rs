@@ -26,6 +26,13 @@ pub enum Progress<'a> {
         /// Network calls that are left, each picture's counted.
         calls: usize,
     },
+    /// What the cells that are about to be made have in common is computed once.
+    Shared {
+        /// How many rows the network will compute: a row is one sample with one text.
+        evaluations: usize,
+        /// How many it would compute for each cell by itself, all together.
+        of: usize,
+    },
     /// A cell is about to be made.
     Making(&'a str),
     /// Another process makes this cell, and is waited for.

@@ -7,6 +7,7 @@ use crate::results::{self, Results};
 use crate::spec::{Expanded, Spec};
 use crate::store::{Claim, Store};
 use anyhow::{Error, Result, anyhow};
+use latentrace_pipeline::{Common, Lines, Model, Named};
 use latentrace_runs::{
     Cell, Job, Loaded, Mode, OfCells, OfSweep, Ready, Recorded, RunFolder, Sources, lost, record_together,
     set_by_pipeline,
@@ -57,6 +58,8 @@ pub(crate) struct Task {
     pub(crate) is_reference: bool,
     /// Its run, as long as it may have to be made.
     pub(crate) ready: Option<Ready>,
+    /// What it needs of its model's networks.
+    pub(crate) lines: Lines,
     /// Its key where it is made alone, and where it is made as the sweep makes it.
     keys: [String; 2],
 }
@@ -134,8 +137,9 @@ impl<'a> Sweep<'a> {
         said.extend(set_by_pipeline(&ready.request().scheduler));
         said.extend(ready.notes().iter().cloned());
         let keys = [ready.key(Mode::Alone)?, ready.key(self.how.mode)?];
+        let lines = ready.lines(model, self.how.mode)?;
         let (is_reference, place) = (place.is_none(), place.unwrap_or_default());
-        self.tasks.push(Task { cell, label, place, is_reference, ready: Some(ready), keys });
+        self.tasks.push(Task { cell, label, place, is_reference, ready: Some(ready), lines, keys });
         Ok(())
     }
 
@@ -191,8 +195,12 @@ impl<'a> Sweep<'a> {
         let done = self.tasks.iter().filter(|task| task.ready.is_none()).count();
         tell(Progress::Begin { cells: self.tasks.len(), done, calls });
         let mut left = missing.len();
+        let batches = self.batches(&self.ordered(&missing));
+        self.tell_what_is_shared(&batches, tell);
+        let shared = missing.iter().filter(|_| !self.is_timed());
+        let mut common = Common::of(shared.map(|&index| &self.tasks[index].lines));
         let mut elsewhere = Vec::new();
-        for batch in self.batches(&missing) {
+        for batch in batches {
             let (mut claims, mut ours) = (Vec::new(), Vec::new());
             for index in batch {
                 let task = &self.tasks[index];
@@ -202,7 +210,11 @@ impl<'a> Sweep<'a> {
                 }
                 match store.claim(task.own_key())? {
                     None => elsewhere.push(index),
-                    Some(_) if task.is_done(store) => task.ended(task.key(store), End::Kept, &mut left, tell), // by another process, just now
+                    Some(_) if task.is_done(store) => {
+                        // By another process, just now.
+                        task.ended(task.key(store), End::Kept, &mut left, tell);
+                        common.begin(&task.lines);
+                    }
                     Some(claim) => {
                         store.discard(task.own_key(), &claim)?;
                         claims.push(claim);
@@ -210,10 +222,10 @@ impl<'a> Sweep<'a> {
                     }
                 }
             }
-            self.make(store, &ours, claims, &mut made, &mut left, tell)?;
+            self.make(store, &ours, claims, &mut common, (&mut made, &mut left), tell)?;
         }
         for index in elsewhere {
-            self.wait(store, index, &mut made, &mut left, tell)?;
+            self.wait(store, index, &mut common, (&mut made, &mut left), tell)?;
         }
         Ok(made)
     }
@@ -223,8 +235,8 @@ impl<'a> Sweep<'a> {
         &mut self,
         store: &Store,
         index: usize,
-        made: &mut Made,
-        left: &mut usize,
+        common: &mut Common,
+        (made, left): (&mut Made, &mut usize),
         tell: &dyn Fn(Progress),
     ) -> Result<()> {
         tell(Progress::Waiting(&self.tasks[index].label));
@@ -232,6 +244,8 @@ impl<'a> Sweep<'a> {
             let task = &self.tasks[index];
             if task.is_done(store) || store.failure(task.own_key()).is_some() {
                 task.ended(task.key(store), End::Kept, left, tell);
+                common.begin(&task.lines);
+                common.end();
                 return Ok(());
             }
             if !task.is_in_other_hands(store)
@@ -239,9 +253,44 @@ impl<'a> Sweep<'a> {
                 && !task.is_done(store)
             {
                 store.discard(task.own_key(), &claim)?;
-                return self.make(store, &[index], vec![claim], made, left, tell);
+                return self.make(store, &[index], vec![claim], common, (made, left), tell);
             }
             std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The order in which cells are made: those of one model together, and those that share calls one after the other.
+    pub(crate) fn ordered(&self, tasks: &[usize]) -> Vec<usize> {
+        let model = |cell: &Cell| (cell.model.clone(), cell.choice(), format!("{:?}", cell.options()));
+        let runs: Vec<_> =
+            tasks.iter().map(|&index| &self.tasks[index]).map(|task| (model(&task.cell), &task.lines)).collect();
+        latentrace_pipeline::order(&runs).into_iter().map(|place| tasks[place]).collect()
+    }
+
+    /// For each batch, how many rows the network computes. What earlier batches have computed is not computed again.
+    pub(crate) fn evaluations(&self, batches: &[Vec<usize>]) -> Vec<usize> {
+        let lines = |batch: &Vec<usize>| batch.iter().map(|&index| &self.tasks[index].lines).collect();
+        let batches: Vec<Vec<&Lines>> = batches.iter().map(lines).collect();
+        match self.is_timed() {
+            true => batches.chunks(1).flat_map(latentrace_pipeline::evaluations_of).collect(),
+            false => latentrace_pipeline::evaluations_of(&batches),
+        }
+    }
+
+    /// Whether the sweep shows how long its runs take. Then no batch takes over anything from another.
+    fn is_timed(&self) -> bool {
+        self.spec.figures.iter().any(|figure| figure.is_timed())
+    }
+
+    /// How many rows the network computes for each of the cells by itself, all together.
+    pub(crate) fn evaluations_apart(&self, batches: &[Vec<usize>]) -> usize {
+        batches.iter().flatten().map(|&index| self.tasks[index].lines.evaluations()).sum()
+    }
+
+    fn tell_what_is_shared(&self, batches: &[Vec<usize>], tell: &dyn Fn(Progress)) {
+        let (evaluations, of) = (self.evaluations(batches).into_iter().sum(), self.evaluations_apart(batches));
+        if evaluations < of {
+            tell(Progress::Shared { evaluations, of });
         }
     }
 
@@ -274,61 +323,105 @@ impl<'a> Sweep<'a> {
         store: &Store,
         indices: &[usize],
         claims: Vec<Claim>,
-        made: &mut Made,
-        left: &mut usize,
+        common: &mut Common,
+        (made, left): (&mut Made, &mut usize),
         tell: &dyn Fn(Progress),
     ) -> Result<()> {
-        let Some(&first) = indices.first() else { return Ok(()) };
+        let Some(&first) = indices.first() else {
+            common.end();
+            return Ok(());
+        };
         let _claims = claims; // until the cells are kept
         tell(Progress::Making(&self.tasks[first].label));
         let runs: Vec<Ready> = indices.iter().filter_map(|&index| self.tasks[index].ready.take()).collect();
+        indices.iter().for_each(|&index| common.begin(&self.tasks[index].lines));
         let model = self.loaded.get(&self.tasks[first].cell, &OfRuns(tell))?;
-        let keep = |index: usize, folder: TempDir, recorded: &Recorded, left: &mut usize| -> Result<()> {
-            let task = &self.tasks[index];
-            let key = task.own_key(); // another process may have made it alone meanwhile
-            let run = store.put(folder, (key, &task.label), model, recorded, &OfRuns(tell));
-            let run = run.map_err(|error| task.not_kept(&error))?;
-            store.forgive(key);
-            task.ended(key, End::Made { elapsed: recorded.elapsed, run: &run }, left, tell);
-            Ok(())
-        };
-        let begin = |index: usize| store.begin(self.tasks[index].own_key());
+        let mut making = Making { tasks: &self.tasks, store, model, made, left, tell };
         if self.how.mode == Mode::Batched && runs.iter().all(Ready::can_share) {
-            let folders: Vec<TempDir> = indices.iter().map(|&index| begin(index)).collect::<Result<_>>()?;
-            let traces: Vec<PathBuf> =
-                folders.iter().map(|folder| RunFolder::new(folder.path()).trace().to_path_buf()).collect();
-            match record_together(model, &runs, &traces, &OfRuns(tell)) {
-                Ok((recorded, evaluations)) => {
-                    made.evaluations += evaluations;
-                    for ((&index, folder), recorded) in indices.iter().zip(folders).zip(&recorded) {
-                        keep(index, folder, recorded, left)?;
-                        made.new += 1;
-                    }
-                    return Ok(());
-                }
-                Err(error) if is_of_the_cell(&error) => {} // one of them: each by itself says which
-                Err(error) => return Err(self.tasks[first].not_kept(&error)),
+            if !making.together(indices, &runs, common)? {
+                making.each_by_itself(indices, runs)?;
+            }
+        } else {
+            for (&index, ready) in indices.iter().zip(runs) {
+                making.alone(index, ready, &self.tasks[index].lines, common)?;
             }
         }
+        common.end();
+        Ok(())
+    }
+}
+
+/// Cells of one model in the making.
+struct Making<'a> {
+    tasks: &'a [Task],
+    store: &'a Store,
+    model: &'a Model,
+    made: &'a mut Made,
+    left: &'a mut usize,
+    tell: &'a dyn Fn(Progress),
+}
+
+impl Making<'_> {
+    /// Makes cells in one batch. Returns whether all could be made.
+    fn together(&mut self, indices: &[usize], runs: &[Ready], common: &mut Common) -> Result<bool> {
+        let tasks = self.tasks;
+        let folders = indices.iter().map(|&index| self.begin(index)).collect::<Result<Vec<TempDir>>>()?;
+        let traces: Vec<PathBuf> =
+            folders.iter().map(|folder| RunFolder::new(folder.path()).trace().to_path_buf()).collect();
+        let named: Vec<Named> = indices.iter().map(|&index| tasks[index].named()).collect();
+        match record_together(self.model, runs, &traces, (common, &named), &OfRuns(self.tell)) {
+            Ok(recorded) => {
+                for ((&index, folder), recorded) in indices.iter().zip(folders).zip(&recorded) {
+                    self.keep(index, folder, recorded)?;
+                }
+                Ok(true)
+            }
+            Err(error) if is_of_the_cell(&error) => Ok(false), // one of them: each by itself says which
+            Err(error) => Err(tasks[indices[0]].not_kept(&error)),
+        }
+    }
+
+    /// Makes cells of a batch, one of which fails, each by itself.
+    fn each_by_itself(&mut self, indices: &[usize], runs: Vec<Ready>) -> Result<()> {
         for (&index, ready) in indices.iter().zip(runs) {
-            let evaluations = 2 * ready.description().calls;
-            let folder = begin(index)?;
-            let trace = RunFolder::new(folder.path()).trace().to_path_buf();
-            match Job::of(model, ready).record(&trace, Layout::WHOLE, &OfRuns(tell)) {
-                Ok(recorded) => {
-                    made.evaluations += evaluations;
-                    keep(index, folder, &recorded, left)?;
-                    made.new += 1;
-                }
-                Err(error) if is_of_the_cell(&error) => {
-                    let task = &self.tasks[index];
-                    let (key, error) = (task.own_key(), format!("{error:#}"));
-                    store.fail(&task.cell, key, &task.label, &error)?;
-                    task.ended(key, End::Failed(&error), left, tell);
-                }
-                Err(error) => return Err(self.tasks[index].not_kept(&error)),
-            }
+            let lines = ready.lines(self.model, Mode::Alone)?;
+            self.alone(index, ready, &lines, &mut Common::of(std::iter::empty()))?;
         }
+        Ok(())
+    }
+
+    /// Makes a cell alone.
+    fn alone(&mut self, index: usize, ready: Ready, lines: &Lines, common: &mut Common) -> Result<()> {
+        let task = &self.tasks[index];
+        let folder = self.begin(index)?;
+        let trace = RunFolder::new(folder.path()).trace().to_path_buf();
+        let run = Named { name: task.own_key(), lines };
+        match Job::of(self.model, ready).record_with(common, run, &trace, Layout::WHOLE, &OfRuns(self.tell)) {
+            Ok(recorded) => self.keep(index, folder, &recorded),
+            Err(error) if is_of_the_cell(&error) => {
+                let (key, error) = (task.own_key(), format!("{error:#}"));
+                self.store.fail(&task.cell, key, &task.label, &error)?;
+                task.ended(key, End::Failed(&error), self.left, self.tell);
+                Ok(())
+            }
+            Err(error) => Err(task.not_kept(&error)),
+        }
+    }
+
+    fn begin(&self, index: usize) -> Result<TempDir> {
+        self.store.begin(self.tasks[index].own_key())
+    }
+
+    /// Keeps a cell that is made.
+    fn keep(&mut self, index: usize, folder: TempDir, recorded: &Recorded) -> Result<()> {
+        let task = &self.tasks[index];
+        let key = task.own_key(); // another process may have made it alone meanwhile
+        let run = self.store.put(folder, (key, &task.label), self.model, recorded, &OfRuns(self.tell));
+        let run = run.map_err(|error| task.not_kept(&error))?;
+        self.store.forgive(key);
+        self.made.new += 1;
+        self.made.evaluations += recorded.work.evaluations;
+        task.ended(key, End::Made { elapsed: recorded.elapsed, run: &run }, self.left, self.tell);
         Ok(())
     }
 }
@@ -338,6 +431,11 @@ impl Task {
     pub(crate) fn key(&self, store: &Store) -> &str {
         let [alone, own] = &self.keys;
         if alone == own || store.done(alone).is_some() { alone } else { own }
+    }
+
+    /// Its lineages, with the key under which this sweep makes it.
+    fn named(&self) -> Named<'_> {
+        Named { name: self.own_key(), lines: &self.lines }
     }
 
     /// The key under which this sweep makes it. It never changes.

@@ -2,7 +2,7 @@
 //! them.
 
 use crate::shapes::is_shape_only;
-use crate::{Attends, Linear, ModuleValue, Pass, Result, Tap, Weights};
+use crate::{Attends, Kernels, Linear, ModuleValue, Pass, Result, Tap, Weights};
 use tch::{Kind, Tensor};
 
 /// Multi-head attention: `softmax(Q K^T / sqrt(d)) V` (Vaswani et al. 2017, equation 1).
@@ -15,6 +15,7 @@ pub struct Attention {
     causal: bool,
     upcast: bool,
     taps: Taps,
+    kernels: Kernels,
 }
 
 struct Taps {
@@ -77,6 +78,7 @@ impl Attention {
                 probs: weights.tap_of("probs", ModuleValue::Probs(attends)),
                 out: weights.residual_tap("out"),
             },
+            kernels: weights.kernels(),
         })
     }
 
@@ -106,7 +108,7 @@ impl Attention {
         let watched = pass.wants(&self.taps.probs) || pass.wants(&self.taps.scores);
         let changed = if watched { self.changed(pass, q, k) } else { None };
         let v = v.to_kind(q.kind());
-        let fused = Tensor::scaled_dot_product_attention::<Tensor>(q, k, &v, None, 0.0, self.causal, None, false);
+        let fused = self.kernels.attention([q, k, &v], self.causal);
         match changed {
             None => fused,
             Some((probs, rows)) => {

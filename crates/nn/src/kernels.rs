@@ -1,61 +1,135 @@
 //! Which kernels compute the layers. No other file of a network asks for a device or a number format.
 
+use crate::cpu::Engine;
 use crate::cuda::Fused;
 use crate::shapes::is_shape_only;
+use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
 use tch::{Device, Kind, Tensor};
 
-/// The kernels that a network's layers use. They are chosen when its weights are opened, and give the same numbers up to
-/// rounding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kernels {
-    /// libtorch's operations on tensors as they are.
-    Plain,
-    /// libtorch's operations on pictures whose channels are next to each other in memory (NHWC, *channels last*).
+/// The kernels that a network's layers use. They are chosen when its weights are opened. All give the same numbers up to
+/// rounding, and each always the same bits.
+///
+/// They are written as the words for what is not libtorch's default, joined by `+`: `channels-last+linear-as-convolution`.
+/// The default itself is `plain`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Kernels {
+    /// How pictures lie in memory.
+    pub layout: Layout,
+    /// What computes linear layers.
+    pub linear: Linears,
+    /// What computes attention: our own kernel for these instructions of the CPU, or libtorch.
+    pub attention: Option<Engine>,
+    /// What computes norms, activations and sums.
+    pub passes: Passes,
+}
+
+/// How the axes of a picture `[batch, channels, height, width]` lie in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// The pixels of a channel next to each other (NCHW).
+    #[default]
+    Planar,
+    /// The channels of a pixel next to each other (NHWC).
     ChannelsLast,
-    /// On a CUDA device, in a 16-bit format: channels last, with our own kernels for what libtorch computes in several
-    /// passes (`cuda/fused.cu`).
+}
+
+/// What computes linear layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Linears {
+    /// A matrix product.
+    #[default]
+    Product,
+    /// A convolution with a kernel of one pixel. For f32 on some CPUs, libtorch's convolution is twice as fast.
+    Convolution,
+}
+
+/// What computes norms, activations and sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Passes {
+    /// libtorch, an operation at a time.
+    #[default]
+    Separate,
+    /// Our own kernels, which do the work of several operations (`cuda/fused.cu`). On CUDA, in 16-bit formats.
     Fused,
 }
 
 impl Kernels {
-    /// The kernels for a number format on a device.
-    pub(crate) fn of(kind: Kind, device: Device) -> Kernels {
+    /// libtorch's defaults.
+    pub const PLAIN: Kernels =
+        Kernels { layout: Layout::Planar, linear: Linears::Product, attention: None, passes: Passes::Separate };
+
+    /// The kernels for a number format on a device, without measuring.
+    pub fn of(kind: Kind, device: Device) -> Kernels {
         match device {
-            Device::Cuda(_) if Fused::of(kind, device).is_some() => Kernels::Fused,
-            Device::Cpu if kind == Kind::BFloat16 => Kernels::ChannelsLast,
-            _ => Kernels::Plain,
+            Device::Cuda(_) if Fused::of(kind, device).is_some() => {
+                Kernels { layout: Layout::ChannelsLast, passes: Passes::Fused, ..Kernels::PLAIN }
+            }
+            _ => Kernels::PLAIN,
         }
     }
 
+    /// These, without what is not there: instructions that the CPU lacks, a device that is not CUDA.
+    pub fn available(self, kind: Kind, device: Device) -> Kernels {
+        let attention = self.attention.filter(|engine| device == Device::Cpu && engine.computes(kind));
+        let passes = if Fused::of(kind, device).is_some() { self.passes } else { Passes::Separate };
+        Kernels { attention, passes, ..self }
+    }
+
     fn fused(self, x: &Tensor) -> Option<&'static Fused> {
-        match self {
-            Kernels::Fused if !x.requires_grad() => Fused::of(x.kind(), x.device()),
-            _ => None,
+        match self.passes {
+            Passes::Fused if !x.requires_grad() => Fused::of(x.kind(), x.device()),
+            Passes::Fused | Passes::Separate => None,
         }
     }
 
     /// Whether the bias of a convolution is better added by the next operation.
     pub(crate) fn leaves_bias(self, convolution: &Convolution) -> bool {
-        self == Kernels::Fused && !convolution.is_pointwise()
+        self.passes == Passes::Fused && !convolution.is_pointwise()
     }
 
     /// The weight of a convolution `[outputs, inputs, height, width]` as these kernels read it.
     pub(crate) fn placed(self, weight: Tensor) -> Tensor {
-        match self {
-            Kernels::ChannelsLast | Kernels::Fused if !is_shape_only(&weight) => channels_last(&weight),
-            _ => weight,
+        match self.layout {
+            Layout::ChannelsLast if !is_shape_only(&weight) => channels_last(&weight),
+            Layout::ChannelsLast | Layout::Planar => weight,
         }
     }
 
     /// A convolution of `x` `[batch, channels, height, width]`.
     pub(crate) fn convolution(self, x: &Tensor, how: &Convolution, bias: Option<&Tensor>) -> Tensor {
         let Convolution { weight, stride, padding } = how;
-        if self == Kernels::Fused && how.is_pointwise() {
+        if self.passes == Passes::Fused && how.is_pointwise() {
             // A product for each pixel, to which the bias is added on the way.
             let weight = weight.squeeze_dim(3).squeeze_dim(2); // [outputs, inputs]
             return x.permute([0, 2, 3, 1]).linear(&weight, bias).permute([0, 3, 1, 2]);
         }
         x.conv2d(weight, bias, [*stride; 2], [*padding; 2], [1, 1], 1)
+    }
+
+    /// `x A^T + b` over the last axis of `x`.
+    pub(crate) fn linear(self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        let size = x.size();
+        match (self.linear, &size[..]) {
+            (Linears::Convolution, [batch, rows, inputs]) => {
+                // [batch, inputs, rows, 1], channels last, without a copy if the rows are one after another
+                let picture = x.reshape([*batch, *rows, 1, *inputs]).permute([0, 3, 1, 2]);
+                let kernel = weight.unsqueeze(-1).unsqueeze(-1);
+                let y = picture.conv2d(&kernel, bias, [1, 1], [0, 0], [1, 1], 1);
+                y.permute([0, 2, 3, 1]).reshape([*batch, *rows, -1])
+            }
+            _ => x.linear(weight, bias),
+        }
+    }
+
+    /// Attention by a fused kernel: `q` `[batch, heads, pixels, features]` to `k` and `v`
+    /// `[batch, heads, tokens, features]`, with scale `1 / sqrt(features)`.
+    pub(crate) fn attention(self, [q, k, v]: [&Tensor; 3], causal: bool) -> Tensor {
+        let own = self
+            .attention
+            .filter(|_| !causal)
+            .and_then(|engine| engine.attention(q, k, v, tch::get_num_threads().max(1) as usize));
+        own.unwrap_or_else(|| Tensor::scaled_dot_product_attention::<Tensor>(q, k, v, None, 0.0, causal, None, false))
     }
 
     /// Group normalisation, with SiLU if asked for.
@@ -124,6 +198,56 @@ impl Kernels {
     }
 }
 
+const CHANNELS_LAST: &str = "channels-last";
+const LINEAR_AS_CONVOLUTION: &str = "linear-as-convolution";
+const ATTENTION: &str = "attention-";
+const FUSED: &str = "fused";
+const PLAIN: &str = "plain";
+
+impl Display for Kernels {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        let words = [
+            (self.layout == Layout::ChannelsLast).then(|| CHANNELS_LAST.into()),
+            (self.linear == Linears::Convolution).then(|| LINEAR_AS_CONVOLUTION.into()),
+            self.attention.map(|engine| format!("{ATTENTION}{}", engine.name())),
+            (self.passes == Passes::Fused).then(|| FUSED.into()),
+        ];
+        let words: Vec<String> = words.into_iter().flatten().collect();
+        formatter.write_str(if words.is_empty() { PLAIN } else { "" })?;
+        formatter.write_str(&words.join("+"))
+    }
+}
+
+/// Words that are not those of [`Kernels`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "kernels: expected plain, or of channels-last, linear-as-convolution, fused those that hold, joined by +, found {0:?}"
+)]
+pub struct UnknownKernels(String);
+
+impl FromStr for Kernels {
+    type Err = UnknownKernels;
+
+    fn from_str(text: &str) -> Result<Kernels, UnknownKernels> {
+        let mut kernels = Kernels::PLAIN;
+        if text == PLAIN {
+            return Ok(kernels);
+        }
+        for word in text.split('+') {
+            match word {
+                CHANNELS_LAST => kernels.layout = Layout::ChannelsLast,
+                LINEAR_AS_CONVOLUTION => kernels.linear = Linears::Convolution,
+                FUSED => kernels.passes = Passes::Fused,
+                _ => match word.strip_prefix(ATTENTION).and_then(Engine::named) {
+                    Some(engine) => kernels.attention = Some(engine),
+                    None => return Err(UnknownKernels(text.into())),
+                },
+            }
+        }
+        Ok(kernels)
+    }
+}
+
 /// A tensor `[batch, channels, height, width]`, and what the next operation adds to it on the way.
 pub(crate) struct Pending<'a> {
     pub(crate) x: Tensor,
@@ -184,4 +308,27 @@ pub(crate) struct Grouping<'a> {
 /// if they are.
 pub(crate) fn channels_last(x: &Tensor) -> Tensor {
     x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_read_as_they_are_written() {
+        for layout in [Layout::Planar, Layout::ChannelsLast] {
+            for linear in [Linears::Product, Linears::Convolution] {
+                for passes in [Passes::Separate, Passes::Fused] {
+                    for attention in [None, Some(Engine::Avx512), Some(Engine::Avx512Bf16), Some(Engine::Amx)] {
+                        let kernels = Kernels { layout, linear, attention, passes };
+                        assert_eq!(kernels.to_string().parse(), Ok(kernels));
+                    }
+                }
+            }
+        }
+        assert_eq!(Kernels::PLAIN.to_string(), "plain");
+        for text in ["", "fast", "plain+fused", "channels-last+", "Channels-Last", "attention-", "attention-mmx"] {
+            assert_eq!(text.parse::<Kernels>(), Err(UnknownKernels(text.into())));
+        }
+    }
 }

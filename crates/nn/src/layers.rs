@@ -14,6 +14,7 @@ pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
     beside: Vec<Beside>,
+    kernels: Kernels,
 }
 
 impl Linear {
@@ -27,12 +28,13 @@ impl Linear {
             weight: weights.tensor("weight", &[outputs, inputs], init)?,
             bias: bias.then(|| weights.tensor("bias", &[outputs], init)).transpose()?,
             beside: weights.beside(),
+            kernels: weights.kernels(),
         })
     }
 
     /// `[.., inputs]` to `[.., outputs]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let y = x.linear(&self.weight, self.bias.as_ref());
+        let y = self.kernels.linear(x, &self.weight, self.bias.as_ref());
         self.beside.iter().fold(y, |y, change| change.linear(x, y))
     }
 }
@@ -53,7 +55,7 @@ impl Conv2d {
     pub fn load(weights: &Weights, inputs: i64, outputs: i64, size: i64) -> Result<Conv2d> {
         let init = Init::FanIn(inputs * size * size);
         let kernels = weights.kernels();
-        let weight = kernels.placed(weights.tensor("weight", &[outputs, inputs, size, size], init)?);
+        let weight = weights.convolution(&[outputs, inputs, size, size], init)?;
         Ok(Conv2d {
             convolution: Convolution { weight, stride: 1, padding: size / 2 },
             bias: weights.tensor("bias", &[outputs], init)?,

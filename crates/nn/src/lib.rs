@@ -19,13 +19,17 @@
 
 mod attention;
 mod config;
+#[allow(dead_code)] // until `Attention` calls it
+mod cpu;
 mod cuda;
 mod error;
 mod header;
 mod kernels;
 mod layers;
 mod low_rank;
+mod memory;
 mod moment;
+mod probe;
 mod random;
 mod replay;
 mod resample;
@@ -36,6 +40,7 @@ mod source;
 mod store;
 mod tap;
 mod tensors;
+mod threads;
 mod weights;
 
 /// The version of libtorch that the workspace is built on.
@@ -43,13 +48,16 @@ pub const LIBTORCH: &str = "2.11.0";
 
 pub use attention::{Attention, AttentionShape};
 pub use config::{Config, Supported};
+pub use cpu::Engine;
 pub use cuda::{Cuda, cuda, first_cuda};
 pub use error::{Error, Result};
 pub use header::{Header, Stored};
-pub use kernels::Kernels;
+pub use kernels::{Kernels, Layout, Linears, Passes, UnknownKernels};
 pub use layers::{Activation, Conv2d, Embedding, GatedGelu, GroupNorm, LayerNorm, Linear};
 pub use low_rank::{Applied, Changes, LowRank, SharedScale};
+pub use memory::keep_freed_memory;
 pub use moment::{Branch, Moment, Row, Rows};
+pub use probe::fastest;
 pub use random::seeded;
 pub use replay::Replay;
 pub use resample::{Downsample, Padding, Upsample};
@@ -61,4 +69,5 @@ pub use store::{Lazy, PARTIAL, create, create_safetensors, replace, write_safete
 pub use tap::{Both, Pass, Probe, Tap};
 pub use tch;
 pub use tensors::Tensors;
+pub use threads::{HeldThreads, MOST_THREADS, all_threads, given_threads, hold_threads, set_threads, threads_in};
 pub use weights::{Asked, Variables, Weights};

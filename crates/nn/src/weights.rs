@@ -24,7 +24,7 @@ struct Root {
     kind: Kind,
     device: Device,
     kernels: Kernels,
-    changes: Changes,
+    changes: Rc<Changes>,
     /// The layers whose changes were applied.
     changed: RefCell<BTreeSet<String>>,
     taps: RefCell<Vec<Tap>>,
@@ -75,12 +75,12 @@ impl Weights {
     /// Weights to train, initialised from a seed, and the list of the variables that modules make of them.
     pub fn trainable(part: &str, seed: u64, device: Device) -> (Weights, Variables) {
         let fresh = Rc::new(Fresh { seed, trainable: true, made: RefCell::default() });
-        let weights = Weights::rooted(fresh.clone(), part, Kind::Float, device, Kernels::Plain, Changes::new());
+        let weights = Weights::rooted(fresh.clone(), part, Kind::Float, device, Kernels::PLAIN, Rc::default());
         (weights, Variables(fresh))
     }
 
     fn from_source(part: &str, source: Rc<dyn Source>, kind: Kind, device: Device) -> Weights {
-        Weights::rooted(source, part, kind, device, Kernels::of(kind, device), Changes::new())
+        Weights::rooted(source, part, kind, device, Kernels::of(kind, device), Rc::default())
     }
 
     fn rooted(
@@ -89,7 +89,7 @@ impl Weights {
         kind: Kind,
         device: Device,
         kernels: Kernels,
-        changes: Changes,
+        changes: Rc<Changes>,
     ) -> Weights {
         let (changed, taps) = (RefCell::default(), RefCell::default());
         let root = Root { source, part: part.into(), kind, device, kernels, changes, changed, taps };
@@ -99,7 +99,13 @@ impl Weights {
     /// The same weights with low-rank changes of their layers. No module has read from them yet.
     pub fn with_changes(self, changes: Changes) -> Weights {
         let Root { source, part, kind, device, kernels, .. } = &*self.root;
-        Weights::rooted(source.clone(), part, *kind, *device, *kernels, changes)
+        Weights::rooted(source.clone(), part, *kind, *device, *kernels, Rc::new(changes))
+    }
+
+    /// The same weights for layers that use other kernels. No module has read from them yet.
+    pub fn with_kernels(self, kernels: Kernels) -> Weights {
+        let Root { source, part, kind, device, changes, .. } = &*self.root;
+        Weights::rooted(source.clone(), part, *kind, *device, kernels, changes.clone())
     }
 
     /// The place below this one: `weights.at("resnets").at(0)`, or `weights.at("resnets.0")`.
@@ -125,6 +131,20 @@ impl Weights {
             }
             None => read(*kind),
         }
+    }
+
+    /// Reads the `weight` of a convolution, as its kernels need it.
+    ///
+    /// # Errors
+    /// See [`Weights::tensor`].
+    pub(crate) fn convolution(&self, shape: &[i64], init: Init) -> Result<Tensor> {
+        let read = self.tensor("weight", shape, init)?;
+        let address = read.data_ptr();
+        let placed = self.root.kernels.placed(read);
+        if placed.data_ptr() != address {
+            self.root.source.copied(&self.name("weight"));
+        }
+        Ok(placed)
     }
 
     /// Checks that every change was applied to a layer.

@@ -11,7 +11,7 @@ use latentrace_schedulers::{Plan, Prediction};
 use latentrace_unet::Unet;
 
 /// Sampling with a UNet and given text features, without tokenizer, text encoder and VAE. The UNet may have any number
-/// of channels and any size, so it may also denoise pixels.
+/// of channels and any size, so it may also denoise pixels. It runs on as many CPU threads as libtorch is set to.
 pub struct Bare<'a> {
     /// The denoising network.
     pub unet: &'a Unet,
@@ -55,13 +55,14 @@ impl Bare<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Model, Options, Request, Start};
+    use crate::{Model, Options, Request, Start, Threads};
     use std::path::Path;
 
     #[test]
     fn with_the_unet_of_a_model_the_result_is_that_of_the_model() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/models/shapes");
-        let model = Model::open(&folder, Options::default()).unwrap();
+        let mut model = Model::open(&folder, Options::default()).unwrap();
+        model.threads = Threads::AsSet;
         let own = model.request("a large red circle on the left, white background", 193);
         for class in ["PNDMScheduler", "DDPMScheduler"] {
             let scheduler = own.scheduler.with_class(class).unwrap();

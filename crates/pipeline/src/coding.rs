@@ -1,5 +1,6 @@
 //! Encoding of texts and pictures, and decoding of latents.
 
+use crate::counts;
 use crate::error::{Result, Stage};
 use crate::execute::missing;
 use crate::tripwire::{FaultContext, blame, fault, hint};
@@ -107,6 +108,7 @@ impl Model {
     /// The text cannot be read or tokenized, or the features are not finite.
     pub fn encode_as(&self, prompt: &str, options: TextOptions, pass: &mut Pass) -> Result<(Tokens, Tensor)> {
         self.check_text(options)?;
+        let _held = self.hold_threads(Size::of(&self.checkpoint), 1);
         let tokens = self.tokens(prompt, options)?;
         let features = self.encode_tokens(&tokens, options.clip_skip, pass)?;
         Ok((tokens, features))
@@ -115,6 +117,7 @@ impl Model {
     /// The text features of tokens, `[1, tokens, features]`. The chunks are encoded in one batch, so that each tap is
     /// passed once.
     pub(crate) fn encode_tokens(&self, tokens: &Tokens, clip_skip: usize, pass: &mut Pass) -> Result<Tensor> {
+        counts::add(|counts| &mut counts.encoded);
         let length = self.tokenizer.length() as i64;
         let ids = Tensor::from_slice(&tokens.ids).view([-1, length]).to_device(self.device); // [chunks, tokens]
         let encode = |pass: &mut Pass| {
@@ -166,6 +169,7 @@ impl Model {
 
     /// Decodes latents to pixels `[images, 3, 8 height, 8 width]`, about -1..1.
     fn pixels(&self, latents: &Tensor, pass: &mut Pass) -> Tensor {
+        let _held = self.hold_threads_for(latents);
         let scaled =
             (latents.to_kind(Kind::Float) / self.checkpoint.vae.config.scaling_factor).to_kind(self.unet.kind());
         no_grad(|| self.vae.decode(pass, &scaled))

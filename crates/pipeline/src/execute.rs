@@ -305,7 +305,7 @@ pub fn moment(plan: &Plan, call: usize) -> Moment {
 
 /// The call whose step a draw belongs to, with the number of calls that are made before it: the last of these until its
 /// step is complete, and then the next one, whose input has the noise of churn.
-fn call_of(plan: &Plan, draw: Val, calls: usize) -> usize {
+pub(crate) fn call_of(plan: &Plan, draw: Val, calls: usize) -> usize {
     match calls.checked_sub(1) {
         Some(last) if draw < plan.steps()[last].next => last,
         _ => calls.min(plan.calls() - 1),

@@ -82,6 +82,7 @@ impl Model {
     /// # Errors
     /// They are not finite.
     pub fn features(&self, prepared: &Prepared, pass: &mut Pass) -> Result<Features> {
+        let _held = self.hold_threads(prepared.request.size, 1);
         let encode = |index: usize, pass: &mut Pass| {
             self.encode_tokens(&prepared.tokens[index], prepared.request.text.clip_skip, pass)
         };

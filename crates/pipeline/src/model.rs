@@ -1,12 +1,12 @@
 //! A checkpoint, loaded into its networks.
 
-use crate::SamplerTaps;
 use crate::error::{Error, Result};
+use crate::kernels::kernels_for;
 use crate::network::Denoiser;
-use crate::text;
+use crate::{SamplerTaps, Threads, text};
 use latentrace_checkpoints::{Adapted, Checkpoint, Choice, Scale, Vectors};
 use latentrace_nn::tch::{self, Kind};
-use latentrace_nn::{Activation, Cuda, SharedScale, Tap, cuda, first_cuda};
+use latentrace_nn::{Activation, Cuda, Kernels, SharedScale, Tap, cuda, first_cuda};
 use latentrace_schedulers as schedulers;
 use latentrace_text::{TextEncoder, Tokenizer};
 use latentrace_unet::Unet;
@@ -25,6 +25,8 @@ pub struct Model {
     pub unet: Unet,
     /// The scales of changes of the UNet that depend on the noise level; see [`Checkpoint::changes`].
     pub(crate) varying: Vec<(SharedScale, Scale)>,
+    /// For each LoRA of the checkpoint, whether it changes the text encoder.
+    pub changed_texts: Vec<bool>,
     /// Latents to pixels and back.
     pub vae: Vae,
     /// The scheduler configuration of the checkpoint, read for the class that its `model_index.json` names.
@@ -40,6 +42,11 @@ pub struct Model {
     pub unread: Vec<String>,
     /// The device that the networks run on.
     pub device: tch::Device,
+    /// The kernels that UNet and VAE run on.
+    pub kernels: Kernels,
+    /// How many CPU threads they run on. Each call of the model sets libtorch's number of threads, and restores it at the
+    /// end: for a number that you set yourself, use [`Threads::AsSet`].
+    pub threads: Threads,
 }
 
 /// How a checkpoint is loaded.
@@ -52,6 +59,8 @@ pub struct Options {
     /// Whether every request will name its own sampler. Then a checkpoint whose scheduler class is not supported can be
     /// loaded all the same.
     pub another_sampler: bool,
+    /// The kernels of UNet and VAE; `None` for those that fit the number format and the device.
+    pub kernels: Option<Kernels>,
 }
 
 /// The number format that the networks run in. The files may hold another one.
@@ -81,7 +90,8 @@ pub enum Device {
 }
 
 impl Dtype {
-    pub(crate) fn kind(self) -> Kind {
+    /// libtorch's name of it.
+    pub fn kind(self) -> Kind {
         match self {
             Dtype::F32 => Kind::Float,
             Dtype::F16 => Kind::Half,
@@ -91,7 +101,11 @@ impl Dtype {
 }
 
 impl Device {
-    fn find(self) -> Result<tch::Device> {
+    /// The device of this machine.
+    ///
+    /// # Errors
+    /// There is no CUDA device.
+    pub fn find(self) -> Result<tch::Device> {
         let absent = || {
             let found = match cuda() {
                 Cuda::Absent => "cuda, but this libtorch is built without CUDA".into(),
@@ -133,20 +147,32 @@ impl Model {
         checkpoint.notes.extend(padding(&checkpoint, &tokenizer));
         let vectors = checkpoint.vectors()?;
         let (clip, unet, vae) = (&checkpoint.text_encoder, &checkpoint.unet, &checkpoint.vae);
-        let Adapted { text_encoder: of_text, unet: of_unet, varying, notes } = checkpoint.changes()?;
+        let Adapted { text_encoder: of_text, unet: of_unet, varying, of_text: changed_texts, notes } =
+            checkpoint.changes()?;
         let text_weights = clip.weights(kind, device)?.with_changes(of_text);
         let mut text_encoder = TextEncoder::load(&text_weights, &clip.config)?;
         for Vectors { token, table } in &vectors {
             let first = tokenizer.add(token, table.size()[0] as usize)?;
             text_encoder.add(first.into(), table);
         }
-        let unet_weights = unet.weights(kind, device)?.with_changes(of_unet);
-        let vae_weights = vae.weights(kind, device)?;
+        let kernels = match options.kernels {
+            Some(asked) => {
+                let kernels = asked.available(kind, device);
+                let note =
+                    format!("kernels: {asked} are asked for, and here are {kernels}: numbers differ by rounding");
+                checkpoint.notes.extend((kernels != asked).then_some(note));
+                kernels
+            }
+            None => kernels_for(&unet.config, kind, device)?,
+        };
+        let unet_weights = unet.weights(kind, device)?.with_kernels(kernels).with_changes(of_unet);
+        let vae_weights = vae.weights(kind, device)?.with_kernels(kernels);
         let mut model = Model {
             tokenizer,
             text_encoder,
             unet: Unet::load(&unet_weights, &unet.config)?,
             varying,
+            changed_texts,
             vae: Vae::load(&vae_weights, &vae.config)?,
             scheduler,
             scheduler_in_pipeline,
@@ -154,6 +180,8 @@ impl Model {
             taps: Vec::new(),
             unread: Vec::new(),
             device,
+            kernels,
+            threads: Threads::of_environment(),
             checkpoint,
         };
         text_weights.check_changes()?;

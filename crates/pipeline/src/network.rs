@@ -1,8 +1,8 @@
 //! The network's two outputs, and what returns them: the UNet, or a record.
 
+use crate::counts;
 use crate::error::Result;
-use crate::execute::missing;
-use crate::sharing::{Arm, Sharing};
+use crate::sharing::Batch;
 use crate::tripwire::hint;
 use latentrace_checkpoints::Scale;
 use latentrace_nn::tch::{Device, Kind, Tensor};
@@ -119,6 +119,7 @@ impl Network for Guided<'_> {
         pass.set_rows(Rows::Branches);
         let outputs = self.denoiser.call(pass, &both, level, &text);
         pass.set_rows(Rows::Images);
+        counts::add_many(|counts| &mut counts.rows, 2);
         let (unconditional, conditional) = (outputs.narrow(0, 0, 1), outputs.narrow(0, 1, 1));
         Ok(vec![Outputs::Both { unconditional, conditional }])
     }
@@ -134,41 +135,24 @@ pub(crate) struct Shared<'a> {
     pub(crate) denoiser: Denoiser<'a>,
     /// The features of every different text, `[texts, tokens, features]`.
     pub(crate) texts: Tensor,
-    pub(crate) arms: &'a [Arm<'a>],
-    pub(crate) sharing: Sharing,
-    /// How many rows have been computed.
-    pub(crate) evaluations: usize,
+    pub(crate) batch: Batch<'a>,
 }
 
 impl Network for Shared<'_> {
-    fn outputs(&mut self, pass: &mut Pass, _: usize, input: &Tensor, level: Level) -> Result<Vec<Outputs>> {
+    fn outputs(&mut self, pass: &mut Pass, call: usize, input: &Tensor, level: Level) -> Result<Vec<Outputs>> {
+        let Shared { denoiser, texts, batch } = self;
         let again = pass.moment().again;
-        let mut sharing = self.sharing.clone();
-        let needed = sharing.call(self.arms, level.sigma);
-        let pick = |tensor: &Tensor, rows: Vec<i64>| {
-            tensor.index_select(0, &Tensor::from_slice(&rows).to_device(tensor.device()))
-        };
-        let samples = pick(input, needed.rows.iter().map(|row| row.image as i64).collect());
-        let texts = pick(&self.texts, needed.rows.iter().map(|row| row.text as i64).collect());
-        let outputs = match again {
-            true => self.denoiser.call(pass, &samples, level, &texts),
-            false => self.denoiser.call(&mut Pass::silent(), &samples, level, &texts),
-        };
-        if !again {
-            self.evaluations += needed.rows.len();
-            self.sharing = sharing;
-        }
-        let row = |index: usize| outputs.narrow(0, index as i64, 1);
-        needed
-            .images
-            .iter()
-            .map(|image| match (image.unconditional, image.conditional) {
-                (Some(u), Some(c)) => Ok(Outputs::Both { unconditional: row(u), conditional: row(c) }),
-                (None, Some(c)) => Ok(Outputs::Conditional(row(c))),
-                (Some(u), None) => Ok(Outputs::Unconditional(row(u))),
-                (None, None) => Err(missing()),
-            })
-            .collect()
+        batch.outputs(call, again, |rows| {
+            let pick = |tensor: &Tensor, rows: Vec<i64>| {
+                tensor.index_select(0, &Tensor::from_slice(&rows).to_device(tensor.device()))
+            };
+            let samples = pick(input, rows.iter().map(|row| row.image as i64).collect());
+            let texts = pick(texts, rows.iter().map(|row| row.text as i64).collect());
+            match again {
+                true => denoiser.call(pass, &samples, level, &texts),
+                false => denoiser.call(&mut Pass::silent(), &samples, level, &texts),
+            }
+        })
     }
 
     fn hint(&self) -> &'static str {

@@ -2,7 +2,7 @@
 
 use crate::counts;
 use crate::error::Result;
-use crate::{Model, Request, Start, TextOptions};
+use crate::{Model, Request, Start, TextOptions, UnetInput};
 use latentrace_schedulers::Plan;
 use latentrace_text::Tokens;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ pub struct Prepared {
     pub tokens: [Tokens; 2],
     /// The number of tokens of a chunk.
     pub length: usize,
+    /// What the UNet takes.
+    pub input: UnetInput,
 }
 
 impl Prepared {
@@ -43,13 +45,14 @@ impl Model {
     /// A size, guidance, strength or number of steps is not possible, or a text cannot be read.
     pub fn prepare(&self, request: Request, start: Start) -> Result<Prepared> {
         let plan = Arc::new(self.check_start(&request, &start)?);
+        let (length, input) = (self.tokenizer.length(), self.checkpoint.input());
         if request.features.is_some() {
             let tokens = [Tokens::default(), Tokens::default()];
-            return Ok(Prepared { request, start, plan, tokens, length: self.tokenizer.length() });
+            return Ok(Prepared { request, start, plan, tokens, length, input });
         }
         let mut tokens = [self.tokens(&request.prompt, request.text)?, self.tokens(&request.negative, request.text)?];
         self.tokenizer.level(&mut tokens);
-        Ok(Prepared { request, start, plan, tokens, length: self.tokenizer.length() })
+        Ok(Prepared { request, start, plan, tokens, length, input })
     }
 
     /// The tokens of a text.

@@ -1,10 +1,11 @@
 //! Running of a prepared request.
 
+use crate::common::Taking;
 use crate::error::Result;
 use crate::execute::{Execution, Given, missing, moment};
 use crate::network::{Guided, Network, Outputs, Past};
 use crate::noise::{Draws, EncoderNoise};
-use crate::{Features, Known, Model, Picture, Prepared, Request, Start, UnetInput};
+use crate::{Common, Features, Known, Model, Named, Picture, Prepared, Request, Start, UnetInput, Work};
 use latentrace_nn::tch::{Tensor, no_grad};
 use latentrace_nn::{Branch, Pass, Rows};
 use latentrace_schedulers::Plan;
@@ -59,31 +60,70 @@ impl Model {
         Ok(Outcome { latents, picture, tokens: prepared.tokens.clone(), plan: prepared.plan.clone() })
     }
 
+    /// [`Model::make`] without past, for a run that has something in common with others. `run` has its lineages, for
+    /// [`Mode::Alone`](crate::Mode::Alone). What `common` has is taken over, and the result is that of [`Model::make`] in
+    /// every bit. Also returns the work that was done.
+    ///
+    /// # Errors
+    /// As [`Model::make`].
+    pub fn make_with(
+        &self,
+        prepared: &Prepared,
+        run: Named,
+        common: &mut Common,
+        pass: &mut Pass,
+    ) -> Result<(Outcome, Work)> {
+        let _held = self.hold_threads(prepared.request.size, 1);
+        let (latents, work) = no_grad(|| {
+            let [conditional, unconditional] = self.encoded_texts(prepared, Some((&mut *common, run)), pass)?;
+            let mut network = Guided { denoiser: self.denoiser(), unconditional, conditional };
+            let mut network = Taking { common, run, then: &mut network, work: Work::default() };
+            let latents = self.execute(&[prepared], &mut network, pass)?;
+            Ok::<_, crate::Error>((latents, network.work))
+        })?;
+        let picture = self.decode(&latents, pass)?;
+        Ok((Outcome { latents, picture, tokens: prepared.tokens.clone(), plan: prepared.plan.clone() }, work))
+    }
+
     /// [`Model::make`] without decoding. Returns the final latents, `[1, 4, height / 8, width / 8]`.
     ///
     /// # Errors
     /// A tensor is not finite, or the probe stops the run.
     pub fn sample(&self, prepared: &Prepared, past: &[Outputs], pass: &mut Pass) -> Result<Tensor> {
-        let Prepared { request, plan, tokens: [prompt, negative], .. } = prepared;
-        let clip_skip = request.text.clip_skip;
+        let _held = self.hold_threads(prepared.request.size, 1);
         no_grad(|| {
-            pass.set_moment(moment(plan, 0));
-            let [conditional, unconditional] = match &request.features {
-                Some(Features { prompt, negative }) => {
-                    [prompt, negative].map(|given| given.to_device(self.device).to_kind(self.unet.kind()))
-                }
-                None => {
-                    pass.set_rows(Rows::Branch(Branch::Conditional));
-                    let conditional = self.encode_tokens(prompt, clip_skip, pass)?;
-                    pass.set_rows(Rows::Branch(Branch::Unconditional));
-                    [conditional, self.encode_tokens(negative, clip_skip, pass)?]
-                }
-            };
-            pass.set_rows(Rows::Images);
+            let [conditional, unconditional] = self.encoded_texts(prepared, None, pass)?;
             let mut network = Guided { denoiser: self.denoiser(), unconditional, conditional };
             let mut network = Past { outputs: past, then: Some(&mut network) };
             self.execute(&[prepared], &mut network, pass)
         })
+    }
+
+    /// The features of the prompt and of the negative prompt, `[1, tokens, features]` each.
+    fn encoded_texts(
+        &self,
+        prepared: &Prepared,
+        mut common: Option<(&mut Common, Named)>,
+        pass: &mut Pass,
+    ) -> Result<[Tensor; 2]> {
+        let Prepared { request, plan, tokens: [prompt, negative], .. } = prepared;
+        pass.set_moment(moment(plan, 0));
+        if let Some(Features { prompt, negative }) = &request.features {
+            pass.set_rows(Rows::Images);
+            return Ok([prompt, negative].map(|given| given.to_device(self.device).to_kind(self.unet.kind())));
+        }
+        let mut encoded = |branch: Branch, tokens: &Tokens| {
+            pass.set_rows(Rows::Branch(branch));
+            let mut encode = || self.encode_tokens(tokens, request.text.clip_skip, pass);
+            match &mut common {
+                Some((common, run)) => common.text(run.lines, branch, encode),
+                None => encode(),
+            }
+        };
+        let conditional = encoded(Branch::Conditional, prompt)?;
+        let unconditional = encoded(Branch::Unconditional, negative)?;
+        pass.set_rows(Rows::Images);
+        Ok([conditional, unconditional])
     }
 
     /// Runs images of one plan. Returns the final latents, `[images, 4, height, width]`.

@@ -1,108 +1,105 @@
 //! Which rows the network must compute for several images, some of which have equal samples.
 
-use crate::{Mask, Picture, Prepared, Request, Start};
+use crate::common::{Common, Named, Work};
+use crate::counts;
+use crate::error::Result;
+use crate::execute::missing;
+use crate::network::Outputs;
+use crate::{Lineage, Lines, Prepared, Request, Setting};
+use latentrace_nn::Branch;
+use latentrace_nn::tch::Tensor;
 use latentrace_text::Tokens;
 use std::collections::HashMap;
-use std::hash::Hash;
 
-/// An image of a batch: the part of it that decides which rows it needs.
-#[derive(Clone, Debug)]
-pub(crate) struct Arm<'a> {
-    pub(crate) request: &'a Request,
-    /// The indices of the negative prompt and of the prompt in the list of texts.
-    pub(crate) texts: [usize; 2],
-}
-
-/// A number for each image; images with the same number have the same sample. Samples are the same at first if seed and
-/// start are, and as long as text and guidance weight are.
-#[derive(Clone, Debug)]
-pub(crate) struct Sharing {
-    classes: Vec<usize>,
-}
-
-/// The rows that a call needs.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Needed {
-    /// The rows that the network computes, without duplicates.
-    pub(crate) rows: Vec<NeededRow>,
-    /// For each image, the indices of its rows.
-    pub(crate) images: Vec<Halves>,
-}
-
-/// One row: the sample of an image with a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct NeededRow {
+/// One row that the network computes: the sample of an image with a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
     pub(crate) image: usize,
+    /// The index of the text in the list of different texts.
     pub(crate) text: usize,
+    lineage: Lineage,
 }
 
-/// The indices of the rows that are an image's outputs. A guidance weight of 1 needs no unconditional row, and a weight
-/// of 0 no conditional one.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Halves {
-    pub(crate) unconditional: Option<usize>,
-    pub(crate) conditional: Option<usize>,
+/// The images of a batch, and what they have in common with other batches.
+pub(crate) struct Batch<'a> {
+    pub(crate) runs: &'a [Named<'a>],
+    /// For each image, the indices of its negative prompt and its prompt in the list of different texts.
+    pub(crate) texts: &'a [[usize; 2]],
+    pub(crate) common: &'a mut Common,
+    /// The work for each image. A row that belongs to several is the work of the first.
+    pub(crate) work: Vec<Work>,
 }
 
-impl Sharing {
-    /// Images whose samples are the same at first if their keys are equal.
-    pub(crate) fn new<K: Eq + Hash>(starts: impl IntoIterator<Item = K>) -> Sharing {
-        Sharing { classes: number(starts) }
-    }
-
-    /// The rows of the next call, at a noise level. After the call, images with the same sample and the same guidance
-    /// still have the same sample.
-    pub(crate) fn call(&mut self, arms: &[Arm], sigma: f64) -> Needed {
-        let mut rows = Vec::new();
-        let mut places = HashMap::new();
-        let first: Vec<usize> = (0..arms.len())
-            .map(|image| self.classes.iter().position(|class| *class == self.classes[image]).unwrap_or(image))
-            .collect();
-        let mut row = |image: usize, text: usize| {
-            let row = NeededRow { image: first[image], text };
-            *places.entry(row).or_insert_with(|| {
-                rows.push(row);
-                rows.len() - 1
-            })
-        };
-        let mut images = Vec::new();
-        let mut guided = Vec::new();
-        for (image, arm) in arms.iter().enumerate() {
-            let weight = arm.request.guidance.at(sigma);
-            let [negative, prompt] = arm.texts;
-            let halves = Halves {
-                unconditional: (weight != 1.0).then(|| row(image, negative)),
-                conditional: (weight != 0.0).then(|| row(image, prompt)),
-            };
-            images.push(halves);
-            guided.push((self.classes[image], halves.unconditional, halves.conditional, weight.to_bits()));
+impl Batch<'_> {
+    /// The outputs of every image at a call. `compute` computes rows, `[rows, 4, height, width]`. A call that is made
+    /// again computes all of them.
+    pub(crate) fn outputs(
+        &mut self,
+        call: usize,
+        again: bool,
+        compute: impl FnOnce(&[Row]) -> Tensor,
+    ) -> Result<Vec<Outputs>> {
+        let mut found: HashMap<Lineage, Tensor> = HashMap::new();
+        let mut rows: Vec<Row> = Vec::new();
+        for (image, branch, lineage) in self.needed(call) {
+            let is_new = !found.contains_key(&lineage) && !rows.iter().any(|row| row.lineage == lineage);
+            match self.common.row(lineage).filter(|_| !again) {
+                Some((known, _)) => _ = found.insert(lineage, known),
+                None if is_new => rows.push(Row { image, text: self.texts[image][branch as usize], lineage }),
+                None => {}
+            }
         }
-        self.classes = number(guided);
-        Needed { rows, images }
+        if !again {
+            self.note(call, &rows);
+        }
+        if !rows.is_empty() {
+            let outputs = compute(&rows);
+            for (index, row) in (0..).zip(&rows) {
+                let output = outputs.narrow(0, index, 1);
+                if !again {
+                    let Named { name, lines } = self.runs[row.image];
+                    self.common.keep(row.lineage, lines.bytes, &output, name);
+                }
+                found.insert(row.lineage, output);
+            }
+        }
+        self.runs.iter().map(|run| outputs_of(run, call, &found)).collect()
+    }
+
+    /// The rows that the images need at a call, with the branch of each.
+    fn needed(&self, call: usize) -> Vec<(usize, Branch, Lineage)> {
+        let of_image = |(image, run): (usize, &Named)| {
+            let branches = [Branch::Unconditional, Branch::Conditional];
+            let calls = run.lines.calls.get(call);
+            branches.map(|branch| Some((image, branch, calls?.row(branch)?)))
+        };
+        self.runs.iter().enumerate().flat_map(of_image).flatten().collect()
+    }
+
+    /// Notes the rows that are computed, and those that come from other batches.
+    fn note(&mut self, call: usize, rows: &[Row]) {
+        counts::add_many(|counts| &mut counts.rows, rows.len());
+        rows.iter().for_each(|row| self.work[row.image].evaluations += 1);
+        for (run, work) in self.runs.iter().zip(&mut self.work) {
+            let rows = run.lines.calls.get(call).into_iter().flat_map(|call| call.rows());
+            let known: Option<_> = rows.filter_map(|row| self.common.row(row)).next();
+            if let Some((_, by)) = known {
+                work.take(by);
+            }
+        }
     }
 }
 
-/// A number for each item; equal items have equal numbers.
-fn number<K: Eq + Hash>(items: impl IntoIterator<Item = K>) -> Vec<usize> {
-    let mut known = HashMap::new();
-    items
-        .into_iter()
-        .map(|item| {
-            let next = known.len();
-            *known.entry(item).or_insert(next)
-        })
-        .collect()
-}
-
-/// The key of an image's first sample: images of one plan with equal keys have equal first samples.
-pub(crate) fn start_key(image: &Prepared) -> (u64, Option<&Picture>, Option<&Mask>) {
-    let (picture, mask) = match &image.start {
-        Start::Picture { picture, .. } => (Some(&**picture), None),
-        Start::Masked { picture, mask, .. } => (Some(&**picture), Some(&**mask)),
-        // Only the first of a batch may start from tensors, see `is_alike` in `together.rs`.
-        Start::Noise | Start::Latents { .. } | Start::Known { .. } | Start::Sample { .. } => (None, None),
-    };
-    (image.request.seed, picture, mask)
+/// The outputs of an image. A guidance weight of 1 needs no unconditional row, and a weight of 0 no conditional one.
+fn outputs_of(run: &Named, call: usize, found: &HashMap<Lineage, Tensor>) -> Result<Outputs> {
+    let needed = run.lines.calls.get(call).ok_or_else(missing)?;
+    let row = |row: Lineage| found.get(&row).map(Tensor::shallow_clone).ok_or_else(missing);
+    match (needed.unconditional, needed.conditional) {
+        (Some(u), Some(c)) => Ok(Outputs::Both { unconditional: row(u)?, conditional: row(c)? }),
+        (None, Some(c)) => Ok(Outputs::Conditional(row(c)?)),
+        (Some(u), None) => Ok(Outputs::Unconditional(row(u)?)),
+        (None, None) => Err(missing()),
+    }
 }
 
 /// A text that is encoded.
@@ -113,29 +110,27 @@ pub(crate) struct Text<'a> {
 }
 
 /// Every different text, and for each image the indices of its negative prompt and its prompt among them.
-pub(crate) fn texts<'a>(images: &[&'a Prepared]) -> (Vec<Text<'a>>, Vec<[usize; 2]>) {
-    let halves = |image: &&'a Prepared| {
-        let Prepared { request: Request { prompt, negative, text, .. }, tokens: [of_prompt, of_negative], .. } = *image;
-        [(negative.as_str(), text, of_negative), (prompt.as_str(), text, of_prompt)]
+pub(crate) fn texts<'a>(images: &[&'a Prepared], runs: &[Named]) -> (Vec<Text<'a>>, Vec<[usize; 2]>) {
+    let (mut places, mut texts) = (HashMap::new(), Vec::new());
+    let mut place = |lineage: Lineage, tokens: &'a Tokens, clip_skip: usize| {
+        *places.entry(lineage).or_insert_with(|| {
+            texts.push(Text { tokens, clip_skip });
+            texts.len() - 1
+        })
     };
-    let all: Vec<_> = images.iter().flat_map(halves).collect();
-    let places = number(all.iter().map(|(text, options, _)| (*text, **options)));
-    let mut texts: Vec<Text> = Vec::new();
-    for ((_, options, tokens), place) in all.iter().zip(&places) {
-        if *place == texts.len() {
-            texts.push(Text { tokens, clip_skip: options.clip_skip });
-        }
-    }
-    (texts, places.chunks(2).map(|pair| [pair[0], pair[1]]).collect())
+    let halves = images.iter().zip(runs).map(|(image, run)| {
+        let Prepared { request: Request { text, .. }, tokens: [prompt, negative], .. } = *image;
+        let [of_negative, of_prompt] = run.lines.texts;
+        [place(of_negative, negative, text.clip_skip), place(of_prompt, prompt, text.clip_skip)]
+    });
+    let halves = halves.collect();
+    (texts, halves)
 }
 
-/// How many rows the network computes for images of one plan that are run in one batch. A row is one sample with one
+/// How many rows the network computes for images of one model that are run in one batch. A row is one sample with one
 /// text.
 pub fn evaluations(images: &[&Prepared]) -> usize {
-    let Some(Prepared { plan, .. }) = images.first() else { return 0 };
-    let (_, places) = texts(images);
-    let arms: Vec<Arm> =
-        images.iter().zip(places).map(|(image, texts)| Arm { request: &image.request, texts }).collect();
-    let mut sharing = Sharing::new(images.iter().map(|image| start_key(image)));
-    plan.steps().iter().map(|step| sharing.call(&arms, step.level.sigma).rows.len()).sum()
+    let setting = Setting { mode: crate::Mode::Batched, ..Setting::default() };
+    let lines: Vec<Lines> = images.iter().map(|image| Lines::of(image, &setting)).collect();
+    crate::pool::evaluations(&[lines.iter().collect()]).into_iter().sum()
 }

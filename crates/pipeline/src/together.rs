@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::network::Shared;
-use crate::sharing::{Arm, Sharing, Text, start_key, texts};
-use crate::{Model, Outcome, Prepared, Request, Start};
+use crate::sharing::{Batch, Text, texts};
+use crate::{Common, Lines, Mode, Model, Named, Outcome, Prepared, Request, Setting, Start, Work};
 use latentrace_nn::Pass;
 use latentrace_nn::tch::{Tensor, no_grad};
 use std::sync::Arc;
@@ -15,6 +15,8 @@ pub struct Together {
     /// How many rows the network computed. A row is one sample with one text. [`evaluations`](crate::evaluations)
     /// returns the number before a run.
     pub evaluations: usize,
+    /// The work for each image. A row that belongs to several is the work of the first of them.
+    pub work: Vec<Work>,
 }
 
 impl Model {
@@ -39,8 +41,26 @@ impl Model {
     /// # Errors
     /// The requests differ in plan or size, or a tensor is not finite.
     pub fn make_together(&self, images: &[&Prepared], pass: &mut Pass) -> Result<Together> {
+        let setting = Setting { mode: Mode::Batched, ..Setting::default() };
+        let lines: Vec<Lines> = images.iter().map(|image| Lines::of(image, &setting)).collect();
+        let runs: Vec<Named> = lines.iter().map(|lines| Named { name: "", lines }).collect();
+        self.make_together_with(images, &runs, &mut Common::of(std::iter::empty()), pass)
+    }
+
+    /// [`Model::make_together`] for images that have something in common with other batches. `runs` has the lineages of
+    /// each, for [`Mode::Batched`].
+    ///
+    /// # Errors
+    /// As [`Model::make_together`].
+    pub fn make_together_with(
+        &self,
+        images: &[&Prepared],
+        runs: &[Named],
+        common: &mut Common,
+        pass: &mut Pass,
+    ) -> Result<Together> {
         let Some(first) = images.first() else {
-            return Ok(Together { outcomes: Vec::new(), evaluations: 0 });
+            return Ok(Together { outcomes: Vec::new(), evaluations: 0, work: Vec::new() });
         };
         if let Some(other) = images.iter().find(|other| !is_alike(first, other)) {
             let of =
@@ -54,22 +74,14 @@ impl Model {
                 found,
             });
         }
+        let _held = self.hold_threads(first.request.size, images.len());
         no_grad(|| {
-            let (texts, places) = texts(images);
+            let (texts, places) = texts(images, runs);
             let encode = |text: &Text| self.encode_tokens(text.tokens, text.clip_skip, &mut Pass::silent());
             let features: Vec<Tensor> = texts.iter().map(encode).collect::<Result<_>>()?;
-            let arms: Vec<Arm> = images
-                .iter()
-                .zip(&places)
-                .map(|(image, texts)| Arm { request: &image.request, texts: *texts })
-                .collect();
-            let mut network = Shared {
-                denoiser: self.denoiser(),
-                texts: Tensor::cat(&features, 0),
-                arms: &arms,
-                sharing: Sharing::new(images.iter().map(|image| start_key(image))),
-                evaluations: 0,
-            };
+            let work = vec![Work::default(); images.len()];
+            let batch = Batch { runs, texts: &places, common, work };
+            let mut network = Shared { denoiser: self.denoiser(), texts: Tensor::cat(&features, 0), batch };
             let latents = self.execute(images, &mut network, pass)?;
             let outcomes = self.decode_all(&latents).into_iter().zip(images).enumerate();
             let outcomes = outcomes.map(|(place, (picture, image))| {
@@ -80,7 +92,9 @@ impl Model {
                     plan: image.plan.clone(),
                 })
             });
-            Ok(Together { outcomes: outcomes.collect::<Result<_>>()?, evaluations: network.evaluations })
+            let outcomes = outcomes.collect::<Result<_>>()?;
+            let work = network.batch.work;
+            Ok(Together { outcomes, evaluations: work.iter().map(|work| work.evaluations).sum(), work })
         })
     }
 }

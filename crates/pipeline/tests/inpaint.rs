@@ -254,7 +254,9 @@ fn masks_of_a_batch_are_used_as_alone() {
         let images: Vec<(&Request, &Start)> = requests.iter().zip(&starts).collect();
         let together = model.run_together(&images, &mut Pass::silent()).unwrap();
         let calls = together.outcomes[0].plan.calls();
-        assert_eq!(together.evaluations, 6 * calls, "the last is equal to the first");
+        // The last is equal to the first. An ordinary UNet does not see the mask at the first call, so there the third is too.
+        let spared = if model.checkpoint.input() == UnetInput::Sample { 2 } else { 0 };
+        assert_eq!(together.evaluations, 6 * calls - spared);
         for ((request, start), outcome) in images.iter().zip(&together.outcomes) {
             let alone = model.denoise(request, start, &[], &mut Pass::silent()).unwrap();
             let apart = (&outcome.latents - alone).abs().max().double_value(&[]);

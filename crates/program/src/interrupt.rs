@@ -13,18 +13,8 @@ pub fn says(how: String) {
     LISTEN.call_once(|| {
         let stop = || {
             aside!("\nstopped\nhint: {}", HOW.lock().unwrap_or_else(PoisonError::into_inner));
-            end();
+            crate::end(130); // as a program that the signal has ended: 128 and its number
         };
         ctrlc::set_handler(stop).ok(); // without it Ctrl-C ends the program as well, only silently
     });
-}
-
-/// Ends the program with the status of one that Ctrl-C has ended, 128 and the signal's number.
-fn end() -> ! {
-    // Safety: it does not return, and nothing is left to be written. `exit` would take libtorch down while the main
-    // thread still computes with it, which crashes.
-    #[allow(unsafe_code)]
-    unsafe {
-        libc::_exit(130)
-    }
 }

@@ -5,6 +5,7 @@ mod bytes;
 mod commands;
 mod estimate;
 mod interrupt;
+mod openmp;
 mod pictures;
 mod printer;
 mod sweeps;
@@ -12,7 +13,6 @@ mod sweeps;
 use anyhow::anyhow;
 use clap::Parser;
 use commands::Program;
-use std::process::ExitCode;
 
 /// Lets a closed pipe end the program quietly (`latentrace run .. | head`), as other commands do; what is half-written is
 /// under a temporary name.
@@ -24,15 +24,35 @@ fn end_with_the_pipe() {
     }
 }
 
-fn main() -> ExitCode {
-    end_with_the_pipe();
-    let ended = Program::parse().run();
-    let lost = printer::lost().map(|error| anyhow!("stdout: could not be written: {error}"));
-    match ended.and(lost.map_or(Ok(()), Err)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            printer::err(format!("error: {error:#}"));
-            ExitCode::FAILURE
-        }
+/// Ends the process at once. A return from `main`, or `exit`, would let libtorch take apart its tables of operators first.
+/// That takes 0.1 s, more than many commands do; and it crashes while another thread still computes.
+fn end(code: i32) -> ! {
+    #[allow(unsafe_code)] // Safety: it does not return, and nothing is left to be written: stdout was flushed.
+    unsafe {
+        libc::_exit(code)
     }
+}
+
+/// Runs a command, says what went wrong, and returns the exit code.
+fn run(program: Program) -> i32 {
+    openmp::warn();
+    let ended = program.run();
+    let lost = printer::lost().map(|error| anyhow!("stdout: could not be written: {error}"));
+    let Err(error) = ended.and(lost.map_or(Ok(()), Err)) else { return 0 };
+    printer::err(format!("error: {error:#}"));
+    1
+}
+
+fn main() {
+    latentrace::nn::keep_freed_memory();
+    end_with_the_pipe();
+    let code = match Program::try_parse() {
+        Ok(program) => run(program),
+        Err(help) => {
+            help.print().ok(); // a message of clap, or the help that was asked for
+            printer::lost();
+            help.exit_code()
+        }
+    };
+    end(code);
 }

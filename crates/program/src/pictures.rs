@@ -12,7 +12,8 @@ use latentrace::trace::Foreseen;
 /// Makes the pictures; the first is compared with the one that it is to be like. With `dry_run` says what they would cost.
 pub fn make(pictures: Pictures, like: Option<Like>, dry_run: bool) -> Result<()> {
     let printer = Printer::new();
-    let model = open(&pictures.cell, &printer)?;
+    let mut model = open(&pictures.cell, &printer)?;
+    model.threads = like.as_ref().map_or(model.threads, Like::threads);
     let mut sources = Sources::default();
     let first = pictures.first(&model, &mut sources)?;
     first.check()?;

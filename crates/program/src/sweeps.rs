@@ -7,6 +7,14 @@ use serde_json::{Value, json};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+/// What cells have in common, in a line.
+pub fn spared(evaluations: usize, of: usize) -> String {
+    let same = of - evaluations;
+    format!(
+        "{evaluations} of {of} evaluations have to be computed: the other {same} are the same in another cell, and are taken over from it"
+    )
+}
+
 /// Says what happens in a sweep.
 pub struct Teller {
     json: bool,
@@ -36,6 +44,7 @@ impl Teller {
             Progress::Rule(rule) => self.rule(rule),
             Progress::Lost { lines, cells } => self.lost(lines, cells),
             Progress::Begin { cells, done, calls } => self.begin(cells, done, calls),
+            Progress::Shared { evaluations, of } => self.shared(evaluations, of),
             Progress::Making(label) => self.printer.message(label),
             Progress::Waiting(label) => self.printer.message(format_args!("waiting for another process: {label}")),
             Progress::Cell { label, key, end, left } => self.cell(label, key, &end, left),
@@ -71,6 +80,13 @@ impl Teller {
             line!("{done} of {cells} pictures are there already");
         }
         self.printer.begin(calls);
+    }
+
+    fn shared(&self, evaluations: usize, of: usize) {
+        match self.json {
+            true => line!("{}", json!({ "event": "shared", "evaluations": evaluations, "of": of })),
+            false => self.printer.aside(format_args!("note: {}", spared(evaluations, of))),
+        }
     }
 
     fn cell(&self, label: &str, key: &str, end: &End, left: usize) {

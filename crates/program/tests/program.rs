@@ -130,7 +130,7 @@ fn a_dry_run_says_what_would_be_run_and_writes_nothing() {
     latentrace(&["run", &spec, "--output", &out, "--dry-run"])
         .assert()
         .success()
-        .stdout(contains("3 pictures").and(contains("24 evaluations of the network")));
+        .stdout(contains("3 pictures").and(contains("20 evaluations of the network")));
     assert!(!Path::new(&out).exists());
 }
 

@@ -38,7 +38,7 @@ fn quietly(mut command: Command) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// Every file with its bytes, but for the seconds that a cell took.
+/// Every file with its bytes, but for the seconds that a cell took and the calls that it took over.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut left = vec![folder.to_path_buf()];
@@ -53,6 +53,7 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             if path.ends_with("cell.json") {
                 let mut settings: Value = serde_json::from_slice(&bytes).unwrap();
                 settings.as_object_mut().unwrap().remove("seconds").expect("the seconds");
+                settings.as_object_mut().unwrap().remove("taken_over");
                 bytes = settings.to_string().into_bytes();
             }
             found.insert(path.strip_prefix(folder).unwrap().to_path_buf(), bytes);
@@ -116,8 +117,14 @@ fn a_batch_computes_once_what_its_cells_share() {
     let folder = tempfile::tempdir().unwrap();
     let spec = spec(&folder, "guidance = [0, 1, 2, 7]\nseed = [1, 2]");
     let (exact, fast) = (folder.path().join("exact"), folder.path().join("fast"));
-    // Eight cells of four calls with two texts each.
-    asserted(run(&spec, &exact, &[])).success().stdout(contains("8 of them new, by 64 evaluations"));
+    // Eight cells of four calls with two texts each; those of a seed have the first call in common.
+    asserted(run(&spec, &exact, &["--dry-run"]))
+        .success()
+        .stdout(contains("52 evaluations of the network;").and(contains("52 of 64 evaluations have to be computed")));
+    asserted(run(&spec, &exact, &[]))
+        .success()
+        .stdout(contains("8 of them new, by 52 evaluations"))
+        .stderr(contains("note: 52 of 64 evaluations have to be computed: the other 12 are the same in another cell"));
     // Of each seed: the first call is the same for all four, with two texts; then weight 0 needs the negative text alone
     // and weight 1 the prompt alone, so three calls of 1 + 1 + 2 + 2.
     let shared = 2 * (2 + 3 * 6);

@@ -274,7 +274,7 @@ impl Cell {
 
     /// The options that the cell's model is loaded with.
     pub fn options(&self) -> Options {
-        Options { dtype: self.dtype, device: self.device, another_sampler: self.sampler.is_some() }
+        Options { dtype: self.dtype, device: self.device, another_sampler: self.sampler.is_some(), kernels: None }
     }
 
     /// How the cell's texts are read and encoded.

@@ -12,8 +12,8 @@ use crate::processor;
 use crate::rules::RuleCounts;
 use anyhow::{Context, Result, anyhow, ensure};
 use latentrace_files::counted;
-use latentrace_pipeline::nn::LIBTORCH;
 use latentrace_pipeline::nn::tch;
+use latentrace_pipeline::nn::{Kernels, LIBTORCH};
 use latentrace_pipeline::schedulers::{Config, Level, Plan};
 use latentrace_pipeline::{Model, Prepared, Request, Size, plain};
 use latentrace_trace::{EditRule, Prompt, Rule, Trace, Words};
@@ -66,6 +66,9 @@ pub struct Description {
     /// How many tensors each rule selects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fires: Option<RuleCounts>,
+    /// The kernels of UNet and VAE, where they are not libtorch's own: see [`Kernels`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernels: Option<String>,
     /// The program that made it.
     pub program: Program,
 }
@@ -144,8 +147,8 @@ pub struct Program {
     pub libtorch: String,
     /// The device that the networks ran on.
     pub device: String,
-    /// The number of CPU threads of libtorch.
-    pub threads: i32,
+    /// The number of CPU threads that the networks ran on.
+    pub threads: usize,
     /// The processor and its instruction sets.
     #[serde(default)]
     pub processor: String,
@@ -192,9 +195,18 @@ impl Description {
             capture: Vec::new(),
             budget: None,
             fires: None,
-            program: Program::this(model.device),
+            kernels: (model.kernels != Kernels::PLAIN).then(|| model.kernels.to_string()),
+            program: Program::this(model.device, model.threads_for(request.size, 1)),
             cell,
         })
+    }
+
+    /// The kernels that UNet and VAE ran on.
+    ///
+    /// # Errors
+    /// They are none that Latentrace has.
+    pub fn kernels(&self) -> Result<Kernels> {
+        Ok(self.kernels.as_deref().map_or(Ok(Kernels::PLAIN), str::parse)?)
     }
 
     /// Reads the description of a trace, and checks every field, so that computing with its values is safe.
@@ -366,27 +378,27 @@ impl PhaseSettings {
 }
 
 impl Program {
-    /// This program, on this machine.
-    pub fn this(device: tch::Device) -> Program {
+    /// This program, on this machine, with networks on so many CPU threads.
+    pub fn this(device: tch::Device, threads: usize) -> Program {
         Program {
             latentrace: env!("CARGO_PKG_VERSION").into(),
             commit: COMMIT.get_or_init(|| home().and_then(|home| commit(&home))).clone(),
             libtorch: LIBTORCH.into(),
             device: format!("{device:?}").to_lowercase(),
-            threads: tch::get_num_threads(),
+            threads,
             processor: processor::NAME.clone(),
         }
     }
 }
 
 impl Program {
-    /// How this machine computes otherwise than the one that a record was made on, if that changes rounding: its number
-    /// of threads, or the processor's instruction sets.
-    pub fn rounds_otherwise(&self) -> Option<String> {
-        let (threads, features) = (tch::get_num_threads(), processor::features());
+    /// How a run on so many threads of this machine is computed otherwise than one that was recorded, if that changes
+    /// rounding: the number of threads, or the processor's instruction sets.
+    pub fn rounds_otherwise(&self, threads: usize) -> Option<String> {
+        let features = processor::features();
         let same_features = self.processor == *processor::NAME || self.processor.ends_with(&format!(", {features}"));
         (self.threads != threads || !same_features).then(|| {
-            let (then, now) = (counted(self.threads as usize, "thread"), counted(threads as usize, "thread"));
+            let (then, now) = (counted(self.threads, "thread"), counted(threads, "thread"));
             let of = &self.processor;
             format!(
                 "made with {then} of {of}, and goes on with {now} of {}: numbers may differ by rounding",

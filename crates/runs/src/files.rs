@@ -76,6 +76,10 @@ impl RunFolder {
             RunFile::Settings => {
                 let mut settings = serde_json::to_value(about)?;
                 settings["seconds"] = json!(recorded.elapsed.as_secs_f64());
+                let taken = &recorded.work.taken;
+                if !taken.is_empty() {
+                    settings["taken_over"] = json!(taken); // as the seconds, not the same each time
+                }
                 replace_unsynced(&path, format!("{settings:#}\n").as_bytes())?;
             }
             RunFile::Picture => save_png(&path, &pixels(&recorded.outcome.picture), &about.chunks(What::Picture))?,

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 ///   image.png      the picture, with its provenance
 ///   previews.png   a strip of clean estimates (optional)
 ///   frames.png     decoded samples and clean estimates for a report (in sweeps)
-///   cell.json      the settings, what was used, and the seconds
+///   cell.json      the settings, what was used, the seconds, and the calls that were taken over from other cells
 ///   trace/         the record: run.json, index.jsonl, shards/, scalars.csv
 /// ```
 ///

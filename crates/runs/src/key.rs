@@ -6,8 +6,9 @@ use crate::kept_hashes;
 use crate::models::checkpoint;
 use anyhow::{Context, Result, anyhow};
 use latentrace_files::said;
-use latentrace_pipeline::Choice;
-use latentrace_pipeline::nn::LIBTORCH;
+pub use latentrace_pipeline::Mode;
+use latentrace_pipeline::nn::{Kernels, LIBTORCH};
+use latentrace_pipeline::{Choice, Lora, Options, kernels_for};
 use latentrace_trace::Rule;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -16,14 +17,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// The key of a cell: a hash of everything that decides its pixels or its record. That is the cell, the content of the
-/// files that it reads, the version of libtorch, the mode, and the capture rules.
+/// files that it reads, the version of libtorch, the kernels, the mode, and the capture rules.
 ///
 /// # Errors
-/// The cell cannot be written as JSON.
+/// The cell cannot be written as JSON, or its kernels are not known: see [`kernels_for`].
 pub fn key(cell: &Cell, inputs: &Inputs, kept: &Kept, mode: Mode) -> Result<String> {
     let mut about = by_content(cell, inputs)?;
     about["libtorch"] = json!(LIBTORCH);
     about["format"] = json!(FORMAT);
+    let kernels = kernels_of(cell)?;
+    if kernels != Kernels::PLAIN {
+        about["kernels"] = json!(kernels.to_string());
+    }
     if mode == Mode::Batched {
         about["mode"] = json!("fast");
     }
@@ -31,6 +36,24 @@ pub fn key(cell: &Cell, inputs: &Inputs, kept: &Kept, mode: Mode) -> Result<Stri
         about["kept"] = json!(kept);
     }
     Ok(blake3::hash(about.to_string().as_bytes()).to_hex()[..16].into())
+}
+
+/// The kernels that a cell's model runs on here.
+///
+/// # Errors
+/// The checkpoint's configuration cannot be read, the device is not there, or the kernels cannot be measured.
+fn kernels_of(cell: &Cell) -> Result<Kernels> {
+    type Asked = (PathBuf, Choice, Options);
+    static KNOWN: Mutex<Vec<(Asked, Kernels)>> = Mutex::new(Vec::new());
+    let asked = (cell.place()?, cell.choice(), cell.options());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, kernels)) = known.iter().find(|(other, _)| *other == asked) {
+        return Ok(*kernels);
+    }
+    let Options { dtype, device, .. } = asked.2;
+    let kernels = kernels_for(&cell.checkpoint()?.unet.config, dtype.kind(), device.find()?)?;
+    known.push((asked, kernels));
+    Ok(kernels)
 }
 
 /// What a run records besides the sampler's values.
@@ -42,15 +65,6 @@ pub struct Kept {
     /// The largest number of bytes that they may keep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<u64>,
-}
-
-/// How a cell is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Alone: the result does not depend on the other cells of its sweep.
-    Alone,
-    /// In a batch with others: the result is the same up to rounding, because the batch size changes the order of sums.
-    Batched,
 }
 
 /// The version of cells in a store. It changes if the files in a cell's folder change, or if the same settings lead to
@@ -81,6 +95,14 @@ pub fn hash_of_trace(folder: &Path) -> Result<String> {
         files.insert(0, folder.join("index.jsonl"));
         Ok(files)
     })
+}
+
+/// The hash of the files of a LoRA. Computed once for each, until a file changes.
+///
+/// # Errors
+/// A file is missing or cannot be read.
+pub(crate) fn hash_of_lora(lora: &Lora) -> Result<String> {
+    hash_once((lora.file.clone(), Choice::default()), || Ok(lora.files()))
 }
 
 /// The hash of the concatenation of files.

@@ -20,6 +20,7 @@ mod inputs;
 mod kept_hashes;
 mod key;
 mod like;
+mod lineage;
 mod located;
 pub mod lost;
 mod mask;

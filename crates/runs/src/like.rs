@@ -8,6 +8,7 @@ use crate::provenance::{Provenance, What};
 use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
 use latentrace_files::png::open_image;
+use latentrace_pipeline::Threads;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
@@ -110,6 +111,11 @@ impl Like {
         let apart = original.as_raw().iter().zip(made.as_raw()).map(|(a, b)| a.abs_diff(*b));
         let (bytes, most) = apart.fold((0, 0), |(count, most), by| (count + usize::from(by > 0), most.max(by)));
         Ok(Likeness::Apart { bytes, of: made.as_raw().len(), most, others })
+    }
+
+    /// The CPU threads that its run was made on.
+    pub fn threads(&self) -> Threads {
+        Threads::of_record(self.about.program.threads)
     }
 
     /// The picture's file.

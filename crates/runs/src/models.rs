@@ -8,7 +8,7 @@ use crate::located;
 use crate::observer::Observer;
 use anyhow::Result;
 use latentrace_pipeline::checkpoints::Use;
-use latentrace_pipeline::{Checkpoint, Choice, Lora, Model, Options};
+use latentrace_pipeline::{Checkpoint, Choice, Lora, Model, Options, Size, Threads};
 use std::path::{Path, PathBuf};
 
 /// Opens the model of a cell, see [`open_at`].
@@ -95,7 +95,8 @@ fn parts(choice: &Choice) -> impl Iterator<Item = (&Path, Use)> {
 }
 
 /// Opens the model of a recorded run. It is searched for at `named` if given; otherwise at its recorded path, at that
-/// path relative to the record, beside the record, and in the bundled model.
+/// path relative to the record, beside the record, and in the bundled model. It runs on as many threads as the record
+/// says, and tells if what is computed here may differ by rounding.
 ///
 /// # Errors
 /// None of these has the files that the run was made with, or the model cannot be opened.
@@ -118,7 +119,13 @@ pub fn open_recorded(
     let is_same = |folder: &PathBuf| named.is_none() && hash(folder).is_ok_and(|found| found == *blake3);
     let found = located::find(&located::checkpoint_of("run", &choice), &places, blake3, &hash, hint)
         .or_else(|error| bundled().ok().filter(is_same).ok_or(error))?;
-    open_at(&found, &choice, description.cell.options(), observer)
+    let options = Options { kernels: Some(description.kernels()?), ..description.cell.options() };
+    let mut model = open_at(&found, &choice, options, observer)?;
+    model.threads = Threads::of_record(description.program.threads);
+    let [height, width] = description.size;
+    let otherwise = description.program.rounds_otherwise(model.threads_for(Size { height, width }, 1));
+    otherwise.iter().for_each(|note| observer.note(note));
+    Ok(model)
 }
 
 /// The model that was used last. A cell with another model replaces it.

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use image::RgbImage;
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_pipeline::nn::{Both, Conditioning, Moment, Part, Pass, Probe, Role, SamplerValue, Tap};
-use latentrace_pipeline::{Model, Outcome, Picture, Start};
+use latentrace_pipeline::{Common, Model, Named, Outcome, Picture, Start, Work};
 use latentrace_trace::{Course, EditRule, Layout, Playback, Recorder, Trace, Writer};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -44,6 +44,8 @@ pub struct Recorded {
     pub beyond_budget: u64,
     /// Whether it was made in a batch with others.
     pub together: bool,
+    /// The network's work for it, and what was taken over from other runs. Empty for a run by itself.
+    pub work: Work,
 }
 
 impl<'a> Job<'a> {
@@ -213,10 +215,37 @@ impl<'a> Job<'a> {
     ///
     /// # Errors
     /// The folder cannot be written, or the run fails.
-    pub fn record(mut self, folder: &Path, layout: Layout, observer: &dyn Observer) -> Result<Recorded> {
-        let (writer, description) = begin(&self.ready, folder, layout)?;
+    pub fn record(self, folder: &Path, layout: Layout, observer: &dyn Observer) -> Result<Recorded> {
+        self.record_new(folder, layout, observer, None)
+    }
+
+    /// [`Job::record`] for a run from its start that has something in common with others, see [`Ready::lines`]. The
+    /// record is the same in every byte.
+    ///
+    /// # Errors
+    /// As [`Job::record`].
+    pub fn record_with(
+        self,
+        common: &mut Common,
+        run: Named,
+        folder: &Path,
+        layout: Layout,
+        observer: &dyn Observer,
+    ) -> Result<Recorded> {
+        self.record_new(folder, layout, observer, Some((common, run)))
+    }
+
+    fn record_new(
+        mut self,
+        folder: &Path,
+        layout: Layout,
+        observer: &dyn Observer,
+        common: Option<(&mut Common, Named)>,
+    ) -> Result<Recorded> {
+        let threads = self.model.threads_for(self.ready.request().size, 1);
+        let (writer, description) = begin(&self.ready, threads, folder, layout)?;
         self.ready.description = description;
-        self.into_writer(folder, writer, layout, observer)
+        self.into_writer((folder, writer, layout), observer, common)
     }
 
     /// Makes the rest of a run, and appends it to the run's record. `observer` is told of every network call.
@@ -229,7 +258,7 @@ impl<'a> Job<'a> {
         self.check()?;
         self.ready.fires.over().for_each(|line| observer.note(&line));
         let writer = Writer::append(trace, Layout::LIVE)?;
-        self.into_writer(trace.folder(), writer, Layout::LIVE, observer)
+        self.into_writer((trace.folder(), writer, Layout::LIVE), observer, None)
     }
 
     /// The result of a run whose calls are all in its record. The UNet is not called, but the decoder is.
@@ -253,10 +282,16 @@ impl<'a> Job<'a> {
         let beyond_budget = trace.end().map_or(0, |end| end.beyond_budget);
         let trace = Trace::open(trace.folder())?;
         let elapsed = began.elapsed();
-        Ok(Recorded { outcome: outcome?, trace, description, elapsed, beyond_budget, together: false })
+        let (together, work) = (false, Work::default());
+        Ok(Recorded { outcome: outcome?, trace, description, elapsed, beyond_budget, together, work })
     }
 
-    fn into_writer(self, folder: &Path, writer: Writer, layout: Layout, observer: &dyn Observer) -> Result<Recorded> {
+    fn into_writer(
+        self,
+        (folder, writer, layout): (&Path, Writer, Layout),
+        observer: &dyn Observer,
+        common: Option<(&mut Common, Named)>,
+    ) -> Result<Recorded> {
         let (from, Job { model, ready, past, .. }) = (self.from(), self);
         let began = Instant::now();
         let words = ready.description.words();
@@ -268,7 +303,11 @@ impl<'a> Job<'a> {
         let playback = past.map(|(trace, calls)| Playback::new(trace, calls));
         let mut edits = Both(Maybe(playback), ready.edits(model)?.beginning_at(from));
         let mut probe = Both(&mut edits, Both(recorder, Tick { observer, from }));
-        let run = model.make(&ready.prepared, &outputs, &mut Pass::watched(&mut probe));
+        let mut pass = Pass::watched(&mut probe);
+        let run = match common {
+            Some((common, run)) => model.make_with(&ready.prepared, run, common, &mut pass),
+            None => model.make(&ready.prepared, &outputs, &mut pass).map(|outcome| (outcome, Work::default())),
+        };
         let Both(recorder, _) = probe.1;
         let failed = edits.1.outcome().and(edits.0.0.as_mut().map_or(Ok(()), Playback::outcome)).err();
         let outcome = failed.map_or(run.map_err(anyhow::Error::from), |error| Err(error.into()));
@@ -285,16 +324,18 @@ impl<'a> Job<'a> {
             false => error,
         };
         let beyond_budget = ended.map_err(stopped)?;
-        let outcome = outcome.map_err(stopped)?;
+        let (outcome, work) = outcome.map_err(stopped)?;
         let trace = Trace::open(folder)?;
         let elapsed = began.elapsed();
-        Ok(Recorded { outcome, trace, description: ready.description, elapsed, beyond_budget, together: false })
+        let (description, together) = (ready.description, false);
+        Ok(Recorded { outcome, trace, description, elapsed, beyond_budget, together, work })
     }
 }
 
-/// Begins the record of a run in a new folder. Returns the writer, and the description as it was written.
-pub(crate) fn begin(ready: &Ready, folder: &Path, layout: Layout) -> Result<(Writer, Description)> {
+/// Begins the record of a run on so many threads in a new folder. Returns the writer, and the description as it was written.
+pub(crate) fn begin(ready: &Ready, threads: usize, folder: &Path, layout: Layout) -> Result<(Writer, Description)> {
     let mut description = Description { fires: ready.fires.counts(), ..ready.description.clone() };
+    description.program.threads = threads;
     description.seen_from(folder);
     Ok((Writer::create(folder, &serde_json::to_value(&description)?, layout)?, description))
 }

@@ -6,13 +6,13 @@ use crate::record::{Recorded, Tick, begin};
 use anyhow::Result;
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_pipeline::nn::{Both, Moment, Pass, Probe, Tap};
-use latentrace_pipeline::{Model, Prepared};
+use latentrace_pipeline::{Common, Model, Named, Prepared};
 use latentrace_trace::{Capture, Layout, Recorder, Trace};
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Makes runs of one plan and size in one batch, and records each into its own new folder. Also returns how many rows
-/// the network computed; a row is one sample with one text.
+/// Makes runs of one plan and size in one batch, and records each into its own new folder. `named` has the lineages of
+/// each, see [`Ready::lines`], and `common` what they have in common with other batches.
 ///
 /// # Errors
 /// A folder cannot be written, or a run fails.
@@ -20,29 +20,32 @@ pub fn record_together(
     model: &Model,
     runs: &[Ready],
     folders: &[PathBuf],
+    (common, named): (&mut Common, &[Named]),
     observer: &dyn Observer,
-) -> Result<(Vec<Recorded>, usize)> {
+) -> Result<Vec<Recorded>> {
     let began = Instant::now();
     let mut recorders = Vec::new();
     let mut descriptions = Vec::new();
     for (ready, folder) in runs.iter().zip(folders) {
-        let (writer, description) = begin(ready, folder, Layout::WHOLE)?;
+        let threads = model.threads_for(ready.request().size, runs.len());
+        let (writer, description) = begin(ready, threads, folder, Layout::WHOLE)?;
         let words = description.words();
         descriptions.push(description);
         recorders.push(Recorder::new(&Capture::default(), &model.taps, words, ready.prepared.steps(), writer)?);
     }
     let mut probe = Both(Fan { recorders }, Tick { observer, from: 0 });
     let images: Vec<&Prepared> = runs.iter().map(|ready| &ready.prepared).collect();
-    let together = model.make_together(&images, &mut Pass::watched(&mut probe))?;
+    let together = model.make_together_with(&images, named, common, &mut Pass::watched(&mut probe))?;
     runs.iter().try_for_each(|ready| ready.description.check_checkpoint(model))?;
     let elapsed = began.elapsed().div_f64(runs.len() as f64); // an equal share for each
     let ends = probe.0.recorders.into_iter().map(|recorder| recorder.end(None)).collect::<Result<Vec<_>, _>>()?;
-    let recorded = together.outcomes.into_iter().zip(descriptions).zip(ends).zip(folders);
-    let recorded = recorded.map(|(((outcome, description), beyond_budget), folder)| {
+    let outcomes = together.outcomes.into_iter().zip(together.work);
+    let recorded = outcomes.zip(descriptions).zip(ends).zip(folders);
+    let recorded = recorded.map(|((((outcome, work), description), beyond_budget), folder)| {
         let trace = Trace::open(folder)?;
-        Ok(Recorded { outcome, trace, description, elapsed, beyond_budget, together: true })
+        Ok(Recorded { outcome, trace, description, elapsed, beyond_budget, together: true, work })
     });
-    Ok((recorded.collect::<Result<_>>()?, together.evaluations))
+    recorded.collect()
 }
 
 /// A recorder for each image of a batch.

@@ -5,7 +5,7 @@ use crate::folder::RunFolder;
 use crate::past::{edits_at, recorded_outputs, start};
 use anyhow::Result;
 use latentrace_pipeline::nn::{Both, Moment, Pass, Role, Tap};
-use latentrace_pipeline::{Outputs, SamplerTaps, replay, steps};
+use latentrace_pipeline::{Outputs, SamplerTaps, Threads, replay, steps};
 use latentrace_trace::{Against, Check, EditRule, Selector, Trace};
 
 /// Whether the tensor of a tap belongs to one branch of guidance.
@@ -79,6 +79,7 @@ impl Verification {
             found.problems.extend(damaged);
             return Ok(found);
         }
+        let _held = Threads::of_record(description.program.threads).hold();
         let outputs = recorded_outputs(trace, trace.complete())?;
         let mut begin = 0;
         for Phase { until, settings } in &phases {

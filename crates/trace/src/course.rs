@@ -154,6 +154,16 @@ impl Course {
         })
     }
 
+    /// Where in the run a selector selects something, or some rows of it: the role of the tensor, and the call.
+    pub fn selected(&self, selector: &Selector) -> BTreeSet<(Role, usize)> {
+        let at = |passage: &Passage, call: usize| {
+            let is_selected = selector.admits(&self.moment(passage, call), self.steps());
+            is_selected.then(|| (passage.tap.role(), call))
+        };
+        let named = self.passages.iter().filter(|passage| selector.names(&passage.tap));
+        named.flat_map(|passage| passage.calls.iter().filter_map(move |&call| at(passage, call))).collect()
+    }
+
     /// How many calls have a sigma inside a window, both ends included.
     pub fn levels_within(&self, text: &str, [low, high]: [f64; 2]) -> Foreseen {
         let within = self.made().filter(|call| (low..=high).contains(&call.sigma)).count();

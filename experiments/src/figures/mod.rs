@@ -54,6 +54,11 @@ impl FromStr for Figure {
 }
 
 impl Figure {
+    /// Whether it shows how long the runs took, so that each has to make all its calls itself.
+    pub(crate) fn is_timed(self) -> bool {
+        self == Figure::Schedulers
+    }
+
     /// Its name in a spec.
     pub fn name(self) -> &'static str {
         NAMES.iter().find(|(_, figure)| *figure == self).map_or("", |(name, _)| name)

@@ -98,11 +98,12 @@ fn is_random(done: &Done) -> Result<bool> {
     Ok(Start::Noise.plan(&description.request()?)?.draws() > 1)
 }
 
-/// The number of network calls, and the seconds of the recorded run.
+/// The number of network calls, and the seconds of the recorded run; NaN if it did not make all its calls itself.
 fn work(done: &Done) -> Result<(f64, f64)> {
     let about = done.run.settings()?;
     let number = |key: &str| about.get(key).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
-    Ok((number("calls"), number("seconds")))
+    let is_whole = about.get("taken_over").is_none();
+    Ok((number("calls"), if is_whole { number("seconds") } else { f64::NAN }))
 }
 
 /// The cells of one name and number of steps: their mean work, and the geometric mean of their errors.
@@ -122,7 +123,9 @@ fn points(outcomes: &[&Outcome]) -> Vec<Point> {
         let mean = |number| Estimate::mean(&of(number)).value;
         let Estimate { value, low, high } = Estimate::mean(&of(|outcome| outcome.error.ln()));
         let error = Estimate { value: value.exp(), low: low.exp(), high: high.exp() };
-        Point { calls: mean(|outcome| outcome.calls), seconds: mean(|outcome| outcome.seconds), error }
+        let seconds: Vec<f64> =
+            of(|outcome| outcome.seconds).into_iter().filter(|seconds| seconds.is_finite()).collect();
+        Point { calls: mean(|outcome| outcome.calls), seconds: Estimate::mean(&seconds).value, error }
     };
     steps.into_iter().map(at).collect()
 }
@@ -157,10 +160,15 @@ fn panels(finished: &Finished, outcomes: &[Outcome]) -> Panels {
         "the whole recorded run, decoding and writing included, as it ran here".into(),
         "A spacing that leaves out the last training times starts lower with fewer steps: an error of its own.".into(),
     ];
+    let taken = outcomes.iter().filter(|outcome| !outcome.seconds.is_finite()).count();
+    if taken > 0 {
+        charts[1].notes.push(format!("left out: {taken} runs that took over calls of other cells"));
+    }
     Panels { title: finished.title.into(), charts, columns: 2 }
 }
 
 fn series(name: &str, is_random: bool, points: &[Point], x: fn(&Point) -> f64) -> Series {
+    let points: Vec<&Point> = points.iter().filter(|point| x(point).is_finite()).collect();
     let series = Series::new(name, points.iter().map(|point| (x(point), point.error.value)).collect());
     let several = points.iter().any(|point| point.error.low.is_finite());
     let within = points.iter().map(|point| (point.error.low, point.error.high)).collect();
@@ -287,6 +295,16 @@ mod tests {
         let [point] = points(&outcomes.iter().collect::<Vec<_>>()).try_into().ok().unwrap();
         let Point { error: Estimate { value, low, high }, .. } = point;
         assert!((value - 0.2).abs() < 1e-12 && (low * high - 0.04).abs() < 1e-9 && high > 0.4);
+    }
+
+    #[test]
+    fn a_run_that_took_over_calls_has_no_time() {
+        let taken = Outcome { seconds: f64::NAN, ..outcome(10, 0.1) };
+        let both = points(&[&outcome(10, 0.1), &taken]);
+        assert_eq!((both[0].seconds, series("lms", false, &both, |point| point.seconds).points.len()), (0.5, 1));
+        let alone = points(&[&taken]);
+        assert!(series("lms", false, &alone, |point| point.seconds).points.is_empty());
+        assert_eq!(series("lms", false, &alone, |point| point.calls).points.len(), 1);
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Lora {
     }
 
     /// The files that the change depends on.
-    pub(crate) fn files(&self) -> Vec<PathBuf> {
+    pub fn files(&self) -> Vec<PathBuf> {
         let file = file::place(&self.file);
         let config = alpha::config_file(&file);
         std::iter::once(file).chain(config).collect()
@@ -166,6 +166,8 @@ pub struct Adapted {
     pub unet: Changes,
     /// The scales that depend on the noise level, each to be set before a call of the UNet.
     pub varying: Vec<(SharedScale, Scale)>,
+    /// For each LoRA, whether it has changes of the text encoder.
+    pub of_text: Vec<bool>,
     /// What was changed, a line for each LoRA.
     pub notes: Vec<String>,
 }
@@ -200,6 +202,7 @@ impl Adapted {
             (low, high) if low == high => format!("rank {low}"),
             (low, high) => format!("ranks {low} to {high}"),
         };
+        self.of_text.push(of_text > 0);
         let file = lora.file.display();
         let layers = match (of_unet, of_text) {
             (unet, 0) => format!("{} of the UNet", counted(unet, "layer")),

@@ -148,7 +148,7 @@ impl Article {
 }
 
 /// Says what everything would cost.
-fn estimated(output: &Path, Estimate { labels, evaluations, time, bytes }: &Estimate) {
+fn estimated(output: &Path, Estimate { labels, evaluations, time, bytes, .. }: &Estimate) {
     line!("{} into {}", counted(labels.len(), "picture"), output.display());
     line!("{evaluations} evaluations of the network; each computes one picture with one text at one step");
     line!("about {}, from probes of two calls", HumanDuration(*time));

@@ -1,10 +1,13 @@
 //! `latentrace doctor`: what the program found on this machine.
 
 use crate::arguments::ModelArguments;
+use crate::openmp;
 use crate::printer::line;
 use anyhow::Result;
 use latentrace::files::counted;
-use latentrace::pipeline::nn::{self, Cuda, LIBTORCH, tch};
+use latentrace::pipeline::nn::tch::Device;
+use latentrace::pipeline::nn::{self, Cuda, LIBTORCH, all_threads, given_threads};
+use latentrace::pipeline::{Model, Size};
 use latentrace::runs::{home, processor};
 
 /// Say what was found on this machine, and what to do about what was not
@@ -19,7 +22,8 @@ impl Doctor {
     pub fn run(self) -> Result<()> {
         line!("latentrace  {}", env!("CARGO_PKG_VERSION"));
         line!("libtorch    {}", libtorch());
-        line!("processor   {}, {}", counted(tch::get_num_threads() as usize, "thread"), processor::features());
+        line!("processor   {}, {}", counted(all_threads(), "thread"), processor::features());
+        line!("waiting     {}", openmp::waiting());
         line!("cuda        {}", cuda());
         let place = self.model.place()?;
         let model = self.model.open()?;
@@ -32,8 +36,19 @@ impl Doctor {
             model.scheduler.class(),
             format!("{:?}", model.device).to_lowercase()
         );
+        line!("            {}", threads(&model));
         line!("            {} taps in its networks", model.taps.len());
         Ok(())
+    }
+}
+
+/// On how many CPU threads a model runs, and why.
+fn threads(model: &Model) -> String {
+    let count = counted(model.threads_for(Size::of(&model.checkpoint), 1), "thread");
+    match (model.device, given_threads()) {
+        (Device::Cpu, Some((name, value))) => format!("{count}: {name}={value}"),
+        (Device::Cpu, None) => format!("{count} for a picture of this size"),
+        _ => format!("{count} beside the GPU"),
     }
 }
 

@@ -36,7 +36,10 @@ impl Resume {
         let job = Job::resume(&model, &trace, taken_over.as_ref().map(|(_, past)| past))?;
         lost::warn(job.description(), &printer);
         let together = run.was_made_together();
-        rounding(&description, together).iter().for_each(|note| printer.note(note));
+        if together {
+            printer
+                .note("the run was made in a batch with others, and goes on alone: its pixels may differ by rounding");
+        }
         line!("{} of {} calls are there", trace.complete(), description.calls);
         if is_whole {
             let recorded = Recorded { together, ..job.again()? };
@@ -50,11 +53,4 @@ impl Resume {
         line!("{} ({:.1} s)", run.picture().display(), recorded.elapsed.as_secs_f64());
         Ok(())
     }
-}
-
-/// Why what is computed now may differ by rounding from what the run would have been.
-fn rounding(description: &Description, together: bool) -> Vec<String> {
-    let alone = "the run was made in a batch with others, and goes on alone: its pixels may differ by rounding";
-    let machine = description.program.rounds_otherwise();
-    machine.into_iter().chain(together.then(|| alone.to_string())).collect()
 }

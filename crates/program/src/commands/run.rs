@@ -3,7 +3,7 @@
 use crate::bytes::human;
 use crate::interrupt;
 use crate::printer::{self, aside, line};
-use crate::sweeps::Teller;
+use crate::sweeps::{Teller, spared};
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::HumanDuration;
 use latentrace::experiments::{Estimate, Failed, How, Results, Spec, Sweep};
@@ -113,9 +113,12 @@ impl Run {
 }
 
 /// Says what a run of the cells would cost.
-fn estimated(spec: &Spec, root: &Path, Estimate { labels, evaluations, time, bytes }: &Estimate) {
+fn estimated(spec: &Spec, root: &Path, Estimate { labels, evaluations, apart, time, bytes }: &Estimate) {
     line!("{}: {} into {}", spec.name, counted(labels.len(), "picture"), root.display());
     line!("{evaluations} evaluations of the network; each computes one picture with one text at one step");
+    if evaluations < apart {
+        line!("{}", spared(*evaluations, *apart));
+    }
     line!("about {}, from a probe of two calls", HumanDuration(*time));
     line!("about {} on disk", human(*bytes));
     labels.iter().take(20).for_each(|label| line!("  {label}"));

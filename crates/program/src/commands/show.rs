@@ -108,7 +108,7 @@ fn lines(about: &Provenance) -> Vec<(&'static str, String)> {
                 "in {} on {} by {} of {}",
                 cell.value("dtype"),
                 program.device,
-                counted(program.threads as usize, "thread"),
+                counted(program.threads, "thread"),
                 program.processor
             )),
         ),

@@ -109,6 +109,7 @@ impl Session {
         // One thread and no CUDA device, so that numbers are the same with a device and without; and no colours.
         command
             .env("OMP_NUM_THREADS", "1")
+            .env_remove("GOMP_SPINCOUNT")
             .env("HF_HUB_CACHE", "cache")
             .env("HF_HUB_OFFLINE", "1")
             .env("CUDA_VISIBLE_DEVICES", "")

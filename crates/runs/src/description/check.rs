@@ -24,6 +24,7 @@ impl Description {
             let is_hash = hash.len() == 64 && hash.bytes().all(|digit| digit.is_ascii_hexdigit());
             ensure!(is_hash, "{name}: expected 64 hexadecimal digits, found {:?}", shown(hash));
         }
+        self.kernels()?;
         if let Some(fork) = &self.fork {
             self.check_fork(fork)?;
         }

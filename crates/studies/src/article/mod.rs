@@ -84,10 +84,11 @@ impl Article {
         for part in self.ordered() {
             for (name, spec) in part.specs(self)? {
                 let spec = opened(folder.path(), name, &spec)?;
-                let Estimate { labels, evaluations, time, bytes } =
+                let Estimate { labels, evaluations, apart, time, bytes } =
                     Sweep::new(&spec, How::default(), tell)?.estimate(tell)?;
                 whole.labels.extend(labels.into_iter().map(|label| format!("{}: {label}", part.title())));
                 whole.evaluations += evaluations;
+                whole.apart += apart;
                 whole.time += time;
                 whole.bytes += bytes;
             }

@@ -6,6 +6,7 @@ use super::{Article, python};
 use anyhow::Result;
 use latentrace_experiments::{Axis, Results, Row};
 use latentrace_pipeline::Model;
+use latentrace_pipeline::nn::set_threads;
 use latentrace_runs::{Cell, Program};
 use std::fmt::Write;
 
@@ -41,7 +42,7 @@ pub fn named(cell: &Cell) -> String {
 /// # Errors
 /// A file of a checkpoint cannot be read.
 pub fn about_models(article: &Article, model: &Model) -> Result<Vec<String>> {
-    let Program { latentrace, device, libtorch, .. } = Program::this(model.device);
+    let Program { latentrace, device, libtorch, .. } = Program::this(model.device, set_threads());
     let mut lines = vec![
         "The article walks through text-to-image diffusion with Python's diffusers: its parts by hand, and experiments with them. Each section has the command and the lines of Python that make the same pictures, up to rounding and to what the section says of differences.".into(),
         format!("Made by Latentrace {latentrace} with libtorch {libtorch} on {device}."),

@@ -4,7 +4,7 @@ use super::Heard;
 use super::read;
 use anyhow::Result;
 use latentrace_pipeline::nn::tch::{Device, Kind, Tensor, no_grad};
-use latentrace_pipeline::nn::{Pass, replace};
+use latentrace_pipeline::nn::{Pass, replace, set_threads};
 use latentrace_pipeline::{Bare, Model, Unet};
 use latentrace_runs::Program;
 use latentrace_schedulers::Reading;
@@ -130,7 +130,7 @@ impl Timing<'_> {
     /// Times pairs of both spaces. The first pair is a warm-up and is not counted.
     pub fn measure(&self, mut two: [Trainee; 2], tell: &dyn Fn(Heard)) -> Result<Clock> {
         tell(Heard::Line(format!("timing {} pairs", self.pairs)));
-        let mut clock = Clock { program: Some(Program::this(self.model.device)), ..Clock::default() };
+        let mut clock = Clock { program: Some(Program::this(self.model.device, set_threads())), ..Clock::default() };
         for pair in 0..=self.pairs {
             let mut one = Clock::default();
             one.sampling.take(pair, |space| self.sample(space, two[space as usize].unet()))?;
