@@ -149,6 +149,13 @@ test: check
 bench *args:
     cargo bench --workspace --bench '*' -- "$@"
 
+# Measure in turn with diffusers, OpenVINO, stable-diffusion.cpp and candle: ./just bench-peers --quick (Python, 25 GB of disk)
+bench-peers *args:
+    tools/python-env
+    cargo build --release -p latentrace-program --bin latentrace
+    cargo build --release --example turns
+    tools/timed "bench-peers" .parity/venv/bin/python tools/bench_peers.py "$@"
+
 # Time a sweep beside busy cores and beside another sweep; with --full CHECKPOINT a step of full size as well
 bench-busy *args:
     cargo build --release -p latentrace-program

@@ -2,22 +2,24 @@
 //! this one: `turns CHECKPOINT DTYPE DEVICE [KERNELS]`, then a request a line on stdin and an answer a line on stdout, in seconds.
 //!
 //! ```text
+//! text               a prompt to text features
 //! unet N             one UNet call of two rows, the mean of N
-//! host N             the same without waiting for a device: the time of the host for a call that is not replayed
-//! text               the features of a prompt
+//! rows N             one UNet call of N rows
+//! host N             the same as `unet` without waiting for a device: the time of the host for a call that is not replayed
 //! decode             latents to a picture
 //! image STEPS        a picture at guidance 7.5, nobody watching
 //! record STEPS RULE  the same, recorded into a temporary folder, with a capture rule or `-` for the sampler's values alone
 //! sweep STEPS        nine guidance scales in one batch
+//! evaluations STEPS  not a time: how many rows the UNet computes for that
 //! output IN OUT      reads `sample` and `context` from a safetensors file, writes the UNet's `output` at t = 500
 //! ```
 //!
-//! `tools/gpu.py` uses it. The model is opened before the first answer, which is the time that took.
+//! `tools/gpu.py` and `tools/bench_peers.py` use it. The model is opened before the first answer, which is the time that took.
 
 #![allow(clippy::print_stdout)] // what it prints is what it is for
 use latentrace::nn::tch::{Device as Place, Kind, Tensor, no_grad};
 use latentrace::nn::{Moment, Pass, Probe, Tap, keep_freed_memory, seeded};
-use latentrace::pipeline::{Device, Dtype, Model, Options, Request, Start};
+use latentrace::pipeline::{Device, Dtype, Model, Options, Request, Start, evaluations};
 use latentrace::trace::{Capture, Layout, Recorder, Rule, Words, Writer};
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -78,13 +80,15 @@ impl Turns {
     fn answer(&self, line: &str) -> Answer {
         let words: Vec<&str> = line.splitn(3, ' ').collect();
         match words.as_slice() {
-            ["unet", count] => self.unet(count.parse()?),
-            ["host", count] => self.host(count.parse()?),
             ["text"] => self.text(),
+            ["unet", count] => self.unet(2, count.parse()?),
+            ["rows", rows] => self.unet(rows.parse()?, 1),
+            ["host", count] => self.host(count.parse()?),
             ["decode"] => self.decode(),
             ["image", steps] => self.image(steps.parse()?),
             ["record", steps, rule] => self.record(steps.parse()?, rule),
             ["sweep", steps] => self.sweep(steps.parse()?),
+            ["evaluations", steps] => self.evaluations(steps.parse()?),
             ["output", input, output] => self.output(Path::new(input), Path::new(output)),
             _ => Err(format!("{line}: no such request").into()),
         }
@@ -100,10 +104,17 @@ impl Turns {
         Tensor::from_slice(&[t]).to_device(self.model.device)
     }
 
-    fn unet(&self, count: u32) -> Answer {
+    fn text(&self) -> Answer {
+        let began = Instant::now();
+        let (_, features) = self.model.encode(PROMPT, &mut Pass::silent())?;
+        wait(Some(&features));
+        Ok(began.elapsed().as_secs_f64())
+    }
+
+    fn unet(&self, rows: i64, count: u32) -> Answer {
         let [side, _] = self.model.checkpoint.unet.config.sample_size;
-        let sample = self.normal(&[2, 4, side, side]);
-        let context = self.normal(&[2, 77, self.model.checkpoint.unet.config.cross_attention_dim]);
+        let sample = self.normal(&[rows, 4, side, side]);
+        let context = self.normal(&[rows, 77, self.model.checkpoint.unet.config.cross_attention_dim]);
         let time = self.time(500.0);
         let seconds = timed(|| {
             let mut last = None;
@@ -131,15 +142,6 @@ impl Turns {
         });
         wait(last.as_ref());
         Ok(seconds / f64::from(count.max(1)))
-    }
-
-    fn text(&self) -> Answer {
-        let mut features = None;
-        let seconds = timed(|| {
-            features = self.model.encode(PROMPT, &mut Pass::silent()).ok();
-            wait(features.as_ref().map(|(_, features)| features));
-        });
-        Ok(seconds)
     }
 
     fn decode(&self) -> Answer {
@@ -177,6 +179,12 @@ impl Turns {
         let began = Instant::now();
         self.model.run_together(&images, &mut Pass::silent())?;
         Ok(began.elapsed().as_secs_f64())
+    }
+
+    fn evaluations(&self, steps: usize) -> Answer {
+        let prepare = |scale| self.model.prepare(self.request(steps, scale), Start::Noise);
+        let images = SCALES.iter().map(|scale| prepare(*scale)).collect::<Result<Vec<_>, _>>()?;
+        Ok(evaluations(&images.iter().collect::<Vec<_>>()) as f64)
     }
 
     fn output(&self, input: &Path, output: &Path) -> Answer {
