@@ -19,7 +19,7 @@
 #![allow(clippy::print_stdout)] // what it prints is what it is for
 use latentrace::nn::tch::{Device as Place, Kind, Tensor, no_grad};
 use latentrace::nn::{Moment, Pass, Probe, Tap, keep_freed_memory, seeded};
-use latentrace::pipeline::{Device, Dtype, Model, Options, Request, Start, evaluations};
+use latentrace::pipeline::{Device, Dtype, KernelChoice, Model, Options, Request, Start, evaluations};
 use latentrace::trace::{Capture, Layout, Recorder, Rule, Words, Writer};
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let dtype = serde_json::from_value::<Dtype>(dtype.as_str().into())?;
     let device = serde_json::from_value::<Device>(device.as_str().into())?;
-    let kernels = kernels.first().map(|text| text.parse()).transpose()?;
+    let kernels = kernels.first().map(|text| text.parse().map(KernelChoice::Exactly)).transpose()?.unwrap_or_default();
     let began = Instant::now();
     let options = Options { dtype, device, kernels, ..Options::default() };
     let turns = Turns { model: Model::open(Path::new(folder), options)? };

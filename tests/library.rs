@@ -78,7 +78,7 @@ fn a_sweep_runs_from_a_spec_in_rust_and_its_report_is_written() -> Tested {
             println!("{label}, {left} to go");
         }
     };
-    let results = Sweep::new(&spec, How::default(), &tell)?.run("runs/scales".as_ref(), &tell)?;
+    let results = Sweep::new(&spec, How::default(), "runs/scales".as_ref(), &tell)?.run(&tell)?;
     for row in &results.rows {
         println!("{}: {:?}", row.label, row.numbers);
     }
@@ -106,9 +106,10 @@ fn a_sweep_prepares_each_cell_once_and_reads_its_picture_once() -> Tested {
         .check()?;
     for mode in [Mode::Alone, Mode::Batched] {
         let before = counts();
-        let sweep = Sweep::new(&spec, How { mode, ..How::default() }, &|_| ())?;
+        let sweep =
+            Sweep::new(&spec, How { mode, ..How::default() }, &folder.path().join(format!("{mode:?}")), &|_| ())?;
         let (cells, reads) = (sweep.cells(), sweep.reads());
-        let results = sweep.run(&folder.path().join(format!("{mode:?}")), &|_| ())?;
+        let results = sweep.run(&|_| ())?;
         let after = counts();
         assert_eq!((cells, results.rows.len(), reads), (6, 6, 1), "one picture is read, once");
         assert_eq!(after.plans - before.plans, 6, "{mode:?}: a plan for each cell");
@@ -116,7 +117,7 @@ fn a_sweep_prepares_each_cell_once_and_reads_its_picture_once() -> Tested {
     }
     // Made again, nothing is computed but the names of what is there.
     let before = counts();
-    let results = Sweep::new(&spec, How::default(), &|_| ())?.run(&folder.path().join("Alone"), &|_| ())?;
+    let results = Sweep::new(&spec, How::default(), &folder.path().join("Alone"), &|_| ())?.run(&|_| ())?;
     assert_eq!((results.new, counts().plans - before.plans), (0, 6));
     Ok(())
 }

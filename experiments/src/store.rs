@@ -5,7 +5,8 @@ use crate::sound::{Fault, check};
 use anyhow::{Context, Result, anyhow};
 use latentrace_files::{create_folder, is_partial, open_lock, read_text, replace, said, slug};
 use latentrace_pipeline::Model;
-use latentrace_runs::{Cell, Frames, Observer, Provenance, Recorded, RunFolder, about_eight};
+use latentrace_pipeline::nn::Kernels;
+use latentrace_runs::{Cell, Computing, Frames, Observer, Provenance, Recorded, RunFolder, about_eight};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -117,6 +118,15 @@ impl Store {
             }
         }
         Ok(claim)
+    }
+
+    /// Keeps how cells are computed, unless it is kept already.
+    ///
+    /// # Errors
+    /// Another process has kept something else meanwhile, or the file cannot be written.
+    pub(crate) fn keep_computing(&self, computing: &Computing) -> Result<()> {
+        let _claim = self.claim_figures()?;
+        computing.keep(&self.root)
     }
 
     /// Why a cell could not be made, if that was tried.
@@ -246,6 +256,28 @@ impl Listed {
         }
         self.at = changed.filter(settled);
     }
+}
+
+/// How the cells of a store are computed, or how this process would if it began the store. A store of a version that kept no
+/// choice is computed as the first of its cells.
+///
+/// # Errors
+/// The file of the choice cannot be read.
+pub(crate) fn computing_of(root: &Path) -> Result<Computing> {
+    if let Some(chosen) = Computing::of_store(root)? {
+        return Ok(chosen);
+    }
+    let cells = std::fs::read_dir(root.join("cells")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let first = cells.filter_map(|cell| computed(&cell.join("trace/run.json"))).next();
+    Ok(first.map_or_else(Computing::here, |(threads, kernels)| Computing::from_before(threads, kernels)))
+}
+
+/// The threads and the kernels in the description of a run, if they can be read.
+fn computed(file: &Path) -> Option<(usize, Kernels)> {
+    let about: Value = serde_json::from_str(&read_text(file).ok()?).ok()?;
+    let threads = usize::try_from(about["program"]["threads"].as_u64()?).ok().filter(|count| *count > 0)?;
+    let kernels = about["kernels"].as_str().map_or(Ok(Kernels::PLAIN), str::parse).ok()?;
+    Some((threads, kernels))
 }
 
 /// The coarsest clock of a file system that is met: two changes within it may have one time.

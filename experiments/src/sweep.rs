@@ -5,12 +5,12 @@ use crate::done::Done;
 use crate::progress::{End, OfRuns, Progress};
 use crate::results::{self, Results};
 use crate::spec::{Expanded, Spec};
-use crate::store::{Claim, Store};
+use crate::store::{Claim, Store, computing_of};
 use anyhow::{Error, Result, anyhow};
 use latentrace_pipeline::{Common, Lines, Model, Named};
 use latentrace_runs::{
-    Cell, Job, Loaded, Mode, OfCells, OfSweep, Ready, Recorded, RunFolder, Sources, lost, record_together,
-    set_by_pipeline,
+    Cell, Computed, Computing, Job, Loaded, Mode, OfCells, OfSweep, Ready, Recorded, RunFolder, Sources, lost,
+    record_together, set_by_pipeline,
 };
 use latentrace_trace::Layout;
 use std::collections::BTreeSet;
@@ -39,6 +39,8 @@ impl Default for How {
 /// An experiment whose cells have been checked, planned and named, each once, and can be made.
 pub struct Sweep<'a> {
     pub(crate) spec: &'a Spec,
+    /// The folder of the store.
+    root: PathBuf,
     pub(crate) how: How,
     pub(crate) axes: Vec<crate::spec::Axis>,
     pub(crate) tasks: Vec<Task>,
@@ -80,17 +82,18 @@ const MOST: usize = 16;
 
 impl<'a> Sweep<'a> {
     /// Checks that every cell can be run by its model, before any is, and that every rule has something to do in one of
-    /// them. `tell` is told what a pipeline sets of the cells' schedulers, how often the rules fire, and what texts lose.
+    /// them. What the store in the folder `root`, if there is one, has chosen is followed. `tell` is told what a pipeline sets of the cells' schedulers, how often the rules fire, and what texts lose.
     ///
     /// # Errors
-    /// A cell cannot be run, with its label; or a rule has nothing to do in any.
-    pub fn new(spec: &'a Spec, how: How, tell: &dyn Fn(Progress)) -> Result<Sweep<'a>> {
+    /// A cell cannot be run, with its label, or not as the store has chosen; or a rule has nothing to do in any.
+    pub fn new(spec: &'a Spec, how: How, root: &Path, tell: &dyn Fn(Progress)) -> Result<Sweep<'a>> {
         let Expanded { axes, points, references } = spec.expand()?;
         let mut sweep = Sweep {
             spec,
+            root: root.to_path_buf(),
             how,
             tasks: Vec::new(),
-            loaded: Loaded::default(),
+            loaded: Loaded::computing(computing_of(root)?),
             rules: Vec::new(),
             lost: Vec::new(),
             sources: Sources::default(),
@@ -136,8 +139,13 @@ impl<'a> Sweep<'a> {
         self.lost.extend(lost::lines(ready.description()).into_iter().next());
         said.extend(set_by_pipeline(&ready.request().scheduler));
         said.extend(ready.notes().iter().cloned());
-        let keys = [ready.key(Mode::Alone)?, ready.key(self.how.mode)?];
         let lines = ready.lines(model, self.how.mode)?;
+        Computing::check_threads(model.threads_for(ready.request().size, 1), &self.root)?;
+        let computed = match self.loaded.chosen().is_from_before() {
+            true => Computed { threads: None, ..ready.computed()? },
+            false => ready.computed()?,
+        };
+        let keys = [ready.key(Mode::Alone, computed)?, ready.key(self.how.mode, computed)?];
         let (is_reference, place) = (place.is_none(), place.unwrap_or_default());
         self.tasks.push(Task { cell, label, place, is_reference, ready: Some(ready), lines, keys });
         Ok(())
@@ -159,8 +167,9 @@ impl<'a> Sweep<'a> {
     /// # Errors
     /// The store cannot be written, or a figure cannot be drawn. A cell that fails is no error here: see
     /// [`Results::failed`].
-    pub fn run(mut self, root: &Path, tell: &dyn Fn(Progress)) -> Result<Results> {
-        let store = Store::open(root)?;
+    pub fn run(mut self, tell: &dyn Fn(Progress)) -> Result<Results> {
+        let store = Store::open(&self.root)?;
+        store.keep_computing(self.loaded.chosen())?;
         let made = self.make_missing(&store, tell)?;
         let done = |is_reference: bool| -> Vec<Done> {
             let tasks = self.tasks.iter().filter(|task| task.is_reference == is_reference);
@@ -171,7 +180,8 @@ impl<'a> Sweep<'a> {
             tasks.filter_map(of).collect()
         };
         let (cells, references) = (done(false), done(true));
-        results::finish(&mut self, (root, &store), (cells, references), made, tell)
+        let root = self.root.clone();
+        results::finish(&mut self, (&root, &store), (cells, references), made, tell)
     }
 
     fn make_missing(&mut self, store: &Store, tell: &dyn Fn(Progress)) -> Result<Made> {

@@ -36,12 +36,13 @@ fn opened(folder: &TempDir, name: &str, head: &str, fixed: &str, vary: &str) -> 
 /// Makes a sweep, and returns its results with the rows that the network computed.
 fn made(spec: &Spec, how: How, root: &Path) -> (Results, usize) {
     let before = counts().rows;
-    let results = Sweep::new(spec, how, &|_| {}).unwrap().run(root, &|_| {}).unwrap();
+    let results = Sweep::new(spec, how, root, &|_| {}).unwrap().run(&|_| {}).unwrap();
     (results, counts().rows - before)
 }
 
 fn planned(spec: &Spec, how: How) -> [usize; 2] {
-    let estimate = Sweep::new(spec, how, &|_| {}).unwrap().estimate(&|_| {}).unwrap();
+    let estimate =
+        Sweep::new(spec, how, Path::new("a store that is not there"), &|_| {}).unwrap().estimate(&|_| {}).unwrap();
     [estimate.evaluations, estimate.apart]
 }
 

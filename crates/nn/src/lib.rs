@@ -56,7 +56,7 @@ pub use layers::{Activation, Conv2d, Embedding, GatedGelu, GroupNorm, LayerNorm,
 pub use low_rank::{Applied, Changes, LowRank, SharedScale};
 pub use memory::keep_freed_memory;
 pub use moment::{Branch, Moment, Row, Rows};
-pub use probe::fastest;
+pub use probe::{Fastest, fastest};
 pub use random::seeded;
 pub use replay::Replay;
 pub use resample::{Downsample, Padding, Upsample};

@@ -46,7 +46,7 @@ pub use error::{Error, Result, Stage};
 pub use execute::moment;
 pub use features::Features;
 pub use guidance::{Guidance, check_guidance};
-pub use kernels::{kernels_for, measured_kernels};
+pub use kernels::{KernelChoice, are_measured, measured_kernels};
 pub use known::Known;
 pub use latentrace_checkpoints::{self as checkpoints, Checkpoint, Choice, Inversion, Lora, Scale, UnetInput};
 pub use latentrace_nn as nn;

@@ -1,7 +1,7 @@
 //! A checkpoint, loaded into its networks.
 
 use crate::error::{Error, Result};
-use crate::kernels::kernels_for;
+use crate::kernels::KernelChoice;
 use crate::network::Denoiser;
 use crate::{SamplerTaps, Threads, text};
 use latentrace_checkpoints::{Adapted, Checkpoint, Choice, Scale, Vectors};
@@ -59,12 +59,12 @@ pub struct Options {
     /// Whether every request will name its own sampler. Then a checkpoint whose scheduler class is not supported can be
     /// loaded all the same.
     pub another_sampler: bool,
-    /// The kernels of UNet and VAE; `None` for those that fit the number format and the device.
-    pub kernels: Option<Kernels>,
+    /// The kernels of UNet and VAE.
+    pub kernels: KernelChoice,
 }
 
 /// The number format that the networks run in. The files may hold another one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
     /// 32 bits.
@@ -97,6 +97,11 @@ impl Dtype {
             Dtype::F16 => Kind::Half,
             Dtype::Bf16 => Kind::BFloat16,
         }
+    }
+
+    /// The number format that libtorch calls so; `None` if networks run in no such.
+    pub(crate) fn of(kind: Kind) -> Option<Dtype> {
+        [Dtype::F32, Dtype::F16, Dtype::Bf16].into_iter().find(|dtype| dtype.kind() == kind)
     }
 }
 
@@ -155,16 +160,8 @@ impl Model {
             let first = tokenizer.add(token, table.size()[0] as usize)?;
             text_encoder.add(first.into(), table);
         }
-        let kernels = match options.kernels {
-            Some(asked) => {
-                let kernels = asked.available(kind, device);
-                let note =
-                    format!("kernels: {asked} are asked for, and here are {kernels}: numbers differ by rounding");
-                checkpoint.notes.extend((kernels != asked).then_some(note));
-                kernels
-            }
-            None => kernels_for(&unet.config, kind, device)?,
-        };
+        let (kernels, note) = options.kernels.on(&unet.config, kind, device)?;
+        checkpoint.notes.extend(note);
         let unet_weights = unet.weights(kind, device)?.with_kernels(kernels).with_changes(of_unet);
         let vae_weights = vae.weights(kind, device)?.with_kernels(kernels);
         let mut model = Model {

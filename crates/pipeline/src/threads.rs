@@ -12,6 +12,13 @@ pub enum Threads {
     BySize,
     /// As many as libtorch is set to. A model is loaded with this where `OMP_NUM_THREADS` or `MKL_NUM_THREADS` gives a number.
     AsSet,
+    /// By size as in [`Threads::BySize`], so many for small calls and so many for large ones: as a store has chosen.
+    Chosen {
+        /// For a small call of the UNet.
+        small: usize,
+        /// For a large one.
+        large: usize,
+    },
     /// So many, as a record says, or all that libtorch has if these are fewer.
     Recorded(usize),
 }
@@ -33,7 +40,7 @@ fn work(config: &UnetConfig, [height, width]: [i64; 2], images: usize) -> f64 {
 
 impl Threads {
     /// Those of a new model.
-    pub(crate) fn of_environment() -> Threads {
+    pub fn of_environment() -> Threads {
         if given_threads().is_some() { Threads::AsSet } else { Threads::BySize }
     }
 
@@ -42,17 +49,24 @@ impl Threads {
         if given_threads().is_some() { Threads::AsSet } else { Threads::Recorded(count) }
     }
 
+    /// How many they are for small and for large calls of the UNet.
+    pub fn counts(self) -> [usize; 2] {
+        [false, true].map(|large| self.count(|| large))
+    }
+
     /// Has its threads until the returned value is dropped, for work that is not that of a model.
     pub fn hold(self) -> HeldThreads {
         hold_threads(self.count(|| false))
     }
 
     /// How many they are, where `is_large` says whether there is much work.
-    fn count(self, is_large: impl FnOnce() -> bool) -> usize {
+    fn count(self, is_large: impl Fn() -> bool) -> usize {
         match self {
+            Threads::AsSet => set_threads(),
             Threads::BySize if is_large() => all_threads(),
             Threads::BySize => 1,
-            Threads::AsSet => set_threads(),
+            Threads::Chosen { large, .. } if is_large() => large,
+            Threads::Chosen { small, .. } => small,
             Threads::Recorded(count) => count.clamp(1, all_threads()),
         }
     }

@@ -3,7 +3,10 @@
 use crate::printer::{Printer, note};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use latentrace::pipeline::{Checkpoint, Choice, Device, Dtype, Inversion, LongPrompts, Lora, Model, Options};
+use latentrace::pipeline::nn::{Kernels, UnknownKernels};
+use latentrace::pipeline::{
+    Checkpoint, Choice, Device, Dtype, Inversion, KernelChoice, LongPrompts, Lora, Model, Options,
+};
 use latentrace::runs::{Cell, Fit, Kept, Sampler, bundled, fetched, open_at, parse_lora, parse_option};
 use latentrace::schedulers::Reading;
 use latentrace::trace::{EditRule, Rule};
@@ -30,6 +33,14 @@ pub struct ModelArguments {
     /// Where to run [default: auto, which is a CUDA device where there is one]
     #[arg(long, value_enum)]
     pub device: Option<DeviceName>,
+    /// Kernels of UNet and VAE, which change speed and rounding: plain, or some of channels-last, linear-as-convolution, attention-ENGINE and fused, joined by + [default: of large networks the fastest, measured once on a machine]
+    #[arg(long, visible_alias = "path", value_name = "KERNELS", value_parser = parse_kernels)]
+    pub kernels: Option<Kernels>,
+}
+
+/// Reads [`Kernels`].
+fn parse_kernels(text: &str) -> Result<Kernels, UnknownKernels> {
+    text.parse()
 }
 
 /// The heading of the options that say what of a checkpoint is used.
@@ -158,7 +169,8 @@ impl ModelArguments {
             DeviceName::Cpu => Device::Cpu,
             DeviceName::Cuda => Device::Cuda,
         });
-        Options { dtype, device, ..base }
+        let kernels = self.kernels.map_or(base.kernels, KernelChoice::Exactly);
+        Options { dtype, device, kernels, ..base }
     }
 
     /// Opens the model, and warns of tensors in its files that nothing read.
@@ -370,6 +382,7 @@ impl Settings {
             model: self.model.model.clone().or(base.model),
             dtype,
             device,
+            kernels: self.model.kernels.or(base.kernels),
             ..base
         }
         .with_choice(choice))

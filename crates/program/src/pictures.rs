@@ -6,13 +6,17 @@ use crate::interrupt;
 use crate::printer::{self, Printer, line};
 use anyhow::Result;
 use latentrace::experiments::{Picture, Pictures, Watch};
-use latentrace::runs::{Event, Job, Like, Likeness, Observer, RunFolder, Sources, lost, open, pixels, set_by_pipeline};
+use latentrace::runs::{
+    Event, Job, Like, Likeness, Observer, RunFolder, Sources, lost, open_at, pixels, set_by_pipeline,
+};
 use latentrace::trace::Foreseen;
 
 /// Makes the pictures; the first is compared with the one that it is to be like. With `dry_run` says what they would cost.
 pub fn make(pictures: Pictures, like: Option<Like>, dry_run: bool) -> Result<()> {
     let printer = Printer::new();
-    let mut model = open(&pictures.cell, &printer)?;
+    let cell = &pictures.cell;
+    let options = like.as_ref().map_or(cell.options(), |like| like.options(cell));
+    let mut model = open_at(&cell.place()?, &cell.choice(), options, &printer)?;
     model.threads = like.as_ref().map_or(model.threads, Like::threads);
     let mut sources = Sources::default();
     let first = pictures.first(&model, &mut sources)?;

@@ -368,3 +368,43 @@ fn a_cell_of_a_batch_stays_one_when_its_picture_is_made_again() {
     assert_eq!(about(), before, "the same key");
     asserted(run(&spec, &out, &["--batched"])).success().stdout(contains("0 of them new"));
 }
+
+#[test]
+fn a_folder_is_computed_as_it_was_begun_and_other_threads_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "seed = [1, 2]");
+    let out = folder.path().join("out");
+    let chosen = out.join("computing.json");
+    asserted(run(&spec, &out, &[])).success();
+    let text = std::fs::read_to_string(&chosen).unwrap();
+    let threads: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(threads, serde_json::json!({ "threads": { "small": 1, "large": 1 } }));
+    // The folder of another machine, or of other settings of the same one.
+    std::fs::write(&chosen, text.replace("\"small\": 1", "\"small\": 3")).unwrap();
+    let refused = asserted(run(&spec, &out, &[])).code(1);
+    refused.stderr(contains("its cells are computed on 3 threads, and OMP_NUM_THREADS=1 gives 1\nhint: unset"));
+    // A folder from before there was such a file goes on as its first record says, and has its cells still.
+    std::fs::remove_file(&chosen).unwrap();
+    asserted(run(&spec, &out, &[])).success().stdout(contains("2 of 2 pictures are there already"));
+    assert!(std::fs::read_to_string(&chosen).unwrap().contains("\"from_before\": true"));
+    std::fs::write(&chosen, "{}").unwrap();
+    asserted(run(&spec, &out, &[])).code(1).stderr(contains("computing.json: missing field `threads`"));
+}
+
+#[test]
+fn kernels_that_a_spec_names_are_a_setting_and_those_that_the_machine_lacks_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "kernels = [\"plain\", \"channels-last\"]");
+    let out = folder.path().join("out");
+    asserted(run(&spec, &out, &[])).success().stdout(contains("2 of them new"));
+    // `plain` is what a small network is computed by in any case, and the same cell.
+    asserted(run(&spec, &out, &["--set", "kernels=plain"])).success().stdout(contains("1 of 1 pictures are there"));
+    for (kernels, expected) in [
+        ("quick", "kernels: expected plain, or some of channels-last, "),
+        ("channels-last+fused", "found channels-last+fused"),
+        ("attention-amx", "found attention-amx"), // which computes no f32
+    ] {
+        let set = format!("kernels={kernels}");
+        asserted(run(&spec, &out, &["--set", &set])).code(1).stderr(contains(expected));
+    }
+}

@@ -3,10 +3,11 @@
 use crate::init_image::Fit;
 use crate::sampler::{self, Sampler};
 use anyhow::{Result, bail, ensure};
+use latentrace_pipeline::nn::Kernels;
 use latentrace_pipeline::schedulers::Reading;
 use latentrace_pipeline::{
-    Checkpoint, Choice, Device, Dtype, Features, Guidance, Inversion, LongPrompts, Lora, Model, Options, Prepared,
-    Request, Scale, Size, Start, TextOptions,
+    Checkpoint, Choice, Device, Dtype, Features, Guidance, Inversion, KernelChoice, LongPrompts, Lora, Model, Options,
+    Prepared, Request, Scale, Size, Start, TextOptions,
 };
 use latentrace_trace::EditRule;
 use serde::de::{self, Unexpected, Visitor};
@@ -115,6 +116,9 @@ pub struct Cell {
     pub dtype: Dtype,
     /// The device of the networks.
     pub device: Device,
+    /// The kernels of UNet and VAE, such as `plain`. Defaults to the fastest on the machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernels: Option<Kernels>,
 }
 
 /// Reads a seed. TOML's integers end at 2^63 - 1, so a larger seed is a string there.
@@ -152,7 +156,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 pub const STRENGTH: f64 = 0.8;
 
 /// The names of a cell's fields.
-pub const FIELDS: [&str; 34] = [
+pub const FIELDS: [&str; 35] = [
     "prompt",
     "negative",
     "clip_skip",
@@ -187,6 +191,7 @@ pub const FIELDS: [&str; 34] = [
     "ignore",
     "dtype",
     "device",
+    "kernels",
 ];
 
 impl Default for Cell {
@@ -227,6 +232,7 @@ impl Default for Cell {
             ignore: Vec::new(),
             dtype: Dtype::default(),
             device: Device::default(),
+            kernels: None,
         }
     }
 }
@@ -274,7 +280,8 @@ impl Cell {
 
     /// The options that the cell's model is loaded with.
     pub fn options(&self) -> Options {
-        Options { dtype: self.dtype, device: self.device, another_sampler: self.sampler.is_some(), kernels: None }
+        let kernels = self.kernels.map_or(KernelChoice::Fastest, KernelChoice::Exactly);
+        Options { dtype: self.dtype, device: self.device, another_sampler: self.sampler.is_some(), kernels }
     }
 
     /// How the cell's texts are read and encoded.

@@ -4,7 +4,7 @@ mod check;
 
 use crate::cell::Cell;
 use crate::inputs;
-use crate::key::{self, Kept};
+use crate::key::{self, Computed, Kept};
 use crate::located::{self, Located};
 use crate::models::home;
 use crate::models::on_disk;
@@ -207,6 +207,15 @@ impl Description {
     /// They are none that Latentrace has.
     pub fn kernels(&self) -> Result<Kernels> {
         Ok(self.kernels.as_deref().map_or(Ok(Kernels::PLAIN), str::parse)?)
+    }
+
+    /// What of its computation changes rounding.
+    ///
+    /// # Errors
+    /// See [`Description::kernels`].
+    pub fn computed(&self) -> Result<Computed> {
+        let on_cpu = self.program.device == "cpu";
+        Ok(Computed { kernels: self.kernels()?, threads: on_cpu.then_some(self.program.threads) })
     }
 
     /// Reads the description of a trace, and checks every field, so that computing with its values is safe.

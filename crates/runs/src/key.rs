@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use latentrace_files::said;
 pub use latentrace_pipeline::Mode;
 use latentrace_pipeline::nn::{Kernels, LIBTORCH};
-use latentrace_pipeline::{Choice, Lora, Options, kernels_for};
+use latentrace_pipeline::{Choice, Lora};
 use latentrace_trace::Rule;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -17,17 +17,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// The key of a cell: a hash of everything that decides its pixels or its record. That is the cell, the content of the
-/// files that it reads, the version of libtorch, the kernels, the mode, and the capture rules.
+/// files that it reads, the version of libtorch, how it is computed, the mode, and the capture rules.
 ///
 /// # Errors
-/// The cell cannot be written as JSON, or its kernels are not known: see [`kernels_for`].
-pub fn key(cell: &Cell, inputs: &Inputs, kept: &Kept, mode: Mode) -> Result<String> {
+/// The cell cannot be written as JSON.
+pub fn key(cell: &Cell, inputs: &Inputs, kept: &Kept, mode: Mode, computed: Computed) -> Result<String> {
     let mut about = by_content(cell, inputs)?;
     about["libtorch"] = json!(LIBTORCH);
     about["format"] = json!(FORMAT);
-    let kernels = kernels_of(cell)?;
+    let Computed { kernels, threads } = computed;
     if kernels != Kernels::PLAIN {
-        about["kernels"] = json!(kernels.to_string());
+        about["kernels"] = json!(kernels);
+    }
+    if let Some(threads) = threads.filter(|threads| *threads != 1) {
+        about["threads"] = json!(threads);
     }
     if mode == Mode::Batched {
         about["mode"] = json!("fast");
@@ -38,22 +41,13 @@ pub fn key(cell: &Cell, inputs: &Inputs, kept: &Kept, mode: Mode) -> Result<Stri
     Ok(blake3::hash(about.to_string().as_bytes()).to_hex()[..16].into())
 }
 
-/// The kernels that a cell's model runs on here.
-///
-/// # Errors
-/// The checkpoint's configuration cannot be read, the device is not there, or the kernels cannot be measured.
-fn kernels_of(cell: &Cell) -> Result<Kernels> {
-    type Asked = (PathBuf, Choice, Options);
-    static KNOWN: Mutex<Vec<(Asked, Kernels)>> = Mutex::new(Vec::new());
-    let asked = (cell.place()?, cell.choice(), cell.options());
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, kernels)) = known.iter().find(|(other, _)| *other == asked) {
-        return Ok(*kernels);
-    }
-    let Options { dtype, device, .. } = asked.2;
-    let kernels = kernels_for(&cell.checkpoint()?.unet.config, dtype.kind(), device.find()?)?;
-    known.push((asked, kernels));
-    Ok(kernels)
+/// What of the computation of a cell changes rounding, besides its settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Computed {
+    /// The kernels of UNet and VAE.
+    pub kernels: Kernels,
+    /// The number of CPU threads; `None` on a GPU, and in a store of a version whose keys do not have it.
+    pub threads: Option<usize>,
 }
 
 /// What a run records besides the sampler's values.

@@ -9,6 +9,7 @@
 
 mod causal;
 mod cell;
+mod computing;
 mod cost;
 mod description;
 mod files;
@@ -43,6 +44,7 @@ mod whole;
 
 pub use causal::CausalTracing;
 pub use cell::{Cell, FIELDS, STRENGTH, parse_guidance, parse_lora};
+pub use computing::Computing;
 pub use cost::Cost;
 pub use description::{Description, ForkPoint, Phase, PhaseSettings, Program, RecordedModel, Text};
 pub use files::RunFile;
@@ -51,7 +53,7 @@ pub use frames::{Frames, about_eight, captions};
 pub use hub::{go_offline, hub, is_id};
 pub use init_image::{Fit, check as check_picture};
 pub use inputs::{Inputs, Instead};
-pub use key::{Kept, Mode, hash, hash_of_trace, key};
+pub use key::{Computed, Kept, Mode, hash, hash_of_trace, key};
 pub use like::{Like, Likeness};
 pub use located::Located;
 pub use models::{Loaded, bundled, checkpoint, fetched, home, on_disk, open, open_at, open_recorded};

@@ -8,7 +8,7 @@ use crate::provenance::{Provenance, What};
 use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
 use latentrace_files::png::open_image;
-use latentrace_pipeline::Threads;
+use latentrace_pipeline::{KernelChoice, Options, Threads};
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
@@ -111,6 +111,13 @@ impl Like {
         let apart = original.as_raw().iter().zip(made.as_raw()).map(|(a, b)| a.abs_diff(*b));
         let (bytes, most) = apart.fold((0, 0), |(count, most), by| (count + usize::from(by > 0), most.max(by)));
         Ok(Likeness::Apart { bytes, of: made.as_raw().len(), most, others })
+    }
+
+    /// The options that a cell's model is loaded with to make it again: by the kernels of its run, unless the cell names some.
+    pub fn options(&self, cell: &Cell) -> Options {
+        let options = cell.options();
+        let recorded = KernelChoice::Recorded(self.about.kernels);
+        Options { kernels: if cell.kernels.is_some() { options.kernels } else { recorded }, ..options }
     }
 
     /// The CPU threads that its run was made on.

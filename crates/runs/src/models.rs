@@ -1,6 +1,7 @@
 //! Opening of models: of a cell, of a record, and the bundled one.
 
 use crate::cell::Cell;
+use crate::computing::Computing;
 use crate::description::{Description, RecordedModel};
 use crate::hub;
 use crate::key;
@@ -8,7 +9,7 @@ use crate::located;
 use crate::observer::Observer;
 use anyhow::Result;
 use latentrace_pipeline::checkpoints::Use;
-use latentrace_pipeline::{Checkpoint, Choice, Lora, Model, Options, Size, Threads};
+use latentrace_pipeline::{Checkpoint, Choice, KernelChoice, Lora, Model, Options, Size, Threads};
 use std::path::{Path, PathBuf};
 
 /// Opens the model of a cell, see [`open_at`].
@@ -25,7 +26,12 @@ pub fn open(cell: &Cell, observer: &dyn Observer) -> Result<Model> {
 /// # Errors
 /// See [`checkpoint`] and [`Model::load`]; or the download fails.
 pub fn open_at(place: &Path, choice: &Choice, options: Options, observer: &dyn Observer) -> Result<Model> {
-    let model = Model::load(fetched(place, choice, observer)?, options)?;
+    load(fetched(place, choice, observer)?, options, observer)
+}
+
+/// Loads a checkpoint as [`open_at`] does.
+fn load(checkpoint: Checkpoint, options: Options, observer: &dyn Observer) -> Result<Model> {
+    let model = Model::load(checkpoint, options)?;
     for note in &model.checkpoint.notes {
         observer.note(note);
     }
@@ -119,7 +125,7 @@ pub fn open_recorded(
     let is_same = |folder: &PathBuf| named.is_none() && hash(folder).is_ok_and(|found| found == *blake3);
     let found = located::find(&located::checkpoint_of("run", &choice), &places, blake3, &hash, hint)
         .or_else(|error| bundled().ok().filter(is_same).ok_or(error))?;
-    let options = Options { kernels: Some(description.kernels()?), ..description.cell.options() };
+    let options = Options { kernels: KernelChoice::Recorded(description.kernels()?), ..description.cell.options() };
     let mut model = open_at(&found, &choice, options, observer)?;
     model.threads = Threads::of_record(description.program.threads);
     let [height, width] = description.size;
@@ -128,22 +134,58 @@ pub fn open_recorded(
     Ok(model)
 }
 
+/// What is said where a machine lacks the kernels of a store.
+const BEGUN_ELSEWHERE: &str = "the cells in this folder were begun with kernels that this machine lacks: give another folder with --output, or choose kernels with --set kernels=";
+
 /// The model that was used last. A cell with another model replaces it.
-#[derive(Default)]
-pub struct Loaded(Option<(Cell, Model)>);
+pub struct Loaded {
+    last: Option<(Cell, Model)>,
+    computing: Computing,
+}
+
+impl Default for Loaded {
+    /// Computes as this process chooses.
+    fn default() -> Loaded {
+        Loaded::computing(Computing::here())
+    }
+}
 
 impl Loaded {
+    /// Computes as in a store.
+    pub fn computing(computing: Computing) -> Loaded {
+        Loaded { last: None, computing }
+    }
+
+    /// How its models compute: as it began, with the kernels that were chosen since.
+    pub fn chosen(&self) -> &Computing {
+        &self.computing
+    }
+
     /// The model of a cell.
     ///
     /// # Errors
-    /// The model cannot be opened.
+    /// The model cannot be opened, or this machine lacks the kernels of the store.
     pub fn get(&mut self, cell: &Cell, observer: &dyn Observer) -> Result<&Model> {
         let same = |of: &Cell| of.model == cell.model && of.choice() == cell.choice() && of.options() == cell.options();
-        let (of, model) = match self.0.take() {
+        let (of, model) = match self.last.take() {
             Some((of, model)) if same(&of) => (of, model),
-            _ => (cell.clone(), open(cell, observer)?),
+            _ => (cell.clone(), self.open(cell, observer)?),
         };
-        Ok(&self.0.insert((of, model)).1)
+        Ok(&self.last.insert((of, model)).1)
+    }
+
+    fn open(&mut self, cell: &Cell, observer: &dyn Observer) -> Result<Model> {
+        let checkpoint = fetched(&cell.place()?, &cell.choice(), observer)?;
+        let options = self.computing.options(cell, &checkpoint)?;
+        let is_of_store = options != cell.options();
+        let model = load(checkpoint, options, observer).map_err(|error| match is_of_store {
+            true => error.context(BEGUN_ELSEWHERE),
+            false => error,
+        });
+        let mut model = model?;
+        model.threads = self.computing.threads();
+        self.computing.note(cell, &model);
+        Ok(model)
     }
 }
 

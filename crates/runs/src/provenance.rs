@@ -8,6 +8,7 @@ use crate::located::Located;
 use crate::record::Recorded;
 use anyhow::{Context, Result, ensure};
 use latentrace_files::png::read_png_text;
+use latentrace_pipeline::nn::Kernels;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -32,8 +33,15 @@ pub struct Provenance {
     /// The run that this one was forked from, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fork: Option<ForkPoint>,
+    /// The kernels of UNet and VAE, where they are not libtorch's own.
+    #[serde(default, skip_serializing_if = "is_plain")]
+    pub kernels: Kernels,
     /// The program and the machine.
     pub program: Program,
+}
+
+fn is_plain(kernels: &Kernels) -> bool {
+    *kernels == Kernels::PLAIN
 }
 
 /// What a file shows of a run.
@@ -100,6 +108,7 @@ impl Provenance {
             program,
             ..
         } = description.clone();
+        let kernels = description.kernels().unwrap_or_default(); // checked when it was read or made
         let RecordedModel { folder, blake3, .. } = model;
         let model = Located { path: folder, relative: None, blake3 };
         // Relative paths depend on the folder of the record, and the provenance does not.
@@ -121,6 +130,7 @@ impl Provenance {
             calls,
             words_lost: Lost { prompt: prompt.lost, negative: negative.lost },
             fork,
+            kernels,
             program,
             cell,
         }
@@ -136,7 +146,11 @@ impl Provenance {
         let has_all = about.cell.image.is_some() == image.is_some() && about.cell.mask.is_some() == mask.is_some();
         let is_known = about.fork.is_none() && has_all;
         let mode = if recorded.together { Mode::Batched } else { Mode::Alone };
-        let key = if is_known { key(&about.cell, &about.used.inputs, &about.used.kept, mode)? } else { String::new() };
+        let computed = recorded.description.computed()?;
+        let key = match is_known {
+            true => key(&about.cell, &about.used.inputs, &about.used.kept, mode, computed)?,
+            false => String::new(),
+        };
         Ok(Provenance { key, ..about })
     }
 
@@ -179,6 +193,7 @@ impl Provenance {
             ("device", then.device.clone(), program.device.clone()),
             ("processor", then.processor.clone(), program.processor.clone()),
             ("threads", threads(then), threads(program)),
+            ("kernels", self.kernels.to_string(), now.kernels.to_string()),
             ("made", batch(self.used.together), batch(now.used.together)),
         ];
         let other = pairs.into_iter().filter(|(_, then, now)| then != now);

@@ -3,7 +3,7 @@
 use crate::cell::Cell;
 use crate::description::Description;
 use crate::inputs::Inputs;
-use crate::key::{self, Kept, Mode};
+use crate::key::{self, Computed, Kept, Mode};
 use crate::located::Located;
 use crate::mask;
 use crate::rules::{self, Fires};
@@ -104,12 +104,20 @@ impl Ready {
     ///
     /// # Errors
     /// See [`key()`](crate::key()).
-    pub fn key(&self, mode: Mode) -> Result<String> {
+    pub fn key(&self, mode: Mode, computed: Computed) -> Result<String> {
         let Description { cell, model, image, mask, features, traces, .. } = &self.description;
         let model = Located { path: model.folder.clone(), relative: None, blake3: model.blake3.clone() };
         let (image, mask) = (image.clone(), mask.clone());
         let inputs = Inputs { model, image, mask, features: features.clone(), traces: traces.clone() };
-        key::key(cell, &inputs, &self.description.kept(), mode)
+        key::key(cell, &inputs, &self.description.kept(), mode, computed)
+    }
+
+    /// What of its computation changes rounding.
+    ///
+    /// # Errors
+    /// See [`Description::kernels`].
+    pub fn computed(&self) -> Result<Computed> {
+        self.description.computed()
     }
 
     /// Whether it can be made in a batch with others: it has no capture rules and no edits, and its texts are of one

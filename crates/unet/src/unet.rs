@@ -4,7 +4,7 @@ use crate::UnetConfig;
 use crate::block::{Conditions, DownBlock, MidBlock, UpBlock};
 use crate::time::TimeEmbedding;
 use latentrace_nn::tch::{Device, Kind, Tensor};
-use latentrace_nn::{Conv2d, GroupNorm, Pass, Replay, Result, Tap, Weights};
+use latentrace_nn::{Conv2d, GroupNorm, Kernels, Pass, Replay, Result, Tap, Weights};
 
 /// The denoising network.
 pub struct Unet {
@@ -20,6 +20,9 @@ pub struct Unet {
     all_taps: Vec<Tap>,
     /// `None` if the scale of a low-rank change may differ from call to call.
     replay: Option<Replay>,
+    /// Channels at the highest resolution.
+    finest: i64,
+    kernels: Kernels,
     kind: Kind,
     device: Device,
 }
@@ -66,6 +69,8 @@ impl Unet {
             },
             all_taps: Vec::new(),
             replay: (!weights.varies()).then(Replay::default),
+            finest,
+            kernels: weights.kernels(),
             kind: weights.kind(),
             device: weights.device(),
         };
@@ -77,12 +82,30 @@ impl Unet {
     /// timesteps `[batch]` or `[1]`, and text `[batch, tokens, features]`. Input and output are in the number format of
     /// the network, see [`Unet::kind`].
     pub fn forward(&self, pass: &mut Pass, sample: &Tensor, times: &Tensor, text: &Tensor) -> Tensor {
+        if self.all_taps.iter().any(|tap| pass.wants(tap)) {
+            return self.compute(pass, sample, times, text);
+        }
+        let size = sample.size(); // [batch, channels, height, width]
+        let bytes = size[2..].iter().product::<i64>() * self.finest * self.kind.elt_size_in_bytes() as i64;
+        let most = self.kernels.rows_at_once(self.device, bytes);
+        if size[0] <= most {
+            return self.unwatched(sample, times, text);
+        }
+        let part =
+            |of: &Tensor, first, rows| if of.size()[0] == 1 { of.shallow_clone() } else { of.narrow(0, first, rows) };
+        let parts = (0..size[0]).step_by(most as usize).map(|first| {
+            let rows = most.min(size[0] - first);
+            self.unwatched(&part(sample, first, rows), &part(times, first, rows), &part(text, first, rows))
+        });
+        Tensor::cat(&parts.collect::<Vec<_>>(), 0)
+    }
+
+    /// The prediction where nothing inside the network is watched.
+    fn unwatched(&self, sample: &Tensor, times: &Tensor, text: &Tensor) -> Tensor {
+        let compute = |[sample, times, text]: [&Tensor; 3]| self.compute(&mut Pass::silent(), sample, times, text);
         match &self.replay {
-            Some(replay) if !self.all_taps.iter().any(|tap| pass.wants(tap)) => replay
-                .run(&[sample, times, text], |inputs| {
-                    self.compute(&mut Pass::silent(), &inputs[0], &inputs[1], &inputs[2])
-                }),
-            _ => self.compute(pass, sample, times, text),
+            Some(replay) => replay.run(&[sample, times, text], |inputs| compute([&inputs[0], &inputs[1], &inputs[2]])),
+            None => compute([sample, times, text]),
         }
     }
 

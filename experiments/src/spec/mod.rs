@@ -458,6 +458,7 @@ const TEXTS: &[&str] = &[
     "fit",
     "dtype",
     "device",
+    "kernels",
 ];
 
 /// A value of the command line: text fields as they stand, anything else as TOML.

@@ -121,7 +121,8 @@ impl Article {
     /// A cell with a checkpoint and how it is loaded.
     fn cell(&self, model: Option<PathBuf>) -> Cell {
         let latentrace::pipeline::Options { dtype, device, .. } = self.model.options();
-        Cell { model, dtype, device, ..Cell::default() }.with_choice(self.model.choice())
+        let kernels = self.model.kernels;
+        Cell { model, dtype, device, kernels, ..Cell::default() }.with_choice(self.model.choice())
     }
 
     /// A checkpoint of the article, in half precision on a CUDA device. If it is neither in the cache of the hub nor can

@@ -5,9 +5,9 @@ use crate::openmp;
 use crate::printer::line;
 use anyhow::Result;
 use latentrace::files::counted;
-use latentrace::pipeline::nn::tch::Device;
+use latentrace::pipeline::nn::tch::{Device, Kind};
 use latentrace::pipeline::nn::{self, Cuda, LIBTORCH, all_threads, given_threads};
-use latentrace::pipeline::{Model, Size};
+use latentrace::pipeline::{Model, Size, measured_kernels};
 use latentrace::runs::{home, processor};
 
 /// Say what was found on this machine, and what to do about what was not
@@ -37,9 +37,21 @@ impl Doctor {
             format!("{:?}", model.device).to_lowercase()
         );
         line!("            {}", threads(&model));
+        line!("            kernels {}", kernels(&model));
         line!("            {} taps in its networks", model.taps.len());
         Ok(())
     }
+}
+
+/// The kernels of a model, and those that were measured for large networks on this machine.
+fn kernels(model: &Model) -> String {
+    let measured = [("f32", Kind::Float), ("f16", Kind::Half), ("bf16", Kind::BFloat16)].map(|(name, kind)| {
+        let (kernels, share) = measured_kernels(kind)?;
+        Some(format!("{name} {kernels}, {share:.2} of the time of f32 plain"))
+    });
+    let measured: Vec<String> = measured.into_iter().flatten().collect();
+    let large = if measured.is_empty() { "not measured yet".into() } else { measured.join("; ") };
+    format!("{}; of large networks: {large}", model.kernels)
 }
 
 /// On how many CPU threads a model runs, and why.

@@ -56,7 +56,7 @@ impl Run {
         let root = self.output.clone().unwrap_or_else(|| PathBuf::from("runs").join(&spec.name));
         let teller = Teller::new(self.json);
         let tell = |progress: latentrace::experiments::Progress| teller.tell(progress);
-        let mut sweep = Sweep::new(&spec, self.how(), &tell)?;
+        let mut sweep = Sweep::new(&spec, self.how(), &root, &tell)?;
         if self.dry_run {
             estimated(&spec, &root, &sweep.estimate(&tell)?);
             return Ok(());
@@ -66,7 +66,7 @@ impl Run {
         }
         interrupt::says("the same command goes on where this one stopped".into());
         let began = Instant::now();
-        let results = sweep.run(&root, &tell)?;
+        let results = sweep.run(&tell)?;
         teller.end();
         self.summary(&results, began.elapsed().as_secs_f64());
         let Results { failed, cells, .. } = &results;

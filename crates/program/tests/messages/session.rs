@@ -111,6 +111,7 @@ impl Session {
             .env("OMP_NUM_THREADS", "1")
             .env_remove("GOMP_SPINCOUNT")
             .env("HF_HUB_CACHE", "cache")
+            .env("XDG_CACHE_HOME", self.folder.path().join("cache-of-user"))
             .env("HF_HUB_OFFLINE", "1")
             .env("CUDA_VISIBLE_DEVICES", "")
             .env("NO_COLOR", "1");

@@ -85,7 +85,7 @@ impl Article {
             for (name, spec) in part.specs(self)? {
                 let spec = opened(folder.path(), name, &spec)?;
                 let Estimate { labels, evaluations, apart, time, bytes } =
-                    Sweep::new(&spec, How::default(), tell)?.estimate(tell)?;
+                    Sweep::new(&spec, How::default(), &folder.path().join(name), tell)?.estimate(tell)?;
                 whole.labels.extend(labels.into_iter().map(|label| format!("{}: {label}", part.title())));
                 whole.evaluations += evaluations;
                 whole.apart += apart;
@@ -129,7 +129,7 @@ fn opened(folder: &Path, name: &str, text: &str) -> Result<Spec> {
 
 /// Runs what is missing of a spec.
 fn swept(spec: &Spec, folder: &Path, tell: &dyn Fn(Progress)) -> Result<Results> {
-    let results = Sweep::new(spec, How::default(), tell)?.run(folder, tell)?;
+    let results = Sweep::new(spec, How::default(), folder, tell)?.run(tell)?;
     let failed = results.failed.first().map(|failed| format!("{}: {}", failed.label, failed.error));
     ensure!(failed.is_none(), "{}", failed.unwrap_or_default());
     Ok(results)
