@@ -1,8 +1,9 @@
 //! Multi-head attention by the fused kernel. Scores and probabilities are computed besides, for a probe that wants
 //! them.
 
+use crate::scores::Scores;
 use crate::shapes::is_shape_only;
-use crate::{Attends, Kernels, Linear, ModuleValue, Pass, Result, Tap, Weights};
+use crate::{Attends, Block, Kernels, Linear, ModuleValue, Pass, Result, Tap, Weights};
 use tch::{Kind, Tensor};
 
 /// Multi-head attention: `softmax(Q K^T / sqrt(d)) V` (Vaswani et al. 2017, equation 1).
@@ -103,10 +104,10 @@ impl Attention {
     fn mix(&self, pass: &mut Pass, q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
         if is_shape_only(q) {
             // The fused kernel does not accept tensors without numbers.
-            return self.probabilities(pass, q, k).0.to_kind(v.kind()).matmul(v).to_kind(q.kind());
+            let scores = Scores::new(q, k, self.causal);
+            return self.probabilities(pass, &scores).0.to_kind(v.kind()).matmul(v).to_kind(q.kind());
         }
-        let watched = pass.wants(&self.taps.probs) || pass.wants(&self.taps.scores);
-        let changed = if watched { self.changed(pass, q, k) } else { None };
+        let changed = self.show(pass, q, k);
         let v = v.to_kind(q.kind());
         let fused = self.kernels.attention([q, k, &v], self.causal);
         match changed {
@@ -118,28 +119,48 @@ impl Attention {
         }
     }
 
-    /// Shows scores and probabilities to the probe. If it returns other tensors: the probabilities, and which rows of
-    /// the batch have changed, `[batch, 1, 1, 1]`.
-    fn changed(&self, pass: &mut Pass, q: &Tensor, k: &Tensor) -> Option<(Tensor, Tensor)> {
-        let (probs, changed) = self.probabilities(pass, q, k);
+    /// Shows scores and probabilities to the probe, if it wants them. If it returns other tensors: the probabilities, and
+    /// which rows of the batch have changed, `[batch, 1, 1, 1]`.
+    fn show(&self, pass: &mut Pass, q: &Tensor, k: &Tensor) -> Option<(Tensor, Tensor)> {
+        let taps = [&self.taps.scores, &self.taps.probs];
+        let wanted = taps.map(|tap| pass.wants(tap));
+        if wanted == [false; 2] {
+            return None;
+        }
+        let scores = Scores::new(q, k, self.causal);
+        let takes_blocks = taps.iter().zip(wanted).all(|(tap, wanted)| !wanted || pass.takes_blocks(tap));
+        if takes_blocks && scores.in_blocks() {
+            self.show_blocks(pass, &scores, wanted);
+            return None;
+        }
+        let (probs, changed) = self.probabilities(pass, &scores);
         let rows = changed.into_iter().flatten().reduce(|a, b| a.logical_or(&b))?;
         Some((probs, rows.view([-1, 1, 1, 1])))
     }
 
+    /// Shows scores and probabilities in blocks, as far as they are wanted, so that none of them are in memory as a whole.
+    fn show_blocks(&self, pass: &mut Pass, scores: &Scores, [wants_scores, wants_probs]: [bool; 2]) {
+        for place in scores.places() {
+            let block = |tensor| Block { tensor, whole: scores.whole, place };
+            let of_scores = block(scores.block(place));
+            if wants_scores {
+                pass.block(&self.taps.scores, &of_scores);
+            }
+            if wants_probs {
+                pass.block(&self.taps.probs, &block(scores.probabilities(&of_scores.tensor)));
+            }
+        }
+    }
+
     /// The probabilities `[batch, heads, pixels, tokens]`, in f32 at least, as the probe returns them; and which rows
     /// of the scores and of the probabilities the probe has changed, where it returns another tensor.
-    fn probabilities(&self, pass: &mut Pass, q: &Tensor, k: &Tensor) -> (Tensor, [Option<Tensor>; 2]) {
-        let kind = if q.kind() == Kind::Double { Kind::Double } else { Kind::Float }; // as the fused kernel sums
-        let features = q.size()[3] as f64;
-        let mut scores = q.to_kind(kind).matmul(&k.to_kind(kind).transpose(2, 3)) / features.sqrt();
-        if self.causal {
-            let later = scores.get(0).get(0).ones_like().triu(1).to_kind(Kind::Bool); // [pixels, tokens]
-            scores = scores.masked_fill(&later, f64::NEG_INFINITY);
-        }
+    fn probabilities(&self, pass: &mut Pass, of: &Scores) -> (Tensor, [Option<Tensor>; 2]) {
+        let scores = of.all();
         let seen = pass.tap(&self.taps.scores, scores.shallow_clone());
         let of_scores = changed_rows(&scores, &seen);
         drop(scores);
-        let probs = seen.softmax(-1, kind);
+        let probs = of.probabilities(&seen);
+        drop(seen);
         let seen = pass.tap(&self.taps.probs, probs.shallow_clone());
         let of_probs = changed_rows(&probs, &seen);
         (seen, [of_scores, of_probs])
