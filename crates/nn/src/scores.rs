@@ -26,7 +26,11 @@ impl Scores {
         let (size, tokens) = (q.size(), k.size()[2]);
         let whole = [size[0], size[1], size[2], tokens];
         let (q, k) = (q.to_kind(kind), k.to_kind(kind).transpose(2, 3));
-        Scores { q, k, causal, queries: queries(whole), whole }
+        let scores = Scores { q, k, causal, queries: queries(whole), whole };
+        match scores.in_blocks() {
+            true => Scores { k: scores.k.contiguous(), ..scores }, // or each product would copy all keys of a head
+            false => scores,
+        }
     }
 
     /// Whether they are computed in blocks, be it to show these or to put them together: if they are more than a block
@@ -45,7 +49,7 @@ impl Scores {
     /// matrix product of another size made them.
     pub(crate) fn all(&self) -> Tensor {
         if !self.in_blocks() {
-            return self.of(&self.q, &self.k, 0);
+            return self.scaled(self.q.matmul(&self.k), 0);
         }
         let all = Tensor::empty(self.whole, (self.q.kind(), Device::Cpu));
         for place in self.places() {
@@ -57,14 +61,14 @@ impl Scores {
 
     /// The scores of a block, `[1, 1, queries, tokens]`.
     pub(crate) fn block(&self, Place { row, head, first, queries }: Place) -> Tensor {
-        let of_head = |x: &Tensor| x.narrow(0, row, 1).narrow(1, head, 1);
-        self.of(&of_head(&self.q).narrow(2, first, queries), &of_head(&self.k), first)
+        let of_head = |x: &Tensor| x.get(row).get(head);
+        let products = of_head(&self.q).narrow(0, first, queries).mm(&of_head(&self.k));
+        self.scaled(products.view([1, 1, queries, -1]), first)
     }
 
-    /// The scores of some queries, of which the first is pixel `first`.
-    fn of(&self, q: &Tensor, k: &Tensor, first: i64) -> Tensor {
-        let features = q.size()[3] as f64;
-        let scores = q.matmul(k) / features.sqrt();
+    /// The scores of some queries, of which the first is pixel `first`, from the products of queries and keys.
+    fn scaled(&self, mut products: Tensor, first: i64) -> Tensor {
+        let scores = products.g_div_scalar_((self.q.size()[3] as f64).sqrt());
         if !self.causal {
             return scores;
         }

@@ -2,8 +2,8 @@
 //! of a tensor can be added.
 
 use crate::Statistics;
-use latentrace_nn::tch::{Kind, Tensor};
 use latentrace_nn::share;
+use latentrace_nn::tch::{Kind, Tensor};
 use std::sync::OnceLock;
 
 /// Sums over the finite numbers of a tensor or of a part, and how many of its numbers are not finite.
@@ -118,7 +118,8 @@ impl Totals {
         if start.is_null() || !start.is_aligned() {
             return None;
         }
-        #[allow(unsafe_code)] // Safety: the tensor has `count` numbers of this format from there on, and outlives the call.
+        #[allow(unsafe_code)]
+        // Safety: the tensor has `count` numbers of this format from there on, and outlives the call.
         Some(Totals::of_numbers(unsafe { std::slice::from_raw_parts(start, count) }, threads))
     }
 

@@ -5,9 +5,7 @@ mod common;
 
 use common::{about, bits, list, noise, words};
 use latentrace_nn::tch::{Device, Kind, Tensor};
-use latentrace_nn::{
-    Attends, Attention, AttentionShape, Both, Branch, Moment, Pass, Place, Probe, Rows, Tap, Weights,
-};
+use latentrace_nn::{Attends, Attention, AttentionShape, Both, Branch, Moment, Pass, Place, Probe, Rows, Tap, Weights};
 use latentrace_trace::{Capture, EditRule, Edits, Entry, Layout, Recorder, Rule, Statistics, Trace, Writer};
 use tempfile::TempDir;
 
@@ -207,7 +205,8 @@ fn what_is_kept_of_blocks_is_as_in_f64() {
             let apart = (trace.tensor(of("head_mean")).unwrap().to_kind(Kind::Double) - &mean).abs();
             assert!(apart.max().double_value(&[]) < most, "{name}: {:e}", apart.max().double_value(&[]));
             let found = of("stats").statistics;
-            let exactly = [exact.mean(None::<Kind>), exact.square().mean(None::<Kind>).sqrt(), exact.min(), exact.max()];
+            let exactly =
+                [exact.mean(None::<Kind>), exact.square().mean(None::<Kind>).sqrt(), exact.min(), exact.max()];
             let found = [found.mean, found.rms, found.min, found.max];
             for (found, exact) in found.into_iter().zip(exactly) {
                 let exact = exact.double_value(&[]);
