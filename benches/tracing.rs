@@ -177,10 +177,10 @@ fn model() -> (Model, Request) {
 fn ratio_of(name: &str, pairs: usize, mut without: impl FnMut(), mut with: impl FnMut(), mut after: impl FnMut()) {
     let [mut times, mut of_cores] = [Vec::new(), Vec::new()];
     for _ in 0..pairs {
-        let [before, core_before] = both_times(&mut without);
-        let [after, core_after] = both_times(&mut with);
-        times.push(after / before);
-        of_cores.push(core_after / core_before);
+        let [plain, cores_plain] = both_times(&mut without);
+        let [time, cores] = both_times(&mut with);
+        times.push(time / plain);
+        of_cores.push(cores / cores_plain);
         after();
     }
     times.sort_by(f64::total_cmp);
