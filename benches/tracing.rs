@@ -1,29 +1,39 @@
-//! What looking costs: `./just bench tracing`. Runs with and without are made in turn, and the median of their ratios is
-//! printed. `LATENTRACE_BENCH_MODEL` names another checkpoint than the bundled one, `LATENTRACE_BENCH_PAIRS` says how
-//! many pairs.
+//! What looking costs: `./just bench tracing`. Runs with and without are made in turn, and the medians of their ratios are
+//! printed: of the time that passed, and of the time of all processor cores. Other work on the machine changes the first
+//! more than the second.
+//!
+//! `LATENTRACE_BENCH_MODEL` names another checkpoint than the bundled one, `LATENTRACE_BENCH_PAIRS` says how many pairs.
+//! `LATENTRACE_BENCH_FULL` names a checkpoint of full size, such as Stable Diffusion 1.x, for the cases of one call at
+//! 512x512; without it these are skipped.
 
 #![allow(clippy::print_stdout, missing_docs)] // a bench prints, and its macros make public items
 use criterion::{Criterion, criterion_group, criterion_main};
 use latentrace::nn::tch::{Device, Kind, Tensor};
 use latentrace::nn::{Moment, Pass, Probe, Tap};
-use latentrace::pipeline::{Model, Options, Request, Start};
+use latentrace::pipeline::{Dtype, Model, Options, Request, Size, Start};
 use latentrace::trace::{Capture, Layout, Recorder, Rule, Words, Writer};
 use std::hint::black_box;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// What is kept besides the sampler's values, and what that is called.
-const CAPTURES: [(&str, &[&str]); 5] = [
+/// What is kept of a run, and what that is called.
+type Captured = (&'static str, &'static [&'static str]);
+
+/// Statistics of every tap that passes without a probe too: all but scores and probabilities.
+const OF_FUSED_PATH: Captured = (
+    "statistics of every tap of the fused path",
+    &["unet.**.{out,norm*,conv*,time_emb_proj,skip,q,k,v,proj_*,net.*,waves} | stats", "unet.{sample,conv_*} | stats"],
+);
+
+/// Statistics of every tap.
+const OF_ALL: Captured = ("statistics of every tap, probabilities too", &["unet.** | stats"]);
+
+/// What is kept besides the sampler's values.
+const CAPTURES: [Captured; 5] = [
     ("flight recorder", &[]),
-    (
-        "statistics of every tap of the fused path",
-        &[
-            "unet.**.{out,norm*,conv*,time_emb_proj,skip,q,k,v,proj_*,net.*,waves} | stats",
-            "unet.{sample,conv_*} | stats",
-        ],
-    ),
-    ("statistics of every tap, probabilities too", &["unet.** | stats"]),
+    OF_FUSED_PATH,
+    OF_ALL,
     ("attention to text, mean over heads", &["unet.**.attn2.probs | head_mean"]),
     ("every block and resnet whole", &["unet.**.out"]),
 ];
@@ -65,26 +75,48 @@ impl Probe for Nobody {
 /// Pairs of runs in turn.
 fn on(_: &mut Criterion) {
     let (model, request) = model();
-    let pairs = std::env::var("LATENTRACE_BENCH_PAIRS").ok().and_then(|pairs| pairs.parse().ok()).unwrap_or(30);
-    let folder = tempfile::tempdir().expect("a folder");
-    let plain = || seconds(|| _ = denoise(&model, &request, &mut Pass::silent()));
+    let plain = || _ = denoise(&model, &request, &mut Pass::silent());
     plain();
-    let nobody = || seconds(|| _ = denoise(&model, &request, &mut Pass::watched(&mut Nobody)));
-    ratio("a probe that wants nothing", pairs, plain, nobody);
-    for (name, rules) in CAPTURES {
-        let mut number = 0;
+    let nobody = || _ = denoise(&model, &request, &mut Pass::watched(&mut Nobody));
+    ratio_of("a probe that wants nothing", pairs(30), plain, nobody, || ());
+    captures(&model, &request, &CAPTURES, pairs(30));
+}
+
+/// The same for one call of a full-size model at 512x512, where most of the work is self-attention.
+fn full(_: &mut Criterion) {
+    let Some(path) = std::env::var("LATENTRACE_BENCH_FULL").ok().map(PathBuf::from) else {
+        println!("full size: not measured, because LATENTRACE_BENCH_FULL names no checkpoint");
+        return;
+    };
+    for dtype in [Dtype::F32, Dtype::Bf16] {
+        let model = Model::open(&path, Options { dtype, ..Options::default() }).expect("the full-size model");
+        let size = Size { width: 512, height: 512 };
+        let request = Request { steps: 1, size, ..model.request("a red circle", 193) };
+        let _ = denoise(&model, &request, &mut Pass::silent()); // reads the weights
+        println!("full size, {dtype:?}:");
+        captures(&model, &request, &[OF_FUSED_PATH, OF_ALL], pairs(5));
+    }
+}
+
+/// Pairs of runs for each of some captures.
+fn captures(model: &Model, request: &Request, captures: &[Captured], pairs: usize) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plain = || _ = denoise(model, request, &mut Pass::silent());
+    let trace = folder.path().join("trace");
+    for (name, rules) in captures {
         let mut bytes = 0;
-        let recorded = || {
-            number += 1;
-            let trace = folder.path().join(format!("{number}"));
-            let time = seconds(|| record(&model, &request, rules, &trace));
+        let remove = || {
             bytes = size(&trace);
             std::fs::remove_dir_all(&trace).ok();
-            time
         };
-        ratio(name, pairs, plain, recorded);
+        ratio_of(name, pairs, plain, || record(model, request, rules, &trace), remove);
         println!("{:>60} MB kept of each run", format!("{:.2}", bytes as f64 / 1e6));
     }
+}
+
+/// How many pairs of runs are made.
+fn pairs(usual: usize) -> usize {
+    std::env::var("LATENTRACE_BENCH_PAIRS").ok().and_then(|pairs| pairs.parse().ok()).unwrap_or(usual)
 }
 
 /// How fast everything is kept, against how fast the disk takes plain files.
@@ -140,12 +172,40 @@ fn model() -> (Model, Request) {
     (model, request)
 }
 
-/// Prints the median of the ratios of pairs.
-fn ratio(name: &str, pairs: usize, mut without: impl FnMut() -> f64, mut with: impl FnMut() -> f64) {
-    let mut ratios: Vec<f64> = (0..pairs).map(|_| without()).map(|without| with() / without).collect();
-    ratios.sort_by(f64::total_cmp);
-    let at = |part: f64| ratios[((ratios.len() - 1) as f64 * part) as usize];
-    println!("{name:>50}: {:.4} of the time without ({:.3} to {:.3})", at(0.5), at(0.25), at(0.75));
+/// Prints the medians of the ratios of pairs, of the time and of the cores' time. `after` follows each pair, and is not
+/// timed.
+fn ratio_of(name: &str, pairs: usize, mut without: impl FnMut(), mut with: impl FnMut(), mut after: impl FnMut()) {
+    let [mut times, mut of_cores] = [Vec::new(), Vec::new()];
+    for _ in 0..pairs {
+        let [plain, cores_plain] = both_times(&mut without);
+        let [time, cores] = both_times(&mut with);
+        times.push(time / plain);
+        of_cores.push(cores / cores_plain);
+        after();
+    }
+    times.sort_by(f64::total_cmp);
+    of_cores.sort_by(f64::total_cmp);
+    let at = |ratios: &[f64], part: f64| ratios[((ratios.len() - 1) as f64 * part) as usize];
+    let [quarter, half, most] = [0.25, 0.5, 0.75].map(|part| at(&times, part));
+    let cores = at(&of_cores, 0.5);
+    println!("{name:>50}: {half:.4} of the time without ({quarter:.3} to {most:.3}), {cores:.3} of the cores' time");
+}
+
+/// The seconds that work takes, and those that all threads of the process had on a core.
+fn both_times(work: impl FnOnce()) -> [f64; 2] {
+    let before = cores();
+    let time = seconds(work);
+    [time, cores() - before]
+}
+
+/// The seconds that all threads of this process had on a core so far, in hundredths; NaN where the system does not say it
+/// as Linux does.
+fn cores() -> f64 {
+    let about = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = about.rsplit(')').next().unwrap_or_default();
+    let ticks: Vec<f64> =
+        after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse().ok()).collect();
+    if ticks.len() == 2 { ticks.iter().sum::<f64>() / 100.0 } else { f64::NAN }
 }
 
 fn seconds(work: impl FnOnce()) -> f64 {
@@ -169,5 +229,5 @@ fn size(folder: &Path) -> u64 {
         .sum()
 }
 
-criterion_group!(tracing, off, on, disk);
+criterion_group!(tracing, off, on, disk, full);
 criterion_main!(tracing);

@@ -1,8 +1,9 @@
 //! Multi-head attention by the fused kernel. Scores and probabilities are computed besides, for a probe that wants
 //! them.
 
+use crate::scores::Scores;
 use crate::shapes::is_shape_only;
-use crate::{Attends, Kernels, Linear, ModuleValue, Pass, Result, Tap, Weights};
+use crate::{Attends, Block, Kernels, Linear, ModuleValue, Pass, Result, Tap, Weights};
 use tch::{Kind, Tensor};
 
 /// Multi-head attention: `softmax(Q K^T / sqrt(d)) V` (Vaswani et al. 2017, equation 1).
@@ -103,10 +104,10 @@ impl Attention {
     fn mix(&self, pass: &mut Pass, q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
         if is_shape_only(q) {
             // The fused kernel does not accept tensors without numbers.
-            return self.probabilities(pass, q, k).0.to_kind(v.kind()).matmul(v).to_kind(q.kind());
+            let scores = Scores::new(q, k, self.causal);
+            return self.probabilities(pass, &scores).0.to_kind(v.kind()).matmul(v).to_kind(q.kind());
         }
-        let watched = pass.wants(&self.taps.probs) || pass.wants(&self.taps.scores);
-        let changed = if watched { self.changed(pass, q, k) } else { None };
+        let changed = self.show(pass, q, k);
         let v = v.to_kind(q.kind());
         let fused = self.kernels.attention([q, k, &v], self.causal);
         match changed {
@@ -118,28 +119,48 @@ impl Attention {
         }
     }
 
-    /// Shows scores and probabilities to the probe. If it returns other tensors: the probabilities, and which rows of
-    /// the batch have changed, `[batch, 1, 1, 1]`.
-    fn changed(&self, pass: &mut Pass, q: &Tensor, k: &Tensor) -> Option<(Tensor, Tensor)> {
-        let (probs, changed) = self.probabilities(pass, q, k);
+    /// Shows scores and probabilities to the probe, if it wants them. If it returns other tensors: the probabilities, and
+    /// which rows of the batch have changed, `[batch, 1, 1, 1]`.
+    fn show(&self, pass: &mut Pass, q: &Tensor, k: &Tensor) -> Option<(Tensor, Tensor)> {
+        let taps = [&self.taps.scores, &self.taps.probs];
+        let wanted = taps.map(|tap| pass.wants(tap));
+        if wanted == [false; 2] {
+            return None;
+        }
+        let scores = Scores::new(q, k, self.causal);
+        let takes_blocks = taps.iter().zip(wanted).all(|(tap, wanted)| !wanted || pass.takes_blocks(tap));
+        if takes_blocks && scores.in_blocks() {
+            self.show_blocks(pass, &scores, wanted);
+            return None;
+        }
+        let (probs, changed) = self.probabilities(pass, &scores);
         let rows = changed.into_iter().flatten().reduce(|a, b| a.logical_or(&b))?;
         Some((probs, rows.view([-1, 1, 1, 1])))
     }
 
+    /// Shows scores and probabilities in blocks, as far as they are wanted, so that none of them are in memory as a whole.
+    fn show_blocks(&self, pass: &mut Pass, scores: &Scores, [wants_scores, wants_probs]: [bool; 2]) {
+        for place in scores.places() {
+            let block = |tensor| Block { tensor, whole: scores.whole, place };
+            let of_scores = block(scores.block(place));
+            if wants_scores {
+                pass.block(&self.taps.scores, &of_scores);
+            }
+            if wants_probs {
+                pass.block(&self.taps.probs, &block(scores.probabilities(&of_scores.tensor)));
+            }
+        }
+    }
+
     /// The probabilities `[batch, heads, pixels, tokens]`, in f32 at least, as the probe returns them; and which rows
     /// of the scores and of the probabilities the probe has changed, where it returns another tensor.
-    fn probabilities(&self, pass: &mut Pass, q: &Tensor, k: &Tensor) -> (Tensor, [Option<Tensor>; 2]) {
-        let kind = if q.kind() == Kind::Double { Kind::Double } else { Kind::Float }; // as the fused kernel sums
-        let features = q.size()[3] as f64;
-        let mut scores = q.to_kind(kind).matmul(&k.to_kind(kind).transpose(2, 3)) / features.sqrt();
-        if self.causal {
-            let later = scores.get(0).get(0).ones_like().triu(1).to_kind(Kind::Bool); // [pixels, tokens]
-            scores = scores.masked_fill(&later, f64::NEG_INFINITY);
-        }
+    fn probabilities(&self, pass: &mut Pass, of: &Scores) -> (Tensor, [Option<Tensor>; 2]) {
+        let scores = of.all();
         let seen = pass.tap(&self.taps.scores, scores.shallow_clone());
         let of_scores = changed_rows(&scores, &seen);
         drop(scores);
-        let probs = seen.softmax(-1, kind);
+        let probs = of.probabilities(&seen);
+        drop(seen);
         let seen = pass.tap(&self.taps.probs, probs.shallow_clone());
         let of_probs = changed_rows(&probs, &seen);
         (seen, [of_scores, of_probs])
@@ -239,5 +260,108 @@ mod tests {
             let apart = (&nearly - &silent).abs().max().double_value(&[]) / size;
             assert!(apart < if kind == Kind::Float { 1e-6 } else { 1e-2 }, "{kind:?}: {apart:.1e}");
         }
+    }
+
+    /// Takes scores and probabilities, in blocks or whole, and puts blocks together.
+    #[derive(Default)]
+    struct Put {
+        in_blocks: bool,
+        all: [Option<Tensor>; 2],
+        blocks: usize,
+    }
+    fn place(tap: &Tap) -> usize {
+        usize::from(tap.name().ends_with("probs"))
+    }
+    impl Probe for Put {
+        fn wants(&self, tap: &Tap, _: &Moment) -> bool {
+            tap.name().ends_with("scores") || tap.name().ends_with("probs")
+        }
+        fn visit(&mut self, tap: &Tap, _: Moment, tensor: Tensor) -> Tensor {
+            self.all[place(tap)] = Some(tensor.copy());
+            tensor
+        }
+        fn takes_blocks(&self, _: &Tap, _: &Moment) -> bool {
+            self.in_blocks
+        }
+        fn visit_block(&mut self, tap: &Tap, _: Moment, block: &Block) {
+            let crate::Place { row, head, first, queries } = block.place;
+            let all = &mut self.all[place(tap)];
+            assert_eq!(all.is_none(), block.is_first());
+            let all =
+                all.get_or_insert_with(|| Tensor::full(block.whole, f64::NAN, (block.tensor.kind(), Device::Cpu)));
+            all.narrow(0, row, 1).narrow(1, head, 1).narrow(2, first, queries).copy_(&block.tensor);
+            self.blocks += 1;
+        }
+    }
+
+    /// Attention of 600 pixels to themselves, in 2 heads: more than a block.
+    fn large(kind: Kind, causal: bool) -> (Attention, Tensor) {
+        let weights = Weights::random("test", 3, kind, Device::Cpu);
+        let names = AttentionShape::DIFFUSERS;
+        let attends = Attends::Itself;
+        let shape =
+            AttentionShape { width: 16, context: 16, attends, heads: 2, bias: true, causal, upcast: false, names };
+        let x = seeded(1, || Tensor::randn([2, 600, 16], (Kind::Float, Device::Cpu))) * 4.0;
+        (Attention::load(&weights, shape).unwrap(), x.to_kind(kind))
+    }
+
+    #[test]
+    fn blocks_have_the_bits_of_the_whole_and_are_as_in_f64() {
+        for kind in [Kind::Float, Kind::BFloat16, Kind::Half, Kind::Double] {
+            for causal in [false, true] {
+                let (attention, x) = large(kind, causal);
+                let silent = attention.forward(&mut Pass::silent(), &x, &x);
+                let seen = [true, false].map(|in_blocks| {
+                    let mut put = Put { in_blocks, ..Put::default() };
+                    let watched = attention.forward(&mut Pass::watched(&mut put), &x, &x);
+                    assert!(silent.equal(&watched), "{kind:?}: watching changes no bit");
+                    assert_eq!(put.blocks > 2, in_blocks);
+                    put.all.map(Option::unwrap)
+                });
+                assert!(seen[0][0].equal(&seen[1][0]) && seen[0][1].equal(&seen[1][1]), "{kind:?}, causal {causal}");
+                let [scores, probs] = &seen[0];
+                let [q, k] = [&attention.to_q, &attention.to_k].map(|x_to| attention.split(x_to.forward(&x)));
+                let exact = q.to_kind(Kind::Double).matmul(&k.to_kind(Kind::Double).transpose(2, 3)) / 8f64.sqrt();
+                let later = Tensor::ones([600, 600], (Kind::Bool, Device::Cpu)).triu(1);
+                let exact = if causal { exact.masked_fill(&later, f64::NEG_INFINITY) } else { exact };
+                assert!(scores.isneginf().equal(&exact.isneginf()), "what comes later, and nothing else");
+                let most = exact.nan_to_num(0.0, 0.0, 0.0).abs().max().double_value(&[]);
+                // A sum of 8 products and its root: 10 roundings of 2^-24 of the greatest score, of which a probability has
+                // the same relative error, and some of its own.
+                let allowed = 10.0 * 2f64.powi(-24) * (most + 1.0);
+                let apart =
+                    (scores.to_kind(Kind::Double).nan_to_num(0.0, 0.0, 0.0) - exact.nan_to_num(0.0, 0.0, 0.0)).abs();
+                assert!(apart.max().double_value(&[]) < allowed, "{kind:?}: {apart:?}");
+                let apart = (probs.to_kind(Kind::Double) - exact.softmax(-1, Kind::Double)).abs();
+                assert!(apart.max().double_value(&[]) < allowed, "{kind:?}: {apart:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_are_shown_only_if_nobody_needs_the_whole() {
+        let (attention, x) = large(Kind::Float, false);
+        let put = |in_blocks| Put { in_blocks, ..Put::default() };
+        for (first, second) in [(true, true), (true, false), (false, true)] {
+            let (mut first, mut second) = (put(first), put(second));
+            let in_blocks = first.in_blocks && second.in_blocks;
+            let _ = attention.forward(&mut Pass::watched(&mut crate::Both(&mut first, &mut second)), &x, &x);
+            assert_eq!((first.blocks > 0, second.blocks > 0), (in_blocks, in_blocks));
+            let [all, other] = [first.all, second.all].map(|all| all.map(Option::unwrap));
+            assert!(all[0].equal(&other[0]) && all[1].equal(&other[1]));
+        }
+        // A probe that wants neither does not count, nor does a tap that nobody wants.
+        let mut both = crate::Both(put(true), Watch(Vec::new()));
+        let _ = attention.forward(&mut Pass::watched(&mut both), &x, &x);
+        assert_eq!((both.0.blocks, both.1.0.len()), (0, 1), "the second watches the probabilities, whole");
+        let mut both = crate::Both(put(true), Change("v", |v| v));
+        let _ = attention.forward(&mut Pass::watched(&mut both), &x, &x);
+        assert!(both.0.blocks > 0);
+        // A small tensor is one that nothing is gained with.
+        let (small, x, context) = self::attention(Kind::Float, false);
+        let mut one = put(true);
+        let _ = small.forward(&mut Pass::watched(&mut one), &x, &context);
+        assert_eq!(one.blocks, 0);
+        assert!(one.all.iter().all(Option::is_some));
     }
 }

@@ -18,6 +18,7 @@
 //! ```
 
 mod attention;
+mod block;
 mod config;
 mod cpu;
 mod cuda;
@@ -34,6 +35,7 @@ mod replay;
 mod resample;
 mod resnet;
 mod role;
+mod scores;
 mod shapes;
 mod source;
 mod store;
@@ -46,8 +48,9 @@ mod weights;
 pub const LIBTORCH: &str = "2.11.0";
 
 pub use attention::{Attention, AttentionShape};
+pub use block::{Block, Place};
 pub use config::{Config, Supported};
-pub use cpu::Engine;
+pub use cpu::{Engine, Items, share};
 pub use cuda::{Cuda, cuda, first_cuda};
 pub use error::{Error, Result};
 pub use header::{Header, Stored};

@@ -1,6 +1,6 @@
 //! Taps: named places in a forward pass, and the probes that watch or edit what goes through them.
 
-use crate::{ModuleValue, Moment, Part, Role, Rows, SamplerValue};
+use crate::{Block, ModuleValue, Moment, Part, Role, Rows, SamplerValue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tch::Tensor;
@@ -48,6 +48,18 @@ impl<'a> Pass<'a> {
     #[inline]
     pub fn wants(&self, tap: &Tap) -> bool {
         self.probe.as_ref().is_some_and(|probe| probe.wants(tap, &self.moment))
+    }
+
+    /// Whether the probe takes the tensor of `tap`, which it wants, in blocks.
+    pub fn takes_blocks(&self, tap: &Tap) -> bool {
+        self.probe.as_ref().is_some_and(|probe| probe.takes_blocks(tap, &self.moment))
+    }
+
+    /// Shows the probe a block of the tensor of `tap`.
+    pub fn block(&mut self, tap: &Tap, block: &Block) {
+        if let Some(probe) = &mut self.probe {
+            probe.visit_block(tap, self.moment, block);
+        }
     }
 
     /// Passes a tensor through a tap. The network continues with the tensor that is returned.
@@ -99,6 +111,16 @@ pub trait Probe {
     fn wants(&self, tap: &Tap, moment: &Moment) -> bool;
     /// Receives a tensor and returns the one that the network continues with: the same to watch, another to intervene.
     fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor;
+    /// Whether this probe takes the tensor of `tap`, which it wants at this moment, in blocks (see [`Block`]). Such a probe
+    /// can only watch it. A module that can compute the tensor in blocks then calls [`Probe::visit_block`] for each, and
+    /// not [`Probe::visit`], so that the whole tensor is never in memory. Other modules, and those of which another probe
+    /// wants the whole tensor, call [`Probe::visit`] as always.
+    fn takes_blocks(&self, _: &Tap, _: &Moment) -> bool {
+        false
+    }
+    /// Receives a block of a tensor, if [`Probe::takes_blocks`] says so. All blocks of a tensor come at the same moment, in
+    /// order; those of another tap may come between them.
+    fn visit_block(&mut self, _: &Tap, _: Moment, _: &Block) {}
     /// Receives the output of a residual module (see [`Tap::is_residual`]) before [`Probe::visit`] does, and returns
     /// it, or the tensor `without` the module, or some rows of each.
     fn leave_out(&mut self, _: &Tap, _: Moment, tensor: Tensor, _without: &dyn Fn() -> Tensor) -> Tensor {
@@ -124,6 +146,20 @@ impl<A: Probe, B: Probe> Probe for Both<A, B> {
         if self.1.wants(tap, &moment) { self.1.visit(tap, moment, tensor) } else { tensor }
     }
 
+    /// Whether each takes them that wants the tensor.
+    fn takes_blocks(&self, tap: &Tap, moment: &Moment) -> bool {
+        let takes = |probe: &dyn Probe| !probe.wants(tap, moment) || probe.takes_blocks(tap, moment);
+        takes(&self.0) && takes(&self.1)
+    }
+
+    fn visit_block(&mut self, tap: &Tap, moment: Moment, block: &Block) {
+        for probe in [&mut self.0 as &mut dyn Probe, &mut self.1] {
+            if probe.wants(tap, &moment) {
+                probe.visit_block(tap, moment, block);
+            }
+        }
+    }
+
     fn leave_out(&mut self, tap: &Tap, moment: Moment, tensor: Tensor, without: &dyn Fn() -> Tensor) -> Tensor {
         let leave_out = |probe: &mut dyn Probe, tensor| match probe.wants(tap, &moment) {
             true => probe.leave_out(tap, moment, tensor, without),
@@ -145,6 +181,14 @@ impl<P: Probe + ?Sized> Probe for &mut P {
 
     fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
         (**self).visit(tap, moment, tensor)
+    }
+
+    fn takes_blocks(&self, tap: &Tap, moment: &Moment) -> bool {
+        (**self).takes_blocks(tap, moment)
+    }
+
+    fn visit_block(&mut self, tap: &Tap, moment: Moment, block: &Block) {
+        (**self).visit_block(tap, moment, block);
     }
 
     fn leave_out(&mut self, tap: &Tap, moment: Moment, tensor: Tensor, without: &dyn Fn() -> Tensor) -> Tensor {

@@ -14,7 +14,7 @@ use crate::sources::Sources;
 use anyhow::{Context, Result, anyhow, ensure};
 use image::RgbImage;
 use latentrace_pipeline::nn::tch::Tensor;
-use latentrace_pipeline::nn::{Both, Conditioning, Moment, Part, Pass, Probe, Role, SamplerValue, Tap};
+use latentrace_pipeline::nn::{Block, Both, Conditioning, Moment, Part, Pass, Probe, Role, SamplerValue, Tap};
 use latentrace_pipeline::{Common, Model, Named, Outcome, Picture, Start, Work};
 use latentrace_trace::{Course, EditRule, Layout, Playback, Recorder, Trace, Writer};
 use std::path::Path;
@@ -352,6 +352,16 @@ impl<P: Probe> Probe for Maybe<P> {
         match &mut self.0 {
             Some(probe) => probe.visit(tap, moment, tensor),
             None => tensor,
+        }
+    }
+
+    fn takes_blocks(&self, tap: &Tap, moment: &Moment) -> bool {
+        self.0.as_ref().is_none_or(|probe| probe.takes_blocks(tap, moment))
+    }
+
+    fn visit_block(&mut self, tap: &Tap, moment: Moment, block: &Block) {
+        if let Some(probe) = &mut self.0 {
+            probe.visit_block(tap, moment, block);
         }
     }
 

@@ -5,7 +5,7 @@ use crate::ready::Ready;
 use crate::record::{Recorded, Tick, begin};
 use anyhow::Result;
 use latentrace_pipeline::nn::tch::Tensor;
-use latentrace_pipeline::nn::{Both, Moment, Pass, Probe, Tap};
+use latentrace_pipeline::nn::{Block, Both, Moment, Pass, Probe, Tap};
 use latentrace_pipeline::{Common, Model, Named, Prepared};
 use latentrace_trace::{Capture, Layout, Recorder, Trace};
 use std::path::PathBuf;
@@ -63,6 +63,17 @@ impl Probe for Fan {
         match self.recorders.get_mut(moment.image) {
             Some(recorder) => recorder.visit(tap, Moment { image: 0, ..moment }, tensor),
             None => tensor,
+        }
+    }
+
+    fn takes_blocks(&self, tap: &Tap, moment: &Moment) -> bool {
+        let own = Moment { image: 0, ..*moment };
+        self.recorders.get(moment.image).is_none_or(|recorder| recorder.takes_blocks(tap, &own))
+    }
+
+    fn visit_block(&mut self, tap: &Tap, moment: Moment, block: &Block) {
+        if let Some(recorder) = self.recorders.get_mut(moment.image) {
+            recorder.visit_block(tap, Moment { image: 0, ..moment }, block);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use crate::Statistics;
 use crate::entry::{Line, Stored, finish};
-use crate::numbers::Numbers;
+use crate::numbers::Form;
 use latentrace_nn::{Branch, Moment, Row, Tap};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -25,9 +25,8 @@ pub(crate) struct Lines {
 /// `,"tap":..` to `"dtype":..`, and the values in it that may be others in the next call.
 struct Middle {
     text: Vec<u8>,
-    shape: Vec<usize>,
+    form: Form,
     grid: Option<[i64; 2]>,
-    dtype: &'static str,
     /// Keeps the text alive, so that its address stays its own.
     _kept: Arc<str>,
 }
@@ -56,10 +55,9 @@ impl Lines {
         tap: &Tap,
         row: Row,
         kept: &Arc<str>,
-        numbers: &Numbers,
+        form: &Form,
         statistics: &Statistics,
-        stored: Option<&Stored>,
-        places: Option<&Stored>,
+        [stored, places]: [Option<&Stored>; 2],
     ) {
         let begin = self.bytes.len();
         let known = self.moment.as_ref().is_some_and(|(known, _)| Moment { grid: known.grid, ..*moment } == *known);
@@ -71,10 +69,9 @@ impl Lines {
             self.bytes.extend_from_slice(first);
         }
         let key = (tap.id(), row.branch, row.image, kept.as_ptr() as usize);
-        let middle = self.middles.entry(key).or_insert_with(|| Middle::new(tap, row, kept, moment.grid, numbers));
-        let now = (numbers.shape(), moment.grid, numbers.dtype_name());
-        if (middle.shape.as_slice(), middle.grid, middle.dtype) != now {
-            *middle = Middle::new(tap, row, kept, moment.grid, numbers);
+        let middle = self.middles.entry(key).or_insert_with(|| Middle::new(tap, row, kept, moment.grid, form));
+        if (&middle.form, middle.grid) != (form, moment.grid) {
+            *middle = Middle::new(tap, row, kept, moment.grid, form);
         }
         self.bytes.extend_from_slice(&middle.text);
         self.bytes.extend_from_slice(b",\"statistics\":");
@@ -102,8 +99,7 @@ impl Lines {
 }
 
 impl Middle {
-    fn new(tap: &Tap, row: Row, kept: &Arc<str>, grid: Option<[i64; 2]>, numbers: &Numbers) -> Middle {
-        let (shape, dtype) = (numbers.shape().to_vec(), numbers.dtype_name());
+    fn new(tap: &Tap, row: Row, kept: &Arc<str>, grid: Option<[i64; 2]>, form: &Form) -> Middle {
         let mut text = format!(",\"tap\":{},\"role\":\"{}\"", serde_json::Value::from(tap.name()), tap.role());
         if let Some(branch) = row.branch {
             text += &format!(",\"branch\":\"{}\"", branch.name());
@@ -112,12 +108,12 @@ impl Middle {
         if !kept.is_empty() {
             text += &format!(",\"kept\":{}", serde_json::Value::from(kept.as_ref()));
         }
-        text += &format!(",\"shape\":{}", serde_json::Value::from(shape.clone()));
+        text += &format!(",\"shape\":{}", serde_json::Value::from(form.shape.clone()));
         if let Some([height, width]) = grid {
             text += &format!(",\"grid\":[{height},{width}]");
         }
-        text += &format!(",\"dtype\":\"{dtype}\"");
-        Middle { text: text.into_bytes(), shape, grid, dtype, _kept: kept.clone() }
+        text += &format!(",\"dtype\":\"{}\"", form.dtype_name());
+        Middle { text: text.into_bytes(), form: form.clone(), grid, _kept: kept.clone() }
     }
 }
 
@@ -135,6 +131,7 @@ fn without_end(mut json: Vec<u8>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::numbers::Numbers;
     use crate::{Entry, Key};
     use latentrace_nn::tch::Tensor;
     use latentrace_nn::{Attends, ModuleValue, Part, Role};
@@ -170,7 +167,8 @@ mod tests {
             let moment = Moment { call, step: 2, evaluation: 1, t: 980.5, sigma: 0.1, grid, ..Moment::default() };
             let places = stored.as_ref().map(|stored: &Stored| Stored { dtype: "I64".into(), ..stored.clone() });
             let row = Row { index: 1, branch, image: call };
-            lines.entry(&moment, &tap, row, &kept.into(), &numbers, &statistics, stored.as_ref(), places.as_ref());
+            let parts = [stored.as_ref(), places.as_ref()];
+            lines.entry(&moment, &tap, row, &kept.into(), numbers.form(), &statistics, parts);
             let key = Key { call, tap: tap.name().into(), branch, image: call, kept: kept.into() };
             let Key { tap, kept, .. } = key;
             let entry = Entry {

@@ -3,6 +3,7 @@
 use crate::Statistics;
 use crate::error::{Result, changed, file};
 use crate::reduction::Storage;
+use crate::totals::Totals;
 use latentrace_files::{create, create_unsynced};
 use latentrace_nn::tch::{Kind, Tensor};
 use safetensors::SafeTensorError;
@@ -17,23 +18,47 @@ pub(crate) struct Numbers {
     tensor: Tensor,
     /// The row's bytes in the tensor's.
     bytes: Range<usize>,
-    shape: Vec<usize>,
+    form: Form,
+}
+
+/// What a line of the index says of numbers besides their statistics.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Form {
+    /// The shape. The first axis is 1.
+    pub(crate) shape: Vec<usize>,
+    /// The number format.
     dtype: Dtype,
+}
+
+impl Form {
+    /// Of a row of a tensor, as a tensor whose first axis is 1.
+    ///
+    /// # Errors
+    /// safetensors has no such number format.
+    pub(crate) fn of_row(shape: &[i64], kind: Kind) -> Result<Form> {
+        let unsupported = || file(Path::new("trace"), format!("no safetensors format for {kind:?}"));
+        let mut shape: Vec<usize> = shape.iter().map(|&size| size as usize).collect();
+        if let Some(first) = shape.first_mut() {
+            *first = 1;
+        }
+        Ok(Form { shape, dtype: dtype(kind).ok_or_else(unsupported)? })
+    }
+
+    /// The name of the number format.
+    pub(crate) fn dtype_name(&self) -> &'static str {
+        KINDS.iter().find(|(_, of, _)| *of == self.dtype).map_or("", |(_, _, name)| name)
+    }
 }
 
 impl Numbers {
     /// A row of a contiguous tensor on the CPU, as a tensor whose first axis is 1.
     pub(crate) fn row(tensor: &Tensor, index: i64) -> Result<Numbers> {
-        let unsupported = || file(Path::new("trace"), format!("no safetensors format for {:?}", tensor.kind()));
-        let dtype = dtype(tensor.kind()).ok_or_else(unsupported)?;
-        let mut shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
-        let rows = shape.first().copied().unwrap_or(1).max(1);
+        let size = tensor.size();
+        let form = Form::of_row(&size, tensor.kind())?;
+        let rows = size.first().map_or(1, |&rows| rows.max(1) as usize);
         let each = tensor.numel() * tensor.kind().elt_size_in_bytes() / rows;
         let start = index as usize * each;
-        if let Some(first) = shape.first_mut() {
-            *first = 1;
-        }
-        Ok(Numbers { tensor: tensor.shallow_clone(), bytes: start..start + each, shape, dtype })
+        Ok(Numbers { tensor: tensor.shallow_clone(), bytes: start..start + each, form })
     }
 
     /// All of a contiguous tensor on the CPU.
@@ -41,7 +66,7 @@ impl Numbers {
         let row = Numbers::row(&tensor, 0)?;
         let bytes = 0..tensor.numel() * tensor.kind().elt_size_in_bytes();
         let shape = tensor.size().iter().map(|&size| size as usize).collect();
-        Ok(Numbers { bytes, shape, ..row })
+        Ok(Numbers { bytes, form: Form { shape, ..row.form }, tensor: row.tensor })
     }
 
     /// The numbers in the format that `storage` asks for.
@@ -55,24 +80,16 @@ impl Numbers {
 
     /// Statistics of the numbers.
     pub(crate) fn statistics(&self) -> Statistics {
-        match self.floats() {
-            Some(floats) => Statistics::of_slice(floats),
-            None => Statistics::of(&self.tensor()),
-        }
+        let each = self.tensor.kind().elt_size_in_bytes();
+        let (first, count) = (self.bytes.start / each, self.bytes.len() / each);
+        let in_place = Totals::of_memory(&self.tensor, first as i64, count, 1);
+        in_place.unwrap_or_else(|| Totals::of(&self.tensor(), 1)).statistics()
     }
 
     /// A copy of the row.
     fn tensor(&self) -> Tensor {
-        let shape: Vec<i64> = self.shape.iter().map(|&size| size as i64).collect();
+        let shape: Vec<i64> = self.form.shape.iter().map(|&size| size as i64).collect();
         Tensor::from_data_size(self.bytes(), &shape, self.tensor.kind())
-    }
-
-    /// The row's numbers, if they are f32.
-    fn floats(&self) -> Option<&[f32]> {
-        let bytes = self.bytes();
-        #[allow(unsafe_code)] // Safety: the tensor is of f32, and a row begins at one of its numbers.
-        let floats = || unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<f32>(), bytes.len() / 4) };
-        (self.dtype == Dtype::F32 && !bytes.is_empty()).then(floats)
     }
 
     /// The bytes, row by row.
@@ -87,35 +104,31 @@ impl Numbers {
         }
     }
 
-    /// The shape. The first axis is 1.
-    pub(crate) fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    pub(crate) fn dtype_name(&self) -> &'static str {
-        name(self.tensor.kind()).unwrap_or_default()
+    /// Shape and number format.
+    pub(crate) fn form(&self) -> &Form {
+        &self.form
     }
 }
 
 impl Clone for Numbers {
     fn clone(&self) -> Numbers {
-        let Numbers { tensor, bytes, shape, dtype } = self;
-        Numbers { tensor: tensor.shallow_clone(), bytes: bytes.clone(), shape: shape.clone(), dtype: *dtype }
+        let Numbers { tensor, bytes, form } = self;
+        Numbers { tensor: tensor.shallow_clone(), bytes: bytes.clone(), form: form.clone() }
     }
 }
 
 impl PartialEq for Numbers {
     fn eq(&self, other: &Numbers) -> bool {
-        (self.dtype, &self.shape) == (other.dtype, &other.shape) && self.bytes() == other.bytes()
+        self.form == other.form && self.bytes() == other.bytes()
     }
 }
 
 impl View for Numbers {
     fn dtype(&self) -> Dtype {
-        self.dtype
+        self.form.dtype
     }
     fn shape(&self) -> &[usize] {
-        &self.shape
+        &self.form.shape
     }
     fn data(&self) -> Cow<'_, [u8]> {
         self.bytes().into()

@@ -2,13 +2,15 @@
 
 use crate::entry::End;
 use crate::error::Result;
-use crate::reduction::Reduced;
-use crate::reduction::Storage;
+use crate::incoming::{Incoming, Left};
+use crate::numbers::Form;
+use crate::reduction::{Reduced, Storage, apply};
 use crate::rule::Rule;
-use crate::writer::{AT_ONCE, Beside, Item, Writer};
+use crate::totals::Totals;
+use crate::writer::{AT_ONCE, Beside, Content, Item, Writer};
 use crate::{Error, Reduction, Words};
-use latentrace_nn::tch::Tensor;
-use latentrace_nn::{Moment, Probe, Row, Tap};
+use latentrace_nn::tch::{Device, Tensor};
+use latentrace_nn::{Block, Branch, Moment, Probe, Row, Tap, set_threads};
 use std::collections::HashMap;
 
 /// What a recorder keeps besides the sampler's values.
@@ -32,6 +34,8 @@ pub struct Recorder {
     /// Items that the writer has not got yet: its thread is woken once for each call, not for each tensor.
     waiting: Vec<Item>,
     waiting_bytes: u64,
+    /// What comes in blocks at the moment, by [`Tap::id`].
+    incoming: HashMap<u32, Vec<Incoming>>,
     /// The current call; `None` before its first tensor.
     call: Option<usize>,
     /// The calls before this one are complete in the record already.
@@ -70,6 +74,7 @@ impl Recorder {
             writer,
             waiting: Vec::new(),
             waiting_bytes: 0,
+            incoming: HashMap::new(),
             call: (begun.calls == 0).then_some(0),
             begin: begun.calls,
             left: capture.budget.map(left),
@@ -99,30 +104,59 @@ impl Recorder {
         rules.iter().copied().filter(|&rule| self.rules[rule].selector.admits(moment, self.steps))
     }
 
-    /// Keeps the rows of a tensor that a rule selects, except those that a rule `before` it keeps in the same way.
-    fn keep(&mut self, before: &[usize], rule: usize, tap: &Tap, moment: Moment, tensor: &Tensor) {
-        let rows = moment.rows(tensor.size().first().copied().unwrap_or(0));
+    /// The rows that a rule keeps of a tensor, of which there are `count`: those that it selects, except those that a rule
+    /// `before` it keeps in the same way.
+    fn rows(&self, before: &[usize], rule: usize, moment: &Moment, count: i64) -> Vec<(i64, Row)> {
         let same = |other: &&usize| self.rules[**other].suffix == self.rules[rule].suffix;
         let before: Vec<usize> = before.iter().filter(same).copied().collect();
         let admits = |rule: usize, row: &Row| self.rules[rule].selector.admits_row(row);
-        let admitted =
-            rows.into_iter().filter(|row| admits(rule, row) && !before.iter().any(|&other| admits(other, row)));
+        let rows = moment.rows(count).into_iter();
+        rows.filter(|row| admits(rule, row) && !before.iter().any(|&other| admits(other, row)))
+            .map(|row| (row.index, row))
+            .collect()
+    }
+
+    /// Keeps some rows of a tensor.
+    fn keep(&mut self, rule: usize, tap: &Tap, moment: Moment, rows: Vec<(i64, Row)>, tensor: &Tensor) {
         if !self.rules[rule].reductions.is_empty() {
-            return admitted
-                .collect::<Vec<_>>()
-                .into_iter()
-                .for_each(|row| self.keep_reduced(rule, tap, moment, row, tensor));
+            return rows.into_iter().for_each(|(_, row)| self.keep_reduced(rule, tap, moment, row, tensor));
         }
-        let rows: Vec<(i64, Row)> = admitted.map(|row| (row.index, row)).collect();
-        let each =
-            bytes(tensor, self.rules[rule].storage) / tensor.size().first().map_or(1, |&rows| rows.max(1) as u64);
+        let size = tensor.size();
+        let moment = Moment { grid: Reduced::grid(tap, size.len(), moment.grid), ..moment };
+        if self.rules[rule].storage == Storage::Stats && tensor.device() == Device::Cpu {
+            return self.keep_statistics(rule, tap, moment, rows, (tensor, &size));
+        }
+        let each = bytes(tensor, self.rules[rule].storage) / size.first().map_or(1, |&rows| rows.max(1) as u64);
         let affordable = rows.iter().take_while(|_| rule == 0 || spend(&mut self.left, each)).count();
         self.beyond_budget += (rows.len() - affordable) as u64;
         let rows = rows[..affordable].to_vec();
         if !rows.is_empty() {
-            let whole = Reduced::whole(tap, tensor.shallow_clone(), moment.grid);
-            self.push(rule, tap, moment, whole, rows, Beside::Nothing);
+            let (tensor, storage) = (tensor.shallow_clone(), self.rules[rule].storage);
+            self.push(rule, tap, moment, Content::Numbers { tensor, rows, storage, beside: Beside::Nothing });
         }
+    }
+
+    /// Keeps the statistics of some rows of a tensor on the CPU. They are computed here and now, while the numbers are in the
+    /// processor's cache and before the tensor's memory would be needed for the next.
+    fn keep_statistics(
+        &mut self,
+        rule: usize,
+        tap: &Tap,
+        moment: Moment,
+        rows: Vec<(i64, Row)>,
+        (tensor, size): (&Tensor, &[i64]),
+    ) {
+        let form = match Form::of_row(size, tensor.kind()) {
+            Ok(form) => form,
+            Err(error) => {
+                self.failed.get_or_insert(error);
+                return;
+            }
+        };
+        let totals = Totals::of_rows(tensor, rows.iter().map(|(index, _)| *index), set_threads());
+        let statistics = totals.iter().map(Totals::statistics);
+        let rows = rows.iter().map(|(_, row)| *row).zip(statistics).collect();
+        self.push(rule, tap, moment, Content::Statistics { rows, form });
     }
 
     /// Keeps what a rule's reductions make of a row.
@@ -134,29 +168,82 @@ impl Recorder {
             self.failed.get_or_insert(error);
             return;
         }
-        let reduced = of.reduce(tap, row.branch, whole.shallow_clone(), moment.grid, &self.words);
-        let Some(mut reduced) = reduced else { return };
-        if !spend(&mut self.left, reduced.bytes(of.storage)) {
+        let from = Reduced::whole(tap, whole, moment.grid);
+        self.keep_left(rule, 0, tap, moment, row, from);
+    }
+
+    /// Keeps what a rule's reductions from the number `first` on make of what is left of a row.
+    fn keep_left(&mut self, rule: usize, first: usize, tap: &Tap, moment: Moment, row: Row, from: Reduced) {
+        let of = &self.rules[rule];
+        let (storage, rest) = (of.storage, &of.reductions[first..]);
+        let Some((reduced, histogram_of)) = all_reduced(rest, tap, row.branch, from, &self.words) else { return };
+        if !spend(&mut self.left, reduced.bytes(storage)) {
             self.beyond_budget += 1;
             return;
         }
-        let beside = match (reduced.places.take(), of.reductions.last()) {
+        let Reduced { tensor, grid, places } = reduced;
+        let (moment, rows) = (Moment { grid, ..moment }, vec![(0, row)]);
+        let beside = match (places, histogram_of) {
             (Some(places), _) => Beside::Places(places),
-            (None, Some(Reduction::Histogram(_))) => Beside::HistogramOf(whole),
-            _ => Beside::Nothing,
+            (None, Some(whole)) => Beside::HistogramOf(whole),
+            (None, None) if storage == Storage::Stats && tensor.device() == Device::Cpu => {
+                let size = tensor.size();
+                return self.keep_statistics(rule, tap, moment, rows, (&tensor, &size));
+            }
+            (None, None) => Beside::Nothing,
         };
-        self.push(rule, tap, moment, reduced, vec![(0, row)], beside);
+        self.push(rule, tap, moment, Content::Numbers { tensor, rows, storage, beside });
     }
 
-    fn push(&mut self, rule: usize, tap: &Tap, moment: Moment, of: Reduced, rows: Vec<(i64, Row)>, beside: Beside) {
-        let Rule { storage, suffix, .. } = &self.rules[rule];
-        let moment = Moment { grid: of.grid, ..moment };
-        let item =
-            Item { tap: tap.clone(), kept: suffix.clone(), moment, tensor: of.tensor, rows, storage: *storage, beside };
+    fn push(&mut self, rule: usize, tap: &Tap, moment: Moment, content: Content) {
+        let item = Item { tap: tap.clone(), kept: self.rules[rule].suffix.clone(), moment, content };
         self.waiting_bytes += item.bytes();
         self.waiting.push(item);
         if self.waiting_bytes >= AT_ONCE {
             self.give();
+        }
+    }
+
+    /// Begins a call, if a tensor of it has not passed yet: what was before it is complete.
+    fn begin(&mut self, moment: &Moment) {
+        if let Some(call) = self.call.filter(|call| *call < moment.call) {
+            self.give();
+            self.writer.complete(call, self.beyond_budget);
+        }
+        self.call = self.call.max(Some(moment.call));
+    }
+
+    /// What is to be made of a tensor that comes in blocks, for each rule and row.
+    fn expect(&mut self, tap: &Tap, moment: &Moment, whole: [i64; 4]) -> Vec<Incoming> {
+        let rules: Vec<usize> = self.admitted(tap, moment).collect();
+        let mut expected = Vec::new();
+        for (place, &rule) in rules.iter().enumerate() {
+            let rows = self.rows(&rules[..place], rule, moment, whole[0]);
+            let shape = [&[1], &whole[1..]].concat();
+            match self.rules[rule].check_shape(tap, &shape, moment.grid) {
+                Ok(()) => expected.extend(rows.into_iter().map(|(_, row)| Incoming::new(rule, row))),
+                Err(error) => _ = self.failed.get_or_insert(error),
+            }
+        }
+        expected
+    }
+
+    /// Keeps what is left of a row that has come in blocks.
+    fn keep_incoming(&mut self, tap: &Tap, moment: Moment, incoming: Incoming) {
+        let (rule, row) = (incoming.rule, incoming.row);
+        match incoming.end() {
+            None => {}
+            Some(Left::Sums(sums, shape, kind)) => match Form::of_row(&shape, kind) {
+                Ok(form) => {
+                    let moment = Moment { grid: Reduced::grid(tap, shape.len(), moment.grid), ..moment };
+                    self.push(rule, tap, moment, Content::Statistics { rows: vec![(row, sums.statistics())], form });
+                }
+                Err(error) => _ = self.failed.get_or_insert(error),
+            },
+            Some(Left::Numbers(whole)) => {
+                let from = Reduced::whole(tap, whole, moment.grid);
+                self.keep_left(rule, self.rules[rule].parts().0.len(), tap, moment, row, from);
+            }
         }
     }
 
@@ -179,16 +266,34 @@ impl Probe for Recorder {
     }
 
     fn visit(&mut self, tap: &Tap, moment: Moment, tensor: Tensor) -> Tensor {
-        if let Some(call) = self.call.filter(|call| *call < moment.call) {
-            self.give();
-            self.writer.complete(call, self.beyond_budget);
-        }
-        self.call = self.call.max(Some(moment.call));
+        self.begin(&moment);
         let rules: Vec<usize> = self.admitted(tap, &moment).collect();
         for (place, &rule) in rules.iter().enumerate() {
-            self.keep(&rules[..place], rule, tap, moment, &tensor);
+            let rows = self.rows(&rules[..place], rule, &moment, tensor.size().first().copied().unwrap_or(0));
+            self.keep(rule, tap, moment, rows, &tensor);
         }
         tensor
+    }
+
+    /// Whether no rule keeps all numbers of the tensor.
+    fn takes_blocks(&self, tap: &Tap, moment: &Moment) -> bool {
+        self.admitted(tap, moment).all(|rule| self.rules[rule].reduces())
+    }
+
+    fn visit_block(&mut self, tap: &Tap, moment: Moment, block: &Block) {
+        if block.is_first() {
+            self.begin(&moment);
+            let expected = self.expect(tap, &moment, block.whole);
+            self.incoming.insert(tap.id(), expected);
+        }
+        let Some(mut incoming) = self.incoming.remove(&tap.id()) else { return };
+        for of in incoming.iter_mut().filter(|of| of.row.index == block.place.row) {
+            of.take(&self.rules[of.rule], tap, block, &self.words);
+        }
+        match block.is_last() {
+            true => incoming.into_iter().for_each(|of| self.keep_incoming(tap, moment, of)),
+            false => _ = self.incoming.insert(tap.id(), incoming),
+        }
     }
 }
 
@@ -197,6 +302,24 @@ impl Reduced {
     pub fn bytes(&self, storage: Storage) -> u64 {
         let places = self.places.as_ref().filter(|_| storage != Storage::Stats);
         bytes(&self.tensor, storage) + places.map_or(0, |places| bytes(places, Storage::Full))
+    }
+}
+
+/// What reductions make of what is left of a row; and of a histogram, the numbers that it counts.
+fn all_reduced(
+    reductions: &[Reduction],
+    tap: &Tap,
+    branch: Option<Branch>,
+    from: Reduced,
+    words: &Words,
+) -> Option<(Reduced, Option<Tensor>)> {
+    match reductions.split_last() {
+        Some((last @ Reduction::Histogram(_), before)) => {
+            let from = apply(before, tap, branch, from, words)?;
+            let counted = from.tensor.shallow_clone();
+            Some((last.apply(tap, branch, from, words)?, Some(counted)))
+        }
+        _ => Some((apply(reductions, tap, branch, from, words)?, None)),
     }
 }
 

@@ -131,8 +131,13 @@ pub struct Reduced {
 impl Reduced {
     /// A whole tensor that passes a tap, where the module works on a grid of pixels.
     pub fn whole(tap: &Tap, tensor: Tensor, grid: Option<[i64; 2]>) -> Reduced {
-        let grid = Axes::of(tap, tensor.dim(), grid).grid();
+        let grid = Reduced::grid(tap, tensor.dim(), grid);
         Reduced { tensor, grid, places: None }
+    }
+
+    /// The grid whose pixels are an axis of a whole tensor of this rank, where the module works on a grid of pixels.
+    pub(crate) fn grid(tap: &Tap, rank: usize, grid: Option<[i64; 2]>) -> Option<[i64; 2]> {
+        Axes::of(tap, rank, grid).grid()
     }
 }
 
@@ -151,7 +156,23 @@ fn attends_to_text(tap: &Tap) -> bool {
     tap.role().module().is_some_and(ModuleValue::attends_to_text)
 }
 
+/// Applies reductions one after another, see [`Reduction::apply`].
+pub(crate) fn apply(
+    reductions: &[Reduction],
+    tap: &Tap,
+    branch: Option<Branch>,
+    from: Reduced,
+    words: &Words,
+) -> Option<Reduced> {
+    reductions.iter().try_fold(from, |from, reduction| reduction.apply(tap, branch, from, words))
+}
+
 impl Reduction {
+    /// Whether what it makes of a query of an attention does not depend on other queries.
+    pub(crate) fn is_of_queries(&self) -> bool {
+        matches!(self, Reduction::HeadMean | Reduction::Tokens(_))
+    }
+
     /// Its name in a rule.
     fn name(&self) -> &'static str {
         match self {

@@ -108,8 +108,19 @@ impl Rule {
         grid: Option<[i64; 2]>,
         words: &Words,
     ) -> Option<Reduced> {
-        let whole = Reduced::whole(tap, tensor, grid);
-        self.reductions.iter().try_fold(whole, |from, reduction| reduction.apply(tap, branch, from, words))
+        reduction::apply(&self.reductions, tap, branch, Reduced::whole(tap, tensor, grid), words)
+    }
+
+    /// Its first reductions, as far as they are of each query of an attention alone; and the others.
+    pub(crate) fn parts(&self) -> (&[Reduction], &[Reduction]) {
+        let other = |reduction: &Reduction| !reduction.is_of_queries();
+        let first = self.reductions.iter().position(other).unwrap_or(self.reductions.len());
+        self.reductions.split_at(first)
+    }
+
+    /// Whether it keeps less than all numbers of a tensor.
+    pub(crate) fn reduces(&self) -> bool {
+        !self.reductions.is_empty() || self.storage == Storage::Stats
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::entry::{End, FORMAT, Key, Line, Stored};
 use crate::error::{Error, Result, changed, file};
 use crate::lines::Lines;
-use crate::numbers::{self, Numbers};
+use crate::numbers::{self, Form, Numbers};
 use crate::owner::{Claim, Stamp, live, live_error};
 use crate::reduction::Storage;
 use crate::{Statistics, Trace};
@@ -80,18 +80,28 @@ pub(crate) struct Begun {
     pub(crate) beyond_budget: u64,
 }
 
-/// A tensor to be written.
+/// Rows of a tensor to be written.
 pub(crate) struct Item {
     pub(crate) tap: Tap,
     /// What is kept of it, as the rule says.
     pub(crate) kept: Arc<str>,
     pub(crate) moment: Moment,
-    /// The first axis is that of the rows.
-    pub(crate) tensor: Tensor,
-    /// The rows to write: the index into the tensor, and what the row is.
-    pub(crate) rows: Vec<(i64, Row)>,
-    pub(crate) storage: Storage,
-    pub(crate) beside: Beside,
+    pub(crate) content: Content,
+}
+
+/// What is written of the rows of an [`Item`].
+pub(crate) enum Content {
+    /// Their numbers.
+    Numbers {
+        /// The first axis is that of the rows.
+        tensor: Tensor,
+        /// The rows to write: the index into the tensor, and what the row is.
+        rows: Vec<(i64, Row)>,
+        storage: Storage,
+        beside: Beside,
+    },
+    /// Their statistics only, which are known already.
+    Statistics { rows: Vec<(Row, Statistics)>, form: Form },
 }
 
 /// What is written besides the tensor of an [`Item`].
@@ -228,8 +238,17 @@ impl Drop for Writer {
 }
 
 impl Item {
+    /// What identifies a row.
+    fn key(&self, Row { branch, image, .. }: Row) -> Key {
+        Key { call: self.moment.call, tap: self.tap.name().into(), branch, image, kept: self.kept.to_string() }
+    }
+
+    /// The bytes of the tensor that it keeps alive.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.tensor.numel() * self.tensor.kind().elt_size_in_bytes()) as u64
+        match &self.content {
+            Content::Numbers { tensor, .. } => (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64,
+            Content::Statistics { .. } => 0,
+        }
     }
 }
 
@@ -364,30 +383,48 @@ impl Thread {
     }
 
     fn item(&mut self, item: Item) -> Result<()> {
-        // If only statistics are kept, they are computed on the tensor's device.
-        let tensor = match (item.storage, item.tensor.device()) {
-            (Storage::Stats, Device::Cuda(_)) => item.tensor.shallow_clone(),
-            _ => item.tensor.to_device(Device::Cpu).contiguous(),
-        };
-        for (index, row) in &item.rows {
-            self.row(&item, &tensor, *index, *row)?;
-        }
-        if item.storage != Storage::Stats {
-            self.bytes += item.bytes();
+        match &item.content {
+            Content::Statistics { rows, form } => {
+                for (row, statistics) in rows {
+                    if !self.is_known(&item, *row) {
+                        self.lines.entry(&item.moment, &item.tap, *row, &item.kept, form, statistics, [None; 2]);
+                    }
+                }
+            }
+            Content::Numbers { tensor, rows, storage, beside } => {
+                // If only statistics are kept, they are computed on the tensor's device.
+                let tensor = match (storage, tensor.device()) {
+                    (Storage::Stats, Device::Cuda(_)) => tensor.shallow_clone(),
+                    _ => tensor.to_device(Device::Cpu).contiguous(),
+                };
+                for (index, row) in rows {
+                    self.row(&item, (&tensor, *index), *row, *storage, beside)?;
+                }
+                if *storage != Storage::Stats {
+                    self.bytes += item.bytes();
+                }
+            }
         }
         if self.bytes >= MOST { self.close() } else { Ok(()) }
     }
 
-    fn row(&mut self, item: &Item, tensor: &Tensor, index: i64, row: Row) -> Result<()> {
-        let Item { tap, kept, moment, storage, beside, .. } = item;
-        let key = || {
-            let Row { branch, image, .. } = row;
-            Key { call: moment.call, tap: tap.name().into(), branch, image, kept: kept.to_string() }
-        };
-        let name = || key().name();
-        if !self.known.is_empty() && self.known.contains(&name()) {
+    /// Whether a record that is continued has a row already.
+    fn is_known(&self, item: &Item, row: Row) -> bool {
+        !self.known.is_empty() && self.known.contains(&item.key(row).name())
+    }
+
+    fn row(
+        &mut self,
+        item: &Item,
+        (tensor, index): (&Tensor, i64),
+        row: Row,
+        storage: Storage,
+        beside: &Beside,
+    ) -> Result<()> {
+        if self.is_known(item, row) {
             return Ok(());
         }
+        let name = || item.key(row).name();
         let numbers = Numbers::row(tensor, index)?;
         let own = match tensor.device() {
             Device::Cpu => numbers.statistics(),
@@ -405,17 +442,18 @@ impl Thread {
             Storage::Stats => None,
             // Two tensors of a tap in one call have the same name: the first is kept.
             _ if !self.named.insert(name()) => return Ok(()),
-            _ => Some(self.store(name(), numbers.stored(*storage, &own)?, range)),
+            _ => Some(self.store(name(), numbers.stored(storage, &own)?, range)),
         };
         let places = match beside {
             Beside::Places(places) if stored.is_some() => {
                 let places = Numbers::row(&places.to_device(Device::Cpu).contiguous(), 0)?;
-                Some(self.store(key().name_of_places(), places, None))
+                Some(self.store(item.key(row).name_of_places(), places, None))
             }
             _ => None,
         };
         let statistics = whole.unwrap_or(own);
-        self.lines.entry(moment, tap, row, kept, &numbers, &statistics, stored.as_ref(), places.as_ref());
+        let parts = [stored.as_ref(), places.as_ref()];
+        self.lines.entry(&item.moment, &item.tap, row, &item.kept, numbers.form(), &statistics, parts);
         Ok(())
     }
 
@@ -423,7 +461,7 @@ impl Thread {
     fn store(&mut self, name: String, numbers: Numbers, range: Option<[f64; 2]>) -> Stored {
         let crc32 = crc32fast::hash(numbers.bytes());
         let twin = self.same.get(&crc32).map(|&place| &self.open[place]).filter(|(_, twin)| *twin == numbers);
-        let dtype = numbers.dtype_name().to_string();
+        let dtype = numbers.form().dtype_name().to_string();
         let name = match twin {
             Some((name, _)) => name.clone(),
             None => {

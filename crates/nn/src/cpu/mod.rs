@@ -25,6 +25,7 @@ mod tests;
 
 use attention::{Call, Place, attend};
 use kernel::Kernel;
+pub use pool::{Items, share};
 use tch::{Device, Kind, Tensor};
 
 /// A set of a CPU's instructions, and the attention kernel that uses it.

@@ -15,7 +15,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 type Parallel = unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void, u32, u32);
 
 /// The items that a thread has still to do, handed out one by one.
-pub(super) struct Items<'a> {
+pub struct Items<'a> {
     shares: &'a [Share],
     own: usize,
 }
@@ -39,9 +39,9 @@ impl Iterator for Items<'_> {
     }
 }
 
-/// Does the items `0..items` on up to `threads` threads, each of which calls `work` once with the items that are its
-/// own. Returns when all are done.
-pub(super) fn share(threads: usize, items: usize, work: &(dyn Fn(Items) + Sync)) {
+/// Does the items `0..items` on up to `threads` of libtorch's threads, each of which calls `work` once with the items that
+/// are its own. Returns when all are done. A panic of `work` reaches the caller.
+pub fn share(threads: usize, items: usize, work: &(dyn Fn(Items) + Sync)) {
     let threads = threads.clamp(1, items.max(1));
     let bounds = |share: usize| share * (items / threads) + share.min(items % threads);
     let shares: Vec<Share> =
