@@ -6,7 +6,7 @@ use crate::network::Denoiser;
 use crate::{SamplerTaps, Threads, text};
 use latentrace_checkpoints::{Adapted, Checkpoint, Choice, Scale, Vectors};
 use latentrace_nn::tch::{self, Kind};
-use latentrace_nn::{Activation, Cuda, Kernels, SharedScale, Tap, cuda, first_cuda};
+use latentrace_nn::{Activation, Cuda, Kernels, SharedScale, Tap, cuda, first_cuda, if_it_fits};
 use latentrace_schedulers as schedulers;
 use latentrace_text::{TextEncoder, Tokenizer};
 use latentrace_unet::Unet;
@@ -134,9 +134,13 @@ impl Model {
     /// Loads the networks of a checkpoint.
     ///
     /// # Errors
-    /// A file is missing or malformed, a tensor does not have the shape that the configuration gives it, or the
-    /// scheduler or device is not supported.
-    pub fn load(mut checkpoint: Checkpoint, options: Options) -> Result<Model> {
+    /// A file is missing or malformed, a tensor does not have the shape that the configuration gives it, the
+    /// scheduler or device is not supported, or there is not enough memory.
+    pub fn load(checkpoint: Checkpoint, options: Options) -> Result<Model> {
+        if_it_fits(|| Model::load_if_it_fits(checkpoint, options))?
+    }
+
+    fn load_if_it_fits(mut checkpoint: Checkpoint, options: Options) -> Result<Model> {
         let (kind, device) = (options.dtype.kind(), options.device.find()?);
         let scheduler = match options.another_sampler {
             true => checkpoint.scheduler.read_for_another()?,

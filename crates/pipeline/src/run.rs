@@ -7,7 +7,7 @@ use crate::network::{Guided, Network, Outputs, Past};
 use crate::noise::{Draws, EncoderNoise};
 use crate::{Common, Features, Known, Model, Named, Picture, Prepared, Request, Start, UnetInput, Work};
 use latentrace_nn::tch::{Tensor, no_grad};
-use latentrace_nn::{Branch, Pass, Rows};
+use latentrace_nn::{Branch, Pass, Rows, if_it_fits};
 use latentrace_schedulers::Plan;
 use latentrace_text::Tokens;
 use std::sync::Arc;
@@ -127,7 +127,14 @@ impl Model {
     }
 
     /// Runs images of one plan. Returns the final latents, `[images, 4, height, width]`.
+    ///
+    /// # Errors
+    /// A tensor is not finite, the probe stops the run, or there is not enough memory.
     pub(crate) fn execute(&self, images: &[&Prepared], network: &mut dyn Network, pass: &mut Pass) -> Result<Tensor> {
+        if_it_fits(|| self.execute_if_it_fits(images, network, pass))?
+    }
+
+    fn execute_if_it_fits(&self, images: &[&Prepared], network: &mut dyn Network, pass: &mut Pass) -> Result<Tensor> {
         let Some(Prepared { request, start, plan, .. }) = images.first() else { return Err(missing()) };
         let [height, width] = request.size.latents(self.checkpoint.vae.config.factor())?;
         let shape = [1, self.checkpoint.vae.config.latent_channels, height, width];
