@@ -36,7 +36,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             "decode" | "whole" => {
                 let latents = normal(&[1, 4, side, side]).to_kind(Kind::Float);
                 let decode = || model.decode(&latents, &mut pass());
-                let picture = measured(part, || if part == "whole" { with_strips_of(i64::MAX, decode) } else { decode() })??;
+                let picture =
+                    measured(part, || if part == "whole" { with_strips_of(i64::MAX, decode) } else { decode() })??;
                 decoded.push(picture.pixels);
             }
             "encode" => {

@@ -505,8 +505,9 @@ impl Task {
 
 /// Whether an error says something of the cell, and not of the disk or of other cells: the others can be made all the same.
 fn is_of_the_cell(error: &Error) -> bool {
-    let not_finite =
-        |cause: &(dyn std::error::Error + 'static)| matches!(cause.downcast_ref(), Some(latentrace_pipeline::Error::NotFinite { .. }));
+    let not_finite = |cause: &(dyn std::error::Error + 'static)| {
+        matches!(cause.downcast_ref(), Some(latentrace_pipeline::Error::NotFinite { .. }))
+    };
     error.chain().any(not_finite) || is_of_memory(error)
 }
 

@@ -186,8 +186,7 @@ impl GroupNorm {
         convolution: &Conv2d,
         (strips, out): (Strips, Tensor),
     ) -> Tensor {
-        let moments: Vec<Moments> =
-            (0..x.size()[0]).map(|image| Moments::of(x, image, strips, self.groups)).collect();
+        let moments: Vec<Moments> = (0..x.size()[0]).map(|image| Moments::of(x, image, strips, self.groups)).collect();
         let normed = |image: i64, rows: &Range<i64>| self.rows(&dense(part(x, image, rows)), &moments[image as usize]);
         if !pass.wants(tap) {
             strips.fill(&out, |image, rows| {

@@ -66,7 +66,7 @@ pub use resnet::{ResnetBlock, ResnetShape};
 pub use role::{Attends, Conditioning, ModuleValue, Part, Role, SamplerValue, UnknownRole};
 pub use shapes::{is_shape_only, shape_only};
 pub use shortage::{Place, Shortage, if_it_fits};
-pub use source::{Init, Named, Naming, Piece, Source, diffusers_names};
+pub use source::{Init, Named, Naming, Pages, Piece, Source, diffusers_names};
 pub use store::{Lazy, PARTIAL, create, create_safetensors, replace, write_safetensors};
 pub use strips::with_strips_of;
 pub use tap::{Both, Pass, Probe, Tap};

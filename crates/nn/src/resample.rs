@@ -43,7 +43,9 @@ impl Downsample {
 
     fn padded_after(&self, x: &Tensor) -> Tensor {
         let (height, half) = (x.size()[2], [x.size()[2] / 2, x.size()[3] / 2]);
-        let Some(strips) = self.conv.strips(x, half) else { return self.conv.forward(&x.constant_pad_nd([0, 1, 0, 1])) };
+        let Some(strips) = self.conv.strips(x, half) else {
+            return self.conv.forward(&x.constant_pad_nd([0, 1, 0, 1]));
+        };
         let out = self.conv.blank(x, half);
         strips.fill(&out, |image, rows| {
             let source = 2 * rows.start..(2 * rows.end + 1).min(height);

@@ -131,7 +131,12 @@ impl ResnetBlock {
     }
 
     /// Some rows of an image of `x` as they are added to the output, `[1, outputs, rows, width]`.
-    fn shortcut<'a>(&'a self, pass: &mut Pass, x: &'a Tensor, strips: Strips) -> Box<dyn Fn(i64, &Range<i64>) -> Tensor + 'a> {
+    fn shortcut<'a>(
+        &'a self,
+        pass: &mut Pass,
+        x: &'a Tensor,
+        strips: Strips,
+    ) -> Box<dyn Fn(i64, &Range<i64>) -> Tensor + 'a> {
         let (Some(conv), Some(tap)) = (&self.conv_shortcut, &self.taps.conv_shortcut) else {
             return Box::new(|image, rows| part(x, image, rows));
         };

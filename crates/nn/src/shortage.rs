@@ -1,5 +1,6 @@
 //! Memory that there is not enough of.
 
+use crate::memory::give_back_freed_memory;
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt::{self, Display, Formatter};
@@ -32,8 +33,11 @@ pub enum Place {
 
 impl Display for Shortage {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let gib = |bytes: u64| format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30));
-        let asked = self.asked.map_or_else(|| "more memory than there is".into(), gib);
+        let size = |bytes: u64| match bytes as f64 / f64::from(1 << 20) {
+            mib if mib < 1024.0 => format!("{mib:.1} MiB"),
+            mib => format!("{:.1} GiB", mib / 1024.0),
+        };
+        let asked = self.asked.map_or_else(|| "more memory than there is".into(), size);
         let owner = match self.place {
             Place::Machine => "the machine has",
             Place::Process => "this process may have",
@@ -41,27 +45,33 @@ impl Display for Shortage {
         };
         write!(f, "out of memory: {asked} asked for")?;
         match (self.total, self.free) {
-            (Some(total), Some(free)) => write!(f, ", {owner} {}, of which {} are free", gib(total), gib(free)),
-            (Some(total), None) => write!(f, ", {owner} {}", gib(total)),
+            (Some(total), Some(free)) => write!(f, ", {owner} {}, of which {} are free", size(total), size(free)),
+            (Some(total), None) => write!(f, ", {owner} {}", size(total)),
             _ => Ok(()),
         }
     }
 }
 
 /// What libtorch, and the libraries that it calls, say where memory is missing.
-const WORDS: [&str; 6] = [
-    "can't allocate memory",   // libtorch on a CPU
-    "not enough memory",       // the same, on Windows
-    "out of memory",           // libtorch on CUDA, and CUDA
-    "std::bad_alloc",          // C++
-    "STATUS_ALLOC_FAILED",     // cuBLAS and cuDNN
-    "HOST_ALLOCATION_FAILED",  // cuDNN
+const WORDS: [&str; 7] = [
+    "can't allocate memory",            // libtorch on a CPU
+    "not enough memory",                // the same, on Windows
+    "out of memory",                    // libtorch on CUDA, and CUDA
+    "std::bad_alloc",                   // C++
+    "STATUS_ALLOC_FAILED",              // cuBLAS and cuDNN
+    "HOST_ALLOCATION_FAILED",           // cuDNN
+    "could not create a memory object", // oneDNN
 ];
+
+/// What oneDNN says where it has no memory for its code. For an operation that it does not have it speaks of a primitive's descriptor.
+const PRIMITIVE: &str = "could not create a primitive";
+const DESCRIPTOR: &str = "could not create a primitive descriptor";
 
 impl Shortage {
     /// The shortage that a message of libtorch speaks of, if it does.
     pub fn of(message: &str) -> Option<Shortage> {
-        WORDS.iter().any(|words| message.contains(words)).then(|| {
+        let no_code = message.contains(PRIMITIVE) && !message.contains(DESCRIPTOR);
+        (no_code || WORDS.iter().any(|words| message.contains(words))).then(|| {
             let is_gpu = ["CUDA", "CUBLAS", "CUDNN"].iter().any(|word| message.contains(word));
             let asked = after(message, &["you tried to allocate ", "Tried to allocate "]);
             match is_gpu {
@@ -150,7 +160,11 @@ pub fn if_it_fits<T>(work: impl FnOnce() -> T) -> Result<T, Shortage> {
     let outer = CATCHING.replace(true);
     let done = catch_unwind(AssertUnwindSafe(work));
     CATCHING.set(outer);
-    done.map_err(|panic| shortage_in(&*panic).unwrap_or_else(|| resume_unwind(panic)))
+    done.map_err(|panic| {
+        let shortage = shortage_in(&*panic).unwrap_or_else(|| resume_unwind(panic));
+        give_back_freed_memory();
+        shortage
+    })
 }
 
 /// The shortage that a panic speaks of.
@@ -166,14 +180,16 @@ mod tests {
 
     #[test]
     fn messages_of_libtorch_are_read() {
-        let gpu = "CUDA out of memory. Tried to allocate 20.50 GiB. GPU 0 has a total capacity of 79.15 GiB of which 512.00 MiB is free. Including non-PyTorch memory, this process has 78 GiB memory in use.";
+        let gpu = "CUDA out of memory. Tried to allocate 20.50 GiB. GPU 0 has a total capacity of 79.50 GiB of which 512.00 MiB is free. Including non-PyTorch memory, this process has 78 GiB memory in use.";
         let found = Shortage::of(gpu).unwrap();
         assert_eq!((found.place, found.asked, found.free), (Place::Gpu, Some(41 << 29), Some(512 << 20)));
         assert_eq!(
             found.to_string(),
-            "out of memory: 20.50 GiB asked for, the GPU has 79.15 GiB, of which 0.50 GiB are free"
+            "out of memory: 20.5 GiB asked for, the GPU has 79.5 GiB, of which 512.0 MiB are free"
         );
-        for message in ["CUDA error: out of memory", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED"] {
+        for message in
+            ["CUDA error: out of memory", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED"]
+        {
             let found = Shortage::of(message).unwrap();
             assert_eq!((found.place, found.asked), (Place::Gpu, None), "{message}");
             assert_eq!(found.to_string(), "out of memory: more memory than there is asked for");
@@ -181,9 +197,14 @@ mod tests {
         let cpu = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4398046511104 bytes. Error code 12 (Cannot allocate memory)";
         let found = Shortage::of(cpu).unwrap();
         assert_eq!((found.place, found.asked), (Place::Machine, Some(1 << 42)));
-        assert!(found.to_string().starts_with("out of memory: 4096.00 GiB asked for"), "{found}");
-        assert!(Shortage::of("std::bad_alloc").is_some());
-        for other in ["", "The size of tensor a (3) must match", "memory format option is only supported by strided tensors"] {
+        assert!(found.to_string().starts_with("out of memory: 4096.0 GiB asked for"), "{found}");
+        assert!(Shortage::of("std::bad_alloc").is_some() && Shortage::of("could not create a primitive").is_some());
+        for other in [
+            "",
+            DESCRIPTOR,
+            "The size of tensor a (3) must match",
+            "memory format option is only supported by strided tensors",
+        ] {
             assert_eq!(Shortage::of(other), None, "{other}");
         }
     }

@@ -3,6 +3,7 @@
 use crate::counts;
 use crate::error::{Error, Result, Stage};
 use crate::execute::missing;
+use crate::model::PagesOfNetworks;
 use crate::tripwire::{FaultContext, blame, fault, hint};
 use crate::{Mask, Model, Picture, Prepared, Size, Start, TextOptions};
 use latentrace_nn::tch::{self, Kind, Tensor, no_grad};
@@ -193,7 +194,10 @@ impl Model {
             let scaled = latents.to_kind(Kind::Float) / self.checkpoint.vae.config.scaling_factor;
             self.vae.decode(pass, &scaled.to_kind(self.unet.kind()))
         };
-        Ok(if_it_fits(|| no_grad(decode))?)
+        PagesOfNetworks::release(&[&self.pages.text, &self.pages.unet]);
+        let pixels = if_it_fits(|| no_grad(decode))?;
+        PagesOfNetworks::release(&[&self.pages.vae]);
+        Ok(pixels)
     }
 }
 

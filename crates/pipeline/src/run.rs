@@ -3,6 +3,7 @@
 use crate::common::Taking;
 use crate::error::Result;
 use crate::execute::{Execution, Given, missing, moment};
+use crate::model::PagesOfNetworks;
 use crate::network::{Guided, Network, Outputs, Past};
 use crate::noise::{Draws, EncoderNoise};
 use crate::{Common, Features, Known, Model, Named, Picture, Prepared, Request, Start, UnetInput, Work};
@@ -143,12 +144,14 @@ impl Model {
         let mut draws = Draws::of_images(&seeds, encodings.draws() + plan.draws(), shape, self.device);
         let noise = draws.take_for(encodings)?;
         let known = self.known(images, &noise, &draws, pass)?;
+        let given = self.given(images, known.as_ref(), &noise, pass)?;
+        PagesOfNetworks::release(&[&self.pages.text, &self.pages.vae]); // from here on the UNet computes
         let execution = Execution {
             plan,
             prediction: request.scheduler.prediction(),
             guidance: images.iter().map(|image| image.request.guidance.clone()).collect(),
             taps: &self.sampler,
-            given: self.given(images, known.as_ref(), &noise, pass)?,
+            given,
             known,
         };
         execution.run(network, &mut draws, pass)?.ok_or_else(missing)

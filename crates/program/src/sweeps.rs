@@ -92,8 +92,12 @@ impl Teller {
 
     fn smaller(&self, from: usize, to: usize, cause: &str) {
         match self.json {
-            true => line!("{}", json!({ "event": "smaller_batch", "pictures": to, "instead_of": from, "cause": cause })),
-            false => self.printer.aside(format_args!("note: {from} pictures in one batch do not fit, {to} are made at once: {cause}")),
+            true => {
+                line!("{}", json!({ "event": "smaller_batch", "pictures": to, "instead_of": from, "cause": cause }))
+            }
+            false => self
+                .printer
+                .aside(format_args!("note: {from} pictures in one batch do not fit, {to} are made at once: {cause}")),
         }
     }
 
