@@ -19,6 +19,9 @@ pub struct ResnetBlock {
     kernels: Kernels,
 }
 
+/// Some rows of an image.
+type RowsOf<'a> = Box<dyn Fn(i64, &Range<i64>) -> Tensor + 'a>;
+
 struct Taps {
     norm1: Tap,
     conv1: Tap,
@@ -131,12 +134,7 @@ impl ResnetBlock {
     }
 
     /// Some rows of an image of `x` as they are added to the output, `[1, outputs, rows, width]`.
-    fn shortcut<'a>(
-        &'a self,
-        pass: &mut Pass,
-        x: &'a Tensor,
-        strips: Strips,
-    ) -> Box<dyn Fn(i64, &Range<i64>) -> Tensor + 'a> {
+    fn shortcut<'a>(&'a self, pass: &mut Pass, x: &'a Tensor, strips: Strips) -> RowsOf<'a> {
         let (Some(conv), Some(tap)) = (&self.conv_shortcut, &self.taps.conv_shortcut) else {
             return Box::new(|image, rows| part(x, image, rows));
         };

@@ -86,7 +86,7 @@ fn watching_strips_changes_no_bit_and_what_was_seen_stays_as_it_was() {
         for layout in [Layout::Planar, Layout::ChannelsLast] {
             let vae = vae(kind, layout);
             let mut whole = Watch(|_: &str| true, Vec::new());
-            both(&vae, &inputs, &mut Pass::watched(&mut whole));
+            let _ = both(&vae, &inputs, &mut Pass::watched(&mut whole));
             let silent = with_strips_of(BYTES[0], || both(&vae, &inputs, &mut Pass::silent()));
             // All taps; and each kind by itself, since the others then take the way without a probe.
             let kinds = ["", "norm1", "conv1", "norm2", "conv2", "conv_shortcut", "out", "conv_norm_out"];
