@@ -33,6 +33,15 @@ pub enum Progress<'a> {
         /// How many it would compute for each cell by itself, all together.
         of: usize,
     },
+    /// A batch does not fit into memory. It, and those after it, are made in smaller ones.
+    Smaller {
+        /// How many pictures were to be made at once.
+        from: usize,
+        /// How many are made at once from now on.
+        to: usize,
+        /// What did not fit, in a line.
+        cause: &'a str,
+    },
     /// A cell is about to be made.
     Making(&'a str),
     /// Another process makes this cell, and is waited for.

@@ -48,6 +48,8 @@ pub struct Sweep<'a> {
     rules: Vec<OfCells>,
     lost: Vec<String>,
     sources: Sources,
+    /// How many latent pixels, all pictures of a batch together, there is memory for. `None` until a batch does not fit.
+    room: Option<i64>,
 }
 
 /// A cell to be made.
@@ -97,6 +99,7 @@ impl<'a> Sweep<'a> {
             rules: Vec::new(),
             lost: Vec::new(),
             sources: Sources::default(),
+            room: None,
             axes,
         };
         let (mut rules, mut said) = (OfSweep::default(), BTreeSet::new());
@@ -346,11 +349,9 @@ impl<'a> Sweep<'a> {
         let runs: Vec<Ready> = indices.iter().filter_map(|&index| self.tasks[index].ready.take()).collect();
         indices.iter().for_each(|&index| common.begin(&self.tasks[index].lines));
         let model = self.loaded.get(&self.tasks[first].cell, &OfRuns(tell))?;
-        let mut making = Making { tasks: &self.tasks, store, model, made, left, tell };
+        let mut making = Making { tasks: &self.tasks, store, model, made, left, room: &mut self.room, tell };
         if self.how.mode == Mode::Batched && runs.iter().all(Ready::can_share) {
-            if !making.together(indices, &runs, common)? {
-                making.each_by_itself(indices, runs)?;
-            }
+            making.batched(indices, runs, common)?;
         } else {
             for (&index, ready) in indices.iter().zip(runs) {
                 making.alone(index, ready, &self.tasks[index].lines, common)?;
@@ -368,12 +369,48 @@ struct Making<'a> {
     model: &'a Model,
     made: &'a mut Made,
     left: &'a mut usize,
+    /// See [`Sweep`].
+    room: &'a mut Option<i64>,
     tell: &'a dyn Fn(Progress),
 }
 
+/// What became of cells that were to be made in one batch.
+enum Batch {
+    /// All are made.
+    Made,
+    /// One of them cannot be made.
+    Failed,
+    /// There is not enough memory for so many, as the error says.
+    TooLarge(Error),
+}
+
 impl Making<'_> {
-    /// Makes cells in one batch. Returns whether all could be made.
-    fn together(&mut self, indices: &[usize], runs: &[Ready], common: &mut Common) -> Result<bool> {
+    /// Makes cells in one batch, or in smaller ones if there is not enough memory.
+    fn batched(&mut self, indices: &[usize], mut runs: Vec<Ready>, common: &mut Common) -> Result<()> {
+        let pixels = runs.first().map_or(1, |ready| ready.description().latents[1..].iter().product::<i64>().max(1));
+        let mut left = indices;
+        while !left.is_empty() {
+            let most = self.room.map_or(left.len(), |room| ((room / pixels) as usize).clamp(1, left.len()));
+            let (now, later) = left.split_at(most);
+            match self.together(now, &runs[..most], common)? {
+                Batch::TooLarge(error) if most > 1 => {
+                    let to = most / 2;
+                    *self.room = Some(to as i64 * pixels);
+                    let error = error.root_cause().to_string();
+                    let cause = error.lines().next().unwrap_or_default();
+                    (self.tell)(Progress::Smaller { from: most, to, cause });
+                    continue;
+                }
+                Batch::Made => drop(runs.drain(..most)),
+                Batch::Failed | Batch::TooLarge(_) => self.each_by_itself(now, runs.drain(..most).collect())?,
+            }
+            left = later;
+        }
+        Ok(())
+    }
+
+    /// Makes cells in one batch.
+    fn together(&mut self, indices: &[usize], runs: &[Ready], common: &mut Common) -> Result<Batch> {
         let tasks = self.tasks;
         let folders = indices.iter().map(|&index| self.begin(index)).collect::<Result<Vec<TempDir>>>()?;
         let traces: Vec<PathBuf> =
@@ -384,9 +421,10 @@ impl Making<'_> {
                 for ((&index, folder), recorded) in indices.iter().zip(folders).zip(&recorded) {
                     self.keep(index, folder, recorded)?;
                 }
-                Ok(true)
+                Ok(Batch::Made)
             }
-            Err(error) if is_of_the_cell(&error) => Ok(false), // one of them: each by itself says which
+            Err(error) if is_of_memory(&error) => Ok(Batch::TooLarge(error)),
+            Err(error) if is_of_the_cell(&error) => Ok(Batch::Failed), // one of them: each by itself says which
             Err(error) => Err(tasks[indices[0]].not_kept(&error)),
         }
     }
@@ -475,7 +513,15 @@ impl Task {
     }
 }
 
-/// Whether an error says something of the cell, and not of the disk or the machine: the others can be made all the same.
+/// Whether an error says something of the cell, and not of the disk or of other cells: the others can be made all the same.
 fn is_of_the_cell(error: &Error) -> bool {
-    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(latentrace_pipeline::Error::NotFinite { .. })))
+    let not_finite = |cause: &(dyn std::error::Error + 'static)| {
+        matches!(cause.downcast_ref(), Some(latentrace_pipeline::Error::NotFinite { .. }))
+    };
+    error.chain().any(not_finite) || is_of_memory(error)
+}
+
+/// Whether an error says that there is not enough memory: fewer or smaller pictures may fit.
+fn is_of_memory(error: &Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(latentrace_pipeline::Error::Memory(_))))
 }

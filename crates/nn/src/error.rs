@@ -1,5 +1,6 @@
 //! What can go wrong between a checkpoint and a forward pass.
 
+use crate::Shortage;
 use tch::TchError;
 
 /// An error of this crate or of a network built on it: one line with the name, the value and the file.
@@ -57,9 +58,24 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
+    /// There is not enough memory.
+    #[error("{0}")]
+    Memory(Shortage),
     /// An error of libtorch itself.
     #[error(transparent)]
-    Torch(#[from] TchError),
+    Torch(TchError),
+}
+
+impl From<TchError> for Error {
+    fn from(error: TchError) -> Error {
+        Shortage::of(&error.to_string()).map_or(Error::Torch(error), Error::Memory)
+    }
+}
+
+impl From<Shortage> for Error {
+    fn from(shortage: Shortage) -> Error {
+        Error::Memory(shortage)
+    }
 }
 
 /// A result with this crate's [`Error`].

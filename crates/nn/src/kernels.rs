@@ -3,6 +3,7 @@
 use crate::cpu::Engine;
 use crate::cuda::Fused;
 use crate::shapes::is_shape_only;
+use crate::strips::Strips;
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 use tch::{Device, Kind, Tensor};
@@ -115,6 +116,29 @@ impl Kernels {
             return x.permute([0, 2, 3, 1]).linear(&weight, bias).permute([0, 3, 1, 2]);
         }
         x.conv2d(weight, bias, [*stride; 2], [*padding; 2], [1, 1], 1)
+    }
+
+    /// The strips in which a layer from `x` `[batch, channels, ..]` to pictures `[outputs, height, width]` is computed. `None` if
+    /// it is computed at once. It depends on shapes, the number format and the device alone, so that the same run always has the
+    /// same bits.
+    pub(crate) fn strips(self, x: &Tensor, output: [i64; 3]) -> Option<Strips> {
+        const MIB: i64 = 1 << 20;
+        if is_shape_only(x) || x.requires_grad() {
+            return None;
+        }
+        // From the first number of bytes on in strips of the second. On a CPU, decoding 512 by 512 pixels is the first to gain: no
+        // layer of a UNet of Stable Diffusion has such pictures below 1024 by 1024 pixels. A GPU computes few rows slowly.
+        let bytes = match x.device() {
+            Device::Cpu => [64 * MIB, 16 * MIB],
+            _ => [1024 * MIB, 128 * MIB],
+        };
+        Strips::of(x, output, bytes)
+    }
+
+    /// [`Kernels::convolution`] of rows of a picture that have the rows around them already, `[1, channels, rows, width]`.
+    pub(crate) fn convolution_of_rows(self, x: &Tensor, how: &Convolution, bias: Option<&Tensor>) -> Tensor {
+        let Convolution { weight, stride, padding } = how;
+        x.conv2d(weight, bias, [*stride; 2], [0, *padding], [1, 1], 1)
     }
 
     /// `x A^T + b` over the last axis of `x`.
@@ -333,6 +357,11 @@ pub(crate) struct Grouping<'a> {
 /// if they are.
 pub(crate) fn channels_last(x: &Tensor) -> Tensor {
     x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+}
+
+/// A tensor `[batch, channels, height, width]` without values, whose channels are next to each other in memory.
+pub(crate) fn channels_last_empty([batch, channels, height, width]: [i64; 4], options: (Kind, Device)) -> Tensor {
+    Tensor::empty([batch, height, width, channels], options).permute([0, 3, 1, 2])
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@
 use crate::kernels::{Convolution, Grouping, Pending};
 use crate::low_rank::Beside;
 use crate::shapes::{is_shape_only, shape_only};
+use crate::strips::{Moments, Strips, blank, dense, part, wide};
 use crate::{Config, Init, Kernels, Pass, Result, Tap, Weights};
+use std::ops::Range;
 use tch::Tensor;
 
 /// `x A^T + b` over the last axis.
@@ -100,6 +102,27 @@ impl Conv2d {
         let side = |axis: usize| (size[axis] + 2 * padding - kernel[axis]) / stride + 1;
         shape_only(&[size[0], kernel[0], side(2), side(3)], x.kind())
     }
+
+    /// The strips in which the layer is computed for pictures of a height and width, if it is. `x` is what it, or a layer before it, reads.
+    pub(crate) fn strips(&self, x: &Tensor, [height, width]: [i64; 2]) -> Option<Strips> {
+        let weight = &self.convolution.weight;
+        if !self.beside.is_empty() || weight.requires_grad() {
+            return None;
+        }
+        self.kernels.strips(x, [weight.size()[0], height, width])
+    }
+
+    /// An output without values for pictures of a height and width, of as many images as `x`.
+    pub(crate) fn blank(&self, x: &Tensor, [height, width]: [i64; 2]) -> Tensor {
+        blank(self.kernels, x, [self.convolution.weight.size()[0], height, width])
+    }
+
+    /// Some rows of the output, `[1, outputs, rows, width]`, from those `around` them in the input: for a layer that pads, with the one
+    /// above and the one below, where the picture has them.
+    pub(crate) fn strip(&self, strips: Strips, rows: &Range<i64>, around: Tensor) -> Tensor {
+        let around = if self.convolution.padding > 0 { strips.padded(around, rows) } else { around };
+        self.kernels.convolution_of_rows(&around, &self.convolution, Some(&self.bias))
+    }
 }
 
 /// Group normalisation (Wu and He 2018) with a scale and a shift for each channel.
@@ -142,6 +165,52 @@ impl GroupNorm {
             true => pass.tap(tap, self.normed(of, false)).silu(),
             false => self.normed(of, true),
         }
+    }
+
+    /// Normalises, passes the result through its tap, applies SiLU, and convolves: `[batch, channels, height, width]` to
+    /// `[batch, outputs, height, width]`. Large pictures are computed strip by strip.
+    pub fn then_convolved(&self, pass: &mut Pass, tap: &Tap, x: &Tensor, convolution: &Conv2d) -> Tensor {
+        let size = [x.size()[2], x.size()[3]];
+        match convolution.strips(x, size) {
+            Some(strips) => self.convolved_into(pass, tap, x, convolution, (strips, convolution.blank(x, size))),
+            None => convolution.forward(&self.then_silu(pass, tap, x)),
+        }
+    }
+
+    /// [`GroupNorm::then_convolved`] strip by strip into a tensor, which may be `x`.
+    pub(crate) fn convolved_into(
+        &self,
+        pass: &mut Pass,
+        tap: &Tap,
+        x: &Tensor,
+        convolution: &Conv2d,
+        (strips, out): (Strips, Tensor),
+    ) -> Tensor {
+        let moments: Vec<Moments> = (0..x.size()[0]).map(|image| Moments::of(x, image, strips, self.groups)).collect();
+        let normed = |image: i64, rows: &Range<i64>| self.rows(&dense(part(x, image, rows)), &moments[image as usize]);
+        if !pass.wants(tap) {
+            strips.fill(&out, |image, rows| {
+                let activated = normed(image, &strips.around(rows)).silu_();
+                convolution.strip(strips, rows, activated)
+            });
+            return out;
+        }
+        // The same operations on the same rows, with the norm's output whole for the probe.
+        let whole = x.empty_like();
+        strips.fill(&whole, normed);
+        let whole = pass.tap(tap, whole);
+        strips.fill(&out, |image, rows| {
+            let activated = part(&whole, image, &strips.around(rows)).copy().silu_();
+            convolution.strip(strips, rows, activated)
+        });
+        out
+    }
+
+    /// Rows of a picture `[1, channels, rows, width]`, normalised by the moments of all of it.
+    fn rows(&self, x: &Tensor, Moments { mean, variance }: &Moments) -> Tensor {
+        // With moments that are given, this is what libtorch calls a batch norm.
+        let [weight, bias] = [&self.weight, &self.bias].map(|of| of.to_kind(wide(x.kind())));
+        x.batch_norm(Some(&weight), Some(&bias), Some(mean), Some(variance), false, 0.0, self.eps, false)
     }
 
     fn normed(&self, of: &Pending, silu: bool) -> Tensor {

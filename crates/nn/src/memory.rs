@@ -17,3 +17,12 @@ pub fn keep_freed_memory() {
         }
     }
 }
+
+/// Gives freed memory back to the system, for what is made next may be of other sizes. Does nothing where the C library is not glibc.
+pub(crate) fn give_back_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[allow(unsafe_code)] // Safety: it touches only what is free.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

@@ -1,7 +1,9 @@
 //! The residual block that UNet and VAE share (`ResnetBlock2D`).
 
 use crate::kernels::Pending;
+use crate::strips::{Strips, part};
 use crate::{Conv2d, GroupNorm, Kernels, Linear, Pass, Result, Tap, Weights};
+use std::ops::Range;
 use tch::Tensor;
 
 /// Twice norm, SiLU and convolution, with the time embedding added in between; and a 1x1 shortcut where the number of
@@ -16,6 +18,9 @@ pub struct ResnetBlock {
     taps: Taps,
     kernels: Kernels,
 }
+
+/// Some rows of an image.
+type RowsOf<'a> = Box<dyn Fn(i64, &Range<i64>) -> Tensor + 'a>;
 
 struct Taps {
     norm1: Tap,
@@ -76,6 +81,9 @@ impl ResnetBlock {
 
     /// `x` `[batch, inputs, height, width]` and the activated time embedding `[batch or 1, time]`.
     pub fn forward(&self, pass: &mut Pass, x: &Tensor, time: Option<&Tensor>) -> Tensor {
+        if let Some(strips) = self.strips(x) {
+            return self.by_strips(pass, x, time, strips);
+        }
         let h = self.norm1.then_silu(pass, &self.taps.norm1, x);
         let h = self.conv1.pending(pass, &self.taps.conv1, &h);
         let h = Pending { time: self.projected(pass, time), ..h };
@@ -86,6 +94,58 @@ impl ResnetBlock {
             _ => x.shallow_clone().into(),
         };
         pass.tap_residual(&self.taps.out, self.kernels.sum(&shortcut, &h), || shortcut.whole())
+    }
+
+    /// The strips in which the block is computed, if it is.
+    fn strips(&self, x: &Tensor) -> Option<Strips> {
+        let size = [x.size()[2], x.size()[3]];
+        let others = [Some(&self.conv2), self.conv_shortcut.as_ref()];
+        let all = others.into_iter().flatten().all(|conv| conv.strips(x, size).is_some());
+        self.conv1.strips(x, size).filter(|_| all)
+    }
+
+    /// [`ResnetBlock::forward`] strip by strip. Besides `x`, one picture of the block's output is held, in which each layer
+    /// replaces the one before, and one for each tensor that a probe wants.
+    fn by_strips(&self, pass: &mut Pass, x: &Tensor, time: Option<&Tensor>, strips: Strips) -> Tensor {
+        let size = [x.size()[2], x.size()[3]];
+        let taps = &self.taps;
+        let out = self.conv1.blank(x, size);
+        let h = self.norm1.convolved_into(pass, &taps.norm1, x, &self.conv1, (strips, out));
+        let seen = pass.wants(&taps.conv1);
+        let mut h = pass.tap(&taps.conv1, h);
+        let time = self.projected(pass, time).map(|time| time.unsqueeze(-1).unsqueeze(-1));
+        h = match (time, seen) {
+            (Some(time), true) => h + time,
+            (Some(time), false) => h.g_add_(&time),
+            (None, _) => h,
+        };
+        let out = if seen { h.empty_like() } else { h.shallow_clone() };
+        let h = self.norm2.convolved_into(pass, &taps.norm2, &h, &self.conv2, (strips, out));
+        let seen = pass.wants(&taps.conv2);
+        let h = pass.tap(&taps.conv2, h);
+        let shortcut = self.shortcut(pass, x, strips);
+        let out = if seen { h.empty_like() } else { h.shallow_clone() };
+        strips.fill(&out, |image, rows| shortcut(image, rows) + part(&h, image, rows));
+        pass.tap_residual(&taps.out, out, || {
+            let whole = h.empty_like();
+            strips.fill(&whole, &shortcut);
+            whole
+        })
+    }
+
+    /// Some rows of an image of `x` as they are added to the output, `[1, outputs, rows, width]`.
+    fn shortcut<'a>(&'a self, pass: &mut Pass, x: &'a Tensor, strips: Strips) -> RowsOf<'a> {
+        let (Some(conv), Some(tap)) = (&self.conv_shortcut, &self.taps.conv_shortcut) else {
+            return Box::new(|image, rows| part(x, image, rows));
+        };
+        let by_rows = move |image: i64, rows: &Range<i64>| conv.strip(strips, rows, part(x, image, rows));
+        if !pass.wants(tap) {
+            return Box::new(by_rows);
+        }
+        let whole = conv.blank(x, [x.size()[2], x.size()[3]]);
+        strips.fill(&whole, by_rows);
+        let whole = pass.tap(tap, whole);
+        Box::new(move |image, rows| part(&whole, image, rows))
     }
 
     /// The time embedding for each channel, `[batch or 1, outputs]`.

@@ -18,6 +18,10 @@ pub trait Source {
     fn unread(&self) -> Vec<String>;
     /// The caller has copied the tensor `name`, and needs the one that it read no longer.
     fn copied(&self, _name: &str) {}
+    /// The pages of files that the tensors read so far lie in.
+    fn pages(&self) -> Pages {
+        Pages::default()
+    }
     /// Moves a tensor that was not read from here to the device of the others.
     fn place(&self, tensor: Tensor, device: Device) -> Tensor {
         tensor.to_device(device)
@@ -138,12 +142,7 @@ impl Files {
 
     /// Lets the system take back the pages of a tensor that was copied. Reading them again is possible, and slower.
     fn release(&self, place: &Place) {
-        #[allow(unsafe_code)]
-        // Safety: the map is of a file and read-only, so a page that is dropped is read again from the file.
-        let advised = unsafe {
-            self.files[place.file].1.unchecked_advise_range(UncheckedAdvice::DontNeed, place.start, place.bytes)
-        };
-        drop(advised); // without it the process only keeps more memory
+        release(self.files[place.file].1, place.start, place.bytes);
     }
 
     /// A tensor over the bytes of the file, or over a copy where they are not aligned for their type.
@@ -235,6 +234,12 @@ impl Source for Files {
         self.places.contains_key(name)
     }
 
+    fn pages(&self) -> Pages {
+        let read = self.read.borrow();
+        let places = read.iter().filter_map(|name| self.places.get(name));
+        Pages(places.map(|place| (self.files[place.file].1, place.start, place.bytes)).collect())
+    }
+
     fn copied(&self, name: &str) {
         self.places.get(name).into_iter().for_each(|place| self.release(place));
     }
@@ -245,6 +250,31 @@ impl Source for Files {
         let known = |name: &str| name.ends_with("embeddings.position_ids");
         self.places.keys().filter(|name| !read.contains(*name) && !known(name)).cloned().collect()
     }
+}
+
+/// The pages of memory-mapped files that a network's tensors lie in. None for tensors that were copied, as to another device or number
+/// format.
+#[derive(Clone, Default)]
+pub struct Pages(Vec<(&'static Mmap, usize, usize)>);
+
+impl Pages {
+    /// Lets the system take back the pages, until the network computes again. Its tensors stay as they are: a page that is used is then
+    /// read from the file again, or from what the system still has of it.
+    pub fn release(&self) {
+        self.0.iter().for_each(|(map, start, bytes)| release(map, *start, *bytes));
+    }
+
+    /// How many bytes they have, whether they are in memory or not.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(|(_, _, bytes)| bytes).sum()
+    }
+}
+
+fn release(map: &Mmap, start: usize, bytes: usize) {
+    #[allow(unsafe_code)]
+    // Safety: the map is of a file and read-only, so a page that is dropped is read again from the file.
+    let advised = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, bytes) };
+    drop(advised); // without it the process only keeps more memory
 }
 
 /// The name by which a module reads a stored tensor, or a piece of it.

@@ -2,7 +2,7 @@
 
 use crate::low_rank::{Applied, Beside, Changes, merged};
 use crate::shapes::Shapes;
-use crate::source::{Files, Fresh, Naming, diffusers_names};
+use crate::source::{Files, Fresh, Naming, Pages, diffusers_names};
 use crate::{Error, Init, Kernels, ModuleValue, Part, Result, Role, Source, Tap};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -207,6 +207,11 @@ impl Weights {
         self.root.source.unread()
     }
 
+    /// The pages of files that the tensors read so far lie in.
+    pub fn pages(&self) -> Pages {
+        self.root.source.pages()
+    }
+
     /// The number format that tensors are loaded to.
     pub fn kind(&self) -> Kind {
         self.root.kind
@@ -318,6 +323,22 @@ mod tests {
         let error = weights.tensor("a.weight", &[2, 3], Init::Zeros).unwrap_err().to_string();
         assert!(error.starts_with("a.weight: expected shape [2, 3], found [2, 2] in "), "{error}");
         assert!(matches!(weights.tensor("b", &[1], Init::Zeros), Err(Error::Missing { .. })));
+    }
+
+    #[test]
+    fn tensors_whose_pages_are_released_keep_their_numbers() {
+        let numbers: Vec<f32> = (0..10_000).map(|number| number as f32).collect();
+        let path = file("a", Dtype::F32, &[10_000], &f32_bytes(&numbers));
+        let weights = open(&path);
+        assert_eq!(weights.pages().bytes(), 0, "nothing was read");
+        let tensor = weights.tensor("a", &[10_000], Init::Zeros).unwrap();
+        let pages = weights.pages();
+        drop(weights);
+        assert_eq!(pages.bytes(), 40_000);
+        for _ in 0..2 {
+            pages.release();
+            assert_eq!(Vec::<f32>::try_from(&tensor).unwrap(), numbers);
+        }
     }
 
     #[test]

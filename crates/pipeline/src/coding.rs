@@ -1,12 +1,13 @@
 //! Encoding of texts and pictures, and decoding of latents.
 
 use crate::counts;
-use crate::error::{Result, Stage};
+use crate::error::{Error, Result, Stage};
 use crate::execute::missing;
+use crate::model::PagesOfNetworks;
 use crate::tripwire::{FaultContext, blame, fault, hint};
 use crate::{Mask, Model, Picture, Prepared, Size, Start, TextOptions};
-use latentrace_nn::Pass;
-use latentrace_nn::tch::{Kind, Tensor, no_grad};
+use latentrace_nn::tch::{self, Kind, Tensor, no_grad};
+use latentrace_nn::{Pass, if_it_fits};
 use latentrace_text::Tokens;
 use latentrace_vae::Posterior;
 
@@ -124,7 +125,7 @@ impl Model {
             let encoded = no_grad(|| self.text_encoder.forward_without(pass, &ids, clip_skip));
             weighted(encoded, &tokens.weights)
         };
-        let features = encode(pass); // [chunks, tokens, features]
+        let features = if_it_fits(|| encode(pass))?; // [chunks, tokens, features]
         match fault(&features) {
             None => {
                 let width = features.size()[2];
@@ -134,21 +135,37 @@ impl Model {
         }
     }
 
-    /// Decodes latents `[1, 4, height, width]` in the UNet's scale.
+    /// Decodes latents `[1, 4, height, width]` in the UNet's scale. The pixels do not depend on what else is decoded.
     ///
     /// # Errors
-    /// The picture is not finite.
+    /// The picture is not finite, or there is not enough memory.
     pub fn decode(&self, latents: &Tensor, pass: &mut Pass) -> Result<Picture> {
-        self.picture(latents, &self.pixels(latents, pass), pass)
+        self.picture(latents, &self.pixels(latents, pass)?, pass)
     }
 
-    /// Decodes latents `[images, 4, height, width]` in the UNet's scale in one batch. Returns an error in place of each
-    /// picture that is not finite.
+    /// Decodes latents `[images, 4, height, width]` in the UNet's scale. Returns an error in place of each picture that is not
+    /// finite or does not fit into memory.
+    ///
+    /// On a CPU they are decoded one at a time, each with the pixels of [`Model::decode`]: a batch would gain nothing and take more memory.
+    /// On a GPU they are decoded in one batch, or in halves of it where that does not fit.
     pub fn decode_all(&self, latents: &Tensor) -> Vec<Result<Picture>> {
-        let pixels = self.pixels(latents, &mut Pass::silent());
+        let images = latents.size()[0];
         let row = |tensor: &Tensor, image| tensor.narrow(0, image, 1);
-        let picture = |image| self.picture(&row(latents, image), &row(&pixels, image), &mut Pass::silent());
-        (0..pixels.size()[0]).map(picture).collect()
+        if images > 1 && self.device == tch::Device::Cpu {
+            return (0..images).map(|image| self.decode(&row(latents, image), &mut Pass::silent())).collect();
+        }
+        match self.pixels(latents, &mut Pass::silent()) {
+            Ok(pixels) => {
+                let picture = |image| self.picture(&row(latents, image), &row(&pixels, image), &mut Pass::silent());
+                (0..images).map(picture).collect()
+            }
+            Err(Error::Memory(_)) if images > 1 => {
+                let half = images / 2;
+                let halves = [latents.narrow(0, 0, half), latents.narrow(0, half, images - half)];
+                halves.iter().flat_map(|half| self.decode_all(half)).collect()
+            }
+            Err(error) => vec![Err(error)],
+        }
     }
 
     /// The picture of latents from their decoded pixels `[1, 3, height, width]`.
@@ -157,7 +174,7 @@ impl Model {
             None => Ok(Picture::of_finite(pixels)),
             Some(found) => {
                 let context = self.context("vae.decoder.out", Stage::Decoding);
-                Err(blame(context, found, pass, |pass| self.pixels(latents, pass)))
+                Err(blame(context, found, pass, |pass| self.pixels(latents, pass).map(drop)))
             }
         }
     }
@@ -168,11 +185,19 @@ impl Model {
     }
 
     /// Decodes latents to pixels `[images, 3, 8 height, 8 width]`, about -1..1.
-    fn pixels(&self, latents: &Tensor, pass: &mut Pass) -> Tensor {
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    fn pixels(&self, latents: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let _held = self.hold_threads_for(latents);
-        let scaled =
-            (latents.to_kind(Kind::Float) / self.checkpoint.vae.config.scaling_factor).to_kind(self.unet.kind());
-        no_grad(|| self.vae.decode(pass, &scaled))
+        let decode = || {
+            let scaled = latents.to_kind(Kind::Float) / self.checkpoint.vae.config.scaling_factor;
+            self.vae.decode(pass, &scaled.to_kind(self.unet.kind()))
+        };
+        PagesOfNetworks::release(&[&self.pages.text, &self.pages.unet]);
+        let pixels = if_it_fits(|| no_grad(decode))?;
+        PagesOfNetworks::release(&[&self.pages.vae]);
+        Ok(pixels)
     }
 }
 

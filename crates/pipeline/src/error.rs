@@ -1,5 +1,6 @@
 //! Errors of loading and running a model.
 
+use latentrace_nn::Shortage;
 use std::fmt;
 
 /// An error of loading or running a model. Its text is one line with the field, the value and the file; a hint may
@@ -11,7 +12,10 @@ pub enum Error {
     Checkpoint(#[from] latentrace_checkpoints::Error),
     /// A network that cannot be read or run.
     #[error(transparent)]
-    Network(#[from] latentrace_nn::Error),
+    Network(latentrace_nn::Error),
+    /// There is not enough memory.
+    #[error("{0}\nhint: a smaller picture needs less, and so does --dtype bf16, or another --device has more")]
+    Memory(Shortage),
     /// A tokenizer that cannot be read or run.
     #[error(transparent)]
     Text(#[from] latentrace_text::Error),
@@ -76,7 +80,29 @@ pub enum Error {
     },
     /// An error of libtorch itself.
     #[error("libtorch: {0}")]
-    Torch(#[from] latentrace_nn::tch::TchError),
+    Torch(latentrace_nn::tch::TchError),
+}
+
+impl From<latentrace_nn::Error> for Error {
+    fn from(error: latentrace_nn::Error) -> Error {
+        match error {
+            latentrace_nn::Error::Memory(shortage) => Error::Memory(shortage),
+            latentrace_nn::Error::Torch(error) => Error::Torch(error),
+            other => Error::Network(other),
+        }
+    }
+}
+
+impl From<latentrace_nn::tch::TchError> for Error {
+    fn from(error: latentrace_nn::tch::TchError) -> Error {
+        latentrace_nn::Error::from(error).into()
+    }
+}
+
+impl From<Shortage> for Error {
+    fn from(shortage: Shortage) -> Error {
+        Error::Memory(shortage)
+    }
 }
 
 /// A part of a run.

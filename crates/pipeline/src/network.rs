@@ -95,11 +95,19 @@ impl Denoiser<'_> {
     /// and the result is f32.
     fn call(self, pass: &mut Pass, input: &Tensor, level: Level, text: &Tensor) -> Tensor {
         self.varying.iter().for_each(|(shared, scale)| shared.set(scale.at(level.sigma)));
+        let _scaled = Scaled(self.varying);
         let (kind, device) = (self.unet.kind(), self.unet.device());
         let times = Tensor::full([1], level.t, (Kind::Float, device)); // no copy, for which the host would wait
-        let output = self.unet.forward(pass, &input.to_kind(kind), &times, text).to_kind(Kind::Float);
-        self.varying.iter().for_each(|(shared, _)| shared.set(0.0)); // the UNet by itself is without them
-        output
+        self.unet.forward(pass, &input.to_kind(kind), &times, text).to_kind(Kind::Float)
+    }
+}
+
+/// Scales that are set for a call. Dropped, also where the call fails, they are 0: the UNet by itself is without them.
+struct Scaled<'a>(&'a [(SharedScale, Scale)]);
+
+impl Drop for Scaled<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|(shared, _)| shared.set(0.0));
     }
 }
 

@@ -3,11 +3,12 @@
 use crate::common::Taking;
 use crate::error::Result;
 use crate::execute::{Execution, Given, missing, moment};
+use crate::model::PagesOfNetworks;
 use crate::network::{Guided, Network, Outputs, Past};
 use crate::noise::{Draws, EncoderNoise};
 use crate::{Common, Features, Known, Model, Named, Picture, Prepared, Request, Start, UnetInput, Work};
 use latentrace_nn::tch::{Tensor, no_grad};
-use latentrace_nn::{Branch, Pass, Rows};
+use latentrace_nn::{Branch, Pass, Rows, if_it_fits};
 use latentrace_schedulers::Plan;
 use latentrace_text::Tokens;
 use std::sync::Arc;
@@ -127,7 +128,14 @@ impl Model {
     }
 
     /// Runs images of one plan. Returns the final latents, `[images, 4, height, width]`.
+    ///
+    /// # Errors
+    /// A tensor is not finite, the probe stops the run, or there is not enough memory.
     pub(crate) fn execute(&self, images: &[&Prepared], network: &mut dyn Network, pass: &mut Pass) -> Result<Tensor> {
+        if_it_fits(|| self.execute_if_it_fits(images, network, pass))?
+    }
+
+    fn execute_if_it_fits(&self, images: &[&Prepared], network: &mut dyn Network, pass: &mut Pass) -> Result<Tensor> {
         let Some(Prepared { request, start, plan, .. }) = images.first() else { return Err(missing()) };
         let [height, width] = request.size.latents(self.checkpoint.vae.config.factor())?;
         let shape = [1, self.checkpoint.vae.config.latent_channels, height, width];
@@ -136,12 +144,14 @@ impl Model {
         let mut draws = Draws::of_images(&seeds, encodings.draws() + plan.draws(), shape, self.device);
         let noise = draws.take_for(encodings)?;
         let known = self.known(images, &noise, &draws, pass)?;
+        let given = self.given(images, known.as_ref(), &noise, pass)?;
+        PagesOfNetworks::release(&[&self.pages.text, &self.pages.vae]); // from here on the UNet computes
         let execution = Execution {
             plan,
             prediction: request.scheduler.prediction(),
             guidance: images.iter().map(|image| image.request.guidance.clone()).collect(),
             taps: &self.sampler,
-            given: self.given(images, known.as_ref(), &noise, pass)?,
+            given,
             known,
         };
         execution.run(network, &mut draws, pass)?.ok_or_else(missing)

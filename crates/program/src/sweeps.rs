@@ -45,6 +45,7 @@ impl Teller {
             Progress::Lost { lines, cells } => self.lost(lines, cells),
             Progress::Begin { cells, done, calls } => self.begin(cells, done, calls),
             Progress::Shared { evaluations, of } => self.shared(evaluations, of),
+            Progress::Smaller { from, to, cause } => self.smaller(from, to, cause),
             Progress::Making(label) => self.printer.message(label),
             Progress::Waiting(label) => self.printer.message(format_args!("waiting for another process: {label}")),
             Progress::Cell { label, key, end, left } => self.cell(label, key, &end, left),
@@ -86,6 +87,17 @@ impl Teller {
         match self.json {
             true => line!("{}", json!({ "event": "shared", "evaluations": evaluations, "of": of })),
             false => self.printer.aside(format_args!("note: {}", spared(evaluations, of))),
+        }
+    }
+
+    fn smaller(&self, from: usize, to: usize, cause: &str) {
+        match self.json {
+            true => {
+                line!("{}", json!({ "event": "smaller_batch", "pictures": to, "instead_of": from, "cause": cause }))
+            }
+            false => self
+                .printer
+                .aside(format_args!("note: {from} pictures in one batch do not fit, {to} are made at once: {cause}")),
         }
     }
 

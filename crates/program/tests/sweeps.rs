@@ -191,6 +191,37 @@ fn a_disk_that_is_full_ends_the_sweep_and_the_next_one_goes_on() {
     assert_eq!(cells(), 3);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_batch_that_does_not_fit_is_made_in_smaller_ones_and_a_line_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "seed = { range = [1, 8] }");
+    let settings = ["--set", "steps=1", "--set", "height=512", "--set", "width=512", "--batched", "--batch", "8"];
+    // How many addresses the program takes differs from machine to machine: there are fewer and fewer, until the batch does not fit.
+    for (attempt, kib) in (400_000..1_600_000).rev().step_by(100_000).enumerate() {
+        let out = folder.path().join(attempt.to_string());
+        let whole = run(&spec, &out, &settings);
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &format!("ulimit -v {kib}; exec \"$0\" \"$@\"")]).arg(whole.get_program());
+        let output = limited.args(whole.get_args()).env("OMP_NUM_THREADS", "1").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        if !said.contains("do not fit") {
+            assert!(output.status.success(), "{kib}: {said}");
+            continue;
+        }
+        let line = "note: 8 pictures in one batch do not fit, 4 are made at once: out of memory: ";
+        assert!(said.contains(line) && said.contains("this process may have"), "{said}");
+        assert_eq!(said.matches(line).count(), 1, "{said}");
+        // Addresses that were used once are not all given back, so fewer pictures may not fit either: these cells have failed.
+        let all = String::from_utf8_lossy(&output.stdout).contains("8 of them new");
+        let some_failed = said.contains("cells failed") && said.contains("out of memory: ");
+        assert!(if output.status.success() { all } else { output.status.code() == Some(1) && some_failed }, "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+        return;
+    }
+    panic!("no limit at which the batch does not fit");
+}
+
 #[test]
 fn what_cannot_be_run_is_said_before_anything_is_made() {
     let folder = tempfile::tempdir().unwrap();

@@ -118,8 +118,8 @@ impl Encoder {
         let x = pass.tap(&self.taps.conv_in, self.conv_in.forward(picture));
         let x = self.down_blocks.iter().fold(x, |x, block| block.forward(pass, x));
         let x = self.mid_block.forward(pass, x);
-        let h = self.conv_norm_out.then_silu(pass, &self.taps.conv_norm_out, &x);
-        pass.tap(&self.taps.out, self.conv_out.forward(&h).contiguous())
+        let out = self.conv_norm_out.then_convolved(pass, &self.taps.conv_norm_out, &x, &self.conv_out);
+        pass.tap(&self.taps.out, out.contiguous())
     }
 }
 
@@ -152,7 +152,7 @@ impl Decoder {
         let x = pass.tap(&self.taps.conv_in, self.conv_in.forward(&latents));
         let x = self.mid_block.forward(pass, x);
         let x = self.up_blocks.iter().fold(x, |x, block| block.forward(pass, x));
-        let h = self.conv_norm_out.then_silu(pass, &self.taps.conv_norm_out, &x);
-        pass.tap(&self.taps.out, self.conv_out.forward(&h).contiguous())
+        let out = self.conv_norm_out.then_convolved(pass, &self.taps.conv_norm_out, &x, &self.conv_out);
+        pass.tap(&self.taps.out, out.contiguous())
     }
 }
