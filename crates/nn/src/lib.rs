@@ -68,7 +68,7 @@ pub use resample::{Downsample, Padding, Upsample};
 pub use resnet::{ResnetBlock, ResnetShape};
 pub use role::{Attends, Conditioning, ModuleValue, Part, Role, SamplerValue, UnknownRole};
 pub use shapes::{is_shape_only, shape_only};
-pub use shortage::{Place, Shortage, if_it_fits};
+pub use shortage::{MemoryOf, Shortage, if_it_fits};
 pub use source::{Init, Named, Naming, Pages, Piece, Source, diffusers_names};
 pub use store::{Lazy, PARTIAL, create, create_safetensors, replace, write_safetensors};
 pub use strips::with_strips_of;

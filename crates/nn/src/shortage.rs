@@ -11,7 +11,7 @@ use std::sync::Once;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shortage {
     /// Where the tensor was to be.
-    pub place: Place,
+    pub of: MemoryOf,
     /// The bytes that it needs, where libtorch says it.
     pub asked: Option<u64>,
     /// The bytes that there are in all, where that is known.
@@ -22,7 +22,7 @@ pub struct Shortage {
 
 /// What memory is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum MemoryOf {
     /// The machine.
     Machine,
     /// The process, which the system has set a limit (`ulimit -v`).
@@ -38,10 +38,10 @@ impl Display for Shortage {
             mib => format!("{:.1} GiB", mib / 1024.0),
         };
         let asked = self.asked.map_or_else(|| "more memory than there is".into(), size);
-        let owner = match self.place {
-            Place::Machine => "the machine has",
-            Place::Process => "this process may have",
-            Place::Gpu => "the GPU has",
+        let owner = match self.of {
+            MemoryOf::Machine => "the machine has",
+            MemoryOf::Process => "this process may have",
+            MemoryOf::Gpu => "the GPU has",
         };
         write!(f, "out of memory: {asked} asked for")?;
         match (self.total, self.free) {
@@ -76,7 +76,7 @@ impl Shortage {
             let asked = after(message, &["you tried to allocate ", "Tried to allocate "]);
             match is_gpu {
                 true => Shortage {
-                    place: Place::Gpu,
+                    of: MemoryOf::Gpu,
                     asked,
                     total: after(message, &["total capacity of "]),
                     free: after(message, &["of which "]),
@@ -117,9 +117,9 @@ fn of_cpu(asked: Option<u64>) -> Shortage {
         Some(limit) => {
             let own = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
             let free = kib(&own, "VmSize").map(|used| limit.saturating_sub(used));
-            Shortage { place: Place::Process, asked, total: Some(limit), free }
+            Shortage { of: MemoryOf::Process, asked, total: Some(limit), free }
         }
-        None => Shortage { place: Place::Machine, asked, total, free },
+        None => Shortage { of: MemoryOf::Machine, asked, total, free },
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
     fn messages_of_libtorch_are_read() {
         let gpu = "CUDA out of memory. Tried to allocate 20.50 GiB. GPU 0 has a total capacity of 79.50 GiB of which 512.00 MiB is free. Including non-PyTorch memory, this process has 78 GiB memory in use.";
         let found = Shortage::of(gpu).unwrap();
-        assert_eq!((found.place, found.asked, found.free), (Place::Gpu, Some(41 << 29), Some(512 << 20)));
+        assert_eq!((found.of, found.asked, found.free), (MemoryOf::Gpu, Some(41 << 29), Some(512 << 20)));
         assert_eq!(
             found.to_string(),
             "out of memory: 20.5 GiB asked for, the GPU has 79.5 GiB, of which 512.0 MiB are free"
@@ -191,12 +191,12 @@ mod tests {
             ["CUDA error: out of memory", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED"]
         {
             let found = Shortage::of(message).unwrap();
-            assert_eq!((found.place, found.asked), (Place::Gpu, None), "{message}");
+            assert_eq!((found.of, found.asked), (MemoryOf::Gpu, None), "{message}");
             assert_eq!(found.to_string(), "out of memory: more memory than there is asked for");
         }
         let cpu = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4398046511104 bytes. Error code 12 (Cannot allocate memory)";
         let found = Shortage::of(cpu).unwrap();
-        assert_eq!((found.place, found.asked), (Place::Machine, Some(1 << 42)));
+        assert_eq!((found.of, found.asked), (MemoryOf::Machine, Some(1 << 42)));
         assert!(found.to_string().starts_with("out of memory: 4096.0 GiB asked for"), "{found}");
         assert!(Shortage::of("std::bad_alloc").is_some() && Shortage::of("could not create a primitive").is_some());
         for other in [
