@@ -161,6 +161,10 @@ bench-busy *args:
     cargo build --release -p latentrace-program
     python3 tools/busy.py target/release/latentrace "$@"
 
+# Print how far a picture drifts by number format, kernels, threads and batch: ./just bench-drift data/models/shapes 50
+bench-drift *args:
+    cargo run --release --example drift -- "$@"
+
 # Train the bundled model again, into runs/train-shapes; continues a stopped training
 train-shapes *args:
     {{ latentrace }} train shapes "$@"

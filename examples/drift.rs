@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release --example drift -- MODEL [STEPS]
 //!
-//! prints a table. Each row is one way to compute the same picture; the first is the reference. *Latents* is the root mean square
+//! (`./just bench-drift`) prints a table for [docs/bench/drift.md](../docs/bench/drift.md). Each row is one way to compute the same picture; the first is the reference. *Latents* is the root mean square
 //! of the difference of the final latents as a share of that of the latents; *bytes* the share of the picture's bytes that differ,
 //! and the largest difference of one. A sampler's errors add up along its steps, and guidance multiplies them by its weight.
 
@@ -78,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         [place, steps] => (place, steps.parse()?),
         _ => return Err("expected MODEL [STEPS]".into()),
     };
-    println!("Guidance {GUIDANCE}, {steps} steps.\n");
+    println!("`{}`, guidance {GUIDANCE}, {steps} steps of its own scheduler.\n", place);
     println!("| way | latents | bytes that differ | largest |\n|---|---|---|---|");
     let mut reference: Option<Outcome> = None;
     for way in Way::all() {

@@ -136,7 +136,10 @@ impl Device {
             let found = match cuda() {
                 Cuda::Absent => "cuda, but this libtorch is built without CUDA".into(),
                 Cuda::Broken { path, cause } => format!("cuda, but {} cannot be opened: {cause}", path.display()),
-                Cuda::Open(_) => "cuda, but there is no CUDA device".into(),
+                Cuda::Open(_) => {
+                    let why = cuda().unusable().unwrap_or_else(|| "there is no CUDA device".into());
+                    format!("cuda, but {why}")
+                }
             };
             Error::Range { field: "device", expected: "cpu, or a machine with CUDA".into(), found }
         };
@@ -187,6 +190,9 @@ impl Model {
         }
         let (kernels, note) = options.kernels.on(&unet.config, kind, device)?;
         checkpoint.notes.extend(note);
+        if options.device == Device::Auto {
+            checkpoint.notes.extend(cuda().unusable().map(|why| format!("runs on the CPU: {why}")));
+        }
         let unet_weights = unet.weights(kind, device)?.with_kernels(kernels).with_changes(of_unet);
         let vae_weights = vae.weights(kind, device)?.with_kernels(kernels);
         let mut model = Model {

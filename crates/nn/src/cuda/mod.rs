@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)] // dlopen, dladdr and two settings of libtorch that have no C interface; each says why it is safe
 
+mod driver;
 mod fused;
 mod graph;
 mod library;

@@ -73,7 +73,10 @@ fn libtorch() -> String {
 fn cuda() -> String {
     let driver = std::path::Path::new("/proc/driver/nvidia/version").exists();
     match (nn::cuda(), nn::cuda().devices()) {
-        (Cuda::Open(path), 0) => format!("no device answers; opened {}", path.display()),
+        (cuda @ Cuda::Open(path), 0) => {
+            let why = cuda.unusable().unwrap_or_else(|| "no device answers".into());
+            format!("{why}; opened {}", path.display())
+        }
         (Cuda::Open(path), 1) => format!("1 device, {}", path.display()),
         (Cuda::Open(path), devices) => format!("{devices} devices, {}; the first is used", path.display()),
         (Cuda::Broken { path, cause }, _) => {
