@@ -5,7 +5,6 @@ use crate::sound::{Fault, check};
 use anyhow::{Context, Result, anyhow};
 use latentrace_files::{create_folder, is_partial, open_lock, read_text, replace, said, slug};
 use latentrace_pipeline::Model;
-use latentrace_pipeline::nn::Kernels;
 use latentrace_runs::{Cell, Computing, Frames, Observer, Provenance, Recorded, RunFolder, about_eight};
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -259,7 +258,7 @@ impl Listed {
 }
 
 /// How the cells of a store are computed, or how this process would if it began the store. A store of a version that kept no
-/// choice is computed as the first of its cells.
+/// choice goes on as the records of its cells say.
 ///
 /// # Errors
 /// The file of the choice cannot be read.
@@ -268,16 +267,10 @@ pub(crate) fn computing_of(root: &Path) -> Result<Computing> {
         return Ok(chosen);
     }
     let cells = std::fs::read_dir(root.join("cells")).into_iter().flatten().flatten().map(|entry| entry.path());
-    let first = cells.filter_map(|cell| computed(&cell.join("trace/run.json"))).next();
-    Ok(first.map_or_else(Computing::here, |(threads, kernels)| Computing::from_before(threads, kernels)))
-}
-
-/// The threads and the kernels in the description of a run, if they can be read.
-fn computed(file: &Path) -> Option<(usize, Kernels)> {
-    let about: Value = serde_json::from_str(&read_text(file).ok()?).ok()?;
-    let threads = usize::try_from(about["program"]["threads"].as_u64()?).ok().filter(|count| *count > 0)?;
-    let kernels = about["kernels"].as_str().map_or(Ok(Kernels::PLAIN), str::parse).ok()?;
-    Some((threads, kernels))
+    let described =
+        |cell: PathBuf| -> Option<Value> { serde_json::from_str(&read_text(&cell.join("trace/run.json")).ok()?).ok() };
+    let descriptions: Vec<Value> = cells.filter_map(described).collect();
+    Ok(Computing::from_before(descriptions.iter()))
 }
 
 /// The coarsest clock of a file system that is met: two changes within it may have one time.

@@ -9,8 +9,8 @@ use crate::store::{Claim, Store, computing_of};
 use anyhow::{Error, Result, anyhow};
 use latentrace_pipeline::{Common, Lines, Model, Named};
 use latentrace_runs::{
-    Cell, Computed, Computing, Job, Loaded, Mode, OfCells, OfSweep, Ready, Recorded, RunFolder, Sources, lost,
-    record_together, set_by_pipeline,
+    Cell, Computed, Job, Loaded, Mode, OfCells, OfSweep, Ready, Recorded, RunFolder, Sources, lost, record_together,
+    set_by_pipeline,
 };
 use latentrace_trace::Layout;
 use std::collections::BTreeSet;
@@ -143,12 +143,9 @@ impl<'a> Sweep<'a> {
         said.extend(set_by_pipeline(&ready.request().scheduler));
         said.extend(ready.notes().iter().cloned());
         let lines = ready.lines(model, self.how.mode)?;
-        Computing::check_threads(model.threads_for(ready.request().size, 1), &self.root)?;
-        let computed = match self.loaded.chosen().is_from_before() {
-            true => Computed { threads: None, ..ready.computed()? },
-            false => ready.computed()?,
-        };
-        let keys = [ready.key(Mode::Alone, computed)?, ready.key(self.how.mode, computed)?];
+        let keyed = self.loaded.chosen().keyed(&cell, &ready.description().model.blake3, ready.computed()?);
+        let of_mode = if self.how.mode == Mode::Batched { keyed[1] } else { keyed[0] };
+        let keys = [ready.key(Mode::Alone, keyed[0])?, ready.key(self.how.mode, of_mode)?];
         let (is_reference, place) = (place.is_none(), place.unwrap_or_default());
         self.tasks.push(Task { cell, label, place, is_reference, ready: Some(ready), lines, keys });
         Ok(())
@@ -205,6 +202,7 @@ impl<'a> Sweep<'a> {
                 missing.push(index);
             }
         }
+        self.check_threads(&missing)?;
         let done = self.tasks.iter().filter(|task| task.ready.is_none()).count();
         tell(Progress::Begin { cells: self.tasks.len(), done, calls });
         let mut left = missing.len();
@@ -241,6 +239,16 @@ impl<'a> Sweep<'a> {
             self.wait(store, index, &mut common, (&mut made, &mut left), tell)?;
         }
         Ok(made)
+    }
+
+    /// Checks that cells can be made on as many threads as the store has chosen.
+    fn check_threads(&self, missing: &[usize]) -> Result<()> {
+        for ready in missing.iter().filter_map(|&index| self.tasks[index].ready.as_ref()) {
+            let Computed { threads, .. } = ready.computed()?;
+            let is_batched = self.how.mode == Mode::Batched && ready.can_share();
+            threads.map_or(Ok(()), |own| self.loaded.chosen().check_threads(own, is_batched, &self.root))?;
+        }
+        Ok(())
     }
 
     /// Waits until another process has made a cell, or makes it if that process is gone.

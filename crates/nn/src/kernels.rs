@@ -81,8 +81,7 @@ impl Kernels {
     /// How many rows of a batch are best computed at a time by a network whose largest activation has so many bytes a row.
     ///
     /// On the CPU a large batch gains nothing: the activations of a row do not fit into the caches as it is, and those of many
-    /// take more memory. A row and its counterpart for guidance are the batch of a run by itself, so a row's bits are the same
-    /// in a larger batch.
+    /// take more memory. A pair of rows is the batch of a run by itself.
     pub fn rows_at_once(self, device: Device, bytes: i64) -> i64 {
         if device == Device::Cpu && bytes >= LARGE_ROW { 2 } else { i64::MAX }
     }

@@ -103,7 +103,8 @@ impl Conv2d {
         shape_only(&[size[0], kernel[0], side(2), side(3)], x.kind())
     }
 
-    /// The strips in which the layer is computed for pictures of a height and width, if it is. `x` is what it, or a layer before it, reads.
+    /// The strips in which the layer is computed, if it is. Its output has a height and width, and `x` is its input, or that of the
+    /// layers that are computed with it.
     pub(crate) fn strips(&self, x: &Tensor, [height, width]: [i64; 2]) -> Option<Strips> {
         let weight = &self.convolution.weight;
         if !self.beside.is_empty() || weight.requires_grad() {

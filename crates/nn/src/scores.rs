@@ -3,6 +3,7 @@
 use crate::Place;
 use crate::block::{BYTES, places, queries};
 use crate::shapes::is_shape_only;
+use crate::strips::wide;
 use tch::{Device, Kind, Tensor};
 
 /// The queries and keys of an attention.
@@ -22,7 +23,7 @@ pub(crate) struct Scores {
 impl Scores {
     /// Of `q` `[batch, heads, pixels, features]` and `k` `[batch, heads, tokens, features]`.
     pub(crate) fn new(q: &Tensor, k: &Tensor, causal: bool) -> Scores {
-        let kind = if q.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+        let kind = wide(q.kind());
         let (size, tokens) = (q.size(), k.size()[2]);
         let whole = [size[0], size[1], size[2], tokens];
         let (q, k) = (q.to_kind(kind), k.to_kind(kind).transpose(2, 3));

@@ -7,7 +7,7 @@ use crate::kernels::channels_last_empty;
 use crate::{Kernels, Layout};
 use std::cell::Cell;
 use std::ops::Range;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// How a picture is divided into strips.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ pub(crate) fn part(x: &Tensor, image: i64, rows: &Range<i64>) -> Tensor {
     x.narrow(0, image, 1).narrow(2, rows.start, rows.end - rows.start)
 }
 
-/// Rows in memory one after the other, `[1, channels, rows, width]`: libtorch's norms compute nothing else. Rows with their channels last are,
+/// Rows `[1, channels, rows, width]` without gaps in memory, as libtorch's norms need them. Rows with their channels last have none,
 /// and others are copied.
 pub(crate) fn dense(rows: Tensor) -> Tensor {
     let are_last = rows.stride()[1] == 1 && rows.size()[1] > 1;
@@ -128,6 +128,8 @@ impl Moments {
         let (mut means, mut variances, mut counts) = (Vec::new(), Vec::new(), Vec::new());
         for rows in strips.each() {
             let strip = dense(part(x, image, &rows));
+            // On a GPU libtorch takes no parameters of another number format than the picture's.
+            let strip = if x.device() == Device::Cpu { strip } else { strip.to_kind(kind) };
             let pixels = (rows.end - rows.start) * x.size()[3];
             // libtorch returns the mean and 1 / sqrt(variance + epsilon) beside the normalised numbers.
             let (_, mean, inverse) =

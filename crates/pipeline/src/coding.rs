@@ -122,16 +122,19 @@ impl Model {
         let length = self.tokenizer.length() as i64;
         let ids = Tensor::from_slice(&tokens.ids).view([-1, length]).to_device(self.device); // [chunks, tokens]
         let encode = |pass: &mut Pass| {
-            let encoded = no_grad(|| self.text_encoder.forward_without(pass, &ids, clip_skip));
+            let encoded = self.text_encoder.forward_without(pass, &ids, clip_skip);
             weighted(encoded, &tokens.weights)
         };
-        let features = if_it_fits(|| encode(pass))?; // [chunks, tokens, features]
+        // Gradients are on again also where a caught panic ends the work.
+        let features = no_grad(|| if_it_fits(|| encode(pass)))?; // [chunks, tokens, features]
         match fault(&features) {
             None => {
                 let width = features.size()[2];
                 Ok(features.view([1, -1, width]).to_kind(self.unet.kind()))
             }
-            Some(found) => Err(blame(self.context("text_encoder.out", Stage::Text), found, pass, encode)),
+            Some(found) => {
+                Err(blame(self.context("text_encoder.out", Stage::Text), found, pass, |pass| no_grad(|| encode(pass))))
+            }
         }
     }
 
@@ -195,7 +198,7 @@ impl Model {
             self.vae.decode(pass, &scaled.to_kind(self.unet.kind()))
         };
         PagesOfNetworks::release(&[&self.pages.text, &self.pages.unet]);
-        let pixels = if_it_fits(|| no_grad(decode))?;
+        let pixels = no_grad(|| if_it_fits(decode))?; // gradients are on again also where a caught panic ends the work
         PagesOfNetworks::release(&[&self.pages.vae]);
         Ok(pixels)
     }

@@ -64,6 +64,9 @@ impl KernelChoice {
     }
 }
 
+/// From this share of f32's time on a number format is called slower. Less is noise of the measurement.
+const SLOWER: f64 = 1.05;
+
 /// The error where a machine lacks kernels for a number format, with those that it has.
 fn lacking(kernels: Kernels, kind: Kind, device: tch::Device) -> Error {
     let engines = Engine::ALL.into_iter().filter(|engine| device == tch::Device::Cpu && engine.computes(kind));
@@ -83,7 +86,7 @@ pub fn are_measured(config: &UnetConfig, device: tch::Device) -> bool {
 /// The kernels that were measured for a number format on this machine, and their time as a share of f32's, without measuring.
 /// `None` if nothing was.
 pub fn measured_kernels(kind: Kind) -> Option<(Kernels, f64)> {
-    read(&file(kind)?, &Machine::this()).map(|found| (found.kernels, found.against_f32))
+    usable(kind).map(|found| (found.kernels, found.against_f32))
 }
 
 /// The kernels for a number format.
@@ -107,7 +110,7 @@ impl Found {
                 took.as_secs_f64()
             )
         });
-        let slow = (against_f32 > 1.0)
+        let slow = (kind != Kind::Float && against_f32 > SLOWER)
             .then(|| format!("{name} takes {against_f32:.1} times as long as f32 on this CPU\nhint: --dtype f32"));
         let lines: Vec<String> = chosen.into_iter().chain(slow).collect();
         (!lines.is_empty()).then(|| lines.join("\n"))
@@ -121,7 +124,7 @@ fn of_this_machine(kind: Kind) -> Result<Found> {
     if let Some((_, found)) = known.iter().find(|(of, _)| *of == kind) {
         return Ok(*found);
     }
-    let found = match file(kind).and_then(|file| read(&file, &Machine::this())) {
+    let found = match usable(kind) {
         Some(found) => found,
         None => {
             let Fastest { kernels, against_f32, took } = fastest(kind)?;
@@ -175,7 +178,14 @@ fn file(kind: Kind) -> Option<PathBuf> {
     Some(cache.join("latentrace/kernels").join(format!("{kind:?}.json").to_lowercase()))
 }
 
-/// What a file says, if it was measured on this machine and can be had.
+/// What was measured on this machine for a number format, if its kernels can be had. A container may refuse a program what the
+/// processor has.
+fn usable(kind: Kind) -> Option<Found> {
+    let found = read(&file(kind)?, &Machine::this())?;
+    (found.kernels.available(kind, tch::Device::Cpu) == found.kernels).then_some(found)
+}
+
+/// What a file says, if it was measured on this machine.
 fn read(file: &Path, machine: &Machine) -> Option<Found> {
     let measured: Measured = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
     let Measured { machine: on, kernels, against_f32 } = measured;

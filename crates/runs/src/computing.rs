@@ -1,11 +1,14 @@
 //! How the networks of a store's cells are computed: chosen once, and kept in the store.
 
 use crate::cell::Cell;
+use crate::key::{self, Computed};
 use anyhow::{Result, anyhow, bail};
 use latentrace_files::{counted, read_text, replace};
+use latentrace_pipeline::nn::tch::Device;
 use latentrace_pipeline::nn::{Kernels, all_threads, given_threads};
 use latentrace_pipeline::{Checkpoint, Dtype, KernelChoice, Model, Options, Threads, are_measured};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -18,9 +21,19 @@ pub struct Computing {
     /// The kernels of large networks on the CPU, by number format.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     kernels: BTreeMap<Dtype, Kernels>,
-    /// Whether the store is of a version that kept no such file. Then the keys of its cells do not have the threads.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    from_before: bool,
+    /// How the cells were made that are from before there was such a file. Their keys do not have the threads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    before: Vec<Before>,
+}
+
+/// How the cells of a model in a number format were made on the CPU before there was such a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Before {
+    /// The hash of the model's files.
+    model: String,
+    dtype: Dtype,
+    threads: usize,
+    kernels: Kernels,
 }
 
 /// A number of CPU threads for small calls of a UNet, and one for large ones.
@@ -37,13 +50,21 @@ impl Computing {
     /// As this process chooses.
     pub fn here() -> Computing {
         let [small, large] = Threads::of_environment().counts();
-        Computing { threads: Counts { small, large }, kernels: BTreeMap::new(), from_before: false }
+        Computing { threads: Counts { small, large }, kernels: BTreeMap::new(), before: Vec::new() }
     }
 
-    /// As in a store of a version that kept no choice, whose cells were made on so many threads and by these kernels.
-    pub fn from_before(threads: usize, kernels: Kernels) -> Computing {
-        let of_all = [Dtype::F32, Dtype::F16, Dtype::Bf16].map(|dtype| (dtype, kernels));
-        Computing { threads: Counts { small: threads, large: threads }, kernels: of_all.into(), from_before: true }
+    /// As this process chooses, but for what was made in the store of a version that kept no choice: each model in each number
+    /// format goes on as in the descriptions of its runs.
+    pub fn from_before<'a>(descriptions: impl Iterator<Item = &'a Value>) -> Computing {
+        let mut before: Vec<Before> = Vec::new();
+        for one in descriptions.filter_map(Before::of) {
+            match before.iter_mut().find(|known| (&known.model, known.dtype) == (&one.model, one.dtype)) {
+                // Those that were made in a batch may have had more.
+                Some(known) => known.threads = known.threads.min(one.threads),
+                None => before.push(one),
+            }
+        }
+        Computing { before, ..Computing::here() }
     }
 
     /// As a store has chosen. `None` if it has not.
@@ -88,54 +109,93 @@ impl Computing {
         }
     }
 
-    /// Whether keys have the number of threads.
-    pub fn is_from_before(&self) -> bool {
-        self.from_before
+    /// What of a cell's computation its key has, alone and in a batch. `computed` is that of its run by itself.
+    pub fn keyed(&self, cell: &Cell, model: &str, computed: Computed) -> [Computed; 2] {
+        if self.of_before(cell, model).is_some() {
+            return [Computed { threads: None, ..computed }; 2];
+        }
+        // A batch may be a large call of a UNet where a picture alone is a small one.
+        let large = computed.threads.map(|_| self.threads.large);
+        [computed, Computed { threads: large, ..computed }]
     }
 
-    /// The threads that a model runs on.
-    pub(crate) fn threads(&self) -> Threads {
+    fn of_before(&self, cell: &Cell, model: &str) -> Option<&Before> {
+        self.before.iter().find(|before| before.model == model && before.dtype == cell.dtype)
+    }
+
+    /// The threads that a cell's model runs on.
+    fn threads(&self, before: Option<&Before>) -> Threads {
         let Counts { small, large } = self.threads;
-        Threads::Chosen { small, large }
+        before.map_or(Threads::Chosen { small, large }, |before| Threads::Chosen {
+            small: before.threads,
+            large: before.threads,
+        })
     }
 
-    /// The options that a cell's model is loaded with.
+    /// The options that a cell's model is loaded with, and the threads that it runs on.
     ///
     /// # Errors
-    /// The device is not there.
-    pub(crate) fn options(&self, cell: &Cell, checkpoint: &Checkpoint) -> Result<Options> {
+    /// The device is not there, or a file of the checkpoint cannot be read.
+    pub(crate) fn options(&self, cell: &Cell, checkpoint: &Checkpoint) -> Result<(Options, Threads)> {
         let options = cell.options();
-        let is_open = options.kernels == KernelChoice::Fastest;
-        let is_measured = is_open && are_measured(&checkpoint.unet.config, options.device.find()?);
-        let chosen = self.kernels.get(&options.dtype).filter(|_| is_measured);
-        Ok(chosen.map_or(options, |kernels| Options { kernels: KernelChoice::Exactly(*kernels), ..options }))
+        let before = match self.before.is_empty() {
+            true => None,
+            false => self.of_before(cell, &key::hash(&std::path::absolute(checkpoint.place())?, &cell.choice())?),
+        };
+        let threads = self.threads(before);
+        if options.kernels != KernelChoice::Fastest || options.device.find()? != Device::Cpu {
+            return Ok((options, threads));
+        }
+        let measured = are_measured(&checkpoint.unet.config, Device::Cpu);
+        let of_store = self.kernels.get(&options.dtype).filter(|_| measured);
+        let chosen = before.map(|before| &before.kernels).or(of_store);
+        let kernels = chosen.map_or(KernelChoice::Fastest, |kernels| KernelChoice::Exactly(*kernels));
+        Ok((Options { kernels, ..options }, threads))
     }
 
-    /// Notes the kernels of a cell's model, if they are new.
-    pub(crate) fn note(&mut self, cell: &Cell, model: &Model) {
-        if cell.kernels.is_none() && are_measured(&model.checkpoint.unet.config, model.device) {
+    /// Notes the kernels of a cell's model, if they are new. `is_open` says whether they were left to the machine.
+    pub(crate) fn note(&mut self, cell: &Cell, model: &Model, is_open: bool) {
+        if is_open && are_measured(&model.checkpoint.unet.config, model.device) {
             self.kernels.entry(cell.dtype).or_insert(model.kernels);
         }
     }
 
-    /// Checks that this process can have as many threads as a picture of the store in a folder is made on.
+    /// Checks that this process can have as many threads as a cell of the store in a folder is made on: `own` by itself, and in
+    /// a batch as many as a large call of a UNet.
     ///
     /// # Errors
     /// The environment gives another number, or the machine has fewer.
-    pub fn check_threads(count: usize, root: &Path) -> Result<()> {
-        let root = root.display();
-        let chosen = counted(count, "thread");
-        match given_threads() {
-            Some((name, value)) if all_threads() != count => bail!(
-                "{root}: its cells are computed on {chosen}, and {name}={value} gives {}\nhint: unset {name}, or give another folder with --output",
-                all_threads()
-            ),
-            None if all_threads() < count => bail!(
-                "{root}: its cells are computed on {chosen}, and this machine has {}\nhint: another folder with --output",
-                all_threads()
-            ),
-            _ => Ok(()),
-        }
+    pub fn check_threads(&self, own: usize, is_batched: bool, root: &Path) -> Result<()> {
+        check_threads(own, root)?;
+        if is_batched { check_threads(self.threads.large, root) } else { Ok(()) }
+    }
+}
+
+impl Before {
+    /// That of a run on the CPU. `None` if the description cannot be read, or is of a GPU.
+    fn of(description: &Value) -> Option<Before> {
+        let program = &description["program"];
+        let threads = usize::try_from(program["threads"].as_u64()?).ok().filter(|count| *count > 0)?;
+        let kernels = description["kernels"].as_str().map_or(Ok(Kernels::PLAIN), str::parse).ok()?;
+        let dtype = serde_json::from_value(description["cell"]["dtype"].clone()).ok()?;
+        let model = description["model"]["blake3"].as_str()?.to_string();
+        (program["device"] == "cpu").then_some(Before { model, dtype, threads, kernels })
+    }
+}
+
+fn check_threads(count: usize, root: &Path) -> Result<()> {
+    let root = root.display();
+    let chosen = counted(count, "thread");
+    match given_threads() {
+        Some((name, value)) if all_threads() != count => bail!(
+            "{root}: its cells are computed on {chosen}, and {name}={value} gives {}\nhint: unset {name}, or give another folder with --output",
+            all_threads()
+        ),
+        None if all_threads() < count => bail!(
+            "{root}: its cells are computed on {chosen}, and this machine has {}\nhint: another folder with --output",
+            all_threads()
+        ),
+        _ => Ok(()),
     }
 }
 
@@ -154,7 +214,7 @@ mod tests {
 
     fn chosen(threads: usize, kernels: &str) -> Computing {
         let kernels = [(Dtype::Bf16, kernels.parse().unwrap())].into();
-        Computing { threads: Counts { small: 1, large: threads }, kernels, from_before: false }
+        Computing { threads: Counts { small: 1, large: threads }, kernels, before: Vec::new() }
     }
 
     #[test]
@@ -174,6 +234,33 @@ mod tests {
         let kernels = [(Dtype::F32, Kernels::PLAIN)].into();
         Computing { kernels, ..first.clone() }.keep(root).unwrap();
         assert_eq!(Computing::of_store(root).unwrap().unwrap().kernels.len(), 2);
+    }
+
+    #[test]
+    fn a_store_from_before_goes_on_by_model_and_number_format() {
+        let about = |model: &str, dtype: &str, device: &str, threads: usize, kernels: Option<&str>| {
+            let mut about = serde_json::json!({ "model": { "blake3": model }, "cell": { "dtype": dtype },
+                "program": { "device": device, "threads": threads } });
+            kernels.into_iter().for_each(|kernels| about["kernels"] = kernels.into());
+            about
+        };
+        let found = [
+            about("a", "f32", "cuda(0)", 2, Some("channels-last+fused")),
+            about("a", "bf16", "cpu", 2, Some("attention-amx")),
+            about("b", "f32", "cpu", 4, None),
+            about("b", "f32", "cpu", 1, None),
+            serde_json::json!({}),
+        ];
+        let computing = Computing::from_before(found.iter());
+        assert_eq!(computing.before.len(), 2);
+        let cell = |dtype| Cell { dtype, ..Cell::default() };
+        let computed = Computed { kernels: Kernels::PLAIN, threads: Some(3) };
+        let keyed = |dtype, model| computing.keyed(&cell(dtype), model, computed)[0].threads;
+        assert_eq!((keyed(Dtype::Bf16, "a"), keyed(Dtype::F32, "b")), (None, None));
+        assert_eq!((keyed(Dtype::F32, "a"), keyed(Dtype::Bf16, "b")), (Some(3), Some(3)), "made by nobody yet");
+        let threads = |dtype, model| computing.threads(computing.of_before(&cell(dtype), model));
+        assert_eq!(threads(Dtype::F32, "b"), Threads::Chosen { small: 1, large: 1 }, "the batch had more");
+        assert_eq!(threads(Dtype::Bf16, "a"), Threads::Chosen { small: 2, large: 2 });
     }
 
     #[test]

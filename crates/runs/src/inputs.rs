@@ -166,9 +166,9 @@ pub fn by_content(cell: &Cell, inputs: &Inputs) -> Result<serde_json::Value> {
     let loras: Vec<Lora> = cell.loras.iter().map(named).collect();
     let mut about = serde_json::to_value(cell)?;
     about["model"] = inputs.model.blake3.clone().into();
-    // The hash is of all files that these fields name.
     // The key has the kernels that the model runs on, chosen or not.
     about.as_object_mut().and_then(|fields| fields.remove("kernels"));
+    // The hash is of all files that these fields name.
     for field in ["revision", "variant", "text_encoder", "unet", "vae", "tokenizer", "config"] {
         about.as_object_mut().and_then(|fields| fields.remove(field));
     }

@@ -9,7 +9,7 @@ use crate::located;
 use crate::observer::Observer;
 use anyhow::Result;
 use latentrace_pipeline::checkpoints::Use;
-use latentrace_pipeline::{Checkpoint, Choice, KernelChoice, Lora, Model, Options, Size, Threads};
+use latentrace_pipeline::{Checkpoint, Choice, Error, KernelChoice, Lora, Model, Options, Size, Threads};
 use std::path::{Path, PathBuf};
 
 /// Opens the model of a cell, see [`open_at`].
@@ -176,15 +176,15 @@ impl Loaded {
 
     fn open(&mut self, cell: &Cell, observer: &dyn Observer) -> Result<Model> {
         let checkpoint = fetched(&cell.place()?, &cell.choice(), observer)?;
-        let options = self.computing.options(cell, &checkpoint)?;
+        let (options, threads) = self.computing.options(cell, &checkpoint)?;
         let is_of_store = options != cell.options();
-        let model = load(checkpoint, options, observer).map_err(|error| match is_of_store {
-            true => error.context(BEGUN_ELSEWHERE),
-            false => error,
+        let model = load(checkpoint, options, observer).map_err(|error| match error.downcast_ref() {
+            Some(Error::Range { field: "kernels", .. }) if is_of_store => error.context(BEGUN_ELSEWHERE),
+            _ => error,
         });
         let mut model = model?;
-        model.threads = self.computing.threads();
-        self.computing.note(cell, &model);
+        model.threads = threads;
+        self.computing.note(cell, &model, options.kernels == KernelChoice::Fastest);
         Ok(model)
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::Statistics;
 use latentrace_nn::share;
-use latentrace_nn::tch::{Kind, Tensor};
+use latentrace_nn::tch::{Device, Kind, Tensor};
 use std::sync::OnceLock;
 
 /// Sums over the finite numbers of a tensor or of a part, and how many of its numbers are not finite.
@@ -125,7 +125,8 @@ impl Totals {
 
     /// Of a tensor whose numbers are not next to each other, or are of another format: of a copy.
     fn of_copy(tensor: &Tensor, threads: usize) -> Totals {
-        let copy = tensor.to_kind(Kind::Float).contiguous();
+        let mut copy = Tensor::empty(tensor.size(), (Kind::Float, Device::Cpu)); // in memory of its own, which is aligned
+        copy.copy_(tensor);
         Totals::of_memory(&copy, 0, copy.numel(), threads).unwrap_or_default()
     }
 
@@ -149,12 +150,13 @@ impl Totals {
     fn of_part<N: Number>(numbers: &[N]) -> Totals {
         #[cfg(target_arch = "x86_64")]
         {
-            #[allow(unsafe_code)] // Safety: the processor has it.
-            if std::arch::is_x86_feature_detected!("avx512f") {
+            use std::arch::is_x86_feature_detected as has;
+            #[allow(unsafe_code)] // Safety: the processor has what the function is compiled for.
+            if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
                 return unsafe { Totals::of_part_avx512(numbers) };
             }
-            #[allow(unsafe_code)] // Safety: the processor has it.
-            if std::arch::is_x86_feature_detected!("avx2") {
+            #[allow(unsafe_code)] // Safety: the processor has what the function is compiled for.
+            if has!("avx2") {
                 return unsafe { Totals::of_part_avx2(numbers) };
             }
         }
@@ -286,7 +288,6 @@ fn is_dense(size: &[i64], stride: &[i64]) -> bool {
 mod tests {
     use super::*;
     use latentrace_nn::seeded;
-    use latentrace_nn::tch::Device;
     use proptest::prelude::*;
 
     /// The statistics of a tensor's numbers, one after another in f64.

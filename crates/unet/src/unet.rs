@@ -81,6 +81,9 @@ impl Unet {
     /// The prediction of the network, `[batch, 4, height, width]`, for latents of that shape at unit variance,
     /// timesteps `[batch]` or `[1]`, and text `[batch, tokens, features]`. Input and output are in the number format of
     /// the network, see [`Unet::kind`].
+    ///
+    /// On a CPU a large network computes more than two rows two at a time, unless a probe wants a tensor of its inside. So with more
+    /// than two rows watching may change rounding.
     pub fn forward(&self, pass: &mut Pass, sample: &Tensor, times: &Tensor, text: &Tensor) -> Tensor {
         if self.all_taps.iter().any(|tap| pass.wants(tap)) {
             return self.compute(pass, sample, times, text);

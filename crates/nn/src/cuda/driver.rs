@@ -18,13 +18,18 @@ fn version_in(text: &str) -> Option<String> {
 }
 
 impl Cuda {
-    /// Why no CUDA device can be used although the machine has a driver. `None` if one can be used, or there is no driver.
+    /// Why no CUDA device can be used although the machine has a driver. `None` if one can be used, if there is no driver, and if
+    /// `CUDA_VISIBLE_DEVICES` hides all devices.
     pub fn unusable(&self) -> Option<String> {
         match self {
-            Cuda::Open(_) if self.devices() == 0 => Some(why(&version()?)),
+            Cuda::Open(_) if self.devices() == 0 && !are_hidden() => Some(why(&version()?)),
             _ => None,
         }
     }
+}
+
+fn are_hidden() -> bool {
+    std::env::var("CUDA_VISIBLE_DEVICES").is_ok_and(|visible| ["", "-1"].contains(&visible.trim()))
 }
 
 fn why(version: &str) -> String {
