@@ -6,6 +6,8 @@
 //! of the difference of the final latents as a share of that of the latents; *bytes* the share of the picture's bytes that differ,
 //! and the largest difference of one. A sampler's errors add up along its steps, and guidance multiplies them by its weight.
 
+#![allow(clippy::print_stdout)] // the table
+
 use latentrace::nn::tch::{Device as Place, Kind, Tensor};
 use latentrace::nn::{Engine, Kernels, Layout, Pass, all_threads, keep_freed_memory};
 use latentrace::pipeline::{Device, Dtype, KernelChoice, Model, Options, Outcome, Request, Start, Threads};
