@@ -1,6 +1,6 @@
 """Measures Latentrace and its peers in turn, on one machine, and prints one table. `./just bench-peers` calls it:
 
-    python tools/bench_peers.py [--only PEER ..] [--formats f32 bf16] [--rounds 5] [--device cpu|cuda] [--minutes 24] [--quick]
+    python tools/bench_peers.py [--only PEER ..] [--formats f32 bf16] [--rounds 5] [--device cpu|cuda] [--minutes 45] [--quick]
 
 The peers are
 
@@ -415,6 +415,7 @@ class Bench:
         usable = {format: self.usable(format) for format in self.given.formats}
         self.began = time.monotonic()
         parts = [(format, group) for format in self.given.formats for group in self.groups(format, usable[format])]
+        parts.sort(key=lambda part: any(peer.slow for peer in part[1]))  # the slow ones last, whatever the format: they can wait
         shares = [(1 + len(group)) * (1.6 if format == "f32" else 1) for format, group in parts]
         done = 0
         for (format, group), share in zip(parts, shares):
@@ -803,7 +804,7 @@ def read_arguments():
     arguments.add_argument("--formats", nargs="+", choices=["f32", "f16", "bf16"])
     arguments.add_argument("--rounds", type=int)
     arguments.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    arguments.add_argument("--minutes", type=float, default=23, help="for the measurements; what is made only once is not counted")
+    arguments.add_argument("--minutes", type=float, default=45, help="for the measurements; what is made only once is not counted")
     arguments.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     arguments.add_argument("--quick", action="store_true", help="narrow networks and one round, to see that everything works")
     arguments.add_argument("--checkpoint", type=Path, help="a Stable Diffusion 1 in the diffusers layout, instead of random weights")
