@@ -76,7 +76,8 @@ impl Computing {
         if !file.exists() {
             return Ok(None);
         }
-        let hint = "hint: without this file the cells that are there count as made by an earlier version";
+        let hint =
+            "hint: restore it if you can: without it, cells that are computed on more than one thread are made again";
         let read: Computing =
             serde_json::from_str(&read_text(&file)?).map_err(|error| anyhow!("{}: {error}\n{hint}", file.display()))?;
         let Counts { small, large } = read.threads;
