@@ -141,7 +141,7 @@ check:
 
 # Everything that must pass: formatting, lints, tests, doctests, documentation
 test: check
-    {{ with-libtorch }} tools/timed "test: tests" cargo test --release --workspace --lib --bins --tests --examples
+    {{ with-libtorch }} tools/timed "test: tests" tools/tests --release --workspace --lib --bins --tests --examples
     {{ with-libtorch }} tools/timed "test: doctests" cargo test --release --workspace --doc
     RUSTDOCFLAGS="-D warnings" tools/timed "test: documentation" cargo doc --release --workspace --no-deps
 

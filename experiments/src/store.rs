@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
@@ -81,8 +82,16 @@ impl Store {
     pub fn claim(&self, key: &str) -> Result<Option<Claim>> {
         let path = self.root.join("claims").join(key);
         let opened = open_lock(&path).map_err(|error| {
-            let hint = "hint: claims/ has only files of this program: remove what is not";
-            anyhow!("{}: cannot be the claim of a cell: {}\n{hint}", path.display(), said(&error))
+            let place = path.display();
+            match error.kind() {
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::StorageFull => {
+                    anyhow!("{place}: cannot be written: {}\nhint: another folder with --output", said(&error))
+                }
+                _ => anyhow!(
+                    "{place}: cannot be the claim of a cell: {}\nhint: claims/ has only files of this program: remove what is not",
+                    said(&error)
+                ),
+            }
         });
         let Some(lock) = opened? else { return Ok(None) };
         match lock.try_lock() {

@@ -64,8 +64,8 @@ pub(crate) struct Task {
     pub(crate) ready: Option<Ready>,
     /// What it needs of its model's networks.
     pub(crate) lines: Lines,
-    /// Its key where it is made alone, and where it is made as the sweep makes it.
-    keys: [String; 2],
+    /// The keys under which it may be in a store. The last is the one under which the sweep makes it.
+    keys: Vec<String>,
 }
 
 /// What a sweep came to.
@@ -143,9 +143,9 @@ impl<'a> Sweep<'a> {
         said.extend(set_by_pipeline(&ready.request().scheduler));
         said.extend(ready.notes().iter().cloned());
         let lines = ready.lines(model, self.how.mode)?;
-        let keyed = self.loaded.chosen().keyed(&cell, &ready.description().model.blake3, ready.computed()?);
-        let of_mode = if self.how.mode == Mode::Batched { keyed[1] } else { keyed[0] };
-        let keys = [ready.key(Mode::Alone, keyed[0])?, ready.key(self.how.mode, of_mode)?];
+        let model = &ready.description().model.blake3;
+        let keyed = self.loaded.chosen().keyed(&cell, model, ready.computed()?, self.how.mode);
+        let keys = keyed.into_iter().map(|(mode, computed)| ready.key(mode, computed)).collect::<Result<_>>()?;
         let (is_reference, place) = (place.is_none(), place.unwrap_or_default());
         self.tasks.push(Task { cell, label, place, is_reference, ready: Some(ready), lines, keys });
         Ok(())
@@ -454,26 +454,37 @@ impl Making<'_> {
         let run = Named { name: task.own_key(), lines };
         match Job::of(self.model, ready).record_with(common, run, &trace, Layout::WHOLE, &OfRuns(self.tell)) {
             Ok(recorded) => self.keep(index, folder, &recorded),
-            Err(error) if is_of_the_cell(&error) => {
-                let (key, error) = (task.own_key(), format!("{error:#}"));
-                self.store.fail(&task.cell, key, &task.label, &error)?;
-                task.ended(key, End::Failed(&error), self.left, self.tell);
-                Ok(())
-            }
-            Err(error) => Err(task.not_kept(&error)),
+            Err(error) => self.failed(index, &error),
         }
+    }
+
+    /// Notes that a cell could not be made.
+    ///
+    /// # Errors
+    /// The error says nothing of the cell, and ends the sweep.
+    fn failed(&mut self, index: usize, error: &Error) -> Result<()> {
+        let task = &self.tasks[index];
+        if !is_of_the_cell(error) {
+            return Err(task.not_kept(error));
+        }
+        let (key, error) = (task.own_key(), format!("{error:#}"));
+        self.store.fail(&task.cell, key, &task.label, &error)?;
+        task.ended(key, End::Failed(&error), self.left, self.tell);
+        Ok(())
     }
 
     fn begin(&self, index: usize) -> Result<TempDir> {
         self.store.begin(self.tasks[index].own_key())
     }
 
-    /// Keeps a cell that is made.
+    /// Keeps a cell that is made. Its frames are decoded on the way.
     fn keep(&mut self, index: usize, folder: TempDir, recorded: &Recorded) -> Result<()> {
         let task = &self.tasks[index];
         let key = task.own_key(); // another process may have made it alone meanwhile
-        let run = self.store.put(folder, (key, &task.label), self.model, recorded, &OfRuns(self.tell));
-        let run = run.map_err(|error| task.not_kept(&error))?;
+        let run = match self.store.put(folder, (key, &task.label), self.model, recorded, &OfRuns(self.tell)) {
+            Ok(run) => run,
+            Err(error) => return self.failed(index, &error), // its frames may not fit, or be no numbers
+        };
         self.store.forgive(key);
         self.made.new += 1;
         self.made.evaluations += recorded.work.evaluations;
@@ -483,10 +494,9 @@ impl Making<'_> {
 }
 
 impl Task {
-    /// Its key in a store. A cell that was made alone is as good as one that is made in a batch.
+    /// Its key in a store.
     pub(crate) fn key(&self, store: &Store) -> &str {
-        let [alone, own] = &self.keys;
-        if alone == own || store.done(alone).is_some() { alone } else { own }
+        self.keys.iter().find(|key| store.done(key).is_some()).map_or(self.own_key(), String::as_str)
     }
 
     /// Its lineages, with the key under which this sweep makes it.
@@ -496,7 +506,7 @@ impl Task {
 
     /// The key under which this sweep makes it. It never changes.
     pub(crate) fn own_key(&self) -> &str {
-        &self.keys[1]
+        self.keys.last().map_or("", String::as_str) // there is always one
     }
 
     /// Whether it is in a store, made alone or as the sweep makes it.
@@ -504,10 +514,10 @@ impl Task {
         store.done(self.key(store)).is_some()
     }
 
-    /// Whether another process is making it alone, which is as good as in a batch.
+    /// Whether another process is making it under another key, which is as good.
     fn is_in_other_hands(&self, store: &Store) -> bool {
-        let [alone, own] = &self.keys;
-        alone != own && store.is_claimed(alone)
+        let own = self.own_key();
+        self.keys.iter().any(|key| key != own && store.is_claimed(key))
     }
 
     /// The error of a sweep that ends because it could not keep the cell.

@@ -86,6 +86,14 @@ impl Kernels {
         if device == Device::Cpu && bytes >= LARGE_ROW { 2 } else { i64::MAX }
     }
 
+    /// What can be written besides `plain`.
+    pub fn words() -> String {
+        let engines = Engine::ALL.map(Engine::name).join(", ");
+        format!(
+            "some of {CHANNELS_LAST}, {LINEAR_AS_CONVOLUTION}, {ATTENTION}ENGINE (one of {engines}; on CPUs) and {FUSED} (on CUDA), each once, joined by +"
+        )
+    }
+
     fn fused(self, x: &Tensor) -> Option<&'static Fused> {
         match self.passes {
             Passes::Fused if !x.requires_grad() => Fused::of(x.kind(), x.device()),
@@ -254,9 +262,7 @@ impl Display for Kernels {
 
 /// Words that are not those of [`Kernels`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "kernels: expected plain, or some of channels-last, linear-as-convolution, attention-ENGINE and fused, joined by +, found {0:?}"
-)]
+#[error("kernels: expected plain, or {}, found {:?}", Kernels::words(), .0)]
 pub struct UnknownKernels(String);
 
 impl FromStr for Kernels {
@@ -278,7 +284,9 @@ impl FromStr for Kernels {
                 },
             }
         }
-        Ok(kernels)
+        // A word that was given twice, or a second engine, is missing from what was read.
+        let [given, read] = [text, &kernels.to_string()].map(|text| text.split('+').count());
+        if given == read { Ok(kernels) } else { Err(UnknownKernels(text.into())) }
     }
 }
 
@@ -380,7 +388,10 @@ mod tests {
             }
         }
         assert_eq!(Kernels::PLAIN.to_string(), "plain");
-        for text in ["", "fast", "plain+fused", "channels-last+", "Channels-Last", "attention-", "attention-mmx"] {
+        for text in ["", "fast", "plain+fused", "channels-last+", "Channels-Last", "attention-", "attention-mmx"]
+            .into_iter()
+            .chain(["fused+fused", "attention-amx+attention-avx2", "channels-last+fused+channels-last"])
+        {
             assert_eq!(text.parse::<Kernels>(), Err(UnknownKernels(text.into())));
         }
     }

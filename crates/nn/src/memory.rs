@@ -18,11 +18,20 @@ pub fn keep_freed_memory() {
     }
 }
 
-/// Gives freed memory back to the system, for what is made next may be of other sizes. Does nothing where the C library is not glibc.
+/// Gives freed memory back to the system, for what is made next may be of other sizes, and has the C library do so from now on:
+/// where memory is short, what [`keep_freed_memory`] gains is not worth what it keeps. Does nothing where the C library is not
+/// glibc.
 pub(crate) fn give_back_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    #[allow(unsafe_code)] // Safety: it touches only what is free.
-    unsafe {
-        libc::malloc_trim(0);
+    {
+        const MIB: libc::c_int = 1 << 20;
+        #[allow(unsafe_code)] // Safety: settings of the allocator, which it takes at any time; it touches only what is free.
+        unsafe {
+            // A larger tensor is a mapping of its own, whose addresses are given back with it.
+            libc::mallopt(libc::M_MMAP_THRESHOLD, MIB);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, MIB);
+            libc::mallopt(libc::M_TOP_PAD, MIB);
+            libc::malloc_trim(0);
+        }
     }
 }

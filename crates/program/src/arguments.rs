@@ -33,7 +33,7 @@ pub struct ModelArguments {
     /// Where to run [default: auto, which is a CUDA device where there is one]
     #[arg(long, value_enum)]
     pub device: Option<DeviceName>,
-    /// Kernels of UNet and VAE, which change speed and rounding: plain, or some of channels-last, linear-as-convolution, attention-ENGINE and fused, joined by + [default: of large networks the fastest, measured once on a machine]
+    /// Kernels of UNet and VAE, which change speed and rounding: plain, or some of channels-last, linear-as-convolution, attention-ENGINE (amx, avx512-bf16, avx512, avx2 or portable; on CPUs) and fused (on CUDA), joined by + [default: of large networks the fastest, measured once on a machine]
     #[arg(long, visible_alias = "path", value_name = "KERNELS", value_parser = parse_kernels)]
     pub kernels: Option<Kernels>,
 }
@@ -365,6 +365,8 @@ impl Settings {
         let Options { dtype, device, .. } = self.model.options_over(base.options());
         let choice = self.model.choice_over(base.choice());
         let edits = [base.edits, self.capture.edits()?].concat();
+        // Those of another number format or device may not be there.
+        let kernels = base.kernels.filter(|_| (base.dtype, base.device) == (dtype, device));
         Ok(Cell {
             negative: self.negative.clone().unwrap_or(base.negative),
             clip_skip: self.clip_skip.unwrap_or(base.clip_skip),
@@ -382,7 +384,7 @@ impl Settings {
             model: self.model.model.clone().or(base.model),
             dtype,
             device,
-            kernels: self.model.kernels.or(base.kernels),
+            kernels: self.model.kernels.or(kernels),
             ..base
         }
         .with_choice(choice))

@@ -13,9 +13,7 @@ use latentrace::files::counted;
 use latentrace::nn::{MOST_THREADS, all_threads, threads_in};
 use std::ffi::{CStr, CString};
 
-/// How often a waiting thread looks before it sleeps.
-///
-/// TABLE
+/// How often a waiting thread looks before it sleeps. What it gains beside busy cores is in `docs/bench/README.md`.
 pub const SPIN: &str = "1000";
 
 /// Where a value of `OMP_NUM_THREADS` is kept that is no number of threads. libgomp would tell of it in its own way, or

@@ -197,8 +197,11 @@ fn a_batch_that_does_not_fit_is_made_in_smaller_ones_and_a_line_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let spec = spec(&folder, "seed = { range = [1, 8] }");
     let settings = ["--set", "steps=1", "--set", "height=512", "--set", "width=512", "--batched", "--batch", "8"];
-    // How many addresses the program takes differs from machine to machine: there are fewer and fewer, until the batch does not fit.
-    for (attempt, kib) in (400_000..1_600_000).rev().step_by(100_000).enumerate() {
+    // How many addresses the program takes differs from machine to machine: a limit is looked for at which it starts, and the batch
+    // does not fit.
+    let (mut starts_not, mut fits) = (300_000, 1_600_000); // KiB
+    for attempt in 0..8 {
+        let kib = (starts_not + fits) / 2;
         let out = folder.path().join(attempt.to_string());
         let whole = run(&spec, &out, &settings);
         let mut limited = Command::new("sh");
@@ -206,20 +209,20 @@ fn a_batch_that_does_not_fit_is_made_in_smaller_ones_and_a_line_says_so() {
         let output = limited.args(whole.get_args()).env("OMP_NUM_THREADS", "1").output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         if !said.contains("do not fit") {
-            assert!(output.status.success(), "{kib}: {said}");
+            *(if output.status.success() { &mut fits } else { &mut starts_not }) = kib;
             continue;
         }
         let line = "note: 8 pictures in one batch do not fit, 4 are made at once: out of memory: ";
         assert!(said.contains(line) && said.contains("this process may have"), "{said}");
         assert_eq!(said.matches(line).count(), 1, "{said}");
-        // Addresses that were used once are not all given back, so fewer pictures may not fit either: these cells have failed.
+        // Where fewer pictures do not fit either, their cells have failed, and the sweep has gone on.
         let all = String::from_utf8_lossy(&output.stdout).contains("8 of them new");
         let some_failed = said.contains("cells failed") && said.contains("out of memory: ");
         assert!(if output.status.success() { all } else { output.status.code() == Some(1) && some_failed }, "{said}");
         assert!(!said.contains("panicked"), "{said}");
         return;
     }
-    panic!("no limit at which the batch does not fit");
+    panic!("no limit from {starts_not} to {fits} KiB at which the batch does not fit");
 }
 
 #[test]
@@ -419,6 +422,16 @@ fn a_folder_is_computed_as_it_was_begun_and_other_threads_are_refused() {
     asserted(run(&spec, &out, &[])).success().stdout(contains("1 of 2 pictures are there already"));
     assert!(std::fs::read_to_string(&chosen).unwrap().contains("\"before\": [\n"));
     asserted(run(&spec, &out, &[])).success().stdout(contains("2 of 2 pictures are there already"));
+    // The keys of cells on several threads have their number, and the cells are found where the file was lost.
+    let other = folder.path().join("other");
+    let on_two = || {
+        let mut command = run(&spec, &other, &[]);
+        command.env("OMP_NUM_THREADS", "2");
+        asserted(command).success()
+    };
+    on_two().stdout(contains("2 of them new"));
+    std::fs::remove_file(other.join("computing.json")).unwrap();
+    on_two().stdout(contains("2 of 2 pictures are there already"));
     std::fs::write(&chosen, "{}").unwrap();
     asserted(run(&spec, &out, &[])).code(1).stderr(contains("computing.json: missing field `threads`"));
 }

@@ -1,7 +1,7 @@
 //! How the networks of a store's cells are computed: chosen once, and kept in the store.
 
 use crate::cell::Cell;
-use crate::key::{self, Computed};
+use crate::key::{self, Computed, Mode};
 use anyhow::{Result, anyhow, bail};
 use latentrace_files::{counted, read_text, replace};
 use latentrace_pipeline::nn::tch::Device;
@@ -77,7 +77,7 @@ impl Computing {
             return Ok(None);
         }
         let hint =
-            "hint: restore it if you can: without it, cells that are computed on more than one thread are made again";
+            "hint: restore it, or remove it: the sweep then goes on as the cells that are there were computed";
         let read: Computing =
             serde_json::from_str(&read_text(&file)?).map_err(|error| anyhow!("{}: {error}\n{hint}", file.display()))?;
         let Counts { small, large } = read.threads;
@@ -110,14 +110,21 @@ impl Computing {
         }
     }
 
-    /// What of a cell's computation its key has, alone and in a batch. `computed` is that of its run by itself.
-    pub fn keyed(&self, cell: &Cell, model: &str, computed: Computed) -> [Computed; 2] {
-        if self.of_before(cell, model).is_some() {
-            return [Computed { threads: None, ..computed }; 2];
-        }
+    /// Under which keys a cell may be in the store: how it was made, and what of its computation the key has. A cell that was made
+    /// alone is as good as one of a batch. The last is the one that it is made under by `mode`. `computed` is that of its run by
+    /// itself.
+    pub fn keyed(&self, cell: &Cell, model: &str, computed: Computed, mode: Mode) -> Vec<(Mode, Computed)> {
+        let on = |threads: Option<usize>| Computed { threads, ..computed };
         // A batch may be a large call of a UNet where a picture alone is a small one.
         let large = computed.threads.map(|_| self.threads.large);
-        [computed, Computed { threads: large, ..computed }]
+        let mut keyed = vec![(Mode::Alone, computed), (Mode::Batched, on(large))];
+        if let Some(before) = self.of_before(cell, model) {
+            // The file may have been lost: then the keys have the threads.
+            keyed[0].1 = on(Some(before.threads));
+            keyed.extend([(Mode::Alone, on(None)), (Mode::Batched, on(None))]);
+        }
+        keyed.retain(|(own, _)| *own == Mode::Alone || mode == Mode::Batched);
+        keyed
     }
 
     fn of_before(&self, cell: &Cell, model: &str) -> Option<&Before> {
@@ -256,9 +263,16 @@ mod tests {
         assert_eq!(computing.before.len(), 2);
         let cell = |dtype| Cell { dtype, ..Cell::default() };
         let computed = Computed { kernels: Kernels::PLAIN, threads: Some(3) };
-        let keyed = |dtype, model| computing.keyed(&cell(dtype), model, computed)[0].threads;
-        assert_eq!((keyed(Dtype::Bf16, "a"), keyed(Dtype::F32, "b")), (None, None));
-        assert_eq!((keyed(Dtype::F32, "a"), keyed(Dtype::Bf16, "b")), (Some(3), Some(3)), "made by nobody yet");
+        let keyed = |dtype, model, mode| -> Vec<(Mode, Option<usize>)> {
+            let keyed = computing.keyed(&cell(dtype), model, computed, mode);
+            keyed.into_iter().map(|(mode, computed)| (mode, computed.threads)).collect()
+        };
+        let (alone, batched) = (Mode::Alone, Mode::Batched);
+        assert_eq!(keyed(Dtype::Bf16, "a", alone), [(alone, Some(2)), (alone, None)], "the file may have been lost");
+        let large = Some(computing.threads.large);
+        let all = [(alone, Some(1)), (batched, large), (alone, None), (batched, None)];
+        assert_eq!(keyed(Dtype::F32, "b", batched), all);
+        assert_eq!(keyed(Dtype::F32, "a", alone), [(alone, Some(3))], "made by nobody yet");
         let threads = |dtype, model| computing.threads(computing.of_before(&cell(dtype), model));
         assert_eq!(threads(Dtype::F32, "b"), Threads::Chosen { small: 1, large: 1 }, "the batch had more");
         assert_eq!(threads(Dtype::Bf16, "a"), Threads::Chosen { small: 2, large: 2 });
