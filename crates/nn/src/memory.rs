@@ -25,7 +25,8 @@ pub(crate) fn give_back_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         const MIB: libc::c_int = 1 << 20;
-        #[allow(unsafe_code)] // Safety: settings of the allocator, which it takes at any time; it touches only what is free.
+        #[allow(unsafe_code)]
+        // Safety: settings of the allocator, which it takes at any time; it touches only what is free.
         unsafe {
             // A larger tensor is a mapping of its own, whose addresses are given back with it.
             libc::mallopt(libc::M_MMAP_THRESHOLD, MIB);

@@ -76,8 +76,7 @@ impl Computing {
         if !file.exists() {
             return Ok(None);
         }
-        let hint =
-            "hint: restore it, or remove it: the sweep then goes on as the cells that are there were computed";
+        let hint = "hint: restore it, or remove it: the sweep then goes on as the cells that are there were computed";
         let read: Computing =
             serde_json::from_str(&read_text(&file)?).map_err(|error| anyhow!("{}: {error}\n{hint}", file.display()))?;
         let Counts { small, large } = read.threads;
