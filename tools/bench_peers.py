@@ -519,8 +519,8 @@ class Bench:
     def ask_versions(self, format, alive):
         for name, process in alive.items():
             if name not in (OURS, "candle"):
-                self.results.versions[name] = process.ask("version")
-        self.results.versions["candle"] = candle_version()
+                self.results.versions[name, format] = process.ask("version")
+        self.results.versions["candle", format] = candle_version()
         if format not in self.results.rows:
             self.results.rows[format] = alive[OURS].ask(f"evaluations {STEPS}")
 
@@ -772,10 +772,10 @@ class Report:
         for (format, name, what), found in self.results.found.items():
             ratios = [f"{statistics.median(found.ratios):.4f}", f"{min(found.ratios):.4f}", f"{max(found.ratios):.4f}"] if found.ratios else ["", "", ""]
             derived = self.given.device == "cpu" and what in ("image", "sweep")
-            writer.writerow([*start, titles[name].label(format), self.results.versions.get(name, ""), format, what, "GB" if what == "memory" else "s",
+            writer.writerow([*start, titles[name].label(format), self.results.versions.get((name, format), ""), format, what, "GB" if what == "memory" else "s",
                              f"{found.median:.6g}", *ratios, len(found.seconds), found.disturbed, "put together" if derived else ""])
         for (format, name), rate in self.results.rates.items():
-            writer.writerow([*start, "torch", self.results.versions.get("diffusers", ""), format, f"ceiling: {name}", "FLOP/s", f"{rate:.6g}", "", "", "", "", "", ""])
+            writer.writerow([*start, "torch", self.results.versions.get(("diffusers", format), ""), format, f"ceiling: {name}", "FLOP/s", f"{rate:.6g}", "", "", "", "", "", ""])
         for (format, name, what), reason in self.results.failed.items():
             writer.writerow([*start, name, "", format, what or "", "", "", "", "", "", "", "", f"failed: {reason}"])
 
