@@ -1,8 +1,8 @@
 //! Checks that the checker reads good pictures right, and notices wrong ones.
 
 use latentrace_shapes::{
-    Adherence, AskedScene, AskedThing, Canvas, Colour, Detail, Jitter, Position, Scene, SeenScene, SeenThing, Shape,
-    Size, Stream, Tally, Thing, adherence, look, parse,
+    Adherence, AskedScene, AskedThing, Canvas, Colour, Detail, Edges, Jitter, Position, Scene, SeenScene, SeenThing,
+    Shape, Size, Stream, Tally, Thing, adherence, edges, look, parse,
 };
 
 const COUNT: u64 = 2000;
@@ -13,7 +13,7 @@ fn measure(seed: u64, damage: impl Fn(Canvas, &mut Stream) -> Canvas) -> Adheren
     for index in 0..COUNT {
         let mut stream = Stream::numbered(seed, index);
         let scene = Scene::random(&mut stream);
-        let picture = damage(scene.draw(&mut Jitter::from(stream.clone())), &mut stream);
+        let picture = damage(scene.draw(64, &mut Jitter::from(stream.clone())), &mut stream);
         let asked = parse(&scene.caption(Detail::FULL)).expect("a caption of this world");
         sum += adherence(&asked, &look(&picture));
     }
@@ -56,7 +56,7 @@ fn captions_of_other_pictures_score_by_chance() {
     let mut sum = Adherence::default();
     for index in 0..COUNT {
         let mut stream = Stream::numbered(14, index);
-        let picture = Scene::random(&mut stream).draw(&mut Jitter::from(stream));
+        let picture = Scene::random(&mut stream).draw(64, &mut Jitter::from(stream));
         let other = Scene::random(&mut Stream::numbered(15, index));
         sum += adherence(&other.asked(Detail::FULL), &look(&picture));
     }
@@ -70,7 +70,7 @@ fn captions_of_other_pictures_score_by_chance() {
 fn an_empty_picture_holds_nothing() {
     let pixels = Colour::Purple.rgb().repeat(64 * 64);
     let seen = look(&Canvas { width: 64, height: 64, pixels });
-    assert_eq!(seen, SeenScene { background: Colour::Purple, things: vec![] });
+    assert_eq!(seen, SeenScene { background: Colour::Purple, paper: [150.0, 50.0, 190.0], things: vec![] });
 }
 
 #[test]
@@ -87,12 +87,53 @@ fn a_larger_picture_is_read_alike() {
     for index in 0..100 {
         let mut stream = Stream::numbered(17, index);
         let scene = Scene::random(&mut stream);
-        let small = scene.draw(&mut Jitter::from(stream));
+        let small = scene.draw(64, &mut Jitter::from(stream));
         let pixels = (0..128 * 128).flat_map(|place| small.pixel(place % 128 / 2, place / 128 / 2)).collect();
         let seen = look(&Canvas { width: 128, height: 128, pixels });
         let things: Vec<Thing> = seen.things.iter().map(|seen| seen.thing).collect();
         assert_eq!((seen.background, things), (scene.background, scene.things));
     }
+}
+
+/// A drawing is as steep as drawings are. Blurred edges are as steep as the blur lets them be: over two pixels a straight
+/// edge changes by 2 of 3 under the mean of three, and by 2 + 3 of 9 when that is repeated (1, 2, 3, 2, 1 ninths).
+#[test]
+fn steepness_is_that_of_the_blur() {
+    for side in [64, 128] {
+        let mut sums = [Edges::default(); 3];
+        for index in 0..60 {
+            let mut stream = Stream::numbered(18, index);
+            let scene = Scene::random(&mut stream);
+            let drawn = scene.draw(side, &mut Jitter::from(stream));
+            let soft = blurred(&drawn);
+            for (sum, picture) in sums.iter_mut().zip([&drawn, &soft, &blurred(&soft)]) {
+                *sum += edges(picture, &look(picture));
+            }
+        }
+        let found = sums.map(|sum| sum.steepness().expect("edges"));
+        // Corners and slanted edges are blurred by rows and columns alike, and the seen silhouette is not quite the drawn one.
+        let expected = [1.0, 2.0 / 3.0, 5.0 / 9.0];
+        let apart = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f64::max);
+        assert!(apart < 0.07, "{side}: {found:?}");
+    }
+    assert_eq!(Edges::default().steepness(), None);
+}
+
+/// The same blur of a square whose sides lie between pixels, where the ratio is known exactly.
+#[test]
+fn a_straight_edge_has_the_steepness_of_its_blur() {
+    let thing = Thing { shape: Shape::Square, colour: Colour::Black, size: Size::Large, position: Position::Centre };
+    let pixel = |place: usize| {
+        let inside = |at: usize| (20..44).contains(&at);
+        if inside(place % 64) && inside(place / 64) { Colour::Black.rgb() } else { Colour::White.rgb() }
+    };
+    let drawn = Canvas { width: 64, height: 64, pixels: (0..64 * 64).flat_map(pixel).collect() };
+    let steepness = |picture: &Canvas| edges(picture, &look(picture)).steepness().expect("edges");
+    assert_eq!(look(&drawn).things[0].thing, thing);
+    assert!((steepness(&drawn) - 1.0).abs() < 1e-9, "{}", steepness(&drawn));
+    // At each end of a side, one of the 24 rows is a third less steep again, and bytes are rounded.
+    let soft = steepness(&blurred(&drawn));
+    assert!((soft - 2.0 / 3.0 * (1.0 - 2.0 / 24.0 / 3.0)).abs() < 0.01, "{soft}");
 }
 
 const RED_CIRCLE: Thing =
@@ -101,8 +142,9 @@ const BLUE_CROSS: Thing =
     Thing { shape: Shape::Cross, colour: Colour::Blue, size: Size::Small, position: Position::Right };
 
 fn seen(things: &[Thing]) -> SeenScene {
-    let seen = |&thing: &Thing| SeenThing { thing, iou: 1.0, margin: 0.1, centre: (0.0, 0.0), radius: 8.0 };
-    SeenScene { background: Colour::White, things: things.iter().map(seen).collect() }
+    let seen =
+        |&thing: &Thing| SeenThing { thing, iou: 1.0, margin: 0.1, centre: (0.0, 0.0), radius: 8.0, ink: [0.0; 3] };
+    SeenScene { background: Colour::White, paper: [245.0; 3], things: things.iter().map(seen).collect() }
 }
 
 fn score(caption: &str, things: &[Thing]) -> Adherence {
