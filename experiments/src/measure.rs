@@ -143,7 +143,7 @@ fn attributes(sight: &Sight) -> Vec<(String, Found)> {
 fn colours(sight: &Sight) -> Vec<(String, Found)> {
     let of = |colour: Colour| match sight.seen() {
         None => Tally::default(),
-        Some(SeenScene { background, things }) => {
+        Some(SeenScene { background, things, .. }) => {
             let is_there = *background == colour || things.iter().any(|seen| seen.thing.colour == colour);
             Tally { right: usize::from(is_there), asked: 1 }
         }

@@ -23,6 +23,7 @@
 
 mod adherence;
 mod caption;
+mod damage;
 mod draw;
 mod edges;
 mod look;

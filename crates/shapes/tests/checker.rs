@@ -34,7 +34,7 @@ fn a_true_picture_is_read_right() {
 
 #[test]
 fn a_blurred_and_noisy_picture_is_read_right() {
-    assert_rates(&measure(12, |picture, stream| noisy(&blurred(&picture), 8.0, stream)), 0.98);
+    assert_rates(&measure(12, |picture, stream| picture.blurred().noisy(8.0, stream)), 0.98);
 }
 
 /// Imitates a generated picture: soft in patches, with wrong colours.
@@ -42,7 +42,7 @@ fn a_blurred_and_noisy_picture_is_read_right() {
 fn a_twice_blurred_and_tinted_picture_is_read_right() {
     let damage = |picture: Canvas, stream: &mut Stream| {
         let tint: [f64; 3] = std::array::from_fn(|_| 15.0 * stream.signed());
-        let mut picture = noisy(&blurred(&blurred(&picture)), 4.0, stream);
+        let mut picture = picture.blurred().blurred().noisy(4.0, stream);
         for (place, value) in picture.pixels.iter_mut().enumerate() {
             *value = (f64::from(*value) + tint[place % 3]).round().clamp(0.0, 255.0) as u8;
         }
@@ -105,8 +105,8 @@ fn steepness_is_that_of_the_blur() {
             let mut stream = Stream::numbered(18, index);
             let scene = Scene::random(&mut stream);
             let drawn = scene.draw(side, &mut Jitter::from(stream));
-            let soft = blurred(&drawn);
-            for (sum, picture) in sums.iter_mut().zip([&drawn, &soft, &blurred(&soft)]) {
+            let soft = drawn.blurred();
+            for (sum, picture) in sums.iter_mut().zip([&drawn, &soft, &soft.blurred()]) {
                 *sum += edges(picture, &look(picture));
             }
         }
@@ -132,7 +132,7 @@ fn a_straight_edge_has_the_steepness_of_its_blur() {
     assert_eq!(look(&drawn).things[0].thing, thing);
     assert!((steepness(&drawn) - 1.0).abs() < 1e-9, "{}", steepness(&drawn));
     // At each end of a side, one of the 24 rows is a third less steep again, and bytes are rounded.
-    let soft = steepness(&blurred(&drawn));
+    let soft = steepness(&drawn.blurred());
     assert!((soft - 2.0 / 3.0 * (1.0 - 2.0 / 24.0 / 3.0)).abs() < 0.01, "{soft}");
 }
 
@@ -192,28 +192,4 @@ fn wilson_intervals_are_those_of_the_literature() {
         let found = tally(right, asked).interval();
         assert!((found.0 - low).abs() < 6e-5 && (found.1 - high).abs() < 6e-5, "{right} of {asked}: {found:?}");
     }
-}
-
-/// The mean of each pixel and its eight neighbours, with repeated edges.
-fn blurred(picture: &Canvas) -> Canvas {
-    let (width, height) = (picture.width, picture.height);
-    let mut pixels = Vec::with_capacity(picture.pixels.len());
-    for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
-        let mut sum = [0_u32; 3];
-        for (right, down) in (0..3).flat_map(|down| (0..3).map(move |right| (right, down))) {
-            let near = picture.pixel((x + right).clamp(1, width) - 1, (y + down).clamp(1, height) - 1);
-            for (sum, value) in sum.iter_mut().zip(near) {
-                *sum += u32::from(value);
-            }
-        }
-        pixels.extend(sum.map(|sum| ((sum + 4) / 9) as u8));
-    }
-    Canvas { width, height, pixels }
-}
-
-/// Gaussian noise on every value (Box and Muller).
-fn noisy(picture: &Canvas, deviation: f64, stream: &mut Stream) -> Canvas {
-    let mut normal = || (-2.0 * (1.0 - stream.unit()).ln()).sqrt() * (std::f64::consts::TAU * stream.unit()).cos();
-    let pixels = picture.pixels.iter().map(|&value| (f64::from(value) + deviation * normal()).round());
-    Canvas { pixels: pixels.map(|value| value.clamp(0.0, 255.0) as u8).collect(), ..*picture }
 }

@@ -34,7 +34,8 @@ mod watch;
 
 pub use error::{Error, Result};
 pub use recipe::{
-    AutoencoderRecipe, DenoiserRecipe, Format, Phase, PhaseRecipe, Recipe, TextRecipe, TrainingKernels, Weighting,
+    AutoencoderRecipe, Crops, DenoiserRecipe, Format, Phase, PhaseRecipe, Recipe, TextRecipe, TrainingKernels,
+    Weighting,
 };
 pub use space::{Clean, Space, decoder_parameters};
 pub use trainee::{Frozen, Trainee};

@@ -64,12 +64,26 @@ pub struct AutoencoderRecipe {
     pub latent_channels: i64,
     /// Whether the middle blocks attend.
     pub attention: bool,
-    /// The weight of the error of differences between neighbouring pixels, relative to that of the pixels.
+    /// What the first steps see instead of whole pictures.
+    pub crops: Crops,
+    /// The weight of the mean absolute error of differences between neighbouring pixels. That of the pixels' own mean absolute
+    /// and mean squared error is 1.
     pub edges: f64,
     /// The weight of the Kullback-Leibler term; the other terms are means over pixels.
     pub divergence: f64,
     /// The training.
     pub training: PhaseRecipe,
+}
+
+/// Square pieces of pictures. A batch has as many pixels as one of whole pictures, from many more pictures, so that each step
+/// sees most colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Crops {
+    /// Height and width.
+    pub side: usize,
+    /// The number of steps. The steps after them see whole pictures.
+    pub steps: u64,
 }
 
 /// The text encoder.
@@ -203,6 +217,9 @@ impl Recipe {
             &format!("at least 32, and a multiple of {least}"),
             side,
         )?;
+        let (crop, factor) = (self.autoencoder.crops.side, 1 << (self.autoencoder.channels.len() - 1).min(16));
+        let fits = crop <= side && crop >= factor && crop.is_multiple_of(factor);
+        expect(fits, "autoencoder.crops.side", &format!("a multiple of {factor}, at most {side}"), crop)?;
         self.autoencoder.training.check(threads).map_err(|error| format!("autoencoder.training.{error}"))?;
         self.denoiser.training.check(threads).map_err(|error| format!("denoiser.training.{error}"))?;
         let noise = self.noise().map_err(|error| format!("scheduler: {error}"))?;

@@ -29,6 +29,19 @@ impl TrainingSet {
         pixels.permute([0, 3, 1, 2]).contiguous().to_kind(Kind::Float) / 127.5 - 1.0
     }
 
+    /// A square piece of a random picture for each of `count`, `[count, 3, side, side]` in -1..1.
+    pub(crate) fn crops(&self, stream: &mut Stream, count: usize, side: usize, device: Device) -> Tensor {
+        let crops: Vec<Tensor> = (0..count)
+            .map(|_| {
+                let below = |stream: &mut Stream, count: usize| (stream.unit() * count as f64) as usize;
+                let picture = self.batch(&[below(stream, self.scenes.len())], device);
+                let mut at = || below(stream, self.side - side + 1) as i64;
+                picture.narrow(2, at(), side as i64).narrow(3, at(), side as i64)
+            })
+            .collect();
+        Tensor::cat(&crops, 0)
+    }
+
     /// Height and width of the pictures.
     pub fn side(&self) -> usize {
         self.side
