@@ -34,7 +34,8 @@ fn plans(criterion: &mut Criterion) {
 /// guidance", times the calls.
 fn executor(criterion: &mut Criterion) {
     let model = bundled();
-    let shape = [1, 4, 8, 8];
+    let [side, _] = model.checkpoint.unet.config.sample_size;
+    let shape = [1, 4, side, side];
     let draw = |seed| seeded(seed, || Tensor::randn(shape, (Kind::Float, Device::Cpu)));
     for name in ["euler", "pndm", "lms", "dpm++2m", "dpm++sde", "unipc", "sa_solver"] {
         let scheduler = model.scheduler.with_class(name).expect("a sampler");
@@ -59,8 +60,9 @@ fn networks(criterion: &mut Criterion) {
     let caption = "a small red circle on the left and a large blue square on the right, white background";
     criterion
         .bench_function("tokenizer: one caption", |bench| bench.iter(|| model.tokenizer.encode(black_box(caption))));
+    let [side, _] = model.checkpoint.unet.config.sample_size;
     let draw =
-        |batch| seeded(1, || Tensor::randn([batch, 4, 8, 8], (Kind::Float, Device::Cpu))).to_device(model.device);
+        |batch| seeded(1, || Tensor::randn([batch, 4, side, side], (Kind::Float, Device::Cpu))).to_device(model.device);
     let (_, text) = model.encode(caption, &mut Pass::silent()).expect("text features");
     let text = Tensor::cat(&[&text, &text], 0);
     let time = Tensor::from_slice(&[500f32]).to_device(model.device);

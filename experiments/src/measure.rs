@@ -143,7 +143,7 @@ fn attributes(sight: &Sight) -> Vec<(String, Found)> {
 fn colours(sight: &Sight) -> Vec<(String, Found)> {
     let of = |colour: Colour| match sight.seen() {
         None => Tally::default(),
-        Some(SeenScene { background, things }) => {
+        Some(SeenScene { background, things, .. }) => {
             let is_there = *background == colour || things.iter().any(|seen| seen.thing.colour == colour);
             Tally { right: usize::from(is_there), asked: 1 }
         }
@@ -289,7 +289,7 @@ mod tests {
             position: asked.position.unwrap(),
         };
         let scene = Scene { background: background.unwrap(), things: things.iter().map(thing).collect() };
-        let picture = scene.draw(&mut Jitter::new(seed));
+        let picture = scene.draw(64, &mut Jitter::new(seed));
         let image = RgbImage::from_raw(64, 64, picture.pixels).unwrap();
         save_png(&folder.join("image.png"), &image, &[]).unwrap();
         let cell: Cell = serde_json::from_str(&format!(r#"{{"prompt":"{caption}","seed":{seed}}}"#)).unwrap();

@@ -64,6 +64,7 @@ mod tests {
         let mut model = Model::open(&folder, Options::default()).unwrap();
         model.threads = Threads::AsSet;
         let own = model.request("a large red circle on the left, white background", 193);
+        let [side, _] = model.checkpoint.unet.config.sample_size;
         for class in ["PNDMScheduler", "DDPMScheduler"] {
             let scheduler = own.scheduler.with_class(class).unwrap();
             let request = Request { steps: 3, guidance: 4.0.into(), scheduler, ..own.clone() };
@@ -76,7 +77,7 @@ mod tests {
                 prediction: request.scheduler.prediction(),
                 guidance: 4.0,
                 seed: request.seed,
-                shape: [1, 4, 8, 8],
+                shape: [1, 4, side, side],
             };
             let whole = model.denoise(&request, &Start::Noise, &[], &mut Pass::silent()).unwrap();
             assert!(bare.run(&mut Pass::silent()).unwrap().equal(&whole), "{class}");

@@ -386,10 +386,11 @@ fn the_bundled_model_shows_what_is_asked_and_the_more_the_more_it_listens() {
     let folder = tempfile::tempdir().unwrap();
     let csv = folder.path().join("adherence.csv");
     let path = csv.display().to_string();
-    latentrace(&["adherence", "--captions", "16", "--guidance", "0,4", "--csv", &path]).assert().success();
+    let few = ["--captions", "16", "--unseen", "0", "--open", "0", "--guidance", "0,4", "--steps", "50"];
+    latentrace(&["adherence", "--csv", &path]).args(few).assert().success();
     let text = std::fs::read_to_string(&csv).unwrap();
     let rate = |guidance: &str, attribute: &str| -> f64 {
-        let begin = format!("{guidance},{attribute},");
+        let begin = format!("held out,50,{guidance},{attribute},");
         let line = text.lines().find_map(|line| line.strip_prefix(&begin)).unwrap();
         line.split(',').nth(2).unwrap().parse().unwrap()
     };
@@ -532,4 +533,40 @@ fn a_spec_of_gigabytes_and_a_file_for_a_folder_are_refused() {
         .assert()
         .failure()
         .stderr(contains("huge.toml: a file, not a folder\nhint: name a folder"));
+}
+
+/// A training by a small recipe in a folder, in a process of its own.
+fn training(recipe: &Path, output: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("latentrace"));
+    command.args(["train", "shapes", "--save-every", "0", "--recipe"]).arg(recipe).arg("--output").arg(output);
+    command.stdout(std::process::Stdio::null());
+    command
+}
+
+#[test]
+fn a_training_that_is_killed_three_times_gives_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(home().join("crates/train/tests/tiny.toml")).unwrap();
+    let recipe = folder.path().join("recipe.toml");
+    // More steps, so that there is time to kill it.
+    std::fs::write(&recipe, text.replace("steps = 9", "steps = 60").replace("steps = 12", "steps = 60")).unwrap();
+    let (straight, killed) = (folder.path().join("straight"), folder.path().join("killed"));
+    assert!(training(&recipe, &straight).status().unwrap().success());
+    for file in ["autoencoder.safetensors", "latents.safetensors", "denoiser.safetensors"] {
+        let mut child = training(&recipe, &killed).spawn().unwrap();
+        while !killed.join("state").join(file).exists() && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        child.kill().unwrap(); // SIGKILL: it cannot save anything
+        child.wait().unwrap();
+    }
+    assert!(training(&recipe, &killed).status().unwrap().success());
+    let hash =
+        |output: &Path| -> Value { serde_json::from_slice(&std::fs::read(output.join("made.json")).unwrap()).unwrap() };
+    assert_eq!(hash(&straight)["hash"], hash(&killed)["hash"]);
+    for part in ["unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"] {
+        let read = |output: &Path| std::fs::read(output.join(format!("{part}.safetensors"))).unwrap();
+        assert!(read(&straight) == read(&killed), "{part}");
+    }
+    assert!(killed.join("progress.html").is_file());
 }

@@ -14,10 +14,10 @@ pub struct Canvas {
     pub pixels: Vec<u8>, // [height, width, 3]
 }
 
-impl Canvas {
-    /// Width and height of a drawn scene.
-    pub const SIDE: usize = 64;
+/// Every length of the world is in units of this part of a picture's side, so that pictures of all sizes show the same.
+pub(crate) const UNITS: f64 = 64.0;
 
+impl Canvas {
     /// The colour of one pixel.
     ///
     /// # Panics
@@ -29,8 +29,8 @@ impl Canvas {
     }
 }
 
-/// The random part of a drawing: a thing is up to 2 pixels away from its anchor in each direction, and its radius
-/// differs by up to 4 %.
+/// The random part of a drawing: a thing is up to a 32nd of the side away from its anchor in each direction, and its
+/// radius differs by up to 4 %.
 #[derive(Clone, Debug)]
 pub struct Jitter {
     stream: Option<Stream>,
@@ -60,10 +60,10 @@ impl From<Stream> for Jitter {
 }
 
 impl Scene {
-    /// Draws the scene in 64x64 pixels, with edges smoothed by 4x4 samples per pixel. Things are inside the frame and
-    /// never touch.
-    pub fn draw(&self, jitter: &mut Jitter) -> Canvas {
-        let side = Canvas::SIDE;
+    /// Draws the scene in `side` x `side` pixels, with edges smoothed by 4x4 samples per pixel. Things are inside the frame
+    /// and never touch (in pictures of at least 32 pixels).
+    pub fn draw(&self, side: usize, jitter: &mut Jitter) -> Canvas {
+        let unit = side as f64 / UNITS; // in pixels
         let pixels = self.background.rgb().repeat(side * side);
         let mut picture = Canvas { width: side, height: side, pixels };
         let alone = self.things.len() == 1;
@@ -71,7 +71,8 @@ impl Scene {
             let (x, y) = thing.position.anchor(alone);
             let centre = (x + 2.0 * jitter.next(), y + 2.0 * jitter.next());
             let radius = thing.size.radius(alone) * (1.0 + 0.04 * jitter.next());
-            let silhouette = Silhouette { shape: thing.shape, centre, radius };
+            let centre = (unit * centre.0, unit * centre.1);
+            let silhouette = Silhouette { shape: thing.shape, centre, radius: unit * radius };
             for (place, pixel) in picture.pixels.chunks_exact_mut(3).enumerate() {
                 let covered = silhouette.covers(place % side, place / side);
                 for (value, ink) in pixel.iter_mut().zip(thing.colour.rgb()) {
@@ -145,7 +146,7 @@ impl Size {
     /// The radius between small and large.
     pub(crate) const BETWEEN: f64 = 10.2;
 
-    /// The radius in pixels.
+    /// The radius in units.
     fn radius(self, alone: bool) -> f64 {
         match (self, alone) {
             (Size::Small, _) => 8.5,
@@ -156,9 +157,9 @@ impl Size {
 }
 
 impl Position {
-    /// The anchor of a thing, in pixels. Two things are a little further from the centre than one.
+    /// The anchor of a thing, in units. Two things are a little further from the centre than one.
     pub(crate) fn anchor(self, alone: bool) -> (f64, f64) {
-        let middle = Canvas::SIDE as f64 / 2.0;
+        let middle = UNITS / 2.0;
         let out = if alone { 15.0 } else { 16.0 };
         match self {
             Position::Left => (middle - out, middle),
@@ -190,7 +191,7 @@ mod tests {
             let reach = reach(size, alone);
             let low = x.min(y) - reach;
             let high = x.max(y) + reach;
-            assert!(low >= 0.0 && high <= Canvas::SIDE as f64, "{size} {position}: from {low} to {high}");
+            assert!(low >= 0.0 && high <= UNITS, "{size} {position}: from {low} to {high}");
         }
     }
 
@@ -198,7 +199,7 @@ mod tests {
     fn no_jitter_joins_two_things() {
         let (left, right) = (Position::Left.anchor(false).0, Position::Right.anchor(false).0);
         let gap = right - left - 2.0 * reach(Size::Large, false);
-        assert!(gap > 2.0, "{gap} pixels between two large things");
+        assert!(gap > 2.0, "{gap} units between two large things");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::draw::{Canvas, Silhouette};
+use crate::draw::{Canvas, Silhouette, UNITS};
 use crate::scene::{Colour, Position, Shape, Size, Thing};
 
 /// What is seen in a picture.
@@ -10,6 +10,8 @@ use crate::scene::{Colour, Position, Shape, Size, Thing};
 pub struct SeenScene {
     /// The palette colour of the majority of the border.
     pub background: Colour,
+    /// The background's actual red, green and blue, 0 to 255.
+    pub paper: [f64; 3],
     /// Everything that differs from the background, from the top left to the bottom right.
     pub things: Vec<SeenThing>,
 }
@@ -27,6 +29,8 @@ pub struct SeenThing {
     pub centre: (f64, f64),
     /// Its radius in pixels.
     pub radius: f64,
+    /// Its actual red, green and blue, 0 to 255.
+    pub ink: [f64; 3],
 }
 
 /// Reads a picture from its pixels alone.
@@ -34,8 +38,7 @@ pub struct SeenThing {
 /// The background is the majority of the border. The pixels that differ from it are split into connected pieces. A
 /// piece has the palette colour nearest to the median of its inner pixels, and the shape whose ideal silhouette, with
 /// the area and centre of mass of the piece, overlaps it best. Areas and centres of mass use the *share* of each pixel
-/// that is covered, so that soft edges do not change them. Lengths scale with the width of the picture; 64 pixels is
-/// scale 1.
+/// that is covered, so that soft edges do not change them. Lengths scale with the width of the picture.
 ///
 /// # Panics
 /// If the picture is empty or its pixels are not `width * height * 3` bytes.
@@ -49,12 +52,12 @@ pub fn look(picture: &Canvas) -> SeenScene {
     let mut things: Vec<SeenThing> =
         (0..pieces.count).filter_map(|piece| field.thing(&pieces.labels, piece, paper)).collect();
     things.sort_by(|a, b| (a.centre.0 + a.centre.1).total_cmp(&(b.centre.0 + b.centre.1)));
-    SeenScene { background, things }
+    SeenScene { background, paper, things }
 }
 
 const STANDS_OUT: f64 = 45.0; // RGB distance, half of the least distance of two palette colours
 const STANDS_OUT_OF_ITS_BEST: f64 = 0.4; // of the largest distance nearby, so that soft edges join no pieces
-const SPECK: f64 = 20.0; // pixels
+const SPECK: f64 = 20.0; // square units
 
 /// The pixels of the picture.
 struct Field {
@@ -113,7 +116,7 @@ impl Field {
 
     /// The thing that a piece shows; `None` if the piece is too small.
     fn thing(&self, labels: &[Option<usize>], piece: usize, paper: [f64; 3]) -> Option<SeenThing> {
-        let scale = self.width as f64 / Canvas::SIDE as f64;
+        let scale = self.width as f64 / UNITS;
         let own = |place: usize| labels[place] == Some(piece);
         let places: Vec<usize> = (0..labels.len()).filter(|&place| own(place)).collect();
         if (places.len() as f64) < SPECK * scale * scale {
@@ -164,7 +167,7 @@ impl Field {
         };
         let position = Position::ALL.into_iter().min_by(|a, b| away(a).total_cmp(&away(b))).expect("positions");
         let thing = Thing { shape, colour: nearest_colour(ink), size, position };
-        Some(SeenThing { thing, iou, margin: iou - fits[1].0, centre, radius })
+        Some(SeenThing { thing, iou, margin: iou - fits[1].0, centre, radius, ink })
     }
 
     /// Intersection over union of the coverage and a silhouette.

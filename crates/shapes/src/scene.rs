@@ -28,6 +28,17 @@ pub struct Thing {
     pub position: Position,
 }
 
+impl Thing {
+    /// The pairs of shape and colour that no training shows, 4 of 32: each shape and four colours once. A model that
+    /// draws them has learned shapes and colours apart.
+    pub const UNSEEN: [(Shape, Colour); 4] = [
+        (Shape::Circle, Colour::Purple),
+        (Shape::Square, Colour::Orange),
+        (Shape::Triangle, Colour::Yellow),
+        (Shape::Cross, Colour::White),
+    ];
+}
+
 impl Scene {
     /// A random scene: 70 % have one thing, 30 % two, and two things always differ in colour.
     pub fn random(stream: &mut Stream) -> Scene {
@@ -66,6 +77,16 @@ impl Scene {
             _ => false,
         };
         visible && placed
+    }
+
+    /// Whether the scene may be trained on: it is not held out, and has no unseen pair.
+    pub fn trained_on(&self) -> bool {
+        !self.held_out() && !self.unseen_pair()
+    }
+
+    /// Whether one of the things has a shape and a colour that training never shows together ([`Thing::UNSEEN`]).
+    pub fn unseen_pair(&self) -> bool {
+        self.things.iter().any(|thing| Thing::UNSEEN.contains(&(thing.shape, thing.colour)))
     }
 
     /// Whether the scene is held out, that is, never trained on. About one scene in ten is, by a hash of its attributes
@@ -161,9 +182,9 @@ attribute! {
 attribute! {
     /// A size.
     Size {
-        /// About 17 pixels across.
+        /// About a quarter of the picture's side across.
         Small = "small",
-        /// About 28 pixels across, or 24 beside another thing.
+        /// About 45 % of the side across, or 38 % beside another thing.
         Large = "large",
     }
 }

@@ -1,8 +1,8 @@
 //! Checks that the checker reads good pictures right, and notices wrong ones.
 
 use latentrace_shapes::{
-    Adherence, AskedScene, AskedThing, Canvas, Colour, Detail, Jitter, Position, Scene, SeenScene, SeenThing, Shape,
-    Size, Stream, Tally, Thing, adherence, look, parse,
+    Adherence, AskedScene, AskedThing, Canvas, Colour, Detail, Edges, Jitter, Position, Scene, SeenScene, SeenThing,
+    Shape, Size, Stream, Tally, Thing, adherence, edges, look, parse,
 };
 
 const COUNT: u64 = 2000;
@@ -13,7 +13,7 @@ fn measure(seed: u64, damage: impl Fn(Canvas, &mut Stream) -> Canvas) -> Adheren
     for index in 0..COUNT {
         let mut stream = Stream::numbered(seed, index);
         let scene = Scene::random(&mut stream);
-        let picture = damage(scene.draw(&mut Jitter::from(stream.clone())), &mut stream);
+        let picture = damage(scene.draw(64, &mut Jitter::from(stream.clone())), &mut stream);
         let asked = parse(&scene.caption(Detail::FULL)).expect("a caption of this world");
         sum += adherence(&asked, &look(&picture));
     }
@@ -34,7 +34,7 @@ fn a_true_picture_is_read_right() {
 
 #[test]
 fn a_blurred_and_noisy_picture_is_read_right() {
-    assert_rates(&measure(12, |picture, stream| noisy(&blurred(&picture), 8.0, stream)), 0.98);
+    assert_rates(&measure(12, |picture, stream| picture.blurred().noisy(8.0, stream)), 0.98);
 }
 
 /// Imitates a generated picture: soft in patches, with wrong colours.
@@ -42,7 +42,7 @@ fn a_blurred_and_noisy_picture_is_read_right() {
 fn a_twice_blurred_and_tinted_picture_is_read_right() {
     let damage = |picture: Canvas, stream: &mut Stream| {
         let tint: [f64; 3] = std::array::from_fn(|_| 15.0 * stream.signed());
-        let mut picture = noisy(&blurred(&blurred(&picture)), 4.0, stream);
+        let mut picture = picture.blurred().blurred().noisy(4.0, stream);
         for (place, value) in picture.pixels.iter_mut().enumerate() {
             *value = (f64::from(*value) + tint[place % 3]).round().clamp(0.0, 255.0) as u8;
         }
@@ -56,7 +56,7 @@ fn captions_of_other_pictures_score_by_chance() {
     let mut sum = Adherence::default();
     for index in 0..COUNT {
         let mut stream = Stream::numbered(14, index);
-        let picture = Scene::random(&mut stream).draw(&mut Jitter::from(stream));
+        let picture = Scene::random(&mut stream).draw(64, &mut Jitter::from(stream));
         let other = Scene::random(&mut Stream::numbered(15, index));
         sum += adherence(&other.asked(Detail::FULL), &look(&picture));
     }
@@ -70,7 +70,7 @@ fn captions_of_other_pictures_score_by_chance() {
 fn an_empty_picture_holds_nothing() {
     let pixels = Colour::Purple.rgb().repeat(64 * 64);
     let seen = look(&Canvas { width: 64, height: 64, pixels });
-    assert_eq!(seen, SeenScene { background: Colour::Purple, things: vec![] });
+    assert_eq!(seen, SeenScene { background: Colour::Purple, paper: [150.0, 50.0, 190.0], things: vec![] });
 }
 
 #[test]
@@ -87,12 +87,53 @@ fn a_larger_picture_is_read_alike() {
     for index in 0..100 {
         let mut stream = Stream::numbered(17, index);
         let scene = Scene::random(&mut stream);
-        let small = scene.draw(&mut Jitter::from(stream));
+        let small = scene.draw(64, &mut Jitter::from(stream));
         let pixels = (0..128 * 128).flat_map(|place| small.pixel(place % 128 / 2, place / 128 / 2)).collect();
         let seen = look(&Canvas { width: 128, height: 128, pixels });
         let things: Vec<Thing> = seen.things.iter().map(|seen| seen.thing).collect();
         assert_eq!((seen.background, things), (scene.background, scene.things));
     }
+}
+
+/// A drawing is as steep as drawings are. Blurred edges are as steep as the blur lets them be: over two pixels a straight
+/// edge changes by 2 of 3 under the mean of three, and by 2 + 3 of 9 when that is repeated (1, 2, 3, 2, 1 ninths).
+#[test]
+fn steepness_is_that_of_the_blur() {
+    for side in [64, 128] {
+        let mut sums = [Edges::default(); 3];
+        for index in 0..60 {
+            let mut stream = Stream::numbered(18, index);
+            let scene = Scene::random(&mut stream);
+            let drawn = scene.draw(side, &mut Jitter::from(stream));
+            let soft = drawn.blurred();
+            for (sum, picture) in sums.iter_mut().zip([&drawn, &soft, &soft.blurred()]) {
+                *sum += edges(picture, &look(picture));
+            }
+        }
+        let found = sums.map(|sum| sum.steepness().expect("edges"));
+        // Corners and slanted edges are blurred by rows and columns alike, and the seen silhouette is not quite the drawn one.
+        let expected = [1.0, 2.0 / 3.0, 5.0 / 9.0];
+        let apart = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f64::max);
+        assert!(apart < 0.07, "{side}: {found:?}");
+    }
+    assert_eq!(Edges::default().steepness(), None);
+}
+
+/// The same blur of a square whose sides lie between pixels, where the ratio is known exactly.
+#[test]
+fn a_straight_edge_has_the_steepness_of_its_blur() {
+    let thing = Thing { shape: Shape::Square, colour: Colour::Black, size: Size::Large, position: Position::Centre };
+    let pixel = |place: usize| {
+        let inside = |at: usize| (20..44).contains(&at);
+        if inside(place % 64) && inside(place / 64) { Colour::Black.rgb() } else { Colour::White.rgb() }
+    };
+    let drawn = Canvas { width: 64, height: 64, pixels: (0..64 * 64).flat_map(pixel).collect() };
+    let steepness = |picture: &Canvas| edges(picture, &look(picture)).steepness().expect("edges");
+    assert_eq!(look(&drawn).things[0].thing, thing);
+    assert!((steepness(&drawn) - 1.0).abs() < 1e-9, "{}", steepness(&drawn));
+    // At each end of a side, one of the 24 rows is a third less steep again, and bytes are rounded.
+    let soft = steepness(&drawn.blurred());
+    assert!((soft - 2.0 / 3.0 * (1.0 - 2.0 / 24.0 / 3.0)).abs() < 0.01, "{soft}");
 }
 
 const RED_CIRCLE: Thing =
@@ -101,8 +142,9 @@ const BLUE_CROSS: Thing =
     Thing { shape: Shape::Cross, colour: Colour::Blue, size: Size::Small, position: Position::Right };
 
 fn seen(things: &[Thing]) -> SeenScene {
-    let seen = |&thing: &Thing| SeenThing { thing, iou: 1.0, margin: 0.1, centre: (0.0, 0.0), radius: 8.0 };
-    SeenScene { background: Colour::White, things: things.iter().map(seen).collect() }
+    let seen =
+        |&thing: &Thing| SeenThing { thing, iou: 1.0, margin: 0.1, centre: (0.0, 0.0), radius: 8.0, ink: [0.0; 3] };
+    SeenScene { background: Colour::White, paper: [245.0; 3], things: things.iter().map(seen).collect() }
 }
 
 fn score(caption: &str, things: &[Thing]) -> Adherence {
@@ -150,28 +192,4 @@ fn wilson_intervals_are_those_of_the_literature() {
         let found = tally(right, asked).interval();
         assert!((found.0 - low).abs() < 6e-5 && (found.1 - high).abs() < 6e-5, "{right} of {asked}: {found:?}");
     }
-}
-
-/// The mean of each pixel and its eight neighbours, with repeated edges.
-fn blurred(picture: &Canvas) -> Canvas {
-    let (width, height) = (picture.width, picture.height);
-    let mut pixels = Vec::with_capacity(picture.pixels.len());
-    for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
-        let mut sum = [0_u32; 3];
-        for (right, down) in (0..3).flat_map(|down| (0..3).map(move |right| (right, down))) {
-            let near = picture.pixel((x + right).clamp(1, width) - 1, (y + down).clamp(1, height) - 1);
-            for (sum, value) in sum.iter_mut().zip(near) {
-                *sum += u32::from(value);
-            }
-        }
-        pixels.extend(sum.map(|sum| ((sum + 4) / 9) as u8));
-    }
-    Canvas { width, height, pixels }
-}
-
-/// Gaussian noise on every value (Box and Muller).
-fn noisy(picture: &Canvas, deviation: f64, stream: &mut Stream) -> Canvas {
-    let mut normal = || (-2.0 * (1.0 - stream.unit()).ln()).sqrt() * (std::f64::consts::TAU * stream.unit()).cos();
-    let pixels = picture.pixels.iter().map(|&value| (f64::from(value) + deviation * normal()).round());
-    Canvas { pixels: pixels.map(|value| value.clamp(0.0, 255.0) as u8).collect(), ..*picture }
 }

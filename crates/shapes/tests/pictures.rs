@@ -1,12 +1,13 @@
 //! Checks that pictures show what their scenes say.
 
-use latentrace_shapes::{Canvas, Colour, Jitter, Scene, Stream};
+use latentrace_shapes::{Canvas, Colour, Jitter, Scene, Shape, Stream, Thing};
+use std::collections::BTreeSet;
 
 fn scenes(seed: u64, count: u64) -> impl Iterator<Item = (Scene, Canvas)> {
     (0..count).map(move |index| {
         let mut stream = Stream::numbered(seed, index);
         let scene = Scene::random(&mut stream);
-        let picture = scene.draw(&mut Jitter::from(stream));
+        let picture = scene.draw(64, &mut Jitter::from(stream));
         (scene, picture)
     })
 }
@@ -57,6 +58,42 @@ fn a_seed_means_the_same_pictures_forever() {
         held_out += usize::from(scene.held_out());
     }
     assert_eq!((all, held_out), (144_248_661_107_084_853, 22));
+}
+
+#[test]
+fn unseen_pairs_have_each_shape_once_and_are_never_trained_on() {
+    let shapes: BTreeSet<Shape> = Thing::UNSEEN.iter().map(|(shape, _)| *shape).collect();
+    let colours: BTreeSet<Colour> = Thing::UNSEEN.iter().map(|(_, colour)| *colour).collect();
+    assert_eq!((shapes.len(), colours.len()), (4, 4));
+    let scenes: Vec<Scene> = (0..20_000).map(|index| Scene::random(&mut Stream::numbered(5, index))).collect();
+    let trained: Vec<&Scene> = scenes.iter().filter(|scene| scene.trained_on()).collect();
+    let things = trained.iter().flat_map(|scene| &scene.things);
+    let pairs: BTreeSet<(Shape, Colour)> = things.map(|thing| (thing.shape, thing.colour)).collect();
+    assert_eq!(pairs.len(), 32 - 4, "every other pair is trained on");
+    assert!(Thing::UNSEEN.iter().all(|pair| !pairs.contains(pair)));
+    // 9 of 10 are not held out; a thing has an unseen pair once in 8, as 4 of 32 equally likely pairs are.
+    let share = trained.len() as f64 / scenes.len() as f64;
+    let expected = 0.9 * (0.7 * 0.875 + 0.3 * 0.875 * 0.875);
+    assert!((share - expected).abs() < 0.02, "{share}, expected about {expected}"); // two things differ in colour
+}
+
+#[test]
+fn a_picture_of_another_size_shows_the_same() {
+    for index in 0..50 {
+        let stream = Stream::numbered(6, index);
+        let scene = Scene::random(&mut stream.clone());
+        let [small, large] = [64, 128].map(|side| scene.draw(side, &mut Jitter::from(stream.clone())));
+        // A pixel of the small picture is the mean of 2x2 of the large one, with 16 samples instead of 64.
+        let worst = (0..64 * 64).map(|place| {
+            let (x, y) = (place % 64, place / 64);
+            let four = [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(right, down)| large.pixel(2 * x + right, 2 * y + down));
+            let mean = |c: usize| four.iter().map(|pixel| f64::from(pixel[c])).sum::<f64>() / 4.0;
+            (0..3).map(|c| (mean(c) - f64::from(small.pixel(x, y)[c])).abs()).fold(0.0, f64::max)
+        });
+        // An edge can take or leave a row of 4 of the 16 samples, a quarter of the largest difference of two colours.
+        let worst = worst.fold(0.0, f64::max);
+        assert!(worst <= 0.25 * 225.0 + 1.0, "{scene:?}: {worst}");
+    }
 }
 
 #[test]

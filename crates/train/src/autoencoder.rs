@@ -1,63 +1,96 @@
 //! Training of the VAE.
 
-use crate::checkpoint::VAE;
-use crate::descent::descend;
+use crate::crew::{Part, Start};
+use crate::descent::Descent;
+use crate::draws::Draws;
 use crate::error::Result;
+use crate::networks::Networks;
 use crate::optimizer::Optimizer;
-use crate::{Recipe, TrainingProgress, TrainingSet};
+use crate::recipe::{Phase, Recipe};
+use crate::watch::Watcher;
+use crate::{Training, TrainingSet, vocabulary};
 use latentrace_nn::tch::{Device, Kind, Tensor};
-use latentrace_nn::{Config, Pass, Weights, seeded};
-use latentrace_vae::{Vae, VaeConfig};
+use latentrace_nn::{Pass, Variables, Weights, seeded};
+use latentrace_vae::Vae;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// A trained autoencoder.
-pub struct Autoencoder {
-    /// The network with its trained weights.
-    pub vae: Vae,
+pub(crate) struct Autoencoder {
     /// Its weights, by `vae/name`.
-    pub weights: BTreeMap<String, Tensor>,
+    pub(crate) weights: BTreeMap<String, Tensor>,
 }
 
-const PHASE: &str = "autoencoder";
-
-/// Trains the VAE on pictures. The loss is the mean absolute error plus the mean squared error of the decoded picture,
-/// and the Kullback-Leibler divergence of the latents from a standard normal (Kingma and Welling 2013, equation 10).
-/// Resumes from the state in `folder`, if there is one.
-///
-/// # Errors
-/// If the state cannot be read or written, or the loss is no longer finite.
-pub fn autoencoder(
-    recipe: &Recipe,
+/// Trains the VAE on pictures. The loss is the mean absolute and mean squared error of the decoded picture, the mean absolute
+/// error of its differences between neighbouring pixels, which a soft edge has in full, and the Kullback-Leibler divergence of the latents from a standard
+/// normal (Kingma and Welling 2013, equation 10).
+pub(crate) fn autoencoder(
+    training: &Training,
     pictures: &TrainingSet,
-    folder: &Path,
-    device: Device,
-    report: impl FnMut(TrainingProgress),
+    watcher: &mut dyn Watcher,
 ) -> Result<Autoencoder> {
-    let phase = &recipe.autoencoder;
-    let config = VaeConfig::read(&Config::parse("vae/config.json", &VAE.to_string())?)?;
-    let (weights, variables) = Weights::trainable("vae", recipe.seed, device);
-    let vae = Vae::load(&weights, &config)?;
-    let mut optimizer = Optimizer::new(&[("vae", &variables)]);
-    let state = folder.join("autoencoder.safetensors");
-    descend(PHASE, phase, &mut optimizer, &state, report, |step| Ok(loss(recipe, &vae, pictures, step, device)))?;
-    optimizer.settle();
-    Ok(Autoencoder { vae, weights: optimizer.averages() })
+    let &Training { recipe, folder, device, pace } = training;
+    let mut optimizer = Optimizer::new(named(&load(recipe, device)?.1));
+    let starts = (0..recipe.threads).map(|part| -> Start<'_> {
+        Box::new(move || {
+            let (vae, variables) = load(recipe, device)?;
+            Ok(Box::new(Drawn { recipe: recipe.clone(), vae, variables, pictures, part, device }))
+        })
+    });
+    let descent = Descent { recipe, phase: Phase::Autoencoder, folder, pace };
+    descent.run(&mut optimizer, starts.collect(), watcher, &mut |_, _| Ok(()))?;
+    Ok(Autoencoder { weights: optimizer.averages() })
 }
 
-fn loss(recipe: &Recipe, vae: &Vae, pictures: &TrainingSet, step: u64, device: Device) -> Tensor {
-    let batch = recipe.autoencoder.batch as i64;
-    let options = (Kind::Float, Device::Cpu);
-    let (numbers, noise) = seeded(recipe.seed ^ (step << 20), || {
-        let numbers = Tensor::randint(pictures.scenes.len() as i64, [batch], (Kind::Int64, Device::Cpu));
-        (numbers, Tensor::randn([batch, 4, 8, 8], options).to_device(device))
-    });
-    let picture = pictures.batch(&numbers, device);
-    let posterior = vae.encode(&mut Pass::silent(), &picture);
-    let back = vae.decode(&mut Pass::silent(), &posterior.sample(&noise));
-    let difference = back - picture;
-    let reconstruction = difference.abs().mean(Kind::Float) + difference.square().mean(Kind::Float);
-    let (mean, log_variance) = (&posterior.mean, &posterior.log_variance);
-    let divergence = (mean.square() + log_variance.exp() - 1.0 - log_variance).mean(Kind::Float) * 0.5;
-    reconstruction + divergence * recipe.divergence
+fn load(recipe: &Recipe, device: Device) -> Result<(Vae, Variables)> {
+    let (weights, variables) = Weights::trainable("vae", recipe.seed, device);
+    let vae = Vae::load(&weights, &Networks::of(recipe, vocabulary::SPECIALS)?.vae)?;
+    Ok((vae, variables))
+}
+
+fn named(variables: &Variables) -> Vec<(String, Tensor)> {
+    variables.named().into_iter().map(|(name, tensor)| (format!("vae/{name}"), tensor)).collect()
+}
+
+/// A part of every batch of drawn pictures.
+struct Drawn<'a> {
+    recipe: Recipe,
+    vae: Vae,
+    variables: Variables,
+    pictures: &'a TrainingSet,
+    part: usize,
+    device: Device,
+}
+
+impl Part for Drawn<'_> {
+    fn variables(&self) -> Vec<(String, Tensor)> {
+        named(&self.variables)
+    }
+
+    fn loss(&mut self, step: u64) -> Result<Tensor> {
+        let of = &self.recipe.autoencoder;
+        let mut stream = Draws::Batch.stream(self.recipe.seed, step, self.part);
+        let size = of.training.batch / self.recipe.threads;
+        let picture = if step < of.crops.steps {
+            let count = (size * (self.recipe.side / of.crops.side).pow(2)).max(1);
+            self.pictures.crops(&mut stream, count, of.crops.side, self.device)
+        } else {
+            let scenes = self.pictures.scenes.len() as f64;
+            let numbers: Vec<usize> = (0..size).map(|_| (stream.unit() * scenes) as usize).collect();
+            self.pictures.batch(&numbers, self.device)
+        };
+        let posterior = self.vae.encode(&mut Pass::silent(), &picture);
+        let noise = seeded(stream.bits(), || Tensor::randn(posterior.mean.size(), (Kind::Float, Device::Cpu)));
+        let back = self.vae.decode(&mut Pass::silent(), &posterior.sample(&noise.to_device(self.device)));
+        let difference = back - picture;
+        let pixels = difference.abs().mean(Kind::Float) + difference.square().mean(Kind::Float);
+        let (mean, log_variance) = (&posterior.mean, &posterior.log_variance);
+        let divergence = (mean.square() + log_variance.exp() - 1.0 - log_variance).mean(Kind::Float) * 0.5;
+        Ok(pixels + of.edges * steps(&difference) + divergence * of.divergence)
+    }
+}
+
+/// The mean absolute difference between neighbours in a row, plus that in a column, of `[batch, channels, height, width]`.
+fn steps(picture: &Tensor) -> Tensor {
+    let along = |axis| picture.diff::<Tensor>(1, axis, None, None).abs().mean(Kind::Float);
+    along(3) + along(2)
 }

@@ -1,81 +1,133 @@
 //! The batches of a denoiser's training.
 
 use crate::Clean;
+use crate::draws::Draws;
 use crate::error::Result;
+use crate::recipe::Weighting;
 use latentrace_nn::tch::{Device, Kind, Tensor};
 use latentrace_nn::{Pass, seeded};
 use latentrace_schedulers::Config;
 use latentrace_shapes::{Detail, Stream};
 use latentrace_text::Tokenizer;
 use latentrace_unet::Unet;
-use std::collections::HashMap;
 
-/// An endless sequence of batches of noisy samples with captions. Batch `k` depends on the seed and `k` alone.
+/// An endless sequence of batches of noisy samples with captions. A part of batch `k` depends on the seed, `k` and the
+/// number of the part alone.
 pub(crate) struct Batches<'a> {
-    clean: &'a Clean<'a>,
+    clean: Clean<'a>,
     tokenizer: &'a Tokenizer,
-    known: HashMap<String, Vec<i64>>,
-    signal: Tensor, // [times], the cumulative product of alphas
+    seed: u64,
+    signal: Tensor,  // [times], the cumulative product of alphas
+    weights: Tensor, // [times], of the squared error
 }
 
-/// One batch.
+/// A part of one batch.
 pub(crate) struct Batch {
     noisy: Tensor,          // [batch, channels, height, width]
     velocity: Tensor,       // [batch, channels, height, width]
     times: Tensor,          // [batch]
+    weights: Tensor,        // [batch]
     pub(crate) ids: Tensor, // [batch, tokens]
 }
 
 impl Batch {
-    /// The mean squared error of the velocity `sqrt(a) eps - sqrt(1 - a) x0` (Salimans and Ho 2022) that the UNet
-    /// predicts from `text`, `[batch, tokens, features]`.
+    /// The weighted mean of the squared error of the velocity `sqrt(a) eps - sqrt(1 - a) x0` (Salimans and Ho 2022) that
+    /// the UNet predicts from `text`, `[batch, tokens, features]`.
     pub(crate) fn loss(&self, unet: &Unet, text: &Tensor) -> Tensor {
         let predicted = unet.forward(&mut Pass::silent(), &self.noisy, &self.times, text);
-        (predicted - &self.velocity).square().mean(Kind::Float)
+        let errors = (predicted - &self.velocity).square().mean_dim([1_i64, 2, 3].as_slice(), false, Kind::Float);
+        (errors * &self.weights).mean(Kind::Float)
     }
 }
 
 impl<'a> Batches<'a> {
     /// Batches of these samples, with the noise levels of the scheduler's training schedule.
-    pub(crate) fn new(clean: &'a Clean<'a>, tokenizer: &'a Tokenizer, scheduler: &Config) -> Batches<'a> {
-        let levels = scheduler.schedule().alphas_cumprod().iter();
-        let signal: Vec<f32> = levels.map(|&signal| signal as f32).collect();
-        Batches { clean, tokenizer, known: HashMap::new(), signal: Tensor::from_slice(&signal) }
+    pub(crate) fn new(
+        clean: Clean<'a>,
+        tokenizer: &'a Tokenizer,
+        scheduler: &Config,
+        weighting: Weighting,
+        seed: u64,
+    ) -> Batches<'a> {
+        let signal: Vec<f64> = scheduler.schedule().alphas_cumprod().iter().copied().collect();
+        let as_f32 = |numbers: &[f64]| Tensor::from_slice(&numbers.iter().map(|&x| x as f32).collect::<Vec<f32>>());
+        let weights = as_f32(&weighting.of(&signal));
+        Batches { signal: as_f32(&signal), weights, clean, tokenizer, seed }
     }
 
-    /// Batch `step`, of `size` samples.
-    pub(crate) fn batch(&mut self, seed: u64, step: u64, size: usize) -> Result<Batch> {
-        let (size, device, cpu) = (size as i64, self.clean.device(), Device::Cpu);
-        let [channels, height, width] = self.clean.space().shape()?;
-        let (numbers, times, noise) = seeded(seed ^ (step << 20) ^ (1 << 62), || {
-            let numbers = Tensor::randint(self.clean.pictures.scenes.len() as i64, [size], (Kind::Int64, cpu));
-            let times = Tensor::randint(self.signal.size()[0], [size], (Kind::Int64, cpu));
-            (numbers, times, Tensor::randn([size, channels, height, width], (Kind::Float, cpu)))
-        });
-        let ids = self.captions(&numbers, &mut Stream::numbered(seed ^ 0x6361_7074, step))?;
-        let (clean, noise) = (self.clean.batch(&numbers), noise.to_device(device));
-        let signal = self.signal.index_select(0, &times).to_device(device).view([-1, 1, 1, 1]);
+    /// A part of batch `step`, of `size` samples.
+    pub(crate) fn part(&self, step: u64, part: usize, size: usize) -> Result<Batch> {
+        let (device, mut stream) = (self.clean.device(), Draws::Batch.stream(self.seed, step, part));
+        let scenes = self.clean.pictures.scenes.len();
+        let numbers: Vec<usize> = (0..size).map(|_| (stream.unit() * scenes as f64) as usize).collect();
+        let clean = self.clean.batch(&numbers);
+        let noise = seeded(stream.bits(), || Tensor::randn(clean.size(), (Kind::Float, Device::Cpu))).to_device(device);
+        let times = self.times(&mut stream, size);
+        let at = |table: &Tensor| table.index_select(0, &times).to_device(device);
+        let signal = at(&self.signal).view([-1, 1, 1, 1]);
         let (alpha, sigma) = (signal.sqrt(), (-&signal + 1.0).sqrt());
+        let captions = self.captions(&numbers, &mut Draws::Captions.stream(self.seed, step, part))?;
         Ok(Batch {
             noisy: &alpha * &clean + &sigma * &noise,
             velocity: alpha * noise - sigma * clean,
+            weights: at(&self.weights),
             times: times.to_device(device).to_kind(Kind::Float),
-            ids: ids.to_device(device),
+            ids: captions.to_device(device),
         })
     }
 
+    /// The noise levels `[batch]`: each equally likely, and evenly spread in the batch, which makes the loss less noisy
+    /// (Kingma et al. 2021, appendix I.1).
+    fn times(&self, stream: &mut Stream, size: usize) -> Tensor {
+        let (all, first) = (self.signal.size()[0], stream.unit());
+        let time = |sample: usize| ((first + sample as f64 / size as f64).fract() * all as f64) as i64;
+        Tensor::from_slice(&(0..size).map(time).collect::<Vec<i64>>())
+    }
+
     /// The tokens `[batch, tokens]` of captions with random detail. Some captions are empty, as guidance needs.
-    fn captions(&mut self, numbers: &Tensor, stream: &mut Stream) -> Result<Tensor> {
-        let size = numbers.size()[0];
+    ///
+    /// Captions are tokenized each time, which takes a thousandth of a step. Kept ones would be small pieces of memory
+    /// between the large ones of the tensors, which then no longer fit where others were: the process grew by 100 MB a
+    /// minute.
+    fn captions(&self, numbers: &[usize], stream: &mut Stream) -> Result<Tensor> {
         let mut ids = Vec::new();
-        for row in 0..size {
-            let scene = &self.clean.pictures.scenes[numbers.int64_value(&[row]) as usize];
-            let caption = scene.caption(Detail::random(stream));
-            if !self.known.contains_key(&caption) {
-                self.known.insert(caption.clone(), self.tokenizer.encode(&caption)?.ids);
-            }
-            ids.extend_from_slice(&self.known[&caption]);
+        for &number in numbers {
+            let caption = self.clean.pictures.scenes[number].caption(Detail::random(stream));
+            ids.extend(self.tokenizer.encode(&caption)?.ids);
         }
-        Ok(Tensor::from_slice(&ids).view([size, -1]))
+        Ok(Tensor::from_slice(&ids).view([numbers.len() as i64, -1]))
+    }
+}
+
+impl Weighting {
+    /// The weight of each level, with mean 1, for these cumulative products of alphas.
+    fn of(self, signal: &[f64]) -> Vec<f64> {
+        let weight = |&signal: &f64| {
+            let ratio = signal / (1.0 - signal);
+            match self {
+                Weighting::Uniform => 1.0,
+                Weighting::MinSnr(gamma) => ratio.min(gamma) / (ratio + 1.0),
+            }
+        };
+        let weights: Vec<f64> = signal.iter().map(weight).collect();
+        let mean = weights.iter().sum::<f64>() / weights.len() as f64;
+        weights.into_iter().map(|weight| weight / mean).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn min_snr_counts_low_noise_less() {
+        let signal = [0.999, 0.9, 0.5, 0.001];
+        assert_eq!(Weighting::Uniform.of(&signal), [1.0; 4]);
+        let weights = Weighting::MinSnr(5.0).of(&signal);
+        assert!((weights.iter().sum::<f64>() - 4.0).abs() < 1e-12);
+        // Ratios 999, 9, 1 and 1/999: weights 5/1000, 5/10, 1/2 and 1/1000 before the mean.
+        for (weight, expected) in weights.iter().zip([0.005, 0.5, 0.5, 0.001]) {
+            assert!((weight / weights[1] - expected / 0.5).abs() < 1e-12, "{weights:?}");
+        }
     }
 }

@@ -2,68 +2,110 @@
 
 use crate::autoencoder::Autoencoder;
 use crate::batches::Batches;
-use crate::checkpoint::{SCHEDULER, text_config};
-use crate::descent::descend;
+use crate::checkpoint;
+use crate::crew::{Part, Start};
+use crate::descent::Descent;
 use crate::error::Result;
+use crate::networks::Networks;
 use crate::optimizer::Optimizer;
-use crate::{Clean, Recipe, Space, TrainingProgress, TrainingSet};
+use crate::recipe::{Phase, Recipe};
+use crate::watch::Watcher;
+use crate::{Training, TrainingSet, latents};
 use latentrace_nn::tch::{Device, Tensor};
-use latentrace_nn::{Config, Pass, Weights};
-use latentrace_text::Vocabulary;
-use latentrace_text::{TextConfig, TextEncoder};
+use latentrace_nn::{Pass, Variables, Weights};
+use latentrace_text::{TextEncoder, Vocabulary};
 use latentrace_unet::Unet;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// A trained denoiser.
-pub struct Denoiser {
+pub(crate) struct Denoiser {
     /// The weights of both networks, by `unet/name` and `text_encoder/name`.
-    pub weights: BTreeMap<String, Tensor>,
+    pub(crate) weights: BTreeMap<String, Tensor>,
     /// The factor by which the VAE's latents are multiplied.
-    pub scaling_factor: f64,
+    pub(crate) scaling_factor: f64,
 }
-
-const PHASE: &str = "denoiser";
 
 /// Trains UNet and text encoder together to predict the velocity `sqrt(a) eps - sqrt(1 - a) x0` (Salimans and Ho 2022)
 /// of noisy latents, with captions of random detail. At high noise the velocity is nearly the picture itself: there
-/// position and background are decided, and a network that predicts noise learns almost nothing. Resumes from the state
-/// in `folder`, if there is one.
-///
-/// # Errors
-/// If the state cannot be read or written, or the loss is no longer finite.
-pub fn denoiser(
-    recipe: &Recipe,
+/// position and background are decided, and a network that predicts noise learns almost nothing. The watcher gets
+/// checkpoints in the folder `latest`.
+pub(crate) fn denoiser(
+    training: &Training,
     pictures: &TrainingSet,
     autoencoder: &Autoencoder,
     vocabulary: &Vocabulary,
-    folder: &Path,
-    device: Device,
-    report: impl FnMut(TrainingProgress),
+    watcher: &mut dyn Watcher,
 ) -> Result<Denoiser> {
-    let phase = &recipe.denoiser;
-    let (unet_weights, unet_variables) = Weights::trainable("unet", recipe.seed, device);
-    let (text_weights, text_variables) = Weights::trainable("text_encoder", recipe.seed, device);
-    let text = Config::parse("text_encoder/config.json", &text_config(vocabulary.len()).to_string())?;
-    let networks = Networks {
-        unet: Unet::load(&unet_weights, &Space::Latents.unet()?)?,
-        text: TextEncoder::load(&text_weights, &TextConfig::read(&text)?)?,
-    };
-    let mut optimizer = Optimizer::new(&[("unet", &unet_variables), ("text_encoder", &text_variables)]);
-    let state = folder.join("denoiser.safetensors");
+    let &Training { recipe, folder, device, pace } = training;
     let tokenizer = crate::vocabulary::tokenizer(vocabulary, &folder.join("tokenizer"))?;
-    let (clean, scaling_factor) = Clean::normalised(pictures, &autoencoder.vae, device);
-    let scheduler = latentrace_schedulers::Config::from_json(&SCHEDULER.to_string())?;
-    let mut batches = Batches::new(&clean, &tokenizer, &scheduler);
-    descend(PHASE, phase, &mut optimizer, &state, report, |step| {
-        let batch = batches.batch(recipe.seed, step, phase.batch)?;
-        let text = networks.text.forward(&mut Pass::silent(), &batch.ids);
-        Ok(batch.loss(&networks.unet, &text))
-    })?;
+    let (clean, scaling_factor) = latents::normalised(recipe, pictures, autoencoder, folder, device)?;
+    let scheduler = recipe.noise()?;
+    let two = Two::load(recipe, vocabulary.len(), device)?;
+    let mut optimizer = Optimizer::new(two.named());
+    let (size, weighting, tokens) =
+        (recipe.denoiser.training.batch / recipe.threads, recipe.denoiser.weighting, vocabulary.len());
+    let starts = (0..recipe.threads).map(|part| -> Start<'_> {
+        let (clean, tokenizer, scheduler) = (clean.again(), &tokenizer, &scheduler);
+        Box::new(move || {
+            let batches = Batches::new(clean, tokenizer, scheduler, weighting, recipe.seed);
+            Ok(Box::new(Captioned { two: Two::load(recipe, tokens, device)?, batches, part, size }))
+        })
+    });
+    let latest = folder.join("latest");
+    let mut look = |optimizer: &Optimizer, watcher: &mut dyn Watcher| {
+        let denoiser = Denoiser { weights: optimizer.averages(), scaling_factor };
+        checkpoint::write(&latest, recipe, vocabulary, autoencoder, &denoiser)?;
+        watcher.checkpoint(optimizer.step, &latest)
+    };
+    let descent = Descent { recipe, phase: Phase::Denoiser, folder, pace };
+    descent.run(&mut optimizer, starts.collect(), watcher, &mut look)?;
     Ok(Denoiser { weights: optimizer.averages(), scaling_factor })
 }
 
-struct Networks {
+/// The two networks, and their variables.
+struct Two {
     unet: Unet,
     text: TextEncoder,
+    variables: [(&'static str, Variables); 2],
+}
+
+impl Two {
+    fn load(recipe: &Recipe, tokens: usize, device: Device) -> Result<Two> {
+        let networks = Networks::of(recipe, tokens)?;
+        let (unet, unet_variables) = Weights::trainable("unet", recipe.seed, device);
+        let (text, text_variables) = Weights::trainable("text_encoder", recipe.seed, device);
+        Ok(Two {
+            unet: Unet::load(&unet, &networks.unet)?,
+            text: TextEncoder::load(&text, &networks.text)?,
+            variables: [("unet", unet_variables), ("text_encoder", text_variables)],
+        })
+    }
+
+    fn named(&self) -> Vec<(String, Tensor)> {
+        let of = |(part, variables): &(&'static str, Variables)| {
+            let part = *part;
+            variables.named().into_iter().map(move |(name, tensor)| (format!("{part}/{name}"), tensor))
+        };
+        self.variables.iter().flat_map(of).collect()
+    }
+}
+
+/// A part of every batch of noisy latents with captions.
+struct Captioned<'a> {
+    two: Two,
+    batches: Batches<'a>,
+    part: usize,
+    size: usize,
+}
+
+impl Part for Captioned<'_> {
+    fn variables(&self) -> Vec<(String, Tensor)> {
+        self.two.named()
+    }
+
+    fn loss(&mut self, step: u64) -> Result<Tensor> {
+        let batch = self.batches.part(step, self.part, self.size)?;
+        let text = self.two.text.forward(&mut Pass::silent(), &batch.ids);
+        Ok(batch.loss(&self.two.unet, &text))
+    }
 }

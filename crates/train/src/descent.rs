@@ -1,47 +1,96 @@
 //! The loop of both trainings.
 
-use crate::TrainingProgress;
+use crate::crew::{Crew, Start};
 use crate::error::{Error, Result};
 use crate::optimizer::Optimizer;
-use crate::recipe::PhaseRecipe;
-use latentrace_nn::tch::Tensor;
-use std::path::Path;
+use crate::recipe::{Phase, Recipe};
+use crate::state::State;
+use crate::watch::{Pace, TrainingProgress, Watcher};
+use latentrace_nn::hold_threads;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Steps between two progress reports.
-const REPORT: u64 = 25;
-/// Steps between two saved states.
-const SAVE: u64 = 500;
+/// One training of a recipe, with its state in a folder.
+pub(crate) struct Descent<'a> {
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) phase: Phase,
+    pub(crate) folder: &'a Path,
+    pub(crate) pace: Pace,
+}
 
-/// Trains to the last step of the phase, from the state in the file `state` if there is one. `loss` returns the loss of
-/// a step; everything random in it depends on the step's number.
-pub(crate) fn descend(
-    name: &'static str,
-    phase: &PhaseRecipe,
-    optimizer: &mut Optimizer,
-    state: &Path,
-    mut report: impl FnMut(TrainingProgress),
-    mut loss: impl FnMut(u64) -> Result<Tensor>,
-) -> Result<()> {
-    optimizer.resume(state)?;
-    let (began, mut sum, mut terms) = (Instant::now(), 0.0, 0);
-    while optimizer.step < phase.steps {
-        let loss = loss(optimizer.step)?;
-        optimizer.descend(&loss, phase);
-        sum += loss.double_value(&[]);
-        terms += 1;
-        let (step, last) = (optimizer.step, optimizer.step == phase.steps);
-        if step.is_multiple_of(REPORT) || last {
-            let loss = sum / f64::from(terms);
-            if !loss.is_finite() {
-                return Err(Error::Diverged { phase: name, step, loss });
-            }
-            report(TrainingProgress { phase: name, step, steps: phase.steps, loss, elapsed: began.elapsed() });
-            (sum, terms) = (0.0, 0);
+impl Descent<'_> {
+    /// Trains to the last step, from the saved state if there is one. `starts` are the parts of every batch; `look` is
+    /// called now and then, and does not change the training.
+    pub(crate) fn run(
+        &self,
+        optimizer: &mut Optimizer,
+        starts: Vec<Start>,
+        watcher: &mut dyn Watcher,
+        look: &mut dyn FnMut(&Optimizer, &mut dyn Watcher) -> Result<()>,
+    ) -> Result<()> {
+        self.resume(optimizer)?;
+        let phase = self.recipe.phase(self.phase);
+        if optimizer.step >= phase.steps {
+            return Ok(());
         }
-        if step.is_multiple_of(SAVE) || last {
-            optimizer.save(state)?;
+        std::thread::scope(|scope| {
+            let _one = hold_threads(1); // the optimizer's sums do not depend on the machine either
+            let crew = Crew::start(scope, starts, optimizer);
+            let (began, mut saved, mut sum, mut terms) = (Instant::now(), Instant::now(), 0.0, 0);
+            while optimizer.step < phase.steps {
+                let (loss, gradient) = crew.gradient(optimizer.step)?;
+                if !loss.is_finite() {
+                    return Err(Error::Diverged { phase: self.phase.name(), step: optimizer.step, loss });
+                }
+                optimizer.follow(&gradient, phase);
+                (sum, terms) = (sum + loss, terms + 1);
+                let (step, last) = (optimizer.step, optimizer.step == phase.steps);
+                if step.is_multiple_of(self.pace.report) || last {
+                    let (loss, elapsed) = (sum / f64::from(terms), began.elapsed());
+                    watcher.loss(&TrainingProgress { phase: self.phase, step, steps: phase.steps, loss, elapsed })?;
+                    (sum, terms) = (0.0, 0);
+                }
+                if step == phase.steady_until() && !last {
+                    optimizer.save(&self.steady(), Some(&self.recipe.json()))?;
+                }
+                if saved.elapsed() >= self.pace.save || last {
+                    optimizer.save(&self.latest(), Some(&self.recipe.json()))?;
+                    saved = Instant::now();
+                }
+                if step.is_multiple_of(self.pace.checkpoint) && !last {
+                    look(optimizer, watcher)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Continues from the saved state, if there is one: the latest, or that before the learning rate fell if only that is
+    /// one of this recipe, as for a longer training.
+    fn resume(&self, optimizer: &mut Optimizer) -> Result<()> {
+        let Some(latest) = State::read(&self.latest())? else { return Ok(()) };
+        match self.check(&latest, &self.latest()) {
+            Ok(()) => optimizer.restore(&latest),
+            Err(refused) => match State::read(&self.steady())? {
+                Some(steady) if self.check(&steady, &self.steady()).is_ok() => optimizer.restore(&steady),
+                _ => Err(refused),
+            },
         }
     }
-    Ok(())
+
+    fn check(&self, state: &State, path: &Path) -> Result<()> {
+        let saved = state
+            .recipe
+            .as_ref()
+            .ok_or_else(|| crate::error::file(path, "the state of no recipe\nhint: another --output"))?;
+        self.recipe.check_state(self.phase, saved, state.step, path)
+    }
+
+    fn latest(&self) -> PathBuf {
+        self.folder.join(format!("{}.safetensors", self.phase.name()))
+    }
+
+    fn steady(&self) -> PathBuf {
+        self.folder.join(format!("{}-steady.safetensors", self.phase.name()))
+    }
 }

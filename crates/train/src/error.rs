@@ -22,8 +22,27 @@ pub enum Error {
     /// The noise schedule cannot be read.
     #[error(transparent)]
     Schedule(#[from] latentrace_schedulers::Error),
+    /// A state that another recipe made.
+    #[error(
+        "{file}: the state of another recipe: {field} is {there} there and {here} here\nhint: use that recipe, or another --output"
+    )]
+    OtherRecipe {
+        /// The state's file.
+        file: String,
+        /// The first field that differs.
+        field: String,
+        /// Its value in the recipe of the state.
+        there: String,
+        /// Its value in the recipe of this training.
+        here: String,
+    },
+    /// A thread of the training has ended early.
+    #[error(
+        "a thread of the training ended, perhaps for want of memory\nhint: the state is kept; start again to go on"
+    )]
+    Thread,
     /// The loss is no longer finite.
-    #[error("{phase}: loss {loss} at step {step}\nhint: try a smaller --learning-rate, or another --seed")]
+    #[error("{phase}: loss {loss} at step {step}\nhint: try a smaller learning rate, or another seed")]
     Diverged {
         /// Which training.
         phase: &'static str,

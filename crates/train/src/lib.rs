@@ -1,9 +1,9 @@
 //! Training of the bundled model, a latent diffusion model of a small world of shapes, from random weights. The
 //! networks are the modules that also run the model.
 //!
-//! Two calls, in order: [`autoencoder`] trains the VAE on pictures, [`denoiser`] trains the UNet and the text encoder
-//! on the VAE's latents; then [`checkpoint::write`] writes a folder in the diffusers layout. Each training saves its
-//! state in a folder, and resumes from there after it was stopped.
+//! A [`Recipe`] says everything that decides the weights. A [`Training`] follows it: it trains the VAE on pictures, then the
+//! UNet and the text encoder on the VAE's latents, and writes a folder in the diffusers layout. It saves its state now and
+//! then, and goes on from there after it was stopped. A [`Watcher`] is told how it goes.
 //!
 //! A [`Trainee`] is a UNet alone, trained step by step with a frozen text encoder in either [`Space`]: latents or
 //! pixels. It has the same batches, loss and optimizer, so that the two spaces can be compared.
@@ -13,22 +13,33 @@
 
 mod autoencoder;
 mod batches;
-pub mod checkpoint;
+mod checkpoint;
+mod crew;
 mod denoiser;
 mod descent;
+mod draws;
 mod error;
+mod flat;
+mod latents;
+mod networks;
 mod optimizer;
 mod recipe;
 mod space;
+mod state;
 mod trainee;
+mod training;
 mod training_set;
 mod vocabulary;
+mod watch;
 
-pub use autoencoder::autoencoder;
-pub use denoiser::denoiser;
 pub use error::{Error, Result};
-pub use recipe::{PhaseRecipe, Recipe, TrainingProgress};
+pub use recipe::{
+    AutoencoderRecipe, Crops, DenoiserRecipe, Format, Phase, PhaseRecipe, Recipe, TextRecipe, TrainingKernels,
+    Weighting,
+};
 pub use space::{Clean, Space, decoder_parameters};
 pub use trainee::{Frozen, Trainee};
+pub use training::Training;
 pub use training_set::TrainingSet;
 pub use vocabulary::learn;
+pub use watch::{Pace, TrainingProgress, Watcher};

@@ -1,18 +1,18 @@
 //! AdamW and a moving average of the weights, for all variables at once.
 
-use crate::error::{Result, file};
+use crate::error::Result;
+use crate::flat::Layout;
 use crate::recipe::PhaseRecipe;
-
-use latentrace_nn::tch::{Kind, Tensor, no_grad};
-use latentrace_nn::{Variables, write_safetensors};
-use safetensors::SafeTensors;
-use std::collections::{BTreeMap, HashMap};
+use crate::state::State;
+use latentrace_nn::tch::{Tensor, no_grad};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// AdamW (Loshchilov and Hutter 2019) with gradient clipping and an exponential moving average. Every variable is a
 /// view of one flat tensor, so a step is a dozen operations for any number of variables.
 pub(crate) struct Optimizer {
-    variables: Vec<Variable>,
+    layout: Layout,
+    variables: Vec<(String, Tensor)>,
     weights: Tensor,
     first: Tensor,
     second: Tensor,
@@ -21,56 +21,42 @@ pub(crate) struct Optimizer {
     pub(crate) step: u64,
 }
 
-struct Variable {
-    name: String,
-    tensor: Tensor,
-    start: i64,
-}
-
 const BETAS: (f64, f64) = (0.9, 0.99);
 const DECAY: f64 = 0.01;
 const EPS: f64 = 1e-8;
 const CLIP: f64 = 1.0;
-/// In numbers: every variable begins at a multiple of 64 bytes, which suits libtorch's kernels.
-const ALIGNMENT: i64 = 16;
 
 impl Optimizer {
-    pub(crate) fn new(parts: &[(&str, &Variables)]) -> Optimizer {
-        let mut variables = Vec::new();
-        let mut start = 0;
-        for (part, named) in parts {
-            for (name, tensor) in named.named() {
-                let size = tensor.numel() as i64;
-                variables.push(Variable { name: format!("{part}/{name}"), tensor, start });
-                start += (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-            }
-        }
-        let device = variables[0].tensor.device();
-        let mut optimizer = Optimizer {
-            weights: Tensor::zeros([start], (Kind::Float, device)),
-            first: Tensor::zeros([start], (Kind::Float, device)),
-            second: Tensor::zeros([start], (Kind::Float, device)),
-            average: Tensor::zeros([start], (Kind::Float, device)),
-            variables,
-            step: 0,
-        };
-        no_grad(|| {
-            for variable in &mut optimizer.variables {
-                let mut place = view(&optimizer.weights, variable);
-                place.copy_(&variable.tensor);
-                variable.tensor.set_data(&place);
-            }
-            optimizer.average.copy_(&optimizer.weights);
-        });
-        optimizer
+    /// An optimizer of variables by `part/name`, which become views of its weights.
+    pub(crate) fn new(mut variables: Vec<(String, Tensor)>) -> Optimizer {
+        let layout = Layout::of(&variables);
+        let tensors: Vec<&Tensor> = variables.iter().map(|(_, tensor)| tensor).collect();
+        let weights = layout.gathered(&tensors);
+        let zeros = || weights.zeros_like();
+        let (first, second, average) = (zeros(), zeros(), weights.copy());
+        layout.place(&mut variables, &weights);
+        Optimizer { layout, variables, weights, first, second, average, step: 0 }
+    }
+
+    /// Where the variables lie, for others with the same.
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The weights, flat; not a copy.
+    pub(crate) fn weights(&self) -> Tensor {
+        self.weights.shallow_clone()
     }
 
     /// Makes one step that reduces `loss`, with the learning rate and averaging of `phase`.
     pub(crate) fn descend(&mut self, loss: &Tensor, phase: &PhaseRecipe) {
-        let inputs: Vec<&Tensor> = self.variables.iter().map(|variable| &variable.tensor).collect();
-        let gradients = Tensor::run_backward(&[loss], &inputs, false, false);
+        let gradient = gradient(loss, &self.variables, &self.layout);
+        self.follow(&gradient, phase);
+    }
+
+    /// Makes one step against a flat gradient.
+    pub(crate) fn follow(&mut self, gradient: &Tensor, phase: &PhaseRecipe) {
         no_grad(|| {
-            let gradient = self.flat(&gradients);
             let norm = gradient.norm();
             let gradient = gradient * (norm.clamp_min(CLIP).reciprocal() * CLIP);
             let rate = phase.learning_rate_at(self.step);
@@ -87,8 +73,7 @@ impl Optimizer {
 
     /// The moving average of each variable, by `part/name`.
     pub(crate) fn averages(&self) -> BTreeMap<String, Tensor> {
-        let view = |variable: &Variable| (variable.name.clone(), view(&self.average, variable));
-        self.variables.iter().map(view).collect()
+        self.layout.views(&self.average).map(|(name, view)| (name.to_string(), view)).collect()
     }
 
     /// Replaces the weights with their moving average.
@@ -96,25 +81,16 @@ impl Optimizer {
         no_grad(|| self.weights.copy_(&self.average));
     }
 
-    /// Saves the whole state. The file appears whole or not at all.
-    pub(crate) fn save(&self, path: &Path) -> Result<()> {
-        let parts =
+    /// Saves the whole state, with words about it. The file appears whole or not at all.
+    pub(crate) fn save(&self, path: &Path, recipe: Option<&serde_json::Value>) -> Result<()> {
+        let tensors =
             [("weights", &self.weights), ("first", &self.first), ("second", &self.second), ("average", &self.average)];
-        let named = parts.map(|(name, tensor)| (name.to_string(), tensor.shallow_clone()));
-        let about = HashMap::from([("step".to_string(), self.step.to_string())]);
-        Ok(write_safetensors(path, &named, about)?)
+        crate::state::write(path, &tensors, self.step, recipe)
     }
 
-    /// Loads a saved state, if there is one.
-    pub(crate) fn resume(&mut self, path: &Path) -> Result<()> {
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(file(path, error)),
-        };
-        let (_, about) = SafeTensors::read_metadata(&bytes).map_err(|error| file(path, error))?;
-        let step = about.metadata().as_ref().and_then(|about| about.get("step")?.parse().ok());
-        let saved = SafeTensors::deserialize(&bytes).map_err(|error| file(path, error))?;
+    /// Continues from a saved state.
+    pub(crate) fn restore(&mut self, state: &State) -> Result<()> {
+        let length = [self.layout.length()];
         let targets = [
             ("weights", &mut self.weights),
             ("first", &mut self.first),
@@ -122,49 +98,34 @@ impl Optimizer {
             ("average", &mut self.average),
         ];
         for (name, target) in targets {
-            let view = saved.tensor(name).map_err(|error| file(path, error))?;
-            let size = target.size();
-            if view.shape() != [size[0] as usize] {
-                let cause = format!(
-                    "{name}: expected {size:?} numbers, found {:?}\nhint: the recipe has changed; train into another folder",
-                    view.shape()
-                );
-                return Err(file(path, cause));
-            }
-            no_grad(|| target.copy_(&Tensor::from_data_size(view.data(), &size, Kind::Float)));
+            let saved = state.tensor(name, &length)?;
+            no_grad(|| target.copy_(&saved));
         }
-        self.step = step.ok_or_else(|| file(path, "no step number"))?;
+        self.step = state.step;
         Ok(())
-    }
-
-    /// All gradients in the order and alignment of the weights.
-    fn flat(&self, gradients: &[Tensor]) -> Tensor {
-        let flat = self.weights.zeros_like();
-        for (variable, gradient) in self.variables.iter().zip(gradients) {
-            view(&flat, variable).copy_(gradient);
-        }
-        flat
     }
 }
 
-fn view(flat: &Tensor, variable: &Variable) -> Tensor {
-    flat.narrow(0, variable.start, variable.tensor.numel() as i64).view(variable.tensor.size().as_slice())
+/// The flat gradient of a loss with respect to variables.
+pub(crate) fn gradient(loss: &Tensor, variables: &[(String, Tensor)], layout: &Layout) -> Tensor {
+    let inputs: Vec<&Tensor> = variables.iter().map(|(_, tensor)| tensor).collect();
+    layout.gathered(&Tensor::run_backward(&[loss], &inputs, false, false))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use latentrace_nn::tch::Device;
+    use latentrace_nn::tch::{Device, Kind};
     use latentrace_nn::{Init, Weights};
 
     fn bowl() -> (Optimizer, Tensor) {
         let (weights, variables) = Weights::trainable("test", 3, Device::Cpu);
         let x = weights.tensor("x", &[3], Init::Normal(1.0)).unwrap();
-        (Optimizer::new(&[("test", &variables)]), x)
+        (Optimizer::new(variables.named().into_iter().collect()), x)
     }
 
     fn phase() -> PhaseRecipe {
-        PhaseRecipe { steps: 400, batch: 1, learning_rate: 0.05, warm_up: 1, average: 0.9 }
+        PhaseRecipe { average: 0.9, ..PhaseRecipe::endless(1, 0.05) }
     }
 
     fn loss(x: &Tensor) -> Tensor {
@@ -174,14 +135,14 @@ mod tests {
     #[test]
     fn finds_the_bottom_of_a_bowl() {
         let (mut optimizer, x) = bowl();
+        let phase = PhaseRecipe { steps: 400, decay: 200, ..phase() };
         for _ in 0..400 {
-            optimizer.descend(&loss(&x), &phase());
+            optimizer.descend(&loss(&x), &phase);
         }
         // In each step, weight decay reduces each number by about rate * DECAY of itself; the step itself is about
         // rate.
         assert!(loss(&x).double_value(&[]) < 1e-3, "{x}");
-        let average = &optimizer.averages()["test/x"];
-        assert!((average - &x).abs().max().double_value(&[]) < 1e-2);
+        assert!((&optimizer.averages()["x"] - &x).abs().max().double_value(&[]) < 1e-2);
     }
 
     #[test]
@@ -190,16 +151,16 @@ mod tests {
         let (mut whole, x) = bowl();
         for step in 0..20 {
             if step == 10 {
-                whole.save(&path).unwrap();
+                whole.save(&path, None).unwrap();
             }
             whole.descend(&loss(&x), &phase());
         }
         let (mut resumed, y) = bowl();
-        resumed.resume(&path).unwrap();
+        resumed.restore(&State::read(&path).unwrap().unwrap()).unwrap();
         assert_eq!(resumed.step, 10);
         for _ in 10..20 {
             resumed.descend(&loss(&y), &phase());
         }
-        assert!(x.equal(&y) && resumed.averages()["test/x"].equal(&whole.averages()["test/x"]));
+        assert!(x.equal(&y) && resumed.averages()["x"].equal(&whole.averages()["x"]));
     }
 }

@@ -1,11 +1,9 @@
 //! The space in which a denoiser works: the latents of a VAE, or pixels.
 
 use crate::TrainingSet;
-use crate::checkpoint::UNET;
 use crate::error::Result;
-use latentrace_nn::tch::{Device, Kind, Tensor, no_grad};
+use latentrace_nn::tch::{Device, Tensor, no_grad};
 use latentrace_nn::{Config, Pass, Weights};
-use latentrace_shapes::Canvas;
 use latentrace_unet::{Unet, UnetConfig};
 use latentrace_vae::{Vae, VaeConfig};
 use serde_json::{Value, json};
@@ -20,6 +18,19 @@ pub enum Space {
     /// The pixels of the picture, in -1..1.
     Pixels,
 }
+
+/// `unet/config.json` of the denoiser of latents of 8x8.
+static UNET: LazyLock<Value> = LazyLock::new(|| {
+    json!({
+        "_class_name": "UNet2DConditionModel", "_diffusers_version": "0.42.1", "act_fn": "silu",
+        "block_out_channels": [48, 96], "layers_per_block": 1, "norm_num_groups": 16, "norm_eps": 1e-5,
+        "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+        "attention_head_dim": [3, 6], "cross_attention_dim": 96, "use_linear_projection": true,
+        "center_input_sample": false, "downsample_padding": 1, "flip_sin_to_cos": true, "freq_shift": 0,
+        "in_channels": 4, "out_channels": 4, "mid_block_scale_factor": 1, "sample_size": 8,
+    })
+});
 
 /// `unet/config.json` of the denoiser of pixels. It has as many parameters as the one of latents, within 2 %.
 ///
@@ -36,7 +47,7 @@ static PIXEL_UNET: LazyLock<Value> = LazyLock::new(|| {
     config["up_block_types"] = json!(["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"]);
     config["in_channels"] = json!(3);
     config["out_channels"] = json!(3);
-    config["sample_size"] = json!(Canvas::SIDE);
+    config["sample_size"] = json!(64);
     config
 });
 
@@ -99,7 +110,7 @@ pub fn decoder_parameters(config: &VaeConfig) -> Result<usize> {
 /// The clean samples of all pictures, in one of the spaces.
 pub struct Clean<'a> {
     pub(crate) pictures: &'a TrainingSet,
-    /// `[pictures, 4, 8, 8]`; `None` if the samples are the pixels.
+    /// `[pictures, channels, height, width]`; `None` if the samples are the pixels.
     latents: Option<Tensor>,
     device: Device,
 }
@@ -112,14 +123,19 @@ impl<'a> Clean<'a> {
 
     /// The latents of `vae`, times `scale`. All pictures are encoded now, because the VAE is no longer trained.
     pub fn latents(pictures: &'a TrainingSet, vae: &Vae, scale: f64, device: Device) -> Clean<'a> {
-        Clean { pictures, latents: Some(encode(pictures, vae, device) * scale), device }
+        let all: Vec<usize> = (0..pictures.scenes.len()).collect();
+        Clean::of(pictures, encoded(pictures, &all, vae, device) * scale, device)
     }
 
-    /// The latents, scaled to unit variance, and the factor.
-    pub(crate) fn normalised(pictures: &'a TrainingSet, vae: &Vae, device: Device) -> (Clean<'a>, f64) {
-        let latents = encode(pictures, vae, device);
-        let scale = 1.0 / latents.std(false).double_value(&[]);
-        (Clean { pictures, latents: Some(latents * scale), device }, scale)
+    /// These latents, which are scaled already.
+    pub(crate) fn of(pictures: &'a TrainingSet, latents: Tensor, device: Device) -> Clean<'a> {
+        Clean { pictures, latents: Some(latents), device }
+    }
+
+    /// The same samples, for another thread.
+    pub(crate) fn again(&self) -> Clean<'a> {
+        let latents = self.latents.as_ref().map(Tensor::shallow_clone);
+        Clean { pictures: self.pictures, latents, device: self.device }
     }
 
     /// The space of the samples.
@@ -128,9 +144,12 @@ impl<'a> Clean<'a> {
     }
 
     /// The samples with these indices, `[batch, channels, height, width]`.
-    pub(crate) fn batch(&self, numbers: &Tensor) -> Tensor {
+    pub(crate) fn batch(&self, numbers: &[usize]) -> Tensor {
         match &self.latents {
-            Some(latents) => latents.index_select(0, &numbers.to_device(self.device)),
+            Some(latents) => {
+                let numbers: Vec<i64> = numbers.iter().map(|&number| number as i64).collect();
+                latents.index_select(0, &Tensor::from_slice(&numbers).to_device(self.device))
+            }
             None => self.pictures.batch(numbers, self.device),
         }
     }
@@ -140,18 +159,11 @@ impl<'a> Clean<'a> {
     }
 }
 
-/// The latents of all pictures. These are the means of the posterior, whose variance is small.
-fn encode(pictures: &TrainingSet, vae: &Vae, device: Device) -> Tensor {
-    let count = pictures.scenes.len() as i64;
+/// The latents of the pictures with these indices. These are the means of the posterior, whose variance is small.
+pub(crate) fn encoded(pictures: &TrainingSet, numbers: &[usize], vae: &Vae, device: Device) -> Tensor {
     no_grad(|| {
-        let chunks: Vec<Tensor> = (0..count)
-            .step_by(64)
-            .map(|from| {
-                let numbers = Tensor::arange_start(from, (from + 64).min(count), (Kind::Int64, Device::Cpu));
-                vae.encode(&mut Pass::silent(), &pictures.batch(&numbers, device)).mean
-            })
-            .collect();
-        Tensor::cat(&chunks, 0)
+        let encode = |chunk: &[usize]| vae.encode(&mut Pass::silent(), &pictures.batch(chunk, device)).mean;
+        Tensor::cat(&numbers.chunks(16).map(encode).collect::<Vec<_>>(), 0)
     })
 }
 

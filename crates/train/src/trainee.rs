@@ -3,7 +3,8 @@
 use crate::batches::Batches;
 use crate::error::{Error, Result};
 use crate::optimizer::Optimizer;
-use crate::{Clean, PhaseRecipe, Space};
+use crate::state::State;
+use crate::{Clean, PhaseRecipe, Space, Weighting};
 use latentrace_nn::tch::no_grad;
 use latentrace_nn::{Pass, Weights};
 use latentrace_schedulers::Config;
@@ -19,7 +20,6 @@ pub struct Trainee<'a> {
     batches: Batches<'a>,
     optimizer: Optimizer,
     phase: PhaseRecipe,
-    seed: u64,
     space: Space,
 }
 
@@ -45,10 +45,9 @@ impl<'a> Trainee<'a> {
         Ok(Trainee {
             unet: Unet::load(&weights, &space.unet()?)?,
             frozen,
-            batches: Batches::new(clean, frozen.tokenizer, frozen.scheduler),
-            optimizer: Optimizer::new(&[("unet", &variables)]),
+            batches: Batches::new(clean.again(), frozen.tokenizer, frozen.scheduler, Weighting::Uniform, seed),
+            optimizer: Optimizer::new(variables.named().into_iter().collect()),
             phase,
-            seed,
             space,
         })
     }
@@ -59,7 +58,7 @@ impl<'a> Trainee<'a> {
     /// If the loss is no longer finite.
     pub fn step(&mut self) -> Result<f64> {
         let step = self.optimizer.step;
-        let batch = self.batches.batch(self.seed, step, self.phase.batch)?;
+        let batch = self.batches.part(step, 0, self.phase.batch)?;
         let text = no_grad(|| self.frozen.text_encoder.forward(&mut Pass::silent(), &batch.ids));
         let loss = batch.loss(&self.unet, &text);
         self.optimizer.descend(&loss, &self.phase);
@@ -80,7 +79,7 @@ impl<'a> Trainee<'a> {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        self.optimizer.save(path)
+        self.optimizer.save(path, None)
     }
 
     /// Loads a saved state, if there is one.
@@ -88,7 +87,10 @@ impl<'a> Trainee<'a> {
     /// # Errors
     /// If the file cannot be read, or is of another network.
     pub fn resume(&mut self, path: &Path) -> Result<()> {
-        self.optimizer.resume(path)
+        match State::read(path)? {
+            Some(state) => self.optimizer.restore(&state),
+            None => Ok(()),
+        }
     }
 
     /// The network with its current weights, not their moving average.
@@ -106,12 +108,10 @@ impl<'a> Trainee<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{SCHEDULER, VAE, text_config};
-    use crate::{TrainingSet, learn};
-    use latentrace_nn::Config as Json;
+    use crate::networks::Networks;
+    use crate::{Recipe, TrainingSet, learn};
     use latentrace_nn::tch::{Device, Kind, Tensor};
-    use latentrace_text::TextConfig;
-    use latentrace_vae::{Vae, VaeConfig};
+    use latentrace_vae::Vae;
 
     /// Pictures, and frozen networks with random weights.
     struct World {
@@ -127,14 +127,14 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let vocabulary = learn(1, 300).unwrap();
             let weights = |part: &str| Weights::random(part, 3, Kind::Float, Device::Cpu);
-            let vae = VaeConfig::read(&Json::parse("vae", &VAE.to_string()).unwrap()).unwrap();
-            let text = Json::parse("text", &text_config(vocabulary.len()).to_string()).unwrap();
+            let recipe = Recipe { side: 64, ..Recipe::shapes().unwrap() };
+            let networks = Networks::of(&recipe, vocabulary.len()).unwrap();
             World {
-                pictures: TrainingSet::draw(7, 6),
-                vae: Vae::load(&weights("vae"), &vae).unwrap(),
+                pictures: TrainingSet::new(7, 6, 64),
+                vae: Vae::load(&weights("vae"), &networks.vae).unwrap(),
                 tokenizer: crate::vocabulary::tokenizer(&vocabulary, folder.path()).unwrap(),
-                text_encoder: TextEncoder::load(&weights("text"), &TextConfig::read(&text).unwrap()).unwrap(),
-                scheduler: Config::from_json(&SCHEDULER.to_string()).unwrap(),
+                text_encoder: TextEncoder::load(&weights("text"), &networks.text).unwrap(),
+                scheduler: recipe.noise().unwrap(),
             }
         }
 
@@ -177,9 +177,8 @@ mod tests {
         let mut whole = world.trainee(&clean, 5);
         whole.step().unwrap();
         whole.save(&path).unwrap();
-        let mut resumed = world.trainee(&clean, 6);
+        let mut resumed = world.trainee(&clean, 5);
         resumed.resume(&path).unwrap();
-        resumed.seed = 5;
         assert_eq!((resumed.steps(), resumed.step().unwrap()), (1, whole.step().unwrap()));
         let text = Tensor::zeros([1, 4, 96], (Kind::Float, Device::Cpu));
         let (x, t) = (Tensor::ones([1, 4, 8, 8], (Kind::Float, Device::Cpu)), Tensor::from_slice(&[9f32]));

@@ -1,47 +1,60 @@
 //! The pictures to train on.
 
 use latentrace_nn::tch::{Device, Kind, Tensor};
-use latentrace_shapes::{Canvas, Jitter, Scene, Stream};
+use latentrace_shapes::{Jitter, Scene, Stream};
 
-/// Scenes that are not held out, with their pictures.
+/// Scenes that may be trained on. Their pictures are drawn when they are needed, which takes a fraction of a training step:
+/// as bytes, those of 128x128 pixels would take more memory than everything else.
 pub struct TrainingSet {
     /// The scene of each picture.
     pub scenes: Vec<Scene>,
-    pixels: Tensor, // [pictures, 3, 64, 64] bytes
+    jitters: Vec<Jitter>,
+    side: usize,
 }
 
 impl TrainingSet {
-    /// Draws `count` pictures from a seed, on all cores.
-    pub fn draw(seed: u64, count: usize) -> TrainingSet {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let share = count.div_ceil(cores).max(1);
-        let chunks: Vec<Vec<(Scene, Canvas)>> = std::thread::scope(|scope| {
-            let starts = (0..count).step_by(share);
-            let draw = |from: usize| (from..(from + share).min(count)).map(|index| one(seed, index as u64)).collect();
-            let threads: Vec<_> = starts.map(|from| scope.spawn(move || draw(from))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
-        });
-        let (scenes, pictures): (Vec<_>, Vec<_>) = chunks.into_iter().flatten().unzip();
-        let side = Canvas::SIDE as i64;
-        let bytes = pictures.iter().flat_map(|picture| picture.pixels.iter().copied()).collect::<Vec<u8>>();
-        let pixels = Tensor::from_slice(&bytes).view([scenes.len() as i64, side, side, 3]);
-        TrainingSet { scenes, pixels: pixels.permute([0, 3, 1, 2]).contiguous() }
+    /// The first `count` scenes of a seed, with pictures of `side` x `side` pixels. A scene and its picture depend on the
+    /// seed and its index alone.
+    pub fn new(seed: u64, count: usize, side: usize) -> TrainingSet {
+        let (scenes, jitters) = (0..count as u64).map(|index| one(seed, index)).unzip();
+        TrainingSet { scenes, jitters, side }
     }
 
-    /// The pictures with these indices, `[batch, 3, 64, 64]` in -1..1.
-    pub fn batch(&self, numbers: &Tensor, device: Device) -> Tensor {
-        self.pixels.index_select(0, numbers).to_device(device).to_kind(Kind::Float) / 127.5 - 1.0
+    /// The pictures with these indices, `[batch, 3, side, side]` in -1..1.
+    pub fn batch(&self, numbers: &[usize], device: Device) -> Tensor {
+        let draw = |&number: &usize| self.scenes[number].draw(self.side, &mut self.jitters[number].clone()).pixels;
+        let bytes: Vec<u8> = numbers.iter().flat_map(draw).collect();
+        let side = self.side as i64;
+        let pixels = Tensor::from_slice(&bytes).view([numbers.len() as i64, side, side, 3]).to_device(device);
+        pixels.permute([0, 3, 1, 2]).contiguous().to_kind(Kind::Float) / 127.5 - 1.0
+    }
+
+    /// A square piece of a random picture for each of `count`, `[count, 3, side, side]` in -1..1.
+    pub(crate) fn crops(&self, stream: &mut Stream, count: usize, side: usize, device: Device) -> Tensor {
+        let crops: Vec<Tensor> = (0..count)
+            .map(|_| {
+                let below = |stream: &mut Stream, count: usize| (stream.unit() * count as f64) as usize;
+                let picture = self.batch(&[below(stream, self.scenes.len())], device);
+                let mut at = || below(stream, self.side - side + 1) as i64;
+                picture.narrow(2, at(), side as i64).narrow(3, at(), side as i64)
+            })
+            .collect();
+        Tensor::cat(&crops, 0)
+    }
+
+    /// Height and width of the pictures.
+    pub fn side(&self) -> usize {
+        self.side
     }
 }
 
-/// The scene and picture of an index: the first scene of its stream that is not held out.
-fn one(seed: u64, index: u64) -> (Scene, Canvas) {
+/// The scene and jitter of an index: the first scene of its stream that may be trained on.
+fn one(seed: u64, index: u64) -> (Scene, Jitter) {
     let mut stream = Stream::numbered(seed, index);
     loop {
         let scene = Scene::random(&mut stream);
-        if !scene.held_out() {
-            let picture = scene.draw(&mut Jitter::from(stream));
-            return (scene, picture);
+        if scene.trained_on() {
+            return (scene, Jitter::from(stream));
         }
     }
 }
@@ -52,12 +65,11 @@ mod tests {
 
     #[test]
     fn pictures_depend_on_their_number_alone_and_show_nothing_held_out() {
-        let (few, many) = (TrainingSet::draw(5, 3), TrainingSet::draw(5, 40));
+        let (few, many) = (TrainingSet::new(5, 3, 64), TrainingSet::new(5, 400, 64));
         assert_eq!(few.scenes, many.scenes[..3]);
-        assert!(many.scenes.iter().all(|scene| !scene.held_out()));
-        let numbers = Tensor::from_slice(&[2i64]);
-        let batch = few.batch(&numbers, Device::Cpu);
-        assert!(batch.equal(&many.batch(&numbers, Device::Cpu)));
+        assert!(many.scenes.iter().all(|scene| !scene.held_out() && !scene.unseen_pair()));
+        let batch = few.batch(&[2], Device::Cpu);
+        assert!(batch.equal(&many.batch(&[2], Device::Cpu)));
         assert_eq!(batch.size(), [1, 3, 64, 64]);
         // The corner is background.
         let corner = (batch.double_value(&[0, 0, 0, 0]) + 1.0) * 127.5;

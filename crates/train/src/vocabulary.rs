@@ -10,6 +10,9 @@ use tokenizers::models::bpe::BpeTrainer;
 /// The number of tokens to which every caption is padded; the longest caption has fewer.
 pub const LENGTH: usize = 32;
 
+/// The smallest number of tokens that a network's configuration can have: the two special ones.
+pub(crate) const SPECIALS: usize = 2;
+
 /// Learns a vocabulary from `captions` captions.
 ///
 /// # Errors

@@ -1,99 +1,95 @@
 //! `latentrace train`: the bundled model, from nothing.
 
+use crate::interrupt;
 use crate::printer::{aside, line};
 use anyhow::{Context, Result};
+use latentrace::files::replace;
+use latentrace::pipeline::Choice;
 use latentrace::pipeline::nn::{first_cuda, tch::Device};
-use latentrace::plot::{Chart, ChartAxis, Panels, Series, write};
-use latentrace_train::{Recipe, TrainingProgress, TrainingSet, autoencoder, checkpoint, denoiser, learn};
-use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::Write;
+use latentrace::runs::{Program, hash};
+use latentrace_studies::training::Course;
+use latentrace_train::{Pace, Recipe, Training, TrainingProgress, Watcher};
+use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-/// Train a model of a small world of shapes, and write it as a diffusers checkpoint
+/// Train a model of a small world of shapes by a recipe, and write it as a diffusers checkpoint
+///
+/// The same recipe gives the same bytes on the same kind of machine, however often the training is stopped. OUTPUT/progress.html
+/// shows how it goes.
 #[derive(clap::Args)]
 pub struct Train {
     /// What to train on; there is one world: shapes
     #[arg(value_parser = ["shapes"])]
     world: String,
+    /// The recipe, a TOML file with everything that decides the weights [default: that of the bundled model]
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
     /// Folder for the checkpoint and the state of the training; a stopped training goes on from there
     #[arg(long, default_value = "runs/train-shapes")]
     output: PathBuf,
-    /// Seed of weights, pictures and noise
-    #[arg(long, default_value_t = Recipe::default().seed)]
-    seed: u64,
-    /// Pictures to draw
-    #[arg(long, default_value_t = Recipe::default().pictures)]
-    pictures: usize,
-    /// Steps of the autoencoder
-    #[arg(long, default_value_t = Recipe::default().autoencoder.steps)]
-    autoencoder_steps: u64,
-    /// Steps of the denoiser
-    #[arg(long, default_value_t = Recipe::default().denoiser.steps)]
-    steps: u64,
-    /// Latents in a step of the denoiser
-    #[arg(long, default_value_t = Recipe::default().denoiser.batch)]
-    batch: usize,
-    /// Highest learning rate of the denoiser
-    #[arg(long, default_value_t = Recipe::default().denoiser.learning_rate)]
-    learning_rate: f64,
+    /// Seconds between two saved states
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    save_every: u64,
 }
 
 impl Train {
     /// Trains and writes the checkpoint.
     pub fn run(self) -> Result<()> {
-        let mut recipe = Recipe { seed: self.seed, pictures: self.pictures, ..Recipe::default() };
-        recipe.autoencoder.steps = self.autoencoder_steps;
-        recipe.denoiser.steps = self.steps;
-        recipe.denoiser.batch = self.batch;
-        recipe.denoiser.learning_rate = self.learning_rate;
+        let recipe = match &self.recipe {
+            Some(path) => Recipe::read(path)?,
+            None => Recipe::shapes()?,
+        };
         let state = self.output.join("state");
         std::fs::create_dir_all(&state).with_context(|| format!("{}: cannot create", state.display()))?;
         let device = first_cuda().unwrap_or(Device::Cpu);
-        let vocabulary = learn(recipe.seed, 4000)?;
-        let pictures = TrainingSet::draw(recipe.seed, recipe.pictures);
-        let log = state.join("loss.csv");
-        let vae = autoencoder(&recipe, &pictures, &state, device, |report| note(&log, &report))?;
-        let trained = denoiser(&recipe, &pictures, &vae, &vocabulary, &state, device, |report| note(&log, &report))?;
-        checkpoint::write(&self.output, &recipe, &vocabulary, &vae, &trained)?;
-        line!("{}", self.output.display());
-        for path in draw(&log, &self.output)? {
+        let pace = Pace { save: Duration::from_secs(self.save_every), ..Pace::default() };
+        let mut watch = Watch { course: Course::read(&self.output)? };
+        interrupt::says(format!("the same command goes on from the state in {}", state.display()));
+        let training = Training { recipe: &recipe, folder: &state, device, pace };
+        training.run(&self.output, &mut watch)?;
+        let hash = hash(&self.output, &Choice::default())?;
+        let made = json!({ "hash": hash, "program": Program::this(device, recipe.threads) });
+        replace(&self.output.join("made.json"), format!("{made:#}\n").as_bytes())?;
+        line!("{}: {hash}", self.output.display());
+        for path in watch.course.draw()? {
             line!("  {}", path.display());
         }
         Ok(())
     }
 }
 
-/// The loss curves of both trainings, from the log. Steps that were done again after a kill count once, the last time.
-fn draw(log: &Path, output: &Path) -> Result<Vec<PathBuf>> {
-    let text = std::fs::read_to_string(log).with_context(|| log.display().to_string())?;
-    let mut phases: BTreeMap<&str, BTreeMap<u64, f64>> = BTreeMap::new();
-    for line in text.lines() {
-        let mut cells = line.split(',');
-        if let (Some(phase), Some(Ok(step)), Some(Ok(loss))) =
-            (cells.next(), cells.next().map(str::parse), cells.next().map(str::parse))
-        {
-            phases.entry(phase).or_default().insert(step, loss);
-        }
-    }
-    let chart = |(phase, points): (&str, BTreeMap<u64, f64>)| Chart {
-        title: phase.into(),
-        x: ChartAxis::linear("step"),
-        y: ChartAxis::log("loss"),
-        series: vec![Series::new("loss", points.into_iter().map(|(step, loss)| (step as f64, loss)).collect())],
-        ..Chart::default()
-    };
-    let charts = phases.into_iter().map(chart).collect();
-    Ok(write(output, "loss", &Panels { title: "Training of the bundled model".into(), charts, columns: 2 })?)
+/// Tells how the training goes, and draws it.
+struct Watch {
+    course: Course,
 }
 
-/// One line in the log and one on the terminal. A log that cannot be written does not stop a training.
-fn note(log: &Path, report: &TrainingProgress) {
-    let TrainingProgress { phase, step, steps, loss, elapsed } = report;
-    let line = format!("{phase},{step},{loss},{:.1}", elapsed.as_secs_f64());
-    line!("{phase}: step {step} of {steps}: loss {loss:.5}, {:.0} s", elapsed.as_secs_f64());
-    let opened = OpenOptions::new().create(true).append(true).open(log);
-    if let Err(error) = opened.and_then(|mut file| writeln!(file, "{line}")) {
-        aside!("warning: {}: {error}", log.display());
+impl Watcher for Watch {
+    fn loss(&mut self, report: &TrainingProgress) -> latentrace_train::Result<()> {
+        let TrainingProgress { phase, step, steps, loss, elapsed } = report;
+        line!("{}: step {step} of {steps}: loss {loss:.5}, {:.0} s", phase.name(), elapsed.as_secs_f64());
+        let drawn = self.course.loss(report).and_then(|()| match step.is_multiple_of(DRAW) {
+            true => self.course.draw().map(drop),
+            false => Ok(()),
+        });
+        warn(drawn);
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, step: u64, folder: &Path) -> latentrace_train::Result<()> {
+        warn(
+            self.course.check(step, folder).map(|seen| line!("held-out captions at step {step}: whole {}", seen.whole)),
+        );
+        Ok(())
+    }
+}
+
+/// Steps between two drawings of the curves.
+const DRAW: u64 = 100;
+
+/// A log or figure that cannot be written does not stop a training.
+fn warn(done: Result<()>) {
+    if let Err(error) = done {
+        aside!("warning: {error:#}");
     }
 }

@@ -7,7 +7,7 @@ fn adherence() {
     let mut session = Session::new();
     session.section("help and output, on the bundled model");
     session.run("adherence --help");
-    session.run("adherence --captions 1 --steps 2 --guidance 1,4 --csv adherence.csv");
+    session.run("adherence --captions 1 --unseen 1 --open 1 --steps 2 --guidance 1,4 --csv adherence.csv");
     session.section("errors");
     session.run_each(
         "adherence",
@@ -43,10 +43,17 @@ fn latent_vs_pixel() {
 fn train() {
     let mut session = Session::new();
     session.write("file", "x");
+    session.write("wrong.toml", "sede = 1\n");
     session.section("help");
     session.run("train --help");
     session.section("errors");
-    session.run_all(&["train", "train faces", "train shapes --seed -1", "train shapes --output file/out"]);
+    session.run_all(&[
+        "train",
+        "train faces",
+        "train shapes --recipe nowhere.toml",
+        "train shapes --recipe wrong.toml",
+        "train shapes --output file/out",
+    ]);
     session.compare("train");
 }
 

@@ -180,8 +180,8 @@ impl Timing<'_> {
     }
 
     fn encode(&self) -> f64 {
-        let count = self.pictures.scenes.len() as i64;
-        let numbers = Tensor::arange(self.batch as i64, (Kind::Int64, Device::Cpu)).remainder(count);
+        let count = self.pictures.scenes.len();
+        let numbers: Vec<usize> = (0..self.batch).map(|number| number % count).collect();
         let began = Instant::now();
         let pictures = self.pictures.batch(&numbers, self.model.device);
         let _ = no_grad(|| self.model.vae.encode(&mut Pass::silent(), &pictures).mean.to_device(Device::Cpu));

@@ -119,7 +119,8 @@ impl Study {
         gallery: &Gallery,
         tell: &dyn Fn(Heard),
     ) -> Result<(Clock, Turns)> {
-        let pictures = TrainingSet::draw(self.seed, self.pictures as usize);
+        let [_, side, _] = Space::Pixels.shape()?;
+        let pictures = TrainingSet::new(self.seed, self.pictures as usize, side as usize);
         let began = Instant::now();
         let latents = Clean::latents(&pictures, &model.vae, model.checkpoint.vae.config.scaling_factor, model.device);
         let encoding = began.elapsed().as_secs_f64();

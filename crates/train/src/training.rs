@@ -1,0 +1,40 @@
+//! A whole training.
+
+use crate::error::{Result, file};
+use crate::watch::{Pace, Watcher};
+use crate::{Recipe, TrainingSet, autoencoder::autoencoder, checkpoint, denoiser::denoiser, learn};
+use latentrace_nn::tch::Device;
+use std::path::Path;
+
+/// A training by a recipe, with its state in a folder.
+#[derive(Clone, Copy)]
+pub struct Training<'a> {
+    /// What decides the weights.
+    pub recipe: &'a Recipe,
+    /// The folder of the state, from which a stopped training goes on.
+    pub folder: &'a Path,
+    /// Where to compute.
+    pub device: Device,
+    /// How often to tell and save.
+    pub pace: Pace,
+}
+
+/// The number of captions that the vocabulary is learned from: all words are in the first few.
+const CAPTIONS: u64 = 4000;
+
+impl Training<'_> {
+    /// Trains, from the saved state if there is one, and writes the checkpoint to the folder `output`.
+    ///
+    /// # Errors
+    /// If the state is of another recipe, a file cannot be read or written, the loss is no longer finite, or the watcher
+    /// has an error. The state that was saved last is still there then.
+    pub fn run(&self, output: &Path, watcher: &mut dyn Watcher) -> Result<()> {
+        std::fs::create_dir_all(self.folder).map_err(|error| file(self.folder, error))?;
+        let Recipe { seed, pictures, side, .. } = *self.recipe;
+        let vocabulary = learn(seed, CAPTIONS)?;
+        let pictures = TrainingSet::new(seed, pictures, side);
+        let autoencoder = autoencoder(self, &pictures, watcher)?;
+        let denoiser = denoiser(self, &pictures, &autoencoder, &vocabulary, watcher)?;
+        checkpoint::write(output, self.recipe, &vocabulary, &autoencoder, &denoiser)
+    }
+}
