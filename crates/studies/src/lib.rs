@@ -5,3 +5,4 @@ pub mod adherence;
 pub mod article;
 pub mod atlas;
 pub mod latent_vs_pixel;
+pub mod stability;
