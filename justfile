@@ -93,6 +93,10 @@ schedule *args:
 scheduler-atlas *args:
     {{ latentrace }} scheduler-atlas "$@"
 
+# Measure at which guidance each sampler becomes unstable, and write docs/schedulers/stability.md (takes minutes)
+stability *args:
+    {{ latentrace }} stability "$@"
+
 # Print how a picture was made: ./just show runs/generate/a-cat-193/image.png
 show *args:
     {{ latentrace }} show "$@"

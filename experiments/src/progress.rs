@@ -17,6 +17,13 @@ pub enum Progress<'a> {
         /// How many cells there are.
         cells: usize,
     },
+    /// The clean estimates of some cells alternate from step to step: their solver was unstable.
+    Unstable {
+        /// What the legend calls these cells; never empty.
+        labels: &'a [&'a str],
+        /// How many cells there are.
+        cells: usize,
+    },
     /// Cells are about to be made.
     Begin {
         /// All that the sweep consists of.

@@ -41,6 +41,8 @@ pub struct Row {
     pub values: Vec<String>,
     /// What was measured, by name; NaN where a number is not defined.
     pub numbers: Vec<(String, f64)>,
+    /// The call from which its clean estimates alternate, if they do.
+    pub alternates: Option<usize>,
     /// Where it is.
     pub run: RunFolder,
 }
@@ -82,6 +84,11 @@ pub(crate) fn finish(
     let failed: Vec<Failed> = sweep.tasks.iter().filter_map(failure).collect();
     let _figures = store.claim_figures()?;
     let rows = rows(&finished)?;
+    let unstable: Vec<&str> =
+        rows.iter().filter(|row| row.alternates.is_some()).map(|row| row.label.as_str()).collect();
+    if !unstable.is_empty() {
+        tell(Progress::Unstable { labels: &unstable, cells: rows.len() });
+    }
     let mut files = vec![write(&finished, &rows, &failed)?];
     Experiment::write(&finished)?;
     if !cells.is_empty() {
@@ -129,7 +136,8 @@ fn rows(finished: &Finished) -> Result<Vec<Row>> {
             }
         };
         let values = place(finished, &done.place).collect();
-        Ok(Row { label: done.label.clone(), values, numbers, run: done.run.clone() })
+        let alternates = done.run.alternates();
+        Ok(Row { label: done.label.clone(), values, numbers, alternates, run: done.run.clone() })
     };
     finished.cells.iter().map(row).collect()
 }
@@ -142,8 +150,10 @@ fn write(finished: &Finished, rows: &[Row], failed: &[Failed]) -> Result<PathBuf
     let of_lost = |lost: &Lost| [lost.prompt.clone(), lost.negative.clone()].into_iter().take(lost_columns.len());
     let names: Vec<&String> = rows.first().into_iter().flat_map(|row| &row.numbers).map(|(name, _)| name).collect();
     let axes = finished.axes.iter().map(|axis| axis.name.clone());
+    // One column more, where clean estimates alternate.
+    let unstable = if rows.iter().any(|row| row.alternates.is_some()) { &["alternates_from"][..] } else { &[] };
     let measured = axes.chain(names.iter().map(|name| name.to_string()));
-    let columns = measured.chain(lost_columns.iter().map(|name| name.to_string()));
+    let columns = measured.chain(unstable.iter().chain(lost_columns).map(|name| name.to_string()));
     // And one, where a cell failed.
     let failure = if failed.is_empty() { &[][..] } else { &["failure"] };
     let mut table = Table::new(columns.chain(["picture".into()]).chain(failure.iter().map(|name| name.to_string())));
@@ -152,12 +162,18 @@ fn write(finished: &Finished, rows: &[Row], failed: &[Failed]) -> Result<PathBuf
         let picture = picture.strip_prefix(finished.root).unwrap_or(picture).display().to_string();
         let values = row.values.iter().map(Field::from);
         let numbers = row.numbers.iter().map(|(_, number)| Field::from(*number));
+        let from = row.alternates.map_or(String::new(), |call| call.to_string());
+        let numbers = numbers.chain(unstable.iter().map(|_| Field::from(from.clone())));
         let of_failure = failure.iter().map(|_| String::new());
         let end = of_lost(lost).chain([picture]).chain(of_failure).map(Field::from);
         table.row(values.chain(numbers).chain(end));
     }
     for failed in failed.iter().filter(|failed| failed.place.len() == finished.axes.len()) {
-        let none = names.iter().map(|_| String::new()).chain(of_lost(&Lost::default()));
+        let none = names
+            .iter()
+            .map(|_| String::new())
+            .chain(unstable.iter().map(|_| String::new()))
+            .chain(of_lost(&Lost::default()));
         table.row(place(finished, &failed.place).chain(none).chain([String::new(), failed.error.clone()]));
     }
     let path = finished.root.join("results.csv");

@@ -2,8 +2,8 @@
 //!
 //! - One network call: [`GuidanceParts`]; one tensor: [`Moments`] and [`spectrum`]; two tensors: [`cosine`],
 //!   [`relative_l1`], [`relative_l2`] and [`relative_error`].
-//! - A whole run: [`Commitment`] (when each pixel is decided), [`Trajectory`] and [`Pca`] (the path of the sample),
-//!   [`TokenMaps`], [`mass`], [`entropy`] and [`places`] (attention to words).
+//! - A whole run: [`Commitment`] (when each pixel is decided), [`Alternation`] (whether the solver was stable), [`Trajectory`]
+//!   and [`Pca`] (the path of the sample), [`TokenMaps`], [`mass`], [`entropy`] and [`places`] (attention to words).
 //! - The picture: [`saturation`], [`contrast`], [`clipped_pixels`] and [`pixel_distance`].
 //! - A few runs: [`Estimate`], a number with its confidence interval.
 //!
@@ -33,6 +33,7 @@
 //! assert_eq!(trajectory.deviation, [0.0, 4.0, 0.0]);
 //! ```
 
+mod alternation;
 mod attention;
 mod commitment;
 mod guidance;
@@ -46,6 +47,7 @@ mod spectrum;
 mod token_maps;
 mod trajectory;
 
+pub use alternation::Alternation;
 pub use attention::{Place, entropy, mass, places, token_entropy};
 pub use commitment::{Commitment, KAPPA};
 pub use guidance::GuidanceParts;

@@ -7,7 +7,7 @@ use crate::printer::{self, Printer, line};
 use anyhow::Result;
 use latentrace::experiments::{Picture, Pictures, Watch};
 use latentrace::runs::{
-    Event, Job, Like, Likeness, Observer, RunFolder, Sources, lost, open_at, pixels, set_by_pipeline,
+    Event, Job, Like, Likeness, Observer, RunFolder, Sources, lost, open_at, pixels, set_by_pipeline, unstable,
 };
 use latentrace::trace::Foreseen;
 
@@ -73,6 +73,7 @@ impl Watch for Teller<'_> {
         if recorded.beyond_budget > 0 {
             self.printer.warn(&format!("{} tensors were beyond the budget and not kept", recorded.beyond_budget));
         }
+        unstable::warn(run, &recorded.description, self.printer);
         if let Some(like) = self.like.as_ref().filter(|_| about.cell.seed == self.first) {
             self.compared(like, &like.compare(&pixels(&recorded.outcome.picture), about)?);
         }

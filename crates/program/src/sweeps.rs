@@ -2,7 +2,7 @@
 
 use crate::printer::{Printer, aside, line};
 use latentrace::experiments::{End, Progress};
-use latentrace::runs::{Event, Observer, OfCells, RunFolder};
+use latentrace::runs::{Event, Observer, OfCells, RunFolder, unstable};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -43,6 +43,7 @@ impl Teller {
             Progress::Run(event) => self.printer.tell(event),
             Progress::Rule(rule) => self.rule(rule),
             Progress::Lost { lines, cells } => self.lost(lines, cells),
+            Progress::Unstable { labels, cells } => self.unstable(labels, cells),
             Progress::Begin { cells, done, calls } => self.begin(cells, done, calls),
             Progress::Shared { evaluations, of } => self.shared(evaluations, of),
             Progress::Smaller { from, to, cause } => self.smaller(from, to, cause),
@@ -70,6 +71,17 @@ impl Teller {
         }
         aside!("warning: {count} of {cells} pictures lose text that does not fit, the first by its {first}");
         aside!("hint: the columns prompt_lost and negative_lost of results.csv have all of it");
+    }
+
+    fn unstable(&self, labels: &[&str], cells: usize) {
+        let (count, first) = (labels.len(), labels[0]);
+        if self.json {
+            return line!("{}", json!({ "event": "unstable", "pictures": count, "of": cells, "first": first }));
+        }
+        self.printer.warn(&format!(
+            "in {count} of {cells} pictures the clean estimates alternate from step to step: their sampler is unstable, and the picture is the solver's, not the model's; the first is {first}\n{}; the column alternates_from of results.csv has them",
+            unstable::hint("")
+        ));
     }
 
     fn begin(&self, cells: usize, done: usize, calls: usize) {

@@ -164,3 +164,27 @@ fn a_sweep_varies_an_option_of_the_scheduler() {
     let csv = std::fs::read_to_string(Path::new(&out).join("results.csv")).unwrap();
     assert!(csv.lines().next().unwrap().contains("scheduler.use_karras_sigmas"), "{csv}");
 }
+
+#[test]
+fn a_solver_that_is_unstable_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out").display().to_string();
+    let made = |sampler: &str, guidance: &str| {
+        let prompt = "a large red circle on the left, white background";
+        let asked =
+            ["generate", prompt, "--steps", "20", "--sampler", sampler, "--guidance", guidance, "--output", &output];
+        latentrace(&asked).assert().success()
+    };
+    let unstable = "the clean estimates alternate from step to step: pndm is unstable here";
+    made("pndm", "20").stderr(contains(unstable).and(contains("or --sampler dpm++2m")));
+    made("dpm++2m", "3").stderr(contains("alternate").not());
+
+    let spec = folder.path().join("spec.toml");
+    let text = "name = \"stable\"\n[fixed]\nprompt = \"a large red circle\"\nsteps = 20\n[vary]\nguidance = [1, 20]\n";
+    std::fs::write(&spec, text).unwrap();
+    let sweep = folder.path().join("sweep");
+    let asked = ["run", &spec.display().to_string(), "--output", &sweep.display().to_string()];
+    latentrace(&asked).assert().success().stderr(contains("in 1 of 2 pictures the clean estimates alternate"));
+    let results = std::fs::read_to_string(sweep.join("results.csv")).unwrap();
+    assert!(results.starts_with("guidance,alternates_from,picture\n1,,"), "{results}");
+}

@@ -39,6 +39,7 @@ mod scalars;
 mod sources;
 mod stem;
 mod together;
+pub mod unstable;
 mod verify;
 mod whole;
 

@@ -3,7 +3,7 @@
 use crate::description::Description;
 use anyhow::Result;
 use latentrace_files::{Field, Table, replace_unsynced};
-use latentrace_measures::{Commitment, GuidanceParts, KAPPA, Moments, channel_means, clipped_share};
+use latentrace_measures::{Alternation, Commitment, GuidanceParts, KAPPA, Moments, channel_means, clipped_share};
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_pipeline::nn::{Conditioning, SamplerValue};
 use latentrace_pipeline::schedulers::Prediction;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 const FILE: &str = "scalars.csv";
 
 /// The columns before the means of the clean estimate's channels, which are `mean_0`, `mean_1`, ..
-pub const COLUMNS: [&str; 19] = [
+pub const COLUMNS: [&str; 21] = [
     "call",
     "step",
     "evaluation",
@@ -34,6 +34,8 @@ pub const COLUMNS: [&str; 19] = [
     "rms_denoised",
     "denoised_beyond_3",
     "commitment",
+    "alternation",
+    "alternation_cosine",
 ];
 
 /// The label of a column for readers.
@@ -54,6 +56,8 @@ pub fn label(name: &str) -> String {
         "rms_denoised" => "size of the clean estimate x₀",
         "denoised_beyond_3" => "share of x₀ beyond 3",
         "commitment" => "how much is decided",
+        "alternation" => "share of x₀ that alternates",
+        "alternation_cosine" => "cosine of its changes",
         _ => return name.replace('_', " "),
     };
     text.into()
@@ -86,8 +90,10 @@ impl Scalars {
         let end = trace.values(SamplerValue::Latents).next().map(|entry| trace.tensor(entry)).transpose()?;
         let curve = end.as_ref().and_then(|end| Commitment::of(&estimates, end, KAPPA)).map(|found| found.curve);
         let channels = estimates.first().map_or(0, |first| first.size()[1]);
+        let alternation = alternation(&rows, &estimates);
         for (index, (row, denoised)) in rows.iter_mut().zip(&estimates).enumerate() {
             row.push(curve.as_ref().map_or(f64::NAN, |curve| curve[index]));
+            row.extend(alternation[index]);
             row.extend(channel_means(denoised));
         }
         let means = (0..channels).map(|channel| format!("mean_{channel}"));
@@ -128,6 +134,17 @@ impl Scalars {
         Ok(path)
     }
 
+    /// The call from which the clean estimates alternate from step to step (see [`Alternation::begins`]): the run's solver was
+    /// unstable. `None` if they do not, or if the table is of an earlier version.
+    pub fn alternates(&self) -> Option<usize> {
+        let columns = ["call", "alternation", "alternation_cosine"].map(String::from);
+        let is_first = self.column("evaluation").into_iter().map(|evaluation| evaluation == 0.0);
+        let rows = self.only(&columns).into_iter().zip(is_first).filter(|(_, is_first)| *is_first);
+        let rows: Vec<Vec<f64>> = rows.map(|(row, _)| row).collect();
+        let [share, cosine] = [1, 2].map(|place| rows.iter().map(|row| row[place]).collect::<Vec<f64>>());
+        Alternation::in_columns(&share, &cosine).map(|place| rows[place][0] as usize)
+    }
+
     /// A column by its name; empty if there is no such column.
     pub fn column(&self, name: &str) -> Vec<f64> {
         match self.columns.iter().position(|known| known == name) {
@@ -145,6 +162,19 @@ impl Scalars {
         };
         self.rows.iter().map(of).collect()
     }
+}
+
+/// The share and the cosine of [`Alternation`] for each call, from the clean estimates of the first call of each step. NaN for
+/// other calls.
+fn alternation(rows: &[Vec<f64>], estimates: &[Tensor]) -> Vec<[f64; 2]> {
+    let evaluation = 2; // its place in COLUMNS
+    let firsts: Vec<usize> = (0..rows.len()).filter(|index| rows[*index][evaluation] == 0.0).collect();
+    let found = Alternation::of(&firsts.iter().map(|index| &estimates[*index]).collect::<Vec<_>>());
+    let mut of_calls = vec![[f64::NAN; 2]; rows.len()];
+    for (place, index) in firsts.into_iter().enumerate() {
+        of_calls[index] = [found.share[place], found.cosine[place]];
+    }
+    of_calls
 }
 
 /// The numbers of a call, except for those that need the final latents, and its clean estimate `[1, 4, height, width]`.
@@ -199,6 +229,19 @@ fn row(trace: &Trace, entry: &Entry, prediction: Prediction) -> Result<(Vec<f64>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn estimates_that_alternate_are_found_in_the_table() {
+        let columns = ["call", "evaluation", "alternation", "alternation_cosine"].map(String::from).into();
+        let rows = |share: f64| (0..20).map(|call| vec![call as f64, f64::from(call % 2), share, -1.0]).collect();
+        let mut table = Scalars { columns, rows: rows(0.3) };
+        table.rows[0][2] = f64::NAN;
+        assert_eq!(table.alternates(), Some(2)); // call 1 is the second of its step
+        table.rows = rows(0.05);
+        assert_eq!(table.alternates(), None);
+        let columns = ["call", "evaluation"].map(String::from).into();
+        assert_eq!(Scalars { columns, rows: vec![vec![0.0, 0.0]; 9] }.alternates(), None);
+    }
 
     #[test]
     fn the_file_has_empty_fields_for_numbers_that_are_not_defined() {

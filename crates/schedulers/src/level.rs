@@ -66,6 +66,15 @@ impl Prediction {
         }
     }
 
+    /// `(a, b)` such that the derivative of the output by the network's input, which has unit variance, is `a + b·∂D/∂x`, where `D` is the
+    /// denoised sample.
+    pub fn slope(self, sigma: f64) -> (f64, f64) {
+        // D = p·x + q·F(s·x), so ∂D/∂x = p + q·s·F'.
+        let (p, q) = self.denoising(sigma);
+        let scale = q / sigma.hypot(1.0);
+        (-p / scale, 1.0 / scale)
+    }
+
     /// `(a, b)` such that the noise is `a·x + b·output`, for `x = x₀ + sigma·noise` and `sigma`
     /// above zero.
     pub fn epsilon(self, sigma: f64) -> (f64, f64) {

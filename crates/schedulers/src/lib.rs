@@ -21,7 +21,8 @@
 //!
 //! The [`chapter`] explains them one after the other, with code that runs. [`Class`] lists the classes; [`named`] finds one by a
 //! short name. A config has two [`Reading`]s: as diffusers runs it, including its faults, and as the papers define it. [`truth`]
-//! has data whose exact flow is known, to measure the error of a sampler. [`run()`] runs a plan on tensors of any library, [`Run`]
+//! has data whose exact flow is known, to measure the error of a sampler, and [`stability`] what a plan makes of a small difference.
+//! [`run()`] runs a plan on tensors of any library, [`Run`]
 //! waits for each network call, and [`evaluate`] keeps every value.
 //!
 //! A schedule with zero terminal signal-to-noise ratio has an infinite sigma at its last time. It is replaced by
@@ -83,6 +84,7 @@ mod run;
 mod samplers;
 mod schedule;
 mod single;
+pub mod stability;
 mod tape;
 mod text;
 pub mod truth;

@@ -5,4 +5,5 @@ pub mod adherence;
 pub mod article;
 pub mod atlas;
 pub mod latent_vs_pixel;
+pub mod stability;
 pub mod training;

@@ -91,6 +91,11 @@ pub fn curves(folder: &Path, scalars: &Scalars, description: &Description) -> Re
                 ChartAxis::linear("distance to the result, first = 1"),
                 vec![series("clean estimate", "commitment")],
             ),
+            chart(
+                "does the clean estimate alternate?",
+                ChartAxis::linear("unstable: share ≥ 0.1, cosine near −1").showing(-1.0, 1.0),
+                vec![series("share that alternates", "alternation"), series("cosine of changes", "alternation_cosine")],
+            ),
             chart("mean of the clean estimate", ChartAxis::linear("mean"), means),
         ],
     };

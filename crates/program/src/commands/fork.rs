@@ -9,7 +9,7 @@ use latentrace::experiments::keep;
 use latentrace::files::slug;
 use latentrace::pipeline::Guidance;
 use latentrace::runs::{
-    Cell, Description, Job, Kept, RunFolder, Sampler, call_of_step, lost, open_recorded, parse_guidance, take,
+    Cell, Description, Job, Kept, RunFolder, Sampler, call_of_step, lost, open_recorded, parse_guidance, take, unstable,
 };
 use latentrace::trace::{EditRule, Layout};
 
@@ -86,6 +86,7 @@ impl Fork {
         printer.end();
         keep(&new, &recorded, &model, &printer)?;
         line!("{} ({:.1} s)", new.picture().display(), recorded.elapsed.as_secs_f64());
+        unstable::warn(&new, &recorded.description, &printer);
         Ok(())
     }
 

@@ -16,6 +16,7 @@ mod run;
 mod schedule;
 mod scheduler_atlas;
 mod show;
+mod stability;
 mod taps;
 mod tokens;
 mod trace;
@@ -61,6 +62,7 @@ enum Command {
     Tokens(tokens::Tokenize),
     Schedule(schedule::Schedule),
     SchedulerAtlas(scheduler_atlas::SchedulerAtlas),
+    Stability(stability::Stability),
     Trace(trace::Trace),
     Verify(verify::Verify),
     Resume(resume::Resume),
@@ -89,6 +91,7 @@ impl Command {
             Command::Tokens(command) => command.run(),
             Command::Schedule(command) => command.run(),
             Command::SchedulerAtlas(command) => command.run(),
+            Command::Stability(command) => command.run(),
             Command::Trace(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Resume(command) => command.run(),

@@ -3,7 +3,7 @@
 use crate::printer::{self, Printer, line};
 use anyhow::Result;
 use latentrace::experiments::{keep, keep_files};
-use latentrace::runs::{Description, Job, Observer, Phased, Recorded, RunFolder, lost, open_recorded};
+use latentrace::runs::{Description, Job, Observer, Phased, Recorded, RunFolder, lost, open_recorded, unstable};
 use std::path::PathBuf;
 
 /// Go on with a recorded run that was cut off
@@ -51,6 +51,7 @@ impl Resume {
         printer.end();
         keep(&run, &recorded, &model, &printer)?;
         line!("{} ({:.1} s)", run.picture().display(), recorded.elapsed.as_secs_f64());
+        unstable::warn(&run, &recorded.description, &printer);
         Ok(())
     }
 }

@@ -25,6 +25,16 @@ fn adherence() {
 }
 
 #[test]
+fn stability() {
+    let mut session = Session::new();
+    session.section("help");
+    session.run("stability --help");
+    session.section("errors");
+    session.run_each("stability", &["--steps many", "--model nowhere"]);
+    session.compare("stability");
+}
+
+#[test]
 fn latent_vs_pixel() {
     let mut session = Session::new();
     session.write("file", "x");

@@ -6,6 +6,9 @@ mod readings;
 mod tables;
 mod world;
 
+pub(crate) use tables::{Sampler, samplers};
+pub(crate) use world::{CONFIG as ATLAS_CONFIG, STARTS, mixture, normals};
+
 use anyhow::{Context, Result};
 use latentrace_files::replace;
 use latentrace_plot::write;
@@ -17,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// A sampler cannot be run, or a file cannot be written.
 pub fn measure(output: &Path, table: &Path) -> Result<Vec<PathBuf>> {
-    let [straight, random] = tables::samplers()?;
+    let [straight, random] = samplers()?;
     let of_readings = readings::table()?;
     let sections = [
         ("At a glance", GLANCE, tables::at_a_glance(&straight, &random)?),
@@ -52,6 +55,8 @@ Diffusion's, with trailing times unless another spacing is named. The network co
 real one does. An error is the root mean square difference, over 32 starts, of a sampler's results and the ends of the exact
 flow of its first samples. *diffusers* and *exact* are the two readings of a config; the last table lists their differences.
 A dash is a plan that the reading does not have.
+
+[stability.md](stability.md) says at which guidance each sampler breaks, and why.
 
 Every run ends with a step to zero noise, which is of first order in all but a few samplers. With trailing times this step is
 most of the error; with Karras sigmas (`use_karras_sigmas`) it is shorter.

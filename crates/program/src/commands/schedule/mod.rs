@@ -8,6 +8,7 @@ use latentrace::files::read_text;
 use latentrace::pipeline::checkpoints::SchedulerFile;
 use latentrace::pipeline::schedulers::{Class, Config, Plan, Reading, Step, class_of, named};
 use latentrace::runs::{PREFIX, Sampler, bundled, configured, set_by_pipeline};
+use latentrace_studies::stability::remark;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -133,6 +134,13 @@ impl Schedule {
         if self.pipeline { Ok(config.in_pipeline()?) } else { Ok(config) }
     }
 
+    /// What is known of a sampler's stability with the checkpoint. A sampler with other options is another.
+    fn stability(&self, sampler: &str) -> Option<String> {
+        let model = self.config.clone().map_or_else(bundled, Ok).ok()?;
+        let is_known = self.set.is_empty() && self.strength.is_none();
+        is_known.then(|| remark(&model, sampler, self.steps).ok().flatten())?
+    }
+
     fn reading(&self) -> Reading {
         if self.exact { Reading::Exact } else { Reading::Diffusers }
     }
@@ -173,6 +181,7 @@ impl Schedule {
         let remarks = |one: &Shown| -> Vec<String> {
             let whose = if shown.len() > 1 { format!("{}: ", one.name) } else { String::new() };
             let remarks = one.config.remarks(&one.plan, self.reading()).into_iter();
+            let remarks = remarks.map(|remark| remark.to_string()).chain(self.stability(&one.name));
             let remarks = remarks.map(|remark| format!("note: {whose}{remark}\n"));
             set_by_pipeline(&one.config).into_iter().map(|said| format!("warning: {said}\n")).chain(remarks).collect()
         };

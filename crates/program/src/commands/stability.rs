@@ -1,0 +1,40 @@
+//! `latentrace stability`: at which guidance weight each sampler becomes unstable, predicted and observed, as a page.
+
+use crate::arguments::ModelArguments;
+use crate::printer::{self, aside};
+use anyhow::Result;
+use latentrace_studies::stability::Study;
+use std::path::PathBuf;
+
+/// Measure at which guidance each sampler becomes unstable, and write the page docs/schedulers/stability.md
+#[derive(clap::Args)]
+pub struct Stability {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// Numbers of steps with the model
+    #[arg(long, value_delimiter = ',', default_value = "10,20,50")]
+    steps: Vec<usize>,
+    /// Prompt of the model's runs
+    #[arg(long, default_value = "a large red circle on the left, white background")]
+    prompt: String,
+    /// Seed of the model's runs
+    #[arg(long, default_value_t = 193)]
+    seed: u64,
+    /// Folder of the page
+    #[arg(long, default_value = "docs/schedulers", value_name = "FOLDER")]
+    output: PathBuf,
+    /// File of the model's limits, which `latentrace schedule` reads as stability.csv in the model's folder
+    #[arg(long, default_value = "data/models/shapes/stability.csv", value_name = "FILE")]
+    table: PathBuf,
+}
+
+impl Stability {
+    /// Writes the page and its figures.
+    pub fn run(self) -> Result<()> {
+        let model = self.model.open()?;
+        let Stability { steps, prompt, seed, output, table, .. } = self;
+        let study = Study { model: &model, prompt, seed, steps, output, table };
+        printer::files(&study.measure(&|what| aside!("{what}"))?);
+        Ok(())
+    }
+}

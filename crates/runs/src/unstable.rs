@@ -1,0 +1,34 @@
+//! Warnings of runs whose solver was unstable.
+
+use crate::description::Description;
+use crate::folder::RunFolder;
+use crate::observer::Observer;
+use crate::scalars::Scalars;
+
+impl RunFolder {
+    /// The call from which the clean estimates of a run alternate, as its table of numbers says: see [`Scalars::alternates`].
+    pub fn alternates(&self) -> Option<usize> {
+        Scalars::read(self.trace()).ok()?.alternates()
+    }
+}
+
+/// Warns of a run whose clean estimates alternate.
+pub fn warn(run: &RunFolder, description: &Description, observer: &dyn Observer) {
+    let Some(call) = run.alternates() else { return };
+    let Ok(request) = description.request() else { return };
+    let sampler = request.scheduler.class().name();
+    observer.warn(&format!(
+        "from call {call} of {} on the clean estimates alternate from step to step: {sampler} is unstable here, and the picture is the solver's, not the model's\n{}",
+        description.calls,
+        hint(sampler)
+    ));
+}
+
+/// What would help.
+pub fn hint(sampler: &str) -> String {
+    let other = if sampler == STABLE { "" } else { ", or --sampler dpm++2m" };
+    format!("hint: more steps, less guidance{other} (docs/schedulers/stability.md)")
+}
+
+/// The class of the sampler that the hint names.
+const STABLE: &str = "dpm_multistep";

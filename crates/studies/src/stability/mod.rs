@@ -1,0 +1,120 @@
+//! Why samplers break under guidance: their regions of stability, and the guidance weight at which they leave them.
+
+mod figures;
+mod fine;
+mod known;
+mod limits;
+mod network;
+mod page;
+mod region;
+mod remark;
+mod world;
+
+pub use remark::remark;
+
+use crate::atlas::{Sampler, samplers};
+use anyhow::{Context, Result};
+use fine::Grid;
+use known::Known;
+use latentrace_files::replace;
+use latentrace_pipeline::Model;
+use latentrace_plot::write;
+use limits::{Case, Solved, WEIGHTS};
+use network::Prompted;
+use std::path::{Path, PathBuf};
+use world::World;
+
+/// The study: a model, what is asked of it, and where the results go.
+pub struct Study<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// The prompt of its runs.
+    pub prompt: String,
+    /// The seed of its runs.
+    pub seed: u64,
+    /// The numbers of steps.
+    pub steps: Vec<usize>,
+    /// The folder of the page.
+    pub output: PathBuf,
+    /// The file of the model's limits, which [`remark`] reads beside the model.
+    pub table: PathBuf,
+}
+
+/// The numbers of steps whose limits the page has as tables.
+const SHOWN: [usize; 2] = [20, 50];
+
+/// The largest weight that is tried with the model. Beyond it the exact solution itself is no picture.
+const MOST_OF_MODEL: f64 = 32.0;
+
+impl Study<'_> {
+    /// Measures normal data, the mixture of the atlas and the model. Writes the page `stability.md` with its figures and tables, and the
+    /// table of the model's limits. `tell` is told what is measured.
+    ///
+    /// # Errors
+    /// A sampler cannot be run, or a file cannot be written.
+    pub fn measure(&self, tell: &dyn Fn(String)) -> Result<Vec<PathBuf>> {
+        let all: Vec<Sampler> = samplers()?.into_iter().flatten().collect();
+        let mut made = write(&self.output, "stability-regions", &figures::regions(&all)).context("stability")?;
+        let (normal, mixture) = (Known::normal()?, Known::mixture()?);
+        let grid = Grid { steps: 512, every: 1 };
+        let of_normal = measured(&normal, &WEIGHTS, &SHOWN, grid, tell)?;
+        let of_mixture = measured(&mixture, &WEIGHTS, &[10, 20, 50, 100, 200], grid, tell)?;
+        let model = Prompted::new(self.model, &self.prompt, self.seed)?;
+        let weights: Vec<f64> = WEIGHTS.into_iter().filter(|weight| *weight <= MOST_OF_MODEL).collect();
+        // A Jacobian of more elements costs their square.
+        let every = if model.elements() <= 256 { 8 } else { 16 };
+        let of_model = measured(&model, &weights, &self.steps, Grid { steps: 128, every }, tell)?;
+        let most = *WEIGHTS.last().context("weights")?;
+        made.extend(self.files("stability-normal", &of_normal, None)?);
+        made.extend(self.files("stability-mixture", &of_mixture, Some(("The mixture", most)))?);
+        made.extend(self.files("stability-model", &of_model, Some(("The model", MOST_OF_MODEL)))?);
+        page::limits_table(&of_model).write(&self.table)?;
+        let path = self.output.join("stability.md");
+        let about =
+            page::About { prompt: &self.prompt, seed: self.seed, elements: model.elements(), levels: 128 / every + 1 };
+        let text = page::page(&all, [&of_normal, &of_mixture, &of_model], &about);
+        replace(&path, text.as_bytes()).with_context(|| path.display().to_string())?;
+        made.extend([path, self.table.clone()]);
+        Ok(made)
+    }
+
+    /// The numbers of cases as a table, and their figure.
+    fn files(&self, stem: &str, cases: &[Case], figure: Option<(&str, f64)>) -> Result<Vec<PathBuf>> {
+        let mut made = match figure {
+            Some((title, most)) => write(&self.output, stem, &figures::limits(title, cases, most))?,
+            None => Vec::new(),
+        };
+        let path = self.output.join(format!("{stem}.csv"));
+        page::numbers(cases).write(&path)?; // in place of the figure's, which has less
+        if !made.contains(&path) {
+            made.push(path);
+        }
+        Ok(made)
+    }
+}
+
+/// Every sampler with every number of steps.
+fn measured(
+    world: &dyn World,
+    weights: &[f64],
+    steps: &[usize],
+    grid: Grid,
+    tell: &dyn Fn(String),
+) -> Result<Vec<Case>> {
+    let solved =
+        Solved::new(world, weights, grid, &|weight| tell(format!("{}: solution at guidance {weight}", world.name())));
+    let mut cases = Vec::new();
+    for (name, _) in samplers()?.into_iter().flatten() {
+        let config = world.config().with_class(name)?;
+        tell(format!("{}: {name}", world.name()));
+        for steps in steps {
+            cases.push(solved.case(name, &config, *steps)?);
+        }
+    }
+    Ok(cases)
+}
+
+/// The file of a model's limits, in its folder.
+fn table_of(model: &Path) -> PathBuf {
+    model.join("stability.csv")
+}

@@ -1,0 +1,239 @@
+//! The page and its tables.
+
+use super::figures::RATIOS;
+use super::limits::{ASTRAY, Behaviour, Case, TENFOLD, WEIGHTS};
+use super::region::{real_limit, steady};
+use super::{MOST_OF_MODEL, SHOWN};
+use crate::atlas::Sampler;
+use latentrace_files::{Table, fields};
+use latentrace_measures::Alternation;
+use std::fmt::Write;
+
+/// What was asked of the model.
+pub struct About<'a> {
+    /// The prompt.
+    pub prompt: &'a str,
+    /// The seed.
+    pub seed: u64,
+    /// The number of elements of a sample.
+    pub elements: usize,
+    /// At how many levels of a solution its Jacobian is computed.
+    pub levels: usize,
+}
+
+/// The page, from the cases of normal data, of the mixture and of the model.
+pub fn page(samplers: &[Sampler], [normal, mixture, model]: [&[Case]; 3], about: &About) -> String {
+    let About { prompt, seed, elements, levels } = about;
+    let shown = |cases: &[Case]| format!("{}\n{}", limits(cases, &SHOWN), accuracy(cases));
+    [
+        format!("# Why samplers break under guidance\n\n{INTRODUCTION}"),
+        format!("## Regions\n{REGIONS}\n{}", regions(samplers)),
+        format!("## Prediction and observation\n{}", columns()),
+        format!("## Normal data\n{NORMAL}\n{}", shown(normal)),
+        format!("## The mixture\n{MIXTURE}\n{}", shown(mixture)),
+        format!(
+            "## The model\nThe bundled model with the prompt “{prompt}”, seed {seed}, and the levels of its own scheduler. A sample has \
+             {elements} numbers, so a Jacobian has {elements} rows; it is computed by central differences at {levels} levels of each solution, \
+             and interpolated between them. Weights up to {MOST_OF_MODEL} were tried. All numbers are in \
+             [stability-model.csv](stability-model.csv).\n\n![Smallest unstable weight with the model, by steps](stability-model.png)\n\n{}",
+            shown(model)
+        ),
+        format!("## The alarm\n{}\n{}", alarm_text(), alarm(&[normal, mixture, model])),
+    ]
+    .join("\n")
+}
+
+const INTRODUCTION: &str = "\
+`./just stability` measures what this page says, and writes it.
+
+In `x = x₀ + sigma·noise` (the latents divided by `√ᾱ`) the probability-flow ODE is `dx/d ln sigma = x − D(x, sigma)`, where `D` is
+the network's clean estimate. A small difference `δ` of two solutions follows `dδ/d ln sigma = (1 − J) δ` with `J = ∂D/∂x`. Guidance
+with the weight `w` makes it `J_w = J_u + w (J_c − J_u)`. With a prompt the network knows more, so its estimate depends less on
+the sample: `J_c` is smaller than `J_u`, and `J_w` has eigenvalues far below zero if `w` is large. The exact flow then contracts
+fast, towards the same picture from all starts nearby. An explicit formula with steps that are too long for that does not contract.
+It goes too far, to the other side, and further with each step: the clean estimates alternate, and grow. The picture that comes
+out is the solver's, not the model's.
+";
+
+const REGIONS: &str = "\
+Each step of a plan multiplies the sample's difference and what the sampler remembers by a matrix, which is read off the plan's own
+coefficients (`latentrace_schedulers::stability`). For an eigenvalue `μ` of `J` the step enlarges nothing if all eigenvalues of this
+matrix are at most 1 in size. The exact flow contracts where the real part of `μ` is below 1.
+
+![Regions of stability of every sampler at two step ratios](stability-regions.png)
+
+The table has the most negative real `μ` of each region, times the length of the step in log sigma. For small steps they are the
+limits of the textbooks (Hairer and Wanner, *Solving Ordinary Differential Equations II*): Euler and two-stage methods −2,
+Adams-Bashforth of two, three and four steps −1, −6/11 and −3/10; a method of several calls per level listed here per level.
+PNDM uses the weights of even steps in sigma. On steps that are even in log sigma they are wrong, and its region shrinks to half
+where LMS, with exact weights, gains.
+";
+
+const NORMAL: &str = "\
+Both the data and the data under the condition are normal, about zero, with deviations 1.5 and 0.18; 13 weights from 1 to 96. The
+Jacobian is the same at every sample, so the product predicts what is seen, up to rounding: a difference that the flow contracts
+below the last place of a double comes back from there.
+";
+
+const MIXTURE: &str = "\
+The atlas's mixture of two normal distributions. With the condition it is N(0.8, 0.1²), a quarter as wide as the part that it is
+in. Jacobians are in closed form. All numbers are in [stability-mixture.csv](stability-mixture.csv).
+
+![Smallest unstable weight on the mixture, by steps](stability-mixture.png)
+";
+
+fn columns() -> String {
+    format!(
+        "The smallest guidance weight, of those that were tried, at which
+
+- *frozen*: some step's matrix by itself enlarges something, at an eigenvalue of `J_w` where the step begins;
+- *product*: the product of all matrices from the start to some step has a norm of more than {TENFOLD} times that of the exact flow, along a
+  solution in small steps;
+- *seen*: two runs from nearby starts, which differ in the direction that the product enlarges most, separate by as much;
+- *astray*: the result is further from the exact one than {ASTRAY} of its size, for whatever reason (not for samplers that draw noise);
+- *alarm*: the run's clean estimates alternate, see [below](#the-alarm).
+
+A dash is none. Of samplers that draw noise it is the deterministic part: both runs draw the same.
+
+The frozen criterion is several times too pessimistic. Eigenvalues are far below zero only over some levels, and what grows there
+must first grow out of what the levels before have contracted. The product has all of that.
+"
+    )
+}
+
+fn alarm_text() -> String {
+    format!(
+        "A run's table `scalars.csv` has for each step how much of the clean estimate alternates: the second difference of the estimates
+of three steps, over four times the estimate's size (`alternation`), and the cosine of this difference and the one before
+(`alternation_cosine`). `generate`, `vary`, `fork`, `resume` and sweeps warn where {} such differences in a row are all {} or more
+and their cosines average {} or less. Smooth runs have small differences. Fresh noise makes them opposite only in part: a cosine of
+−2/3 for independent estimates, −1/2 for a random walk.
+
+How often runs of this page raise the alarm:
+",
+        Alternation::WINDOW,
+        Alternation::SHARE,
+        Alternation::COSINE
+    )
+}
+
+/// How often the alarm agrees with what is seen.
+fn alarm(worlds: &[&[Case]; 3]) -> String {
+    let mut text = String::from(
+        "| | runs that separate | of these with the alarm | runs that do not | of these with the alarm |\n|---|---|---|---|---|\n",
+    );
+    for (name, cases) in ["normal data", "mixture", "model"].iter().zip(worlds) {
+        let runs = || cases.iter().flat_map(|case| &case.behaviour);
+        let count = |seen: bool, alarm: bool| {
+            runs().filter(|one| one.is_observed() == seen && (one.alternates || !alarm)).count()
+        };
+        let counts = [count(true, false), count(true, true), count(false, false), count(false, true)];
+        _ = writeln!(text, "| {name} | {} |", counts.map(|count| count.to_string()).join(" | "));
+    }
+    text
+}
+
+/// The limits of every sampler with the model: what [`super::remark`] reads.
+pub fn limits_table(cases: &[Case]) -> Table {
+    let mut table = Table::new(["sampler", "steps", "predicted", "seen"]);
+    let shown = |weight: Option<f64>| weight.map_or(String::new(), |weight| weight.to_string());
+    for case in cases {
+        let [predicted, seen] = [case.first(Behaviour::is_predicted), case.first(Behaviour::is_observed)].map(shown);
+        table.row(fields![case.sampler, case.steps, predicted, seen]);
+    }
+    table
+}
+
+/// The real limits of every sampler.
+fn regions(samplers: &[Sampler]) -> String {
+    let mut text = String::from("| sampler | small steps |");
+    RATIOS.iter().for_each(|(ratio, steps)| _ = write!(text, " ratio {ratio} ({steps} steps) |"));
+    text += "\n|---|---|---|---|\n";
+    for (name, config) in samplers {
+        _ = write!(text, "| {name} |");
+        for ratio in [0.999].into_iter().chain(RATIOS.map(|(ratio, _)| ratio)) {
+            let limit = steady(config, ratio).ok().and_then(|companion| real_limit(&companion, ratio));
+            _ = write!(text, " {} |", limit.map_or("–".into(), |limit| format!("{limit:.2}")));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The smallest weight of each kind, for some numbers of steps.
+fn limits(cases: &[Case], steps: &[usize]) -> String {
+    let kinds: [(&str, fn(&Behaviour) -> bool); 5] = [
+        ("frozen", Behaviour::is_frozen_unstable),
+        ("product", Behaviour::is_predicted),
+        ("seen", Behaviour::is_observed),
+        ("astray", Behaviour::is_astray),
+        ("alarm", |one| one.alternates),
+    ];
+    let mut text = String::from("| sampler |");
+    for steps in steps {
+        kinds.iter().for_each(|(kind, _)| _ = write!(text, " {steps}: {kind} |"));
+    }
+    text += &format!("\n|---|{}\n", "---|".repeat(kinds.len() * steps.len()));
+    let mut names: Vec<&str> = cases.iter().map(|case| case.sampler).collect();
+    names.dedup();
+    for name in names {
+        _ = write!(text, "| {name} |");
+        for steps in steps {
+            let case = cases.iter().find(|case| case.sampler == name && case.steps == *steps);
+            for (kind, has) in kinds {
+                let first = case.and_then(|case| case.first(has)).map_or("–".into(), |weight| weight.to_string());
+                let has_none =
+                    kind == "astray" && case.is_none_or(|case| case.behaviour.iter().all(|one| one.error.is_none()));
+                _ = write!(text, " {} |", if has_none { String::new() } else { first });
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// How near the two predictions are to what is seen, in words.
+fn accuracy(cases: &[Case]) -> String {
+    let place = |weight: Option<f64>| WEIGHTS.iter().position(|tried| Some(*tried) == weight).unwrap_or(WEIGHTS.len());
+    let seen =
+        |case: &&Case| case.first(Behaviour::is_observed).is_some() || case.first(Behaviour::is_predicted).is_some();
+    let found: Vec<&Case> = cases.iter().filter(seen).collect();
+    let away = |case: &&&Case| {
+        let [product, seen] = [case.first(Behaviour::is_predicted), case.first(Behaviour::is_observed)].map(place);
+        product.abs_diff(seen)
+    };
+    let within = |most: usize| found.iter().filter(|case| away(case) <= most).count();
+    let ratio = |case: &&Case| Some(case.first(Behaviour::is_observed)? / case.first(Behaviour::is_frozen_unstable)?);
+    let mut ratios: Vec<f64> = found.iter().filter_map(ratio).collect();
+    ratios.sort_by(f64::total_cmp);
+    let mut text = format!(
+        "Of {} samplers with a number of steps, {} have a limit, seen or predicted by the product. The product names the weight that is \
+         seen in {} of them, and it or a neighbouring one in {}.",
+        cases.len(),
+        found.len(),
+        within(0),
+        within(1)
+    );
+    if let (Some(least), Some(middle), Some(most)) = (ratios.first(), ratios.get(ratios.len() / 2), ratios.last()) {
+        text += &format!(
+            " What is seen is {middle:.1} times what the frozen criterion says in the median, and {least:.1} to {most:.1} times in all."
+        );
+    }
+    text + "\n"
+}
+
+/// Every number, a row for each sampler, number of steps and weight.
+pub fn numbers(cases: &[Case]) -> Table {
+    let columns = ["sampler", "steps", "guidance", "frozen", "product", "separation", "error", "alternates"];
+    let mut table = Table::new(columns);
+    for Case { sampler, steps, behaviour } in cases {
+        for one in behaviour {
+            let short = |number: f64| format!("{number:.3e}");
+            let error = one.error.map_or(String::new(), short);
+            let [frozen, product, separation] = [one.frozen, one.product, one.separation].map(short);
+            let alternates = u8::from(one.alternates).to_string();
+            table.row(fields![*sampler, *steps, one.guidance, frozen, product, separation, error, alternates]);
+        }
+    }
+    table
+}
