@@ -101,7 +101,7 @@ fn a_larger_picture_is_read_alike() {
 fn steepness_is_that_of_the_blur() {
     for side in [64, 128] {
         let mut sums = [Edges::default(); 3];
-        for index in 0..60 {
+        for index in 0..30 {
             let mut stream = Stream::numbered(18, index);
             let scene = Scene::random(&mut stream);
             let drawn = scene.draw(side, &mut Jitter::from(stream));

@@ -86,11 +86,21 @@ fn matched(found: &Match, table: &mut Table) -> String {
             text += &format!(" ({:.1} to {:.1})", 100.0 * low, 100.0 * high);
         }
         let [rate, low, high] = [rate, low, high].map(|share| format!("{share:.4}"));
-        table.row(fields![set, steps, guidance, attribute, right, asked, rate, low, high]);
+        table.row(fields![set.as_str(), steps.as_str(), guidance.as_str(), attribute, right, asked, rate, low, high]);
     }
     if let Some(steepness) = edges.steepness() {
         text += &format!(", edges {steepness:.2}");
-        table.row(fields![set, steps, guidance, "edges", "", "", format!("{steepness:.4}"), "", ""]);
+        table.row(fields![
+            set.as_str(),
+            steps.as_str(),
+            guidance.as_str(),
+            "edges",
+            "",
+            "",
+            format!("{steepness:.4}"),
+            "",
+            ""
+        ]);
     }
     text
 }
@@ -105,7 +115,7 @@ fn varied(found: &Variety, table: &mut Table) -> String {
     };
     let [rate, lowest, highest] = [relative, low, high].map(|share| format!("{share:.4}"));
     let set = format!("{name} left open");
-    table.row(fields![set, *steps, *guidance, "differs", right, asked, rate, lowest, highest]);
+    table.row(fields![set.as_str(), *steps, *guidance, "differs", right, asked, rate, lowest, highest]);
     let unclear = if *unclear > 0 { format!(", {unclear} unclear") } else { String::new() };
     format!(
         "{set}, {steps} steps, guidance {guidance}: {right} of {asked} pairs differ{unclear}: {relative:.2} ({low:.2} to {high:.2}) of chance"

@@ -4,7 +4,6 @@ use crate::printer::{self, Printer, line};
 use anyhow::Result;
 use latentrace::runs::Observer;
 use latentrace_studies::latent_vs_pixel::{self as study, Heard};
-use latentrace_train::Recipe;
 use std::path::PathBuf;
 
 /// Train the same network on latents and on pixels, and measure what each costs and shows
@@ -23,16 +22,16 @@ pub struct LatentVsPixel {
     #[arg(long, default_value_t = 4.0, allow_negative_numbers = true)]
     guidance: f64,
     /// Seed of weights, noise, captions and pictures
-    #[arg(long, default_value_t = Recipe::default().seed, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64 / 2))]
+    #[arg(long, default_value_t = 193, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64 / 2))]
     seed: u64,
     /// Pictures to draw and train on
-    #[arg(long, default_value_t = Recipe::default().pictures as u64, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 24_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pictures: u64,
     /// Samples in a training step of either; a large one leaves pixels few steps in their seconds
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=4096))]
     batch: u64,
     /// Learning rate of both
-    #[arg(long, default_value_t = Recipe::default().denoiser.learning_rate)]
+    #[arg(long, default_value_t = 1e-3)]
     learning_rate: f64,
     /// Pairs of timings, one of each in turn
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_000))]
