@@ -14,6 +14,12 @@ pub struct Stability {
     /// Numbers of steps with the model
     #[arg(long, value_delimiter = ',', default_value = "10,20,50")]
     steps: Vec<usize>,
+    /// Guidance weights with the model, rising
+    #[arg(long, value_delimiter = ',', default_value = "1,2,3,4,6,8,12,16,24,32")]
+    weights: Vec<f64>,
+    /// Samplers with the model [default: all of the atlas]
+    #[arg(long, value_delimiter = ',')]
+    samplers: Vec<String>,
     /// Prompt of the model's runs
     #[arg(long, default_value = "a large red circle on the left, white background")]
     prompt: String,
@@ -32,8 +38,8 @@ impl Stability {
     /// Writes the page and its figures.
     pub fn run(self) -> Result<()> {
         let model = self.model.open()?;
-        let Stability { steps, prompt, seed, output, table, .. } = self;
-        let study = Study { model: &model, prompt, seed, steps, output, table };
+        let Stability { steps, weights, samplers, prompt, seed, output, table, .. } = self;
+        let study = Study { model: &model, prompt, seed, steps, weights, samplers, output, table };
         printer::files(&study.measure(&|what| aside!("{what}"))?);
         Ok(())
     }

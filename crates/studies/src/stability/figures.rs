@@ -38,7 +38,8 @@ pub fn regions(samplers: &[Sampler]) -> Panels {
 }
 
 /// The smallest unstable weight against the number of steps: predicted on the left, observed on the right.
-pub fn limits(title: &str, cases: &[Case], most: f64) -> Panels {
+pub fn limits(title: &str, cases: &[Case], weights: &[f64]) -> Panels {
+    let most = weights.last().copied().unwrap_or(1.0);
     let kinds: [(&str, fn(&Behaviour) -> bool); 2] =
         [("product of the matrices", Behaviour::is_predicted), ("two runs from nearby starts", Behaviour::is_observed)];
     let chart = |(family, names): (&str, &[&str]), (kind, has): (&str, fn(&Behaviour) -> bool)| {
@@ -51,7 +52,7 @@ pub fn limits(title: &str, cases: &[Case], most: f64) -> Panels {
             title: format!("{family}: {kind}"),
             x: ChartAxis::log("steps"),
             y: ChartAxis::log("smallest unstable weight").showing(1.0, most),
-            series: names.iter().map(series).collect(),
+            series: names.iter().filter(|name| cases.iter().any(|case| case.sampler == **name)).map(series).collect(),
             ..Chart::default()
         }
     };

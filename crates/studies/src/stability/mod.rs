@@ -13,7 +13,7 @@ mod world;
 pub use remark::remark;
 
 use crate::atlas::{Sampler, samplers};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use fine::Grid;
 use known::Known;
 use latentrace_files::replace;
@@ -34,6 +34,10 @@ pub struct Study<'a> {
     pub seed: u64,
     /// The numbers of steps.
     pub steps: Vec<usize>,
+    /// The guidance weights, rising.
+    pub weights: Vec<f64>,
+    /// The samplers; all if there are none.
+    pub samplers: Vec<String>,
     /// The folder of the page.
     pub output: PathBuf,
     /// The file of the model's limits, which [`remark`] reads beside the model.
@@ -43,9 +47,6 @@ pub struct Study<'a> {
 /// The numbers of steps whose limits the page has as tables.
 const SHOWN: [usize; 2] = [20, 50];
 
-/// The largest weight that is tried with the model. Beyond it the exact solution itself is no picture.
-const MOST_OF_MODEL: f64 = 32.0;
-
 impl Study<'_> {
     /// Measures normal data, the mixture of the atlas and the model. Writes the page `stability.md` with its figures and tables, and the
     /// table of the model's limits. `tell` is told what is measured.
@@ -53,25 +54,36 @@ impl Study<'_> {
     /// # Errors
     /// A sampler cannot be run, or a file cannot be written.
     pub fn measure(&self, tell: &dyn Fn(String)) -> Result<Vec<PathBuf>> {
+        ensure!(self.weights.is_sorted() && !self.weights.is_empty(), "weights: expected rising numbers");
         let all: Vec<Sampler> = samplers()?.into_iter().flatten().collect();
+        let is_asked = |name: &str| self.samplers.is_empty() || self.samplers.iter().any(|asked| asked == name);
+        let asked: Vec<Sampler> = all.iter().filter(|(name, _)| is_asked(name)).cloned().collect();
+        let unknown = self.samplers.iter().find(|asked| all.iter().all(|(name, _)| name != asked));
+        ensure!(unknown.is_none(), "sampler {}: not in the atlas", unknown.map_or("", String::as_str));
+
         let mut made = write(&self.output, "stability-regions", &figures::regions(&all)).context("stability")?;
         let (normal, mixture) = (Known::normal()?, Known::mixture()?);
         let grid = Grid { steps: 512, every: 1 };
-        let of_normal = measured(&normal, &WEIGHTS, &SHOWN, grid, tell)?;
-        let of_mixture = measured(&mixture, &WEIGHTS, &[10, 20, 50, 100, 200], grid, tell)?;
+        let of_normal = measured(&normal, &all, &WEIGHTS, &SHOWN, grid, tell)?;
+        made.extend(self.files("stability-normal", &of_normal, None)?);
+        let of_mixture = measured(&mixture, &all, &WEIGHTS, &[10, 20, 50, 100], grid, tell)?;
+        made.extend(self.files("stability-mixture", &of_mixture, Some(("The mixture", &WEIGHTS)))?);
+
         let model = Prompted::new(self.model, &self.prompt, self.seed)?;
-        let weights: Vec<f64> = WEIGHTS.into_iter().filter(|weight| *weight <= MOST_OF_MODEL).collect();
         // A Jacobian of more elements costs their square.
         let every = if model.elements() <= 256 { 8 } else { 16 };
-        let of_model = measured(&model, &weights, &self.steps, Grid { steps: 128, every }, tell)?;
-        let most = *WEIGHTS.last().context("weights")?;
-        made.extend(self.files("stability-normal", &of_normal, None)?);
-        made.extend(self.files("stability-mixture", &of_mixture, Some(("The mixture", most)))?);
-        made.extend(self.files("stability-model", &of_model, Some(("The model", MOST_OF_MODEL)))?);
+        let grid = Grid { steps: 128, every };
+        let of_model = measured(&model, &asked, &self.weights, &self.steps, grid, tell)?;
+        made.extend(self.files("stability-model", &of_model, Some(("The model", &self.weights)))?);
         page::limits_table(&of_model).write(&self.table)?;
         let path = self.output.join("stability.md");
-        let about =
-            page::About { prompt: &self.prompt, seed: self.seed, elements: model.elements(), levels: 128 / every + 1 };
+        let about = page::About {
+            prompt: &self.prompt,
+            seed: self.seed,
+            elements: model.elements(),
+            levels: 128 / every + 1,
+            weights: &self.weights,
+        };
         let text = page::page(&all, [&of_normal, &of_mixture, &of_model], &about);
         replace(&path, text.as_bytes()).with_context(|| path.display().to_string())?;
         made.extend([path, self.table.clone()]);
@@ -79,9 +91,9 @@ impl Study<'_> {
     }
 
     /// The numbers of cases as a table, and their figure.
-    fn files(&self, stem: &str, cases: &[Case], figure: Option<(&str, f64)>) -> Result<Vec<PathBuf>> {
+    fn files(&self, stem: &str, cases: &[Case], figure: Option<(&str, &[f64])>) -> Result<Vec<PathBuf>> {
         let mut made = match figure {
-            Some((title, most)) => write(&self.output, stem, &figures::limits(title, cases, most))?,
+            Some((title, weights)) => write(&self.output, stem, &figures::limits(title, cases, weights))?,
             None => Vec::new(),
         };
         let path = self.output.join(format!("{stem}.csv"));
@@ -96,6 +108,7 @@ impl Study<'_> {
 /// Every sampler with every number of steps.
 fn measured(
     world: &dyn World,
+    samplers: &[Sampler],
     weights: &[f64],
     steps: &[usize],
     grid: Grid,
@@ -104,7 +117,7 @@ fn measured(
     let solved =
         Solved::new(world, weights, grid, &|weight| tell(format!("{}: solution at guidance {weight}", world.name())));
     let mut cases = Vec::new();
-    for (name, _) in samplers()?.into_iter().flatten() {
+    for (name, _) in samplers {
         let config = world.config().with_class(name)?;
         tell(format!("{}: {name}", world.name()));
         for steps in steps {

@@ -1,9 +1,9 @@
 //! The page and its tables.
 
+use super::SHOWN;
 use super::figures::RATIOS;
-use super::limits::{ASTRAY, Behaviour, Case, TENFOLD, WEIGHTS};
+use super::limits::{ASTRAY, Behaviour, Case, TENFOLD};
 use super::region::{real_limit, steady};
-use super::{MOST_OF_MODEL, SHOWN};
 use crate::atlas::Sampler;
 use latentrace_files::{Table, fields};
 use latentrace_measures::Alternation;
@@ -19,11 +19,15 @@ pub struct About<'a> {
     pub elements: usize,
     /// At how many levels of a solution its Jacobian is computed.
     pub levels: usize,
+    /// The guidance weights that were tried.
+    pub weights: &'a [f64],
 }
 
 /// The page, from the cases of normal data, of the mixture and of the model.
 pub fn page(samplers: &[Sampler], [normal, mixture, model]: [&[Case]; 3], about: &About) -> String {
-    let About { prompt, seed, elements, levels } = about;
+    let About { prompt, seed, elements, levels, weights } = about;
+    let weights: Vec<String> = weights.iter().map(f64::to_string).collect();
+    let weights = weights.join(", ");
     let shown = |cases: &[Case]| format!("{}\n{}", limits(cases, &SHOWN), accuracy(cases));
     [
         format!("# Why samplers break under guidance\n\n{INTRODUCTION}"),
@@ -34,8 +38,8 @@ pub fn page(samplers: &[Sampler], [normal, mixture, model]: [&[Case]; 3], about:
         format!(
             "## The model\nThe bundled model with the prompt “{prompt}”, seed {seed}, and the levels of its own scheduler. A sample has \
              {elements} numbers, so a Jacobian has {elements} rows; it is computed by central differences at {levels} levels of each solution, \
-             and interpolated between them. Weights up to {MOST_OF_MODEL} were tried. All numbers are in \
-             [stability-model.csv](stability-model.csv).\n\n![Smallest unstable weight with the model, by steps](stability-model.png)\n\n{}",
+             and interpolated between them. Weights {weights} were tried. All numbers are in \
+             [stability-model.csv](stability-model.csv).\n\n![Smallest unstable weight with the model, by steps](stability-model.png)\n\n{SATURATES}\n\n{}",
             shown(model)
         ),
         format!("## The alarm\n{}\n{}", alarm_text(), alarm(&[normal, mixture, model])),
@@ -64,7 +68,8 @@ matrix are at most 1 in size. The exact flow contracts where the real part of `�
 
 The table has the most negative real `μ` of each region, times the length of the step in log sigma. For small steps they are the
 limits of the textbooks (Hairer and Wanner, *Solving Ordinary Differential Equations II*): Euler and two-stage methods −2,
-Adams-Bashforth of two, three and four steps −1, −6/11 and −3/10; a method of several calls per level listed here per level.
+Adams-Bashforth of two, three and four steps −1, −6/11 and −3/10. A step of `dpm++2s` and `dpm++3s` spans two and three levels, so its
+limit is listed per level.
 PNDM uses the weights of even steps in sigma. On steps that are even in log sigma they are wrong, and its region shrinks to half
 where LMS, with exact weights, gains.
 ";
@@ -81,6 +86,10 @@ in. Jacobians are in closed form. All numbers are in [stability-mixture.csv](sta
 
 ![Smallest unstable weight on the mixture, by steps](stability-mixture.png)
 ";
+
+const SATURATES: &str = "\
+On a network two runs from nearby starts need not separate where the product grows: once a run has left the exact solution, its
+oscillation is as large as the network lets it be, and the other run has the same. There *astray* and *alarm* are what is seen.";
 
 fn columns() -> String {
     format!(
@@ -109,7 +118,9 @@ of three steps, over four times the estimate's size (`alternation`), and the cos
 and their cosines average {} or less. Smooth runs have small differences. Fresh noise makes them opposite only in part: a cosine of
 −2/3 for independent estimates, −1/2 for a random walk.
 
-How often runs of this page raise the alarm:
+How often runs of this page raise the alarm. It does not see methods of two stages leave their region (Heun, DPM2): there a difference
+grows without a change of sign. And samplers that draw noise make new differences at every step, which the product from the start
+does not have: their estimates alternate at weights at which runs from nearby starts do not separate yet.
 ",
         Alternation::WINDOW,
         Alternation::SHARE,
@@ -194,7 +205,10 @@ fn limits(cases: &[Case], steps: &[usize]) -> String {
 
 /// How near the two predictions are to what is seen, in words.
 fn accuracy(cases: &[Case]) -> String {
-    let place = |weight: Option<f64>| WEIGHTS.iter().position(|tried| Some(*tried) == weight).unwrap_or(WEIGHTS.len());
+    let mut tried: Vec<f64> = cases.iter().flat_map(|case| &case.behaviour).map(|one| one.guidance).collect();
+    tried.sort_by(f64::total_cmp);
+    tried.dedup();
+    let place = |weight: Option<f64>| tried.iter().position(|tried| Some(*tried) == weight).unwrap_or(tried.len());
     let seen =
         |case: &&Case| case.first(Behaviour::is_observed).is_some() || case.first(Behaviour::is_predicted).is_some();
     let found: Vec<&Case> = cases.iter().filter(seen).collect();

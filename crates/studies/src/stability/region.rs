@@ -78,7 +78,8 @@ pub fn boundary(companion: &Companion, ratio: f64) -> Vec<(f64, f64)> {
     let point = |ray: usize| {
         let angle = 2.0 * PI * ray as f64 / RAYS as f64;
         let distance = reach(companion, ratio, 0.5 * limit, angle, REACH).unwrap_or(f64::NAN);
-        ((0.5 * limit + distance * angle.cos()) / step, distance * angle.sin() / step)
+        let short = |number: f64| (number / step * 1e4).round() / 1e4;
+        (short(0.5 * limit + distance * angle.cos()), short(distance * angle.sin()))
     };
     (0..=RAYS).map(point).collect()
 }

@@ -21,20 +21,23 @@ pub fn remark(model: &Path, sampler: &str, steps: usize) -> Result<Option<String
     let mut parts: Vec<String> = below.into_iter().chain(above).filter_map(Row::part).collect();
     parts.dedup();
     Ok((!parts.is_empty()).then(|| {
-        format!("with this model unstable from guidance {} on (docs/schedulers/stability.md)", parts.join(", from "))
+        format!(
+            "with this model predicted to be unstable from guidance {} on (docs/schedulers/stability.md)",
+            parts.join(", from ")
+        )
     }))
 }
 
 /// A row of the table.
 struct Row {
     steps: usize,
-    /// The smallest weight at which runs from nearby starts separate; NaN if there is none.
-    seen: f64,
+    /// The smallest weight at which the product of the plan's matrices says so; NaN if there is none.
+    predicted: f64,
 }
 
 impl Row {
     fn part(&self) -> Option<String> {
-        self.seen.is_finite().then(|| format!("{} at {} steps", self.seen, self.steps))
+        self.predicted.is_finite().then(|| format!("{} at {} steps", self.predicted, self.steps))
     }
 }
 
@@ -42,12 +45,12 @@ impl Row {
 fn rows(table: &Table, sampler: &str) -> Vec<Row> {
     let columns: Vec<&str> = table.columns().collect();
     let place = |name: &str| columns.iter().position(|column| *column == name);
-    let (Some(name), Some(steps), Some(seen)) = (place("sampler"), place("steps"), place("seen")) else {
+    let (Some(name), Some(steps), Some(predicted)) = (place("sampler"), place("steps"), place("predicted")) else {
         return Vec::new();
     };
     let of = table.rows().iter().filter(|row| row[name].text() == sampler);
     let mut rows: Vec<Row> =
-        of.map(|row| Row { steps: row[steps].number() as usize, seen: row[seen].number() }).collect();
+        of.map(|row| Row { steps: row[steps].number() as usize, predicted: row[predicted].number() }).collect();
     rows.sort_by_key(|row| row.steps);
     rows
 }
@@ -61,10 +64,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let told = |sampler: &str, steps: usize| remark(folder.path(), sampler, steps).unwrap();
         assert_eq!(told("pndm", 20), None);
-        let table = "sampler,steps,predicted,seen\npndm,20,4,3\npndm,50,8,6\npndm,100,,\nheun,20,,\n";
+        let table = "sampler,steps,predicted,seen\npndm,20,3,4\npndm,50,6,\npndm,100,,\nheun,20,,\n";
         std::fs::write(table_of(folder.path()), table).unwrap();
         let line = |what: &str| {
-            Some(format!("with this model unstable from guidance {what} on (docs/schedulers/stability.md)"))
+            Some(format!(
+                "with this model predicted to be unstable from guidance {what} on (docs/schedulers/stability.md)"
+            ))
         };
         assert_eq!(told("pndm", 20), line("3 at 20 steps"));
         assert_eq!(told("pndm", 30), line("3 at 20 steps, from 6 at 50 steps"));
