@@ -79,7 +79,7 @@ mod tests {
     /// `c_i + a_i (-1)^i`, with numbers along two directions at right angles.
     fn run(steps: usize, smooth: impl Fn(f64) -> f64, alternating: impl Fn(f64) -> f64) -> Vec<Tensor> {
         let estimate = |step: usize| {
-            let sign = if step % 2 == 0 { 1.0 } else { -1.0 };
+            let sign = if step.is_multiple_of(2) { 1.0 } else { -1.0 };
             Tensor::from_slice(&[smooth(step as f64), sign * alternating(step as f64)])
         };
         (0..steps).map(estimate).collect()

@@ -180,7 +180,8 @@ fn a_solver_that_is_unstable_is_told_of() {
     made("dpm++2m", "3").stderr(contains("alternate").not());
 
     let spec = folder.path().join("spec.toml");
-    let text = "name = \"stable\"\n[fixed]\nprompt = \"a large red circle\"\nsteps = 20\n[vary]\nguidance = [1, 20]\n";
+    let text = "name = \"stable\"\n[fixed]\nprompt = \"a large red circle on the left, white background\"\nseed = 193\nsteps = 20\n\
+                [vary]\nguidance = [1, 20]\n";
     std::fs::write(&spec, text).unwrap();
     let sweep = folder.path().join("sweep");
     let asked = ["run", &spec.display().to_string(), "--output", &sweep.display().to_string()];

@@ -19,9 +19,12 @@ pub(crate) trait Part {
 /// Makes a part in the thread that computes it, because networks stay in their thread.
 pub(crate) type Start<'a> = Box<dyn FnOnce() -> Result<Box<dyn Part + 'a>> + Send + 'a>;
 
+/// The asking for steps, and the loss and flat gradient of each.
+type Member = (Sender<u64>, Receiver<Result<(f64, Tensor)>>);
+
 /// The threads. The variables of all are the same numbers: views of the optimizer's weights.
 pub(crate) struct Crew {
-    members: Vec<(Sender<u64>, Receiver<Result<(f64, Tensor)>>)>,
+    members: Vec<Member>,
 }
 
 impl Crew {

@@ -1,6 +1,6 @@
 //! The figures of the page.
 
-use super::limits::{Behaviour, Case};
+use super::limits::{Behaviour, Case, Criterion};
 use super::region::{boundary, steady};
 use crate::atlas::Sampler;
 use latentrace_plot::{Chart, ChartAxis, Panels, Series};
@@ -40,9 +40,9 @@ pub fn regions(samplers: &[Sampler]) -> Panels {
 /// The smallest unstable weight against the number of steps: predicted on the left, observed on the right.
 pub fn limits(title: &str, cases: &[Case], weights: &[f64]) -> Panels {
     let most = weights.last().copied().unwrap_or(1.0);
-    let kinds: [(&str, fn(&Behaviour) -> bool); 2] =
+    let kinds: [(&str, Criterion); 2] =
         [("product of the matrices", Behaviour::is_predicted), ("two runs from nearby starts", Behaviour::is_observed)];
-    let chart = |(family, names): (&str, &[&str]), (kind, has): (&str, fn(&Behaviour) -> bool)| {
+    let chart = |(family, names): (&str, &[&str]), (kind, has): (&str, Criterion)| {
         let series = |name: &&str| {
             let of = cases.iter().filter(|case| case.sampler == *name);
             let point = |case: &Case| (case.steps as f64, case.first(has).unwrap_or(f64::NAN));

@@ -23,6 +23,9 @@ const ENOUGH: usize = 3;
 /// The weights of guidance that are tried, in order; a limit is the first of them that is beyond it.
 pub const WEIGHTS: [f64; 13] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0];
 
+/// What a limit is of: whether a sampler's behaviour at a weight is beyond it.
+pub type Criterion = fn(&Behaviour) -> bool;
+
 /// What a sampler does at one guidance weight, with a number of steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Behaviour {

@@ -2,7 +2,7 @@
 
 use super::SHOWN;
 use super::figures::RATIOS;
-use super::limits::{ASTRAY, Behaviour, Case, TENFOLD};
+use super::limits::{ASTRAY, Behaviour, Case, Criterion, TENFOLD};
 use super::region::{real_limit, steady};
 use crate::atlas::Sampler;
 use latentrace_files::{Table, fields};
@@ -173,7 +173,7 @@ fn regions(samplers: &[Sampler]) -> String {
 
 /// The smallest weight of each kind, for some numbers of steps.
 fn limits(cases: &[Case], steps: &[usize]) -> String {
-    let kinds: [(&str, fn(&Behaviour) -> bool); 5] = [
+    let kinds: [(&str, Criterion); 5] = [
         ("frozen", Behaviour::is_frozen_unstable),
         ("product", Behaviour::is_predicted),
         ("seen", Behaviour::is_observed),
