@@ -7,8 +7,8 @@
 //!
 //! A plan is linear in samples and outputs. So it takes the differences that it still needs at the beginning of a step to those at
 //! the beginning of the next by a matrix, the [`Companion`] matrix of linear multistep methods (Hairer and Wanner, *Solving
-//! Ordinary Differential Equations II*, section V.1). [`Config::companions`] has it for one eigenvalue of `J`,
-//! [`Config::carry`] multiplies all of them with Jacobians that change from call to call.
+//! Ordinary Differential Equations II*, section V.1). [`Config::companions`](crate::Config::companions) has it for one eigenvalue of `J`,
+//! [`Config::carry`](crate::Config::carry) multiplies all of them with Jacobians that change from call to call.
 
 mod carry;
 mod companion;
