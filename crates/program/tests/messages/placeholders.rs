@@ -57,10 +57,12 @@ const PLACEHOLDERS: &[Placeholder] = &[
     ),
     (r"(relative difference) [1-9]\.[0-9]e-?[0-9]+", "$1 [DIFFERENCE]", "the same, at the end of `verify`"),
     (
-        r"\b(colour|shape|size|position|background|whole) [0-9.]+ %",
+        r"\b(colour|shape|size|position|background|whole) [0-9.]+ %( \([0-9.]+ to [0-9.]+\))?",
         "$1 [RATE] %",
         "what is seen in pictures of few steps, which a rounding may change",
     ),
+    (r", edges [0-9.]+", ", edges [STEEPNESS]", "the same"),
+    (r"(left open, [^:]+): .*", "$1: [VARIETY]", "the same"),
     (r"(\.partial-|\.unfinished-\[KEY\]-)\w+", "$1[RANDOM]", "the name of a file or folder that is not yet whole"),
     (r"(?m) +$", "", "spaces at the end of a line, which no reader sees and git complains of"),
 ];
