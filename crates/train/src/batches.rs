@@ -86,7 +86,7 @@ impl<'a> Batches<'a> {
 
     /// The tokens `[batch, tokens]` of captions with random detail. Some captions are empty, as guidance needs.
     ///
-    /// Captions are tokenized each time, which takes a thousandth of a step. Kept ones would be small pieces of memory
+    /// Captions are tokenized each time. Kept ones would be small pieces of memory
     /// between the large ones of the tensors, which then no longer fit where others were: the process grew by 100 MB a
     /// minute.
     fn captions(&self, numbers: &[usize], stream: &mut Stream) -> Result<Tensor> {

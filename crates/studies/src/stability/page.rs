@@ -88,7 +88,7 @@ in. Jacobians are in closed form. All numbers are in [stability-mixture.csv](sta
 ";
 
 const SATURATES: &str = "\
-On a network two runs from nearby starts need not separate where the product grows: once a run has left the exact solution, its
+On a network two runs from nearby starts need not separate where the product grows, perhaps because, once a run has left the exact solution, its
 oscillation is as large as the network lets it be, and the other run has the same. There *astray* and *alarm* are what is seen.";
 
 fn columns() -> String {
@@ -119,7 +119,7 @@ and their cosines average {} or less. Smooth runs have small differences. Fresh 
 −2/3 for independent estimates, −1/2 for a random walk.
 
 How often runs of this page raise the alarm. It does not see methods of two stages leave their region (Heun, DPM2): there a difference
-grows without a change of sign. And samplers that draw noise make new differences at every step, which the product from the start
+grows without a change of sign. And samplers that draw noise perhaps make new differences at every step, which the product from the start
 does not have: their estimates alternate at weights at which runs from nearby starts do not separate yet.
 ",
         Alternation::WINDOW,
