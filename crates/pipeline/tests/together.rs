@@ -22,9 +22,18 @@ fn count(model: &Model, images: &[(&Request, &Start)]) -> usize {
     evaluations(&prepared.iter().collect::<Vec<_>>())
 }
 
-fn photo(shade: u8) -> Picture {
-    let pixels = (0..64 * 64).flat_map(|pixel| if pixel % 64 < 32 { [shade, 40, 40] } else { [250, 250, 250] });
-    Picture { width: 64, height: 64, pixels: pixels.collect() }
+/// A picture of the model's size, half in a shade of red.
+fn photo(model: &Model, shade: u8) -> Picture {
+    let side = (latents(model)[3] * model.checkpoint.vae.config.factor()) as usize;
+    let pixels =
+        (0..side * side).flat_map(|pixel| if pixel % side < side / 2 { [shade, 40, 40] } else { [250, 250, 250] });
+    Picture { width: side, height: side, pixels: pixels.collect() }
+}
+
+/// The shape of the model's latents.
+fn latents(model: &Model) -> [i64; 4] {
+    let [height, width] = model.checkpoint.unet.config.sample_size;
+    [1, model.checkpoint.unet.config.in_channels, height, width]
 }
 
 #[test]
@@ -118,7 +127,7 @@ fn each_image_passes_its_own_taps_and_only_what_was_computed() {
     for (image, outcome) in together.outcomes.iter().enumerate() {
         let last = outcome.plan.calls() - 1;
         assert!(kept.0[&(image, last, "sampler.latents".to_string())].equal(&outcome.latents));
-        assert_eq!(kept.0[&(image, 1, "sampler.sample".to_string())].size(), [1, 4, 8, 8]);
+        assert_eq!(kept.0[&(image, 1, "sampler.sample".to_string())].size(), latents(&model));
     }
 }
 
@@ -147,9 +156,9 @@ fn an_edit_of_one_image_of_a_batch_leaves_the_others_alone() {
 fn a_smaller_strength_keeps_more_of_the_picture_and_a_run_is_replayed_from_its_latents() {
     let model = model();
     let request = Request { steps: 20, guidance: 1.0.into(), ..model.request("", 5) };
-    let from = |strength| Start::Picture { strength, picture: photo(200).into() };
+    let from = |strength| Start::Picture { strength, picture: photo(&model, 200).into() };
     let run = |strength: f64| model.go_on(&request, &from(strength), &[], &mut Pass::silent()).unwrap();
-    let original = photo(200);
+    let original = photo(&model, 200);
     let distance = |picture: &Picture| -> f64 {
         let pairs = picture.pixels.iter().zip(&original.pixels).map(|(a, b)| f64::from(a.abs_diff(*b)));
         pairs.sum::<f64>() / picture.pixels.len() as f64
@@ -159,7 +168,8 @@ fn a_smaller_strength_keeps_more_of_the_picture_and_a_run_is_replayed_from_its_l
     assert!(model.go_on(&request, &from(0.0), &[], &mut Pass::silent()).is_err(), "a strength of 0 leaves no step");
     let small = Start::Picture { strength: 0.5, picture: Picture { width: 8, height: 8, pixels: vec![0; 192] }.into() };
     let error = model.go_on(&request, &small, &[], &mut Pass::silent()).err().unwrap().to_string();
-    assert_eq!(error, "picture: expected 64x64 pixels, found 8x8");
+    let side = original.width;
+    assert_eq!(error, format!("picture: expected {side}x{side} pixels, found 8x8"));
 
     let mut kept = Kept::default();
     let whole = model.go_on(&request, &from(0.5), &[], &mut Pass::watched(&mut kept)).unwrap();
@@ -173,7 +183,7 @@ fn a_smaller_strength_keeps_more_of_the_picture_and_a_run_is_replayed_from_its_l
         })
         .collect();
     let again =
-        replay(&request, &start, &whole.plan, &outputs, [1, 4, 8, 8], &model.sampler, &mut Pass::silent()).unwrap();
+        replay(&request, &start, &whole.plan, &outputs, latents(&model), &model.sampler, &mut Pass::silent()).unwrap();
     assert!(again.unwrap().equal(&whole.latents));
 }
 
@@ -182,7 +192,7 @@ fn pictures_of_a_batch_are_encoded_as_alone() {
     let model = model();
     let request = |seed| Request { steps: 10, ..model.request("a red circle", seed) };
     let requests = [request(1), request(2), request(1)];
-    let starts = [200, 200, 90].map(|shade| Start::Picture { strength: 0.6, picture: photo(shade).into() });
+    let starts = [200, 200, 90].map(|shade| Start::Picture { strength: 0.6, picture: photo(&model, shade).into() });
     let images: Vec<(&Request, &Start)> = requests.iter().zip(&starts).collect();
     let together = model.run_together(&images, &mut Pass::silent()).unwrap();
     let calls = together.outcomes[0].plan.calls();

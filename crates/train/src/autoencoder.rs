@@ -20,9 +20,8 @@ pub(crate) struct Autoencoder {
     pub(crate) weights: BTreeMap<String, Tensor>,
 }
 
-/// Trains the VAE on pictures. The loss is the mean absolute and mean squared error of the decoded picture, the mean absolute
-/// error of its differences between neighbouring pixels, which a soft edge has in full, and the Kullback-Leibler divergence of the latents from a standard
-/// normal (Kingma and Welling 2013, equation 10).
+/// Trains the VAE on pictures. The loss is the [`difference`] of the decoded picture, and the Kullback-Leibler divergence of the
+/// latents from a standard normal (Kingma and Welling 2013, equation 10).
 pub(crate) fn autoencoder(
     training: &Training,
     pictures: &TrainingSet,
@@ -41,13 +40,13 @@ pub(crate) fn autoencoder(
     Ok(Autoencoder { weights: optimizer.averages() })
 }
 
-fn load(recipe: &Recipe, device: Device) -> Result<(Vae, Variables)> {
+pub(crate) fn load(recipe: &Recipe, device: Device) -> Result<(Vae, Variables)> {
     let (weights, variables) = Weights::trainable("vae", recipe.seed, device);
     let vae = Vae::load(&weights, &Networks::of(recipe, vocabulary::SPECIALS)?.vae)?;
     Ok((vae, variables))
 }
 
-fn named(variables: &Variables) -> Vec<(String, Tensor)> {
+pub(crate) fn named(variables: &Variables) -> Vec<(String, Tensor)> {
     variables.named().into_iter().map(|(name, tensor)| (format!("vae/{name}"), tensor)).collect()
 }
 
@@ -74,19 +73,22 @@ impl Part for Drawn<'_> {
             let count = (size * (self.recipe.side / of.crops.side).pow(2)).max(1);
             self.pictures.crops(&mut stream, count, of.crops.side, self.device)
         } else {
-            let scenes = self.pictures.scenes.len() as f64;
-            let numbers: Vec<usize> = (0..size).map(|_| (stream.unit() * scenes) as usize).collect();
-            self.pictures.batch(&numbers, self.device)
+            self.pictures.drawn(&mut stream, size, self.device)
         };
         let posterior = self.vae.encode(&mut Pass::silent(), &picture);
         let noise = seeded(stream.bits(), || Tensor::randn(posterior.mean.size(), (Kind::Float, Device::Cpu)));
         let back = self.vae.decode(&mut Pass::silent(), &posterior.sample(&noise.to_device(self.device)));
-        let difference = back - picture;
-        let pixels = difference.abs().mean(Kind::Float) + difference.square().mean(Kind::Float);
         let (mean, log_variance) = (&posterior.mean, &posterior.log_variance);
         let divergence = (mean.square() + log_variance.exp() - 1.0 - log_variance).mean(Kind::Float) * 0.5;
-        Ok(pixels + of.edges * steps(&difference) + divergence * of.divergence)
+        Ok(difference(&back, &picture, of.edges) + divergence * of.divergence)
     }
+}
+
+/// The loss of a decoded picture: the mean absolute and mean squared error, and, with the weight `edges`, the mean absolute error
+/// of differences between neighbouring pixels, which a soft edge has in full.
+pub(crate) fn difference(back: &Tensor, picture: &Tensor, edges: f64) -> Tensor {
+    let error = back - picture;
+    error.abs().mean(Kind::Float) + error.square().mean(Kind::Float) + edges * steps(&error)
 }
 
 /// The mean absolute difference between neighbours in a row, plus that in a column, of `[batch, channels, height, width]`.

@@ -1,4 +1,4 @@
-//! The loop of both trainings.
+//! The loop of every training.
 
 use crate::crew::{Crew, Start};
 use crate::error::{Error, Result};
@@ -28,8 +28,8 @@ impl Descent<'_> {
         watcher: &mut dyn Watcher,
         look: &mut dyn FnMut(&Optimizer, &mut dyn Watcher) -> Result<()>,
     ) -> Result<()> {
+        let Some(phase) = self.recipe.phase(self.phase) else { return Ok(()) };
         self.resume(optimizer)?;
-        let phase = self.recipe.phase(self.phase);
         if optimizer.step >= phase.steps {
             return Ok(());
         }

@@ -9,6 +9,8 @@ pub(crate) enum Draws {
     Batch = 1,
     /// Which parts of a caption are told.
     Captions = 2,
+    /// Which pictures, and noise, of the decoder by itself.
+    Decoder = 3,
 }
 
 impl Draws {

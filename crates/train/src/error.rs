@@ -41,6 +41,14 @@ pub enum Error {
         "a thread of the training ended, perhaps for want of memory\nhint: the state is kept; start again to go on"
     )]
     Thread,
+    /// No denoiser of pixels is known beside one of latents.
+    #[error(
+        "channels {channels:?}: no denoiser of pixels is known that has as many parameters as one of latents with these"
+    )]
+    Pixels {
+        /// The channels of the denoiser of latents.
+        channels: Vec<i64>,
+    },
     /// The loss is no longer finite.
     #[error("{phase}: loss {loss} at step {step}\nhint: try a smaller learning rate, or another seed")]
     Diverged {

@@ -15,6 +15,7 @@ mod autoencoder;
 mod batches;
 mod checkpoint;
 mod crew;
+mod decoder;
 mod denoiser;
 mod descent;
 mod draws;
@@ -33,11 +34,12 @@ mod vocabulary;
 mod watch;
 
 pub use error::{Error, Result};
+pub use latentrace_unet::UnetConfig;
 pub use recipe::{
-    AutoencoderRecipe, Crops, DenoiserRecipe, Format, Phase, PhaseRecipe, Recipe, TextRecipe, TrainingKernels,
-    Weighting,
+    AutoencoderRecipe, Crops, DecoderRecipe, DenoiserRecipe, Format, Phase, PhaseRecipe, Recipe, TextRecipe,
+    TrainingKernels, Weighting,
 };
-pub use space::{Clean, Space, decoder_parameters};
+pub use space::{Clean, Space, decoder_parameters, parameters};
 pub use trainee::{Frozen, Trainee};
 pub use training::Training;
 pub use training_set::TrainingSet;

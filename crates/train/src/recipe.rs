@@ -25,6 +25,9 @@ pub struct Recipe {
     pub kernels: TrainingKernels,
     /// The VAE and its training.
     pub autoencoder: AutoencoderRecipe,
+    /// The training of the VAE's decoder by itself, after that of the whole VAE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<DecoderRecipe>,
     /// The text encoder. It is trained with the UNet.
     pub text_encoder: TextRecipe,
     /// The UNet and its training.
@@ -71,6 +74,16 @@ pub struct AutoencoderRecipe {
     pub edges: f64,
     /// The weight of the Kullback-Leibler term; the other terms are means over pixels.
     pub divergence: f64,
+    /// The training.
+    pub training: PhaseRecipe,
+}
+
+/// The training of the VAE's decoder by itself. Latents stay what they are, so the UNet does not depend on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecoderRecipe {
+    /// The deviation of the noise that is added to latents of unit variance: about the error of sampled latents.
+    pub noise: f64,
     /// The training.
     pub training: PhaseRecipe,
 }
@@ -127,7 +140,7 @@ pub enum Weighting {
     MinSnr(f64),
 }
 
-/// The settings of one of the two trainings.
+/// The settings of one of the trainings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PhaseRecipe {
@@ -146,11 +159,13 @@ pub struct PhaseRecipe {
     pub average: f64,
 }
 
-/// One of the two trainings of a recipe.
+/// One of the trainings of a recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// The training of the VAE.
     Autoencoder,
+    /// The training of the VAE's decoder by itself.
+    Decoder,
     /// The training of UNet and text encoder.
     Denoiser,
 }
@@ -182,11 +197,12 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The settings of a training.
-    pub fn phase(&self, phase: Phase) -> &PhaseRecipe {
+    /// The settings of a training; `None` if the recipe has no such training.
+    pub fn phase(&self, phase: Phase) -> Option<&PhaseRecipe> {
         match phase {
-            Phase::Autoencoder => &self.autoencoder.training,
-            Phase::Denoiser => &self.denoiser.training,
+            Phase::Autoencoder => Some(&self.autoencoder.training),
+            Phase::Decoder => self.decoder.as_ref().map(|decoder| &decoder.training),
+            Phase::Denoiser => Some(&self.denoiser.training),
         }
     }
 
@@ -221,6 +237,10 @@ impl Recipe {
         let fits = crop <= side && crop >= factor && crop.is_multiple_of(factor);
         expect(fits, "autoencoder.crops.side", &format!("a multiple of {factor}, at most {side}"), crop)?;
         self.autoencoder.training.check(threads).map_err(|error| format!("autoencoder.training.{error}"))?;
+        if let Some(DecoderRecipe { noise, training }) = &self.decoder {
+            expect(noise.is_finite() && *noise >= 0.0, "decoder.noise", "a number of at least 0", noise)?;
+            training.check(threads).map_err(|error| format!("decoder.training.{error}"))?;
+        }
         self.denoiser.training.check(threads).map_err(|error| format!("denoiser.training.{error}"))?;
         let noise = self.noise().map_err(|error| format!("scheduler: {error}"))?;
         let velocity = noise.prediction() == Prediction::Velocity;
@@ -277,12 +297,13 @@ impl Phase {
     pub fn name(self) -> &'static str {
         match self {
             Phase::Autoencoder => "autoencoder",
+            Phase::Decoder => "decoder",
             Phase::Denoiser => "denoiser",
         }
     }
 }
 
-/// The recipe of a saved state, in words for its metadata, and whether another recipe may go on from it.
+// Which states belong to a recipe.
 impl Recipe {
     /// The recipe as JSON.
     pub(crate) fn json(&self) -> Value {
@@ -293,11 +314,12 @@ impl Recipe {
     fn decides(&self, phase: Phase) -> Value {
         let mut all = self.json();
         all[phase.name()]["training"]["steps"] = Value::Null;
-        if phase == Phase::Autoencoder {
-            for field in ["text_encoder", "denoiser", "scheduler"] {
-                all[field] = Value::Null;
-            }
-        }
+        let others: &[&str] = match phase {
+            Phase::Autoencoder => &["decoder", "text_encoder", "denoiser", "scheduler"],
+            Phase::Decoder => &["text_encoder", "denoiser", "scheduler"],
+            Phase::Denoiser => &["decoder"],
+        };
+        others.iter().for_each(|field| all[*field] = Value::Null);
         all
     }
 
@@ -315,7 +337,7 @@ impl Recipe {
         if let Some((field, there, here)) = difference(&there, &here) {
             return Err(refuse(field, &there, &here));
         }
-        let [there, here] = [&saved, self].map(|recipe| recipe.phase(phase));
+        let [Some(there), Some(here)] = [&saved, self].map(|recipe| recipe.phase(phase)) else { return Ok(()) };
         if there.steps != here.steps && step > there.steady_until().min(here.steady_until()) {
             let field = format!("{}.training.steps", phase.name());
             return Err(refuse(field, &there.steps.into(), &here.steps.into()));
@@ -388,8 +410,8 @@ mod tests {
         let recipe = Recipe::shapes().unwrap();
         let path = Path::new("state");
         let check = |other: &Recipe, phase, step| other.check_state(phase, &recipe.json(), step, path);
-        for phase in [Phase::Autoencoder, Phase::Denoiser] {
-            assert!(check(&recipe, phase, recipe.phase(phase).steps).is_ok());
+        for phase in [Phase::Autoencoder, Phase::Decoder, Phase::Denoiser] {
+            assert!(check(&recipe, phase, recipe.phase(phase).unwrap().steps).is_ok());
         }
         let steady = recipe.denoiser.training.steady_until();
         let mut longer = recipe.clone();
@@ -403,7 +425,13 @@ mod tests {
         );
         let mut other = recipe.clone();
         other.denoiser.channels[0] += 16;
-        assert!(check(&other, Phase::Autoencoder, 10).is_ok(), "the VAE does not depend on the UNet");
+        for phase in [Phase::Autoencoder, Phase::Decoder] {
+            assert!(check(&other, phase, 10).is_ok(), "the VAE does not depend on the UNet");
+        }
+        let without = Recipe { decoder: None, ..recipe.clone() };
+        for phase in [Phase::Autoencoder, Phase::Denoiser] {
+            assert!(check(&without, phase, 10).is_ok(), "these do not depend on the decoder's own training");
+        }
         let refused = check(&other, Phase::Denoiser, 10).unwrap_err().to_string();
         assert!(refused.starts_with("state: ") && refused.contains("denoiser.channels"), "{refused}");
     }

@@ -1,13 +1,11 @@
 //! The space in which a denoiser works: the latents of a VAE, or pixels.
 
 use crate::TrainingSet;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use latentrace_nn::tch::{Device, Tensor, no_grad};
-use latentrace_nn::{Config, Pass, Weights};
+use latentrace_nn::{Pass, Weights};
 use latentrace_unet::{Unet, UnetConfig};
 use latentrace_vae::{Vae, VaeConfig};
-use serde_json::{Value, json};
-use std::sync::LazyLock;
 
 /// The space in which a denoiser works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -19,37 +17,20 @@ pub enum Space {
     Pixels,
 }
 
-/// `unet/config.json` of the denoiser of latents of 8x8.
-static UNET: LazyLock<Value> = LazyLock::new(|| {
-    json!({
-        "_class_name": "UNet2DConditionModel", "_diffusers_version": "0.42.1", "act_fn": "silu",
-        "block_out_channels": [48, 96], "layers_per_block": 1, "norm_num_groups": 16, "norm_eps": 1e-5,
-        "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
-        "attention_head_dim": [3, 6], "cross_attention_dim": 96, "use_linear_projection": true,
-        "center_input_sample": false, "downsample_padding": 1, "flip_sin_to_cos": true, "freq_shift": 0,
-        "in_channels": 4, "out_channels": 4, "mid_block_scale_factor": 1, "sample_size": 8,
-    })
-});
-
-/// `unet/config.json` of the denoiser of pixels. It has as many parameters as the one of latents, within 2 %.
+/// Channels of a denoiser of latents, and of the denoiser of pixels that has as many parameters, within 2 %. Each is at the
+/// resolutions from fine to coarse.
 ///
-/// Self-attention and cross-attention are only at feature maps of at most 16x16 positions. With the 4096 positions of a
-/// 64x64 map, attention would cost more than everything else, and no published model does that. So this UNet has two
-/// more levels than the UNet of latents, which brings the coarsest map to the 8x8 of the latents. The fine levels are
-/// narrow, because each of their channels costs up to 64 times as much. Widths and depth are chosen so that the numbers
-/// of parameters agree.
-static PIXEL_UNET: LazyLock<Value> = LazyLock::new(|| {
-    let mut config = UNET.clone();
-    config["block_out_channels"] = json!([32, 48, 64, 80]);
-    config["attention_head_dim"] = json!([2, 3, 4, 5]);
-    config["down_block_types"] = json!(["DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"]);
-    config["up_block_types"] = json!(["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"]);
-    config["in_channels"] = json!(3);
-    config["out_channels"] = json!(3);
-    config["sample_size"] = json!(64);
-    config
-});
+/// A denoiser of pixels has as many levels as bring its coarsest map to the finest of the latents. Self-attention and
+/// cross-attention are only at maps of at most 16x16 positions: with the 4096 positions of a 64x64 map, attention would cost
+/// more than everything else, and no published model does that. The fine levels are narrow, because each of their
+/// channels costs up to 64 times as much.
+const CHANNELS: [([i64; 2], [i64; 4]); 2] = [
+    ([48, 96], [32, 48, 64, 80]),   // latents of 8x8, pictures of 64x64
+    ([64, 128], [16, 48, 80, 128]), // latents of 16x16, pictures of 128x128
+];
+
+/// The largest map of pixels that attends, in positions of a side.
+const ATTENDS: i64 = 16;
 
 impl Space {
     /// Both spaces, in the order of every table.
@@ -63,37 +44,42 @@ impl Space {
         }
     }
 
-    /// The denoiser's configuration.
+    /// The configuration of this space's denoiser, where that of the latents has the configuration `latents`, and a latent
+    /// pixel is `factor` pixels high and wide.
     ///
     /// # Errors
-    /// If the configuration is invalid. It is part of this crate, so tests would find that.
-    pub fn unet(self) -> Result<UnetConfig> {
-        let config = match self {
-            Space::Latents => &UNET,
-            Space::Pixels => &PIXEL_UNET,
-        };
-        Ok(UnetConfig::read(&Config::parse("unet/config.json", &config.to_string())?)?)
+    /// If no denoiser of pixels is known that has as many parameters as that of the latents.
+    pub fn unet(self, latents: &UnetConfig, factor: i64) -> Result<UnetConfig> {
+        if self == Space::Latents {
+            return Ok(latents.clone());
+        }
+        let channels = &latents.block_out_channels;
+        let known = CHANNELS.iter().find(|(beside, _)| beside == channels.as_slice());
+        let (_, channels) = known.ok_or_else(|| Error::Pixels { channels: channels.clone() })?;
+        let [height, width] = latents.sample_size.map(|side| side * factor);
+        let down_attends: Vec<bool> = (0..channels.len()).map(|level| height >> level <= ATTENDS).collect();
+        Ok(UnetConfig {
+            in_channels: 3,
+            out_channels: 3,
+            sample_size: [height, width],
+            heads: channels.iter().map(|channels| channels / 16).collect(),
+            layers_per_block: vec![latents.layers_per_block[0]; channels.len()],
+            up_attends: down_attends.iter().rev().copied().collect(),
+            down_attends,
+            block_out_channels: channels.to_vec(),
+            ..latents.clone()
+        })
     }
+}
 
-    /// The shape of one sample: channels, height, width.
-    ///
-    /// # Errors
-    /// As [`Space::unet`].
-    pub fn shape(self) -> Result<[i64; 3]> {
-        let config = self.unet()?;
-        let [height, width] = config.sample_size;
-        Ok([config.in_channels, height, width])
-    }
-
-    /// The number of parameters of the denoiser.
-    ///
-    /// # Errors
-    /// As [`Space::unet`].
-    pub fn parameters(self) -> Result<usize> {
-        let (weights, variables) = Weights::trainable("unet", 0, Device::Cpu);
-        Unet::load(&weights, &self.unet()?)?;
-        Ok(variables.count())
-    }
+/// The number of parameters of a denoiser.
+///
+/// # Errors
+/// If no UNet can be built from the configuration.
+pub fn parameters(config: &UnetConfig) -> Result<usize> {
+    let (weights, variables) = Weights::trainable("unet", 0, Device::Cpu);
+    Unet::load(&weights, config)?;
+    Ok(variables.count())
 }
 
 /// The number of parameters of a VAE's decoder, which turns latents into a picture.
@@ -168,22 +154,53 @@ pub(crate) fn encoded(pictures: &TrainingSet, numbers: &[usize], vae: &Vae, devi
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::{Recipe, networks::Networks};
+
+    /// The UNets of latents that have one of pixels beside them.
+    pub(crate) fn unets() -> Vec<UnetConfig> {
+        let mut recipe = Recipe::shapes().unwrap();
+        CHANNELS
+            .iter()
+            .zip([64, 128])
+            .map(|((channels, _), side)| {
+                recipe.denoiser.channels = channels.to_vec();
+                recipe.denoiser.heads = channels.map(|channels| channels / 16).to_vec();
+                recipe.side = side;
+                Networks::of(&recipe, 600).unwrap().unet
+            })
+            .collect()
+    }
 
     #[test]
     fn both_denoisers_have_the_same_number_of_parameters_within_two_per_cent() {
-        let [latents, pixels] = Space::BOTH.map(|space| space.parameters().unwrap() as f64);
-        let apart = (pixels - latents).abs() / latents;
-        assert!(apart < 0.02, "{latents} and {pixels}, {:.2} % apart", 100.0 * apart);
+        for latents in unets() {
+            let [latents, pixels] =
+                Space::BOTH.map(|space| parameters(&space.unet(&latents, 8).unwrap()).unwrap() as f64);
+            let apart = (pixels - latents).abs() / latents;
+            assert!(apart < 0.02, "{latents} and {pixels}, {:.2} % apart", 100.0 * apart);
+        }
     }
 
     #[test]
     fn the_denoiser_of_pixels_attends_only_where_the_map_has_at_most_16_by_16_places() {
-        let config = Space::Pixels.unet().unwrap();
-        for (level, attends) in config.down_attends.iter().enumerate() {
-            assert_eq!(*attends, config.sample_size[0] >> level <= 16, "level {level}");
+        for latents in unets() {
+            let config = Space::Pixels.unet(&latents, 8).unwrap();
+            for (level, attends) in config.down_attends.iter().enumerate() {
+                assert_eq!(*attends, config.sample_size[0] >> level <= 16, "level {level}");
+            }
+            assert!(config.down_attends.iter().eq(config.up_attends.iter().rev()));
+            assert_eq!(config.sample_size[0] >> (config.block_out_channels.len() - 1), latents.sample_size[0]);
         }
-        assert!(config.down_attends.iter().eq(config.up_attends.iter().rev()));
+    }
+
+    #[test]
+    fn the_bundled_recipe_has_a_denoiser_of_pixels_beside_it() {
+        let networks = Networks::of(&Recipe::shapes().unwrap(), 600).unwrap();
+        Space::Pixels.unet(&networks.unet, networks.vae.factor()).unwrap();
+        let other = UnetConfig { block_out_channels: vec![32, 32], ..networks.unet };
+        let error = Space::Pixels.unet(&other, 8).unwrap_err().to_string();
+        assert!(error.contains("[32, 32]"), "{error}");
     }
 }

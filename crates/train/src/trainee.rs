@@ -9,7 +9,7 @@ use latentrace_nn::tch::no_grad;
 use latentrace_nn::{Pass, Weights};
 use latentrace_schedulers::Config;
 use latentrace_text::{TextEncoder, Tokenizer};
-use latentrace_unet::Unet;
+use latentrace_unet::{Unet, UnetConfig};
 use std::path::Path;
 
 /// A UNet that is trained from random weights step by step, so that two can take turns on one machine. Step `k` depends
@@ -35,15 +35,21 @@ pub struct Frozen<'a> {
 }
 
 impl<'a> Trainee<'a> {
-    /// A denoiser for the space of the samples, with random weights from `seed`.
+    /// A denoiser of the samples, with random weights from `seed`.
     ///
     /// # Errors
-    /// As [`Space::unet`].
-    pub fn new(clean: &'a Clean<'a>, frozen: Frozen<'a>, phase: PhaseRecipe, seed: u64) -> Result<Trainee<'a>> {
+    /// If no UNet can be built from the configuration.
+    pub fn new(
+        clean: &'a Clean<'a>,
+        unet: &UnetConfig,
+        frozen: Frozen<'a>,
+        phase: PhaseRecipe,
+        seed: u64,
+    ) -> Result<Trainee<'a>> {
         let space = clean.space();
         let (weights, variables) = Weights::trainable("unet", seed, clean.device());
         Ok(Trainee {
-            unet: Unet::load(&weights, &space.unet()?)?,
+            unet: Unet::load(&weights, unet)?,
             frozen,
             batches: Batches::new(clean.again(), frozen.tokenizer, frozen.scheduler, Weighting::Uniform, seed),
             optimizer: Optimizer::new(variables.named().into_iter().collect()),
@@ -109,6 +115,7 @@ impl<'a> Trainee<'a> {
 mod tests {
     use super::*;
     use crate::networks::Networks;
+    use crate::space::tests::unets;
     use crate::{Recipe, TrainingSet, learn};
     use latentrace_nn::tch::{Device, Kind, Tensor};
     use latentrace_vae::Vae;
@@ -147,8 +154,9 @@ mod tests {
 
         fn trainee<'a>(&'a self, clean: &'a Clean<'a>, seed: u64) -> Trainee<'a> {
             let World { tokenizer, text_encoder, scheduler, .. } = self;
-            Trainee::new(clean, Frozen { tokenizer, text_encoder, scheduler }, PhaseRecipe::endless(2, 1e-3), seed)
-                .unwrap()
+            let unet = clean.space().unet(&unets()[0], 8).unwrap();
+            let frozen = Frozen { tokenizer, text_encoder, scheduler };
+            Trainee::new(clean, &unet, frozen, PhaseRecipe::endless(2, 1e-3), seed).unwrap()
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::error::{Result, file};
 use crate::watch::{Pace, Watcher};
-use crate::{Recipe, TrainingSet, autoencoder::autoencoder, checkpoint, denoiser::denoiser, learn};
+use crate::{Recipe, TrainingSet, autoencoder::autoencoder, checkpoint, decoder::decoder, denoiser::denoiser, learn};
 use latentrace_nn::tch::Device;
 use std::path::Path;
 
@@ -35,6 +35,7 @@ impl Training<'_> {
         let pictures = TrainingSet::new(seed, pictures, side);
         let autoencoder = autoencoder(self, &pictures, watcher)?;
         let denoiser = denoiser(self, &pictures, &autoencoder, &vocabulary, watcher)?;
+        let autoencoder = decoder(self, &pictures, autoencoder, denoiser.scaling_factor, watcher)?;
         checkpoint::write(output, self.recipe, &vocabulary, &autoencoder, &denoiser)
     }
 }

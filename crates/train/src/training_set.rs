@@ -29,6 +29,13 @@ impl TrainingSet {
         pixels.permute([0, 3, 1, 2]).contiguous().to_kind(Kind::Float) / 127.5 - 1.0
     }
 
+    /// Random pictures, `[count, 3, side, side]` in -1..1.
+    pub(crate) fn drawn(&self, stream: &mut Stream, count: usize, device: Device) -> Tensor {
+        let scenes = self.scenes.len() as f64;
+        let numbers: Vec<usize> = (0..count).map(|_| (stream.unit() * scenes) as usize).collect();
+        self.batch(&numbers, device)
+    }
+
     /// A square piece of a random picture for each of `count`, `[count, 3, side, side]` in -1..1.
     pub(crate) fn crops(&self, stream: &mut Stream, count: usize, side: usize, device: Device) -> Tensor {
         let crops: Vec<Tensor> = (0..count)

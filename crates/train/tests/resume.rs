@@ -70,11 +70,11 @@ fn three_stops_change_no_byte_and_a_longer_training_goes_on() {
     let (straight, stopped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let recipe = tiny();
     let (seen, whole) = train(&recipe, straight.path(), &[]);
-    assert_eq!((seen.seen.len(), seen.checkpoints), (9 + 12, 2));
-    let stops = [(Phase::Autoencoder, 4), (Phase::Denoiser, 1), (Phase::Denoiser, 11)];
+    assert_eq!((seen.seen.len(), seen.checkpoints), (9 + 12 + 5, 2));
+    let stops = [(Phase::Autoencoder, 4), (Phase::Denoiser, 1), (Phase::Denoiser, 11), (Phase::Decoder, 2)];
     let (seen, resumed) = train(&recipe, stopped.path(), &stops);
     // A step whose state was not saved is made again.
-    assert_eq!(seen.seen.len(), 9 + 12 + 3);
+    assert_eq!(seen.seen.len(), 9 + 12 + 5 + 4);
     assert_eq!(seen.seen.iter().filter(|step| **step == (Phase::Denoiser, 11)).count(), 2);
     assert!(whole.len() > 10 && whole == resumed, "the same files");
 

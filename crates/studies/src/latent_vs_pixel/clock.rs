@@ -1,7 +1,7 @@
 //! Timings of a step in either space, in pairs.
 
 use super::Heard;
-use super::read;
+use super::{read, shape};
 use anyhow::Result;
 use latentrace_pipeline::nn::tch::{Device, Kind, Tensor, no_grad};
 use latentrace_pipeline::nn::{Pass, replace, set_threads};
@@ -152,7 +152,7 @@ impl Timing<'_> {
     fn sample(&self, space: Space, unet: &Unet) -> Result<f64> {
         let (model, text) = (self.model, self.model.encode("", &mut Pass::silent())?.1);
         let plan = model.scheduler.plan(STEPS, Reading::Diffusers)?;
-        let [channels, height, width] = space.shape()?;
+        let [channels, height, width] = shape(self.model, space)?;
         let bare = Bare {
             unet,
             conditional: &text,

@@ -10,7 +10,7 @@ use clock::Clock;
 use latentrace_files::replace;
 use latentrace_pipeline::{Choice, Model, Options};
 use latentrace_runs::{Event, bundled, hash};
-use latentrace_train::{Clean, Frozen, PhaseRecipe, Space, Trainee, TrainingSet};
+use latentrace_train::{Clean, Frozen, PhaseRecipe, Space, Trainee, TrainingSet, UnetConfig};
 use pictures::{Asked, Gallery};
 use report::Findings;
 use serde::{Deserialize, Serialize};
@@ -119,7 +119,8 @@ impl Study {
         gallery: &Gallery,
         tell: &dyn Fn(Heard),
     ) -> Result<(Clock, Turns)> {
-        let [_, side, _] = Space::Pixels.shape()?;
+        let unets = unets(model)?;
+        let side = unets[Space::Pixels as usize].sample_size[0];
         let pictures = TrainingSet::new(self.seed, self.pictures as usize, side as usize);
         let began = Instant::now();
         let latents = Clean::latents(&pictures, &model.vae, model.checkpoint.vae.config.scaling_factor, model.device);
@@ -128,13 +129,16 @@ impl Study {
         let frozen =
             Frozen { tokenizer: &model.tokenizer, text_encoder: &model.text_encoder, scheduler: &model.scheduler };
         let phase = PhaseRecipe::endless(self.batch as usize, self.learning_rate);
-        let trainee = |clean| Trainee::new(clean, frozen, phase.clone(), self.seed);
+        let trainee = |space: Space| {
+            let (clean, unet) = (&clean[space as usize], &unets[space as usize]);
+            Trainee::new(clean, unet, frozen, phase.clone(), self.seed)
+        };
         let state = self.output.join("state");
         let clock = match clock {
             Some(clock) => clock,
             None => {
                 // Separate networks, because timing changes their weights.
-                let two = [trainee(&clean[0])?, trainee(&clean[1])?];
+                let two = [trainee(Space::Latents)?, trainee(Space::Pixels)?];
                 let timing =
                     clock::Timing { model, pictures: &pictures, batch: self.batch as usize, pairs: self.pairs };
                 let clock = Clock { encoding_seconds: encoding, ..timing.measure(two, tell)? };
@@ -142,7 +146,7 @@ impl Study {
                 clock
             }
         };
-        let (turns, trained) = turns.train([trainee(&clean[0])?, trainee(&clean[1])?], self.batch, tell)?;
+        let (turns, trained) = turns.train([trainee(Space::Latents)?, trainee(Space::Pixels)?], self.batch, tell)?;
         gallery.fill(model, &turns, &trained, tell)?;
         Ok((clock, turns))
     }
@@ -182,6 +186,19 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| path.display().to_string()),
     }
+}
+
+/// The denoisers of both spaces: that of the model, and one of pixels with as many parameters.
+fn unets(model: &Model) -> Result<[UnetConfig; 2]> {
+    let of = |space: Space| space.unet(&model.checkpoint.unet.config, model.checkpoint.vae.config.factor());
+    Ok([of(Space::Latents)?, of(Space::Pixels)?])
+}
+
+/// The shape of a sample: channels, height, width.
+fn shape(model: &Model, space: Space) -> Result<[i64; 3]> {
+    let config = &unets(model)?[space as usize];
+    let [height, width] = config.sample_size;
+    Ok([config.in_channels, height, width])
 }
 
 /// Pairs each space with its value.

@@ -1,7 +1,7 @@
 //! The pictures of held-out captions, and how well they match the captions.
 
-use super::Heard;
 use super::turns::Turns;
+use super::{Heard, shape};
 use crate::adherence::held_out;
 use anyhow::{Context, Result};
 use latentrace_pipeline::nn::Pass;
@@ -94,7 +94,7 @@ impl<'a> Gallery<'a> {
 
     /// Samples a picture with the network of a space.
     fn sample(&self, model: &Model, unet: &Unet, space: Space, number: usize, text: [&Tensor; 2]) -> Result<Picture> {
-        let [channels, height, width] = space.shape()?;
+        let [channels, height, width] = shape(model, space)?;
         let bare = Bare {
             unet,
             unconditional: text[0],

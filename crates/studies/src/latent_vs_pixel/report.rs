@@ -3,7 +3,7 @@
 use super::clock::{Clock, Pairs, Quartiles};
 use super::pictures::{Asked, Gallery};
 use super::turns::Turns;
-use super::{TrainingSettings, both};
+use super::{TrainingSettings, both, unets};
 use anyhow::Result;
 use latentrace_experiments::enlargement;
 use latentrace_files::{Table, fields, replace};
@@ -11,7 +11,7 @@ use latentrace_pipeline::Model;
 use latentrace_plot::{Chart, ChartAxis, Grid, RgbImage, Series, Tile, save_png, write};
 use latentrace_runs::Program;
 use latentrace_shapes::{Adherence, Tally};
-use latentrace_train::{Space, decoder_parameters};
+use latentrace_train::{Space, decoder_parameters, parameters};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -40,8 +40,9 @@ struct Figures {
 impl Findings<'_> {
     /// Writes all files. Returns the lines of the summary, and the paths.
     pub fn write(&self, output: &Path) -> Result<(Vec<String>, Vec<PathBuf>)> {
+        let [latents, pixels] = &unets(self.model)?;
         let mut figures = Figures {
-            parameters: [Space::Latents.parameters()?, Space::Pixels.parameters()?],
+            parameters: [parameters(latents)?, parameters(pixels)?],
             decoder: decoder_parameters(&self.model.checkpoint.vae.config)?,
             adherence: [Adherence::default(); 2],
         };
