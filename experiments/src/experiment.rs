@@ -35,8 +35,8 @@ pub struct Member {
 const FILE: &str = "experiment.json";
 
 impl Experiment {
-    /// Writes what is done.
-    pub fn write(finished: &Finished) -> Result<()> {
+    /// Writes what is done. Returns whether that has changed.
+    pub fn write(finished: &Finished) -> Result<bool> {
         let member = |done: &Done| Member {
             folder: done.run.path().strip_prefix(finished.root).unwrap_or(done.run.path()).into(),
             label: done.label.clone(),
@@ -50,7 +50,9 @@ impl Experiment {
         };
         let path = finished.root.join(FILE);
         let text = serde_json::to_string_pretty(&experiment)? + "\n";
-        replace(&path, text.as_bytes()).with_context(|| path.display().to_string())
+        let has_changed = std::fs::read(&path).ok().as_deref() != Some(text.as_bytes());
+        replace(&path, text.as_bytes()).with_context(|| path.display().to_string())?;
+        Ok(has_changed)
     }
 
     /// Reads what a folder says of its last sweep; nothing where there was none.

@@ -20,6 +20,7 @@ mod sound;
 mod spec;
 mod store;
 mod sweep;
+mod tables;
 pub mod views;
 
 pub use cost::Estimate;
@@ -31,6 +32,6 @@ pub use pictures::{Picture, Pictures, Watch};
 pub use previews::{draw_previews, enlargement, keep, keep_files};
 pub use progress::{End, Progress};
 pub use results::{Failed, Results, Row};
-pub use spec::{Axis, Draft, Expanded, Point, Spec};
+pub use spec::{Axis, AxisField, Draft, Expanded, Point, Spec};
 pub use store::{Claim, Store};
 pub use sweep::{How, Sweep};

@@ -134,10 +134,22 @@ impl Measure {
     }
 }
 
+/// Whether a number of a picture or of a group has this name.
+pub(crate) fn is_number(name: &str) -> bool {
+    let amounts = ["saturation", "contrast", "clipped", "diversity", "diversity.bits"];
+    amounts.contains(&name) || [RIGHT, SEEN].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// What the names of rates of right attributes begin with. A field that varies may be called `colour` too.
+pub const RIGHT: &str = "right.";
+
+/// What the names of rates of seen colours begin with.
+pub const SEEN: &str = "seen.";
+
 fn attributes(sight: &Sight) -> Vec<(String, Found)> {
     let score = sight.asked.as_ref().zip(sight.seen()).map(|(asked, seen)| adherence(asked, seen)).unwrap_or_default();
     let all = score.attributes().into_iter().chain([("whole", score.whole)]);
-    all.map(|(name, tally)| (name.to_string(), Found::Share(tally))).collect()
+    all.map(|(name, tally)| (format!("{RIGHT}{name}"), Found::Share(tally))).collect()
 }
 
 fn colours(sight: &Sight) -> Vec<(String, Found)> {
@@ -148,7 +160,7 @@ fn colours(sight: &Sight) -> Vec<(String, Found)> {
             Tally { right: usize::from(is_there), asked: 1 }
         }
     };
-    Colour::ALL.map(|colour| (format!("sees.{colour}"), Found::Share(of(colour)))).into()
+    Colour::ALL.map(|colour| (format!("{SEEN}{colour}"), Found::Share(of(colour)))).into()
 }
 
 /// A statistic of a group of pictures.
@@ -256,19 +268,6 @@ pub fn axes(cells: &[&Cell]) -> Vec<&'static str> {
     axes.into_iter().map(|(_, field)| field).collect()
 }
 
-/// Groups pictures by their values of some fields. Groups are in the order of their first pictures.
-pub fn groups<'a, 'b>(sights: &'a [Sight<'b>], fields: &[&str]) -> Vec<(Vec<String>, Vec<&'a Sight<'b>>)> {
-    let mut groups: Vec<(Vec<String>, Vec<&Sight>)> = Vec::new();
-    for sight in sights {
-        let values: Vec<String> = fields.iter().map(|field| sight.done.cell.value(field)).collect();
-        match groups.iter_mut().find(|(known, _)| *known == values) {
-            Some((_, group)) => group.push(sight),
-            None => groups.push((values, vec![sight])),
-        }
-    }
-    groups
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,12 +308,12 @@ mod tests {
         let [right, wrong] = [done(folder.path(), RED, 1, RED), done(folder.path(), RED, 2, BLUE)];
         let of = |measure: Measure, done| measure.of_cell(&Sight::of(done).unwrap());
         let attributes = ["colour", "shape", "size", "position", "background", "whole"];
-        let rates = |done| attributes.map(|name| *value(&of(Measure::Adherence, done), name));
+        let rates = |done| attributes.map(|name| *value(&of(Measure::Adherence, done), &format!("right.{name}")));
         assert_eq!(rates(&right), [1.0; 6]);
         assert_eq!(rates(&wrong), [0.0, 1.0, 1.0, 1.0, 1.0, 0.0]);
         let colours = of(Measure::Colours, &wrong);
         assert_eq!(
-            [*value(&colours, "sees.blue"), *value(&colours, "sees.red"), *value(&colours, "sees.white")],
+            [*value(&colours, "seen.blue"), *value(&colours, "seen.red"), *value(&colours, "seen.white")],
             [1.0, 0.0, 1.0]
         );
         let foreign = Done {
@@ -323,16 +322,16 @@ mod tests {
             label: String::new(),
             run: right.run.clone(),
         };
-        assert!(value(&of(Measure::Adherence, &foreign), "whole").is_nan());
-        assert!(value(&of(Measure::Colours, &foreign), "sees.red").is_nan());
+        assert!(value(&of(Measure::Adherence, &foreign), "right.whole").is_nan());
+        assert!(value(&of(Measure::Colours, &foreign), "seen.red").is_nan());
         let untold = Done {
             place: Vec::new(),
             cell: Cell { prompt: "a red red thing".into(), ..right.cell.clone() },
             label: String::new(),
             run: right.run.clone(),
         };
-        assert!(value(&of(Measure::Adherence, &untold), "whole").is_nan(), "nothing can meet it");
-        assert_eq!(*value(&of(Measure::Colours, &untold), "sees.red"), 1.0);
+        assert!(value(&of(Measure::Adherence, &untold), "right.whole").is_nan(), "nothing can meet it");
+        assert_eq!(*value(&of(Measure::Colours, &untold), "seen.red"), 1.0);
         assert!(*value(&of(Measure::Saturation, &foreign), "saturation") > 0.05);
     }
 
@@ -345,7 +344,7 @@ mod tests {
         let all: Vec<&Sight> = sights.iter().collect();
         let of =
             |measure: Measure, name: &str| measure.of_group(&all).into_iter().find(|found| found.name == name).unwrap();
-        let colour = of(Measure::Adherence, "colour");
+        let colour = of(Measure::Adherence, "right.colour");
         // Wilson's interval of 3 of 4, from his formula with z² = 3.8415: 0.3006 to 0.9544.
         assert_eq!((colour.estimate.value, colour.count, colour.interval), (0.75, 4, "Wilson"));
         assert!((colour.estimate.low - 0.3006).abs() < 1e-4 && (colour.estimate.high - 0.9544).abs() < 1e-4);
@@ -366,8 +365,6 @@ mod tests {
         let sights: Vec<Sight> = cells.iter().map(|done| Sight::of(done).unwrap()).collect();
         let found = Measure::Diversity.of_group(&sights.iter().collect::<Vec<_>>());
         assert!(found[0].estimate.value.is_nan(), "no two differ in the seed alone: {found:?}");
-        assert_eq!(groups(&sights, &["prompt"]).len(), 2);
-        assert_eq!(groups(&sights, &["seed"])[0].1.len(), 2);
     }
 
     #[test]

@@ -4,13 +4,14 @@ use crate::done::Done;
 use crate::experiment::Experiment;
 use crate::figures::Finished;
 use crate::measure::Sight;
+use crate::page::REPORT;
 use crate::progress::{OfRuns, Progress};
 use crate::spec::{Axis, Spec};
 use crate::store::Store;
 use crate::sweep::{Made, Sweep};
+use crate::tables;
 use anyhow::{Context, Result};
-use latentrace_files::{Field, Table};
-use latentrace_runs::{Lost, RunFolder};
+use latentrace_runs::{Cell, Event, FIELDS, PREFIX, RunFolder};
 use std::path::{Path, PathBuf};
 
 /// What a sweep came to.
@@ -50,8 +51,14 @@ pub struct Row {
 /// A cell that could not be made.
 #[derive(Clone, Debug)]
 pub struct Failed {
-    /// For each field that varies, which of its values it has; empty for a reference.
+    /// Its settings.
+    pub cell: Cell,
+    /// The name of its folder, if it had one.
+    pub key: String,
+    /// For each axis, which of its values it has; empty for a reference.
     pub place: Vec<usize>,
+    /// Whether it is a fine solution that cells are held against.
+    pub is_reference: bool,
     /// What the legend calls it.
     pub label: String,
     /// Why.
@@ -79,7 +86,8 @@ pub(crate) fn finish(
     let failure = |task: &crate::sweep::Task| {
         let key = task.key(store);
         let error = store.failure(key).or_else(|| store.fault(key))?;
-        Some(Failed { place: task.place.clone(), label: task.label.clone(), error })
+        let (cell, label, place) = (task.cell.clone(), task.label.clone(), task.place.clone());
+        Some(Failed { cell, key: key.into(), place, is_reference: task.is_reference, label, error })
     };
     let failed: Vec<Failed> = sweep.tasks.iter().filter_map(failure).collect();
     let _figures = store.claim_figures()?;
@@ -89,8 +97,13 @@ pub(crate) fn finish(
     if !unstable.is_empty() {
         tell(Progress::Unstable { labels: &unstable, cells: rows.len() });
     }
-    let mut files = vec![write(&finished, &rows, &failed)?];
-    Experiment::write(&finished)?;
+    let path = root.join("results.csv");
+    tables::results(&finished, &rows, &failed)?.write(&path)?;
+    let mut files = vec![path];
+    let has_changed = Experiment::write(&finished)?;
+    if has_changed || made.new > 0 {
+        without_report(root, tell)?;
+    }
     if !cells.is_empty() {
         for figure in &sweep.spec.figures {
             files.extend(figure.draw(&finished, &mut sweep.loaded, &OfRuns(tell))?);
@@ -100,12 +113,25 @@ pub(crate) fn finish(
     Ok(Results { axes: sweep.axes.clone(), rows, failed, cells: sweep.tasks.len(), new, evaluations, files })
 }
 
-/// What is the same everywhere, for a title; of prompts that differ in a word or two, what they are made from.
+/// Removes the page of an earlier state of the experiment.
+fn without_report(root: &Path, tell: &dyn Fn(Progress)) -> Result<()> {
+    let page = root.join(REPORT);
+    if !page.is_file() {
+        return Ok(());
+    }
+    std::fs::remove_file(&page).with_context(|| page.display().to_string())?;
+    let again = format!("hint: latentrace report {} writes it again", root.display());
+    let note = format!("{} showed an earlier state of this experiment, and was removed\n{again}", page.display());
+    tell(Progress::Run(Event::Note(&note)));
+    Ok(())
+}
+
+/// What is the same everywhere and not the default, for a title; of prompts that differ in a word or two, what they are made from.
 fn title(sweep: &Sweep) -> String {
     let spec: &Spec = sweep.spec;
-    let cells: Vec<_> = sweep.tasks.iter().filter(|task| !task.is_reference).map(|task| &task.cell).collect();
+    let cells: Vec<&Cell> = sweep.tasks.iter().filter(|task| !task.is_reference).map(|task| &task.cell).collect();
     let Some(cell) = cells.first() else { return String::new() };
-    let same = |field: &str| cells.iter().all(|other| other.value(field) == cell.value(field));
+    let same = |field: &str| cells.iter().all(|other| other.written(field) == cell.written(field));
     let mut parts = Vec::new();
     if let Some(prompt) = if same("prompt") { Some(cell.prompt.as_str()) } else { spec.prompt() } {
         let mut shown: String = prompt.chars().take(120).collect();
@@ -117,12 +143,27 @@ fn title(sweep: &Sweep) -> String {
     if same("negative") && !cell.negative.is_empty() {
         parts.push(format!("not “{}”", cell.negative));
     }
-    for field in ["seed", "steps", "guidance"] {
-        if same(field) {
-            parts.push(format!("{field} {}", cell.value(field)));
+    let standard = Cell::default();
+    let options = cell.scheduler.keys().map(|option| format!("{PREFIX}{option}"));
+    let fields = FIELDS.into_iter().filter(|field| !["prompt", "negative", "scheduler"].contains(field));
+    for field in fields.map(str::to_string).chain(options) {
+        let is_told = ALWAYS_TOLD.contains(&field.as_str()) || cell.written(&field) != standard.written(&field);
+        if let Some(value) = cell.written(&field).filter(|_| is_told && same(&field)) {
+            parts.push(format!("{field} {}", short(&value)));
         }
     }
     parts.join(", ")
+}
+
+/// The settings that a title has, also where they are the default.
+const ALWAYS_TOLD: [&str; 3] = ["seed", "steps", "guidance"];
+
+/// A value in a title: of a path its last part, of a long text its beginning.
+fn short(value: &str) -> String {
+    const MOST: usize = 40;
+    let last = Path::new(value).file_name().map_or(value.into(), |name| name.to_string_lossy());
+    let shown = if Path::new(value).is_absolute() { last } else { value.into() };
+    if shown.chars().count() > MOST { shown.chars().take(MOST).chain(['…']).collect() } else { shown.into_owned() }
 }
 
 /// What each cell has and measures.
@@ -135,62 +176,10 @@ fn rows(finished: &Finished) -> Result<Vec<Row>> {
                 measures.iter().flat_map(|measure| measure.of_cell(&sight)).collect()
             }
         };
-        let values = place(finished, &done.place).collect();
+        let value = |(index, axis): (&usize, &Axis)| axis.values[*index].clone();
+        let values = done.place.iter().zip(finished.axes).map(value).collect();
         let alternates = done.run.alternates();
         Ok(Row { label: done.label.clone(), values, numbers, alternates, run: done.run.clone() })
     };
     finished.cells.iter().map(row).collect()
-}
-
-/// Writes the table. What takes another time each time, as the seconds do, is in the cells' own files.
-fn write(finished: &Finished, rows: &[Row], failed: &[Failed]) -> Result<PathBuf> {
-    let lost: Vec<Lost> = finished.cells.iter().map(lost).collect::<Result<_>>()?;
-    // Two columns more, where a text did not fit.
-    let lost_columns = if lost.iter().any(|lost| *lost != Lost::default()) { &LOST[..] } else { &[] };
-    let of_lost = |lost: &Lost| [lost.prompt.clone(), lost.negative.clone()].into_iter().take(lost_columns.len());
-    let names: Vec<&String> = rows.first().into_iter().flat_map(|row| &row.numbers).map(|(name, _)| name).collect();
-    let axes = finished.axes.iter().map(|axis| axis.name.clone());
-    // One column more, where clean estimates alternate.
-    let unstable = if rows.iter().any(|row| row.alternates.is_some()) { &["alternates_from"][..] } else { &[] };
-    let measured = axes.chain(names.iter().map(|name| name.to_string()));
-    let columns = measured.chain(unstable.iter().chain(lost_columns).map(|name| name.to_string()));
-    // And one, where a cell failed.
-    let failure = if failed.is_empty() { &[][..] } else { &["failure"] };
-    let mut table = Table::new(columns.chain(["picture".into()]).chain(failure.iter().map(|name| name.to_string())));
-    for (row, lost) in rows.iter().zip(&lost) {
-        let picture = row.run.picture();
-        let picture = picture.strip_prefix(finished.root).unwrap_or(picture).display().to_string();
-        let values = row.values.iter().map(Field::from);
-        let numbers = row.numbers.iter().map(|(_, number)| Field::from(*number));
-        let from = row.alternates.map_or(String::new(), |call| call.to_string());
-        let numbers = numbers.chain(unstable.iter().map(|_| Field::from(from.clone())));
-        let of_failure = failure.iter().map(|_| String::new());
-        let end = of_lost(lost).chain([picture]).chain(of_failure).map(Field::from);
-        table.row(values.chain(numbers).chain(end));
-    }
-    for failed in failed.iter().filter(|failed| failed.place.len() == finished.axes.len()) {
-        let none = names
-            .iter()
-            .map(|_| String::new())
-            .chain(unstable.iter().map(|_| String::new()))
-            .chain(of_lost(&Lost::default()));
-        table.row(place(finished, &failed.place).chain(none).chain([String::new(), failed.error.clone()]));
-    }
-    let path = finished.root.join("results.csv");
-    table.write(&path)?;
-    Ok(path)
-}
-
-/// The columns of what texts lost.
-const LOST: [&str; 2] = ["prompt_lost", "negative_lost"];
-
-/// What a cell's texts lost.
-fn lost(done: &Done) -> Result<Lost> {
-    let about = done.run.settings()?;
-    let lost = serde_json::from_value(about["words_lost"].clone());
-    lost.with_context(|| format!("{}: words_lost of its settings", done.run.path().display()))
-}
-
-fn place(finished: &Finished, place: &[usize]) -> impl Iterator<Item = String> {
-    place.iter().zip(finished.axes).map(|(index, axis)| axis.values[*index].clone())
 }

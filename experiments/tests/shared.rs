@@ -46,7 +46,7 @@ fn planned(spec: &Spec, how: How) -> [usize; 2] {
     [estimate.evaluations, estimate.apart]
 }
 
-/// The files of a cell, without the seconds and what was taken over, and the latter.
+/// The files of a cell, without the seconds, the evaluations and what was taken over, and the latter.
 fn files(cell: &Path) -> (BTreeMap<PathBuf, Vec<u8>>, Option<Value>) {
     let (mut found, mut left, mut taken) = (BTreeMap::new(), vec![cell.to_path_buf()], None);
     while let Some(folder) = left.pop() {
@@ -58,7 +58,9 @@ fn files(cell: &Path) -> (BTreeMap<PathBuf, Vec<u8>>, Option<Value>) {
             let mut bytes = std::fs::read(&path).unwrap();
             if path.ends_with("cell.json") {
                 let mut settings: Value = serde_json::from_slice(&bytes).unwrap();
-                settings.as_object_mut().unwrap().remove("seconds").unwrap();
+                for changing in ["seconds", "evaluations"] {
+                    settings.as_object_mut().unwrap().remove(changing).unwrap();
+                }
                 taken = settings.as_object_mut().unwrap().remove("taken_over");
                 bytes = settings.to_string().into_bytes();
             }

@@ -22,11 +22,11 @@ pub struct Alternation {
 
 impl Alternation {
     /// How many second differences in a row are looked at together.
-    pub const WINDOW: usize = 5;
+    pub const WINDOW: usize = 4;
     /// The smallest [`Alternation::share`] of all of them that counts.
-    pub const SHARE: f64 = 0.1;
+    pub const SHARE: f64 = 0.2;
     /// The largest mean [`Alternation::cosine`] of neighbours that counts.
-    pub const COSINE: f64 = -0.95;
+    pub const COSINE: f64 = -0.9;
 
     /// Computes it from the clean estimates of the first call of each step, in order. All are NaN if there are none, or if they
     /// differ in shape.
@@ -51,23 +51,32 @@ impl Alternation {
     /// The first step of the first window in which the estimates alternate, or `None` if they do not: every share is
     /// [`Alternation::SHARE`] or more, and the cosines' mean is [`Alternation::COSINE`] or less.
     ///
-    /// The limits separate runs of the bundled model that are unstable from stable ones of samplers with and without noise:
-    /// docs/schedulers/stability.md has the numbers.
+    /// The limits separate unstable runs from stable ones, of samplers that draw no noise: docs/schedulers/stability.md has the
+    /// numbers. Where a stable sampler's steps multiply differences by nearly -1, fresh noise alternates as well.
     pub fn begins(&self) -> Option<usize> {
         Alternation::in_columns(&self.share, &self.cosine)
     }
 
     /// [`Alternation::begins`] of the two columns by themselves.
     pub fn in_columns(share: &[f64], cosine: &[f64]) -> Option<usize> {
-        let alternates = |first: &usize| {
-            let window = *first..first + Alternation::WINDOW;
-            let shares = share.get(window.clone()).unwrap_or_default();
-            let cosines = cosine.get(window).and_then(|window| window.get(1..)).unwrap_or_default();
-            let mean = cosines.iter().sum::<f64>() / cosines.len() as f64; // NaN compares as false
-            !shares.is_empty() && shares.iter().all(|share| *share >= Alternation::SHARE) && mean <= Alternation::COSINE
-        };
-        (0..share.len()).find(alternates)
+        windows(share, cosine).find(|(_, least)| *least >= Alternation::SHARE).map(|(first, _)| first)
     }
+
+    /// The largest share that all differences of a window reach whose cosines' mean is [`Alternation::COSINE`] or less; 0 if there
+    /// is no such window. Estimates alternate if it is [`Alternation::SHARE`] or more.
+    pub fn strength(&self) -> f64 {
+        windows(&self.share, &self.cosine).map(|(_, least)| least).fold(0.0, f64::max)
+    }
+}
+
+/// The first step of every window whose differences are opposite to each other, and the least of its shares.
+fn windows<'a>(share: &'a [f64], cosine: &'a [f64]) -> impl Iterator<Item = (usize, f64)> + 'a {
+    let windows = share.windows(Alternation::WINDOW).zip(cosine.windows(Alternation::WINDOW)).enumerate();
+    windows.filter_map(|(first, (shares, cosines))| {
+        let mean = cosines[1..].iter().sum::<f64>() / (cosines.len() - 1) as f64;
+        let is_whole = shares.iter().all(|share| !share.is_nan());
+        (is_whole && mean <= Alternation::COSINE).then(|| (first, shares.iter().copied().fold(f64::INFINITY, f64::min)))
+    })
 }
 
 #[cfg(test)]
@@ -94,21 +103,22 @@ mod tests {
         assert!(found.cosine[2..11].iter().all(|cosine| (cosine + 1.0).abs() < 1e-15));
         assert!(found.share[0].is_nan() && found.share[11].is_nan() && found.cosine[1].is_nan());
         assert_eq!(found.begins(), Some(1));
-        // It grows by 1.5 a step, and is large enough from the step where a + 2·1.5a + 2.25a … passes a tenth of the length.
+        assert!((found.strength() - want).abs() < 1e-15);
+        // It grows by 1.5 a step.
         let growing = Alternation::of(&run(20, |_| 1.0, |step| 1e-3 * 1.5f64.powf(step)));
         let first = growing.begins().unwrap();
-        assert!(growing.share[first] >= 0.1 && growing.share[first - 1] < 0.1);
+        assert!(growing.share[first] >= Alternation::SHARE && growing.share[first - 1] < Alternation::SHARE);
     }
 
     #[test]
     fn smooth_estimates_and_small_alternations_do_not_count() {
         let curved = Alternation::of(&run(30, |step| (0.7 * step).sin() + 2.0, |_| 0.0));
-        assert_eq!(curved.begins(), None);
-        assert_eq!(Alternation::of(&run(30, |_| 1.0, |_| 0.05)).begins(), None);
-        for few in [0, 1, 2, 6] {
+        assert_eq!((curved.begins(), curved.strength()), (None, 0.0));
+        assert_eq!(Alternation::of(&run(30, |_| 1.0, |_| 0.15)).begins(), None);
+        for few in [0, 1, 2, 5] {
             assert_eq!(Alternation::of(&run(few, |_| 1.0, |_| 0.5)).begins(), None, "{few}");
         }
-        assert!(Alternation::of(&run(7, |_| 1.0, |_| 0.5)).begins().is_some());
+        assert!(Alternation::of(&run(6, |_| 1.0, |_| 0.5)).begins().is_some());
     }
 
     #[test]

@@ -27,9 +27,17 @@ fn charts(folder: &Path) -> Result<(), Box<dyn Error>> {
     let narrow = Chart { notes: vec![], ..guidance() };
     let charts =
         vec![narrow.clone(), Chart { title: "Same, log".into(), y: ChartAxis::log("rms"), ..narrow.clone() }, narrow];
-    write(folder, "panels-shared", &Panels { title: "Three readings of one sweep".into(), charts, columns: 2 })?;
+    write(
+        folder,
+        "panels-shared",
+        &Panels { title: "Three readings of one sweep".into(), charts, columns: 2, ..Panels::default() },
+    )?;
     let charts = vec![noise_levels(), loss(), tiny_values()];
-    write(folder, "panels", &Panels { title: "Different charts side by side".into(), charts, columns: 3 })?;
+    write(
+        folder,
+        "panels",
+        &Panels { title: "Different charts side by side".into(), charts, columns: 3, ..Panels::default() },
+    )?;
     Ok(())
 }
 

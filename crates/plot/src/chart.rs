@@ -5,6 +5,7 @@ use latentrace_files::{Field, Table};
 
 use crate::csv::{label, or};
 use crate::drawing::Drawing;
+use crate::inks::{Ink, Inks};
 use crate::{Drawable, csv, layout, paint};
 
 /// Curves over two axes, with a legend beside or below the plot.
@@ -24,6 +25,9 @@ pub struct Chart {
     pub series: Vec<Series>,
     /// Whether a unit is equally long on both axes. Has no effect if only one axis is logarithmic.
     pub equal: bool,
+    /// The scale of the colours of series that have a number ([`Ink::Number`]): its label, and whether it is logarithmic. In a figure of
+    /// several charts the scale is that of all their numbers.
+    pub colours: Option<ChartAxis>,
     /// Notes in small letters under the chart.
     pub notes: Vec<String>,
 }
@@ -57,6 +61,8 @@ pub struct Series {
     pub marked: bool,
     /// The interval of y for each point, in the order of the points; see [`Series::within`].
     pub intervals: Vec<(f64, f64)>,
+    /// What its colour says.
+    pub ink: Ink,
 }
 
 impl ChartAxis {
@@ -100,6 +106,16 @@ impl Series {
     /// The same curve with a ring at the first point, dots, and a marker at the last point.
     pub fn marked(self) -> Series {
         Series { marked: true, ..self }
+    }
+
+    /// The same curve, coloured by a number.
+    pub fn by(self, number: f64) -> Series {
+        Series { ink: Ink::Number(number), ..self }
+    }
+
+    /// The same curve in a colour: red, green, blue.
+    pub fn coloured(self, colour: [u8; 3]) -> Series {
+        Series { ink: Ink::Colour(colour), ..self }
     }
 
     /// The same curve with an interval of y for each point, drawn as a whisker. A point has no whisker if its interval
@@ -190,7 +206,8 @@ impl Chart {
     fn drawing(&self, width: u32, height: u32) -> Drawing {
         let mut drawing = Drawing::new(width, height);
         let frame = drawing.frame();
-        layout::chart(&mut drawing, self, frame, true);
+        drawing.title = self.title.clone();
+        layout::chart(&mut drawing, self, frame, (&Inks::of(std::slice::from_ref(self)), true));
         drawing
     }
 }
@@ -211,7 +228,11 @@ fn bounds(series: &Series, point: usize) -> impl Iterator<Item = Field> + use<> 
 
 impl Drawable for Chart {
     fn size(&self) -> (u32, u32) {
-        (820, (if self.equal { 620 } else { 480 }).max(layout::legend_height(self, 796.0, true) as u32 * 2 + 190))
+        (
+            820,
+            (if self.equal { 620 } else { 480 })
+                .max(layout::legend_height(self, &Inks::of(std::slice::from_ref(self)), 796.0, true) as u32 * 2 + 190),
+        )
     }
 
     fn svg(&self, width: u32, height: u32) -> String {

@@ -1,8 +1,8 @@
 //! Colour maps.
 
-use crate::ChartAxis;
 use crate::drawing::Colour;
 use crate::scale::{Scale, drawable};
+use crate::{ChartAxis, ValueScale};
 
 /// A colour map.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -10,6 +10,9 @@ pub enum Colours {
     /// From dark to light: viridis, by van der Walt and Smith (2015). Equal steps look equal.
     #[default]
     Sequential,
+    /// From dark blue through purple to red: the part of plasma, by Smith and van der Walt (2015), that white paper does not hide, for
+    /// lines. Each colour has a contrast of at least 3 to white.
+    Ordered,
     /// From dark blue through white to dark red: RdBu, by Brewer (2003). White is at 0, or at 1 on a log scale.
     Diverging,
 }
@@ -37,6 +40,14 @@ impl Colours {
                 [0x5d, 0xc8, 0x63],
                 [0xaa, 0xdc, 0x32],
                 [0xfd, 0xe7, 0x25],
+            ],
+            Colours::Ordered => &[
+                [0x0d, 0x08, 0x87],
+                [0x46, 0x03, 0x9f],
+                [0x72, 0x01, 0xa8],
+                [0x9c, 0x17, 0x9e],
+                [0xbd, 0x37, 0x86],
+                [0xd8, 0x57, 0x6b],
             ],
             Colours::Diverging => &[
                 [0x05, 0x30, 0x61],
@@ -68,14 +79,19 @@ impl Shades {
     /// On a diverging map a limit that is not given mirrors the given one, or the value farthest from the middle.
     pub fn fit(
         colours: Colours,
-        log: bool,
+        scale: ValueScale,
         limits: (Option<f64>, Option<f64>),
         values: impl Iterator<Item = f64>,
     ) -> Option<Shades> {
+        let log = scale == ValueScale::Log;
         let axis = ChartAxis { log, ..ChartAxis::default() };
         let mirrored = |value: f64| if log { 1.0 / value.clamp(1e-300, 1e300) } else { -value };
         let ends = values.filter(|value| drawable(&axis, *value)).map(|value| (value, value));
         let (mut least, mut most) = ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
+        if scale == ValueScale::SignedLog {
+            let limit = limits.0.into_iter().chain(limits.1).chain([least, most]).map(f64::abs).fold(1e-300, f64::max);
+            return Some(Shades { scale: Scale::signed(limit, limit * 1e-3), colours, middle: 0.5 });
+        }
         if colours == Colours::Diverging {
             (least, most) = (least.min(mirrored(most)), most.max(mirrored(least)));
         }
@@ -96,7 +112,7 @@ impl Shades {
     pub fn fraction(&self, place: f64) -> f64 {
         let place = place.clamp(0.0, 1.0);
         match self.colours {
-            Colours::Sequential => place,
+            Colours::Sequential | Colours::Ordered => place,
             Colours::Diverging => 0.5 + 0.5 * (place - self.middle) / self.middle.abs().max((1.0 - self.middle).abs()),
         }
     }
@@ -105,6 +121,21 @@ impl Shades {
     pub fn at(&self, place: f64) -> Colour {
         self.colours.at(self.fraction(place))
     }
+}
+
+/// How light a colour is on a screen, from 0 to 1: the relative luminance of WCAG 2.
+pub(crate) fn luminance(colour: Colour) -> f64 {
+    let linear = |part: u8| match f64::from(part) / 255.0 {
+        low if low <= 0.04045 => low / 12.92,
+        high => ((high + 0.055) / 1.055).powf(2.4),
+    };
+    let [red, green, blue] = colour.map(linear);
+    0.2126 * red + 0.7152 * green + 0.0722 * blue
+}
+
+/// The contrast of a colour to white paper, from 1 to 21 (WCAG 2); lines need 3.
+pub(crate) fn contrast(colour: Colour) -> f64 {
+    1.05 / (luminance(colour) + 0.05)
 }
 
 /// A colour in Oklab (Ottosson 2020): lightness, green to red, blue to yellow. Equal distances look equal.
@@ -179,6 +210,16 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn lines_on_the_ordered_map_are_seen_on_white() {
+        assert!((contrast([0; 3]) - 21.0).abs() < 1e-9 && (contrast([255; 3]) - 1.0).abs() < 1e-9);
+        assert!((contrast([0x77; 3]) - 4.48).abs() < 0.01); // the grey that WCAG's own examples give
+        for place in 0..=100 {
+            let found = contrast(Colours::Ordered.at(f64::from(place) / 100.0));
+            assert!(found >= 3.0, "{place}: {found}");
+        }
+    }
+
+    #[test]
     fn every_colour_comes_back() {
         for red in (0..=255).step_by(15) {
             for green in (0..=255).step_by(15) {
@@ -216,7 +257,8 @@ pub(crate) mod tests {
     #[test]
     fn limits_are_the_given_ones_else_the_values() {
         let ends = |colours, log, limits, values: &[f64]| {
-            let shades = Shades::fit(colours, log, limits, values.iter().copied()).unwrap();
+            let scale = if log { ValueScale::Log } else { ValueScale::Linear };
+            let shades = Shades::fit(colours, scale, limits, values.iter().copied()).unwrap();
             let places = |value: f64| (shades.scale.place(value).unwrap() * 1000.0).round() / 1000.0;
             values.iter().map(|value| places(*value)).collect::<Vec<_>>()
         };
@@ -227,13 +269,18 @@ pub(crate) mod tests {
         assert_eq!(ends(Colours::Diverging, false, none, &[-1.0, 0.0, 3.0]), [0.333, 0.5, 1.0]);
         assert_eq!(ends(Colours::Diverging, true, none, &[0.1, 1.0, 10.0]), [0.0, 0.5, 1.0]);
         assert_eq!(ends(Colours::Diverging, false, (None, Some(4.0)), &[0.0, 2.0]), [0.5, 0.75]);
-        assert!(Shades::fit(Colours::Sequential, true, none, [0.0, -1.0, f64::NAN].into_iter()).is_none());
+        assert!(Shades::fit(Colours::Sequential, ValueScale::Log, none, [0.0, -1.0, f64::NAN].into_iter()).is_none());
     }
 
     #[test]
     fn the_middle_is_white_whatever_the_limits() {
         for limits in [(-1.0, 1.0), (-1.0, 8.0), (-8.0, 1.0), (0.0, 3.0)] {
-            let shades = Shades::fit(Colours::Diverging, false, (Some(limits.0), Some(limits.1)), [0.0].into_iter());
+            let shades = Shades::fit(
+                Colours::Diverging,
+                ValueScale::Linear,
+                (Some(limits.0), Some(limits.1)),
+                [0.0].into_iter(),
+            );
             let shades = shades.unwrap();
             assert_eq!(shades.at(shades.scale.place(0.0).unwrap()), [0xf7; 3], "{limits:?}");
         }

@@ -6,6 +6,8 @@ use crate::text::{self, Weight};
 pub(crate) struct Drawing {
     pub width: u32,
     pub height: u32,
+    /// What readers are told who do not see it.
+    pub title: String,
     pub marks: Vec<Mark>,
     pub texts: Vec<Text>,
 }
@@ -64,7 +66,13 @@ pub(crate) struct Rect {
 
 impl Drawing {
     pub fn new(width: u32, height: u32) -> Drawing {
-        Drawing { width: width.max(240), height: height.max(180), marks: Vec::new(), texts: Vec::new() }
+        Drawing {
+            width: width.max(240),
+            height: height.max(180),
+            title: String::new(),
+            marks: Vec::new(),
+            texts: Vec::new(),
+        }
     }
 
     pub fn frame(&self) -> Rect {

@@ -3,6 +3,7 @@
 use image::RgbImage;
 use latentrace_files::Table;
 
+use crate::bar::{self, BAR, fitting_ticks, tip};
 use crate::colours::Shades;
 use crate::csv::{label, or};
 use crate::drawing::{Anchor, BLACK, Colour, Drawing, FAINTER, Rect, Text, WHITE};
@@ -53,6 +54,9 @@ pub enum ValueScale {
     Linear,
     /// Equal steps of colour are equal ratios.
     Log,
+    /// Equal ratios on both sides of 0, down to a thousandth of the largest number, and linear around 0: for numbers of both signs of which
+    /// few are large.
+    SignedLog,
 }
 
 impl HeatMap {
@@ -92,30 +96,36 @@ impl HeatMap {
 
     fn shades(&self) -> Option<Shades> {
         let values = self.values.iter().flatten().copied();
-        Shades::fit(self.colours, self.scale == ValueScale::Log, (self.low, self.high), values)
+        Shades::fit(self.colours, self.scale, (self.low, self.high), values)
     }
 
     fn drawing(&self, width: u32, height: u32) -> Drawing {
         let mut drawing = Drawing::new(width, height);
-        let mut room = drawing.frame().inset(12.0);
-        room.top = layout::heading(&mut drawing, &self.title, room, TITLE);
-        room.bottom = layout::notes(&mut drawing, &self.notes, room);
+        drawing.title = self.title.clone();
+        let frame = drawing.frame();
+        self.draw(&mut drawing, frame);
+        drawing
+    }
+
+    /// Draws the map into a part of a drawing.
+    pub(crate) fn draw(&self, drawing: &mut Drawing, outer: Rect) {
+        let mut room = outer.inset(12.0);
+        room.top = layout::heading(drawing, &self.title, room, TITLE);
+        room.bottom = layout::notes(drawing, &self.notes, room);
         let shades = self.shades();
         let cells = self.cells(shades.as_ref());
         if cells.iter().flatten().all(|cell| *cell == Shade::NoData) {
-            layout::no_data(&mut drawing, room);
-            return drawing;
+            return layout::no_data(drawing, room);
         }
-        room.bottom = self.key(&mut drawing, &cells, room);
+        room.bottom = self.key(drawing, &cells, room);
         let plan = self.plan(shades.as_ref(), room);
-        draw_cells(&mut drawing, &cells, plan.plot);
-        self.row_labels(&mut drawing, &plan);
-        self.column_labels(&mut drawing, &plan, room);
-        layout::axis_labels(&mut drawing, (&self.x_label, &self.y_label), plan.plot, room, plan.depth);
+        draw_cells(drawing, &cells, plan.plot);
+        self.row_labels(drawing, &plan);
+        self.column_labels(drawing, &plan, room);
+        layout::axis_labels(drawing, (&self.x_label, &self.y_label), plan.plot, room, plan.depth);
         if let Some(shades) = &shades {
-            self.bar(&mut drawing, shades, &plan, room);
+            self.bar(drawing, shades, &plan, room);
         }
-        drawing
     }
 }
 
@@ -146,7 +156,6 @@ impl Drawable for HeatMap {
     }
 }
 
-const BAR: f64 = 14.0; // width of the colour bar, and of the gap beside it
 const ROW_LABEL: f64 = 560.0; // the longest in pixels
 const COLUMN_LABEL: f64 = 170.0;
 
@@ -178,7 +187,7 @@ impl HeatMap {
 
         let ticks = shades.map(|shades| fitting_ticks(shades, height)).unwrap_or_default();
         let value_label = layout::lines(&self.value_label, LABEL, Weight::Regular, height, 2);
-        let numbers = ticks.iter().map(|tick| text::width(&tick.label, TICK, Weight::Regular)).fold(0.0, f64::max);
+        let numbers = bar::numbers(&ticks);
         let side = match shades {
             Some(_) => 2.0 * BAR + 8.0 + numbers + 6.0 + value_label.len() as f64 * LABEL * LEADING,
             None => 0.0,
@@ -246,24 +255,14 @@ impl HeatMap {
         let (above, below) = (tip(highest - 1.0), tip(-lowest));
         let (left, right) = (plot.right + BAR, plot.right + 2.0 * BAR);
         let bar = Rect { left, top: plot.top + above, right, bottom: plot.bottom - below };
-        let count = (bar.height() / 2.0).clamp(16.0, 256.0) as usize;
-        for index in 0..count {
-            let at = |index: usize| bar.bottom - bar.height() * index as f64 / count as f64;
-            let colour = shades.at((index as f64 + 0.5) / count as f64);
-            drawing.area(&Rect { top: at(index + 1), bottom: at(index), ..bar }.corners(), colour);
-        }
+        bar::gradient(drawing, bar, shades);
         let (middle, _) = bar.centre();
         let tips = [(middle, plot.top), (bar.right, bar.top), (bar.right, bar.bottom), (middle, plot.bottom)];
         drawing.area(&[(left, bar.top), tips[0], tips[1]], shades.at(1.0));
         drawing.area(&[(left, bar.bottom), tips[3], tips[2]], shades.at(0.0));
         let outline = [(left, bar.bottom), (left, bar.top), tips[0], tips[1], tips[2], tips[3], (left, bar.bottom)];
         drawing.line(&outline, 1.0, BLACK);
-        for tick in &plan.ticks {
-            let y = bar.bottom - tick.at * bar.height();
-            let long = if tick.label.is_empty() { 2.0 } else { 4.0 };
-            drawing.line(&[(right, y), (right + long, y)], 1.0, BLACK);
-            drawing.texts.push(Text::new(&tick.label, (right + 8.0, y + TICK * 0.36), TICK));
-        }
+        bar::ticks(drawing, bar, &plan.ticks);
         let left = room.right - plan.value_label.len() as f64 * LABEL * LEADING;
         layout::label_upwards(drawing, &plan.value_label, (left, plot.centre().1));
     }
@@ -290,24 +289,6 @@ impl HeatMap {
 /// The longest row label, when labels and cells share the width `spare`.
 fn row_label(spare: f64) -> f64 {
     (spare - 160.0).max(spare * 0.45).min(ROW_LABEL)
-}
-
-/// The most ticks whose labels fit beside a bar of this height.
-fn fitting_ticks(shades: &Shades, height: f64) -> Vec<Tick> {
-    let apart = |ticks: &[Tick]| {
-        let labelled = ticks.iter().filter(|tick| !tick.label.is_empty());
-        let mut places: Vec<f64> = labelled.map(|tick| tick.at * (height - 2.0 * tip(height))).collect();
-        places.sort_by(f64::total_cmp);
-        places.windows(2).all(|pair| pair[1] - pair[0] >= TICK * LEADING)
-    };
-    let most = (height / 34.0).clamp(5.0, 14.0) as usize;
-    let mut tries = (2..=most).rev().map(|most| shades.scale.ticks(most));
-    tries.find(|ticks| apart(ticks)).unwrap_or_default()
-}
-
-/// The height of the pointed end of a bar of this height.
-fn tip(bar: f64) -> f64 {
-    if bar > 80.0 { 9.0 } else { 0.0 }
 }
 
 fn widest(labels: &[String]) -> f64 {

@@ -1,6 +1,8 @@
 //! The layout of a chart: title, notes and legend are placed first, and the plot gets the room that is left.
 
+use crate::bar;
 use crate::drawing::{Anchor, BLACK, Colour, Drawing, FAINT, FAINTER, GREY, Mark, Point, Rect, Text, WHITE};
+use crate::inks::{Inks, Look, Shape};
 use crate::scale::{Scale, Tick, drawable};
 use crate::text::{self, ASCENT, LEADING, Weight};
 use crate::{Chart, Series};
@@ -9,19 +11,24 @@ pub(crate) const NOTE: f64 = 11.0; // font sizes
 pub(crate) const TICK: f64 = 12.0;
 pub(crate) const LABEL: f64 = 13.0;
 pub(crate) const TITLE: f64 = 15.0;
+const LEGEND: f64 = 260.0; // width above which the names in a legend are shortened together
 const KEY: f64 = 30.0; // width of the line in a legend entry
 pub(crate) const ENTRY: f64 = 19.0; // height of a legend entry
 const TICKS: f64 = TICK * 1.25 + 8.0; // from the plot to the label below its ticks
 
-/// Draws a chart into a part of a drawing.
-pub(crate) fn chart(drawing: &mut Drawing, chart: &Chart, outer: Rect, with_legend: bool) {
+/// Draws a chart into a part of a drawing, in the colours of its figure, with a legend of its own or without.
+pub(crate) fn chart(drawing: &mut Drawing, chart: &Chart, outer: Rect, (inks, with_legend): (&Inks, bool)) {
     let mut room = outer.inset(12.0);
     room.top = heading(drawing, &chart.title, room, TITLE);
     let dense: Vec<bool> = chart.series.iter().map(|series| is_dense(chart, series, outer)).collect();
     let remark = dense.contains(&true).then(|| DENSE.to_owned());
     room.bottom = notes(drawing, &chart.notes.iter().cloned().chain(remark).collect::<Vec<_>>(), room);
     if with_legend {
-        room = legend(drawing, chart, room);
+        if let Some((label, shades)) = inks.bar.as_ref().filter(|_| chart.series.iter().any(|one| inks.is_on_bar(one)))
+        {
+            room = bar::beside(drawing, label, shades, room);
+        }
+        room = legend(drawing, chart, inks, room);
     }
     let labels = (chart.x.label.as_str(), chart.y.label.as_str());
     let Some((mut x, mut y)) = scales(chart) else {
@@ -47,11 +54,12 @@ pub(crate) fn chart(drawing: &mut Drawing, chart: &Chart, outer: Rect, with_lege
     grid_lines(drawing, plot, &columns, &rows);
     tick_labels(drawing, plot, outer, &columns, &rows);
     axis_labels(drawing, labels, plot, room, TICKS);
-    curves(drawing, chart, plot, (&x, &y), &dense);
+    curves(drawing, chart, inks, plot, (&x, &y), &dense);
 }
 
 /// Draws all curves: first the faint points of dense curves, then whiskers, then the curves.
-fn curves(drawing: &mut Drawing, chart: &Chart, plot: Rect, (x, y): (&Scale, &Scale), dense: &[bool]) {
+fn curves(drawing: &mut Drawing, chart: &Chart, inks: &Inks, plot: Rect, (x, y): (&Scale, &Scale), dense: &[bool]) {
+    let look = |index: usize| inks.look(&chart.series[index]);
     let sides = sides(chart);
     let places = |(series, side): (&Series, &f64)| -> Vec<Option<Point>> {
         let place = |(px, py): (f64, f64)| {
@@ -67,7 +75,8 @@ fn curves(drawing: &mut Drawing, chart: &Chart, plot: Rect, (x, y): (&Scale, &Sc
         }
     }
     for (index, series) in chart.series.iter().enumerate() {
-        whiskers(drawing, series, &all[index], (plot, y), look(index).colour);
+        let Look { colour, outlined, .. } = look(index);
+        whiskers(drawing, series, &all[index], (plot, y), if outlined { GREY } else { colour });
     }
     for (index, series) in chart.series.iter().enumerate() {
         let mut runs: Vec<_> = runs(&all[index]).map(|run| if dense[index] { medians(&run) } else { run }).collect();
@@ -134,8 +143,8 @@ pub(crate) fn heading(drawing: &mut Drawing, title: &str, room: Rect, size: f64)
 }
 
 /// Draws a legend at the bottom of the room, and returns the room that is left.
-pub(crate) fn legend_below(drawing: &mut Drawing, chart: &Chart, room: Rect) -> Rect {
-    let entries = entries(chart);
+pub(crate) fn legend_below(drawing: &mut Drawing, chart: &Chart, inks: &Inks, room: Rect) -> Rect {
+    let entries = entries(chart, inks);
     let widest = entries.iter().map(Entry::width).fold(0.0, f64::max).min(room.width());
     let columns = ((room.width() / (widest + 18.0)) as usize).clamp(1, entries.len().max(1));
     let most = (room.height() * 0.5).min(room.height() - 110.0) / ENTRY;
@@ -148,8 +157,8 @@ pub(crate) fn legend_below(drawing: &mut Drawing, chart: &Chart, room: Rect) -> 
 }
 
 /// The height of a legend with all entries below a chart of this width; 0 if it may be beside the chart and fits there.
-pub(crate) fn legend_height(chart: &Chart, width: f64, beside: bool) -> f64 {
-    let entries = entries(chart);
+pub(crate) fn legend_height(chart: &Chart, inks: &Inks, width: f64, beside: bool) -> f64 {
+    let entries = entries(chart, inks);
     if beside && is_beside(&entries, width, 400.0) {
         return 0.0;
     }
@@ -204,14 +213,14 @@ impl Entry {
 }
 
 /// Places the legend beside the plot if that leaves enough room for the plot, otherwise below.
-fn legend(drawing: &mut Drawing, chart: &Chart, room: Rect) -> Rect {
-    let entries = entries(chart);
+fn legend(drawing: &mut Drawing, chart: &Chart, inks: &Inks, room: Rect) -> Rect {
+    let entries = entries(chart, inks);
     let widest = entries.iter().map(Entry::width).fold(0.0, f64::max);
     if entries.is_empty() {
         return room;
     }
     if !is_beside(&entries, room.width(), room.height()) {
-        return legend_below(drawing, chart, room);
+        return legend_below(drawing, chart, inks, room);
     }
     let left = room.right - widest;
     list(drawing, &entries, entries.len(), widest, |index| (left, room.top + 4.0 + index as f64 * ENTRY));
@@ -222,21 +231,22 @@ fn is_beside(entries: &[Entry], width: f64, height: f64) -> bool {
     entries.iter().all(|entry| entry.width() <= width * 0.3) && entries.len() as f64 * ENTRY <= height - 60.0
 }
 
-fn entries(chart: &Chart) -> Vec<Entry> {
+fn entries(chart: &Chart, inks: &Inks) -> Vec<Entry> {
     let single = chart.series.len() == 1;
     let plain = |series: &Series| series.name.is_empty() || (single && series.name == chart.y.label);
     let shown = |point: &(f64, f64)| drawable(&chart.x, point.0) && drawable(&chart.y, point.1);
-    let named = chart.series.iter().enumerate().filter(|(_, series)| !plain(series));
+    let named = chart.series.iter().filter(|series| !plain(series) && !inks.is_on_bar(series));
+    let named: Vec<&Series> = named.collect();
+    let names: Vec<&str> = named.iter().map(|series| series.name.as_str()).collect();
+    let names = text::apart(&names, TICK, Weight::Regular, LEGEND);
     named
-        .map(|(index, series)| Entry {
-            look: look(index),
+        .into_iter()
+        .zip(names)
+        .map(|(series, name)| Entry {
+            look: inks.look(series),
             dashed: series.dashed,
             marked: series.marked,
-            words: if series.points.iter().any(shown) {
-                series.name.clone()
-            } else {
-                format!("{} (no data)", series.name)
-            },
+            words: if series.points.iter().any(shown) { name } else { format!("{name} (no data)") },
         })
         .collect()
 }
@@ -247,7 +257,7 @@ fn list(drawing: &mut Drawing, entries: &[Entry], most: usize, width: f64, at: i
     for (index, entry) in entries[..shown].iter().enumerate() {
         let (left, top) = at(index);
         let middle = top + ENTRY / 2.0;
-        stroke(drawing, &[(left, middle), (left + KEY, middle)], entry.dashed, 2.0, entry.look.colour);
+        stroke(drawing, &[(left, middle), (left + KEY, middle)], entry.dashed, entry.look);
         match entry.marked {
             false => marker(drawing, (left + KEY / 2.0, middle), entry.look),
             true => path(
@@ -322,8 +332,11 @@ fn row_ticks(scale: &Scale, most: usize, room: Rect) -> Vec<Tick> {
 /// The most ticks of the x axis whose labels fit.
 fn fitting_ticks(scale: &Scale, plot: Rect) -> Vec<Tick> {
     if let Some(room) = scale.share().map(|share| share * plot.width() - 12.0).filter(|room| *room >= 28.0) {
-        let short = |tick: Tick| Tick { label: text::shorten(&tick.label, TICK, Weight::Regular, room), ..tick };
-        return scale.ticks(usize::MAX).into_iter().map(short).collect();
+        let ticks = scale.ticks(usize::MAX);
+        let labels: Vec<&str> = ticks.iter().map(|tick| tick.label.as_str()).collect();
+        let labels = text::apart(&labels, TICK, Weight::Regular, room);
+        let short = |label: &String| text::shorten(label, TICK, Weight::Regular, room);
+        return ticks.iter().zip(&labels).map(|(tick, label)| Tick { at: tick.at, label: short(label) }).collect();
     }
     let apart = |ticks: &[Tick]| {
         let mut boxes: Vec<_> = ticks
@@ -402,39 +415,6 @@ pub(crate) fn label_upwards(drawing: &mut Drawing, lines: &[String], (left, midd
 
 // --- curves ---
 
-/// The look of a series: a colour of Okabe and Ito (2008), and a shape for readers who cannot tell the colours apart.
-#[derive(Clone, Copy)]
-struct Look {
-    colour: Colour,
-    shape: Shape,
-}
-
-#[derive(Clone, Copy)]
-enum Shape {
-    Circle,
-    Square,
-    Triangle,
-    Diamond,
-    Cross,
-    Wedge,
-}
-
-/// The look of the series at an index; 42 of them differ. Okabe and Ito's yellow is left out because white hides it.
-fn look(index: usize) -> Look {
-    const COLOURS: [Colour; 7] = [
-        [0x00, 0x72, 0xb2], // blue
-        [0xd5, 0x5e, 0x00], // vermilion
-        [0x00, 0x9e, 0x73], // bluish green
-        [0xcc, 0x79, 0xa7], // reddish purple
-        [0xe6, 0x9f, 0x00], // orange
-        [0x56, 0xb4, 0xe9], // sky blue
-        [0x00, 0x00, 0x00],
-    ];
-    use Shape::*;
-    const SHAPES: [Shape; 6] = [Circle, Square, Triangle, Diamond, Cross, Wedge];
-    Look { colour: COLOURS[index % COLOURS.len()], shape: SHAPES[index % SHAPES.len()] }
-}
-
 /// The note of a chart that has a curve with far more points than pixels.
 const DENSE: &str = "Faint: every point. Line: the median of the points in every 4 pixels.";
 
@@ -483,7 +463,7 @@ fn curve(drawing: &mut Drawing, runs: &[Vec<Point>], look: Look, series: &Series
         match run[..] {
             [] => {}
             [alone] => marker(drawing, alone, look),
-            _ => stroke(drawing, run, series.dashed, 2.0, look.colour),
+            _ => stroke(drawing, run, series.dashed, look),
         }
     }
     let drawn = runs.concat();
@@ -513,13 +493,12 @@ fn path(drawing: &mut Drawing, points: &[Point], look: Look) {
     }
 }
 
-fn stroke(drawing: &mut Drawing, points: &[Point], dashed: bool, width: f64, colour: Colour) {
-    if !dashed {
-        return drawing.line(points, width, colour);
+fn stroke(drawing: &mut Drawing, points: &[Point], dashed: bool, look: Look) {
+    let lines = if dashed { dashes(points, 7.0, 4.0) } else { vec![points.to_vec()] };
+    if look.outlined {
+        lines.iter().for_each(|line| drawing.line(line, 3.5, GREY));
     }
-    for dash in dashes(points, 7.0, 4.0) {
-        drawing.line(&dash, width, colour);
-    }
+    lines.iter().for_each(|line| drawing.line(line, 2.0, look.colour));
 }
 
 /// The dashes of a line: `on` long, with gaps of `off`, measured along the line.
@@ -551,18 +530,28 @@ fn dashes(points: &[Point], on: f64, off: f64) -> Vec<Vec<Point>> {
     pieces
 }
 
-fn marker(drawing: &mut Drawing, (x, y): Point, look: Look) {
+fn marker(drawing: &mut Drawing, at: Point, look: Look) {
+    if look.outlined {
+        mark(drawing, at, Look { colour: GREY, ..look }, 1.35);
+    }
+    mark(drawing, at, look, 1.0);
+}
+
+/// Draws a marker of the look's shape and colour, so many times as large.
+fn mark(drawing: &mut Drawing, (x, y): Point, look: Look, size: f64) {
     let colour = look.colour;
-    let around = |corners: &[Point]| -> Vec<Point> { corners.iter().map(|(dx, dy)| (x + dx, y + dy)).collect() };
+    let around =
+        |corners: &[Point]| -> Vec<Point> { corners.iter().map(|(dx, dy)| (x + dx * size, y + dy * size)).collect() };
     let mark = match look.shape {
-        Shape::Circle => Mark::Disc { centre: (x, y), radius: 3.5, colour },
+        Shape::Circle => Mark::Disc { centre: (x, y), radius: 3.5 * size, colour },
         Shape::Square => Mark::Area { points: around(&[(-3.2, -3.2), (3.2, -3.2), (3.2, 3.2), (-3.2, 3.2)]), colour },
         Shape::Triangle => Mark::Area { points: around(&[(0.0, -4.6), (4.3, 3.0), (-4.3, 3.0)]), colour },
         Shape::Wedge => Mark::Area { points: around(&[(0.0, 4.6), (4.3, -3.0), (-4.3, -3.0)]), colour },
         Shape::Diamond => Mark::Area { points: around(&[(0.0, -4.8), (4.8, 0.0), (0.0, 4.8), (-4.8, 0.0)]), colour },
         Shape::Cross => {
-            drawing.line(&around(&[(-3.6, -3.6), (3.6, 3.6)]), 2.0, colour);
-            Mark::Line { points: around(&[(-3.6, 3.6), (3.6, -3.6)]), width: 2.0, colour }
+            let width = 2.0 * size * size;
+            drawing.line(&around(&[(-3.6, -3.6), (3.6, 3.6)]), width, colour);
+            Mark::Line { points: around(&[(-3.6, 3.6), (3.6, -3.6)]), width, colour }
         }
     };
     drawing.marks.push(mark);
@@ -597,11 +586,17 @@ mod tests {
                         series: series(count, name),
                         notes,
                         equal: count == 3,
+                        colours: None,
                     });
                 }
             }
         }
         charts
+    }
+
+    /// Draws a chart that is a figure by itself.
+    fn whole(drawing: &mut Drawing, drawn: &Chart, frame: Rect, with_legend: bool) {
+        chart(drawing, drawn, frame, (&Inks::of(std::slice::from_ref(drawn)), with_legend));
     }
 
     #[test]
@@ -610,7 +605,7 @@ mod tests {
             for drawn in charts() {
                 let mut drawing = Drawing::new(width, height);
                 let frame = drawing.frame();
-                chart(&mut drawing, &drawn, frame, true);
+                whole(&mut drawing, &drawn, frame, true);
                 drawing.check_texts_apart();
             }
         }
@@ -623,11 +618,11 @@ mod tests {
         let drawn = Chart { series: vec![Series::new("loss", points)], ..Chart::default() };
         let mut drawing = Drawing::new(820, 480);
         let frame = drawing.frame();
-        chart(&mut drawing, &drawn, frame, true);
+        whole(&mut drawing, &drawn, frame, true);
         let count = |mark: &Mark| if let Mark::Line { points, .. } = mark { points.len() } else { 0 };
         assert!(drawing.marks.iter().map(count).sum::<usize>() < 10 * 820);
         let highest = |mark: &Mark| match mark {
-            Mark::Line { points, colour, .. } if *colour == tint(look(0).colour) => {
+            Mark::Line { points, colour, .. } if *colour == tint(crate::inks::look(0).colour) => {
                 points.iter().map(|point| point.1).fold(f64::INFINITY, f64::min)
             }
             _ => f64::INFINITY,
@@ -647,7 +642,7 @@ mod tests {
                 let drawn = Chart { series, x: axis.clone(), y: axis, equal: true, ..Chart::default() };
                 let mut drawing = Drawing::new(width, height);
                 let frame = drawing.frame();
-                chart(&mut drawing, &drawn, frame, true);
+                whole(&mut drawing, &drawn, frame, true);
                 let curve = drawing.marks.iter().find_map(|mark| match mark {
                     Mark::Line { points, .. } if points.len() == 100 => Some(points),
                     _ => None,
@@ -666,7 +661,7 @@ mod tests {
     fn coloured(drawn: &Chart) -> Vec<Vec<Point>> {
         let mut drawing = Drawing::new(820, 480);
         let frame = drawing.frame();
-        chart(&mut drawing, drawn, frame, false);
+        whole(&mut drawing, drawn, frame, false);
         let of = |mark: &Mark| match mark {
             Mark::Line { points, colour, .. } if ![BLACK, FAINT, FAINTER].contains(colour) => Some(points.clone()),
             _ => None,
@@ -739,7 +734,7 @@ mod tests {
         let drawn = Chart { series: vec![Series::new("", points.to_vec()).marked()], ..Chart::default() };
         let mut drawing = Drawing::new(820, 480);
         let frame = drawing.frame();
-        chart(&mut drawing, &drawn, frame, true);
+        whole(&mut drawing, &drawn, frame, true);
         let discs = drawing.marks.iter().filter_map(|mark| match mark {
             Mark::Disc { centre, radius, colour } => Some((*centre, *radius, *colour)),
             _ => None,
@@ -758,11 +753,5 @@ mod tests {
         let pieces = dashes(&points, 7.0, 4.0);
         assert_eq!(pieces.len(), 10);
         assert!(pieces.iter().all(|piece| (length(piece) - 7.0).abs() < 1e-9));
-    }
-
-    #[test]
-    fn looks_repeat_only_after_all_pairs() {
-        let seen: std::collections::HashSet<_> = (0..42).map(|i| (look(i).colour, look(i).shape as u8)).collect();
-        assert_eq!(seen.len(), 42);
     }
 }

@@ -25,6 +25,7 @@
 //! assert_eq!(chart.png(640, 400).dimensions(), (640, 400));
 //! ```
 
+mod bar;
 mod chart;
 mod colours;
 mod csv;
@@ -32,6 +33,7 @@ mod drawing;
 mod figure;
 mod grid;
 mod heatmap;
+mod inks;
 mod layout;
 mod overlay;
 mod pages;
@@ -45,6 +47,7 @@ pub use colours::Colours;
 pub use figure::{Drawable, write};
 pub use grid::{Grid, Tile, strip};
 pub use heatmap::{HeatMap, ValueScale};
+pub use inks::Ink;
 pub use latentrace_files::png::{open_image, read_png_text, save_png};
 pub use latentrace_files::{Error, PARTIAL};
 pub use overlay::{colourise, overlay};

@@ -3,9 +3,9 @@
 use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Luma, Rgb, RgbImage};
 
-use crate::Colours;
 use crate::colours::{Lab, Shades};
 use crate::grid::hatched;
+use crate::{Colours, ValueScale};
 
 /// Blends a map over a picture. `strength` (0 to 1) is the weight of the map's hue; its lightness has half that weight,
 /// so that the picture stays visible.
@@ -49,7 +49,7 @@ fn enlarged(
     (low, high): (f64, f64),
     colours: Colours,
 ) -> Vec<Option<f64>> {
-    let shades = Shades::fit(colours, false, (Some(low), Some(high)), [low, high].into_iter());
+    let shades = Shades::fit(colours, ValueScale::Linear, (Some(low), Some(high)), [low, high].into_iter());
     let columns = map.iter().map(Vec::len).max().unwrap_or(0);
     let (Some(shades), false) = (shades, columns == 0 || width == 0 || height == 0) else {
         return vec![None; width as usize * height as usize];

@@ -25,8 +25,17 @@ pub(crate) fn svg(drawing: &Drawing) -> String {
         sound(painter.backend.present());
     }
     let painted = format!("width=\"{width}\" height=\"{height}\"");
-    let shown = format!("width=\"{}\" height=\"{}\" stroke-linejoin=\"round\"", drawing.width, drawing.height);
-    document.replacen(&painted, &shown, 1)
+    let shown =
+        format!("width=\"{}\" height=\"{}\" role=\"img\" stroke-linejoin=\"round\"", drawing.width, drawing.height);
+    // Smoothed edges of rectangles that touch would leave a seam between them.
+    let document = document.replacen(&painted, &shown, 1).replace("<rect ", "<rect shape-rendering=\"crispEdges\" ");
+    match (drawing.title.is_empty(), document.find('\n')) {
+        (false, Some(end)) => {
+            let (head, body) = document.split_at(end);
+            format!("{head}\n<title>{}</title>{body}", escaped(&drawing.title))
+        }
+        _ => document,
+    }
 }
 
 /// The drawing as pixels, `ratio` to one unit of the drawing.
@@ -68,6 +77,12 @@ impl<Backend: DrawingBackend> Painter<Backend> {
                 sound(self.backend.draw_path(path, &self.style(*colour, *width)));
             }
             Mark::Line { points, width, colour } => self.segments(points, *width, *colour),
+            Mark::Area { points, colour } if self.joined && is_rectangle(points) => {
+                let (from, to) = (self.place(points[0]), self.place(points[2]));
+                let (left, right) = (from.0.min(to.0), from.0.max(to.0));
+                let (top, bottom) = (from.1.min(to.1), from.1.max(to.1));
+                sound(self.backend.draw_rect((left, top), (right, bottom), &self.style(*colour, 0.0), true));
+            }
             Mark::Area { points, colour } => {
                 let path: Vec<_> = points.iter().map(|point| self.place(*point)).collect();
                 sound(self.backend.fill_polygon(path, &self.style(*colour, 0.0)));
@@ -130,6 +145,20 @@ impl<Backend: DrawingBackend> Painter<Backend> {
     }
 }
 
+/// Whether four points are the corners of a rectangle, one after another.
+fn is_rectangle(points: &[Point]) -> bool {
+    let [a, b, c, d] = points else { return false };
+    let (across, down) =
+        ((a.1, c.1) == (b.1, d.1) && (b.0, d.0) == (c.0, a.0), (a.0, c.0) == (b.0, d.0) && (b.1, d.1) == (c.1, a.1));
+    across || down
+}
+
+/// Text between tags.
+fn escaped(text: &str) -> String {
+    let plain: String = text.chars().filter(|letter| !letter.is_control()).collect();
+    plain.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
 /// Painting into memory cannot fail; plotters does not know that.
 fn sound<T, Failure: std::fmt::Debug>(result: Result<T, Failure>) -> T {
     result.expect("painting into memory cannot fail")
@@ -155,7 +184,9 @@ mod tests {
         let mut drawing = Drawing::new(300, 200);
         drawing.texts.push(Text::new("<b>&\u{1}\"'", (10.0, 20.0), 12.0));
         drawing.line(&[(0.0, 0.0), (1.0, 1.0)], 1.0, BLACK);
+        drawing.title = "a < b".into();
         let document = svg(&drawing);
+        assert!(document.contains(">\n<title>a &lt; b</title>\n<") && document.contains("role=\"img\""), "{document}");
         assert!(document.starts_with("<svg width=\"300\" height=\"200\""), "{document}");
         assert!(document.contains("viewBox=\"0 0 3600 2400\""));
         assert!(document.contains("&lt;b&gt;&amp; &quot;&apos;"));

@@ -3,17 +3,20 @@
 use image::RgbImage;
 use latentrace_files::Table;
 
-use crate::csv::label;
+use crate::csv::{self, label};
 use crate::drawing::{Drawing, Rect};
-use crate::{Chart, Drawable, layout, paint};
+use crate::inks::Inks;
+use crate::{Chart, Drawable, HeatMap, bar, layout, paint};
 
-/// Several charts in one figure, row by row. If all have the same series, they share one legend.
+/// Several charts in one figure, row by row, and after them heat maps. If all charts have the same series, they share one legend.
 #[derive(Clone, Debug, Default)]
 pub struct Panels {
     /// The title.
     pub title: String,
     /// The charts.
     pub charts: Vec<Chart>,
+    /// The heat maps.
+    pub maps: Vec<HeatMap>,
     /// The number of columns; 0 counts as 1.
     pub columns: usize,
 }
@@ -29,7 +32,8 @@ impl Panels {
         Drawable::png(self, width, height)
     }
 
-    /// The numbers as CSV: rows of `chart, series, x, y`, and `low, high` if any series has intervals.
+    /// The numbers as CSV: rows of `chart, series, x, y`, and `low, high` if any series has intervals. A row of a heat map is a series,
+    /// and its columns are x.
     pub fn csv(&self) -> String {
         let intervals = self.charts.iter().any(Chart::has_intervals);
         let names = ["chart", "series", "x", "y"].into_iter();
@@ -39,34 +43,61 @@ impl Panels {
                 table.row([label(&chart.title)].into_iter().chain(fields));
             }
         }
+        for map in &self.maps {
+            for (row, numbers) in map.rows.iter().zip(&map.values) {
+                for (column, number) in map.columns.iter().zip(numbers) {
+                    let fields = [label(&map.title), label(row), label(column), csv::number(*number)];
+                    table.row(
+                        fields
+                            .into_iter()
+                            .chain([csv::number(f64::NAN), csv::number(f64::NAN)].into_iter().filter(|_| intervals)),
+                    );
+                }
+            }
+        }
         table.to_string()
     }
 
     fn drawing(&self, width: u32, height: u32) -> Drawing {
         let mut drawing = Drawing::new(width, height);
+        drawing.title = self.title.clone();
+        let inks = Inks::of(&self.charts);
         let mut room = drawing.frame();
         room.top = layout::heading(&mut drawing, &self.title, room.inset(12.0), 17.0);
         let shared = self.shares_series();
         if shared {
+            if let Some((label, shades)) = &inks.bar {
+                room.right = bar::beside(&mut drawing, label, shades, room.inset(12.0)).right;
+            }
             let legend = Rect { bottom: room.bottom - 10.0, ..room.inset(12.0) };
-            room.bottom = layout::legend_below(&mut drawing, &self.charts[0], legend).bottom;
+            room.bottom = layout::legend_below(&mut drawing, &self.charts[0], &inks, legend).bottom;
         }
         let (columns, rows) = self.shape();
         let (across, down) = (room.width() / columns as f64, room.height() / rows as f64);
-        for (index, chart) in self.charts.iter().enumerate() {
+        let part = |index: usize| {
             let (left, top) =
                 (room.left + (index % columns) as f64 * across, room.top + (index / columns) as f64 * down);
-            layout::chart(&mut drawing, chart, Rect { left, top, right: left + across, bottom: top + down }, !shared);
+            Rect { left, top, right: left + across, bottom: top + down }
+        };
+        for (index, chart) in self.charts.iter().enumerate() {
+            layout::chart(&mut drawing, chart, part(index), (&inks, !shared));
         }
-        if self.charts.is_empty() {
+        for (index, map) in self.maps.iter().enumerate() {
+            map.draw(&mut drawing, part(self.charts.len() + index));
+        }
+        if self.count() == 0 {
             layout::no_data(&mut drawing, room);
         }
         drawing
     }
 
+    fn count(&self) -> usize {
+        self.charts.len() + self.maps.len()
+    }
+
     fn shape(&self) -> (usize, usize) {
-        let columns = self.columns.clamp(1, self.charts.len().max(1));
-        (columns, self.charts.len().div_ceil(columns).max(1))
+        let columns = self.columns.clamp(1, self.count().max(1));
+        (columns, self.count().div_ceil(columns).max(1))
     }
 
     fn shares_series(&self) -> bool {
@@ -83,7 +114,10 @@ impl Drawable for Panels {
         let (columns, rows) = self.shape();
         let width = columns as u32 * 470 + 24;
         let shared = self.shares_series();
-        let legend = if shared { layout::legend_height(&self.charts[0], f64::from(width) - 24.0, false) } else { 0.0 };
+        let inks = Inks::of(&self.charts);
+        let legend =
+            if shared { layout::legend_height(&self.charts[0], &inks, f64::from(width) - 24.0, false) } else { 0.0 };
+        let width = width + if inks.bar.is_some() { 76 } else { 0 };
         (width, rows as u32 * 330 + 60 + legend as u32)
     }
 
@@ -141,7 +175,7 @@ mod tests {
         for count in 0..5 {
             for columns in [0, 1, 3, 9] {
                 let charts = (0..count).map(|_| chart("one", &["s"])).collect();
-                let panels = Panels { title: "all".into(), charts, columns };
+                let panels = Panels { title: "all".into(), charts, columns, ..Panels::default() };
                 assert_eq!(panels.png(300, 200).dimensions(), (300, 200));
             }
         }

@@ -10,6 +10,7 @@ pub(crate) struct Scale {
     low: f64,           // low and high are log10 of the value on a log axis
     high: f64,          // low < high
     names: Vec<String>, // of the values 0, 1, 2, ..
+    bend: f64,          // if above 0, the scale is linear below it and logarithmic above it, in both directions
 }
 
 /// A tick; `label` is empty for minor ticks.
@@ -39,13 +40,26 @@ impl Scale {
         } else {
             (high.abs() * 0.05).max(if high.abs() < 1e-280 { 1.0 } else { 0.0 })
         };
-        Some(Scale { log: axis.log, reversed: axis.reversed, low: low - pad, high: high + pad, names: Vec::new() })
+        Some(Scale {
+            log: axis.log,
+            reversed: axis.reversed,
+            low: low - pad,
+            high: high + pad,
+            names: Vec::new(),
+            bend: 0.0,
+        })
     }
 
     /// The scale of names: equal shares, with each name in the middle of its share.
     fn named(axis: &ChartAxis) -> Scale {
         let (names, high) = (axis.names.clone(), axis.names.len() as f64 - 0.5);
-        Scale { log: false, reversed: axis.reversed, low: -0.5, high, names }
+        Scale { log: false, reversed: axis.reversed, low: -0.5, high, names, bend: 0.0 }
+    }
+
+    /// The scale from `-limit` to `limit` that is linear up to about `bend` and logarithmic beyond it: `sign(v) log10(1 + |v| / bend)`.
+    pub fn signed(limit: f64, bend: f64) -> Scale {
+        let high = bent(limit, bend);
+        Scale { log: false, reversed: false, low: -high, high, names: Vec::new(), bend }
     }
 
     /// The share of each name; `None` if the axis has no names.
@@ -55,7 +69,9 @@ impl Scale {
 
     /// The position of a value; `None` if it cannot be drawn: not finite, or not positive on a log axis.
     pub fn place(&self, value: f64) -> Option<f64> {
-        drawn(self.log, value).map(|place| self.fraction(place))
+        let place =
+            if self.bend > 0.0 { value.is_finite().then(|| bent(value, self.bend)) } else { drawn(self.log, value) };
+        place.map(|place| self.fraction(place))
     }
 
     /// Ticks, of which at most `most` (but at least two) have labels.
@@ -63,6 +79,7 @@ impl Scale {
         let most = most.max(2);
         match self.log {
             _ if !self.names.is_empty() => self.named_ticks(most),
+            _ if self.bend > 0.0 => self.signed_ticks(most),
             true => self.log_ticks(most),
             false => self.linear_ticks(most),
         }
@@ -96,6 +113,21 @@ impl Scale {
             self.tick(place as f64, if place % stride == 0 { name.clone() } else { String::new() })
         };
         self.names.iter().enumerate().map(label).collect()
+    }
+
+    /// 0, and powers of ten above the bend in both directions.
+    fn signed_ticks(&self, most: usize) -> Vec<Tick> {
+        let limit = self.bend * (10f64.powf(self.high) - 1.0);
+        let (first, last) = (self.bend.log10().ceil() as i32, (limit.log10() + 1e-9).floor() as i32);
+        let stride = ((last - first + 1).max(1) as usize).div_ceil((most / 2).max(1)) as i32;
+        let decades = (first..=last).rev().filter(|decade| (last - decade) % stride == 0);
+        let plain = is_plain(first) && is_plain(last);
+        let both = decades.flat_map(|decade| {
+            let (value, label) = (10f64.powi(decade), power_label(1, decade, plain));
+            [(value, label.clone()), (-value, format!("−{label}"))]
+        });
+        let all = both.chain([(0.0, "0".to_string())]);
+        all.map(|(value, label)| self.tick(bent(value, self.bend), label)).collect()
     }
 
     fn linear_ticks(&self, most: usize) -> Vec<Tick> {
@@ -153,6 +185,10 @@ impl Scale {
         let both = values.iter().zip(labels).filter(|(value, _)| **value > 0.0);
         both.map(|(value, label)| self.tick(value.log10(), label)).collect()
     }
+}
+
+fn bent(value: f64, bend: f64) -> f64 {
+    (value.abs() / bend).ln_1p() / std::f64::consts::LN_10 * value.signum()
 }
 
 /// Whether an axis can show a value.
@@ -242,6 +278,18 @@ mod tests {
     fn labels_of(axis: ChartAxis, values: &[f64], most: usize) -> Vec<String> {
         let scale = Scale::fit(&axis, values.iter().copied(), 0.02).unwrap();
         scale.ticks(most).into_iter().map(|tick| tick.label).filter(|label| !label.is_empty()).collect()
+    }
+
+    #[test]
+    fn a_signed_scale_is_the_same_in_both_directions() {
+        let scale = Scale::signed(100.0, 0.1);
+        let at = |value: f64| scale.place(value).unwrap();
+        assert_eq!([at(-100.0), at(0.0), at(100.0)], [0.0, 0.5, 1.0]);
+        assert!([0.01, 0.3, 7.0, 99.0].iter().all(|value| (at(*value) + at(-value) - 1.0).abs() < 1e-12));
+        assert!((at(100.0) - at(10.0)) / (at(10.0) - at(1.0)) < 1.1, "decades are equally long far from 0");
+        assert_eq!(scale.place(f64::NAN), None);
+        let labels: Vec<String> = scale.ticks(10).into_iter().map(|tick| tick.label).collect();
+        assert_eq!(labels, ["100", "−100", "10", "−10", "1", "−1", "0.1", "−0.1", "0"]);
     }
 
     #[test]

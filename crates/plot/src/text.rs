@@ -66,6 +66,31 @@ pub(crate) fn shorten(words: &str, size: f64, weight: Weight, limit: f64) -> Str
     format!("{}…", start.trim_end())
 }
 
+/// Texts, one of which is wider than `limit`, without the words that all of them begin or end with: what differs stays. An ellipsis
+/// stands for two words or more.
+pub(crate) fn apart(texts: &[&str], size: f64, weight: Weight, limit: f64) -> Vec<String> {
+    let whole = || texts.iter().map(|text| text.to_string()).collect();
+    if texts.len() < 2 || texts.iter().all(|text| width(text, size, weight) <= limit) {
+        return whole();
+    }
+    let words: Vec<Vec<&str>> = texts.iter().map(|text| text.split(' ').collect()).collect();
+    let least = words.iter().map(Vec::len).min().unwrap_or(0);
+    let same = |count: usize, at: &dyn Fn(&[&str]) -> Vec<String>| {
+        (0..count).take_while(|place| words.windows(2).all(|pair| at(&pair[0])[*place] == at(&pair[1])[*place])).count()
+    };
+    let forwards = |words: &[&str]| words.iter().map(|word| word.to_string()).collect();
+    let backwards = |words: &[&str]| words.iter().rev().map(|word| word.to_string()).collect();
+    let before = same(least, &forwards);
+    let after = same(least - before, &backwards);
+    let cut = |count: usize| if count < 2 { 0 } else { count };
+    let (before, after) = (cut(before), cut(after));
+    let of = |words: &Vec<&str>| {
+        let kept = words[before..words.len() - after].join(" ");
+        format!("{}{kept}{}", if before > 0 { "… " } else { "" }, if after > 0 { " …" } else { "" })
+    };
+    words.iter().map(of).collect()
+}
+
 /// The text, shortened in the middle with an ellipsis if it does not fit: for names that differ at the end.
 pub(crate) fn shorten_middle(words: &str, size: f64, weight: Weight, limit: f64) -> String {
     if width(words, size, weight) <= limit {
@@ -164,6 +189,19 @@ fn parse(bytes: &'static [u8]) -> FontRef<'static> {
 mod tests {
     use super::*;
     use image::Rgb;
+
+    #[test]
+    fn texts_are_shortened_together_and_what_differs_stays() {
+        let prompt = |colour: &str| format!("prompt a large {colour} circle on the left, white background, seed 3");
+        let [red, blue] = [prompt("red"), prompt("dark blue")];
+        let of = |limit: f64| apart(&[&red, &blue], 12.0, Weight::Regular, limit);
+        assert_eq!(of(100.0), ["… red …", "… dark blue …"]);
+        assert_eq!(of(1000.0), [red.as_str(), blue.as_str()], "they fit");
+        let few = apart(&["seed 1 of the first long run", "seed 2 of the last long run"], 12.0, Weight::Regular, 10.0);
+        assert_eq!(few, ["seed 1 of the first …", "seed 2 of the last …"], "one word in common stays");
+        assert_eq!(apart(&["same same", "same same"], 12.0, Weight::Regular, 1.0), ["… ", "… "]);
+        assert_eq!(apart(&["alone"], 12.0, Weight::Regular, 1.0), ["alone"]);
+    }
 
     #[test]
     fn the_font_has_the_letters_that_figures_use() {

@@ -79,7 +79,7 @@ impl Teller {
             return line!("{}", json!({ "event": "unstable", "pictures": count, "of": cells, "first": first }));
         }
         self.printer.warn(&format!(
-            "in {count} of {cells} pictures the clean estimates alternate from step to step: their sampler is unstable, and the picture is the solver's, not the model's; the first is {first}\n{}; the column alternates_from of results.csv has them",
+            "in {count} of {cells} pictures the clean estimates alternate from step to step: their sampler is unstable, and the picture may be the solver's, not the model's; the first is {first}\n{}; the column alternates_from of results.csv has them",
             unstable::hint("")
         ));
     }

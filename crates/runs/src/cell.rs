@@ -356,37 +356,47 @@ impl Cell {
         Ok(())
     }
 
-    /// The value of a field, as labels show it.
-    pub fn value(&self, field: &str) -> String {
+    /// The value of a field as tables have it; `None` if it is not set, or an empty text. Numbers have all their digits.
+    pub fn written(&self, field: &str) -> Option<String> {
         match (field, &self.sampler) {
-            ("guidance", _) => return self.guidance.to_string(),
-            ("sampler", Some(sampler)) => return sampler.to_string(),
+            ("guidance", _) => return Some(self.guidance.to_string()),
+            ("sampler", Some(sampler)) => return Some(sampler.to_string()),
             _ => (),
         }
         let value = match field.strip_prefix(sampler::PREFIX) {
             Some(option) => self.scheduler.get(option).cloned(),
             None => serde_json::to_value(self).ok().and_then(|cell| cell.get(field).cloned()),
         };
-        match value {
-            Some(Value::String(text)) if text.is_empty() => "none".into(),
-            Some(Value::String(text)) => text,
-            Some(Value::Number(number)) => {
-                let float = number.as_f64().filter(|_| number.is_f64()); // shows 4.0 as 4, and all digits of a seed
-                float.map_or_else(|| number.to_string(), |float| float.to_string())
-            }
-            Some(other) => other.to_string(),
+        value.map(|value| plain(&value)).filter(|text| !text.is_empty())
+    }
+
+    /// The value of a field, as labels show it.
+    pub fn value(&self, field: &str) -> String {
+        match self.written(field) {
+            Some(text) => text,
             None => match field {
                 "fit" => "crop".into(),
                 "ema" | "weights" => "false".into(),
                 "clip_skip" => "0".into(),
                 "long_prompts" => "cut".into(),
                 "revision" => "main".into(),
-                "image" | "mask" | "edits" | "strength" | "ignore" | "embeddings" | "loras" | "features" => {
-                    "none".into()
-                }
+                "prompt" | "negative" | "image" | "mask" | "edits" | "strength" | "ignore" | "embeddings" | "loras"
+                | "features" => "none".into(),
                 _ => "the model's own".into(),
             },
         }
+    }
+}
+
+/// A value as text: 4.0 as 4, and all digits of a seed.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => {
+            let float = number.as_f64().filter(|_| number.is_f64());
+            float.map_or_else(|| number.to_string(), |float| float.to_string())
+        }
+        other => other.to_string(),
     }
 }
 

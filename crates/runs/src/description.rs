@@ -15,7 +15,7 @@ use latentrace_files::counted;
 use latentrace_pipeline::nn::tch;
 use latentrace_pipeline::nn::{Kernels, LIBTORCH};
 use latentrace_pipeline::schedulers::{Config, Level, Plan};
-use latentrace_pipeline::{Model, Prepared, Request, Size, plain};
+use latentrace_pipeline::{Model, Prepared, Request, Size, Start, plain};
 use latentrace_trace::{EditRule, Prompt, Rule, Trace, Words};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -312,6 +312,14 @@ impl Description {
     pub fn plan(&self) -> Result<Plan> {
         let start = crate::past::start_of(self, |_, _| Ok(tch::Tensor::new()), || false)?; // the plan depends on no tensor
         Ok(start.plan(&self.request()?)?)
+    }
+
+    /// Whether the sampler draws noise after the start.
+    ///
+    /// # Errors
+    /// The scheduler cannot be read, or cannot sample these steps.
+    pub fn draws_noise(&self) -> Result<bool> {
+        Ok(Start::Noise.plan(&self.request()?)?.draws() > 1)
     }
 
     /// The phases of the run: all its calls, by the settings that they were made with.

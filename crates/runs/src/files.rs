@@ -75,10 +75,12 @@ impl RunFolder {
             }
             RunFile::Settings => {
                 let mut settings = serde_json::to_value(about)?;
+                // None of these is the same each time.
                 settings["seconds"] = json!(recorded.elapsed.as_secs_f64());
+                settings["evaluations"] = json!(recorded.work.evaluations);
                 let taken = &recorded.work.taken;
                 if !taken.is_empty() {
-                    settings["taken_over"] = json!(taken); // as the seconds, not the same each time
+                    settings["taken_over"] = json!(taken);
                 }
                 replace_unsynced(&path, format!("{settings:#}\n").as_bytes())?;
             }

@@ -7,8 +7,11 @@ use crate::scalars::Scalars;
 
 impl RunFolder {
     /// The call from which the clean estimates of a run alternate, as its table of numbers says: see [`Scalars::alternates`].
+    /// `None` if the sampler draws noise: then estimates may also alternate where it is stable.
     pub fn alternates(&self) -> Option<usize> {
-        Scalars::read(self.trace()).ok()?.alternates()
+        let call = Scalars::read(self.trace()).ok()?.alternates()?;
+        let draws_noise = Description::of(&self.read().ok()?).ok()?.draws_noise().ok()?;
+        (!draws_noise).then_some(call)
     }
 }
 
@@ -18,7 +21,7 @@ pub fn warn(run: &RunFolder, description: &Description, observer: &dyn Observer)
     let Ok(request) = description.request() else { return };
     let sampler = request.scheduler.class().name();
     observer.warn(&format!(
-        "from call {call} of {} on the clean estimates alternate from step to step: {sampler} is unstable here, and the picture is the solver's, not the model's\n{}",
+        "from call {call} of {} on the clean estimates alternate from step to step: {sampler} is unstable here, and the picture may be the solver's, not the model's\n{}",
         description.calls,
         hint(sampler)
     ));

@@ -131,7 +131,7 @@ impl Course {
         if !self.checks.is_empty() {
             charts.push(self.adherence());
         }
-        Panels { title: "Training of the bundled model".into(), charts, columns: 2 }
+        Panels { title: "Training of the bundled model".into(), charts, columns: 2, ..Panels::default() }
     }
 
     fn adherence(&self) -> Chart {

@@ -1,15 +1,19 @@
 //! The figure `adherence`: the measures of pictures against the fields that vary.
 
 use super::Finished;
-use crate::measure::{Measure, Sight, Statistic, axes, groups};
+use super::inking::spans_decades;
+use crate::measure::{Measure, RIGHT, SEEN, Sight, Statistic};
+use crate::spec::Axis;
+use crate::tables::{values, varied};
 use anyhow::Result;
-use latentrace_files::{Field, Table, fields};
+use latentrace_files::{Field, Table, counted, fields};
 use latentrace_measures::Estimate;
 use latentrace_plot::{Chart, ChartAxis, Panels, Series, write};
+use latentrace_shapes::Colour;
 use std::path::PathBuf;
 
-/// Writes the measures: `measures-cells.csv` of every picture, `measures.csv` of every combination of the fields that
-/// vary besides the seed, and the charts `adherence`.
+/// Writes the measures of every combination of the fields that vary besides the seed, `measures.csv`, and the charts
+/// `adherence`.
 ///
 /// The horizontal axis is the first numeric field that varies, or the first field if none is numeric. If a second field
 /// has few values, each value is a panel of the rates and a curve of the amounts. All other fields, such as prompts,
@@ -23,27 +27,29 @@ pub fn adherence(finished: &Finished) -> Result<Vec<PathBuf>> {
     if sights.is_empty() || measures.is_empty() {
         return Ok(Vec::new());
     }
-    let tables = [("measures-cells.csv", of_cells(&sights, measures)), ("measures.csv", of_groups(&sights, measures))];
-    let mut made = Vec::new();
-    for (name, table) in tables {
-        let path = finished.root.join(name);
-        table.write(&path)?;
-        made.push(path);
-    }
-    let layout = Layout::of(&sights);
-    let panels = Panels { title: finished.title.into(), columns: 2, charts: layout.charts(&sights, measures) };
+    let path = finished.root.join("measures.csv");
+    of_groups(finished, &sights).write(&path)?;
+    let mut made = vec![path];
+    let layout = Layout::of(finished.axes, &sights);
+    let panels = Panels {
+        title: finished.title.into(),
+        columns: 2,
+        charts: layout.charts(&sights, measures),
+        ..Panels::default()
+    };
     made.extend(write(finished.root, "adherence", &panels)?);
     Ok(made)
 }
 
-/// The assignment of fields to axes, panels and curves.
-struct Layout {
-    /// The field of the horizontal axis.
-    x: Option<&'static str>,
-    /// The field with a panel or a curve for each value.
-    beside: Option<&'static str>,
-    /// The values of `x`, with their positions on the axis: the number, or the index in a list of names.
-    values: Vec<(String, f64)>,
+/// The assignment of what varies to axes, panels and curves.
+struct Layout<'a> {
+    axes: &'a [Axis],
+    /// Which of them is the horizontal axis.
+    x: Option<usize>,
+    /// Which of them has a panel or a curve for each value.
+    beside: Option<usize>,
+    /// The values of `x`, by their index, with their positions on the axis: the number, or the index in a list of names.
+    values: Vec<(usize, f64)>,
     axis: ChartAxis,
     notes: Vec<String>,
 }
@@ -51,57 +57,68 @@ struct Layout {
 /// The largest number of panels.
 const MOST_PANELS: usize = 6;
 
-impl Layout {
-    fn of(sights: &[Sight]) -> Layout {
-        let mut fields = axes(&sights.iter().map(|sight| &sight.done.cell).collect::<Vec<_>>());
-        fields.retain(|field| *field != "seed");
-        let values = |field: &str| groups(sights, &[field]).into_iter().map(|(values, _)| values.concat());
-        let is_numeric = |field: &str| values(field).all(|value| value.parse::<f64>().is_ok());
+impl<'a> Layout<'a> {
+    fn of(axes: &'a [Axis], sights: &[Sight]) -> Layout<'a> {
+        let numbers = |axis: &Axis| axis.values.iter().map(|value| value.parse().ok()).collect::<Option<Vec<f64>>>();
+        let mut order: Vec<usize> = (0..axes.len()).filter(|place| axes[*place].name != "seed").collect();
         // Numeric fields first, and prompts last.
-        fields.sort_by_key(|field| if is_numeric(field) { 0 } else { 1 + u8::from(*field == "prompt") });
-        let x = fields.first().copied();
-        let few = |field: &&str| values(field).count() <= if *field == "prompt" { 2 } else { MOST_PANELS };
-        let beside = fields.iter().skip(1).copied().find(few);
-        let pooled: Vec<&str> = fields.into_iter().skip(1).filter(|field| Some(*field) != beside).collect();
-        let numbers: Option<Vec<f64>> =
-            x.filter(|x| is_numeric(x)).map(|x| values(x).filter_map(|v| v.parse().ok()).collect());
-        let names: Vec<String> = x.map_or(vec!["all".into()], |x| values(x).collect());
+        let is_prompt = |place: usize| axes[place].name == "prompt";
+        order.sort_by_key(|&place| if numbers(&axes[place]).is_some() { 0 } else { 1 + u8::from(is_prompt(place)) });
+        let x = order.first().copied();
+        let few = |&place: &usize| axes[place].values.len() <= if is_prompt(place) { 2 } else { MOST_PANELS };
+        let beside = order.iter().skip(1).copied().find(few);
+        let pooled = order.iter().skip(1).filter(|place| Some(**place) != beside);
+        let pooled: Vec<&str> = pooled.map(|place| axes[*place].name.as_str()).collect();
+        let name = x.map_or("", |x| axes[x].name.as_str());
+        let names = x.map_or(vec!["all".to_string()], |x| axes[x].values.clone());
+        let numbers = x.and_then(|x| numbers(&axes[x]));
         let axis = match &numbers {
-            Some(numbers) if spans_decades(numbers) => ChartAxis::log(x.unwrap_or_default()),
-            Some(_) => ChartAxis::linear(x.unwrap_or_default()),
-            None => ChartAxis::names(
-                x.unwrap_or_default(),
-                names.iter().map(|name| if name.is_empty() { "(none)" } else { name }),
-            ),
+            Some(numbers) if spans_decades(numbers) => ChartAxis::log(name),
+            Some(_) => ChartAxis::linear(name),
+            None => ChartAxis::names(name, &names),
         };
         let places = numbers.unwrap_or_else(|| (0..names.len()).map(|place| place as f64).collect());
-        let mut values: Vec<(String, f64)> = names.into_iter().zip(places).collect();
+        let mut values: Vec<(usize, f64)> = places.into_iter().enumerate().collect();
         values.sort_by(|a, b| a.1.total_cmp(&b.1));
-        let mut layout = Layout { x, beside, values, axis, notes: Vec::new() };
+        let mut layout = Layout { axes, x, beside, values, axis, notes: Vec::new() };
         layout.notes = layout.remarks(sights, &pooled);
         layout
     }
 
     fn remarks(&self, sights: &[Sight], pooled: &[&str]) -> Vec<String> {
-        let counts: Vec<usize> = self.groups(sights, None).iter().map(|(_, group)| group.len()).collect();
-        let panels = self.beside.map_or(1, |field| groups(sights, &[field]).len());
-        let each = counts.iter().max().copied().unwrap_or(0) / panels;
+        let most = self.groups(sights, None).iter().map(|(_, group)| group.len()).max().unwrap_or(0);
+        let each = counted(most / self.panels().len(), "picture");
         let over = if pooled.is_empty() { String::new() } else { format!(", over every {}", pooled.join(" and ")) };
-        vec![format!("{each} pictures a point{over}")]
+        vec![format!("{each} a point{over}")]
+    }
+
+    /// The values of `beside`, by their index, or none.
+    fn panels(&self) -> Vec<Option<usize>> {
+        match self.beside {
+            Some(axis) => (0..self.axes[axis].values.len()).map(Some).collect(),
+            None => vec![None],
+        }
+    }
+
+    /// What a panel or a curve is called: `sampler pndm`; nothing if there is one.
+    fn name(&self, beside: Option<usize>) -> Option<String> {
+        let axis = &self.axes[self.beside?];
+        Some(format!("{} {}", axis.name, axis.values[beside?]))
     }
 
     /// The pictures at each value of `x`, of those with one value of `beside` if it is given.
-    fn groups<'a, 'b>(&self, sights: &'a [Sight<'b>], beside: Option<&str>) -> Vec<(f64, Vec<&'a Sight<'b>>)> {
-        let belongs = |sight: &&Sight, x: &str| {
-            self.x.is_none_or(|field| sight.done.cell.value(field) == x)
-                && self.beside.zip(beside).is_none_or(|(field, value)| sight.done.cell.value(field) == value)
+    fn groups<'b, 'c>(&self, sights: &'b [Sight<'c>], beside: Option<usize>) -> Vec<(f64, Vec<&'b Sight<'c>>)> {
+        let belongs = |sight: &&Sight, x: usize| {
+            let has = |axis: usize, value: usize| sight.done.place.get(axis) == Some(&value);
+            self.x.is_none_or(|axis| has(axis, x))
+                && self.beside.zip(beside).is_none_or(|(axis, value)| has(axis, value))
         };
-        let at = |(name, place): &(String, f64)| (*place, sights.iter().filter(|sight| belongs(sight, name)).collect());
+        let at = |&(index, place): &(usize, f64)| (place, sights.iter().filter(|one| belongs(one, index)).collect());
         self.values.iter().map(at).collect()
     }
 
     /// Every statistic of a measure, with its curve over `x`.
-    fn curves(&self, sights: &[Sight], beside: Option<&str>, measure: Measure) -> Vec<(Statistic, Series)> {
+    fn curves(&self, sights: &[Sight], beside: Option<usize>, measure: Measure) -> Vec<(Statistic, Series)> {
         let groups = self.groups(sights, beside).into_iter().filter(|(_, group)| !group.is_empty());
         let table: Vec<(f64, Vec<Statistic>)> = groups.map(|(x, group)| (x, measure.of_group(&group))).collect();
         let Some((_, first)) = table.first() else { return Vec::new() };
@@ -115,14 +132,11 @@ impl Layout {
     }
 
     fn charts(&self, sights: &[Sight], measures: &[Measure]) -> Vec<Chart> {
-        let beside: Vec<Option<String>> = match self.beside {
-            Some(field) => groups(sights, &[field]).into_iter().map(|(values, _)| Some(values.concat())).collect(),
-            None => vec![None],
-        };
+        let beside = self.panels();
         let is_rate = |measure: &Measure| matches!(measure, Measure::Adherence | Measure::Colours);
         let mut charts = Vec::new();
         for measure in measures.iter().copied().filter(is_rate) {
-            charts.extend(beside.iter().map(|value| self.rates(sights, value.as_deref(), measure)));
+            charts.extend(beside.iter().map(|value| self.rates(sights, *value, measure)));
         }
         for measure in measures.iter().copied().filter(|measure| !is_rate(measure)) {
             charts.extend(self.amounts(sights, &beside, measure));
@@ -131,19 +145,19 @@ impl Layout {
     }
 
     /// A chart of the shares of a measure, with a curve for each.
-    fn rates(&self, sights: &[Sight], beside: Option<&str>, measure: Measure) -> Chart {
+    fn rates(&self, sights: &[Sight], beside: Option<usize>, measure: Measure) -> Chart {
         let (what, y) = match measure {
             Measure::Colours => ("colours that are seen", "share of the pictures"),
             _ => ("what is asked and seen", "share that is right"),
         };
-        let of = self.beside.zip(beside).map_or(String::new(), |(field, value)| format!("{field} {value}: "));
+        let of = self.name(beside).map_or(String::new(), |name| format!("{name}: "));
         let drawn = |series: &Series| {
             series.points.iter().any(|(_, y)| if measure == Measure::Colours { *y > 0.0 } else { y.is_finite() })
         };
         let curves = self
             .curves(sights, beside, measure)
             .into_iter()
-            .map(|(_, series)| Series { name: series.name.trim_start_matches("sees.").into(), ..series });
+            .map(|(_, series)| coloured(Series { name: short(&series.name).into(), ..series }, measure));
         let mut notes = self.notes.clone();
         notes.push("whiskers: Wilson's 95 % interval".into());
         Chart {
@@ -157,17 +171,14 @@ impl Layout {
     }
 
     /// A chart for each amount of a measure, with a curve for each value of `beside`.
-    fn amounts(&self, sights: &[Sight], beside: &[Option<String>], measure: Measure) -> Vec<Chart> {
-        let found: Vec<_> = beside.iter().map(|value| self.curves(sights, value.as_deref(), measure)).collect();
+    fn amounts(&self, sights: &[Sight], beside: &[Option<usize>], measure: Measure) -> Vec<Chart> {
+        let found: Vec<_> = beside.iter().map(|value| self.curves(sights, *value, measure)).collect();
         let Some(numbers) = found.first() else { return Vec::new() };
         let chart = |(index, (statistic, _)): (usize, &(Statistic, Series))| {
             let (title, y) = words(&statistic.name);
-            let name = |value: &Option<String>| {
-                self.beside.zip(value.as_ref()).map(|(field, value)| format!("{field} {value}"))
-            };
             let curves = found.iter().zip(beside).filter_map(|(curves, value)| {
                 let (_, series) = curves.get(index)?;
-                Some(Series { name: name(value).unwrap_or_default(), ..series.clone() })
+                Some(Series { name: self.name(*value).unwrap_or_default(), ..series.clone() })
             });
             let mut notes = self.notes.clone();
             notes.push(match statistic.interval {
@@ -190,10 +201,17 @@ impl Layout {
     }
 }
 
-/// Whether numbers need a logarithmic axis.
-fn spans_decades(numbers: &[f64]) -> bool {
-    let (least, most) = numbers.iter().fold((f64::INFINITY, 0.0f64), |(least, most), n| (least.min(*n), most.max(*n)));
-    least > 0.0 && most / least >= 12.0
+/// The curve of a colour in that colour.
+fn coloured(series: Series, measure: Measure) -> Series {
+    match Colour::ALL.into_iter().find(|colour| measure == Measure::Colours && colour.to_string() == series.name) {
+        Some(colour) => series.coloured(colour.rgb()),
+        None => series,
+    }
+}
+
+/// The name of a rate in its chart, whose title says what it is a rate of.
+fn short(name: &str) -> &str {
+    [RIGHT, SEEN].into_iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
 }
 
 /// The title of a statistic's chart, and the label of its axis.
@@ -207,29 +225,25 @@ fn words(name: &str) -> (&'static str, &'static str) {
     }
 }
 
-/// A row for each picture: its values of the fields that vary, and its numbers.
-fn of_cells(sights: &[Sight], measures: &[Measure]) -> Table {
-    let fields = axes(&sights.iter().map(|sight| &sight.done.cell).collect::<Vec<_>>());
-    let numbers = |sight: &Sight| measures.iter().flat_map(|measure| measure.of_cell(sight)).collect::<Vec<_>>();
-    let names = sights.first().map(numbers).unwrap_or_default().into_iter().map(|(name, _)| name);
-    let mut table = Table::new(fields.iter().map(|field| field.to_string()).chain(names));
-    for sight in sights {
-        let values = fields.iter().map(|field| Field::from(sight.done.cell.value(field)));
-        table.row(values.chain(numbers(sight).into_iter().map(|(_, value)| value.into())));
-    }
-    table
-}
-
 /// A row for each number of each group of pictures that differ in the seed alone.
-fn of_groups(sights: &[Sight], measures: &[Measure]) -> Table {
-    let mut fields = axes(&sights.iter().map(|sight| &sight.done.cell).collect::<Vec<_>>());
-    fields.retain(|field| *field != "seed");
-    let mut table = Table::new(fields.iter().copied().chain(["number", "n", "value", "low", "high", "interval"]));
-    for (values, group) in groups(sights, &fields) {
-        for Statistic { name, count, estimate, interval } in measures.iter().flat_map(|it| it.of_group(&group)) {
+fn of_groups(finished: &Finished, sights: &[Sight]) -> Table {
+    let kept: Vec<bool> = varied(finished).iter().map(|name| *name != "seed").collect();
+    let keep = |fields: Vec<Field>| fields.into_iter().zip(&kept).filter_map(|(field, kept)| kept.then_some(field));
+    let names = keep(varied(finished).into_iter().map(Field::from).collect());
+    let mut table = Table::new(names.chain(fields!["number", "n", "value", "low", "high", "interval"]));
+    let mut groups: Vec<(Vec<Field>, Vec<&Sight>)> = Vec::new();
+    for sight in sights {
+        let values: Vec<Field> = keep(values(finished, &sight.done.place)).collect();
+        match groups.iter_mut().find(|(known, _)| *known == values) {
+            Some((_, group)) => group.push(sight),
+            None => groups.push((values, vec![sight])),
+        }
+    }
+    for (values, group) in groups {
+        let measures = finished.measures.iter();
+        for Statistic { name, count, estimate, interval } in measures.flat_map(|measure| measure.of_group(&group)) {
             let Estimate { value, low, high } = estimate;
-            let row = values.iter().map(Field::from);
-            table.row(row.chain(fields![name, count, value, low, high, interval]));
+            table.row(values.iter().cloned().chain(fields![name, count, value, low, high, interval]));
         }
     }
     table

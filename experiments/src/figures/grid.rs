@@ -1,7 +1,6 @@
 //! The figure `grid`: the pictures of an experiment in labelled rows and columns.
 
 use super::Finished;
-use crate::done::Done;
 use crate::previews::enlargement;
 use anyhow::{Context, Result};
 use latentrace_plot::{Grid, RgbImage, Tile, save_png};
@@ -35,23 +34,12 @@ pub fn grid(finished: &Finished) -> Result<Vec<PathBuf>> {
     Ok(made)
 }
 
-/// A grid for one field that varies: each picture has a caption, and each row the range of its values.
+/// A grid for one field that varies: each picture has a caption.
 fn along(finished: &Finished, images: Vec<RgbImage>) -> Grid {
     let cells = finished.cells;
     let columns = finished.columns.unwrap_or(cells.len()).clamp(1, cells.len().max(1));
-    let value = |done: &Done| done.place.first().map_or("", |index| finished.axes[0].values[*index].as_str());
-    let span = |row: &[Done]| match row {
-        [first, .., last] => format!("{} to {}", value(first), value(last)),
-        _ => String::new(),
-    };
     let pictures = images.into_iter().zip(cells).map(|(image, done)| Tile::new(image, done.label.as_str()));
-    Grid {
-        columns,
-        cells: pictures.collect(),
-        row_labels: cells.chunks(columns).map(span).collect(),
-        column_labels: (0..columns).map(|column| format!("{} of {columns}", column + 1)).collect(),
-        ..Grid::default()
-    }
+    Grid { columns, cells: pictures.collect(), ..Grid::default() }
 }
 
 /// A grid for two or more fields: a row for each combination of all but the last.

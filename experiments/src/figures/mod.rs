@@ -3,6 +3,7 @@
 mod adherence;
 mod curves;
 mod grid;
+mod inking;
 mod noise_curves;
 mod schedulers;
 pub(crate) mod tile;

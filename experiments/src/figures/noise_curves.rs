@@ -65,7 +65,7 @@ fn training(config: &Config) -> Result<Panels> {
     let ends = (end("beta_start").unwrap_or_default(), end("beta_end").unwrap_or_default());
     notes.push(format!("all but cosine and laplace from β {} to {}, as the checkpoint has it", ends.0, ends.1));
     charts[0].notes = notes;
-    Ok(Panels { title: "training schedules".into(), charts, columns: 2 })
+    Ok(Panels { title: "training schedules".into(), charts, columns: 2, ..Panels::default() })
 }
 
 fn curve(name: &str, is_own: bool, values: Vec<f64>) -> Series {

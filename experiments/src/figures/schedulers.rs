@@ -8,7 +8,6 @@ use crate::measure::axes;
 use crate::previews::enlargement;
 use anyhow::{Context, Result, ensure};
 use latentrace_measures::{Estimate, relative_l2};
-use latentrace_pipeline::Start;
 use latentrace_pipeline::nn::SamplerValue;
 use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_plot::{Chart, ChartAxis, Grid, Panels, Series, save_png, write};
@@ -56,7 +55,7 @@ fn results(finished: &Finished, references: &[Done]) -> Result<Vec<Outcome>> {
         };
         let (calls, seconds) = work(done)?;
         let name = name(finished, done);
-        let is_random = is_random(done)?;
+        let is_random = Description::of(&done.run.read()?)?.draws_noise()?;
         let error = relative_l2(&latents(done)?, &ends[place]);
         outcomes.push(Outcome { name, is_random, steps: done.cell.steps, calls, seconds, error });
     }
@@ -90,12 +89,6 @@ fn latents(done: &Done) -> Result<Tensor> {
     let entry = trace.values(SamplerValue::Latents).next();
     let entry = entry.with_context(|| format!("{}: its record has no final latents", trace.folder().display()))?;
     Ok(trace.tensor(entry)?)
-}
-
-/// Whether a cell's sampler draws noise after the start.
-fn is_random(done: &Done) -> Result<bool> {
-    let description = Description::of(&done.run.read()?)?;
-    Ok(Start::Noise.plan(&description.request()?)?.draws() > 1)
 }
 
 /// The number of network calls, and the seconds of the recorded run; NaN if it did not make all its calls itself.
@@ -164,7 +157,7 @@ fn panels(finished: &Finished, outcomes: &[Outcome]) -> Panels {
     if taken > 0 {
         charts[1].notes.push(format!("left out: {taken} runs that took over calls of other cells"));
     }
-    Panels { title: finished.title.into(), charts, columns: 2 }
+    Panels { title: finished.title.into(), charts, columns: 2, ..Panels::default() }
 }
 
 fn series(name: &str, is_random: bool, points: &[Point], x: fn(&Point) -> f64) -> Series {

@@ -41,7 +41,11 @@ pub fn trajectory(finished: &Finished, loaded: &mut Loaded, observer: &dyn Obser
         let note = format!("the first {} of {} cells", shown.len(), finished.cells.len());
         charts.iter_mut().for_each(|chart| chart.notes.push(note.clone()));
     }
-    made.extend(write(finished.root, "trajectory", &Panels { title: finished.title.into(), charts, columns: 2 })?);
+    made.extend(write(
+        finished.root,
+        "trajectory",
+        &Panels { title: finished.title.into(), charts, columns: 2, ..Panels::default() },
+    )?);
     let place = finished.root.join("trajectory-geometry.csv");
     geometry(&samples).write(&place)?;
     made.push(place);

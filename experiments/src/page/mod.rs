@@ -32,6 +32,9 @@ pub struct Written {
     pub bytes: u64,
 }
 
+/// The name of the page in an experiment's folder.
+pub(crate) const REPORT: &str = "report.html";
+
 /// Writes one page that shows runs in a browser: pictures at many noise levels, differences, curves and numbers. Each
 /// of `folders` is an experiment, a folder of recorded runs, or a run. `path` is the file of the page, and defaults to
 /// `report.html` in the first folder. At most `frames` pictures are decoded for the slider, of all runs together; the
@@ -43,7 +46,7 @@ pub fn write(folders: &[PathBuf], path: Option<&Path>, frames: usize, observer: 
     path.map_or(Ok(()), check_output)?;
     let found = find(folders)?;
     let first = if folders[0].is_file() { folders[0].parent() } else { Some(folders[0].as_path()) };
-    let own = || first.unwrap_or(Path::new(".")).join("report.html");
+    let own = || first.unwrap_or(Path::new(".")).join(REPORT);
     let path = path.map_or_else(own, Path::to_path_buf);
     let page = Pages { frames, observer }.page(folders, &found)?;
     page.write(&path)?;

@@ -2,10 +2,11 @@
 
 use super::Spec;
 use super::values::{integer, number};
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use latentrace_runs::{Cell, FIELDS};
 use latentrace_runs::{PREFIX, Sampler};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use toml::{Table, Value};
 
 /// Every cell of an experiment.
@@ -24,6 +25,18 @@ pub struct Axis {
     /// The field, or the first of them.
     pub name: String,
     /// Its values as labels show them.
+    pub values: Vec<String>,
+    /// Every field of it, for tables.
+    #[serde(default)]
+    pub fields: Vec<AxisField>,
+}
+
+/// A field that varies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AxisField {
+    /// Its name, or the word that varies in a text.
+    pub name: String,
+    /// Its values as tables have them: an empty text is empty.
     pub values: Vec<String>,
 }
 
@@ -56,6 +69,8 @@ impl Spec {
         let mut points = Vec::new();
         let mut references: Vec<Cell> = Vec::new();
         let mut excluded = vec![0; self.exclude.len()];
+        let axes: Vec<Axis> = groups.iter().map(|group| axis(group)).collect();
+        let mut seen: HashMap<String, usize> = HashMap::new();
         for index in 0..self.count() {
             let place = digits(index, &groups);
             let table = self.table(&groups, &place);
@@ -63,7 +78,17 @@ impl Spec {
                 excluded[found] += 1;
                 continue;
             }
-            points.push(Point { cell: self.cell(&table)?, place });
+            let point = Point { cell: self.cell(&table)?, place };
+            if let Some(other) = seen.insert(serde_json::to_string(&point.cell)?, points.len()) {
+                let other: &Point = &points[other];
+                bail!(
+                    "{}: two cells are the same: {}; and {}\nhint: each value once; exclude leaves one of them out",
+                    self.file.display(),
+                    other.label(&axes),
+                    point.label(&axes)
+                );
+            }
+            points.push(point);
             if !self.reference.is_empty() {
                 let mut table = table;
                 table.extend(self.reference.clone());
@@ -77,7 +102,6 @@ impl Spec {
             return Err(self.at(&format!("exclude.{idle}"), anyhow!("no cell is like this, so nothing is excluded")));
         }
         ensure!(!points.is_empty(), "{}: every cell is excluded", self.file.display());
-        let axes = groups.iter().map(|group| axis(group)).collect();
         Ok(Expanded { axes, points, references })
     }
 
@@ -141,14 +165,18 @@ impl Point {
 }
 
 fn axis(group: &Group) -> Axis {
-    let shown = |value: &Value| match value {
-        Value::String(text) if text.is_empty() => "none".into(),
+    let written = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Integer(number) => number.to_string(),
         other => number(other).map_or_else(|| said(other), |number| number.to_string()),
     };
-    let (name, values) = &group.fields[0];
-    Axis { name: name.clone(), values: values.iter().map(shown).collect() }
+    let field = |(name, values): &(String, Vec<Value>)| AxisField {
+        name: name.clone(),
+        values: values.iter().map(written).collect(),
+    };
+    let fields: Vec<AxisField> = group.fields.iter().map(field).collect();
+    let shown = |value: &String| if value.is_empty() { "none".into() } else { value.clone() };
+    Axis { name: fields[0].name.clone(), values: fields[0].values.iter().map(shown).collect(), fields }
 }
 
 /// What a label says of a value that is no number and no text.
@@ -198,16 +226,16 @@ fn filled(text: &str, words: &Table) -> Result<String> {
         }
         let end = (brace == "{").then(|| after.find('}')).flatten();
         let Some(end) = end else {
-            anyhow::bail!("a lone {brace} in {text:?}\nhint: {brace}{brace} stands for the sign itself")
+            bail!("a lone {brace} in {text:?}\nhint: {brace}{brace} stands for the sign itself")
         };
         let word = &after[..end];
         match words.get(word) {
             Some(Value::String(value)) => filled += value,
             Some(value) => filled += &value.to_string(),
-            None if word.contains('=') => anyhow::bail!(
+            None if word.contains('=') => bail!(
                 "{text:?}: what is in braces is a word\nhint: a LoRA whose scale is a table is one too: {{ file = \"FILE\", scale = {{{word}}} }}"
             ),
-            None => anyhow::bail!("{{{word}}}: no such word\nhint: give it under fixed or vary, as {word} = [..]"),
+            None => bail!("{{{word}}}: no such word\nhint: give it under fixed or vary, as {word} = [..]"),
         }
         rest = &after[end + 1..];
     }

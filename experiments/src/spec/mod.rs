@@ -6,13 +6,14 @@ mod lines;
 mod values;
 
 pub use draft::Draft;
-pub use expand::{Axis, Expanded, Point};
+pub use expand::{Axis, AxisField, Expanded, Point};
 
 use crate::figures::Figure;
 use crate::measure::Measure;
+use crate::tables::is_column;
 use anyhow::{Error, Result, anyhow, bail, ensure};
 use expand::{Group, words};
-use latentrace_files::{counted, read_text};
+use latentrace_files::{counted, read_text, slug};
 use latentrace_pipeline::check_guidance;
 use latentrace_pipeline::checkpoints::{Error as CheckpointError, describe};
 use latentrace_runs::{Cell, FIELDS, is_id};
@@ -48,6 +49,9 @@ pub struct Spec {
     exclude: Vec<Table>,
     reference: Table,
 }
+
+/// The longest name of a folder, in bytes. File systems have a limit of 255.
+const LONGEST: usize = 160;
 
 /// An experiment as its TOML file says it.
 #[derive(Debug, Default, Deserialize)]
@@ -136,6 +140,24 @@ impl Spec {
         spec.read_names(&written.measure, written.figures.as_deref())?;
         spec.check()?;
         Ok(spec)
+    }
+
+    /// The name of its folder under `runs/`: its own, and what replaces fields of the file: `scales@prompt=a-cat,seed=7`. So a run with
+    /// other settings does not replace the tables and figures of the experiment.
+    pub fn folder(&self) -> String {
+        let set: Vec<(&str, &str)> = self.overrides.iter().filter_map(|set| set.split_once('=')).collect();
+        let is_last = |index: usize, key: &str| set[index + 1..].iter().all(|(other, _)| other.trim() != key);
+        let part = |(index, (key, value)): (usize, &(&str, &str))| {
+            let (key, value) = (key.trim(), slug(value));
+            is_last(index, key).then(|| format!("{key}={}", value.trim_end_matches('-')))
+        };
+        let parts: Vec<String> = set.iter().enumerate().filter_map(part).collect();
+        let at = if parts.is_empty() { "" } else { "@" };
+        let mut name = format!("{}{at}{}", self.name, parts.join(","));
+        while name.len() > LONGEST {
+            name.pop();
+        }
+        name
     }
 
     /// What is kept of every run besides the sampler's values, and how much of it at most.
@@ -306,7 +328,11 @@ impl Written {
 
 /// Holds that a field is one of a cell's, or a word that a text asks for.
 fn known(key: &str, asked: &[&str]) -> Result<()> {
-    if FIELDS.contains(&key) || asked.contains(&key) {
+    if FIELDS.contains(&key) {
+        return Ok(());
+    }
+    if asked.contains(&key) {
+        ensure!(!is_column(key), "a column of the tables has this name\nhint: give the word another one");
         return Ok(());
     }
     if let Some(option) = key.strip_prefix(latentrace_runs::PREFIX) {
@@ -531,6 +557,16 @@ mod tests {
         let cells = spec_with(SMALL, &["prompt=a red circle"]).unwrap().expand().unwrap().points;
         assert_eq!((cells[0].cell.prompt.as_str(), cells[3].cell.seed), ("a red circle", 2));
         assert_eq!(cells[1].place, [0, 1]);
+    }
+
+    #[test]
+    fn what_is_set_has_a_folder_of_its_own() {
+        let folder = |set: &[&str]| spec_with(SMALL, set).unwrap().folder();
+        assert_eq!(folder(&[]), "x");
+        assert_eq!(folder(&["prompt=A blue square!", "guidance = [1, 7.5]"]), "x@prompt=a-blue-square,guidance=1-7.5");
+        assert_eq!(folder(&["seed=1", "seed=22"]), "x@seed=22", "the last one counts");
+        let long = folder(&[&format!("prompt={}", "红".repeat(300))]);
+        assert!(long.len() <= LONGEST && long.starts_with("x@prompt=红红"), "{long}");
     }
 
     #[test]

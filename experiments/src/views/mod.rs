@@ -98,6 +98,7 @@ pub fn curves(folder: &Path, scalars: &Scalars, description: &Description) -> Re
             ),
             chart("mean of the clean estimate", ChartAxis::linear("mean"), means),
         ],
+        ..Panels::default()
     };
     Ok(write(folder, "curves", &panels)?)
 }

@@ -22,7 +22,7 @@ pub struct Run {
     /// Replace a field: --set prompt="a red circle", or let it vary: --set "seed=[1, 2, 3]", --set "seed={ range = [1, 9] }"
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Folder of the results [default: runs/ and the name of the experiment]
+    /// Folder of the results [default: runs/ and the name of the experiment, with what --set sets]
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
     /// Make cells of one plan in batches and compute once what they share: faster, and equal up to rounding
@@ -53,7 +53,7 @@ impl Run {
     pub fn run(self) -> Result<()> {
         let spec = Spec::open(&found(&self.spec)?, &self.set)?;
         self.ask(spec.count())?;
-        let root = self.output.clone().unwrap_or_else(|| PathBuf::from("runs").join(&spec.name));
+        let root = self.output.clone().unwrap_or_else(|| PathBuf::from("runs").join(spec.folder()));
         let teller = Teller::new(self.json);
         let tell = |progress: latentrace::experiments::Progress| teller.tell(progress);
         let mut sweep = Sweep::new(&spec, self.how(), &root, &tell)?;

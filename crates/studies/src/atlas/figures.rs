@@ -35,7 +35,7 @@ pub fn errors(samplers: &[Sampler]) -> Panels {
     };
     let charts =
         ["trailing", "Karras"].into_iter().flat_map(|spacing| KINDS.map(|(kind, names)| chart(kind, names, spacing)));
-    Panels { title: "Error to the exact flow".into(), columns: 2, charts: charts.collect() }
+    Panels { title: "Error to the exact flow".into(), columns: 2, charts: charts.collect(), ..Panels::default() }
 }
 
 /// A heat map of the error of every sampler at every number of calls.
@@ -86,7 +86,12 @@ pub fn strengths(samplers: &[Sampler]) -> Panels {
         }
     };
     let charts = ["lms", "pndm", "dpm++2m"].map(chart).into();
-    Panels { title: "Error from an image: the last part of 50 steps on leading times".into(), columns: 3, charts }
+    Panels {
+        title: "Error from an image: the last part of 50 steps on leading times".into(),
+        columns: 3,
+        charts,
+        ..Panels::default()
+    }
 }
 
 /// The variance of the results of samplers that draw noise, against the number of steps, in both readings.
@@ -110,5 +115,6 @@ pub fn variances(samplers: &[Sampler]) -> Panels {
         title: "Variance of samplers that draw noise; 1 is right".into(),
         columns: 2,
         charts: READINGS.map(chart).into(),
+        ..Panels::default()
     }
 }

@@ -3,6 +3,7 @@
 use super::world::{
     CONFIG, READINGS, SPACINGS, STARTS, distance, ends, error, error_at, mixture, rounded, spaced, variance,
 };
+use crate::stability::limit_at_20;
 use anyhow::{Context, Result};
 use latentrace_pipeline::schedulers::{Class, Config, Origin, Reading};
 use std::fmt::Write;
@@ -116,7 +117,8 @@ pub fn third_order() -> Result<String> {
 
 /// The method, cost and error of each sampler.
 pub fn at_a_glance(straight: &[Sampler], random: &[Sampler]) -> Result<String> {
-    let columns = ["what it is", "calls of 20 steps", "draws", "order", "error", "with Karras", "variance"];
+    let columns =
+        ["what it is", "calls of 20 steps", "draws", "stable to", "order", "error", "with Karras", "variance"];
     let mut text = head(&["sampler"], &columns.map(String::from));
     for (name, config) in straight.iter().chain(random) {
         let plan = config.plan(20, Reading::Exact)?;
@@ -125,7 +127,9 @@ pub fn at_a_glance(straight: &[Sampler], random: &[Sampler]) -> Result<String> {
         let set = config.values().filter(|(.., origin)| *origin == Origin::Name);
         let set: Vec<String> =
             set.map(|(name, value, _)| format!("`{name}={}`", value.to_string().replace('"', ""))).collect();
-        write!(text, "{}{} | {} | {draws} |", if set.is_empty() { "" } else { "; " }, set.join(" "), plan.calls())?;
+        let stable = limit_at_20(config).map_or("–".into(), |limit| format!("{limit:.2}"));
+        let separator = if set.is_empty() { "" } else { "; " };
+        write!(text, "{separator}{} | {} | {draws} | {stable} |", set.join(" "), plan.calls())?;
         if draws > 0 {
             writeln!(text, " | | | {:.2} |", variance(config, &plan))?;
             continue;

@@ -34,14 +34,18 @@ pub fn regions(samplers: &[Sampler]) -> Panels {
         }
     };
     let charts = FAMILIES.iter().flat_map(|family| RATIOS.map(|ratio| chart(ratio, *family))).collect();
-    Panels { title: "Where a step enlarges nothing: inside of each curve".into(), columns: 2, charts }
+    Panels {
+        title: "Where a step enlarges nothing: inside of each curve".into(),
+        columns: 2,
+        charts,
+        ..Panels::default()
+    }
 }
 
-/// The smallest unstable weight against the number of steps: predicted on the left, observed on the right.
-pub fn limits(title: &str, cases: &[Case], weights: &[f64]) -> Panels {
+/// The smallest unstable weight against the number of steps: predicted on the left, what is `seen` on the right.
+pub fn limits(title: &str, cases: &[Case], weights: &[f64], seen: (&str, Criterion)) -> Panels {
     let most = weights.last().copied().unwrap_or(1.0);
-    let kinds: [(&str, Criterion); 2] =
-        [("product of the matrices", Behaviour::is_predicted), ("two runs from nearby starts", Behaviour::is_observed)];
+    let kinds: [(&str, Criterion); 2] = [("product of the matrices", Behaviour::is_predicted), seen];
     let chart = |(family, names): (&str, &[&str]), (kind, has): (&str, Criterion)| {
         let series = |name: &&str| {
             let of = cases.iter().filter(|case| case.sampler == *name);
@@ -56,6 +60,13 @@ pub fn limits(title: &str, cases: &[Case], weights: &[f64]) -> Panels {
             ..Chart::default()
         }
     };
-    let charts = FAMILIES.iter().flat_map(|family| kinds.map(|kind| chart(*family, kind))).collect();
-    Panels { title: format!("{title}; no point where every weight up to {most} is stable"), columns: 2, charts }
+    let is_measured = |names: &[&str]| cases.iter().any(|case| names.contains(&case.sampler));
+    let families = FAMILIES.iter().filter(|(_, names)| is_measured(names));
+    let charts = families.flat_map(|family| kinds.map(|kind| chart(*family, kind))).collect();
+    Panels {
+        title: format!("{title}; no point where every weight up to {most} is stable"),
+        columns: 2,
+        charts,
+        ..Panels::default()
+    }
 }

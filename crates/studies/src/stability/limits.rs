@@ -17,6 +17,9 @@ pub const TENFOLD: f64 = 10.0;
 /// How far a result may be from the exact one, over the size of that.
 pub const ASTRAY: f64 = 0.5;
 
+/// How near a result is to the exact one if nobody would call it the solver's, over the size of that.
+pub const NEAR: f64 = 0.25;
+
 /// After so many weights in a row at which a sampler is unstable, predicted and observed, no larger one is tried.
 const ENOUGH: usize = 3;
 
@@ -39,8 +42,8 @@ pub struct Behaviour {
     pub separation: f64,
     /// The distance of the result from the exact one, over the size of that; `None` if the sampler draws noise.
     pub error: Option<f64>,
-    /// Whether the run's clean estimates alternate.
-    pub alternates: bool,
+    /// How strongly the run's clean estimates alternate: see [`Alternation::strength`].
+    pub alternation: f64,
 }
 
 impl Behaviour {
@@ -57,6 +60,21 @@ impl Behaviour {
     /// Whether runs from nearby starts separate.
     pub fn is_observed(&self) -> bool {
         beyond(self.separation, TENFOLD)
+    }
+
+    /// Whether runs from nearby starts separate, or the result is far from the exact one.
+    pub fn is_far(&self) -> bool {
+        self.is_observed() || self.is_astray()
+    }
+
+    /// Whether a run warns that its clean estimates alternate; never if the sampler draws noise.
+    pub fn is_alarmed(&self) -> bool {
+        self.error.is_some() && self.alternation >= Alternation::SHARE
+    }
+
+    /// Whether the run is stable, by prediction and by what is seen, and its result near the exact one.
+    pub fn is_near(&self) -> bool {
+        self.error.is_some_and(|error| error <= NEAR) && !self.is_predicted() && !self.is_observed()
     }
 
     /// Whether the result is far from the exact one.
@@ -136,7 +154,7 @@ impl<'a> Solved<'a> {
             product: product / fine.growth,
             separation: seen.separation / fine.growth,
             error: (plan.draws() == 1).then(|| relative_l2(&seen.end, &end())),
-            alternates: Alternation::of(&seen.estimates).begins().is_some(),
+            alternation: Alternation::of(&seen.estimates).strength(),
         })
     }
 

@@ -18,8 +18,9 @@ use fine::Grid;
 use known::Known;
 use latentrace_files::replace;
 use latentrace_pipeline::Model;
+use latentrace_pipeline::schedulers::Config;
 use latentrace_plot::write;
-use limits::{Case, Solved, WEIGHTS};
+use limits::{Case, Criterion, Solved, WEIGHTS};
 use network::Prompted;
 use std::path::{Path, PathBuf};
 use world::World;
@@ -42,6 +43,12 @@ pub struct Study<'a> {
     pub output: PathBuf,
     /// The file of the model's limits, which [`remark`] reads beside the model.
     pub table: PathBuf,
+}
+
+/// The real limit of a sampler's region of stability at the ratio of 20 even steps; `None` if there is none in sight.
+pub(crate) fn limit_at_20(config: &Config) -> Option<f64> {
+    let (ratio, _) = figures::RATIOS[1];
+    region::real_limit(&region::steady(config, ratio).ok()?, ratio)
 }
 
 /// The numbers of steps whose limits the page has as tables.
@@ -67,14 +74,14 @@ impl Study<'_> {
         let of_normal = measured(&normal, &all, &WEIGHTS, &SHOWN, grid, tell)?;
         made.extend(self.files("stability-normal", &of_normal, None)?);
         let of_mixture = measured(&mixture, &all, &WEIGHTS, &[10, 20, 50, 100], grid, tell)?;
-        made.extend(self.files("stability-mixture", &of_mixture, Some(("The mixture", &WEIGHTS)))?);
+        made.extend(self.files("stability-mixture", &of_mixture, Some(("The mixture", &WEIGHTS, page::SEPARATE)))?);
 
         let model = Prompted::new(self.model, &self.prompt, self.seed)?;
         // A Jacobian of more elements costs their square.
         let every = if model.elements() <= 256 { 8 } else { 16 };
         let grid = Grid { steps: 128, every };
         let of_model = measured(&model, &asked, &self.weights, &self.steps, grid, tell)?;
-        made.extend(self.files("stability-model", &of_model, Some(("The model", &self.weights)))?);
+        made.extend(self.files("stability-model", &of_model, Some(("The model", &self.weights, page::ASTRAY_TOO)))?);
         page::limits_table(&of_model).write(&self.table)?;
         let path = self.output.join("stability.md");
         let about = page::About {
@@ -91,9 +98,14 @@ impl Study<'_> {
     }
 
     /// The numbers of cases as a table, and their figure.
-    fn files(&self, stem: &str, cases: &[Case], figure: Option<(&str, &[f64])>) -> Result<Vec<PathBuf>> {
+    fn files(
+        &self,
+        stem: &str,
+        cases: &[Case],
+        figure: Option<(&str, &[f64], (&str, Criterion))>,
+    ) -> Result<Vec<PathBuf>> {
         let mut made = match figure {
-            Some((title, weights)) => write(&self.output, stem, &figures::limits(title, cases, weights))?,
+            Some((title, weights, seen)) => write(&self.output, stem, &figures::limits(title, cases, weights, seen))?,
             None => Vec::new(),
         };
         let path = self.output.join(format!("{stem}.csv"));

@@ -2,7 +2,7 @@
 
 use super::SHOWN;
 use super::figures::RATIOS;
-use super::limits::{ASTRAY, Behaviour, Case, Criterion, TENFOLD};
+use super::limits::{ASTRAY, Behaviour, Case, Criterion, NEAR, TENFOLD};
 use super::region::{real_limit, steady};
 use crate::atlas::Sampler;
 use latentrace_files::{Table, fields};
@@ -23,24 +23,33 @@ pub struct About<'a> {
     pub weights: &'a [f64],
 }
 
+/// What is seen in worlds in closed form, with its name in figures.
+pub const SEPARATE: (&str, Criterion) = ("two runs from nearby starts", Behaviour::is_observed);
+
+/// What is seen on a model, with its name in figures.
+pub const ASTRAY_TOO: (&str, Criterion) = ("far from the exact result", Behaviour::is_far);
+
 /// The page, from the cases of normal data, of the mixture and of the model.
 pub fn page(samplers: &[Sampler], [normal, mixture, model]: [&[Case]; 3], about: &About) -> String {
     let About { prompt, seed, elements, levels, weights } = about;
     let weights: Vec<String> = weights.iter().map(f64::to_string).collect();
     let weights = weights.join(", ");
-    let shown = |cases: &[Case]| format!("{}\n{}", limits(cases, &SHOWN), accuracy(cases));
+    let shown = |cases: &[Case], seen: Criterion, what: &str| {
+        format!("{}\n{}", limits(cases, &SHOWN), accuracy(cases, seen, what))
+    };
+    let separate = |cases: &[Case]| shown(cases, Behaviour::is_observed, "nearby starts separate");
     [
         format!("# Why samplers break under guidance\n\n{INTRODUCTION}"),
         format!("## Regions\n{REGIONS}\n{}", regions(samplers)),
         format!("## Prediction and observation\n{}", columns()),
-        format!("## Normal data\n{NORMAL}\n{}", shown(normal)),
-        format!("## The mixture\n{MIXTURE}\n{}", shown(mixture)),
+        format!("## Normal data\n{NORMAL}\n{}", separate(normal)),
+        format!("## The mixture\n{MIXTURE}\n{}", separate(mixture)),
         format!(
             "## The model\nThe bundled model with the prompt “{prompt}”, seed {seed}, and the levels of its own scheduler. A sample has \
              {elements} numbers, so a Jacobian has {elements} rows; it is computed by central differences at {levels} levels of each solution, \
              and interpolated between them. Weights {weights} were tried. All numbers are in \
              [stability-model.csv](stability-model.csv).\n\n![Smallest unstable weight with the model, by steps](stability-model.png)\n\n{SATURATES}\n\n{}",
-            shown(model)
+            shown(model, Behaviour::is_far, "results go astray or nearby starts separate")
         ),
         format!("## The alarm\n{}\n{}", alarm_text(), alarm(&[normal, mixture, model])),
     ]
@@ -69,13 +78,13 @@ matrix are at most 1 in size. The exact flow contracts where the real part of `�
 The table has the most negative real `μ` of each region, times the length of the step in log sigma. For small steps they are the
 limits of the textbooks (Hairer and Wanner, *Solving Ordinary Differential Equations II*): Euler and two-stage methods −2,
 Adams-Bashforth of two, three and four steps −1, −6/11 and −3/10. A step of `dpm++2s` and `dpm++3s` spans two and three levels, so its
-limit is listed per level.
+limit is listed per level. `edm_sde` adds as much noise in a short step as in a long one, so it has no limit for small steps.
 PNDM uses the weights of even steps in sigma. On steps that are even in log sigma they are wrong, and its region shrinks to half
 where LMS, with exact weights, gains.
 ";
 
 const NORMAL: &str = "\
-Both the data and the data under the condition are normal, about zero, with deviations 1.5 and 0.18; 13 weights from 1 to 96. The
+Both the data and the data under the condition are normal, about 0.8, with deviations 1.5 and 0.18; 13 weights from 1 to 96. The
 Jacobian is the same at every sample, so the product predicts what is seen, up to rounding: a difference that the flow contracts
 below the last place of a double comes back from there.
 ";
@@ -88,8 +97,9 @@ in. Jacobians are in closed form. All numbers are in [stability-mixture.csv](sta
 ";
 
 const SATURATES: &str = "\
-On a network two runs from nearby starts need not separate where the product grows, perhaps because, once a run has left the exact solution, its
-oscillation is as large as the network lets it be, and the other run has the same. There *astray* and *alarm* are what is seen.";
+On a network two runs from nearby starts need not separate where the product grows. The product is taken along the exact solution. A run
+that has left it oscillates as far as the network lets it, and there differences no longer grow: both runs have the same oscillation. So
+here what is seen is that the result is *astray*.";
 
 fn columns() -> String {
     format!(
@@ -100,7 +110,7 @@ fn columns() -> String {
   solution in small steps;
 - *seen*: two runs from nearby starts, which differ in the direction that the product enlarges most, separate by as much;
 - *astray*: the result is further from the exact one than {ASTRAY} of its size, for whatever reason (not for samplers that draw noise);
-- *alarm*: the run's clean estimates alternate, see [below](#the-alarm).
+- *alarm*: the run's clean estimates alternate, see [below](#the-alarm) (likewise).
 
 A dash is none. Of samplers that draw noise it is the deterministic part: both runs draw the same.
 
@@ -115,12 +125,13 @@ fn alarm_text() -> String {
         "A run's table `scalars.csv` has for each step how much of the clean estimate alternates: the second difference of the estimates
 of three steps, over four times the estimate's size (`alternation`), and the cosine of this difference and the one before
 (`alternation_cosine`). `generate`, `vary`, `fork`, `resume` and sweeps warn where {} such differences in a row are all {} or more
-and their cosines average {} or less. Smooth runs have small differences. Fresh noise makes them opposite only in part: a cosine of
-−2/3 for independent estimates, −1/2 for a random walk.
+and their cosines average {} or less. Smooth runs have small differences.
 
-How often runs of this page raise the alarm. It does not see methods of two stages leave their region (Heun, DPM2): there a difference
-grows without a change of sign. And samplers that draw noise perhaps make new differences at every step, which the product from the start
-does not have: their estimates alternate at weights at which runs from nearby starts do not separate yet.
+The table counts runs of this page by samplers that draw no noise. A run is *far* if nearby starts separate tenfold or the result is
+astray. It is *near* if nothing says that it is unstable, neither the product nor what is seen, and the result is within {NEAR} of the
+exact one; some such runs alternate for a few steps, and the steps after them contract again. Far runs without the alarm are, for the
+most part, those of few steps that are inaccurate before they alternate, and of methods of two stages (Heun, DPM2): there a difference
+grows without a change of sign.
 ",
         Alternation::WINDOW,
         Alternation::SHARE,
@@ -131,17 +142,24 @@ does not have: their estimates alternate at weights at which runs from nearby st
 /// How often the alarm agrees with what is seen.
 fn alarm(worlds: &[&[Case]; 3]) -> String {
     let mut text = String::from(
-        "| | runs that separate | of these with the alarm | runs that do not | of these with the alarm |\n|---|---|---|---|---|\n",
+        "| | far runs | of these with the alarm | near runs | of these with the alarm |\n|---|---|---|---|---|\n",
     );
+    let runs = |cases: &'_ [Case]| cases.iter().flat_map(|case| case.behaviour.clone()).collect::<Vec<Behaviour>>();
     for (name, cases) in ["normal data", "mixture", "model"].iter().zip(worlds) {
-        let runs = || cases.iter().flat_map(|case| &case.behaviour);
-        let count = |seen: bool, alarm: bool| {
-            runs().filter(|one| one.is_observed() == seen && (one.alternates || !alarm)).count()
-        };
-        let counts = [count(true, false), count(true, true), count(false, false), count(false, true)];
-        _ = writeln!(text, "| {name} | {} |", counts.map(|count| count.to_string()).join(" | "));
+        let runs = runs(cases).into_iter().filter(|one| one.error.is_some());
+        let (far, rest): (Vec<Behaviour>, Vec<Behaviour>) = runs.partition(Behaviour::is_far);
+        let near = rest.into_iter().filter(Behaviour::is_near).collect();
+        let counts = [far, near].map(|runs| (runs.len(), runs.iter().filter(|one| one.is_alarmed()).count()));
+        _ = writeln!(text, "| {name} | {} |", counts.map(|(all, alarmed)| format!("{all} | {alarmed}")).join(" | "));
     }
-    text
+    let drawn: Vec<Behaviour> = worlds.iter().flat_map(|cases| runs(cases)).filter(|one| one.error.is_none()).collect();
+    let stable: Vec<&Behaviour> = drawn.iter().filter(|one| !one.is_observed()).collect();
+    let alternating = stable.iter().filter(|one| one.alternation >= Alternation::SHARE).count();
+    text + &format!(
+        "\nSamplers that draw noise raise no alarm. Noise is a new difference at every step, and a stable step that multiplies it by nearly \
+         −1 makes the estimates alternate too: they do in {alternating} of {} runs in which nearby starts do not separate.\n",
+        stable.len()
+    )
 }
 
 /// The limits of every sampler with the model: what [`super::remark`] reads.
@@ -149,7 +167,7 @@ pub fn limits_table(cases: &[Case]) -> Table {
     let mut table = Table::new(["sampler", "steps", "predicted", "seen"]);
     let shown = |weight: Option<f64>| weight.map_or(String::new(), |weight| weight.to_string());
     for case in cases {
-        let [predicted, seen] = [case.first(Behaviour::is_predicted), case.first(Behaviour::is_observed)].map(shown);
+        let [predicted, seen] = [case.first(Behaviour::is_predicted), case.first(Behaviour::is_far)].map(shown);
         table.row(fields![case.sampler, case.steps, predicted, seen]);
     }
     table
@@ -178,7 +196,7 @@ fn limits(cases: &[Case], steps: &[usize]) -> String {
         ("product", Behaviour::is_predicted),
         ("seen", Behaviour::is_observed),
         ("astray", Behaviour::is_astray),
-        ("alarm", |one| one.alternates),
+        ("alarm", Behaviour::is_alarmed),
     ];
     let mut text = String::from("| sampler |");
     for steps in steps {
@@ -193,8 +211,9 @@ fn limits(cases: &[Case], steps: &[usize]) -> String {
             let case = cases.iter().find(|case| case.sampler == name && case.steps == *steps);
             for (kind, has) in kinds {
                 let first = case.and_then(|case| case.first(has)).map_or("–".into(), |weight| weight.to_string());
+                let is_of_the_exact = ["astray", "alarm"].contains(&kind);
                 let has_none =
-                    kind == "astray" && case.is_none_or(|case| case.behaviour.iter().all(|one| one.error.is_none()));
+                    is_of_the_exact && case.is_none_or(|case| case.behaviour.iter().all(|one| one.error.is_none()));
                 _ = write!(text, " {} |", if has_none { String::new() } else { first });
             }
         }
@@ -203,26 +222,25 @@ fn limits(cases: &[Case], steps: &[usize]) -> String {
     text
 }
 
-/// How near the two predictions are to what is seen, in words.
-fn accuracy(cases: &[Case]) -> String {
+/// How near the two predictions are to what is `seen`, in words. `what` happens there.
+fn accuracy(cases: &[Case], seen: Criterion, what: &str) -> String {
     let mut tried: Vec<f64> = cases.iter().flat_map(|case| &case.behaviour).map(|one| one.guidance).collect();
     tried.sort_by(f64::total_cmp);
     tried.dedup();
     let place = |weight: Option<f64>| tried.iter().position(|tried| Some(*tried) == weight).unwrap_or(tried.len());
-    let seen =
-        |case: &&Case| case.first(Behaviour::is_observed).is_some() || case.first(Behaviour::is_predicted).is_some();
-    let found: Vec<&Case> = cases.iter().filter(seen).collect();
+    let is_limited = |case: &&Case| case.first(seen).is_some() || case.first(Behaviour::is_predicted).is_some();
+    let found: Vec<&Case> = cases.iter().filter(is_limited).collect();
     let away = |case: &&&Case| {
-        let [product, seen] = [case.first(Behaviour::is_predicted), case.first(Behaviour::is_observed)].map(place);
+        let [product, seen] = [case.first(Behaviour::is_predicted), case.first(seen)].map(place);
         product.abs_diff(seen)
     };
     let within = |most: usize| found.iter().filter(|case| away(case) <= most).count();
-    let ratio = |case: &&Case| Some(case.first(Behaviour::is_observed)? / case.first(Behaviour::is_frozen_unstable)?);
+    let ratio = |case: &&Case| Some(case.first(seen)? / case.first(Behaviour::is_frozen_unstable)?);
     let mut ratios: Vec<f64> = found.iter().filter_map(ratio).collect();
     ratios.sort_by(f64::total_cmp);
     let mut text = format!(
-        "Of {} samplers with a number of steps, {} have a limit, seen or predicted by the product. The product names the weight that is \
-         seen in {} of them, and it or a neighbouring one in {}.",
+        "Of {} samplers with a number of steps, {} have a limit, seen or predicted by the product. The product names the weight at \
+         which {what} in {} of them, and it or a neighbouring one in {}.",
         cases.len(),
         found.len(),
         within(0),
@@ -238,15 +256,15 @@ fn accuracy(cases: &[Case]) -> String {
 
 /// Every number, a row for each sampler, number of steps and weight.
 pub fn numbers(cases: &[Case]) -> Table {
-    let columns = ["sampler", "steps", "guidance", "frozen", "product", "separation", "error", "alternates"];
+    let columns = ["sampler", "steps", "guidance", "frozen", "product", "separation", "error", "alternation"];
     let mut table = Table::new(columns);
     for Case { sampler, steps, behaviour } in cases {
         for one in behaviour {
             let short = |number: f64| format!("{number:.3e}");
             let error = one.error.map_or(String::new(), short);
-            let [frozen, product, separation] = [one.frozen, one.product, one.separation].map(short);
-            let alternates = u8::from(one.alternates).to_string();
-            table.row(fields![*sampler, *steps, one.guidance, frozen, product, separation, error, alternates]);
+            let numbers = [one.frozen, one.product, one.separation, one.alternation];
+            let [frozen, product, separation, alternation] = numbers.map(short);
+            table.row(fields![*sampler, *steps, one.guidance, frozen, product, separation, error, alternation]);
         }
     }
     table

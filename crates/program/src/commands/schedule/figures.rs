@@ -3,7 +3,7 @@
 use super::Shown;
 use anyhow::Result;
 use latentrace::pipeline::schedulers::Op;
-use latentrace::plot::{Chart, ChartAxis, Colours, HeatMap, Panels, Series, write};
+use latentrace::plot::{Chart, ChartAxis, Colours, HeatMap, Panels, Series, ValueScale, write};
 use std::path::{Path, PathBuf};
 
 /// The levels of all samplers in one figure, then a figure of coefficients for each.
@@ -44,7 +44,7 @@ fn levels(shown: &[Shown]) -> Panels {
     ];
     let names: Vec<String> =
         shown.iter().map(|shown| format!("{}, {} network calls", shown.name, shown.plan.calls())).collect();
-    Panels { title: names.join("; "), columns: 3, charts }
+    Panels { title: names.join("; "), columns: 3, charts, ..Panels::default() }
 }
 
 /// How each network call's input, and the result, are made of the draws and the outputs before.
@@ -68,6 +68,7 @@ fn coefficients(shown: &Shown) -> HeatMap {
         x_label: "draws of noise and outputs, in the order in which they are made".into(),
         value_label: "coefficient".into(),
         colours: Colours::Diverging,
+        scale: ValueScale::SignedLog,
         ..HeatMap::default()
     }
 }
