@@ -37,10 +37,10 @@ pub(crate) enum Shape {
 
 /// The colours of a figure. They say the same in all its charts.
 pub(crate) struct Inks<'a> {
-    /// The names of series that are coloured by name.
-    names: Vec<&'a str>,
-    /// The names of those that have a colour by themselves.
-    coloured: Vec<&'a str>,
+    /// The names of series that are coloured by name, with the index of their look.
+    names: Vec<(&'a str, usize)>,
+    /// The names of those that have a colour by themselves, likewise.
+    coloured: Vec<(&'a str, usize)>,
     /// The label and the scale of the bar, if a series is coloured by a number.
     pub bar: Option<(&'a str, Shades)>,
 }
@@ -49,17 +49,8 @@ impl<'a> Inks<'a> {
     /// The colours of a figure with these charts.
     pub fn of(charts: &'a [Chart]) -> Inks<'a> {
         let all = || charts.iter().flat_map(|chart| &chart.series);
-        let (mut names, mut coloured): (Vec<&str>, Vec<&str>) = Default::default();
-        for series in all() {
-            let known = match series.ink {
-                Ink::Name => &mut names,
-                Ink::Colour(_) => &mut coloured,
-                Ink::Number(_) => continue,
-            };
-            if !known.contains(&series.name.as_str()) {
-                known.push(&series.name);
-            }
-        }
+        let names = assigned(charts, |ink| ink == Ink::Name);
+        let coloured = assigned(charts, |ink| matches!(ink, Ink::Colour(_)));
         let numbers = all().filter_map(|series| match series.ink {
             Ink::Number(number) => Some(number),
             _ => None,
@@ -74,7 +65,9 @@ impl<'a> Inks<'a> {
 
     /// The look of a series.
     pub fn look(&self, series: &Series) -> Look {
-        let place = |names: &[&str]| names.iter().position(|name| *name == series.name).unwrap_or(0);
+        let place = |names: &[(&str, usize)]| {
+            names.iter().find(|(name, _)| *name == series.name).map_or(0, |(_, index)| *index)
+        };
         match series.ink {
             Ink::Name => look(place(&self.names)),
             // A light colour that says what it is has an outline.
@@ -93,13 +86,38 @@ impl<'a> Inks<'a> {
     }
 }
 
+/// The names of the series with some ink, in the order in which they appear, each with the index of its look: the first that no other
+/// name has, or beyond seven names the first that no name beside it in a chart has.
+fn assigned(charts: &[Chart], is_meant: impl Fn(Ink) -> bool) -> Vec<(&str, usize)> {
+    let mut found: Vec<(&str, usize)> = Vec::new();
+    for series in charts.iter().flat_map(|chart| &chart.series).filter(|one| is_meant(one.ink)) {
+        let name = series.name.as_str();
+        if found.iter().any(|(known, _)| *known == name) {
+            continue;
+        }
+        let is_beside = |other: &str| {
+            let has = |chart: &Chart, name: &str| chart.series.iter().any(|one| is_meant(one.ink) && one.name == name);
+            charts.iter().any(|chart| has(chart, name) && has(chart, other))
+        };
+        let free = |index: &usize| found.iter().all(|(_, taken)| taken != index);
+        let apart = |index: &usize| found.iter().all(|(other, taken)| taken != index || !is_beside(other));
+        let first = || (0..DISTINCT).find(free).or_else(|| (0..DISTINCT).find(apart));
+        let index = first().or_else(|| (DISTINCT..42).find(apart)).unwrap_or(found.len());
+        found.push((name, index));
+    }
+    found
+}
+
+/// How many looks differ in colour.
+const DISTINCT: usize = 7;
+
 /// The colour of a number that is not on the scale.
 const UNKNOWN: Colour = [0x80; 3];
 
 /// The look of the name at an index; 42 of them differ. The colours are those of Okabe and Ito (2008), without their yellow, because
 /// white hides it.
 pub(crate) fn look(index: usize) -> Look {
-    const COLOURS: [Colour; 7] = [
+    const COLOURS: [Colour; DISTINCT] = [
         [0x00, 0x72, 0xb2], // blue
         [0xd5, 0x5e, 0x00], // vermilion
         [0x00, 0x9e, 0x73], // bluish green
@@ -135,6 +153,20 @@ mod tests {
         let colour = |chart: usize, place: usize| inks.look(&charts[chart].series[place]).colour;
         assert_eq!([colour(1, 0), colour(1, 1)], [colour(0, 2), colour(0, 0)]);
         assert_ne!(colour(0, 0), colour(0, 1));
+    }
+
+    #[test]
+    fn no_colour_is_there_twice_in_a_chart_of_seven() {
+        let chart = |first: usize| Chart {
+            series: (first..first + 7).map(|index| Series::new(format!("s{index}"), vec![(0.0, 1.0)])).collect(),
+            ..Chart::default()
+        };
+        let charts = [chart(0), chart(5), chart(10)]; // seventeen names
+        let inks = Inks::of(&charts);
+        for chart in &charts {
+            let colours: std::collections::HashSet<_> = chart.series.iter().map(|one| inks.look(one).colour).collect();
+            assert_eq!(colours.len(), 7);
+        }
     }
 
     #[test]

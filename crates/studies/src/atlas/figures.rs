@@ -3,7 +3,7 @@
 use super::tables::{BUDGETS, Sampler, images};
 use super::world::{READINGS, error, error_at, spaced, steps_for, variance};
 use latentrace_pipeline::schedulers::{Config, Reading};
-use latentrace_plot::{Chart, ChartAxis, HeatMap, Panels, Series, ValueScale};
+use latentrace_plot::{Chart, ChartAxis, Colours, HeatMap, Panels, Series, ValueScale};
 
 /// The samplers of each panel, by kind.
 const KINDS: [(&str, &[&str]); 2] = [
@@ -94,27 +94,24 @@ pub fn strengths(samplers: &[Sampler]) -> Panels {
     }
 }
 
-/// The variance of the results of samplers that draw noise, against the number of steps, in both readings.
-pub fn variances(samplers: &[Sampler]) -> Panels {
-    let chart = |(reading, word): (Reading, &str)| {
-        let series = |(name, config): &Sampler| {
-            let point = |steps: usize| Some((steps as f64, variance(config, &config.plan(steps, reading).ok()?)));
-            Series::new(*name, [5, 10, 20, 50, 100, 200].into_iter().filter_map(point).collect())
-        };
-        // DDPM is the same as ancestral Euler, so its curve would be hidden.
-        let shown = |(name, config): &&Sampler| *name != "ddpm" && config.plan(10, reading).is_ok();
-        Chart {
-            title: format!("{word} reading"),
-            x: ChartAxis::log("steps"),
-            y: ChartAxis::linear("variance over that of the data").showing(0.0, 1.8),
-            series: samplers.iter().filter(shown).map(series).collect(),
-            ..Chart::default()
-        }
-    };
-    Panels {
+/// A heat map of the variance of the results of samplers that draw noise, against the number of steps, in both readings.
+pub fn variances(samplers: &[Sampler]) -> HeatMap {
+    const STEPS: [usize; 6] = [5, 10, 20, 50, 100, 200];
+    let mut map = HeatMap {
         title: "Variance of samplers that draw noise; 1 is right".into(),
-        columns: 2,
-        charts: READINGS.map(chart).into(),
-        ..Panels::default()
+        columns: STEPS.map(|steps| steps.to_string()).into(),
+        x_label: "steps".into(),
+        value_label: "variance over that of the data".into(),
+        scale: ValueScale::Log,
+        colours: Colours::Diverging,
+        ..HeatMap::default()
+    };
+    for (name, config) in samplers {
+        for (reading, word) in READINGS.into_iter().filter(|(reading, _)| config.plan(10, *reading).is_ok()) {
+            let of = |steps| config.plan(steps, reading).map_or(f64::NAN, |plan| variance(config, &plan));
+            map.rows.push(format!("{name}, {word}"));
+            map.values.push(STEPS.map(of).into());
+        }
     }
+    map
 }

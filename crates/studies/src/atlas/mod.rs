@@ -64,9 +64,9 @@ most of the error; with Karras sigmas (`use_karras_sigmas`) it is shorter.
 
 const GLANCE: &str = "\
 20 steps in the exact reading; errors are at 20 network calls, with any number of steps. The order is the one before the last
-step. A sampler is *stable to* the most negative real eigenvalue of the Jacobian of the clean estimate, times the step in log sigma, that
-a step does not enlarge ([stability.md](stability.md)). A variance is that of the results for normal data, over the data's. It is given for samplers that draw noise, which have
-no exact flow to compare with; 1 is right.
+step. A sampler is *stable to* the most negative real eigenvalue of the Jacobian of the clean estimate, times the step in log
+sigma, at which a step enlarges nothing ([stability.md](stability.md)). A variance is that of the results for normal data, over
+the data's. It is given for samplers that draw noise, which have no exact flow to compare with; 1 is right.
 
 ![Error by sampler, spacing and network calls](glance.png)
 ";
