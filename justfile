@@ -149,6 +149,15 @@ test: check
     {{ with-libtorch }} tools/timed "test: doctests" cargo test --release --workspace --doc
     RUSTDOCFLAGS="-D warnings" tools/timed "test: documentation" cargo doc --release --workspace --no-deps
 
+# Run every command of README.md and docs with the built program; with --all the slow ones too
+docs *args:
+    python3 -m unittest discover --quiet --start-directory tests/documented
+    tools/timed "docs" python3 tools/docs_commands.py "$@"
+
+# Build a wheel of the program, its model and the Python package, for a Python with torch (docs/python.md)
+wheel:
+    tools/package
+
 # Benchmarks, or those whose name contains a word: ./just bench attention
 bench *args:
     cargo bench --workspace --bench '*' -- "$@"

@@ -8,7 +8,7 @@ use crate::page::REPORT;
 use crate::progress::{OfRuns, Progress};
 use crate::spec::{Axis, Spec};
 use crate::store::Store;
-use crate::sweep::{Made, Sweep};
+use crate::sweep::{Made, Sweep, Task};
 use crate::tables;
 use anyhow::{Context, Result};
 use latentrace_runs::{Cell, Event, FIELDS, PREFIX, RunFolder};
@@ -25,6 +25,8 @@ pub struct Results {
     pub failed: Vec<Failed>,
     /// How many cells there are, with references and those that failed.
     pub cells: usize,
+    /// How many of them nobody has made yet, where this process was not to make them.
+    pub missing: usize,
     /// How many pictures are new.
     pub new: usize,
     /// How many rows the network computed: a row is one sample with one text.
@@ -83,13 +85,7 @@ pub(crate) fn finish(
         cells: &cells,
         references: &references,
     };
-    let failure = |task: &crate::sweep::Task| {
-        let key = task.key(store);
-        let error = store.failure(key).or_else(|| store.fault(key))?;
-        let (cell, label, place) = (task.cell.clone(), task.label.clone(), task.place.clone());
-        Some(Failed { cell, key: key.into(), place, is_reference: task.is_reference, label, error })
-    };
-    let failed: Vec<Failed> = sweep.tasks.iter().filter_map(failure).collect();
+    let failed: Vec<Failed> = sweep.tasks.iter().filter_map(|task| failure(task, store)).collect();
     let _figures = store.claim_figures()?;
     let rows = rows(&finished)?;
     let unstable: Vec<&str> =
@@ -110,7 +106,33 @@ pub(crate) fn finish(
         }
     }
     let Made { new, evaluations } = made;
-    Ok(Results { axes: sweep.axes.clone(), rows, failed, cells: sweep.tasks.len(), new, evaluations, files })
+    let all = sweep.tasks.len();
+    let missing = all.saturating_sub(cells.len() + references.len() + failed.len());
+    Ok(Results { axes: sweep.axes.clone(), rows, failed, cells: all, missing, new, evaluations, files })
+}
+
+/// What a sweep came to of which only a part was to be made: nothing is measured or drawn.
+pub(crate) fn of_part(sweep: &Sweep, store: &Store, places: &[usize], made: Made) -> Results {
+    let tasks = places.iter().map(|&place| &sweep.tasks[place]);
+    let Made { new, evaluations } = made;
+    Results {
+        axes: sweep.axes.clone(),
+        rows: Vec::new(),
+        failed: tasks.filter_map(|task| failure(task, store)).collect(),
+        cells: places.len(),
+        missing: 0,
+        new,
+        evaluations,
+        files: Vec::new(),
+    }
+}
+
+/// A cell that could not be made, if it is one.
+fn failure(task: &Task, store: &Store) -> Option<Failed> {
+    let key = task.key(store);
+    let error = store.failure(key).or_else(|| store.fault(key))?;
+    let (cell, label, place) = (task.cell.clone(), task.label.clone(), task.place.clone());
+    Some(Failed { cell, key: key.into(), place, is_reference: task.is_reference, label, error })
 }
 
 /// Removes the page of an earlier state of the experiment.

@@ -1,15 +1,18 @@
 //! Where the pictures of an experiment are kept.
 
+use crate::lease::{Lease, Leases, Pace, Standing};
+use crate::list::List;
+use crate::manifest;
 use crate::previews::draw_previews;
 use crate::sound::{Fault, check};
-use anyhow::{Context, Result, anyhow};
-use latentrace_files::{create_folder, is_partial, open_lock, read_text, replace, said, slug};
+use anyhow::{Context, Result, bail, ensure};
+use latentrace_files::{create, create_folder, is_partial, read_text, replace, slug};
 use latentrace_pipeline::Model;
 use latentrace_runs::{Cell, Computing, Frames, Observer, Provenance, Recorded, RunFolder, about_eight};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::fs::{File, TryLockError};
+use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -17,9 +20,11 @@ use tempfile::TempDir;
 
 /// The folder of one experiment: a folder for each cell, named for what varies and for the hash of all that can change
 /// its pixels. A cell's folder is written under a temporary name and renamed when it is whole, so what is there is done.
-/// Beside them `failed/` says what could not be made and why, and `claims/` which cells a process has in hand.
+/// Beside them `failed/` says what could not be made and why, and `claims/` which cells a process has in hand, on this machine
+/// or on another one (see [`Leases`]). `store.json` has the format, and how long such a claim lasts.
 pub struct Store {
     root: PathBuf,
+    claims: Leases,
     /// The folders of the cells that are done, as they were last listed.
     listed: RefCell<Listed>,
 }
@@ -33,97 +38,86 @@ struct Listed {
     cells: HashMap<String, (PathBuf, Option<Result<(), Fault>>)>,
 }
 
-/// A cell that no other process makes as long as this lives.
-pub struct Claim {
-    path: PathBuf,
-    _lock: File,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        std::fs::remove_file(&self.path).ok(); // the lock is what counts, and ends with the file handle
-    }
-}
-
 impl Store {
     /// Opens or makes the folder, and clears away what a stopped run left unfinished.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or another version made it.
     pub fn open(root: &Path) -> Result<Store> {
-        for name in ["cells", "claims", "failed"] {
+        for name in ["cells", CLAIMS, "failed"] {
             create_folder(&root.join(name))?;
         }
-        let store = Store { root: root.to_path_buf(), listed: RefCell::default() };
+        let store = Store::at(root, About::agreed(root)?);
         store.clear_up()?;
         Ok(store)
     }
 
+    /// Opens the folder to look at it. Nothing in it is made or changed.
+    ///
+    /// # Errors
+    /// There is no store in the folder, or another version made it.
+    pub fn look(root: &Path) -> Result<Store> {
+        let hint = "hint: name the folder of a sweep, such as runs/sweep-guidance";
+        ensure!(root.join("cells").is_dir(), "{}: no store, because it has no folder cells\n{hint}", root.display());
+        Ok(Store::at(root, About::of(root)?.unwrap_or_default()))
+    }
+
+    fn at(root: &Path, about: About) -> Store {
+        let claims = Leases::of(&root.join(CLAIMS), about.claims);
+        Store { root: root.to_path_buf(), claims, listed: RefCell::default() }
+    }
+
     /// Clears away cells and claims that no process has in hand.
     fn clear_up(&self) -> Result<()> {
-        let names = |folder: &str| -> Result<Vec<String>> {
-            let folder = self.root.join(folder);
-            let entries = std::fs::read_dir(&folder).with_context(|| folder.display().to_string())?.flatten();
-            Ok(entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
-        };
-        for name in names("cells")? {
+        for name in names(&self.root.join("cells"))? {
             let Some(key) = name.strip_prefix(UNFINISHED).and_then(|rest| rest.split('-').next()) else { continue };
-            if let Some(_claim) = self.claim(key)? {
+            if let Some(claim) = self.claim(key)?
+                && claim.holds()
+            {
                 std::fs::remove_dir_all(self.root.join("cells").join(&name)).ok(); // it is only in the way
             }
         }
-        for key in names("claims")?.into_iter().filter(|name| is_key(name) || name == FIGURES) {
-            drop(self.claim(&key)?); // which removes it
+        for name in self.claims.names()?.iter().filter(|name| is_key(name) || *name == FIGURES) {
+            drop(self.claim(name)?); // which removes it
         }
-        Ok(())
+        self.claims.clear()
     }
 
     /// Takes a cell, unless another process has it.
     ///
     /// # Errors
     /// Something else than a file of this program is in the place of the claim.
-    pub fn claim(&self, key: &str) -> Result<Option<Claim>> {
-        let path = self.root.join("claims").join(key);
-        let opened = open_lock(&path).map_err(|error| {
-            let place = path.display();
-            match error.kind() {
-                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::StorageFull => {
-                    anyhow!("{place}: cannot be written: {}\nhint: another folder with --output", said(&error))
-                }
-                _ => anyhow!(
-                    "{place}: cannot be the claim of a cell: {}\nhint: claims/ has only files of this program: remove what is not",
-                    said(&error)
-                ),
-            }
-        });
-        let Some(lock) = opened? else { return Ok(None) };
-        match lock.try_lock() {
-            // Another process may have ended its claim, and removed the file, between the two.
-            Ok(()) => Ok(is_at(&lock, &path).then_some(Claim { path, _lock: lock })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{}: cannot lock", path.display())),
-        }
+    pub fn claim(&self, key: &str) -> Result<Option<Lease>> {
+        self.claims.take(key)
     }
 
-    /// Whether another process has a cell in hand.
+    /// Whether a process has a cell in hand.
     pub(crate) fn is_claimed(&self, key: &str) -> bool {
-        let path = self.root.join("claims").join(key);
-        let is_file = std::fs::symlink_metadata(&path).is_ok_and(|about| about.is_file());
-        let locked = |lock: File| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock));
-        is_file && File::open(&path).is_ok_and(locked)
+        self.claims.is_held(key).unwrap_or(false)
+    }
+
+    /// The cells that processes have in hand, by their keys.
+    ///
+    /// # Errors
+    /// The claims cannot be read.
+    pub fn in_hand(&self) -> Result<Vec<Standing>> {
+        if !self.root.join(CLAIMS).is_dir() {
+            return Ok(Vec::new());
+        }
+        Ok(self.claims.standing()?.into_iter().filter(|claim| is_key(&claim.name)).collect())
     }
 
     /// Takes the folder's own files, the figures and tables, and clears away what a stopped process left of them. Waits for
     /// another process that is at it.
-    pub fn claim_figures(&self) -> Result<Claim> {
+    pub fn claim_figures(&self) -> Result<Lease> {
         let claim = loop {
             match self.claim(FIGURES)? {
                 Some(claim) => break claim,
                 None => std::thread::sleep(Duration::from_millis(50)),
             }
         };
-        for entry in std::fs::read_dir(&self.root).with_context(|| self.root.display().to_string())?.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if is_partial(&name) {
-                std::fs::remove_file(entry.path()).ok(); // it is only in the way
-            }
+        for name in names(&self.root)?.iter().filter(|name| is_partial(name)) {
+            std::fs::remove_file(self.root.join(name)).ok(); // it is only in the way
         }
         Ok(claim)
     }
@@ -135,6 +129,18 @@ impl Store {
     pub(crate) fn keep_computing(&self, computing: &Computing) -> Result<()> {
         let _claim = self.claim_figures()?;
         computing.keep(&self.root)
+    }
+
+    /// Keeps the list of a sweep's cells. One that is there already must have the same cells, unless it `may_change`.
+    ///
+    /// # Errors
+    /// The list that is there has other cells, or the file cannot be read or written.
+    pub(crate) fn keep_list(&self, list: &List, may_change: bool) -> Result<()> {
+        let _claim = self.claim_figures()?;
+        if !may_change {
+            list.check(&self.root)?;
+        }
+        list.write(&self.root)
     }
 
     /// Why a cell could not be made, if that was tried.
@@ -156,8 +162,38 @@ impl Store {
         Some(fault.said(folder, place))
     }
 
+    /// The folders of all cells by their keys, as their names say; nothing in them is read.
+    ///
+    /// # Errors
+    /// The folder of the cells cannot be read.
+    pub(crate) fn folders(&self) -> Result<HashMap<String, PathBuf>> {
+        let cells = self.root.join("cells");
+        Ok(names(&cells)?.iter().filter_map(|name| Some((key_of(name)?.to_string(), cells.join(name)))).collect())
+    }
+
+    /// The keys of the cells that could not be made.
+    ///
+    /// # Errors
+    /// The folder of the failures cannot be read.
+    pub(crate) fn failures(&self) -> Result<HashSet<String>> {
+        let folder = self.root.join("failed");
+        let names = if folder.is_dir() { names(&folder)? } else { Vec::new() };
+        Ok(names
+            .iter()
+            .filter_map(|name| name.strip_suffix(".json"))
+            .filter(|key| is_key(key))
+            .map(str::to_string)
+            .collect())
+    }
+
+    /// Removes a cell. The caller has claimed it.
+    pub(crate) fn remove(&self, key: &str, _: &Lease) -> Result<()> {
+        self.listed.borrow_mut().cells.remove(key);
+        self.folders()?.get(key).map_or(Ok(()), |place| self.clear_away(key, place))
+    }
+
     /// Removes the folder of a cell with which something is wrong. The caller has claimed the cell.
-    pub(crate) fn discard(&self, key: &str, _: &Claim) -> Result<()> {
+    pub(crate) fn discard(&self, key: &str, _: &Lease) -> Result<()> {
         let cells = self.root.join("cells");
         let mut listed = self.listed.borrow_mut();
         if let Some((_, checked)) = listed.cells.get_mut(key) {
@@ -167,9 +203,13 @@ impl Store {
             return Ok(());
         }
         let Some((place, _)) = listed.cells.remove(key) else { return Ok(()) };
-        // Under this name a kill leaves nothing that looks like a cell.
-        let unfinished = cells.join(format!("{UNFINISHED}{key}-discarded"));
-        let moved = std::fs::rename(&place, &unfinished).and_then(|()| std::fs::remove_dir_all(&unfinished));
+        self.clear_away(key, &place)
+    }
+
+    /// Removes the folder of a cell, under a name by which a kill leaves nothing that looks like a cell.
+    fn clear_away(&self, key: &str, place: &Path) -> Result<()> {
+        let unfinished = self.root.join("cells").join(format!("{UNFINISHED}{key}-discarded"));
+        let moved = std::fs::rename(place, &unfinished).and_then(|()| std::fs::remove_dir_all(&unfinished));
         moved.with_context(|| format!("{}: cannot remove", place.display()))
     }
 
@@ -206,21 +246,34 @@ impl Store {
     }
 
     /// Keeps a cell whose run has been recorded in a folder of [`Store::begin`]: with its picture, what it looked like on
-    /// its way, its numbers, and all its settings.
-    pub fn put(
+    /// its way, its numbers, all its settings, and the hashes of all this. Returns nothing if the claim was lost meanwhile: the
+    /// cell is another process's then, and is not kept.
+    ///
+    /// # Errors
+    /// A frame is not finite or does not fit into memory, or a file cannot be written.
+    pub(crate) fn put(
         &self,
-        folder: TempDir,
+        (folder, claim): (TempDir, &Lease),
         (key, label): (&str, &str),
         model: &Model,
         recorded: &Recorded,
         observer: &dyn Observer,
-    ) -> Result<RunFolder> {
+    ) -> Result<Option<RunFolder>> {
         let run = RunFolder::new(folder.path());
         let frames = Frames::decode(&recorded.trace, model, &about_eight(recorded.trace.complete()), observer)?;
         let about = Provenance::of(recorded, key);
         draw_previews(&run, recorded, &about, &frames)?;
         run.keep(recorded, &about, Some(&frames))?;
-        let place = self.root.join("cells").join(format!("{}{key}", slug(label)));
+        manifest::write(folder.path())?;
+        self.publish(folder, claim, key, format!("{}{key}", slug(label)).as_ref())
+    }
+
+    /// Gives a whole cell its name, unless the claim was lost meanwhile.
+    pub(crate) fn publish(&self, folder: TempDir, claim: &Lease, key: &str, name: &Path) -> Result<Option<RunFolder>> {
+        if !claim.holds() {
+            return Ok(None);
+        }
+        let place = self.root.join("cells").join(name);
         match std::fs::rename(folder.path(), &place) {
             Ok(()) => _ = folder.keep(),   // it has another name now, and is not to be cleared away
             Err(_) if place.is_dir() => {} // another process was first with the same pixels
@@ -228,7 +281,7 @@ impl Store {
         }
         open_to_others(&place);
         self.listed.borrow_mut().cells.insert(key.into(), (place.clone(), Some(Ok(()))));
-        Ok(RunFolder::new(&place))
+        Ok(Some(RunFolder::new(&place)))
     }
 }
 
@@ -250,14 +303,10 @@ impl Listed {
         }
         let now = SystemTime::now();
         let settled = |at: &SystemTime| now.duration_since(*at).is_ok_and(|age| age > CLOCK);
-        let paths = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        let with_key = |path: PathBuf| {
-            let name = path.file_name()?.to_string_lossy().into_owned();
-            let key = name.rsplit('-').next().filter(|_| !name.starts_with(UNFINISHED))?;
-            Some((key.to_owned(), (path, None)))
-        };
+        let names = names(folder).unwrap_or_default();
+        let with_key = |name: &String| Some((key_of(name)?.to_owned(), (folder.join(name), None)));
         let mut known = std::mem::take(&mut self.cells);
-        self.cells = paths.filter_map(with_key).collect();
+        self.cells = names.iter().filter_map(with_key).collect();
         known.retain(|_, (_, checked)| matches!(checked, Some(Ok(()))));
         for (key, (path, checked)) in &mut self.cells {
             *checked = known.remove(key).filter(|(known, _)| known == path).and_then(|(_, checked)| checked);
@@ -265,6 +314,63 @@ impl Listed {
         self.at = changed.filter(settled);
     }
 }
+
+/// What a store says of itself.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct About {
+    /// Changes with the meaning of the files.
+    format: u32,
+    /// How long claims last. All processes must agree, so it is chosen once.
+    claims: Pace,
+}
+
+impl Default for About {
+    fn default() -> About {
+        About { format: FORMAT, claims: Pace::default() }
+    }
+}
+
+impl About {
+    /// What a store says. `None` if it says nothing: it is new, or an earlier version made it.
+    fn of(root: &Path) -> Result<Option<About>> {
+        let file = root.join(ABOUT);
+        if !file.exists() {
+            return Ok(None);
+        }
+        let (place, text) = (file.display(), read_text(&file)?);
+        let hint = "hint: restore it, or remove it: claims then last as long as in a new store";
+        let value: Value = serde_json::from_str(&text).with_context(|| format!("{place}\n{hint}"))?;
+        if let Some(format) = value["format"].as_u64().filter(|format| *format > FORMAT.into()) {
+            bail!(
+                "{place}: a store of format {format}, and this version knows {FORMAT}\nhint: use the version that made it"
+            );
+        }
+        let about: About = serde_json::from_value(value).with_context(|| format!("{place}\n{hint}"))?;
+        ensure!(about.claims.is_sound(), "{place}: term_s is less than three times renewed_s, or out of range\n{hint}");
+        Ok(Some(about))
+    }
+
+    /// What a store says, which is written first if it says nothing. Of several processes one writes it.
+    fn agreed(root: &Path) -> Result<About> {
+        if About::of(root)?.is_none() {
+            let text = serde_json::to_string_pretty(&About::default())?;
+            let written = create(&root.join(ABOUT), |path| std::fs::write(path, format!("{text}\n")));
+            match written.map_err(latentrace_files::Error::into_io) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                    return Err(error).with_context(|| root.join(ABOUT).display().to_string());
+                }
+                _ => {}
+            }
+        }
+        Ok(About::of(root)?.unwrap_or_default())
+    }
+}
+
+/// The file in which a store says what it is.
+const ABOUT: &str = "store.json";
+
+/// The format of stores that this version makes.
+const FORMAT: u32 = 1;
 
 /// How the cells of a store are computed, or how this process would if it began the store. A store of a version that kept no
 /// choice goes on as the records of its cells say.
@@ -282,8 +388,16 @@ pub(crate) fn computing_of(root: &Path) -> Result<Computing> {
     Ok(Computing::from_before(descriptions.iter()))
 }
 
+/// The file in which a store keeps how its cells are computed.
+pub(crate) fn computing_file(root: &Path) -> PathBuf {
+    root.join(Computing::FILE)
+}
+
 /// The coarsest clock of a file system that is met: two changes within it may have one time.
 const CLOCK: Duration = Duration::from_secs(2);
+
+/// The folder of the claims.
+const CLAIMS: &str = "claims";
 
 /// Stands for the figures among the claims, where all others are cells' keys.
 const FIGURES: &str = "figures";
@@ -291,17 +405,20 @@ const FIGURES: &str = "figures";
 /// Begins the name of a folder that is being written; the cell's key comes next.
 const UNFINISHED: &str = ".unfinished-";
 
+/// The key in the name of a cell's folder, if it is whole.
+fn key_of(name: &str) -> Option<&str> {
+    name.rsplit('-').next().filter(|_| !name.starts_with(UNFINISHED))
+}
+
 /// Whether a name is the key of a cell.
 fn is_key(name: &str) -> bool {
     name.len() == 16 && name.chars().all(|letter| letter.is_ascii_hexdigit())
 }
 
-/// Whether a file is still the one of this name.
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let number = |about: std::fs::Metadata| (about.dev(), about.ino());
-    let (Ok(own), Ok(there)) = (file.metadata(), std::fs::symlink_metadata(path)) else { return false };
-    number(own) == number(there)
+/// The names in a folder.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?.flatten();
+    Ok(entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
 }
 
 /// Temporary folders are their maker's alone; a finished one is as open as its neighbours.
@@ -355,23 +472,47 @@ mod tests {
         let key = format!("{:016x}", 7);
         std::fs::write(&precious, "mine").unwrap();
         std::fs::write(claims.join("notes.txt"), "mine").unwrap();
-        std::os::unix::fs::symlink(&precious, claims.join(&key)).unwrap();
+        std::os::unix::fs::symlink(&precious, claims.join(format!("{key}.1"))).unwrap();
         let said = |result: Result<()>| format!("{:#}", result.unwrap_err());
         let refused = said(store.claim(&key).map(drop));
         assert!(
-            refused.contains(&format!("{key}: cannot be the claim of a cell: not a plain file\nhint: ")),
+            refused.contains(&format!("{key}.1: cannot be the claim of a cell: not a plain file\nhint: ")),
             "{refused}"
         );
         assert!(Store::open(folder.path()).is_err());
         assert_eq!(std::fs::read_to_string(&precious).unwrap(), "mine");
-        std::fs::remove_file(claims.join(&key)).unwrap();
-        std::fs::create_dir(claims.join(&key)).unwrap();
+        std::fs::remove_file(claims.join(format!("{key}.1"))).unwrap();
+        std::fs::create_dir(claims.join(format!("{key}.1"))).unwrap();
         let refused = said(Store::open(folder.path()).map(drop));
         assert!(refused.contains("a folder, not a file"), "{refused}");
-        std::fs::remove_dir(claims.join(&key)).unwrap();
+        std::fs::remove_dir(claims.join(format!("{key}.1"))).unwrap();
         let claim = store.claim(&key).unwrap().unwrap();
         assert!(store.is_claimed(&key) && store.claim(&key).unwrap().is_none());
         drop(claim);
         assert!(!store.is_claimed(&key) && claims.join("notes.txt").is_file());
+    }
+
+    #[test]
+    fn a_store_of_a_newer_format_is_refused_and_one_without_a_file_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(ABOUT);
+        Store::open(folder.path()).unwrap();
+        assert_eq!(About::of(folder.path()).unwrap().unwrap().claims, Pace::default());
+        for (text, expected) in [
+            (r#"{ "format": 2, "what": 1 }"#, "a store of format 2, and this version knows 1"),
+            (r#"{ "format": 1, "claims": { "renewed_s": 10, "term_s": 20 } }"#, "less than three times renewed_s"),
+            ("{", "hint: restore it"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            for result in [Store::open(folder.path()).map(drop), Store::look(folder.path()).map(drop)] {
+                let error = format!("{:#}", result.unwrap_err());
+                assert!(error.contains(expected) && error.contains(ABOUT), "{error}");
+            }
+        }
+        std::fs::remove_file(&file).unwrap();
+        Store::look(folder.path()).unwrap();
+        assert!(!file.exists() && Store::look(&folder.path().join("none")).is_err());
+        Store::open(folder.path()).unwrap();
+        assert!(file.exists());
     }
 }

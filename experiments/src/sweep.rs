@@ -2,24 +2,28 @@
 
 use crate::cost::alike;
 use crate::done::Done;
+use crate::lease::Lease;
+use crate::list::{List, Listed};
+use crate::part::Part;
 use crate::progress::{End, OfRuns, Progress};
 use crate::results::{self, Results};
 use crate::spec::{Expanded, Spec};
-use crate::store::{Claim, Store, computing_of};
+use crate::store::{Store, computing_of};
 use anyhow::{Error, Result, anyhow};
+use latentrace_pipeline::nn::LIBTORCH;
 use latentrace_pipeline::{Common, Lines, Model, Named};
 use latentrace_runs::{
     Cell, Computed, Job, Loaded, Mode, OfCells, OfSweep, Ready, Recorded, RunFolder, Sources, lost, record_together,
     set_by_pipeline,
 };
 use latentrace_trace::Layout;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
 /// How the cells of a sweep are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct How {
     /// Each alone, or in batches.
     pub mode: Mode,
@@ -27,12 +31,14 @@ pub struct How {
     pub batch: Option<usize>,
     /// Whether cells that failed before are tried again.
     pub retry: bool,
+    /// Which of them.
+    pub part: Part,
 }
 
 impl Default for How {
-    /// Each cell alone; what failed stays failed.
+    /// All cells, each alone; what failed stays failed.
     fn default() -> How {
-        How { mode: Mode::Alone, batch: None, retry: false }
+        How { mode: Mode::Alone, batch: None, retry: false, part: Part::All }
     }
 }
 
@@ -45,6 +51,8 @@ pub struct Sweep<'a> {
     pub(crate) axes: Vec<crate::spec::Axis>,
     pub(crate) tasks: Vec<Task>,
     pub(crate) loaded: Loaded,
+    /// The hash of each model by its place.
+    models: BTreeMap<String, String>,
     rules: Vec<OfCells>,
     lost: Vec<String>,
     sources: Sources,
@@ -96,6 +104,7 @@ impl<'a> Sweep<'a> {
             how,
             tasks: Vec::new(),
             loaded: Loaded::computing(computing_of(root)?),
+            models: BTreeMap::new(),
             rules: Vec::new(),
             lost: Vec::new(),
             sources: Sources::default(),
@@ -144,6 +153,8 @@ impl<'a> Sweep<'a> {
         said.extend(ready.notes().iter().cloned());
         let lines = ready.lines(model, self.how.mode)?;
         let model = &ready.description().model.blake3;
+        let name = cell.model.as_deref().map_or("the bundled model".into(), |place| place.display().to_string());
+        self.models.insert(name, model.clone());
         let keyed = self.loaded.chosen().keyed(&cell, model, ready.computed()?, self.how.mode);
         let keys = keyed.into_iter().map(|(mode, computed)| ready.key(mode, computed)).collect::<Result<_>>()?;
         let (is_reference, place) = (place.is_none(), place.unwrap_or_default());
@@ -156,13 +167,50 @@ impl<'a> Sweep<'a> {
         self.tasks.len()
     }
 
+    /// The cells, with what decides their keys besides the spec.
+    pub fn list(&self) -> List {
+        let listed = |task: &Task| {
+            let (key, also) =
+                task.keys.split_last().map(|(key, also)| (key.clone(), also.to_vec())).unwrap_or_default();
+            Listed { key, also, label: task.label.clone() }
+        };
+        List {
+            name: self.spec.name.clone(),
+            libtorch: LIBTORCH.into(),
+            models: self.models.clone(),
+            cells: self.tasks.iter().map(listed).collect(),
+        }
+    }
+
+    /// The keys of the cells in the order in which they are made: those that share calls stand together.
+    pub fn order(&self) -> Vec<String> {
+        let all: Vec<usize> = (0..self.tasks.len()).collect();
+        self.ordered(&all).into_iter().map(|place| self.tasks[place].own_key().to_string()).collect()
+    }
+
+    /// On how many CPU threads the cells are computed: the largest number of them.
+    pub fn threads(&self) -> usize {
+        let computed = self.tasks.iter().filter_map(|task| task.ready.as_ref()?.computed().ok()?.threads);
+        computed.max().unwrap_or(1)
+    }
+
+    /// Prepares the store for other processes, which make parts of it: writes the list of the cells, and how they are computed.
+    ///
+    /// # Errors
+    /// The store cannot be written, or another process has chosen to compute otherwise.
+    pub fn hand_out(&self) -> Result<()> {
+        let store = Store::open(&self.root)?;
+        store.keep_computing(self.loaded.chosen())?;
+        store.keep_list(&self.list(), true)
+    }
+
     /// How many times a picture to start from was read.
     pub fn reads(&self) -> usize {
         self.sources.reads()
     }
 
-    /// Makes what is missing in a store, then measures and draws everything. A cell that another process has in hand is
-    /// waited for at the end.
+    /// Makes what is missing in a store of the part that [`How`] says, then, if that is everything, measures and draws. A cell
+    /// that another process has in hand is waited for at the end, but by a [`Part::Worker`].
     ///
     /// # Errors
     /// The store cannot be written, or a figure cannot be drawn. A cell that fails is no error here: see
@@ -170,7 +218,12 @@ impl<'a> Sweep<'a> {
     pub fn run(mut self, tell: &dyn Fn(Progress)) -> Result<Results> {
         let store = Store::open(&self.root)?;
         store.keep_computing(self.loaded.chosen())?;
-        let made = self.make_missing(&store, tell)?;
+        store.keep_list(&self.list(), self.how.part == Part::All)?;
+        let places = self.part()?;
+        let made = self.make_missing(&store, &places, tell)?;
+        if !self.how.part.gathers() {
+            return Ok(results::of_part(&self, &store, &places, made));
+        }
         let done = |is_reference: bool| -> Vec<Done> {
             let tasks = self.tasks.iter().filter(|task| task.is_reference == is_reference);
             let of = |task: &Task| {
@@ -184,11 +237,18 @@ impl<'a> Sweep<'a> {
         results::finish(&mut self, (&root, &store), (cells, references), made, tell)
     }
 
-    fn make_missing(&mut self, store: &Store, tell: &dyn Fn(Progress)) -> Result<Made> {
+    /// The places of the cells that are to be made, in order.
+    fn part(&self) -> Result<Vec<usize>> {
+        let all: Vec<usize> = (0..self.tasks.len()).collect();
+        self.how.part.places(self.ordered(&all), |place| &self.tasks[place].keys)
+    }
+
+    fn make_missing(&mut self, store: &Store, places: &[usize], tell: &dyn Fn(Progress)) -> Result<Made> {
         let mut made = Made::default();
         let mut missing = Vec::new();
         let mut calls = 0;
-        for (index, task) in self.tasks.iter_mut().enumerate() {
+        for &index in places {
+            let task = &mut self.tasks[index];
             if store.done(task.key(store)).is_some() {
                 task.ready = None; // what it needed is of no use any more
                 continue;
@@ -203,16 +263,16 @@ impl<'a> Sweep<'a> {
             }
         }
         self.check_threads(&missing)?;
-        let done = self.tasks.iter().filter(|task| task.ready.is_none()).count();
-        tell(Progress::Begin { cells: self.tasks.len(), done, calls });
+        let done = places.iter().filter(|&&index| self.tasks[index].ready.is_none()).count();
+        tell(Progress::Begin { cells: places.len(), done, calls });
         let mut left = missing.len();
-        let batches = self.batches(&self.ordered(&missing));
+        let batches = self.batches(&missing);
         self.tell_what_is_shared(&batches, tell);
         let shared = missing.iter().filter(|_| !self.is_timed());
         let mut common = Common::of(shared.map(|&index| &self.tasks[index].lines));
         let mut elsewhere = Vec::new();
         for batch in batches {
-            let (mut claims, mut ours) = (Vec::new(), Vec::new());
+            let mut ours = Vec::new();
             for index in batch {
                 let task = &self.tasks[index];
                 if task.is_in_other_hands(store) {
@@ -228,14 +288,14 @@ impl<'a> Sweep<'a> {
                     }
                     Some(claim) => {
                         store.discard(task.own_key(), &claim)?;
-                        claims.push(claim);
-                        ours.push(index);
+                        ours.push((index, claim));
                     }
                 }
             }
-            self.make(store, &ours, claims, &mut common, (&mut made, &mut left), tell)?;
+            elsewhere.extend(self.make(store, ours, &mut common, (&mut made, &mut left), tell)?);
         }
-        for index in elsewhere {
+        let is_worker = matches!(self.how.part, Part::Worker(_));
+        for index in elsewhere.into_iter().filter(|_| !is_worker) {
             self.wait(store, index, &mut common, (&mut made, &mut left), tell)?;
         }
         Ok(made)
@@ -274,10 +334,23 @@ impl<'a> Sweep<'a> {
                 && !task.is_done(store)
             {
                 store.discard(task.own_key(), &claim)?;
-                return self.make(store, &[index], vec![claim], common, (made, left), tell);
+                self.prepare_again(index, tell)?;
+                if self.make(store, vec![(index, claim)], common, (made, left), tell)?.is_empty() {
+                    return Ok(());
+                }
             }
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// Prepares a cell again that this process had begun to make, and that another one took from it.
+    fn prepare_again(&mut self, index: usize, tell: &dyn Fn(Progress)) -> Result<()> {
+        if self.tasks[index].ready.is_none() {
+            let cell = self.tasks[index].cell.clone();
+            let model = self.loaded.get(&cell, &OfRuns(tell))?;
+            self.tasks[index].ready = Some(Ready::new(model, &cell, &self.spec.kept(), &mut self.sources)?);
+        }
+        Ok(())
     }
 
     /// The order in which cells are made: those of one model together, and those that share calls one after the other.
@@ -338,35 +411,38 @@ impl<'a> Sweep<'a> {
         groups.into_iter().map(|(_, _, batch)| batch).collect()
     }
 
-    /// Makes cells that this process has claimed, together if there are several.
+    /// Makes cells that this process has claimed, together if there are several. Returns those that another process has taken
+    /// over meanwhile, because this one could not renew its claims.
     fn make(
         &mut self,
         store: &Store,
-        indices: &[usize],
-        claims: Vec<Claim>,
+        ours: Vec<(usize, Lease)>,
         common: &mut Common,
         (made, left): (&mut Made, &mut usize),
         tell: &dyn Fn(Progress),
-    ) -> Result<()> {
+    ) -> Result<Vec<usize>> {
+        let indices: Vec<usize> = ours.iter().map(|(index, _)| *index).collect();
         let Some(&first) = indices.first() else {
             common.end();
-            return Ok(());
+            return Ok(Vec::new());
         };
-        let _claims = claims; // until the cells are kept
         tell(Progress::Making(&self.tasks[first].label));
         let runs: Vec<Ready> = indices.iter().filter_map(|&index| self.tasks[index].ready.take()).collect();
         indices.iter().for_each(|&index| common.begin(&self.tasks[index].lines));
         let model = self.loaded.get(&self.tasks[first].cell, &OfRuns(tell))?;
-        let mut making = Making { tasks: &self.tasks, store, model, made, left, room: &mut self.room, tell };
+        let (claims, lost) = (ours.into_iter().collect(), Vec::new()); // until the cells are kept
+        let mut making =
+            Making { tasks: &self.tasks, store, claims, lost, model, made, left, room: &mut self.room, tell };
         if self.how.mode == Mode::Batched && runs.iter().all(Ready::can_share) {
-            making.batched(indices, runs, common)?;
+            making.batched(&indices, runs, common)?;
         } else {
             for (&index, ready) in indices.iter().zip(runs) {
                 making.alone(index, ready, &self.tasks[index].lines, common)?;
             }
         }
+        let lost = making.lost;
         common.end();
-        Ok(())
+        Ok(lost)
     }
 }
 
@@ -374,6 +450,9 @@ impl<'a> Sweep<'a> {
 struct Making<'a> {
     tasks: &'a [Task],
     store: &'a Store,
+    claims: HashMap<usize, Lease>,
+    /// Cells that another process has taken over.
+    lost: Vec<usize>,
     model: &'a Model,
     made: &'a mut Made,
     left: &'a mut usize,
@@ -433,6 +512,7 @@ impl Making<'_> {
             }
             Err(error) if is_of_memory(&error) => Ok(Batch::TooLarge(error)),
             Err(error) if is_of_the_cell(&error) => Ok(Batch::Failed), // one of them: each by itself says which
+            Err(_) if indices.iter().any(|index| !self.holds(*index)) => Ok(Batch::Failed), // its folder is gone
             Err(error) => Err(tasks[indices[0]].not_kept(&error)),
         }
     }
@@ -449,6 +529,10 @@ impl Making<'_> {
     /// Makes a cell alone.
     fn alone(&mut self, index: usize, ready: Ready, lines: &Lines, common: &mut Common) -> Result<()> {
         let task = &self.tasks[index];
+        if !self.holds(index) {
+            self.lost.push(index);
+            return Ok(());
+        }
         let folder = self.begin(index)?;
         let trace = RunFolder::new(folder.path()).trace().to_path_buf();
         let run = Named { name: task.own_key(), lines };
@@ -464,6 +548,10 @@ impl Making<'_> {
     /// The error says nothing of the cell, and ends the sweep.
     fn failed(&mut self, index: usize, error: &Error) -> Result<()> {
         let task = &self.tasks[index];
+        if !self.holds(index) {
+            self.lost.push(index); // whoever has taken it over has also cleared away its folder
+            return Ok(());
+        }
         if !is_of_the_cell(error) {
             return Err(task.not_kept(error));
         }
@@ -471,6 +559,11 @@ impl Making<'_> {
         self.store.fail(&task.cell, key, &task.label, &error)?;
         task.ended(key, End::Failed(&error), self.left, self.tell);
         Ok(())
+    }
+
+    /// Whether a cell is still this process's to make.
+    fn holds(&self, index: usize) -> bool {
+        self.claims.get(&index).is_some_and(Lease::holds)
     }
 
     fn begin(&self, index: usize) -> Result<TempDir> {
@@ -481,8 +574,14 @@ impl Making<'_> {
     fn keep(&mut self, index: usize, folder: TempDir, recorded: &Recorded) -> Result<()> {
         let task = &self.tasks[index];
         let key = task.own_key(); // another process may have made it alone meanwhile
-        let run = match self.store.put(folder, (key, &task.label), self.model, recorded, &OfRuns(self.tell)) {
-            Ok(run) => run,
+        let Some(claim) = self.claims.get(&index) else { return Ok(()) }; // there is always one
+        let kept = self.store.put((folder, claim), (key, &task.label), self.model, recorded, &OfRuns(self.tell));
+        let run = match kept {
+            Ok(Some(run)) => run,
+            Ok(None) => {
+                self.lost.push(index);
+                return Ok(());
+            }
             Err(error) => return self.failed(index, &error), // its frames may not fit, or be no numbers
         };
         self.store.forgive(key);

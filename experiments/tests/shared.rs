@@ -64,6 +64,11 @@ fn files(cell: &Path) -> (BTreeMap<PathBuf, Vec<u8>>, Option<Value>) {
                 taken = settings.as_object_mut().unwrap().remove("taken_over");
                 bytes = settings.to_string().into_bytes();
             }
+            if path.ends_with("manifest.json") {
+                let mut hashes: Value = serde_json::from_slice(&bytes).unwrap();
+                hashes["blake3"].as_object_mut().unwrap().remove("cell.json").unwrap(); // it has the seconds
+                bytes = hashes.to_string().into_bytes();
+            }
             found.insert(path.strip_prefix(cell).unwrap().to_path_buf(), bytes);
         }
     }
@@ -230,7 +235,7 @@ fn a_sweep_that_goes_on_shares_among_the_cells_that_are_left() {
     let root = folder.path().join("out");
     let of = |guidance: &str| opened(&folder, "rest", "", &fixed(), &format!("guidance = [{guidance}]"));
     let how = How::default();
-    assert_eq!(made(&of("1, 2"), how, &root).1, 2 + 2 * 14);
+    assert_eq!(made(&of("1, 2"), how.clone(), &root).1, 2 + 2 * 14);
     // The first two are there. The outputs of their calls are not kept in memory any more.
     let (results, computed) = made(&of("1, 2, 3, 4"), how, &root);
     assert_eq!((results.new, results.evaluations, computed), (2, 2 + 2 * 14, 2 + 2 * 14));

@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     charts(&folder)?;
     heat_maps(&folder)?;
     overlays(&folder)?;
+    scripts(&folder)?;
     grids(&folder)
 }
 
@@ -231,9 +232,10 @@ fn overlays(folder: &Path) -> Result<(), Box<dyn Error>> {
     let cells = vec![
         Tile::new(image.clone(), "the picture"),
         Tile::new(over(0.3), "circle, 0.3"),
-        Tile::new(over(0.7), "circle, 0.7"),
+        Tile::new(over(0.7), "circle, 0.7").with_scale((0.0, 1.0), Colours::Sequential),
         Tile::new(over(1.0), "circle, 1"),
-        Tile::new(overlay(&image, &signed, (-0.7, 0.7), Colours::Diverging, 0.7), "signed, 0.7"),
+        Tile::new(overlay(&image, &signed, (-0.7, 0.7), Colours::Diverging, 0.7), "signed, 0.7")
+            .with_scale((-0.7, 0.7), Colours::Diverging),
         Tile::new(overlay(&image, &gaps, (0.0, 1.0), Colours::Sequential, 0.7), "with a gap"),
         Tile::new(colourise(&map, (256, 256), (0.0, 1.0), Colours::Sequential), "the map alone"),
         Tile::new(colourise(&gaps, (256, 256), (0.0, 1.0), Colours::Sequential), "the map with a gap"),
@@ -241,6 +243,36 @@ fn overlays(folder: &Path) -> Result<(), Box<dyn Error>> {
     let grid = Grid { title: Some("where a word looks".into()), columns: 4, cells, scale: 1, ..Grid::default() };
     save_png(&folder.join("overlay.png"), &grid.render(), &[])?;
     Ok(())
+}
+
+/// Letters that the bundled font lacks: drawn with the fonts of this machine, or spelt.
+fn scripts(folder: &Path) -> Result<(), Box<dyn Error>> {
+    let words = [
+        "赤い円。青い四角「左」、白い背景の上に大きな黄色い三角形",
+        "一个红色的圆圈在左边，一个蓝色的方块在右边",
+        "왼쪽에 빨간 원",
+        "דג אדום (קטן) בצד שמאל, 3 עיגולים",
+        "دائرة حمراء على اليسار، ١٢ مربعا",
+        "बाईं ओर एक लाल वृत्त",
+        "วงกลมสีแดงทางซ้าย",
+        "🔴 on the left, ❤️ 👩‍🚀 👍🏽 🇯🇵 1️⃣",
+        "e\u{301}te\u{301}, a\u{300} la montagne",
+    ];
+    let cells = words.iter().map(|words| Tile::new(picture(256, 2), format!("prompt “{words}”, seed 3"))).collect();
+    let grid = Grid { title: Some(words.concat()), columns: 3, cells, scale: 1, ..Grid::default() };
+    save_png(&folder.join("scripts.png"), &grid.render(), &[])?;
+    let names = words.map(|words| words.chars().take(24).collect());
+    let row = |index: usize| (0..6).map(|column| (index * 7 + column * 5) as f64 % 11.0).collect();
+    let map = HeatMap {
+        title: words[0].into(),
+        rows: names.to_vec(),
+        columns: names[..6].to_vec(),
+        values: (0..names.len()).map(row).collect(),
+        value_label: words[3].into(),
+        y_label: words[4].into(),
+        ..HeatMap::default()
+    };
+    Ok(write(folder, "heat-scripts", &map).map(drop)?)
 }
 
 fn grids(folder: &Path) -> Result<(), Box<dyn Error>> {

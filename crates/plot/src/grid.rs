@@ -2,7 +2,9 @@
 
 use image::{Rgb, RgbImage};
 
+use crate::Colours;
 use crate::drawing::{Anchor, Colour, GREY, Rect, Text};
+use crate::key::Key;
 use crate::paint::blank;
 use crate::text::{self, ASCENT, LEADING, Weight};
 
@@ -33,12 +35,19 @@ pub struct Tile {
     pub image: RgbImage,
     /// The text under the picture, wrapped to its width.
     pub caption: String,
+    pub(crate) key: Option<Key>,
 }
 
 impl Tile {
     /// A picture and its caption.
     pub fn new(image: RgbImage, caption: impl Into<String>) -> Tile {
-        Tile { image, caption: caption.into() }
+        Tile { image, caption: caption.into(), key: None }
+    }
+
+    /// Puts a colour bar under the picture of a map. `limits` are the numbers of the first and the last colour, as in
+    /// [`overlay()`](crate::overlay()). There is no bar if one of them is not a finite number.
+    pub fn with_scale(self, limits: (f64, f64), colours: Colours) -> Tile {
+        Tile { key: Key::new(limits, colours), ..self }
     }
 
     /// A missing picture with its caption.
@@ -61,6 +70,9 @@ impl Grid {
                 Some(tile) => enlarge(&mut image, &tile.image, *place, self.scale()),
                 None => hatch(&mut image, *place),
             }
+        }
+        for (key, bar) in &layout.bars {
+            key.paint(&mut image, *bar);
         }
         for text in &layout.texts {
             text::draw(&mut image, text, 1.0);
@@ -103,7 +115,8 @@ impl Grid {
         let beside = self.row_labels.iter().map(widest).fold(0.0, f64::max);
         let left = MARGIN + if beside > 0.0 { beside + GAP } else { 0.0 };
         let width = left + columns as f64 * (across + GAP) - GAP + MARGIN;
-        let mut layout = Layout { width: width as u32, height: 0, places: Vec::new(), texts: Vec::new() };
+        let mut layout =
+            Layout { width: width as u32, height: 0, places: Vec::new(), bars: Vec::new(), texts: Vec::new() };
 
         let mut top = self.head(&mut layout, left, across, size);
         for row in 0..rows {
@@ -148,7 +161,10 @@ impl Grid {
         let (_, columns) = self.shape();
         let picture = self.largest();
         let table = !self.row_labels.is_empty() || !self.column_labels.is_empty();
-        let mut end = from.1 + f64::from(picture.1);
+        let below = from.1 + f64::from(picture.1);
+        let is_keyed = self.cells.iter().skip(row * columns).take(columns).any(|tile| tile.key.is_some());
+        let mut end = below + if is_keyed { Key::height(size) } else { 0.0 };
+        let captions = end + 4.0;
         for column in 0..columns {
             let index = row * columns + column;
             let tile = self.cells.get(index);
@@ -167,9 +183,12 @@ impl Grid {
                 let text = Text::new("missing", (place.centre().0, place.centre().1 + 4.0), size.min(16.0));
                 layout.texts.push(Text { anchor: Anchor::Middle, colour: GREY, ..text });
             }
+            if let Some(key) = present.and_then(|tile| tile.key) {
+                let width = place.width().max(f64::from(NARROWEST));
+                layout.key(key, Key::bar((left + (across - width) / 2.0).floor(), width, below), size);
+            }
             let lines = text::wrap(tile.map_or("", |tile| &tile.caption), size, Weight::Regular, across);
-            let under = (left + across / 2.0, from.1 + f64::from(picture.1) + 4.0);
-            let under = layout.column(&lines, under, size, Weight::Regular, Anchor::Middle);
+            let under = layout.column(&lines, (left + across / 2.0, captions), size, Weight::Regular, Anchor::Middle);
             end = if lines.is_empty() { end } else { end.max(under) };
         }
         end
@@ -198,10 +217,16 @@ struct Layout {
     width: u32,
     height: u32,
     places: Vec<(usize, Rect)>, // the index of a tile, and where its picture goes
+    bars: Vec<(Key, Rect)>,
     texts: Vec<Text>,
 }
 
 impl Layout {
+    fn key(&mut self, key: Key, bar: Rect, size: f64) {
+        self.texts.extend(key.numbers(bar, size));
+        self.bars.push((key, bar));
+    }
+
     /// Adds lines of text under each other, and returns the y coordinate below them.
     fn column(&mut self, lines: &[String], from: (f64, f64), size: f64, weight: Weight, anchor: Anchor) -> f64 {
         for (index, line) in lines.iter().enumerate() {
@@ -253,6 +278,7 @@ mod tests {
                     let mut cells: Vec<_> = (0..5).map(|i| Tile::new(picture(width, height, i), caption)).collect();
                     cells[2] = Tile::missing(caption);
                     cells[3].image = picture(width / 2, height / 2 + 1, 9);
+                    cells[3] = cells[3].clone().with_scale((0.125, 3e-9), Colours::Sequential);
                     grids.push(Grid {
                         title: Some(long.into()),
                         columns: 3,
@@ -274,7 +300,9 @@ mod tests {
             let frame = Rect { left: 0.0, top: 0.0, right: layout.width.into(), bottom: layout.height.into() };
             let pictures = layout.places.iter().map(|(index, place)| (index.to_string(), *place));
             let texts = layout.texts.iter().filter(|text| text.words != "missing");
-            let boxes: Vec<_> = pictures.chain(texts.map(|text| (text.words.clone(), text.bounds()))).collect();
+            let bars = layout.bars.iter().map(|(key, place)| (format!("{key:?}"), *place));
+            let boxes: Vec<_> =
+                pictures.chain(bars).chain(texts.map(|text| (text.words.clone(), text.bounds()))).collect();
             for (index, (name, a)) in boxes.iter().enumerate() {
                 let inside =
                     a.left >= 8.0 && a.top >= 8.0 && a.right <= frame.right - 8.0 && a.bottom <= frame.bottom - 8.0;
@@ -324,6 +352,25 @@ mod tests {
         };
         assert!(image.enumerate_pixels().filter(ink).count() > 60);
         assert!(grid.layout().texts[0].size >= 13.0);
+    }
+
+    #[test]
+    fn a_scale_is_under_its_picture_and_captions_of_a_row_stay_in_line() {
+        let tile = |caption: &str| Tile::new(picture(128, 128, 1), caption);
+        let cells = vec![tile("the picture"), tile("red").with_scale((0.0, 2.0), Colours::Sequential), tile("under")];
+        let grid = Grid { columns: 2, cells, scale: 1, ..Grid::default() };
+        let layout = grid.layout();
+        let [(_, bar)] = layout.bars[..] else { panic!("{} bars", layout.bars.len()) };
+        let pictures: Vec<Rect> = layout.places.iter().map(|(_, place)| *place).collect();
+        assert!(bar.top > pictures[1].bottom && bar.left == pictures[1].left && bar.width() == 128.0);
+        let at = |words: &str| layout.texts.iter().find(|text| text.words == words).expect(words).at;
+        assert_eq!(at("the picture").1, at("red").1);
+        assert!(at("0").1 > bar.bottom && at("0").1 < at("red").1 && at("2").1 == at("0").1);
+        assert!(at("under").1 - pictures[2].bottom < at("red").1 - pictures[1].bottom, "a row without maps has no gap");
+        let image = grid.render();
+        let inner = image.get_pixel(bar.right as u32 - 3, bar.centre().1 as u32).0;
+        assert!(inner[0] > 230 && inner[2] < 60, "{inner:?} is the yellow of the largest value");
+        assert!(tile("").with_scale((f64::NAN, 1.0), Colours::Sequential).key.is_none());
     }
 
     #[test]

@@ -3,11 +3,13 @@
 //! [`Chart`] draws curves, [`Panels`] several charts in one figure, and [`HeatMap`] a table as coloured cells;
 //! [`write()`] puts each of them on disk as SVG, PNG and CSV. [`Grid`] sets pictures in labelled rows and columns,
 //! [`strip`] in one row, and [`overlay()`] lays a map over a picture; these are pixels, which [`save_png`] writes with
-//! text chunks.
+//! text chunks. [`Tile::with_scale`] puts a map's colour bar under it.
 //!
 //! One decision: a chart is first laid out as a list of marks in plain numbers, and then painted from that list as SVG
 //! or as pixels. So both outputs agree, and tests can check that no two labels overlap. The font is bundled, because a
-//! GPU machine has none. The crate knows no tensor and nothing about diffusion, and prints nothing.
+//! GPU machine has none. Letters that it lacks (Chinese, Arabic, emoji) are drawn with a font of the machine that has
+//! outlines for them, and spelt as code points if there is none, such as U+1F534. The crate knows no tensor and nothing
+//! about diffusion, and prints nothing.
 //!
 //! ```
 //! use latentrace_plot::{ChartAxis, Chart, Drawable, Series};
@@ -30,10 +32,14 @@ mod chart;
 mod colours;
 mod csv;
 mod drawing;
+mod face;
 mod figure;
+mod fonts;
+mod glyphs;
 mod grid;
 mod heatmap;
 mod inks;
+mod key;
 mod layout;
 mod overlay;
 mod pages;

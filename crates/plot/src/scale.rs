@@ -242,6 +242,17 @@ fn labels(values: &[f64], step: f64) -> Vec<String> {
     values.iter().map(|&value| signed(value, (-fine).clamp(0, 15) as usize)).collect()
 }
 
+/// The labels of two limits, exact to a part of their difference, one of `parts`; if they are equal, of their size.
+/// Whole numbers stay whole.
+pub(crate) fn ends(low: f64, high: f64, parts: f64) -> [String; 2] {
+    let (low, high) = (low.clamp(-1e300, 1e300), high.clamp(-1e300, 1e300));
+    let span = if high == low { high.abs() } else { (high - low).abs() };
+    let least = if low.fract() == 0.0 && high.fract() == 0.0 { 1.0 } else { 1e-300 };
+    let step = (span / parts).max(least);
+    let mut both = labels(&[low, high], step).into_iter();
+    [both.next().unwrap_or_default(), both.next().unwrap_or_default()]
+}
+
 fn signed(value: f64, digits: usize) -> String {
     let text = format!("{:.digits$}", value.abs());
     if value < 0.0 { format!("−{text}") } else { text }

@@ -1,11 +1,11 @@
-//! Text in the bundled font: width, line breaks and pixels.
+//! Text: width, line breaks and pixels.
 
-use std::sync::LazyLock;
-
-use ab_glyph::{Font, FontRef, GlyphId, PxScale, ScaleFont, point};
 use image::RgbImage;
+use unicode_segmentation::UnicodeSegmentation;
 
 use crate::drawing::{Point, Text};
+pub(crate) use crate::fonts::Weight;
+use crate::glyphs::{Line, Placed};
 
 /// From the baseline to the top of the tallest letter, in font sizes. Accents on capitals are higher.
 pub(crate) const ASCENT: f64 = 0.76;
@@ -15,27 +15,22 @@ pub(crate) const DESCENT: f64 = 0.24;
 /// From one baseline to the next, in font sizes.
 pub(crate) const LEADING: f64 = 1.25;
 
-/// The two bundled fonts.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Weight {
-    Regular,
-    Bold,
-}
-
 /// The width of a line of text with a font size of `size` pixels.
 pub(crate) fn width(words: &str, size: f64, weight: Weight) -> f64 {
-    pen(words, size, weight).last().map_or(0.0, |step| step.after)
+    Line::of(words, size, weight).width
 }
 
 /// The lines of a text, at most `limit` wide (or one letter). Line feeds break lines, and words that are too long are
-/// cut.
+/// cut. Chinese and Japanese have no spaces, so there a line can end after most letters.
 pub(crate) fn wrap(words: &str, size: f64, weight: Weight, limit: f64) -> Vec<String> {
     let fits = |line: &str| width(line, size, weight) <= limit;
     let mut lines = Vec::new();
     for paragraph in words.trim_end().lines() {
         let mut line = String::new();
-        for word in paragraph.split_whitespace() {
-            let longer = if line.is_empty() { word.to_owned() } else { format!("{line} {word}") };
+        let words = paragraph.split_whitespace().map(unbroken);
+        for (place, part) in words.flat_map(|parts| parts.into_iter().enumerate()) {
+            let space = if line.is_empty() || place > 0 { "" } else { " " };
+            let longer = format!("{line}{space}{part}");
             if fits(&longer) {
                 line = longer;
                 continue;
@@ -43,16 +38,39 @@ pub(crate) fn wrap(words: &str, size: f64, weight: Weight, limit: f64) -> Vec<St
             if !line.is_empty() {
                 lines.push(std::mem::take(&mut line));
             }
-            for letter in word.chars() {
+            for letter in part.graphemes(true) {
                 if !line.is_empty() && !fits(&format!("{line}{letter}")) {
                     lines.push(std::mem::take(&mut line));
                 }
-                line.push(letter);
+                line.push_str(letter);
             }
         }
         lines.push(line);
     }
     lines
+}
+
+/// The parts of a word that a line does not break: the whole word, except where it has Chinese or Japanese letters.
+fn unbroken(word: &str) -> Vec<&str> {
+    const NEVER_FIRST: &str = ")]},.:;!?%…’”»、。，．：；！？）］｝」』】〉》〕・ー々ゝゞヽヾ゛゜ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ";
+    const NEVER_LAST: &str = "([{‘“«（［｛「『【〈《〔";
+    let starts: Vec<usize> = word.grapheme_indices(true).map(|(start, _)| start).collect();
+    let breaks = |start: &usize| {
+        let (before, after) = word.split_at(*start);
+        let (Some(last), Some(first)) = (before.graphemes(true).next_back(), after.chars().next()) else {
+            return false;
+        };
+        let last = last.chars().next().unwrap_or(first);
+        (breaks_anywhere(last) || breaks_anywhere(first)) && !NEVER_LAST.contains(last) && !NEVER_FIRST.contains(first)
+    };
+    let ends = starts.into_iter().filter(breaks).chain([word.len()]);
+    ends.scan(0, |start, end| Some(&word[std::mem::replace(start, end)..end])).collect()
+}
+
+/// Whether a letter is of a script without spaces between words whose lines can end after any letter.
+fn breaks_anywhere(letter: char) -> bool {
+    let number = u32::from(letter);
+    matches!(number, 0x2E80..=0xA4CF | 0xF900..=0xFAFF | 0xFE30..=0xFE4F | 0xFF00..=0xFFEF | 0x20000..=0x3FFFF)
 }
 
 /// The text, shortened at the end with an ellipsis if it does not fit.
@@ -61,9 +79,9 @@ pub(crate) fn shorten(words: &str, size: f64, weight: Weight, limit: f64) -> Str
         return words.to_owned();
     }
     let room = limit - width("…", size, weight);
-    let kept = pen(words, size, weight).take_while(|step| step.after <= room).count();
-    let start: String = words.chars().take(kept).collect();
-    format!("{}…", start.trim_end())
+    let ends = words.grapheme_indices(true).map(|(start, letter)| start + letter.len());
+    let kept = ends.take_while(|end| width(&words[..*end], size, weight) <= room).last().unwrap_or(0);
+    format!("{}…", words[..kept].trim_end())
 }
 
 /// Texts, one of which is wider than `limit`, without the words that all of them begin or end with: what differs stays. An ellipsis
@@ -96,10 +114,10 @@ pub(crate) fn shorten_middle(words: &str, size: f64, weight: Weight, limit: f64)
     if width(words, size, weight) <= limit {
         return words.to_owned();
     }
-    let letters: Vec<char> = words.chars().collect();
+    let letters: Vec<&str> = words.graphemes(true).collect();
     let keeping = |count: usize| {
         let (start, end) = (&letters[..count / 2], &letters[letters.len() - count.div_ceil(2)..]);
-        format!("{}…{}", start.iter().collect::<String>(), end.iter().collect::<String>())
+        format!("{}…{}", start.concat(), end.concat())
     };
     let counts = (0..letters.len()).rev();
     counts.map(keeping).find(|kept| width(kept, size, weight) <= limit).unwrap_or_default()
@@ -107,22 +125,20 @@ pub(crate) fn shorten_middle(words: &str, size: f64, weight: Weight, limit: f64)
 
 /// Draws a text into a picture that has `ratio` pixels for each unit of the text's coordinates.
 pub(crate) fn draw(image: &mut RgbImage, text: &Text, ratio: f64) {
-    let font = face(text.weight);
-    let scale = pixels(font, text.size * ratio);
-    for step in pen(&text.words, text.size * ratio, text.weight) {
+    let lead = text.lead() * ratio;
+    for Placed { face, glyph, size, at } in Line::of(&text.words, text.size * ratio, text.weight).glyphs {
         // Rasterised near the origin and then moved by whole pixels, so that turned text is as sharp as straight text.
-        let along = step.before - text.lead() * ratio;
+        let along = at.0 - lead;
         let (x, y) = match text.upwards {
-            false => (text.at.0 * ratio + along, text.at.1 * ratio),
-            true => (text.at.0 * ratio, text.at.1 * ratio - along),
+            false => (text.at.0 * ratio + along, text.at.1 * ratio - at.1),
+            true => (text.at.0 * ratio - at.1, text.at.1 * ratio - along),
         };
         let (left, top) = (x.floor(), y.floor());
         let shift = match text.upwards {
             false => (x - left, y - top),
             true => (1.0 - (y - top), x - left),
         };
-        let glyph = step.glyph.with_scale_and_position(scale, point(shift.0 as f32, shift.1 as f32));
-        let Some(outline) = font.outline_glyph(glyph) else { continue };
+        let Some(outline) = face.outline(glyph, size, shift) else { continue };
         let corner = outline.px_bounds().min;
         outline.draw(|column, row, coverage| {
             let (across, down) = (f64::from(corner.x) + f64::from(column), f64::from(corner.y) + f64::from(row));
@@ -146,48 +162,12 @@ fn blend(image: &mut RgbImage, at: Point, colour: [u8; 3], coverage: f32) {
     }
 }
 
-/// A glyph, and the position of the pen before and after it.
-struct Step {
-    glyph: GlyphId,
-    before: f64,
-    after: f64,
-}
-
-fn pen(words: &str, size: f64, weight: Weight) -> impl Iterator<Item = Step> {
-    let font = face(weight);
-    let scaled = font.as_scaled(pixels(font, size));
-    let mut place = 0.0;
-    let mut last = None;
-    words.chars().map(move |letter| {
-        let glyph = scaled.glyph_id(letter);
-        let before = place + last.map_or(0.0, |last| f64::from(scaled.kern(last, glyph)));
-        place = before + f64::from(scaled.h_advance(glyph));
-        last = Some(glyph);
-        Step { glyph, before, after: place }
-    })
-}
-
-/// ab_glyph's scale is the full height of the font; ours is one em.
-fn pixels(font: &FontRef, size: f64) -> PxScale {
-    PxScale::from(size as f32 * font.height_unscaled() / font.units_per_em().expect("the bundled font has an em"))
-}
-
-fn face(weight: Weight) -> &'static FontRef<'static> {
-    static REGULAR: LazyLock<FontRef> = LazyLock::new(|| parse(include_bytes!("../fonts/DejaVuSans.ttf")));
-    static BOLD: LazyLock<FontRef> = LazyLock::new(|| parse(include_bytes!("../fonts/DejaVuSans-Bold.ttf")));
-    match weight {
-        Weight::Regular => &REGULAR,
-        Weight::Bold => &BOLD,
-    }
-}
-
-fn parse(bytes: &'static [u8]) -> FontRef<'static> {
-    FontRef::try_from_slice(bytes).expect("the bundled font is whole")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fonts::Fonts;
+    use crate::glyphs::tests::{SCRIPTS, set_fonts};
+    use ab_glyph::{Font, FontRef};
     use image::Rgb;
 
     #[test]
@@ -208,21 +188,23 @@ mod tests {
         for weight in [Weight::Regular, Weight::Bold] {
             for letter in "AzÄéß αβσεΔΩ ж ×−±≤≥≈∞∑√ ⁰¹²³⁴⁵⁶⁷⁸⁹⁻ →←↑↓ …–—“”".chars()
             {
-                assert_ne!(face(weight).glyph_id(letter), GlyphId(0), "{letter:?} in {weight:?}");
+                assert!(Fonts::of_machine(weight).bundled.has(letter), "{letter:?} in {weight:?}");
             }
         }
     }
 
     #[test]
     fn an_em_is_an_em() {
-        let advance = f64::from(face(Weight::Regular).h_advance_unscaled(face(Weight::Regular).glyph_id('n')));
+        let font = FontRef::try_from_slice(include_bytes!("../fonts/DejaVuSans.ttf")).unwrap();
+        let advance = f64::from(font.h_advance_unscaled(font.glyph_id('n')));
         assert!((width("n", 2048.0, Weight::Regular) - advance).abs() < 0.5); // 2048 units to the em
     }
 
     #[test]
     fn wrapped_lines_fit_and_lose_no_letter() {
         let words = "a very long prompt, with supercalifragilisticexpialidocious words\nand a second paragraph 赤い円";
-        for limit in [30.0, 64.0, 100.0, 400.0] {
+        // The widest letter is one that is spelt.
+        for limit in [50.0, 64.0, 100.0, 400.0] {
             let lines = wrap(words, 13.0, Weight::Regular, limit);
             assert!(lines.iter().all(|line| width(line, 13.0, Weight::Regular) <= limit), "{lines:?} in {limit}");
             let letters = |text: &str| text.split_whitespace().collect::<String>();
@@ -263,6 +245,84 @@ mod tests {
                 assert!(inside, "{x}, {y} {pixel:?} outside {bounds:?}");
             }
             assert!(ink > 150, "{ink} dark pixels");
+        }
+    }
+
+    #[test]
+    fn latin_text_is_as_wide_as_its_letters_one_by_one() {
+        let words = "Attention to “AVATAR”, seed 3: σ → 0.5 × 10⁻³, Ünïcödé жук";
+        let font = FontRef::try_from_slice(include_bytes!("../fonts/DejaVuSans.ttf")).unwrap();
+        let em = font.units_per_em().unwrap();
+        let glyphs: Vec<_> = words.chars().map(|letter| font.glyph_id(letter)).collect();
+        let kerning: f32 = glyphs.windows(2).map(|pair| font.kern_unscaled(pair[0], pair[1])).sum();
+        let advances: f32 = glyphs.iter().map(|glyph| font.h_advance_unscaled(*glyph)).sum();
+        let expected = f64::from((kerning + advances) / em * 13.0);
+        assert!(kerning < 0.0, "the font kerns AV");
+        set_fonts(&[SCRIPTS]);
+        assert!((width(words, 13.0, Weight::Regular) - expected).abs() < 1e-3);
+    }
+
+    #[test]
+    fn chinese_and_japanese_lines_end_after_a_letter_but_not_before_a_full_stop() {
+        let parts = |word| unbroken(word).join("|");
+        assert_eq!(parts("supercalifragilistic-50%"), "supercalifragilistic-50%");
+        assert_eq!(parts("赤い円。「左」が"), "赤|い|円。|「左」|が");
+        assert_eq!(parts("“赤い円”,"), "“赤|い|円”,");
+        assert_eq!(parts("seed赤3"), "seed|赤|3");
+        assert_eq!(parts("한국어"), "한국어", "Korean has spaces");
+        assert_eq!(parts("が\u{3099}ぎ"), "が\u{3099}|ぎ", "a mark stays with its letter");
+        assert_eq!(parts(""), "");
+        let spelt = width("赤", 13.0, Weight::Regular);
+        assert_eq!(wrap("ab 赤い円。", 13.0, Weight::Regular, spelt * 2.5), ["ab 赤い", "円。"]);
+    }
+
+    #[test]
+    fn what_is_shortened_fits_and_splits_no_cluster() {
+        set_fonts(&[SCRIPTS]);
+        for words in [
+            "שָׁלוֹם שָׁלוֹם שָׁלוֹם שָׁלוֹם",
+            "مرحبا بالعالم مرحبا بالعالم",
+            "赤い円赤い円赤い円",
+            "❤\u{fe0f}e\u{301}❤\u{fe0f}e\u{301}❤\u{fe0f}e\u{301}❤\u{fe0f}❤\u{fe0f}",
+        ] {
+            let whole = width(words, 12.0, Weight::Regular);
+            for limit in [0.4, 0.7, 0.9].map(|share| share * whole) {
+                for short in
+                    [shorten(words, 12.0, Weight::Regular, limit), shorten_middle(words, 12.0, Weight::Regular, limit)]
+                {
+                    assert!(width(&short, 12.0, Weight::Regular) <= limit, "{short} in {limit}");
+                    let kept: String = short.split('…').collect();
+                    let clusters: Vec<&str> = words.graphemes(true).collect();
+                    assert!(kept.graphemes(true).all(|kept| clusters.contains(&kept)), "{short}");
+                }
+            }
+            for limit in [60.0, 100.0] {
+                let lines = wrap(words, 12.0, Weight::Regular, limit);
+                assert!(lines.iter().all(|line| width(line, 12.0, Weight::Regular) <= limit), "{lines:?} in {limit}");
+            }
+        }
+    }
+
+    #[test]
+    fn text_of_any_script_is_drawn_where_its_width_says() {
+        set_fonts(&[SCRIPTS]);
+        for upwards in [false, true] {
+            for words in ["שלום (a)", "مرحبا", "赤い円", "❤ 😀"] {
+                let mut text = Text::new(words, (60.0, 160.0), 15.0);
+                text.upwards = upwards;
+                let mut image = RgbImage::from_pixel(240, 200, Rgb([255; 3]));
+                draw(&mut image, &text, 1.0);
+                let along = |x: u32, y: u32| if upwards { 160.0 - f64::from(y) } else { f64::from(x) - 60.0 };
+                let dark = image.enumerate_pixels().filter(|(.., pixel)| pixel.0[0] < 128);
+                let (least, most) = dark
+                    .map(|(x, y, _)| along(x, y))
+                    .fold((f64::MAX, f64::MIN), |(least, most), at| (least.min(at), most.max(at)));
+                let width = text.width();
+                assert!(
+                    least > -2.0 && least < 5.0 && most < width + 2.0 && most > width - 5.0,
+                    "{words} {least} {most} {width}"
+                );
+            }
         }
     }
 }

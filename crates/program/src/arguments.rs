@@ -1,8 +1,9 @@
 //! Arguments that several commands take.
 
+use crate::headings;
 use crate::printer::{Printer, note};
 use anyhow::{Result, ensure};
-use clap::{Args, ValueEnum};
+use clap::{Arg, Args, ValueEnum};
 use latentrace::pipeline::nn::{Kernels, UnknownKernels};
 use latentrace::pipeline::{
     Checkpoint, Choice, Device, Dtype, Inversion, KernelChoice, LongPrompts, Lora, Model, Options,
@@ -17,24 +18,41 @@ use std::path::{Path, PathBuf};
 /// The model and how it is loaded, as every command that runs one takes them.
 #[derive(Args, Clone, Debug)]
 pub struct ModelArguments {
-    /// Checkpoint: a folder in the diffusers layout, a single .safetensors file, or the id of a model on the Hugging Face hub, OWNER/NAME, which is downloaded [default: the bundled model of shapes]
-    #[arg(long, value_name = "MODEL")]
+    /// A folder, a .safetensors file or a hub id [default: the bundled model]
+    ///
+    /// The checkpoint. A folder has the layout of diffusers. OWNER/NAME is the id of a model on the Hugging Face hub,
+    /// which is downloaded. The bundled model draws shapes.
+    #[arg(long, value_name = "MODEL", help_heading = headings::MODEL)]
     pub model: Option<PathBuf>,
     #[command(flatten)]
     choice: ChoiceArguments,
     #[command(flatten)]
     embeddings: EmbeddingArguments,
-    /// Change the networks by a LoRA: a .safetensors file, a folder with one, or a hub id; :SCALE is a number, or as guidance a window or a curve of noise levels: style.safetensors:0.8, "style.safetensors:{ weight = 0.8, sigma = [1, 15] }". With --like, a file that the picture has gets this scale
-    #[arg(long, value_name = "FILE[:SCALE]", help_heading = PARTS, value_parser = parse_lora)]
+    /// Change the networks by a LoRA: style.safetensors:0.8
+    ///
+    /// FILE is a .safetensors file, a folder with one, or a hub id. SCALE is a number, or as guidance a window or a
+    /// curve of noise levels: "style.safetensors:{ weight = 0.8, sigma = [1, 15] }". With --like, a file that the
+    /// picture has gets this scale.
+    #[arg(long, value_name = "FILE[:SCALE]", help_heading = headings::PARTS, value_parser = parse_lora)]
+    #[arg(hide_short_help = true)]
     lora: Vec<Lora>,
-    /// Number format to run in, whatever the files hold [default: f32]
-    #[arg(long, value_enum)]
+    /// Number format to run in [default: f32]
+    ///
+    /// Whatever the files hold.
+    #[arg(long, value_enum, help_heading = headings::MODEL)]
     pub dtype: Option<DtypeName>,
-    /// Where to run [default: auto, which is a CUDA device where there is one]
-    #[arg(long, value_enum)]
+    /// Where to run [default: auto]
+    ///
+    /// With auto, on a CUDA device where there is one.
+    #[arg(long, value_enum, help_heading = headings::MODEL)]
     pub device: Option<DeviceName>,
-    /// Kernels of UNet and VAE, which change speed and rounding: plain, or some of channels-last, linear-as-convolution, attention-ENGINE (amx, avx512-bf16, avx512, avx2 or portable; on CPUs) and fused (on CUDA), joined by + [default: of large networks the fastest, measured once on a machine]
+    /// Kernels of UNet and VAE, which change speed and rounding [default: of large networks the fastest]
+    ///
+    /// Either plain, or some of channels-last, linear-as-convolution, attention-ENGINE and fused, joined by +. An
+    /// ENGINE is amx, avx512-bf16, avx512, avx2 or portable, and is for CPUs; fused is for CUDA. The fastest are
+    /// measured once on a machine.
     #[arg(long, visible_alias = "path", value_name = "KERNELS", value_parser = parse_kernels)]
+    #[arg(help_heading = headings::MODEL, hide_short_help = true)]
     pub kernels: Option<Kernels>,
 }
 
@@ -43,38 +61,40 @@ fn parse_kernels(text: &str) -> Result<Kernels, UnknownKernels> {
     text.parse()
 }
 
-/// The heading of the options that say what of a checkpoint is used.
-const PARTS: &str = "Parts of the checkpoint";
+/// An option that the short help of a command shows although it hides it elsewhere.
+pub fn shown(option: Arg) -> Arg {
+    option.hide_short_help(false)
+}
 
 /// What of a checkpoint is used, where there is a choice.
 #[derive(Args, Clone, Debug)]
 pub struct ChoiceArguments {
     /// Of a model of the hub: the branch, tag or commit [default: main]
-    #[arg(long, value_name = "NAME", help_heading = PARTS)]
+    #[arg(long, value_name = "NAME", help_heading = headings::PARTS, hide_short_help = true)]
     revision: Option<String>,
     /// Variant of the weight files, such as fp16 for diffusion_pytorch_model.fp16.safetensors
-    #[arg(long, value_name = "NAME", help_heading = PARTS)]
+    #[arg(long, value_name = "NAME", help_heading = headings::PARTS, hide_short_help = true)]
     variant: Option<String>,
     /// Another text encoder: a folder with its config.json, a checkpoint folder, or a hub id
-    #[arg(long, value_name = "FOLDER", help_heading = PARTS)]
+    #[arg(long, value_name = "FOLDER", help_heading = headings::PARTS, hide_short_help = true)]
     text_encoder: Option<PathBuf>,
     /// Another UNet: a folder, a single file, or a hub id
-    #[arg(long, value_name = "MODEL", help_heading = PARTS)]
+    #[arg(long, value_name = "MODEL", help_heading = headings::PARTS, hide_short_help = true)]
     unet: Option<PathBuf>,
     /// Another VAE: a folder, a single file, or a hub id
-    #[arg(long, value_name = "MODEL", help_heading = PARTS)]
+    #[arg(long, value_name = "MODEL", help_heading = headings::PARTS, hide_short_help = true)]
     vae: Option<PathBuf>,
     /// Another tokenizer: a folder with vocab.json and merges.txt or with tokenizer.json, or a hub id
-    #[arg(long, value_name = "FOLDER", help_heading = PARTS)]
+    #[arg(long, value_name = "FOLDER", help_heading = headings::PARTS, hide_short_help = true)]
     tokenizer: Option<PathBuf>,
     /// Of a single file: take the configuration files of this checkpoint folder
-    #[arg(long, value_name = "FOLDER", help_heading = PARTS)]
+    #[arg(long, value_name = "FOLDER", help_heading = headings::PARTS, hide_short_help = true)]
     config: Option<PathBuf>,
     /// Of a single file: use the moving average (EMA) of the UNet's weights
-    #[arg(long, help_heading = PARTS)]
+    #[arg(long, help_heading = headings::PARTS, hide_short_help = true)]
     ema: bool,
     /// Ignore a key of the checkpoint's configuration files that is not supported
-    #[arg(long, value_name = "KEY", help_heading = PARTS)]
+    #[arg(long, value_name = "KEY", help_heading = headings::PARTS, hide_short_help = true)]
     ignore: Vec<String>,
 }
 
@@ -183,7 +203,8 @@ impl ModelArguments {
 #[derive(Args, Clone, Debug, Default)]
 pub struct EmbeddingArguments {
     /// Add the token of a textual inversion: a .safetensors file; =TOKEN gives it another name
-    #[arg(long, value_name = "FILE[=TOKEN]", help_heading = PARTS, value_parser = parse_inversion)]
+    #[arg(long, value_name = "FILE[=TOKEN]", help_heading = headings::PARTS, value_parser = parse_inversion)]
+    #[arg(hide_short_help = true)]
     embedding: Vec<Inversion>,
 }
 
@@ -203,10 +224,11 @@ fn parse_inversion(text: &str) -> Result<Inversion, Infallible> {
 #[derive(Args, Clone, Debug)]
 pub struct TextArguments {
     /// What becomes of a prompt that does not fit [default: cut]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, help_heading = headings::TEXT, hide_short_help = true)]
     pub long_prompts: Option<LongName>,
     /// Read (word:1.3), ((word)) and [word] as weights of words; --weights=false does not
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(help_heading = headings::TEXT, hide_short_help = true)]
     pub weights: Option<bool>,
 }
 
@@ -249,27 +271,32 @@ impl From<FitName> for Fit {
 
 /// How rules are written, for the end of a command's help.
 pub const RULES: &str = "\
-Rules name tensors as `latentrace taps` lists them: * stands for a part of a name, ** for any parts, {a,b} for either.
-  windows     @step[10:20] @eval[0] @image[0] @sigma[1:15] @branch{cond}
-  words       whole words of the prompt, as red or astronaut; #3 is the token at place 3, where #0 is the start
-  --capture   RULE | full, stats, head_mean, tokens(red, circle), down(32), topk(16), histogram(64), f16, q8
-  --edit      RULE => zero, mean, scale(0.5), add(0.1), add(TRACE, 0.5), noise(0.1), replace(TRACE), skip, mask(red),
-              reweight(red, 2)";
+Rules:
+  names      those that `latentrace taps` lists; * is any part of a name, ** any parts, {a,b} a or b
+  windows    @step[10:20] @eval[0] @image[0] @sigma[1:15] @branch{cond}
+  words      whole words of the prompt, as red; #3 is the token at place 3, and #0 the start
+  --capture  RULE | full, stats, head_mean, tokens(red, circle), down(32), topk(16),
+             histogram(64), f16, q8
+  --edit     RULE => zero, mean, scale(0.5), add(0.1), add(TRACE, 0.5), noise(0.1),
+             replace(TRACE), skip, mask(red), reweight(red, 2)";
 
 /// What to record and what to change.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct CaptureArguments {
-    /// Keep more tensors: "unet.**.attn2.probs @step[0:50:5] @branch{cond} | head_mean | tokens(red)"; see `latentrace taps`
-    #[arg(long, value_name = "RULE")]
+    /// Keep more tensors: "unet.**.attn2.probs @step[0:50:5] | head_mean"
+    ///
+    /// `latentrace taps` lists the names.
+    #[arg(long, value_name = "RULE", help_heading = headings::RECORDING)]
     pub capture: Vec<String>,
     /// Keep at most so much of them, such as 500MB or 2GiB; what comes after is counted and not kept
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    #[arg(help_heading = headings::RECORDING, hide_short_help = true)]
     pub budget: Option<u64>,
     /// Change tensors on the way: "unet.mid_block.out @step[10:20] => scale(0.5)"
-    #[arg(long, value_name = "RULE")]
+    #[arg(long, value_name = "RULE", help_heading = headings::RECORDING)]
     pub edit: Vec<String>,
     /// Say what would be kept and how large it is, and run nothing
-    #[arg(long)]
+    #[arg(long, help_heading = headings::OUTPUT)]
     pub dry_run: bool,
 }
 
@@ -319,40 +346,48 @@ fn parse_bytes(text: &str) -> Result<u64> {
 pub struct Settings {
     #[command(flatten)]
     model: ModelArguments,
-    #[command(flatten)]
-    capture: CaptureArguments,
+    /// Seed of the first picture [default: 193]
+    ///
+    /// From 0 to 2^64 - 1, of which PyTorch's generator takes the lowest 32 bits. The next picture has the next seed.
+    #[arg(long, help_heading = headings::SAMPLING)]
+    seed: Option<u64>,
+    /// Sampling steps [default: 50]
+    #[arg(long, help_heading = headings::SAMPLING)]
+    steps: Option<usize>,
+    /// Scheduler: euler, dpm++2m, ... or a file [default: the checkpoint's]
+    ///
+    /// `latentrace schedule --list` lists all names. A file is a scheduler_config.json.
+    #[arg(long, value_parser = Sampler::parse, help_heading = headings::SAMPLING)]
+    sampler: Option<Sampler>,
+    /// Replace an option of the scheduler: scheduler.use_karras_sigmas=true
+    ///
+    /// `latentrace schedule --explain` shows the options.
+    #[arg(long, value_name = "OPTION=VALUE", value_parser = parse_option)]
+    #[arg(help_heading = headings::SAMPLING)]
+    set: Vec<(String, Value)>,
+    /// Pixels from top to bottom [default: the checkpoint's own]
+    #[arg(long, allow_negative_numbers = true, help_heading = headings::SAMPLING)]
+    height: Option<i64>,
+    /// Pixels from left to right [default: the checkpoint's own]
+    #[arg(long, allow_negative_numbers = true, help_heading = headings::SAMPLING)]
+    width: Option<i64>,
+    /// Follow the mathematics where diffusers departs from it; --exact=false does not
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(help_heading = headings::SAMPLING, hide_short_help = true)]
+    exact: Option<bool>,
     /// What guidance leads away from [default: nothing]
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, help_heading = headings::TEXT)]
     negative: Option<String>,
     /// Leave out so many of the text encoder's last layers, for the prompt and the negative prompt [default: 0]
-    #[arg(long, value_name = "LAYERS")]
+    #[arg(long, value_name = "LAYERS", help_heading = headings::TEXT, hide_short_help = true)]
     clip_skip: Option<usize>,
     #[command(flatten)]
     text: TextArguments,
     /// Use the text features of a .safetensors file, as --save-features writes it, in place of both prompts
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = headings::TEXT, hide_short_help = true)]
     features: Option<PathBuf>,
-    /// Seed of the first picture, from 0 to 2^64 - 1, of which PyTorch's generator takes the lowest 32 bits; the next picture has the next seed [default: 193]
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Sampling steps [default: 50]
-    #[arg(long)]
-    steps: Option<usize>,
-    /// Scheduler: pndm, lms, euler, dpm++2m, unipc, ... (see `latentrace schedule --list`), or a scheduler_config.json [default: the checkpoint's own]
-    #[arg(long, value_parser = Sampler::parse)]
-    sampler: Option<Sampler>,
-    /// Replace an option of the scheduler: --set scheduler.use_karras_sigmas=true (see `latentrace schedule --explain`)
-    #[arg(long, value_name = "scheduler.OPTION=VALUE", value_parser = parse_option)]
-    set: Vec<(String, Value)>,
-    /// Pixels from top to bottom [default: the checkpoint's own]
-    #[arg(long, allow_negative_numbers = true)]
-    height: Option<i64>,
-    /// Pixels from left to right [default: the checkpoint's own]
-    #[arg(long, allow_negative_numbers = true)]
-    width: Option<i64>,
-    /// Follow the mathematics where diffusers departs from it; --exact=false does not
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    exact: Option<bool>,
+    #[command(flatten)]
+    capture: CaptureArguments,
 }
 
 impl Settings {

@@ -2,8 +2,11 @@
 
 mod arguments;
 mod bytes;
+mod command_line;
 mod commands;
 mod estimate;
+mod headings;
+mod help;
 mod interrupt;
 mod openmp;
 mod pictures;
@@ -11,7 +14,6 @@ mod printer;
 mod sweeps;
 
 use anyhow::anyhow;
-use clap::Parser;
 use commands::Program;
 
 /// Lets a closed pipe end the program quietly (`latentrace run .. | head`), as other commands do; what is half-written is
@@ -46,7 +48,7 @@ fn run(program: Program) -> i32 {
 fn main() {
     latentrace::nn::keep_freed_memory();
     end_with_the_pipe();
-    let code = match Program::try_parse() {
+    let code = match command_line::parse(std::env::args_os()) {
         Ok(program) => run(program),
         Err(help) => {
             help.print().ok(); // a message of clap, or the help that was asked for

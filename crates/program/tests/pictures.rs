@@ -306,14 +306,14 @@ fn a_cell_is_done_when_what_is_asked_now_is_kept_and_its_inputs_are_the_same() {
     };
     let (one, other) = (record("one", "1"), record("other", "2"));
     let source = place.at("source");
-    let edits = format!("edits = [[\"unet.mid_block.out => replace({})\"]]", source.display());
+    let edits = format!("edits = [[], [\"unet.mid_block.out => replace({})\"]]", source.display());
     std::fs::rename(&one, &source).unwrap();
-    run("", &edits).stdout(contains("1 of them new"));
+    run("", &edits).stdout(contains("2 of them new"));
     run("", &edits).stdout(contains("0 of them new"));
     std::fs::rename(&source, &one).unwrap();
     std::fs::rename(&other, &source).unwrap();
     run("", &edits).stdout(contains("1 of them new"));
-    let moved = format!("edits = [[\"unet.mid_block.out => replace({})\"]]", one.display());
+    let moved = format!("edits = [[], [\"unet.mid_block.out => replace({})\"]]", one.display());
     run("", &moved).stdout(contains("0 of them new"));
 }
 
@@ -389,10 +389,11 @@ fn text_that_does_not_fit_is_said_once_by_every_command_that_encodes_it() {
     let vary = ["vary", &photo, &dog, "--model", &model, "--steps", "3", "--images", "2"];
     once(place.run("vary", &vary).success(), &warning("dog"));
     // A sweep says it once for all, and has it in its table.
-    let spec = place.spec("", "guidance = [4]");
+    let spec = place.spec("", "guidance = [1, 4]");
     let prompts = format!("prompt=[\"{dog}\", \"{cat}\", \"a mouse\"]");
     for (store, more) in [("exact", &[][..]), ("fast", &["--batched"])] {
-        let sweep = place.run(store, &[&["run", &spec, "--set", &prompts], more].concat()).success();
+        let sweep =
+            place.run(store, &[&["run", &spec, "--set", "guidance=4", "--set", &prompts], more].concat()).success();
         once(sweep, "2 of 3 pictures lose text that does not fit, the first by its prompt: 75 tokens fit");
         let table = Table::read(&place.at(store).join("results.csv")).unwrap();
         let column = |name| table.column(name).unwrap().map(Field::text).collect::<Vec<_>>();

@@ -114,8 +114,10 @@ fn a_sweep_keeps_everything_and_goes_on_where_it_stopped() {
 #[test]
 fn another_model_or_setting_is_another_picture() {
     let folder = tempfile::tempdir().unwrap();
-    let (out, spec) = (output(&folder), spec(&folder, "[2]"));
-    let run = |set: &str| latentrace(&["run", &spec, "--output", &out, "--set", set]).assert().success();
+    let (out, spec) = (output(&folder), spec(&folder, "[1, 2]"));
+    let run = |set: &str| {
+        latentrace(&["run", &spec, "--output", &out, "--set", "guidance=[2]", "--set", set]).assert().success()
+    };
     run("seed=1").stdout(contains("1 of them new"));
     run("seed=1").stdout(contains("0 of them new"));
     run("seed=2").stdout(contains("1 of them new"));

@@ -20,13 +20,14 @@ fn chromium() -> Option<PathBuf> {
 /// An experiment with all that a report can show; its prompt is markup to whoever takes it for that.
 fn experiment(folder: &Path) -> PathBuf {
     let spec = folder.join("spec.toml");
+    // The word red three times, quotes, a line break, text from right to left, and markup.
     let text = r#"
         name = "markup"
         capture = ["unet.**.attn2.probs | head_mean"]
-        measure = ["saturation"]
+        measure = ["saturation", "contrast"]
         figures = ["grid", "curves"]
         [fixed]
-        prompt = "a red circle <b>bold</b></script><img src=x onerror='harmed = 1'>"
+        prompt = "a red circle, a red \"red\" square\nשלום <b>bold</b></script><img src=x onerror='harmed = 1'>"
         steps = 6
         [vary]
         guidance = [1, 6]
@@ -38,19 +39,46 @@ fn experiment(folder: &Path) -> PathBuf {
     out
 }
 
+/// The data of a page.
+fn data(html: &str) -> Value {
+    let data = html.split("type=\"application/json\">").nth(1).unwrap().split("</script>").next().unwrap();
+    serde_json::from_str(data).unwrap()
+}
+
+/// The full pictures of the first and the last cell, as the driver names them: the cells' own files, and scripts as
+/// `latentrace report --full` writes them.
+fn full_pictures(out: &Path, html: &str) -> Value {
+    let experiment = std::fs::read_to_string(out.join("experiment.json")).unwrap();
+    let experiment: Value = serde_json::from_str(&experiment).unwrap();
+    let (cells, shown) = (experiment["cells"].as_array().unwrap(), &data(html)["cells"]);
+    std::fs::create_dir(out.join("driven-pictures")).unwrap();
+    let full = |index: usize| {
+        let image = format!("{}/image.png", cells[index]["folder"].as_str().unwrap());
+        assert!(out.join(&image).is_file());
+        let name = format!("{:04}-picture.js", index + 1);
+        let call = format!("latentrace(\"{name}\", {});\n", shown[index]["picture"]);
+        std::fs::write(out.join("driven-pictures").join(&name), call).unwrap();
+        serde_json::json!({ "image": image, "script": format!("driven-pictures/{name}") })
+    };
+    Value::Array(vec![full(0), full(cells.len() - 1)])
+}
+
 /// What the page says after it was used, and what the browser complained of.
-fn used(page: &Path, folder: &Path, browser: &Path) -> (Vec<Value>, String) {
-    let html = std::fs::read_to_string(page).unwrap();
+fn used(out: &Path, browser: &Path) -> (Vec<Value>, String) {
+    let html = std::fs::read_to_string(out.join("report.html")).unwrap();
     let (before, after) = html.rsplit_once("</body>").unwrap();
-    let driven = folder.join("driven.html");
-    let driver = include_str!("report.js");
-    std::fs::write(&driven, format!("{before}<script>{driver}</script></body>{after}")).unwrap();
+    let driven = out.join("driven.html");
+    let full = format!("<script>const FULL = {};</script>", full_pictures(out, &html));
+    // A module has names of its own, and sees those of the page.
+    let driver = format!("<script type=\"module\">{}</script>", include_str!("report.js"));
+    std::fs::write(&driven, format!("{before}{full}{driver}</body>{after}")).unwrap();
     let output = Command::new(browser)
         .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--enable-logging=stderr"])
         .args(["--window-size=1400,1200", "--virtual-time-budget=10000000", "--dump-dom"])
-        .arg(format!("--user-data-dir={}", folder.join("profile").display()))
+        .args(["--disable-background-networking"])
+        .arg(format!("--user-data-dir={}", out.join("profile").display()))
         .arg(format!("file://{}", driven.display()))
-        .timeout(std::time::Duration::from_secs(120))
+        .timeout(std::time::Duration::from_secs(240))
         .output()
         .unwrap();
     let page = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -65,20 +93,21 @@ fn used(page: &Path, folder: &Path, browser: &Path) -> (Vec<Value>, String) {
 fn a_report_is_used_in_a_browser_without_a_complaint() {
     let folder = tempfile::tempdir().unwrap();
     let out = experiment(folder.path());
-    latentrace(&["report", out.to_str().unwrap()]).success();
-    let page = out.join("report.html");
-    let size = std::fs::metadata(&page).unwrap().len();
+    let hint = "note: --full: the page itself has every full picture";
+    latentrace(&["report", out.to_str().unwrap(), "--full"]).success().stderr(predicates::str::contains(hint));
+    assert!(!out.join("report-pictures").exists(), "small pictures are in the page");
+    let size = std::fs::metadata(out.join("report.html")).unwrap().len();
     assert!(size < 2_000_000, "{size} bytes for four small pictures");
     let Some(browser) = chromium() else {
         // Past the test harness, which shows what a test prints only when it fails.
         writeln!(std::io::stderr(), "skipped: no Chromium on this machine; tools/browser installs one").unwrap();
         return;
     };
-    let (seen, console) = used(&page, folder.path(), &browser);
+    let (seen, console) = used(&out, &browser);
     let failed: Vec<String> =
         seen.iter().filter(|check| check["holds"] != true).map(|check| check.to_string()).collect();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
-    assert_eq!(seen.len(), 35, "every part of the page was used");
+    assert_eq!(seen.len(), 101, "every part of the page was used");
     assert_eq!(console, "");
 }
 
@@ -95,12 +124,11 @@ fn recorded_runs_and_several_experiments_are_put_beside_each_other_by_what_diffe
     let page = at("page.html");
     latentrace(&["report", &at("made"), "--output", &page, "--frames", "16"]).success();
     let html = std::fs::read_to_string(&page).unwrap();
-    let data = html.split("type=\"application/json\">").nth(1).unwrap().split("</script>").next().unwrap();
-    let data: Value = serde_json::from_str(data).unwrap();
+    let data = data(&html);
     let names: Vec<&Value> = data["axes"].as_array().unwrap().iter().map(|axis| &axis["name"]).collect();
     assert_eq!(names, ["seed", "guidance"]);
     assert_eq!(data["cells"].as_array().unwrap().len(), 4);
-    assert_eq!(data["cells"][0]["frames"].as_array().unwrap().len(), 4, "PNDM's four calls, decoded anew");
+    assert_eq!(data["cells"][0]["calls"].as_array().unwrap().len(), 4, "PNDM's four calls, decoded anew");
     // The same runs twice differ in nothing but their number.
     latentrace(&["report", &at("made"), &at("made"), "--output", &page, "--frames", "0"]).success();
     let html = std::fs::read_to_string(&page).unwrap();
@@ -116,6 +144,10 @@ fn what_cannot_be_reported_is_named_and_leaves_no_page() {
         let assert = latentrace(&["report", runs]).failure();
         String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
     };
+    std::fs::write(at("page-pictures"), "").unwrap();
+    let full = latentrace(&["report", &at("nothing"), "--output", &at("page.html"), "--full"]).failure();
+    let said = String::from_utf8_lossy(&full.get_output().stderr).into_owned();
+    assert!(said.contains("page-pictures is a file, not a folder"), "{said}");
     assert!(error(&at("nothing")).contains("nothing: no such folder"));
     assert!(error(&at("empty")).contains("empty: no complete run in it"));
     assert!(std::fs::read_dir(at("empty")).unwrap().next().is_none());

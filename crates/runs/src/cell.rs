@@ -243,7 +243,7 @@ impl Cell {
     /// # Errors
     /// The cell uses the bundled model, and its folder cannot be found.
     pub fn place(&self) -> Result<PathBuf> {
-        self.model.clone().map_or_else(crate::models::bundled, Ok)
+        self.model.clone().map_or_else(crate::home::bundled, Ok)
     }
 
     /// What of the checkpoint the cell uses.

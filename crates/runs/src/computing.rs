@@ -43,10 +43,10 @@ struct Counts {
     large: usize,
 }
 
-/// Its file in a store.
-const FILE: &str = "computing.json";
-
 impl Computing {
+    /// Its file in a store.
+    pub const FILE: &str = "computing.json";
+
     /// As this process chooses.
     pub fn here() -> Computing {
         let [small, large] = Threads::of_environment().counts();
@@ -72,7 +72,7 @@ impl Computing {
     /// # Errors
     /// The file cannot be read, or says something else.
     pub fn of_store(root: &Path) -> Result<Option<Computing>> {
-        let file = root.join(FILE);
+        let file = root.join(Computing::FILE);
         if !file.exists() {
             return Ok(None);
         }
@@ -105,7 +105,9 @@ impl Computing {
         }
         match kept == Some(whole.clone()) {
             true => Ok(()),
-            false => Ok(replace(&root.join(FILE), format!("{:#}\n", serde_json::to_value(&whole)?).as_bytes())?),
+            false => {
+                Ok(replace(&root.join(Computing::FILE), format!("{:#}\n", serde_json::to_value(&whole)?).as_bytes())?)
+            }
         }
     }
 
@@ -286,9 +288,9 @@ mod tests {
             "{\"threads\":{\"small\":0,\"large\":2}}",
             "{\"threads\":{\"small\":1,\"large\":2},\"kernels\":{\"f32\":\"quick\"}}",
         ] {
-            std::fs::write(folder.path().join(FILE), text).unwrap();
+            std::fs::write(folder.path().join(Computing::FILE), text).unwrap();
             let error = Computing::of_store(folder.path()).unwrap_err().to_string();
-            assert!(error.contains(FILE) && error.contains("hint: "), "{text:?}: {error}");
+            assert!(error.contains(Computing::FILE) && error.contains("hint: "), "{text:?}: {error}");
         }
     }
 }

@@ -3,10 +3,10 @@
 mod check;
 
 use crate::cell::Cell;
+use crate::home::commit;
 use crate::inputs;
 use crate::key::{self, Computed, Kept};
 use crate::located::{self, Located};
-use crate::models::home;
 use crate::models::on_disk;
 use crate::processor;
 use crate::rules::RuleCounts;
@@ -20,8 +20,6 @@ use latentrace_trace::{EditRule, Prompt, Rule, Trace, Words};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
 
 /// Everything that decides a run's numbers, with the program that made it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -399,7 +397,7 @@ impl Program {
     pub fn this(device: tch::Device, threads: usize) -> Program {
         Program {
             latentrace: env!("CARGO_PKG_VERSION").into(),
-            commit: COMMIT.get_or_init(|| home().and_then(|home| commit(&home))).clone(),
+            commit: commit(),
             libtorch: LIBTORCH.into(),
             device: format!("{device:?}").to_lowercase(),
             threads,
@@ -423,20 +421,4 @@ impl Program {
             )
         })
     }
-}
-
-/// The commit of this program's checkout, computed once.
-static COMMIT: OnceLock<Option<String>> = OnceLock::new();
-
-/// The commit of a checkout, with a + if files were changed since; `None` without git.
-fn commit(folder: &Path) -> Option<String> {
-    let git = |arguments: &[&str]| {
-        // Without optional locks, a kill during `git status` leaves no index.lock in the checkout.
-        let git = ["--no-optional-locks", "-C"];
-        let output = Command::new("git").args(git).arg(folder).args(arguments).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
-    };
-    let head = git(&["rev-parse", "--short=12", "HEAD"])?;
-    let changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|files| !files.is_empty());
-    Some(if changed { head + "+" } else { head })
 }

@@ -1,8 +1,9 @@
-//! Opening of models: of a cell, of a record, and the bundled one.
+//! Opening of models: of a cell and of a record.
 
 use crate::cell::Cell;
 use crate::computing::Computing;
 use crate::description::{Description, RecordedModel};
+use crate::home::bundled;
 use crate::hub;
 use crate::key;
 use crate::located;
@@ -187,23 +188,4 @@ impl Loaded {
         self.computing.note(cell, &model, options.kernels == KernelChoice::Fastest);
         Ok(model)
     }
-}
-
-/// The folder of the bundled checkpoint. It does not depend on the working directory.
-///
-/// # Errors
-/// The folder does not exist.
-pub fn bundled() -> Result<PathBuf> {
-    let found = home().map(|home| home.join("data/models/shapes")).filter(|folder| folder.is_dir());
-    found.ok_or_else(|| {
-        anyhow::anyhow!("data/models/shapes: the bundled model is not beside the program\nhint: name a checkpoint folder with --model")
-    })
-}
-
-/// The checkout of Latentrace: the one that contains the program, or else the one that the program was built in.
-pub fn home() -> Option<PathBuf> {
-    let is_home = |folder: &&Path| folder.join("data/models").is_dir() && folder.join("experiments").is_dir();
-    let program = std::env::current_exe().ok();
-    let around = program.as_deref().and_then(|program| program.ancestors().find(is_home).map(Path::to_path_buf));
-    around.or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).filter(is_home).map(Path::to_path_buf))
 }

@@ -1,25 +1,40 @@
 //! One page that shows runs.
 
 mod found;
+mod full;
 mod html;
+mod shots;
 
 use crate::done::Done;
 use crate::measure::Sight;
 use crate::views::word_maps;
 use anyhow::{Context, Result, ensure};
 use found::{Found, find};
-use html::{Page, PageFigure, PageFrame, PageRun, WordMap};
-use latentrace_files::png::open_image;
+pub use full::Beside;
+use full::{FullPictures, relative};
+use html::{Page, PageFigure, PageRun, WordMap, map_side};
 use latentrace_pipeline::nn::{Pass, SamplerValue};
-use latentrace_plot::RgbImage;
 use latentrace_runs::{Cell, Description, Frames, Loaded, Observer, Scalars, about_eight, label, pixels};
 use latentrace_trace::Trace;
+use shots::{Kept, Picture, Shots, frames_file, on_page};
 use std::path::{Path, PathBuf};
 
 /// The largest number of slider positions for one run.
 const MOST_FRAMES: usize = 101;
-/// A figure with more bytes is not put on the page.
-const MOST_FIGURE: usize = 1_000_000;
+/// What all figures, and all their tables, may take on the page, in bytes. The page links to the others.
+const MOST_FIGURES: usize = 1_000_000;
+
+/// How a page is written.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its file. Defaults to `report.html` in the first folder.
+    pub output: Option<PathBuf>,
+    /// How many pictures may be decoded for the slider, of all runs together; the cells of a sweep already have some.
+    pub frames: usize,
+    /// Whether full pictures that are too large for the page are written into a folder beside it. Without them it shows
+    /// the pictures of the runs, but cannot compute with them when it was opened from a file.
+    pub full: bool,
+}
 
 /// A page that was written.
 #[derive(Debug)]
@@ -30,6 +45,8 @@ pub struct Written {
     pub pictures: usize,
     /// The size of the file.
     pub bytes: u64,
+    /// The full pictures that were written beside it.
+    pub beside: Option<Beside>,
 }
 
 /// The name of the page in an experiment's folder.
@@ -43,15 +60,25 @@ pub(crate) const REPORT: &str = "report.html";
 /// # Errors
 /// A folder has no complete run, or a file cannot be read or written.
 pub fn write(folders: &[PathBuf], path: Option<&Path>, frames: usize, observer: &dyn Observer) -> Result<Written> {
-    path.map_or(Ok(()), check_output)?;
+    let options = Options { output: path.map(Path::to_path_buf), frames, full: false };
+    write_with(folders, &options, observer)
+}
+
+/// [`write`], with every option.
+///
+/// # Errors
+/// As for [`write`]; with full pictures also if there is a file where their folder would be.
+pub fn write_with(folders: &[PathBuf], options: &Options, observer: &dyn Observer) -> Result<Written> {
+    options.output.as_deref().map_or(Ok(()), check_output)?;
+    let first = folders.first().context("no folder of runs")?;
+    let first = if first.is_file() { first.parent().unwrap_or(Path::new(".")) } else { first };
+    let path = options.output.clone().unwrap_or_else(|| first.join(REPORT));
+    let full = FullPictures::new(&path, options.full)?;
     let found = find(folders)?;
-    let first = if folders[0].is_file() { folders[0].parent() } else { Some(folders[0].as_path()) };
-    let own = || first.unwrap_or(Path::new(".")).join(REPORT);
-    let path = path.map_or_else(own, Path::to_path_buf);
-    let page = Pages { frames, observer }.page(folders, &found)?;
+    let page = Pages { frames: options.frames, path: &path, full: &full, observer }.page(folders, &found)?;
     page.write(&path)?;
     let bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
-    Ok(Written { path, pictures: page.cells.len(), bytes })
+    Ok(Written { pictures: page.cells.len(), bytes, beside: full.finish(), path })
 }
 
 /// Checks that a page may be written to a file: a new one, or a page.
@@ -63,9 +90,11 @@ fn check_output(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The options of a page.
+/// What a page is made with.
 struct Pages<'a> {
     frames: usize,
+    path: &'a Path,
+    full: &'a FullPictures,
     observer: &'a dyn Observer,
 }
 
@@ -73,9 +102,8 @@ impl Pages<'_> {
     fn page(&self, folders: &[PathBuf], found: &Found) -> Result<Page> {
         let mut loaded = Loaded::default();
         let each = self.frames / (2 * found.runs.len());
-        let mut tables = Vec::new();
-        let mut cells = Vec::new();
-        let mut numbers = Vec::new();
+        let (mut tables, mut shots) = (Vec::new(), Vec::new());
+        let (mut cells, mut numbers) = (Vec::new(), Vec::new());
         for run in &found.runs {
             let trace = run.run.read()?;
             if let Some(problem) = trace.problems().first() {
@@ -87,16 +115,18 @@ impl Pages<'_> {
             if numbers.is_empty() {
                 numbers = measured.iter().map(|(name, _)| name.clone()).collect();
             }
+            shots.push(Shots {
+                picture: self.picture(run, &trace, &mut loaded)?,
+                frames: self.frames(run, &trace, each, &table, &mut loaded)?,
+            });
             cells.push(PageRun {
                 label: run.label.clone(),
                 place: run.place.clone(),
-                picture: self.picture(run, &trace, &mut loaded)?,
-                frames: self.frames(run, &trace, each, &table, &mut loaded)?,
                 sigmas: table.column("sigma"),
-                curves: Vec::new(),
                 numbers: measured.into_iter().map(|(_, number)| number).collect(),
-                words: words(&trace, &about)?,
+                words: words(&trace, &about, found.runs.len())?,
                 provenance: serde_json::to_string_pretty(&about)?,
+                ..PageRun::default()
             });
             tables.push(table);
         }
@@ -104,24 +134,31 @@ impl Pages<'_> {
         for (cell, table) in cells.iter_mut().zip(&tables) {
             cell.curves = table.only(&columns);
         }
-        Ok(Page {
+        let mut page = Page {
             title: found.title.clone(),
             axes: found.axes.clone(),
             numbers,
             columns: columns.into_iter().map(|name| (name.clone(), label(&name))).collect(),
             cells,
-            figures: figures(folders)?,
-        })
+            figures: self.figures(folders)?,
+            full: self.full.kind(),
+        };
+        // The pictures have the room that the rest leaves.
+        let pictures = on_page(&shots, page.html().len(), self.full)?;
+        for (cell, (picture, frames)) in page.cells.iter_mut().zip(pictures) {
+            (cell.picture, cell.frames) = (picture, frames);
+        }
+        Ok(page)
     }
 
-    fn picture(&self, run: &Done, trace: &Trace, loaded: &mut Loaded) -> Result<RgbImage> {
+    fn picture(&self, run: &Done, trace: &Trace, loaded: &mut Loaded) -> Result<Picture> {
         if run.run.picture().is_file() {
-            return Ok(open_image(run.run.picture())?);
+            return Ok(Picture::File(run.run.picture().to_path_buf()));
         }
         let model = loaded.get(&run.cell, self.observer)?;
         let end = trace.values(SamplerValue::Latents).next().context("a run without final latents")?;
         let latents = trace.tensor(end)?.to_device(model.device);
-        Ok(pixels(&model.decode(&latents, &mut Pass::silent())?))
+        Ok(Picture::Decoded(pixels(&model.decode(&latents, &mut Pass::silent())?)))
     }
 
     /// The run at some of its calls: those that a sweep has kept, or `most` decoded ones if that is more.
@@ -132,23 +169,55 @@ impl Pages<'_> {
         most: usize,
         table: &Scalars,
         loaded: &mut Loaded,
-    ) -> Result<Vec<PageFrame>> {
-        let kept = run.run.frames()?;
-        let sigmas = table.column("sigma");
-        let count = kept.as_ref().map_or(0, |kept| kept.calls.len());
-        let frames = match kept {
-            Some(kept) if count >= most.min(sigmas.len()) || !has_model(&run.cell) => kept,
-            _ if most == 0 || !has_model(&run.cell) => return Ok(Vec::new()),
-            _ => {
-                let calls = spread(sigmas.len(), most.min(MOST_FRAMES));
-                Frames::decode(trace, loaded.get(&run.cell, self.observer)?, &calls, self.observer)?
-            }
-        };
-        let frame = |((call, sample), clean): ((usize, RgbImage), RgbImage)| {
-            Some(PageFrame { sigma: *sigmas.get(call)?, call, sample, clean })
-        };
-        Ok(frames.calls.into_iter().zip(frames.samples).zip(frames.estimates).filter_map(frame).collect())
+    ) -> Result<Option<Kept>> {
+        let calls = table.column("sigma").len();
+        let file = frames_file(&run.run);
+        let most = if has_model(&run.cell) { most.min(calls) } else { 0 };
+        let is_enough = most == 0 || run.run.frames()?.is_some_and(|kept| kept.calls.len() >= most);
+        if most == 0 || (file.is_some() && is_enough) {
+            return Ok(file.map(Kept::File));
+        }
+        let calls = spread(calls, most.min(MOST_FRAMES));
+        Ok(Some(Kept::Decoded(Frames::decode(trace, loaded.get(&run.cell, self.observer)?, &calls, self.observer)?)))
     }
+
+    /// The SVG figures in the folders, with their CSV.
+    fn figures(&self, folders: &[PathBuf]) -> Result<Vec<PageFigure>> {
+        let mut found = Vec::new();
+        let (mut room_for_svg, mut room_for_csv) = (MOST_FIGURES, MOST_FIGURES);
+        for folder in folders.iter().filter(|folder| folder.is_dir()) {
+            for path in svg_files(folder)? {
+                let numbers = path.with_extension("csv");
+                let mut figure = PageFigure {
+                    name: path.file_stem().unwrap_or_default().to_string_lossy().replace('-', " "),
+                    svg: fitting(&path, &mut room_for_svg)?,
+                    csv: if numbers.is_file() { fitting(&numbers, &mut room_for_csv)? } else { None },
+                    files: Vec::new(),
+                };
+                let left_out = [(&path, figure.svg.is_none()), (&numbers, figure.csv.is_none() && numbers.is_file())];
+                let links = left_out.into_iter().filter(|(_, is_left_out)| *is_left_out);
+                figure.files = links.filter_map(|(file, _)| relative(self.path, file)).collect();
+                found.push(figure);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The text of a file, if it has room.
+fn fitting(path: &Path, room: &mut usize) -> Result<Option<String>> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let Some(left) = room.checked_sub(text.len()) else { return Ok(None) };
+    *room = left;
+    Ok(Some(text))
+}
+
+fn svg_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "svg"));
+    paths.sort();
+    Ok(paths)
 }
 
 /// The measures of one run, by name.
@@ -174,9 +243,11 @@ fn spread(calls: usize, most: usize) -> Vec<usize> {
     (0..most.min(calls)).map(|index| (index as f64 * (calls - 1) as f64 / last).round() as usize).collect()
 }
 
-fn words(trace: &Trace, about: &Description) -> Result<Vec<WordMap>> {
+/// The maps of the words of one run; the more runs there are, the smaller.
+fn words(trace: &Trace, about: &Description, runs: usize) -> Result<Vec<WordMap>> {
     let maps = word_maps(trace, about)?;
-    Ok(maps.into_iter().map(|(word, map)| WordMap { word, map }).collect())
+    let side = map_side(maps.len() * runs);
+    Ok(maps.into_iter().map(|(word, map)| WordMap { word, map }.within(side)).collect())
 }
 
 /// The columns with a finite number in at least one run, except for those that identify a call.
@@ -191,29 +262,6 @@ fn columns(tables: &[Scalars]) -> Vec<String> {
         }
     }
     names
-}
-
-/// The SVG figures in the folders, with their CSV.
-fn figures(folders: &[PathBuf]) -> Result<Vec<PageFigure>> {
-    let mut found = Vec::new();
-    for folder in folders.iter().filter(|folder| folder.is_dir()) {
-        let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
-            .with_context(|| folder.display().to_string())?
-            .flatten()
-            .map(|entry| entry.path())
-            .collect();
-        paths.sort();
-        for path in paths.into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "svg")) {
-            let read = |path: &Path| std::fs::read_to_string(path).with_context(|| path.display().to_string());
-            let (svg, numbers) = (read(&path)?, path.with_extension("csv"));
-            if svg.len() <= MOST_FIGURE {
-                let csv = if numbers.is_file() { Some(read(&numbers)?) } else { None };
-                let name = path.file_stem().unwrap_or_default().to_string_lossy().replace('-', " ");
-                found.push(PageFigure { name, svg, csv });
-            }
-        }
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! A spec that is written in Rust.
 
+use super::Spec;
 use super::lines::Lines;
-use super::{Spec, Written};
+use super::written::Written;
 use crate::figures::Figure;
 use crate::measure::Measure;
 use anyhow::Result;
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_draft_is_what_its_file_would_be() {
-        let text = "name='x'\nmeasure=['contrast']\nfigures=['grid']\ncapture=['unet.mid_block.out']\n[fixed]\nprompt='a {size} circle'\n[vary]\nsize=['small','large']\nguidance=[1.0,4.0]\n[[zip]]\nsteps=[2,3]\nseed=[7,8]\n[[exclude]]\nsize='large'\nsteps=3\n[reference]\nsteps=50";
+        let text = "name='x'\nmeasure=['contrast']\nfigures=['grid','schedulers']\ncapture=['unet.mid_block.out']\n[fixed]\nprompt='a {size} circle'\n[vary]\nsize=['small','large']\nguidance=[1.0,4.0]\n[[zip]]\nsteps=[2,3]\nseed=[7,8]\n[[exclude]]\nsize='large'\nsteps=3\n[reference]\nsteps=50";
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.toml");
         std::fs::write(&path, text).unwrap();
@@ -104,7 +105,7 @@ mod tests {
             .reference("steps", 50)
             .capture(&"unet.mid_block.out".parse().unwrap())
             .measure(Measure::Contrast)
-            .figures(&[Figure::Grid])
+            .figures(&[Figure::Grid, Figure::Schedulers])
             .check()
             .unwrap();
         let cells = |spec: &Spec| {

@@ -1,10 +1,11 @@
 //! From a spec to its cells.
 
 use super::Spec;
-use super::values::{integer, number};
+use super::exclude::Excluded;
+use super::groups::Group;
+use super::values::number;
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use latentrace_runs::{Cell, FIELDS};
-use latentrace_runs::{PREFIX, Sampler};
+use latentrace_runs::{Cell, FIELDS, PREFIX, Sampler};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use toml::{Table, Value};
@@ -15,7 +16,7 @@ pub struct Expanded {
     pub axes: Vec<Axis>,
     /// The cells, in order.
     pub points: Vec<Point>,
-    /// The fine solutions that cells are held against, each once.
+    /// The fine solutions that cells are compared with, each once.
     pub references: Vec<Cell>,
 }
 
@@ -49,48 +50,35 @@ pub struct Point {
     pub place: Vec<usize>,
 }
 
-/// Fields that vary together, with the values of each.
-pub(super) struct Group {
-    pub(super) fields: Vec<(String, Vec<Value>)>,
-    /// Where the file says so: `vary` or `zip.0`.
-    pub(super) path: String,
-}
-
-impl Group {
-    pub(super) fn len(&self) -> usize {
-        self.fields.first().map_or(0, |(_, values)| values.len())
-    }
-}
-
 impl Spec {
-    /// Every cell, in order, but those that are excluded.
+    /// Every cell, in order, without those that are excluded.
+    ///
+    /// # Errors
+    /// Two cells are the same, an `exclude` excludes nothing, all cells are excluded, or a text has a word without a
+    /// value.
     pub fn expand(&self) -> Result<Expanded> {
-        let groups: Vec<&Group> = self.groups.iter().filter(|group| group.len() > 1).collect();
-        let mut points = Vec::new();
+        let axes: Vec<Axis> = self.groups.iter().map(axis).collect();
+        let mut points: Vec<Point> = Vec::new();
         let mut references: Vec<Cell> = Vec::new();
-        let mut excluded = vec![0; self.exclude.len()];
-        let axes: Vec<Axis> = groups.iter().map(|group| axis(group)).collect();
+        let mut excluded = Excluded::new(&self.exclude);
         let mut seen: HashMap<String, usize> = HashMap::new();
         for index in 0..self.count() {
-            let place = digits(index, &groups);
-            let table = self.table(&groups, &place);
-            if let Some(found) = self.exclude.iter().position(|pattern| matches(pattern, &table)) {
-                excluded[found] += 1;
+            let place = digits(index, &self.groups);
+            let mut table = self.table(&place);
+            if excluded.takes(&table) {
                 continue;
             }
             let point = Point { cell: self.cell(&table)?, place };
             if let Some(other) = seen.insert(serde_json::to_string(&point.cell)?, points.len()) {
-                let other: &Point = &points[other];
                 bail!(
                     "{}: two cells are the same: {}; and {}\nhint: each value once; exclude leaves one of them out",
                     self.file.display(),
-                    other.label(&axes),
+                    points[other].label(&axes),
                     point.label(&axes)
                 );
             }
             points.push(point);
             if !self.reference.is_empty() {
-                let mut table = table;
                 table.extend(self.reference.clone());
                 let cell = self.cell(&table)?;
                 if !references.contains(&cell) {
@@ -98,9 +86,7 @@ impl Spec {
                 }
             }
         }
-        if let Some(idle) = excluded.iter().position(|count| *count == 0) {
-            return Err(self.at(&format!("exclude.{idle}"), anyhow!("no cell is like this, so nothing is excluded")));
-        }
+        self.check_excluded(&excluded)?;
         ensure!(!points.is_empty(), "{}: every cell is excluded", self.file.display());
         Ok(Expanded { axes, points, references })
     }
@@ -111,10 +97,9 @@ impl Spec {
     }
 
     /// All fields and words of the cell at a place.
-    fn table(&self, groups: &[&Group], place: &[usize]) -> Table {
+    fn table(&self, place: &[usize]) -> Table {
         let mut table = self.fixed.clone();
-        let single = self.groups.iter().filter(|group| group.len() == 1).map(|group| (group, &0));
-        for (group, index) in groups.iter().copied().zip(place).chain(single) {
+        for (group, index) in self.groups.iter().zip(place) {
             for (field, values) in &group.fields {
                 table.insert(field.clone(), values[*index].clone());
             }
@@ -164,12 +149,8 @@ impl Point {
     }
 }
 
+/// What varies, as labels and tables have it.
 fn axis(group: &Group) -> Axis {
-    let written = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Integer(number) => number.to_string(),
-        other => number(other).map_or_else(|| said(other), |number| number.to_string()),
-    };
     let field = |(name, values): &(String, Vec<Value>)| AxisField {
         name: name.clone(),
         values: values.iter().map(written).collect(),
@@ -179,6 +160,15 @@ fn axis(group: &Group) -> Axis {
     Axis { name: fields[0].name.clone(), values: fields[0].values.iter().map(shown).collect(), fields }
 }
 
+/// A value as a table has it: a text without quotes, a number with all its digits.
+pub(super) fn written(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Integer(number) => number.to_string(),
+        other => number(other).map_or_else(|| said(other), |number| number.to_string()),
+    }
+}
+
 /// What a label says of a value that is no number and no text.
 fn said(value: &Value) -> String {
     let guidance = latentrace_pipeline::Guidance::deserialize(value.clone());
@@ -186,7 +176,7 @@ fn said(value: &Value) -> String {
 }
 
 /// A number in the mixed base of the groups' sizes, the last digit the fastest.
-fn digits(mut index: usize, groups: &[&Group]) -> Vec<usize> {
+fn digits(mut index: usize, groups: &[Group]) -> Vec<usize> {
     let mut place: Vec<usize> = groups
         .iter()
         .rev()
@@ -198,18 +188,6 @@ fn digits(mut index: usize, groups: &[&Group]) -> Vec<usize> {
         .collect();
     place.reverse();
     place
-}
-
-/// Whether a cell has every value of a pattern; 4 is 4.0, and whole numbers are compared exactly.
-fn matches(pattern: &Table, table: &Table) -> bool {
-    let same = |value: &Value, own: &Value| match (integer(value), integer(own)) {
-        (Some(a), Some(b)) => a == b,
-        _ => match (number(value), number(own)) {
-            (Some(a), Some(b)) => a == b,
-            _ => value == own,
-        },
-    };
-    pattern.iter().all(|(key, value)| table.get(key).is_some_and(|own| same(value, own)))
 }
 
 /// A text with every `{word}` replaced by its value; `{{` and `}}` stand for the braces themselves.

@@ -19,6 +19,12 @@ pub fn values(value: &Value) -> Result<Vec<Value>> {
     Ok(list)
 }
 
+/// Whether a value is one that makes a list, or tries to.
+pub fn makes(value: &Value) -> bool {
+    let kinds = ["range", "linspace", "logspace"];
+    value.as_table().is_some_and(|table| kinds.iter().any(|kind| table.contains_key(*kind)))
+}
+
 /// The first value that is equal to an earlier one; 1 is 1.0.
 pub fn twice(values: &[Value]) -> Option<&Value> {
     let mut seen = HashSet::new();
@@ -57,7 +63,13 @@ fn made(table: &Table) -> Result<Vec<Value>> {
         ("linspace" | "logspace", _) => bail!("{kind}: expected [first, last, how many], found {arguments}"),
         _ => bail!("{kind}: expected range, linspace or logspace"),
     };
-    Ok(made.into_iter().map(shortest).collect())
+    let rounded: Vec<Value> = made.iter().copied().map(shortest).collect();
+    let are_one = |at: &usize| made[at - 1] != made[*at] && rounded[at - 1] == rounded[*at];
+    if let Some(at) = (1..made.len()).find(are_one) {
+        let (one, other, both) = (digits(made[at - 1], 12), digits(made[at], 12), &rounded[at]);
+        bail!("{kind}: {one} and {other} are both written {both}, with six digits\nhint: a list keeps all digits");
+    }
+    Ok(rounded)
 }
 
 /// Whole numbers made of whole numbers, exactly: a float ends at 2^53, and a seed at 2^64. Nothing where one of them is
@@ -108,12 +120,16 @@ fn spaced(count: f64, value: impl Fn(f64) -> f64) -> Result<Vec<f64>> {
 
 /// Six digits, so that a label and a folder's name are those a person would write; whole numbers stay whole.
 fn shortest(number: f64) -> Value {
-    let rounded: f64 = format!("{number:.5e}").parse().unwrap_or(number);
-    let rounded = if number.fract() == 0.0 { number } else { rounded };
+    let rounded = if number.fract() == 0.0 { number } else { digits(number, 6) };
     match rounded.fract() == 0.0 && rounded.abs() < 9e15 {
         true => Value::Integer(rounded as i64),
         false => Value::Float(rounded),
     }
+}
+
+/// A number rounded to so many significant digits.
+fn digits(number: f64, count: usize) -> f64 {
+    format!("{number:.*e}", count - 1).parse().unwrap_or(number)
 }
 
 /// A whole number, also where a string holds one that TOML's integers end before.
@@ -163,6 +179,23 @@ mod tests {
         assert_eq!(numbers("{ linspace = [1, 2, 3] }"), [1.0, 1.5, 2.0]);
         assert_eq!(numbers("{ linspace = [3, 3, 2] }"), [3.0, 3.0]);
         assert_eq!(numbers("{ range = [5, 5] }"), [5.0]);
+    }
+
+    #[test]
+    fn values_that_six_digits_do_not_tell_apart_are_refused() {
+        for (text, says) in [
+            (
+                "{ range = [0.1, 0.1000002, 0.0000001] }",
+                "range: 0.1 and 0.1000001 are both written 0.1, with six digits",
+            ),
+            ("{ linspace = [1000000, 1000001, 3] }", "linspace: 1000000 and 1000000.5 are both written 1000000"),
+            ("{ logspace = [1, 1.000001, 3] }", "are both written 1, "),
+        ] {
+            let error = format!("{:#}", of(text).unwrap_err());
+            assert!(error.contains(says) && error.ends_with("hint: a list keeps all digits"), "{text}: {error}");
+        }
+        assert_eq!(of("[0.1, 0.1000001]").unwrap(), [Value::Float(0.1), Value::Float(0.1000001)]);
+        assert_eq!(of("{ range = [1000000, 1000002] }").unwrap().len(), 3, "whole numbers keep all digits");
     }
 
     #[test]

@@ -8,10 +8,11 @@ use latentrace::shapes::Tally;
 use latentrace_studies::adherence::{Finding, Match, Study, Variety};
 use std::path::{Path, PathBuf};
 
-/// Measure how often a model of shapes shows what captions ask for that it was not trained on
+/// Measure how often pictures show what their captions ask for
 ///
-/// Rates have Wilson's 95 % interval, and stand below the rates of the checker itself, on drawn pictures of the same scenes. Edges
-/// are as steep as a share of those of drawn pictures.
+/// Of a model of shapes, for captions that it was not trained on. Rates have Wilson's 95 % interval, and stand below the
+/// rates of the checker itself, on drawn pictures of the same scenes. Edges are as steep as a share of those of drawn
+/// pictures.
 #[derive(clap::Args)]
 pub struct Adherence {
     #[command(flatten)]

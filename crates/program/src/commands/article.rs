@@ -16,7 +16,9 @@ use latentrace::runs::{Cell, Observer, RunFolder, check_picture, fetched, home};
 use latentrace_studies::article::{Article as Study, Part, Subject};
 use std::path::{Path, PathBuf};
 
-/// Run the experiments of the source article with its own numbers, and write a page about them
+/// Run the experiments of the source article, and write a page
+///
+/// With the article's own numbers.
 #[derive(clap::Args)]
 #[command(after_help = DEFAULT)]
 pub struct Article {
@@ -39,9 +41,11 @@ pub struct Article {
     dry_run: bool,
 }
 
+/// Which checkpoint is used, for the end of the help.
 const DEFAULT: &str = "\
-Without --model it takes Stable Diffusion 1.4, and 1.5 for the variations, from the cache of the hub. What is not there is downloaded,
-several GB, except with --offline. Where they cannot be had it takes the bundled model and says so.";
+Without --model it takes Stable Diffusion 1.4, and 1.5 for the variations, from the hub's cache.
+What is not there is downloaded, several GB, except with --offline. Where they cannot be had it
+takes the bundled model and says so.";
 
 /// [`Part`] by name.
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -7,7 +7,9 @@ use latentrace::files::{counted, create_folder};
 use latentrace::runs::{self, Description, RunFolder, lost, open_recorded};
 use std::path::PathBuf;
 
-/// Put tensors of one run into another, site by site and block by block of steps, and draw what each does
+/// Put tensors of one run into another, and draw the effects
+///
+/// Site by site, and block by block of steps.
 #[derive(clap::Args)]
 pub struct Causal {
     /// The run that is changed: its folder, or its record

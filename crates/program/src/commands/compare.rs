@@ -11,7 +11,9 @@ use latentrace::trace::{Comparison, compare};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// Compare two recorded runs: the first tensor that differs, and how much each does
+/// Compare two recorded runs, tensor by tensor
+///
+/// Prints the first tensor that differs, and how much each does.
 #[derive(clap::Args)]
 pub struct Compare {
     /// A run: its folder, or its record

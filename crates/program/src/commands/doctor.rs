@@ -10,7 +10,7 @@ use latentrace::pipeline::nn::{self, Cuda, LIBTORCH, all_threads, given_threads}
 use latentrace::pipeline::{Model, Size, measured_kernels};
 use latentrace::runs::{home, processor};
 
-/// Say what was found on this machine, and what to do about what was not
+/// Say what was found on this machine, and what is missing
 #[derive(clap::Args)]
 pub struct Doctor {
     #[command(flatten)]

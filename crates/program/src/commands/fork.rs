@@ -2,6 +2,7 @@
 
 use crate::arguments::{CaptureArguments, RULES};
 use crate::estimate::estimate;
+use crate::headings;
 use crate::interrupt;
 use crate::printer::{self, Printer, line};
 use anyhow::Result;
@@ -15,9 +16,11 @@ use latentrace::trace::{EditRule, Layout};
 
 use std::path::PathBuf;
 
-/// Go on from a step of a recorded run with another prompt, guidance, sampler or edit
+/// Go on from a step of a recorded run with something changed
+///
+/// Another prompt, guidance, seed, sampler, number of steps, or an edit.
 #[derive(clap::Args)]
-#[command(after_help = RULES)]
+#[command(after_long_help = RULES)]
 pub struct Fork {
     /// The run: its folder, or its record
     run: PathBuf,
@@ -25,30 +28,34 @@ pub struct Fork {
     #[arg(long, value_name = "STEP")]
     at: usize,
     /// What to show from there on
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, help_heading = headings::TEXT)]
     prompt: Option<String>,
     /// What guidance leads away from
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, help_heading = headings::TEXT)]
     negative: Option<String>,
     /// w in u + w (c - u)
-    #[arg(long, allow_negative_numbers = true, value_parser = parse_guidance)]
+    #[arg(long, allow_negative_numbers = true, value_parser = parse_guidance, help_heading = headings::SAMPLING)]
     guidance: Option<Guidance>,
     /// Seed of the noise that is drawn from there on
-    #[arg(long)]
+    #[arg(long, help_heading = headings::SAMPLING)]
     seed: Option<u64>,
-    /// Another scheduler: pndm, lms, euler, dpm++2m, ... (see `latentrace schedule --list`), or a scheduler_config.json. It begins at the sample of that step, without a history
-    #[arg(long, value_parser = Sampler::parse)]
+    /// Another scheduler: pndm, euler, dpm++2m, ... or a scheduler_config.json
+    ///
+    /// It begins at the sample of that step, without a history. `latentrace schedule --list` lists all names.
+    #[arg(long, value_parser = Sampler::parse, help_heading = headings::SAMPLING)]
     sampler: Option<Sampler>,
-    /// Another number of steps, of which those below that step's noise are made
-    #[arg(long)]
+    /// Another number of steps; those below that step's noise are made
+    #[arg(long, help_heading = headings::SAMPLING)]
     steps: Option<usize>,
-    /// Where the checkpoint of the run is now [default: where it was, from the root or from the record]
-    #[arg(long, value_name = "FOLDER")]
+    /// Where the checkpoint of the run is now [default: where it was]
+    ///
+    /// Where it was: from the root or from the record.
+    #[arg(long, value_name = "FOLDER", help_heading = headings::MODEL)]
     model: Option<PathBuf>,
     #[command(flatten)]
     capture: CaptureArguments,
     /// The new run's folder [default: beside the old one, named for what changed]
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", help_heading = headings::OUTPUT)]
     output: Option<PathBuf>,
 }
 

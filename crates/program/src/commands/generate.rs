@@ -1,6 +1,7 @@
 //! `latentrace generate`: pictures of a prompt, or of another picture's settings.
 
 use crate::arguments::{FitName, RULES, Settings};
+use crate::headings;
 use crate::pictures::make;
 use crate::printer::line;
 use anyhow::{Context, Result, ensure};
@@ -10,41 +11,48 @@ use latentrace::pipeline::nn::Pass;
 use latentrace::runs::{Cell, Instead, Kept, Like, Ready, RunFolder, Sources, check_picture, open, parse_guidance};
 use std::path::{Path, PathBuf};
 
-/// Make pictures of a prompt, or make a picture again with --like
+/// Make pictures of a prompt, or a picture again with --like
 #[derive(clap::Args)]
-#[command(after_help = RULES)]
+#[command(after_long_help = RULES)]
 pub struct Generate {
     /// What to show; the bundled model knows "a large red circle on the left, white background"
     #[arg(required_unless_present = "like")]
     prompt: Option<String>,
-    /// Make a picture, named by its file or its run's folder, again from what it says of itself (see `latentrace show`); other options change it
-    #[arg(long, value_name = "PICTURE")]
+    /// Make a picture again, by its file or its run; other options change it
+    ///
+    /// By what the picture's file says of how it was made; `latentrace show` prints it. A run is a folder.
+    #[arg(long, value_name = "PICTURE", help_heading = headings::PICTURES)]
     like: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
     /// How many pictures
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    #[arg(help_heading = headings::PICTURES)]
     images: u64,
-    /// w in u + w (c - u): 0 ignores the prompt, 1 follows it without emphasis [default: 7.5]
-    #[arg(long, allow_negative_numbers = true, value_parser = parse_guidance)]
+    /// w in u + w (c - u); 0 ignores the prompt [default: 7.5]
+    ///
+    /// 1 follows the prompt without emphasis.
+    #[arg(long, allow_negative_numbers = true, value_parser = parse_guidance, help_heading = headings::SAMPLING)]
     guidance: Option<Guidance>,
     /// With --like: another picture to start from
-    #[arg(long, requires = "like", value_name = "PICTURE")]
+    #[arg(long, requires = "like", value_name = "PICTURE", help_heading = headings::PICTURES)]
     image: Option<PathBuf>,
     /// With --like: another mask of the picture that it starts from
-    #[arg(long, requires = "like", value_name = "PICTURE")]
+    #[arg(long, requires = "like", value_name = "PICTURE", help_heading = headings::PICTURES)]
     mask: Option<PathBuf>,
     /// With --like: how much of the picture that it starts from is made anew
-    #[arg(long, requires = "like", allow_negative_numbers = true)]
+    #[arg(long, requires = "like", allow_negative_numbers = true, help_heading = headings::PICTURES)]
     strength: Option<f64>,
-    /// With --like: how a picture of other proportions is brought to size
-    #[arg(long, requires = "like", value_enum)]
+    /// With --like: how it is made to fit
+    ///
+    /// How a picture of other proportions is brought to size.
+    #[arg(long, requires = "like", value_enum, help_heading = headings::PICTURES)]
     fit: Option<FitName>,
     /// Write the text features of both prompts, as diffusers names them, into a .safetensors file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = headings::OUTPUT, hide_short_help = true)]
     save_features: Option<PathBuf>,
     /// Folder of the results
-    #[arg(long, default_value = "runs/generate", value_name = "FOLDER")]
+    #[arg(long, default_value = "runs/generate", value_name = "FOLDER", help_heading = headings::OUTPUT)]
     output: PathBuf,
 }
 

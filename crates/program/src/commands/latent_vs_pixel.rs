@@ -6,7 +6,9 @@ use latentrace::runs::Observer;
 use latentrace_studies::latent_vs_pixel::{self as study, Heard};
 use std::path::PathBuf;
 
-/// Train the same network on latents and on pixels, and measure what each costs and shows
+/// Train one network on latents and on pixels, and compare
+///
+/// Measures what each costs and shows.
 #[derive(clap::Args)]
 pub struct LatentVsPixel {
     /// Seconds that each of the two trains for; the whole takes twice that, and then the pictures

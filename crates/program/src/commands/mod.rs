@@ -4,11 +4,13 @@ mod adherence;
 mod article;
 mod causal;
 mod compare;
+mod completions;
 mod doctor;
 mod experiments;
 mod fork;
 mod generate;
 mod latent_vs_pixel;
+mod man;
 mod model;
 mod report;
 mod resume;
@@ -17,6 +19,9 @@ mod schedule;
 mod scheduler_atlas;
 mod show;
 mod stability;
+mod status;
+mod store;
+mod submit;
 mod taps;
 mod tokens;
 mod trace;
@@ -24,14 +29,15 @@ mod train;
 mod vary;
 mod verify;
 
+use crate::headings;
 use anyhow::Result;
 
 /// A research bench for latent diffusion: run a model, record it, sweep it, draw it
 #[derive(clap::Parser)]
 #[command(name = "latentrace", version, max_term_width = 100)]
 pub struct Program {
-    /// Download nothing: models of the hub must be in its cache (as HF_HUB_OFFLINE=1 does)
-    #[arg(long, global = true)]
+    /// Download nothing: take models of the hub from its cache, as with HF_HUB_OFFLINE=1
+    #[arg(long, global = true, help_heading = headings::GENERAL)]
     offline: bool,
     #[command(subcommand)]
     command: Command,
@@ -55,6 +61,9 @@ enum Command {
     Show(show::Show),
     Experiments(experiments::Experiments),
     Run(run::Run),
+    Submit(submit::Submit),
+    Status(status::Status),
+    Store(store::Store),
     Article(article::Article),
     Report(report::Report),
     Model(model::Model),
@@ -73,6 +82,8 @@ enum Command {
     LatentVsPixel(latent_vs_pixel::LatentVsPixel),
     Train(train::Train),
     Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 impl Command {
@@ -84,6 +95,9 @@ impl Command {
             Command::Show(command) => command.run(),
             Command::Experiments(command) => command.run(),
             Command::Run(command) => command.run(),
+            Command::Submit(command) => command.run(),
+            Command::Status(command) => command.run(),
+            Command::Store(command) => command.run(),
             Command::Article(command) => command.run(),
             Command::Report(command) => command.run(),
             Command::Model(command) => command.run(),
@@ -102,6 +116,8 @@ impl Command {
             Command::LatentVsPixel(command) => command.run(),
             Command::Train(command) => command.run(),
             Command::Doctor(command) => command.run(),
+            Command::Completions(command) => command.run(),
+            Command::Man(command) => command.run(),
         }
     }
 }

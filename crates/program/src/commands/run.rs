@@ -6,7 +6,7 @@ use crate::printer::{self, aside, line};
 use crate::sweeps::{Teller, spared};
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::HumanDuration;
-use latentrace::experiments::{Estimate, Failed, How, Results, Spec, Sweep};
+use latentrace::experiments::{Estimate, Failed, How, Listed, Part, Results, Shard, Spec, Sweep};
 use latentrace::files::{counted, near};
 use latentrace::runs::{Mode, home};
 use serde_json::json;
@@ -14,7 +14,9 @@ use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Run an experiment from its spec; what is done already is not done again
+/// Run an experiment from its spec; finished cells are kept
+///
+/// A cell is one combination of settings. A stopped experiment continues where it stopped.
 #[derive(clap::Args)]
 pub struct Run {
     /// The spec: a TOML file, or the name of one in experiments/specs (see `latentrace experiments`)
@@ -43,6 +45,44 @@ pub struct Run {
     /// A JSON object on a line for all that happens
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    share: Share,
+}
+
+/// Which of the cells, where several processes or machines share the work.
+#[derive(clap::Args)]
+#[group(multiple = false)]
+struct Share {
+    /// Print the key and the label of every cell, and run nothing
+    #[arg(long, help_heading = SHARING, hide_short_help = true, conflicts_with = "dry_run")]
+    list: bool,
+    /// Make the cells with these keys only, and draw nothing
+    #[arg(long, value_name = "KEY", num_args = 1.., help_heading = SHARING, hide_short_help = true)]
+    only: Vec<String>,
+    /// Make one of several shares, such as 3/8, and draw nothing
+    #[arg(long, value_name = "I/N", help_heading = SHARING, hide_short_help = true)]
+    shard: Option<Shard>,
+    /// Begin with one of several shares, go on with what others have not begun, and draw nothing
+    #[arg(long, value_name = "I/N", help_heading = SHARING, hide_short_help = true)]
+    worker: Option<Shard>,
+    /// Make nothing: draw figures and tables of what is there
+    #[arg(long, help_heading = SHARING, hide_short_help = true, conflicts_with = "dry_run")]
+    gather: bool,
+}
+
+/// The heading of the options by which processes share the work.
+const SHARING: &str = "Sharing the work (see latentrace submit)";
+
+impl Share {
+    fn part(&self) -> Part {
+        match (self.shard, self.worker) {
+            _ if self.gather => Part::Gather,
+            _ if !self.only.is_empty() => Part::Only(self.only.clone()),
+            (Some(shard), _) => Part::Shard(shard),
+            (None, Some(shard)) => Part::Worker(shard),
+            (None, None) => Part::All,
+        }
+    }
 }
 
 /// More cells than anyone starts without being asked.
@@ -53,10 +93,16 @@ impl Run {
     pub fn run(self) -> Result<()> {
         let spec = Spec::open(&found(&self.spec)?, &self.set)?;
         self.ask(spec.count())?;
-        let root = self.output.clone().unwrap_or_else(|| PathBuf::from("runs").join(spec.folder()));
+        let root = root_of(self.output.as_deref(), &spec);
         let teller = Teller::new(self.json);
         let tell = |progress: latentrace::experiments::Progress| teller.tell(progress);
-        let mut sweep = Sweep::new(&spec, self.how(), &root, &tell)?;
+        let quiet = |_: latentrace::experiments::Progress| ();
+        let mut sweep = Sweep::new(&spec, self.how(), &root, if self.share.list { &quiet } else { &tell })?;
+        if self.share.list {
+            teller.end();
+            sweep.list().cells.iter().for_each(|cell| self.listed(cell));
+            return Ok(());
+        }
         if self.dry_run {
             estimated(&spec, &root, &sweep.estimate(&tell)?);
             return Ok(());
@@ -69,20 +115,25 @@ impl Run {
         let results = sweep.run(&tell)?;
         teller.end();
         self.summary(&results, began.elapsed().as_secs_f64());
-        let Results { failed, cells, .. } = &results;
-        failed.iter().for_each(|Failed { label, error, .. }| aside!("failed: {label}: {error}"));
-        ensure!(failed.is_empty(), "{} of {cells} cells failed\nhint: --retry tries them again", failed.len());
-        Ok(())
+        ended(&results)
+    }
+
+    fn listed(&self, Listed { key, label, .. }: &Listed) {
+        match self.json {
+            true => line!("{}", json!({ "key": key, "label": label })),
+            false => line!("{key}  {label}"),
+        }
     }
 
     fn how(&self) -> How {
         let mode = if self.batched { Mode::Batched } else { Mode::Alone };
-        How { mode, batch: self.batch.map(|batch| batch as usize), retry: self.retry }
+        How { mode, batch: self.batch.map(|batch| batch as usize), retry: self.retry, part: self.share.part() }
     }
 
     /// Checks that so many cells are meant.
     fn ask(&self, count: usize) -> Result<()> {
-        if count <= MANY || self.yes || self.dry_run && count <= 100 * MANY {
+        let runs_nothing = self.dry_run || self.share.list || self.share.gather;
+        if count <= MANY || self.yes || runs_nothing && count <= 100 * MANY {
             return Ok(());
         }
         let stdin = std::io::stdin();
@@ -112,6 +163,22 @@ impl Run {
     }
 }
 
+/// The folder of a sweep's results.
+pub fn root_of(output: Option<&Path>, spec: &Spec) -> PathBuf {
+    output.map_or_else(|| PathBuf::from("runs").join(spec.folder()), Path::to_path_buf)
+}
+
+/// Says which cells are missing, and fails if one could not be made.
+pub fn ended(results: &Results) -> Result<()> {
+    let Results { failed, cells, missing, .. } = results;
+    if *missing > 0 {
+        aside!("note: {missing} of {cells} cells are not made yet; figures and tables are of the others");
+    }
+    failed.iter().for_each(|Failed { label, error, .. }| aside!("failed: {label}: {error}"));
+    ensure!(failed.is_empty(), "{} of {cells} cells failed\nhint: --retry tries them again", failed.len());
+    Ok(())
+}
+
 /// Says what a run of the cells would cost.
 fn estimated(spec: &Spec, root: &Path, Estimate { labels, evaluations, apart, time, bytes }: &Estimate) {
     line!("{}: {} into {}", spec.name, counted(labels.len(), "picture"), root.display());
@@ -138,7 +205,7 @@ fn like(spec: &Path) -> String {
 }
 
 /// A spec by its path, or by its name among those that are brought along.
-fn found(spec: &Path) -> Result<PathBuf> {
+pub fn found(spec: &Path) -> Result<PathBuf> {
     if spec.is_file() {
         return Ok(spec.into());
     }

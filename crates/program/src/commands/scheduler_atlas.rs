@@ -5,7 +5,9 @@ use anyhow::Result;
 use latentrace_studies::atlas;
 use std::path::PathBuf;
 
-/// Measure every sampler on data whose exact flow is known, and write the page docs/schedulers/README.md
+/// Measure every sampler on data whose exact flow is known
+///
+/// Writes the page docs/schedulers/README.md.
 #[derive(clap::Args)]
 pub struct SchedulerAtlas {
     /// Folder of the page

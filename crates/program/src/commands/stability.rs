@@ -6,7 +6,9 @@ use anyhow::Result;
 use latentrace_studies::stability::Study;
 use std::path::PathBuf;
 
-/// Measure at which guidance each sampler becomes unstable, and write the page docs/schedulers/stability.md
+/// Measure at which guidance each sampler becomes unstable
+///
+/// Writes the page docs/schedulers/stability.md.
 #[derive(clap::Args)]
 pub struct Stability {
     #[command(flatten)]

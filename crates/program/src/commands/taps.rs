@@ -10,7 +10,9 @@ use latentrace::pipeline::{Outlined, Size, TextShape, When, outline};
 use latentrace::trace::Selector;
 use serde_json::json;
 
-/// List every tensor of a model with shape and bytes, without reading a weight
+/// List every tensor of a model, without reading a weight
+///
+/// Each with its shape and bytes, and when it passes.
 #[derive(clap::Args)]
 pub struct Taps {
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! `latentrace tokens`: what the text encoder is given of a prompt.
 
-use crate::arguments::{ChoiceArguments, EmbeddingArguments, TextArguments};
+use crate::arguments::{ChoiceArguments, EmbeddingArguments, TextArguments, shown};
+use crate::headings;
 use crate::printer::line;
 use anyhow::Result;
 use latentrace::files::counted;
@@ -11,14 +12,17 @@ use latentrace::trace::Prompt;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Show the tokens of a prompt: the place, id and word of each, the padding, and what does not fit
+/// Show the tokens of a prompt, and what does not fit
+///
+/// The place, id and word of each token, and the padding.
 #[derive(clap::Args)]
+#[command(mut_arg("weights", shown), mut_arg("long_prompts", shown))]
 pub struct Tokenize {
     /// The prompt
     #[arg(allow_hyphen_values = true)]
     prompt: String,
-    /// Checkpoint: a folder in the diffusers layout, or a single .safetensors file [default: the bundled model of shapes]
-    #[arg(long, value_name = "MODEL")]
+    /// A folder, a .safetensors file or a hub id [default: the bundled model]
+    #[arg(long, value_name = "MODEL", help_heading = headings::MODEL)]
     model: Option<PathBuf>,
     #[command(flatten)]
     choice: ChoiceArguments,

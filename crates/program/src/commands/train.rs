@@ -13,10 +13,10 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Train a model of a small world of shapes by a recipe, and write it as a diffusers checkpoint
+/// Train a model of a small world of shapes by a recipe
 ///
-/// The same recipe gives the same bytes on the same kind of machine, however often the training is stopped. OUTPUT/progress.html
-/// shows how it goes.
+/// It is written as a diffusers checkpoint. The same recipe gives the same bytes on the same kind of machine, however
+/// often the training is stopped. OUTPUT/progress.html shows how it goes.
 #[derive(clap::Args)]
 pub struct Train {
     /// What to train on; there is one world: shapes

@@ -1,6 +1,7 @@
 //! `latentrace vary`: variations of a picture.
 
 use crate::arguments::{FitName, RULES, Settings};
+use crate::headings;
 use crate::pictures::make;
 use anyhow::{Context, Result};
 use latentrace::experiments::Pictures;
@@ -10,31 +11,39 @@ use std::path::PathBuf;
 
 /// Make variations of a picture that a prompt leads
 #[derive(clap::Args)]
-#[command(after_help = RULES)]
+#[command(after_long_help = RULES)]
 pub struct Vary {
     /// The picture: PNG, JPEG, WebP, GIF, BMP or TIFF; or the folder of a run
     picture: PathBuf,
     /// What to show
     prompt: String,
-    #[command(flatten)]
-    settings: Settings,
-    /// Make only a part anew: a picture that is white there, and black where the picture stays. With an inpainting checkpoint or any other
-    #[arg(long)]
+    /// Make only a part anew: a picture that is white there, and black where the picture stays
+    ///
+    /// With an inpainting checkpoint or any other.
+    #[arg(long, help_heading = headings::PICTURES)]
     mask: Option<PathBuf>,
-    /// How much is made anew: near 0 the picture stays, 1 leaves little of it; with a mask, 1 (the default in diffusers) starts from noise alone
-    #[arg(long, default_value_t = STRENGTH, allow_negative_numbers = true)]
+    /// How much is made anew: near 0 the picture stays, 1 leaves little of it
+    ///
+    /// With a mask, 1 (the default in diffusers) starts from noise alone.
+    #[arg(long, default_value_t = STRENGTH, allow_negative_numbers = true, help_heading = headings::PICTURES)]
     strength: f64,
     /// How a picture of other proportions is brought to size, and its mask
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, help_heading = headings::PICTURES)]
     fit: FitName,
     /// How many variations
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    #[arg(help_heading = headings::PICTURES)]
     images: u64,
-    /// w in u + w (c - u): 0 ignores the prompt, 1 follows it without emphasis
+    #[command(flatten)]
+    settings: Settings,
+    /// w in u + w (c - u); 0 ignores the prompt
+    ///
+    /// 1 follows the prompt without emphasis.
     #[arg(long, default_value = "6", allow_negative_numbers = true, value_parser = parse_guidance)]
+    #[arg(help_heading = headings::SAMPLING)]
     guidance: Guidance,
     /// Folder of the results
-    #[arg(long, default_value = "runs/vary", value_name = "FOLDER")]
+    #[arg(long, default_value = "runs/vary", value_name = "FOLDER", help_heading = headings::OUTPUT)]
     output: PathBuf,
 }
 

@@ -9,7 +9,9 @@ use latentrace::trace::{Check, Trace};
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Compute every step of a recorded run again, from its record alone, and compare it with the record
+/// Compute a recorded run again from its record, and compare
+///
+/// Every step is computed from the record alone, without the model.
 #[derive(clap::Args)]
 pub struct Verify {
     /// The run: its folder, or its record

@@ -1,6 +1,8 @@
 //! Runs of the tiny checkpoint from the command line.
 #![allow(dead_code, reason = "each test uses a part of this")]
 
+pub mod sweep;
+
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use predicates::prelude::*;

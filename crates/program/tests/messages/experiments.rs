@@ -19,7 +19,8 @@ guidance = [1, 4]
 fn experiments() {
     let mut session = Session::new();
     session.section("help and output");
-    session.run_all(&["experiments --help", "experiments"]);
+    session.help("experiments");
+    session.run_all(&["experiments"]);
     session.section("errors");
     session.run("experiments lst");
     session.compare("experiments");
@@ -31,7 +32,7 @@ fn run() {
     session.write("small.toml", SPEC);
     session.write("file", "x");
     session.section("help and output");
-    session.run("run --help");
+    session.help("run");
     session.run_each("run small.toml", &["--dry-run", "", "", "--batched --output batched", "--json --output json"]);
     notes(&mut session);
     session.section("a cell that fails");
@@ -116,12 +117,8 @@ fn report() {
     session.prepare("run small.toml");
     session.record("cat", &[], &[]);
     session.section("help and output");
-    session.run_all(&[
-        "report --help",
-        "report runs/small",
-        "report runs/cat --output cat.html",
-        "report runs/small runs/cat",
-    ]);
+    session.help("report");
+    session.run_all(&["report runs/small", "report runs/cat --output cat.html", "report runs/small runs/cat"]);
     session.section("errors");
     session.run_all(&[
         "report",

@@ -9,7 +9,7 @@ const GENERATE: &str = "generate 'a cat' --model tiny --output out";
 fn generate() {
     let mut session = Session::new();
     session.section("help and output");
-    session.run("generate --help");
+    session.help("generate");
     session.run("generate 'a cat' --model tiny --steps 3 --images 2 --seed 7 --guidance 3 --output runs");
     session.run_each(
         GENERATE,
@@ -162,7 +162,7 @@ fn vary() {
     session.write("words.png", "no picture");
     let vary = "vary photo.png 'a cat' --model tiny --output out";
     session.section("help and output");
-    session.run("vary --help");
+    session.help("vary");
     session.run("vary 'My photo.png' 'a cat' --model tiny --steps 4 --images 2 --strength 0.5 --output runs");
     session.run_each(vary, &["--steps 4 --images 1 --fit stretch --capture unet.mid_block.out --dry-run"]);
     session.section("--like of a variation");
@@ -225,8 +225,8 @@ fn show() {
     session.prepare("fork runs/cat --at 1 --guidance 2 --output runs/fork");
     session.photo("photo.png");
     session.section("help and output");
+    session.help("show");
     session.run_all(&[
-        "show --help",
         "show runs/cat/image.png",
         "show runs/cat/image.png --json",
         "show runs/cat/previews.png",

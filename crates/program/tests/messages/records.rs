@@ -123,12 +123,8 @@ fn trace() {
         &["unet.mid_block.out @step[1] => scale(0.5)"],
     );
     session.section("help and output");
-    session.run_all(&[
-        "trace --help",
-        "trace runs/cat",
-        "trace runs/dog runs/cat",
-        "trace runs/cat --no-figures --json",
-    ]);
+    session.help("trace");
+    session.run_all(&["trace runs/cat", "trace runs/dog runs/cat", "trace runs/cat --no-figures --json"]);
     session.section("errors");
     session.run_all(&["trace", "trace runs/cat nowhere", "trace runs/cat --output tiny/model_index.json/figures"]);
     on_bad_records(&mut session, "trace RUN --no-figures", DAMAGES);
@@ -140,12 +136,8 @@ fn verify() {
     let mut session = with_a_run();
     session.prepare("fork runs/cat --at 1 --guidance 2 --output runs/fork");
     session.section("help and output");
-    session.run_all(&[
-        "verify --help",
-        "verify runs/cat",
-        "verify runs/cat/trace --json",
-        "verify runs/fork --tolerance 0",
-    ]);
+    session.help("verify");
+    session.run_all(&["verify runs/cat", "verify runs/cat/trace --json", "verify runs/fork --tolerance 0"]);
     session.section("errors");
     session.run_all(&["verify", "verify runs/cat --tolerance low", "verify runs/cat --tolerance nan"]);
     on_bad_records(&mut session, "verify RUN", DAMAGES);
@@ -159,7 +151,8 @@ fn verify() {
 fn resume() {
     let mut session = with_a_run();
     session.section("help and output");
-    session.run_all(&["resume --help", "resume runs/cat"]);
+    session.help("resume");
+    session.run_all(&["resume runs/cat"]);
     session.copy("runs/cat", "runs/cut");
     cut(&session, "runs/cut");
     session.run("resume runs/cut");
@@ -179,7 +172,7 @@ fn fork() {
     let mut session = with_a_run();
     session.record("dog", &[], &["unet.mid_block.out @step[0:2] => zero"]);
     session.section("help and output");
-    session.run("fork --help");
+    session.help("fork");
     session.run_each(
         "fork runs/cat --at 1",
         &[
@@ -213,8 +206,8 @@ fn compare() {
     let mut session = with_a_run();
     session.record("dog", &[], &[]);
     session.section("help and output");
+    session.help("compare");
     session.run_all(&[
-        "compare --help",
         "compare runs/cat runs/cat --check",
         "compare runs/cat runs/dog",
         "compare runs/cat runs/dog --json",
@@ -240,7 +233,7 @@ fn causal() {
     session.record("dog", &["unet.mid_block.out"], &[]);
     session.record("fox", &[], &[]);
     session.section("help and output");
-    session.run("causal --help");
+    session.help("causal");
     let causal = "causal runs/cat --from runs/dog --sites unet.mid_block.out --blocks 2";
     session.run(causal);
     session.section("errors");

@@ -63,6 +63,11 @@ impl Session {
         self.transcript += "\n";
     }
 
+    /// Adds the help of a command: the short one, and the one with every option.
+    pub fn help(&mut self, command: &str) {
+        self.run_each(command, &["--help", "--help-all"]);
+    }
+
     /// Adds a row of a table: what a model is, and what is said of it where a picture is made with it.
     pub fn told(&mut self, what: &str, model: &str) {
         self.told_by(what, &format!("generate 'a cat' --steps 1 --output out --model {model}"));
@@ -115,6 +120,7 @@ impl Session {
             .env("HF_HUB_OFFLINE", "1")
             .env("CUDA_VISIBLE_DEVICES", "")
             .env("NO_COLOR", "1");
+        command.env_remove("COLUMNS"); // as wide as where there is no terminal
         command.env_remove("CLICOLOR_FORCE").env_remove("RUST_BACKTRACE").output().unwrap()
     }
 }

@@ -6,7 +6,7 @@ use crate::session::Session;
 fn adherence() {
     let mut session = Session::new();
     session.section("help and output, on the bundled model");
-    session.run("adherence --help");
+    session.help("adherence");
     session.run("adherence --captions 1 --unseen 1 --open 1 --steps 2 --guidance 1,4 --csv adherence.csv");
     session.section("errors");
     session.run_each(
@@ -28,7 +28,7 @@ fn adherence() {
 fn stability() {
     let mut session = Session::new();
     session.section("help");
-    session.run("stability --help");
+    session.help("stability");
     session.section("errors");
     session.run_each("stability", &["--steps many", "--model nowhere"]);
     session.compare("stability");
@@ -39,7 +39,7 @@ fn latent_vs_pixel() {
     let mut session = Session::new();
     session.write("file", "x");
     session.section("help");
-    session.run("latent-vs-pixel --help");
+    session.help("latent-vs-pixel");
     session.section("errors");
     session.run_each(
         "latent-vs-pixel --output out",
@@ -55,7 +55,7 @@ fn train() {
     session.write("file", "x");
     session.write("wrong.toml", "sede = 1\n");
     session.section("help");
-    session.run("train --help");
+    session.help("train");
     session.section("errors");
     session.run_all(&[
         "train",
@@ -71,7 +71,7 @@ fn train() {
 fn scheduler_atlas() {
     let mut session = Session::new();
     session.section("help");
-    session.run("scheduler-atlas --help");
+    session.help("scheduler-atlas");
     session.section("errors");
     session.run_all(&["scheduler-atlas docs", "scheduler-atlas --readins here"]);
     session.compare("scheduler-atlas");
@@ -81,7 +81,7 @@ fn scheduler_atlas() {
 fn article() {
     let mut session = Session::new();
     session.section("help and output");
-    session.run("article --help");
+    session.help("article");
     session.run("article --model tiny --only text --output out");
     session.run("article --only text --output out");
     session.section("errors");

@@ -6,7 +6,7 @@ use crate::session::{Session, snapshot};
 fn latentrace() {
     let mut session = Session::new();
     session.section("help and version");
-    session.run_all(&["--help", "--version"]);
+    session.run_all(&["--help", "--help-all", "--version"]);
     session.section("errors");
     session.run_all(&["", "generat", "--jsno"]);
     session.compare("latentrace");
@@ -16,9 +16,11 @@ fn latentrace() {
 fn every_command_has_a_snapshot() {
     let help = Session::new().output("--help").stdout;
     let help = String::from_utf8(help).unwrap();
-    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // The commands are in groups, each in a line with two spaces before it.
+    let grouped = help.lines().skip_while(|line| !line.starts_with("Usage:")).take_while(|line| *line != "Options:");
+    let commands = grouped.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     let commands: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
-    assert!(commands.contains(&"generate"), "{help}");
+    assert!(commands.contains(&"generate") && commands.contains(&"man"), "{help}");
     for command in commands.into_iter().filter(|command| *command != "help") {
         assert!(snapshot(command).is_file(), "{command}: no snapshot; write a test for it");
     }
@@ -28,8 +30,8 @@ fn every_command_has_a_snapshot() {
 fn taps() {
     let mut session = Session::new();
     session.section("help and output");
+    session.help("taps");
     session.run_all(&[
-        "taps --help",
         "taps --model tiny --select 'unet.mid_block.**'",
         "taps --model tiny --select 'sampler.*' --height 96 --width 64",
         "taps --model tiny --select unet.mid_block.out --json",
@@ -54,8 +56,8 @@ fn tokens() {
     let mut session = Session::new();
     session.section("help and output");
     session.write("tiny/tokenizer/added_tokens.json", r#"{"<cat>": 664}"#);
+    session.help("tokens");
     session.run_all(&[
-        "tokens --help",
         "tokens 'a large red circle'",
         "tokens 'A large  red circle, über' --model tiny",
         "tokens '(red:1.5) [circle] \\(left\\)' --model tiny --weights",
@@ -83,24 +85,30 @@ fn tokens() {
 fn model() {
     let mut session = Session::new();
     session.section("help and output");
+    session.help("model");
     session.run_all(&[
-        "model --help",
         "model list --help",
+        "model list --help-all",
         "model list",
         "model inspect --help",
+        "model inspect --help-all",
         "model inspect tiny",
         "model convert --help",
+        "model convert --help-all",
         "model convert tiny tiny.safetensors",
         "model inspect tiny.safetensors --config tiny",
         "model convert tiny.safetensors --config tiny back --to-dtype f16",
         "model diff --help",
+        "model diff --help-all",
         "model diff tiny tiny",
         "model diff tiny back --rows 2",
         "model synth --help",
+        "model synth --help-all",
         "model synth tiny other --dtype bf16",
         "model inspect other",
         "model diff tiny other --rows 1",
         "model verify --help",
+        "model verify --help-all",
         "model verify tiny --write-lock lock",
         "model verify tiny --lock lock",
     ]);
@@ -129,8 +137,8 @@ fn schedule() {
     session.write("none.json", r#"{"beta_end": 0.01}"#);
     session.write("text.json", "no JSON");
     session.section("help and output");
+    session.help("schedule");
     session.run_all(&[
-        "schedule --help",
         "schedule --list",
         "schedule --steps 4",
         "schedule pndm --steps 4 --pipeline --config tiny",
@@ -164,10 +172,33 @@ fn schedule() {
 }
 
 #[test]
+fn completions() {
+    let mut session = Session::new();
+    session.section("help");
+    session.help("completions");
+    session.section("errors");
+    session.run_each("completions", &["", "powershel", "bash zsh"]);
+    session.compare("completions");
+}
+
+#[test]
+fn man() {
+    let mut session = Session::new();
+    session.write("file", "x");
+    session.section("help and output");
+    session.help("man");
+    session.run("man --output pages");
+    session.section("errors");
+    session.run_each("man", &["run", "--output file", "--output file/pages"]);
+    session.compare("man");
+}
+
+#[test]
 fn doctor() {
     let mut session = Session::new();
     session.section("help and output");
-    session.run_all(&["doctor --help", "doctor --model tiny"]);
+    session.help("doctor");
+    session.run_all(&["doctor --model tiny"]);
     session.section("errors");
     session.run("doctor --model nowhere");
     session.compare("doctor");

@@ -15,7 +15,7 @@ use latentrace_plot::write;
 use std::path::{Path, PathBuf};
 
 /// Measures every sampler. Writes the page `README.md` and its figures into the folder `output`, and the table of
-/// readings into the file `table`. Returns the paths.
+/// readings into the file `table`. Returns the paths, also of a text that is as it was and is not written again.
 ///
 /// # Errors
 /// A sampler cannot be run, or a file cannot be written.
@@ -42,10 +42,19 @@ pub fn measure(output: &Path, table: &Path) -> Result<Vec<PathBuf>> {
     made.extend(write(output, "errors", &figures::errors(&straight))?);
     made.extend(write(output, "strengths", &figures::strengths(&straight))?);
     made.extend(write(output, "variances", &figures::variances(&random))?);
-    replace(&path, page.as_bytes()).with_context(|| path.display().to_string())?;
-    replace(table, of_readings.as_bytes()).with_context(|| table.display().to_string())?;
+    replace_changed(&path, &page)?;
+    replace_changed(table, &of_readings)?;
     made.extend([path, table.to_path_buf()]);
     Ok(made)
+}
+
+/// Writes a text, unless the file has it already. A crate that includes the file, and every crate above it, is compiled
+/// again when the file is written, also with the same text.
+fn replace_changed(path: &Path, text: &str) -> Result<()> {
+    if std::fs::read(path).is_ok_and(|bytes| bytes == text.as_bytes()) {
+        return Ok(());
+    }
+    Ok(replace(path, text.as_bytes())?)
 }
 
 const INTRODUCTION: &str = "\
@@ -122,3 +131,26 @@ Each fault of diffusers 0.42.1 that the diffusers reading reproduces, and its ef
 and numpy 2, on a processor with AVX2 or newer. numpy 1 computes other sums in single precision; without AVX2, torch's `linspace` and
 numpy's logarithms are rounded differently, which changes some times by one. [failures.md](failures.md) lists what fails in diffusers.
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{File, read_to_string};
+    use std::time::SystemTime;
+
+    #[test]
+    fn a_text_that_is_there_already_is_not_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("readings.md");
+        replace_changed(&path, "one").unwrap();
+        let written = || path.metadata().unwrap().modified().unwrap();
+        let long_ago = SystemTime::UNIX_EPOCH;
+        File::options().append(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+        replace_changed(&path, "one").unwrap();
+        assert_eq!(written(), long_ago);
+        replace_changed(&path, "two").unwrap();
+        assert_ne!(written(), long_ago);
+        assert_eq!(read_to_string(&path).unwrap(), "two");
+        assert!(replace_changed(&folder.path().join("nowhere/readings.md"), "one").is_err());
+    }
+}

@@ -1,73 +1,179 @@
 // The grid of pictures.
 
-/** A table if two fields are on the axes; otherwise one picture after the other. */
-function buildGrid() {
-  const { across, down } = state;
-  const place = (column, row) =>
-    data.axes.map((_, axis) => (axis === across ? column : axis === down ? row : state.fixed[axis])).join();
-  if (across >= 0 && down >= 0) {
-    const [columns, rows] = [data.axes[across], data.axes[down]];
-    const head = make("tr", {}, make("th", { scope: "col" }, `${rows.name} \\ ${columns.name}`));
-    columns.values.forEach((value) => head.append(make("th", { scope: "col" }, value)));
-    const line = (value, row) =>
-      make("tr", {}, make("th", { scope: "row" }, value), ...columns.values.map((_, column) => make("td", {}, button(cellOf.get(place(column, row))))));
-    const body = make("tbody", {}, ...rows.values.map(line));
-    return fill(byId("grid"), make("table", {}, make("thead", {}, head), body));
+/** Room around a picture in the grid, for its border and the gap. */
+const AROUND = 18;
+const LEAST_SIZE = 40;
+const MOST_SIZE = 512;
+
+/** The values of a field that are shown. */
+const shownValues = (axis) =>
+  data.axes[axis].values.map((_, value) => value).filter((value) => state.only[axis]?.has(value) ?? true);
+
+/** The fields that are on neither side of the grid, each at one value. */
+const fixedAxes = () =>
+  isGallery() || state.down === REST ? []
+    : data.axes.map((_, axis) => axis).filter((axis) => axis !== state.across && axis !== state.down);
+
+/** Whether no field is on a side, and all pictures follow each other. */
+const isGallery = () => Math.max(state.across, state.down) === NONE;
+
+/** What stands along one side: names, and for each place the values that it asks for, by field. */
+function side(axis) {
+  if (axis !== REST) {
+    const { name, values } = data.axes[axis];
+    return { name, places: shownValues(axis).map((value) => ({ label: values[value], asks: [[axis, value]] })) };
   }
-  const only = Math.max(across, down);
-  const count = only >= 0 ? data.axes[only].values.length : 1;
-  const caption = (column) => (only >= 0 ? `${data.axes[only].name} ${data.axes[only].values[column]}` : data.cells[0].label);
-  const figures = Array.from({ length: count }, (_, column) => {
-    const index = cellOf.get(data.axes.map((_, axis) => (axis === only ? column : state.fixed[axis])).join());
-    return make("figure", {}, button(index), make("figcaption", {}, caption(column)));
-  });
-  fill(byId("grid"), make("div", { class: "flow" }, ...figures));
+  const axes = data.axes.map((_, index) => index).filter((index) => index !== state.across);
+  const places = new Map();
+  for (const cell of shownCells().map((index) => data.cells[index])) {
+    const asks = axes.map((index) => [index, cell.place[index]]);
+    const label = asks.map(([index, value]) => `${data.axes[index].name} ${data.axes[index].values[value]}`).join(", ");
+    places.set(asks.join(";"), { label, asks });
+  }
+  return { name: "", places: [...places.values()] };
 }
 
-/** A button with the picture, or hatching where there is none. */
+/** The cell with some values; the fields that are not named have their selected ones. */
+function cellAt(...asks) {
+  const place = [...state.fixed];
+  for (const [axis, value] of asks.flat()) place[axis] = value;
+  return cellOf.get(place.join());
+}
+
+/** A table if two fields are on the sides; otherwise one picture after the other. */
+function buildGrid() {
+  const { across, down } = state;
+  const box = byId("grid");
+  const [left, top] = [box.scrollLeft, box.scrollTop];
+  watch.disconnect();
+  inSight.clear();
+  const content = across !== NONE && down !== NONE ? gridTable(side(across), side(down)) : flow();
+  stopAt(content, stopOf(box, content, state.a));
+  fill(box, content);
+  canvasOf.clear();
+  for (const cell of content.querySelectorAll(".cell")) {
+    canvasOf.set(Number(cell.dataset.cell), cell);
+    watch.observe(cell);
+  }
+  sizeGrid();
+  box.scrollTo(left, top);
+  nameCells();
+}
+
+function gridTable(columns, rows) {
+  const heads = columns.places.map(({ label }) => headOf("col", label));
+  const head = make("tr", {}, cornerOf(rows.name, columns.name), ...heads);
+  const line = (row) => {
+    const cells = columns.places.map((column) => make("td", {}, button(cellAt(row.asks, column.asks))));
+    return make("tr", {}, headOf("row", row.label), ...cells);
+  };
+  return make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows.places.map(line)));
+}
+
+/** The pictures of one field, or, without a field, all that are shown, in the order of the table. */
+function flow() {
+  const only = Math.max(state.across, state.down);
+  const figure = (index, caption) => make("figure", {}, button(index), make("figcaption", { dir: "auto" }, caption));
+  if (isGallery()) return make("div", { class: "flow" }, ...sortedCells().map((index) => figure(index, data.cells[index].label)));
+  const { places } = side(only);
+  return make("div", { class: "flow" }, ...places.map(({ label, asks }) => figure(cellAt(asks), `${data.axes[only].name} ${label}`)));
+}
+
+/** A button with the picture; hatching where there is none, and nothing where a filter hides it. */
 function button(index) {
   if (index === undefined) return make("div", { class: "missing", title: "no such picture" });
-  const label = data.cells[index].label;
-  const press = (event) => choose(event.shiftKey || event.altKey ? "b" : "a", index);
-  return make("button", { class: "cell", type: "button", "data-cell": index, title: label, "aria-label": label, onclick: press }, make("canvas"));
+  if (!isShown(index)) return make("div", { class: "hidden", title: "hidden by the filters" });
+  const attributes = {
+    class: "cell", type: "button", "data-cell": index, "data-key": `cell-${index}`, "data-rove": true, tabindex: -1,
+    title: data.cells[index].label, onclick: (event) => choose(taking(event), index),
+  };
+  return make("button", attributes, make("canvas"));
+}
+
+/** Which of A and B a press selects: the other one with Shift or Alt. */
+const taking = (event) => ((event.shiftKey || event.altKey) === (state.takes === "a") ? "b" : "a");
+
+/** The buttons of the grid, by their cell, and the cells that are in sight. */
+const canvasOf = new Map();
+const inSight = new Set();
+
+/** Only what is in sight, or nearly, is painted. */
+const watch = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    const index = Number(target.dataset.cell);
+    if (!isIntersecting) inSight.delete(index);
+    else if (canvasOf.get(index) === target) inSight.add(index);
+  }
+  inSight.forEach(paintCell);
+}, { rootMargin: "200px" });
+
+/** The size at which all of the grid is seen at once, if that is not too small. */
+function fitSize() {
+  const box = byId("grid");
+  box.style.setProperty("--wide", `${LEAST_SIZE}px`); // heads of columns are as wide as the pictures
+  const room = [box.clientWidth - 2, window.innerHeight - byId("bar").offsetHeight - 60];
+  const flowing = box.querySelector(".flow");
+  if (flowing) return fitFlow(flowing.childElementCount, room);
+  const [columns, rows] = [box.querySelectorAll("thead th").length, box.querySelectorAll("tbody tr").length];
+  const heads = [box.querySelector("tbody th")?.offsetWidth ?? 0, box.querySelector("thead")?.offsetHeight ?? 0];
+  const [width, height] = [(room[0] - heads[0]) / Math.max(1, columns), (room[1] - heads[1]) / Math.max(1, rows)];
+  return Math.min(width - AROUND, (height - AROUND) * ratio());
+}
+
+/** The largest size at which so many pictures, with captions, have room. */
+function fitFlow(count, [width, height]) {
+  for (let columns = 1; columns <= count; columns++) {
+    const size = (width - 24) / columns - AROUND - 8;
+    if (Math.ceil(count / columns) * (size / ratio() + AROUND + 50) <= height) return size;
+  }
+  return 64;
+}
+
+/** Width by height of the pictures. */
+const ratio = () => data.size[0] / data.size[1];
+
+let gridSize = [LEAST_SIZE, LEAST_SIZE];
+
+function sizeGrid() {
+  const size = Math.round(clamp(state.size ?? fitSize(), LEAST_SIZE, MOST_SIZE));
+  gridSize = [size, Math.round(size / ratio())];
+  byId("size").value = String(size);
+  byId("size").setAttribute("aria-valuetext", `${size} pixels wide${state.size === null ? ", fits the window" : ""}`);
+  byId("fit-grid").setAttribute("aria-pressed", String(state.size === null));
+  ["--wide", "--high"].forEach((name, at) => byId("grid").style.setProperty(name, `${gridSize[at]}px`));
 }
 
 function paintGrid() {
-  const width = Number(byId("size").value);
-  const height = Math.round((width * data.size[1]) / data.size[0]);
-  for (const element of document.querySelectorAll(".cell")) {
-    const index = Number(element.dataset.cell);
-    const canvas = element.firstChild;
-    const sharp = Math.min(2, window.devicePixelRatio || 1);
-    canvas.width = Math.min(Math.round(width * sharp), Math.max(data.size[0], data.cells[index].frameSize[0]));
-    canvas.height = Math.round((canvas.width * data.size[1]) / data.size[0]);
-    canvas.style.width = `${width}px`;
-    canvas.style.height = `${height}px`;
-    drawCell(canvas.getContext("2d"), data.cells[index], 0, 0, canvas.width, canvas.height);
-    element.className = `cell${marks(index)}`;
-  }
-  for (const element of document.querySelectorAll(".missing")) {
-    element.style.width = `${width}px`;
-    element.style.height = `${height}px`;
+  inSight.forEach(paintCell);
+}
+
+function paintCell(index) {
+  const canvas = canvasOf.get(index)?.firstChild;
+  if (!canvas || !inSight.has(index)) return;
+  const sharp = Math.min(2, window.devicePixelRatio || 1);
+  const [width, height] = gridSize.map((side) => Math.round(side * sharp));
+  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+  const found = shot(data.cells[index], false);
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, width, height);
+  if (found) drawShot(context, found, ...within({ left: 0, top: 0, width, height }, found.from));
+}
+
+/** Marks A and B. */
+function nameCells() {
+  for (const [index, cell] of canvasOf) {
+    cell.className = `cell${marks(index)}`;
+    const said = marksSaid(index);
+    cell.setAttribute("aria-label", said ? `${data.cells[index].label}; ${said}` : data.cells[index].label);
+    cell.dataset.mark = said.replace(" and ", " ");
   }
 }
 
-/** Moves the focus to the next picture in a direction. */
-function walk(columns, rows) {
-  const cells = [...document.querySelectorAll(".cell")];
-  const here = document.activeElement.closest?.(".cell");
-  if (!here) return cells[0]?.focus();
-  const [x, y] = centre(here);
-  const [dx, dy] = [Math.sign(columns), Math.sign(rows)];
-  let best = null;
-  for (const cell of cells) {
-    const [along, aside] = [(centre(cell)[0] - x) * dx + (centre(cell)[1] - y) * dy, Math.abs((centre(cell)[0] - x) * dy) + Math.abs((centre(cell)[1] - y) * dx)];
-    if (along > 1 && aside <= along && (!best || along + 2 * aside < best.far)) best = { cell, far: along + 2 * aside };
-  }
-  best?.cell.focus();
-}
-
-function centre(element) {
-  const box = element.getBoundingClientRect();
-  return [box.left + box.width / 2, box.top + box.height / 2];
+/** Where a key goes in the grid. */
+function gridMove(key, here) {
+  const cells = [...canvasOf.values()];
+  const line = here.closest("tr")?.querySelectorAll(".cell") ?? cells;
+  if (DIRECTIONS[key]) return inDirection(here, cells, DIRECTIONS[key]);
+  if (key === "Home") return line[0];
+  return key === "End" ? line[line.length - 1] : undefined;
 }

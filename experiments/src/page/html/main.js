@@ -3,75 +3,88 @@
 /** Selects a picture as A or as B. */
 function choose(which, index) {
   state[which] = index;
-  byId(which).value = String(index);
+  showPair();
+  say(`${which.toUpperCase()} is `, own(data.cells[index].label));
+  keep();
+}
+
+/** Everything that depends on which pictures are A and B. */
+function showPair() {
+  for (const which of ["a", "b"]) byId(which).value = String(state[which]);
   buildWords();
   buildFacts();
   buildSources();
+  nameCells();
   markTable();
-  byId("curve-name").textContent = legend();
-  paintCurves();
-  repaint();
-  keep();
-}
-
-function setLevel(level) {
-  state.level = Math.max(0, Math.min(levels.length - 1, level));
-  byId("level").value = String(state.level);
-  const sigma = levels[state.level];
-  const frame = frameAt(data.cells[state.a], sigma);
-  byId("level-text").textContent = frame ? `σ ${short(sigma)}, call ${frame.call + 1} of ${data.cells[state.a].sigmas.length}` : "the picture";
-  paintCurves();
-  repaint();
-  keep();
-}
-
-function setView(view) {
-  state.view = view;
-  document.querySelector(`input[name="view"][value="${view}"]`).checked = true;
+  tellCurves();
+  markCurves();
+  paintNow();
+  showLevel();
   repaint();
 }
 
 function setMode(mode) {
   state.mode = mode;
   document.querySelector(`input[name="mode"][value="${mode}"]`).checked = true;
-  byId("wipe").disabled = mode !== "wipe";
-  repaint();
+  setMiddle(state.zoom.x, state.zoom.y);
 }
 
 function setWipe(wipe) {
-  state.wipe = Math.max(0, Math.min(1, wipe));
+  state.wipe = clamp(wipe, 0, 1);
   byId("wipe").value = String(Math.round(1000 * state.wipe));
+  byId("wipe").setAttribute("aria-valuetext", `A on ${Math.round(100 * state.wipe)} percent`);
+  paintPair();
+  keep();
+}
+
+function setWide(wide) {
+  state.wide = wide;
+  showWide();
+  sizeGrid();
+  paintCurves();
+  setMiddle(state.zoom.x, state.zoom.y);
   repaint();
+}
+
+function showWide() {
+  document.querySelector("main").classList.toggle("is-wide", state.wide);
+  byId("wide").setAttribute("aria-pressed", String(state.wide));
 }
 
 /** Menus for the fields along columns and rows, and for the values of the other fields. */
 function buildAxes() {
-  const names = data.axes.map((axis, index) => make("option", { value: index }, axis.name));
-  const way = (key, label) => {
-    const options = [make("option", { value: -1 }, "–"), ...names.map((name) => name.cloneNode(true))];
-    const change = (event) => {
-      const [value, other] = [Number(event.target.value), key === "across" ? "down" : "across"];
-      if (value >= 0 && value === state[other]) state[other] = state[key];
-      state[key] = value;
-      arrange();
-    };
-    const select = make("select", { id: key, onchange: change }, ...options);
-    select.value = String(state[key]);
-    return make("label", {}, label, select);
+  const ways = data.axes.length > 0 ? [wayMenu("across", "Across"), wayMenu("down", "Down")] : [];
+  fill(byId("axes"), ...ways, ...fixedAxes().map(valueMenu));
+}
+
+function wayMenu(way, label) {
+  const other = { across: "down", down: "across" }[way];
+  const options = [make("option", { value: NONE }, "–"), ...data.axes.map((axis, index) => make("option", { value: index }, axis.name))];
+  if (way === "down" && data.axes.length > 2) options.push(make("option", { value: REST }, "all other fields"));
+  const change = (event) => {
+    const value = Number(event.target.value);
+    if (value >= 0 && value === state[other]) state[other] = state[way];
+    if (state.across === REST) state.across = NONE;
+    state[way] = value;
+    arrange();
+    keep();
   };
-  const value = (axis, index) => {
-    const change = (event) => {
-      state.fixed[index] = Number(event.target.value);
-      arrange();
-    };
-    const options = axis.values.map((value, at) => make("option", { value: at }, value));
-    const select = make("select", { id: `axis-${index}`, onchange: change }, ...options);
-    select.value = String(state.fixed[index]);
-    return make("label", {}, axis.name, select);
+  const select = make("select", { id: way, onchange: change }, ...options);
+  select.value = String(state[way]);
+  return make("label", {}, label, select);
+}
+
+function valueMenu(axis) {
+  const change = (event) => {
+    state.fixed[axis] = Number(event.target.value);
+    arrange();
+    keep();
   };
-  const rest = data.axes.map((axis, index) => [axis, index]).filter(([, index]) => index !== state.across && index !== state.down);
-  const ways = data.axes.length > 0 ? [way("across", "Across"), way("down", "Down")] : [];
-  fill(byId("axes"), ...ways, ...rest.map(([axis, index]) => value(axis, index)));
+  const { name, values } = data.axes[axis];
+  const options = shownValues(axis).map((value) => make("option", { value, dir: "auto" }, values[value]));
+  const select = make("select", { id: `axis-${axis}`, onchange: change }, ...options);
+  select.value = String(state.fixed[axis]);
+  return make("label", {}, own(name), select);
 }
 
 function arrange() {
@@ -80,107 +93,130 @@ function arrange() {
   repaint();
 }
 
-/** Writes the selection into the address, so that a link shows the same. */
-function keep() {
-  const { a, b, level } = state;
-  history.replaceState(null, "", `#a=${a}&b=${b}&level=${level}`);
-}
-
-function restore() {
-  const asked = new URLSearchParams(location.hash.slice(1));
-  const number = (name, most, without) => {
-    const value = Number.parseInt(asked.get(name), 10);
-    return value >= 0 && value <= most ? value : without;
-  };
-  choose("b", number("b", data.cells.length - 1, state.b));
-  choose("a", number("a", data.cells.length - 1, state.a));
-  setLevel(number("level", levels.length - 1, levels.length - 1));
-}
-
-let playing = null;
-
-function play() {
-  clearInterval(playing);
-  setLevel(0);
-  playing = setInterval(() => {
-    setLevel(state.level + 1);
-    if (state.level === levels.length - 1) clearInterval(playing);
-  }, Math.max(60, 3000 / levels.length));
-}
-
 function theme() {
-  const dark = document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  document.documentElement.dataset.theme = dark === "dark" ? "light" : "dark";
+  const dark = state.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  state.theme = dark === "dark" ? "light" : "dark";
+  showTheme();
+  keep();
+}
+
+function showTheme() {
+  if (state.theme) document.documentElement.dataset.theme = state.theme;
+  else delete document.documentElement.dataset.theme;
 }
 
 function press(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select") || byId("help").open) return;
-  const focused = () => Number(document.activeElement.closest?.(".cell")?.dataset.cell ?? -1);
-  const take = (which) => focused() >= 0 && choose(which, focused());
+  const isTyping = event.target.matches("select, textarea, input:not([type=radio]):not([type=checkbox]):not([type=range])");
+  if (event.ctrlKey || event.metaKey || event.altKey || isTyping || byId("help").open || !state.letters) return;
+  const focused = Number(event.target.closest?.("[data-cell]")?.dataset.cell ?? -1);
+  const take = (which) => focused >= 0 && choose(which, focused);
   const keys = {
-    ArrowLeft: () => walk(-1, 0), ArrowRight: () => walk(1, 0), ArrowUp: () => walk(0, -1), ArrowDown: () => walk(0, 1),
     a: () => take("a"), b: () => take("b"), ",": () => setLevel(state.level - 1), ".": () => setLevel(state.level + 1),
     x: () => setView(state.view === "clean" ? "sample" : "clean"), w: () => setMode("wipe"), s: () => setMode("beside"),
-    d: () => setMode("difference"), p: play, t: theme, "?": () => byId("help").showModal(),
+    d: () => setMode("difference"), p: playOrPause, t: theme, "?": () => byId("help").showModal(),
   };
-  if (!keys[event.key]) return;
+  if (!Object.hasOwn(keys, event.key)) return;
   event.preventDefault();
   keys[event.key]();
 }
 
-function drag(event) {
-  if (state.mode !== "wipe" || (event.type === "pointermove" && event.buttons === 0)) return;
-  const box = byId("pair").getBoundingClientRect();
-  setWipe((event.clientX - box.left) / box.width);
-}
-
-function begin() {
-  byId("title").textContent = data.title;
-  for (const which of ["a", "b"]) {
-    fill(byId(which), ...data.cells.map((cell, index) => make("option", { value: index }, cell.label)));
-    byId(which).addEventListener("change", (event) => choose(which, Number(event.target.value)));
+/** Shows all of the state: at the start, and when the address was changed. */
+function showAll() {
+  if (isPlaying()) pause();
+  showTheme();
+  showWide();
+  showFilters();
+  showHeat();
+  for (const name of ["view", "mode", "takes"]) {
+    document.querySelector(`input[name="${name}"][value="${state[name]}"]`).checked = true;
   }
-  fill(byId("column"), ...data.columns.map((column) => make("option", { value: column.name }, column.label)));
-  const telling = data.columns.find((column) => column.name === "rms_epsilon_difference"); // sigma is the same in most runs
-  if (telling) byId("column").value = telling.name;
-  byId("level").max = String(levels.length - 1);
-  for (const id of ["level-control", "view"]) byId(id).hidden = levels.length === 1;
-  byId("curves").hidden = data.columns.length === 0;
-  byId("size").value = String(Math.max(64, Math.min(256, data.size[0] < 200 ? 128 : 224)));
-
-  byId("level").addEventListener("input", (event) => setLevel(Number(event.target.value)));
-  byId("wipe").addEventListener("input", (event) => setWipe(Number(event.target.value) / 1000));
-  byId("size").addEventListener("input", repaint);
-  window.addEventListener("resize", paintCurves);
-  byId("column").addEventListener("change", paintCurves);
-  byId("against").addEventListener("change", paintCurves);
-  byId("view").addEventListener("change", (event) => setView(event.target.value));
-  byId("mode").addEventListener("change", (event) => setMode(event.target.value));
-  byId("swap").addEventListener("click", () => {
-    const { a, b } = state;
-    choose("a", b);
-    choose("b", a);
-  });
-  byId("play").addEventListener("click", play);
-  byId("theme").addEventListener("click", theme);
-  byId("keys").addEventListener("click", () => byId("help").showModal());
-  byId("curves-csv").addEventListener("click", curvesTable);
-  byId("numbers-csv").addEventListener("click", () => download("numbers.csv", [columnNames, ...data.cells.map((_, index) => row(index))]));
-  for (const type of ["pointerdown", "pointermove"]) byId("pair").addEventListener(type, drag);
-  byId("pair").addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: -0.05, ArrowRight: 0.05 }[event.key];
-    if (!step || state.mode !== "wipe") return;
-    event.preventDefault();
-    event.stopPropagation();
-    setWipe(state.wipe + step);
-  });
-  document.addEventListener("keydown", press);
-
-  buildAxes();
-  buildGrid();
-  buildTable();
-  buildFigures();
-  restore();
+  if (data.columns.length > 0) byId("column").value = String(state.column);
+  byId("against").value = state.against;
+  byId("gain").value = state.gain === null ? "" : String(state.gain);
+  byId("letters").checked = state.letters;
+  byId("wipe").value = String(Math.round(1000 * state.wipe));
+  applyFilters();
+  showPair();
 }
 
-begin();
+/** Makes what never changes. */
+function build() {
+  byId("title").textContent = data.title;
+  byId("title").dir = "auto";
+  for (const which of ["a", "b"]) {
+    fill(byId(which), ...data.cells.map((cell, index) => make("option", { value: index, dir: "auto" }, cell.label)));
+  }
+  byId("level").max = String(levels.length - 1);
+  byId("bar").hidden = levels.length === 1;
+  byId("curves").hidden = data.columns.length === 0;
+  byId("heat").hidden = heatNames.length === 0 || data.axes.length === 0;
+  buildColumns();
+  buildGains();
+  buildFilters();
+  buildHeatMenus();
+  buildFigures();
+}
+
+function listen() {
+  const on = (id, type, act) => byId(id).addEventListener(type, act);
+  for (const which of ["a", "b"]) on(which, "change", (event) => choose(which, Number(event.target.value)));
+  on("level", "input", (event) => setLevel(Number(event.target.value)));
+  on("wipe", "input", (event) => setWipe(Number(event.target.value) / 1000));
+  on("size", "input", (event) => setSize(Number(event.target.value)));
+  on("fit-grid", "click", () => setSize(null));
+  on("view", "change", (event) => setView(event.target.value));
+  on("mode", "change", (event) => setMode(event.target.value));
+  on("takes", "change", (event) => {
+    state.takes = event.target.value;
+    keep();
+  });
+  on("letters", "change", (event) => {
+    state.letters = event.target.checked;
+    keep();
+  });
+  on("swap", "click", () => {
+    [state.a, state.b] = [state.b, state.a];
+    showPair();
+    say("A is ", own(data.cells[state.a].label), ", B is ", own(data.cells[state.b].label));
+    keep();
+  });
+  on("wide", "click", () => setWide(!state.wide));
+  on("play", "click", playOrPause);
+  on("theme", "click", theme);
+  on("keys", "click", () => byId("help").showModal());
+  on("heat-csv", "click", heatTable);
+  on("numbers-csv", "click", () => download("numbers.csv", [columnNames, ...sortedCells().map(row)]));
+  rove(byId("grid"), gridMove);
+  rove(byId("table"), tableMove);
+  rove(byId("heat-map"), (key, here) =>
+    DIRECTIONS[key] && inDirection(here, byId("heat-map").querySelectorAll("button"), DIRECTIONS[key]));
+  beginZoom();
+  document.addEventListener("keydown", press);
+  window.addEventListener("resize", resized);
+  window.addEventListener("hashchange", () => {
+    readLink();
+    showAll();
+  });
+}
+
+function setSize(size) {
+  state.size = size;
+  sizeGrid();
+  repaint();
+  keep();
+}
+
+let lastWidth = window.innerWidth;
+
+/** Phones change the height of the window while one scrolls, which changes nothing here. */
+function resized() {
+  if (window.innerWidth !== lastWidth) paintCurves();
+  lastWidth = window.innerWidth;
+  sizeGrid();
+  repaint();
+}
+
+build();
+listen();
+readLink();
+showAll();

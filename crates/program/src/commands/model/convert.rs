@@ -7,7 +7,9 @@ use latentrace::checkpoints::Form;
 use latentrace::pipeline::nn::tch::Kind;
 use std::path::PathBuf;
 
-/// Write a checkpoint as a folder in the diffusers layout, or as a single file if TO ends in .safetensors
+/// Write a checkpoint as a folder, or as a single file
+///
+/// As a single file if TO ends in .safetensors, otherwise as a folder in the diffusers layout.
 #[derive(clap::Args)]
 pub struct Convert {
     /// The checkpoint: a folder in the diffusers layout, a single .safetensors file, or a hub id

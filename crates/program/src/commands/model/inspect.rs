@@ -9,7 +9,9 @@ use latentrace::files::counted;
 use latentrace::pipeline::{Checkpoint, Size};
 use std::path::PathBuf;
 
-/// Say what a checkpoint has: configurations, parameters and formats of each part, and what is missing or extra
+/// Say what a checkpoint has, and what is missing or extra
+///
+/// Configurations, and the parameters and formats of each part.
 #[derive(clap::Args)]
 pub struct Inspect {
     /// The checkpoint: a folder in the diffusers layout, a single .safetensors file, or a hub id

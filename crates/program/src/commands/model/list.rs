@@ -5,7 +5,9 @@ use crate::printer::{aside, line};
 use anyhow::Result;
 use latentrace::runs::hub;
 
-/// List the models of the Hugging Face hub that are in the cache on this machine, Python's downloads included
+/// List the models of the Hugging Face hub that are in its cache
+///
+/// Those that Python downloaded are included.
 #[derive(clap::Args)]
 pub struct List {}
 

@@ -9,7 +9,7 @@ mod verify;
 
 use anyhow::Result;
 
-/// Look at checkpoints: what they have, whether they are whole, how they differ; convert them, or make a random one
+/// Inspect, verify, compare, convert and make checkpoints
 #[derive(clap::Args)]
 pub struct Model {
     #[command(subcommand)]

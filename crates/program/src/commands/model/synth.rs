@@ -8,7 +8,9 @@ use latentrace::checkpoints::{Architecture, Synthetic, UnetInput};
 use latentrace::pipeline::nn::tch::Kind;
 use std::path::PathBuf;
 
-/// Write a checkpoint with random weights: to try a loader, or to measure speed without a download
+/// Write a checkpoint with random weights
+///
+/// To try a loader, or to measure speed without a download.
 #[derive(clap::Args)]
 pub struct Synth {
     /// The architecture

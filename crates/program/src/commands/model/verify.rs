@@ -8,7 +8,9 @@ use latentrace::files::{counted, replace};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Compare the files of a checkpoint with a lock file, or with the checksums of published checkpoints
+/// Compare the files of a checkpoint with known checksums
+///
+/// With a lock file, or else with the checksums of published checkpoints.
 #[derive(clap::Args)]
 pub struct Verify {
     /// The checkpoint: a folder in the diffusers layout, a single .safetensors file, or a hub id

@@ -12,7 +12,9 @@ use latentrace_studies::stability::remark;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// Print a sampler's times, noise levels and coefficients, and draw them
+/// Print a sampler's times, noise levels and coefficients
+///
+/// With --plot, also draw them.
 #[derive(clap::Args)]
 pub struct Schedule {
     /// A sampler by its short name or diffusers' class name, or a scheduler_config.json [default: the one that the config names]

@@ -1,0 +1,129 @@
+//! `latentrace store`: the folders of sweeps, merged, checked and cleared.
+
+use crate::printer::{Printer, aside, line};
+use crate::sweeps::Teller;
+use anyhow::{Result, ensure};
+use latentrace::experiments::{Health, How, Merged, Pruned, Spec, Sweep, merge, prune, verify};
+use latentrace::files::counted;
+use latentrace::runs::Mode;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+/// Merge, check and clear the folders of sweeps
+#[derive(clap::Args)]
+pub struct Store {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand)]
+enum Action {
+    Merge(Merge),
+    Verify(Verify),
+    Prune(Prune),
+}
+
+impl Store {
+    /// Runs the action.
+    pub fn run(self) -> Result<()> {
+        match self.action {
+            Action::Merge(action) => action.run(),
+            Action::Verify(action) => action.run(),
+            Action::Prune(action) => action.run(),
+        }
+    }
+}
+
+/// Copy the cells of folders into another one
+///
+/// Cells that are there are not copied again, so a merge that was stopped goes on. Every copy is checked by its hashes.
+/// `latentrace run SPEC --output FOLDER --gather` then draws figures and tables.
+#[derive(clap::Args)]
+struct Merge {
+    /// Folders of sweeps
+    #[arg(required = true)]
+    from: Vec<PathBuf>,
+    /// The folder that the cells are copied into
+    #[arg(long, value_name = "FOLDER")]
+    into: PathBuf,
+}
+
+impl Merge {
+    fn run(self) -> Result<()> {
+        let printer = Printer::new();
+        let Merged { copied, known, damaged } = merge(&self.from, &self.into, &|folder: &Path| {
+            printer.message(folder.display());
+        })?;
+        printer.end();
+        line!("{}: {} copied, {known} there already", self.into.display(), counted(copied, "cell"));
+        said(&damaged, "was not copied")
+    }
+}
+
+/// Compare all files of all cells with their hashes
+#[derive(clap::Args)]
+struct Verify {
+    /// Folder of a sweep
+    folder: PathBuf,
+}
+
+impl Verify {
+    fn run(self) -> Result<()> {
+        let Health { sound, without_hashes, damaged } = verify(&self.folder)?;
+        line!("{}: {} as written", self.folder.display(), counted(sound, "cell"));
+        if without_hashes > 0 {
+            line!("{} of an earlier version, without hashes: their files can be read", counted(without_hashes, "cell"));
+        }
+        said(&damaged, "is damaged")
+    }
+}
+
+/// Names what is damaged, and fails if something is.
+fn said(damaged: &[(PathBuf, String)], what: &str) -> Result<()> {
+    for (folder, damage) in damaged {
+        aside!("{}: {what}: {damage}", folder.display());
+    }
+    let hint = "hint: `latentrace run SPEC --retry` makes damaged cells again";
+    ensure!(damaged.is_empty(), "{} damaged\n{hint}", counted(damaged.len(), "cell"));
+    Ok(())
+}
+
+/// Remove cells that no experiment has, and the notes of cells that failed
+#[derive(clap::Args)]
+struct Prune {
+    /// Folder of a sweep
+    folder: PathBuf,
+    /// Remove the cells that are in none of these specs [default: no cell is removed]
+    #[arg(long, value_name = "SPEC", num_args = 1..)]
+    keep: Vec<PathBuf>,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Prune {
+    fn run(self) -> Result<()> {
+        let mut wanted = (!self.keep.is_empty()).then(HashSet::new);
+        for path in &self.keep {
+            wanted.get_or_insert_default().extend(self.keys(path)?);
+        }
+        let Pruned { cells, failures } = prune(&self.folder, wanted.as_ref(), self.dry_run)?;
+        let verb = if self.dry_run { "would be removed" } else { "removed" };
+        cells.iter().chain(&failures).for_each(|path| line!("{}: {verb}", path.display()));
+        line!("{} and {} {verb}", counted(cells.len(), "cell"), counted(failures.len(), "note of a failure"));
+        Ok(())
+    }
+
+    /// The keys of all cells of a spec, made alone or in batches.
+    fn keys(&self, path: &Path) -> Result<Vec<String>> {
+        let spec = Spec::open(&super::run::found(path)?, &[])?;
+        let teller = Teller::new(false);
+        let mut keys = Vec::new();
+        for mode in [Mode::Alone, Mode::Batched] {
+            let sweep = Sweep::new(&spec, How { mode, ..How::default() }, &self.folder, &|told| teller.tell(told))?;
+            keys.extend(sweep.list().cells.iter().flat_map(|cell| cell.keys()).map(str::to_string));
+        }
+        teller.end();
+        Ok(keys)
+    }
+}

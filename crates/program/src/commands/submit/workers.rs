@@ -1,0 +1,85 @@
+//! Several processes on this machine. Each begins with its share of the cells, and goes on with what others have not begun.
+
+use super::job::Job;
+use crate::commands::status::summary;
+use crate::interrupt;
+use crate::printer::{Printer, aside, line};
+use anyhow::{Context, Result, bail};
+use latentrace::experiments::Status;
+use latentrace::files::{counted, create_folder};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// A process and its log.
+struct Worker {
+    child: Child,
+    log: PathBuf,
+}
+
+/// Runs so many processes until the cells are made.
+///
+/// # Errors
+/// A process cannot be started, or failed for another reason than a cell's.
+pub fn run(job: &Job, root: &Path, count: usize) -> Result<()> {
+    create_folder(&job.folder)?;
+    interrupt::says("the same command goes on where this one stopped".into());
+    let workers = (1..=count).map(|index| start(job, index, count)).collect::<Result<Vec<_>>>()?;
+    line!("{}, logs in {}", counted(count, "process"), job.folder.display());
+    let printer = Printer::new();
+    let failed = wait(workers, || {
+        if let Ok(status) = Status::of(root) {
+            printer.message(summary(&status));
+        }
+    })?;
+    printer.end();
+    let last = |log: &PathBuf| {
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        text.lines().rev().find(|line| line.starts_with("error: ")).unwrap_or("no message").to_string()
+    };
+    for log in &failed {
+        aside!("{}: {}", log.display(), last(log));
+    }
+    if failed.len() == count {
+        bail!("every process failed\nhint: {} has all that the first one said", failed[0].display());
+    }
+    Ok(())
+}
+
+fn start(job: &Job, index: usize, count: usize) -> Result<Worker> {
+    let log = job.folder.join(format!("{index}.log"));
+    let file = File::create(&log).with_context(|| log.display().to_string())?;
+    let errors = file.try_clone().with_context(|| log.display().to_string())?;
+    let child = Command::new(&job.command[0])
+        .args(&job.command[1..])
+        .args(["--retry", "--worker", &format!("{index}/{count}")])
+        .current_dir(&job.directory)
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(errors)
+        .spawn()
+        .with_context(|| job.command[0].clone())?;
+    Ok(Worker { child, log })
+}
+
+/// Waits for all processes. Returns the logs of those that failed.
+fn wait(mut workers: Vec<Worker>, tell: impl Fn()) -> Result<Vec<PathBuf>> {
+    let mut failed = Vec::new();
+    while !workers.is_empty() {
+        let mut left = Vec::new();
+        for mut worker in workers {
+            match worker.child.try_wait().with_context(|| worker.log.display().to_string())? {
+                None => left.push(worker),
+                Some(status) if status.success() => {}
+                Some(_) => failed.push(worker.log),
+            }
+        }
+        workers = left;
+        tell();
+        if !workers.is_empty() {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+    Ok(failed)
+}

@@ -1,0 +1,398 @@
+//! Leases: names that one process at a time holds, on any file system that several machines share.
+//!
+//! A lease on a name is a file `NAME.N` in a common folder, which says who holds it. Nothing is locked: locks count on one
+//! machine only, or not at all, on many file systems of clusters. Instead
+//! - a lease is **taken** by making the file `NAME.1`, and **taken over** by making `NAME.N+1`. A hard link to a file that is
+//!   whole already makes it; whether that worked is read from the number of links, because over a network the answer to a call
+//!   that worked may be that the file exists. Where links are refused the file is created exclusively. The highest number holds;
+//! - it is **kept** by setting the time of the file again and again. The clock is that of the file system (see [`Leases::now`]),
+//!   so the clocks of the machines do not matter;
+//! - it is **over** if its holder ran on this machine and has ended, or if it runs elsewhere and the file was not renewed for
+//!   a term. A holder that runs here, or is stopped here, keeps it. One that is late, and whose lease nobody has taken over,
+//!   renews it and goes on;
+//! - its holder asks [`Lease::holds`] before it publishes anything. Should two processes believe for an instant that they hold
+//!   a name, the same work is done twice: what is guarded must bear that.
+
+mod heart;
+mod holder;
+
+pub use holder::Holder;
+
+use anyhow::{Context, Result, anyhow};
+use heart::Heart;
+use holder::Life;
+use latentrace_files::said;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How often leases are renewed, and how long they last without.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Seconds from one renewal to the next.
+    pub renewed_s: f64,
+    /// Seconds after which a lease that was not renewed is over: three renewals, and the time for which a client of NFS may
+    /// show old times of files (`acregmax`, 60 s by default).
+    pub term_s: f64,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { renewed_s: 10.0, term_s: 120.0 }
+    }
+}
+
+impl Pace {
+    /// Whether leases can be kept at it.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.renewed_s >= 0.01 && self.term_s >= 3.0 * self.renewed_s && self.term_s < 1e6
+    }
+
+    fn renewed(self) -> Duration {
+        Duration::from_secs_f64(self.renewed_s)
+    }
+
+    fn term(self) -> Duration {
+        Duration::from_secs_f64(self.term_s)
+    }
+}
+
+/// The leases of a folder, as this process takes them.
+pub struct Leases {
+    folder: PathBuf,
+    pace: Pace,
+    heart: Arc<Heart>,
+}
+
+/// A name that this process holds, until this is dropped.
+pub struct Lease {
+    held: Arc<Held>,
+    heart: Arc<Heart>,
+    folder: PathBuf,
+    name: String,
+    number: u64,
+}
+
+/// A lease as it is renewed.
+struct Held {
+    path: PathBuf,
+    content: String,
+    term: Duration,
+    renewed: Mutex<Instant>,
+    is_lost: AtomicBool,
+}
+
+/// What a lease's file says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Written {
+    holder: Holder,
+    /// Tells apart the leases of one process.
+    serial: u64,
+}
+
+/// A lease that some process holds.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// The name.
+    pub name: String,
+    /// The process.
+    pub holder: Holder,
+    /// When it was taken, by the clock of the file system.
+    pub since: Option<SystemTime>,
+}
+
+/// More bytes than a lease has.
+const LARGEST: u64 = 4096;
+
+impl Leases {
+    /// The leases of a folder, which must exist.
+    pub fn of(folder: &Path, pace: Pace) -> Leases {
+        Leases { folder: folder.to_path_buf(), pace, heart: Arc::new(Heart::new(pace.renewed())) }
+    }
+
+    /// Takes a name, unless another process holds it.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or something else than a file of this program is in the place of the lease.
+    pub fn take(&self, name: &str) -> Result<Option<Lease>> {
+        let before = match newest(&self.folder, name)? {
+            None => None,
+            Some(number) => match self.over(name, number)? {
+                None => return Ok(None),
+                Some(content) => Some((number, content)),
+            },
+        };
+        let number = before.as_ref().map_or(1, |(number, _)| number + 1);
+        let Some(lease) = self.make(name, number)? else { return Ok(None) };
+        // While this process was at it, others may have taken the name over, given it back, and taken it anew.
+        let is_newest = newest(&self.folder, name)? == Some(number);
+        let is_same =
+            |(before, content): &(u64, String)| read(&self.path(name, *before)).is_ok_and(|now| now == *content);
+        if !is_newest || !before.as_ref().is_none_or(is_same) {
+            return Ok(None);
+        }
+        if let Some((before, _)) = before {
+            (1..=before).rev().map(|number| self.path(name, number)).all(|path| std::fs::remove_file(path).is_ok());
+        }
+        Ok(Some(lease))
+    }
+
+    /// Whether a process holds a name.
+    pub fn is_held(&self, name: &str) -> Result<bool> {
+        match newest(&self.folder, name)? {
+            Some(number) => Ok(self.over(name, number)?.is_none()),
+            None => Ok(false),
+        }
+    }
+
+    /// All leases that are held.
+    pub fn standing(&self) -> Result<Vec<Standing>> {
+        let mut standing = Vec::new();
+        for (name, number) in all(&self.folder)? {
+            let path = self.path(&name, number);
+            if newest(&self.folder, &name)? != Some(number) || self.over(&name, number)?.is_some() {
+                continue;
+            }
+            let written = read(&path).ok().and_then(|text| serde_json::from_str::<Written>(&text).ok());
+            let since = std::fs::symlink_metadata(&path).ok().and_then(|about| about.created().ok());
+            standing.push(Standing { name, holder: written.map(|written| written.holder).unwrap_or_default(), since });
+        }
+        Ok(standing)
+    }
+
+    /// Removes what killed processes have left of leases that were being written.
+    ///
+    /// # Errors
+    /// The folder cannot be read or written.
+    pub fn clear(&self) -> Result<()> {
+        let entries = std::fs::read_dir(&self.folder).with_context(|| self.folder.display().to_string())?.flatten();
+        let left: Vec<PathBuf> = entries
+            .filter(|entry| is_temporary(&entry.file_name().to_string_lossy()))
+            .map(|entry| entry.path())
+            .collect();
+        for path in left.iter().filter(|path| read(path).is_ok_and(|content| self.is_over(path, &content))) {
+            std::fs::remove_file(path).ok(); // it is only in the way
+        }
+        Ok(())
+    }
+
+    /// The names of all leases that there are files of.
+    pub fn names(&self) -> Result<Vec<String>> {
+        let mut names: Vec<String> = all(&self.folder)?.into_iter().map(|(name, _)| name).collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// The time by the clock of the file system: that of a file that is touched now.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn now(&self) -> Result<SystemTime> {
+        let path = self.folder.join(format!("{CLOCK}{}", distinct()));
+        let made = || -> std::io::Result<SystemTime> {
+            File::create_new(&path)?;
+            touch(&path)?;
+            std::fs::symlink_metadata(&path)?.modified()
+        };
+        let now = made().map_err(|error| self.refused(&path, &error));
+        std::fs::remove_file(&path).ok(); // it has told the time
+        now
+    }
+
+    fn path(&self, name: &str, number: u64) -> PathBuf {
+        self.folder.join(format!("{name}.{number}"))
+    }
+
+    /// What the file of a lease says, if the lease is over.
+    fn over(&self, name: &str, number: u64) -> Result<Option<String>> {
+        let path = self.path(name, number);
+        let content = match read(&path) {
+            Ok(content) => content,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None), // given back just now: ask again
+            Err(error) => return Err(self.refused(&path, &error)),
+        };
+        Ok(self.is_over(&path, &content).then_some(content))
+    }
+
+    /// Whether whoever wrote a file with this content has ended, or has not renewed it for a term.
+    fn is_over(&self, path: &Path, content: &str) -> bool {
+        let holder = serde_json::from_str::<Written>(content).map(|written| written.holder).unwrap_or_default();
+        match holder.life() {
+            Life::Running => false,
+            Life::Ended => true,
+            Life::Unknown => {
+                let renewed = std::fs::symlink_metadata(path).and_then(|about| about.modified()).ok();
+                // Where the folder cannot be written nothing can be taken either, and this machine's clock has to do.
+                let now = self.now().unwrap_or_else(|_| SystemTime::now());
+                renewed.is_some_and(|renewed| now.duration_since(renewed).is_ok_and(|age| age > self.pace.term()))
+            }
+        }
+    }
+
+    /// Makes the file of a lease, unless it is there.
+    fn make(&self, name: &str, number: u64) -> Result<Option<Lease>> {
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let written = Written { holder: Holder::this().clone(), serial };
+        let content = serde_json::to_string(&written).context("a lease")?;
+        let path = self.path(name, number);
+        let begun = Instant::now(); // before the file's own time
+        if !publish(&self.folder, &path, &content).map_err(|error| self.refused(&path, &error))? {
+            return Ok(None);
+        }
+        let (term, renewed) = (self.pace.term(), Mutex::new(begun));
+        let held = Arc::new(Held { path, content, term, renewed, is_lost: AtomicBool::new(false) });
+        self.heart.add(&held);
+        let (folder, heart) = (self.folder.clone(), self.heart.clone());
+        Ok(Some(Lease { held, heart, folder, name: name.into(), number }))
+    }
+
+    fn refused(&self, path: &Path, error: &std::io::Error) -> anyhow::Error {
+        let place = path.display();
+        match error.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::StorageFull => {
+                anyhow!("{place}: cannot be written: {}\nhint: another folder with --output", said(error))
+            }
+            _ => anyhow!(
+                "{place}: cannot be the claim of a cell: {}\nhint: {} has only files of this program: remove what is not",
+                said(error),
+                self.folder.display()
+            ),
+        }
+    }
+}
+
+impl Lease {
+    /// Whether this process still holds the name: the lease was renewed within its term, and nobody took it over.
+    pub fn holds(&self) -> bool {
+        let held = &self.held;
+        held.is_current() && newest(&self.folder, &self.name).is_ok_and(|newest| newest == Some(self.number))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.heart.remove(&self.held);
+        if self.held.is_own() {
+            std::fs::remove_file(&self.held.path).ok(); // if that fails, the lease ends with this process
+        }
+    }
+}
+
+impl Held {
+    /// Sets the time of the file to now, by the clock of the file system.
+    fn renew(&self) {
+        let begun = Instant::now();
+        match touch(&self.path) {
+            Ok(()) if self.is_own() => *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = begun,
+            Ok(()) => self.is_lost.store(true, Ordering::Relaxed),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.is_lost.store(true, Ordering::Relaxed),
+            Err(_) => {} // the file system may be back before the term is over
+        }
+    }
+
+    fn is_current(&self) -> bool {
+        let renewed = *self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        !self.is_lost.load(Ordering::Relaxed) && renewed.elapsed() < self.term && self.is_own()
+    }
+
+    /// Whether the file is there and is that of this lease.
+    fn is_own(&self) -> bool {
+        read(&self.path).is_ok_and(|content| content == self.content)
+    }
+}
+
+/// Every lease's name and number in a folder.
+fn all(folder: &Path) -> Result<Vec<(String, u64)>> {
+    let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let of = |entry: std::fs::DirEntry| {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let (name, number) = file.rsplit_once('.')?;
+        Some((name.to_string(), number.parse::<u32>().ok()?.into()))
+    };
+    Ok(entries.flatten().filter_map(of).filter(|(name, _)| !name.is_empty()).collect())
+}
+
+/// The highest number of a name.
+fn newest(folder: &Path, name: &str) -> Result<Option<u64>> {
+    Ok(all(folder)?.into_iter().filter(|(other, _)| other == name).map(|(_, number)| number).max())
+}
+
+/// Numbers the leases of this process.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
+
+/// Begins the names of files that tell the time.
+const CLOCK: &str = ".clock-";
+/// Begins the names of leases that are being written.
+const BEGUN: &str = ".begun-";
+
+/// Whether a file of a folder of leases is only of use while it is written; a killed process can leave it.
+fn is_temporary(name: &str) -> bool {
+    name.starts_with(CLOCK) || name.starts_with(BEGUN)
+}
+
+/// A name that no other process gives.
+fn distinct() -> String {
+    format!("{}-{}", Holder::this().distinct(), SERIAL.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Sets the times of a file to now, by the clock of the file system.
+fn touch(path: &Path) -> std::io::Result<()> {
+    let of = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+    let times = Timestamps { last_access: of(UTIME_OMIT), last_modification: of(UTIME_NOW) };
+    Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// The content of a lease. A link is not followed, and what is no file is not read.
+fn read(path: &Path) -> std::io::Result<String> {
+    let about = std::fs::symlink_metadata(path)?;
+    if about.is_dir() {
+        return Err(std::io::Error::other("a folder, not a file"));
+    }
+    if !about.is_file() {
+        return Err(std::io::Error::other("not a plain file"));
+    }
+    let mut text = String::new();
+    File::open(path)?.take(LARGEST).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Makes a file with a content, unless there is one of its name.
+fn publish(folder: &Path, path: &Path, content: &str) -> std::io::Result<bool> {
+    let begun = folder.join(format!("{BEGUN}{}", distinct()));
+    let made = || -> std::io::Result<bool> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o666).open(&begun)?;
+        file.write_all(content.as_bytes())?;
+        file.sync_all()?; // over a network, others then see the content
+        match std::fs::hard_link(&begun, path) {
+            Ok(()) => Ok(true),
+            Err(_) if std::fs::symlink_metadata(&begun)?.nlink() == 2 => Ok(true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(_) => create(path, content), // there are no hard links here
+        }
+    };
+    let made = made();
+    std::fs::remove_file(&begun).ok(); // it has another name now
+    made
+}
+
+/// Makes a file without a hard link. For an instant it is empty: a lease of nobody, which lasts its term.
+fn create(path: &Path, content: &str) -> std::io::Result<bool> {
+    let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o666).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    file.write_all(content.as_bytes())?;
+    file.sync_all()?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+use super::*;
+use std::sync::atomic::AtomicUsize;
+
+const KEY: &str = "0123456789abcdef";
+
+fn leases(folder: &Path) -> Leases {
+    Leases::of(folder, Pace::default())
+}
+
+/// The files of a folder.
+fn files(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Writes a lease of another machine that was renewed so many seconds ago.
+fn written_elsewhere(path: &Path, seconds: u64) {
+    let holder = serde_json::json!({ "host": "node7", "pid": 1, "system": "another start of it", "began": 5 });
+    std::fs::write(path, serde_json::json!({ "holder": holder, "serial": 0 }).to_string()).unwrap();
+    age(path, seconds);
+}
+
+fn age(path: &Path, seconds: u64) {
+    let then = SystemTime::now() - Duration::from_secs(seconds);
+    File::options().write(true).open(path).unwrap().set_modified(then).unwrap();
+}
+
+#[test]
+fn one_at_a_time_and_nothing_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (leases(folder.path()), leases(folder.path()));
+    assert!(!one.is_held(KEY).unwrap());
+    let lease = one.take(KEY).unwrap().unwrap();
+    assert!(lease.holds() && other.is_held(KEY).unwrap() && other.take(KEY).unwrap().is_none());
+    assert_eq!(files(folder.path()), [format!("{KEY}.1")]);
+    let standing = other.standing().unwrap();
+    assert_eq!((standing.len(), &standing[0].name[..], &standing[0].holder), (1, KEY, Holder::this()));
+    assert!(other.take("fedcba9876543210").unwrap().is_some(), "another name");
+    drop(lease);
+    assert!(!other.is_held(KEY).unwrap() && files(folder.path()).is_empty());
+    assert!(other.take(KEY).unwrap().is_some());
+}
+
+#[test]
+fn the_lease_of_a_process_that_ended_here_is_taken_over_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let gone = serde_json::to_value(Holder::this()).unwrap();
+    let with = |key: &str, value: u64| {
+        let mut holder = gone.clone();
+        holder[key] = value.into();
+        serde_json::json!({ "holder": holder, "serial": 0 }).to_string()
+    };
+    for content in [with("began", 1), with("pid", u64::from(u32::MAX))] {
+        std::fs::write(folder.path().join(format!("{KEY}.1")), content).unwrap();
+        assert!(!leases(folder.path()).is_held(KEY).unwrap());
+        let lease = leases(folder.path()).take(KEY).unwrap().unwrap();
+        assert!(lease.holds());
+        assert_eq!(files(folder.path()), [format!("{KEY}.2")]);
+        drop(lease);
+    }
+}
+
+#[test]
+fn the_lease_of_another_machine_lasts_its_term() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(format!("{KEY}.4"));
+    for seconds in [0, 100] {
+        written_elsewhere(&path, seconds);
+        assert!(leases(folder.path()).take(KEY).unwrap().is_none(), "{seconds}");
+        assert_eq!(leases(folder.path()).standing().unwrap()[0].holder.to_string(), "process 1 on node7");
+    }
+    written_elsewhere(&path, 130);
+    assert!(leases(folder.path()).standing().unwrap().is_empty());
+    let lease = leases(folder.path()).take(KEY).unwrap().unwrap();
+    assert!(lease.holds());
+    assert_eq!(files(folder.path()), [format!("{KEY}.5")]);
+}
+
+#[test]
+fn a_lease_that_is_being_written_is_one_of_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(format!("{KEY}.1"));
+    std::fs::write(&path, "").unwrap();
+    assert!(leases(folder.path()).take(KEY).unwrap().is_none());
+    assert_eq!(leases(folder.path()).standing().unwrap()[0].holder.to_string(), "a process");
+    age(&path, 130);
+    assert!(leases(folder.path()).take(KEY).unwrap().is_some());
+}
+
+#[test]
+fn a_holder_that_was_robbed_knows_it_and_leaves_the_new_lease() {
+    let folder = tempfile::tempdir().unwrap();
+    let lease = leases(folder.path()).take(KEY).unwrap().unwrap();
+    written_elsewhere(&folder.path().join(format!("{KEY}.2")), 0);
+    assert!(!lease.holds());
+    drop(lease);
+    assert_eq!(files(folder.path()), [format!("{KEY}.2")]);
+    // Also where another lease has the number of its own.
+    let folder = tempfile::tempdir().unwrap();
+    let lease = leases(folder.path()).take(KEY).unwrap().unwrap();
+    std::fs::remove_file(folder.path().join(format!("{KEY}.1"))).unwrap();
+    written_elsewhere(&folder.path().join(format!("{KEY}.1")), 0);
+    assert!(!lease.holds());
+    drop(lease);
+    assert_eq!(files(folder.path()), [format!("{KEY}.1")]);
+}
+
+#[test]
+fn a_lease_is_renewed_by_the_clock_of_the_file_system() {
+    let folder = tempfile::tempdir().unwrap();
+    let leases = Leases::of(folder.path(), Pace { renewed_s: 0.02, term_s: 60.0 });
+    let lease = leases.take(KEY).unwrap().unwrap();
+    let path = folder.path().join(format!("{KEY}.1"));
+    age(&path, 1000);
+    let began = Instant::now();
+    let old = |path: &Path| {
+        let modified = std::fs::metadata(path).unwrap().modified().unwrap();
+        leases.now().unwrap().duration_since(modified).is_ok_and(|age| age > Duration::from_secs(500))
+    };
+    while old(&path) {
+        assert!(began.elapsed() < Duration::from_secs(60), "it is not renewed");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(lease.holds());
+}
+
+#[test]
+fn a_lease_that_could_not_be_renewed_for_its_term_is_not_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = Pace { renewed_s: 1000.0, term_s: 0.05 }; // the thread renews nothing meanwhile
+    let lease = Leases::of(folder.path(), slow).take(KEY).unwrap().unwrap();
+    std::thread::sleep(Duration::from_millis(80));
+    assert!(!lease.holds() && !slow.is_sound() && Pace::default().is_sound());
+}
+
+#[test]
+fn of_many_threads_one_has_it_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (inside, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let leases = leases(folder.path());
+                for _ in 0..50 {
+                    let Some(lease) = leases.take(KEY).unwrap() else { continue };
+                    if !lease.holds() {
+                        continue; // two made one at the same time, and both may have drawn back
+                    }
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "alone");
+                    taken.fetch_add(1, Ordering::SeqCst);
+                    std::thread::yield_now();
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    assert!(taken.into_inner() > 0 && files(folder.path()).is_empty());
+}
+
+#[test]
+fn without_hard_links_a_lease_is_created_exclusively() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    assert!(create(&path, "first").unwrap() && !create(&path, "second").unwrap());
+    assert_eq!(read(&path).unwrap(), "first");
+    assert!(publish(folder.path(), &folder.path().join("b"), "first").unwrap());
+    assert!(!publish(folder.path(), &folder.path().join("b"), "second").unwrap());
+    assert_eq!(
+        (read(&folder.path().join("b")).unwrap(), files(folder.path())),
+        ("first".into(), vec!["a".into(), "b".into()])
+    );
+}
+
+#[test]
+fn what_is_no_lease_is_said_and_no_link_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, precious) = (folder.path().join(format!("{KEY}.1")), folder.path().join("precious"));
+    std::fs::write(&precious, "mine").unwrap();
+    std::os::unix::fs::symlink(&precious, &path).unwrap();
+    let error = format!("{:#}", leases(folder.path()).take(KEY).map(drop).unwrap_err());
+    assert!(error.contains("cannot be the claim of a cell: not a plain file\nhint: "), "{error}");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let error = format!("{:#}", leases(folder.path()).take(KEY).map(drop).unwrap_err());
+    assert!(error.contains("a folder, not a file"), "{error}");
+    assert_eq!(std::fs::read_to_string(precious).unwrap(), "mine");
+}

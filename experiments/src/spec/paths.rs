@@ -1,0 +1,84 @@
+//! Paths in a spec, which are meant from the folder of its file.
+
+use latentrace_runs::is_id;
+use latentrace_trace::EditRule;
+use std::path::Path;
+use toml::{Table, Value};
+
+/// Takes the paths of a table from a folder.
+pub(super) fn resolve(table: &mut Table, beside: &Path) {
+    for key in ["image", "mask", "features", "embeddings"] {
+        if let Some(path) = table.get_mut(key) {
+            join(path, beside, &|_| true);
+        }
+    }
+    // The id of a model on the hub looks like a path; a path that exists wins.
+    let is_path = |text: &str| beside.join(text).exists() || !is_id(Path::new(text));
+    for key in ["model", "text_encoder", "unet", "vae", "tokenizer", "config"] {
+        if let Some(value) = table.get_mut(key) {
+            join(value, beside, &is_path);
+        }
+    }
+    if let Some(loras) = table.get_mut("loras") {
+        join(loras, beside, &|text| is_path(without_scale(text)));
+    }
+    if let Some(value) = table.get_mut("edits") {
+        read_beside(value, beside);
+    }
+    if let Some(value) = table.get_mut("sampler") {
+        // What is no path is a name, or the text of a config.
+        join(value, beside, &|text| !text.starts_with('{') && (text.contains('/') || text.ends_with(".json")));
+    }
+}
+
+/// Takes every text of a value that is a path from a folder.
+fn join(value: &mut Value, beside: &Path, is_path: &dyn Fn(&str) -> bool) {
+    match value {
+        Value::String(path) if is_path(path) => *path = beside.join(&path).display().to_string(),
+        Value::Array(list) => list.iter_mut().for_each(|value| join(value, beside, is_path)),
+        // A LoRA with a scale that depends on the noise level.
+        Value::Table(table) => table.get_mut("file").into_iter().for_each(|file| join(file, beside, is_path)),
+        _ => (),
+    }
+}
+
+/// A LoRA of a spec without its scale, which may be a word in braces.
+fn without_scale(text: &str) -> &str {
+    let is_scale = |scale: &str| scale.trim().parse::<f64>().is_ok() || scale.trim().starts_with('{');
+    text.rsplit_once(':').filter(|(_, scale)| is_scale(scale)).map_or(text, |(file, _)| file)
+}
+
+/// The records that edits read are meant from the spec's folder. A rule that cannot be read is left as it is, and
+/// refused where it is used.
+fn read_beside(edits: &mut Value, beside: &Path) {
+    match edits {
+        Value::String(rule) => {
+            if let Ok(read) = EditRule::parse(rule)
+                && let Some(path) = read.reads().map(|path| beside.join(path))
+            {
+                *rule = read.reading(&path).to_string();
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(|value| read_beside(value, beside)),
+        _ => (),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Spec;
+    use super::*;
+
+    #[test]
+    fn records_that_edits_read_are_meant_from_the_specs_folder() {
+        let text = "name='x'\n[vary]\nedits=[['a => replace(b.trace)', 'a => zero'], ['a => add(../c, 0.5)', 'a => replace(/d)']]";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("spec.toml");
+        std::fs::write(&path, text).unwrap();
+        let points = Spec::open(&path, &[]).unwrap().expand().unwrap().points;
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let edits = |index: usize| points[index].cell.edits.iter().map(EditRule::to_string).collect::<Vec<_>>();
+        assert_eq!(edits(0), [format!("a => replace({})", at("b.trace")), "a => zero".into()]);
+        assert_eq!(edits(1), [format!("a => add({}, 0.5)", at("../c")), "a => replace(/d)".into()]);
+    }
+}

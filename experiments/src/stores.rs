@@ -1,0 +1,211 @@
+//! Whole stores: merged, checked, and cleared of what nobody wants.
+
+use crate::lease::Lease;
+use crate::manifest::{self, Differences};
+use crate::sound;
+use crate::store::{Store, computing_file};
+use anyhow::{Context, Result, bail};
+use latentrace_files::{read_text, sync_all};
+use latentrace_runs::RunFolder;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+/// What a merge came to.
+#[derive(Debug, Default)]
+pub struct Merged {
+    /// How many cells were copied.
+    pub copied: usize,
+    /// How many were there already.
+    pub known: usize,
+    /// Cells that were not copied because a file of them is damaged or gone, each with what is wrong.
+    pub damaged: Vec<(PathBuf, String)>,
+}
+
+/// Copies the cells of stores into another one, which is made if it is not there. A cell that is there already is not copied,
+/// so a merge that was stopped goes on. Every copy is checked by its hashes before it has its name.
+///
+/// # Errors
+/// A folder is no store, its cells were computed otherwise than those of another, or a file cannot be written.
+pub fn merge(from: &[PathBuf], into: &Path, tell: &dyn Fn(&Path)) -> Result<Merged> {
+    let sources = from.iter().map(|root| Ok((root, Store::look(root)?))).collect::<Result<Vec<_>>>()?;
+    check_computing(from, into)?;
+    let target = Store::open(into)?;
+    adopt_computing(from, into, &target)?;
+    let mut merged = Merged::default();
+    for (_, source) in sources {
+        let mut folders: Vec<(String, PathBuf)> = source.folders()?.into_iter().collect();
+        folders.sort_by(|a, b| a.1.cmp(&b.1));
+        for (key, folder) in folders {
+            if target.done(&key).is_some() {
+                merged.known += 1;
+                continue;
+            }
+            let Some(claim) = target.claim(&key)? else {
+                bail!(
+                    "{key}: another process is making this cell in {}\nhint: merge again when it has ended",
+                    into.display()
+                );
+            };
+            tell(&folder);
+            target.discard(&key, &claim)?;
+            match copied(&target, &key, &folder, &claim)? {
+                None => merged.copied += 1,
+                Some(damage) => merged.damaged.push((folder, damage)),
+            }
+        }
+    }
+    Ok(merged)
+}
+
+/// Copies a cell. Returns what is wrong with it, if something is; then it is not kept.
+fn copied(target: &Store, key: &str, folder: &Path, claim: &Lease) -> Result<Option<String>> {
+    let copy = target.begin(key)?;
+    copy_all(folder, copy.path())?;
+    if let Some(damage) = damage(&RunFolder::new(copy.path()), key)? {
+        return Ok(Some(damage));
+    }
+    sync_all(copy.path())?;
+    let name = folder.file_name().with_context(|| folder.display().to_string())?;
+    target.publish(copy, claim, key, name.as_ref()).map(|_| None)
+}
+
+/// What is wrong with the files of a cell, if something is.
+fn damage(run: &RunFolder, key: &str) -> Result<Option<String>> {
+    if let Err(fault) = sound::check(run, key) {
+        return Ok(Some(fault.said(run.path(), None)));
+    }
+    Ok(manifest::differences(run.path())?.filter(Differences::is_damage).map(|found| said(&found)))
+}
+
+/// Damage in words.
+fn said(found: &Differences) -> String {
+    let list = |what: &str, files: &[String]| (!files.is_empty()).then(|| format!("{what}: {}", files.join(", ")));
+    let parts = [list("not as it was written", &found.changed), list("gone", &found.missing)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// Copies the files of a folder, and of the folders in it.
+fn copy_all(from: &Path, to: &Path) -> Result<()> {
+    let entries = std::fs::read_dir(from).with_context(|| from.display().to_string())?;
+    for entry in entries {
+        let path = entry.with_context(|| from.display().to_string())?.path();
+        let place = to.join(path.file_name().unwrap_or_default());
+        let about = std::fs::symlink_metadata(&path).with_context(|| path.display().to_string())?;
+        if about.is_dir() {
+            std::fs::create_dir(&place).with_context(|| place.display().to_string())?;
+            copy_all(&path, &place)?;
+        } else if about.is_file() {
+            std::fs::copy(&path, &place).with_context(|| format!("{} to {}", path.display(), place.display()))?;
+        } else {
+            bail!(
+                "{}: a link or no plain file, which is not copied\nhint: replace it by the file itself",
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Checks that all stores compute alike: with other threads or kernels cells have other keys, and a sweep of the merged store
+/// would not find them.
+fn check_computing(from: &[PathBuf], into: &Path) -> Result<()> {
+    let mut first: Option<(PathBuf, String)> = None;
+    for root in from.iter().map(PathBuf::as_path).chain([into]) {
+        let file = computing_file(root);
+        if !file.exists() {
+            continue;
+        }
+        let text = read_text(&file)?;
+        match &first {
+            None => first = Some((file, text)),
+            Some((_, known)) if *known == text => {}
+            Some((known, _)) => bail!(
+                "{} and {} differ: cells that were computed on other threads or by other kernels have other keys\nhint: merge \
+                 them into folders of their own, or make the cells again in a folder with one computing.json",
+                known.display(),
+                file.display()
+            ),
+        }
+    }
+    Ok(())
+}
+
+/// Gives a new store the choice of those that are merged into it.
+fn adopt_computing(from: &[PathBuf], into: &Path, target: &Store) -> Result<()> {
+    let _claim = target.claim_figures()?;
+    let place = computing_file(into);
+    if let Some(file) = from.iter().map(|root| computing_file(root)).find(|file| file.exists())
+        && !place.exists()
+    {
+        latentrace_files::replace(&place, read_text(&file)?.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// What a check of all cells of a store found.
+#[derive(Debug, Default)]
+pub struct Health {
+    /// How many cells are as they were written.
+    pub sound: usize,
+    /// How many have no hashes, because an earlier version made them; their files were read.
+    pub without_hashes: usize,
+    /// Cells of which a file is damaged, gone, or of another cell, each with what is wrong.
+    pub damaged: Vec<(PathBuf, String)>,
+}
+
+/// Reads all files of all cells of a store and compares them with their hashes.
+///
+/// # Errors
+/// The folder is no store, or a file cannot be read.
+pub fn verify(root: &Path) -> Result<Health> {
+    let mut health = Health::default();
+    let mut folders: Vec<(String, PathBuf)> = Store::look(root)?.folders()?.into_iter().collect();
+    folders.sort_by(|a, b| a.1.cmp(&b.1));
+    for (key, folder) in folders {
+        match damage(&RunFolder::new(&folder), &key) {
+            Ok(None) if folder.join(manifest::MANIFEST).exists() => health.sound += 1,
+            Ok(None) => health.without_hashes += 1,
+            Ok(Some(damage)) => health.damaged.push((folder, damage)),
+            Err(error) => health.damaged.push((folder, format!("{error:#}"))),
+        }
+    }
+    Ok(health)
+}
+
+/// What is removed from a store.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// Cells that none of the experiments has.
+    pub cells: Vec<PathBuf>,
+    /// Notes of cells that could not be made.
+    pub failures: Vec<PathBuf>,
+}
+
+/// Removes the cells whose keys are not among `wanted`, if that is given, and the notes of cells that could not be made. What a
+/// stopped process left is removed too. With `is_dry` nothing is removed. A cell that a process has in hand stays.
+///
+/// # Errors
+/// The folder is no store, or something cannot be removed.
+pub fn prune(root: &Path, wanted: Option<&HashSet<String>>, is_dry: bool) -> Result<Pruned> {
+    let store = if is_dry { Store::look(root)? } else { Store::look(root).and_then(|_| Store::open(root))? };
+    let unwanted = |key: &String| wanted.is_some_and(|wanted| !wanted.contains(key));
+    let mut folders: Vec<(String, PathBuf)> = store.folders()?.into_iter().filter(|(key, _)| unwanted(key)).collect();
+    folders.sort_by(|a, b| a.1.cmp(&b.1));
+    let mut pruned = Pruned::default();
+    for (key, folder) in folders {
+        if is_dry {
+            pruned.cells.push(folder);
+        } else if let Some(claim) = store.claim(&key)? {
+            store.remove(&key, &claim)?;
+            pruned.cells.push(folder);
+        }
+    }
+    for key in store.failures()? {
+        if !is_dry {
+            store.forgive(&key);
+        }
+        pruned.failures.push(root.join("failed").join(format!("{key}.json")));
+    }
+    pruned.failures.sort();
+    Ok(pruned)
+}
