@@ -197,6 +197,13 @@ parity-pictures *args:
     cargo build --release -p latentrace-program
     tools/timed "parity: pictures" .parity/venv/bin/python tools/parity_pictures.py target/release/latentrace .parity/pictures "$@"
 
+# Make a sweep on a real Slurm and on HyperQueue, with a node lost in the middle of each (installs them, if it can)
+engines:
+    cargo build --release -p latentrace-program
+    tools/timed "engines: Slurm" tests/engines/slurm.sh
+    python3 -m venv target/engines && target/engines/bin/pip install --quiet hyperqueue cloudpickle
+    tools/timed "engines: HyperQueue" target/engines/bin/python tests/engines/hq.py
+
 # Make the test fixtures again with diffusers, all or some: ./just golden schedulers runs
 golden *parts:
     tools/golden "$@"

@@ -63,10 +63,10 @@ def folder() -> Path:
     return Path(made.name)
 
 
-def call(*arguments: str | Path) -> None:
+def call(*arguments: str | Path, cwd: Path = ROOT) -> None:
     """Calls the program, on one thread."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([program(), *arguments], env=environment, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([program(), *arguments], env=environment, cwd=cwd, capture_output=True, text=True)
     if done.returncode != 0:
         raise AssertionError(f"latentrace {' '.join(map(str, arguments))}: {done.stderr}")
 

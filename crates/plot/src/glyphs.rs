@@ -58,10 +58,11 @@ impl Line {
     pub fn of(words: &str, size: f64, weight: Weight) -> Line {
         let fonts = fonts(weight);
         let mut line = Line::default();
-        if words.chars().all(|letter| fonts.bundled.has(letter)) {
-            line.set(words, size, fonts);
-            return line;
+        line.set(words, size, fonts);
+        if line.glyphs.iter().all(|placed| placed.glyph != GlyphId(0)) {
+            return line; // nearly every line
         }
+        line = Line::default();
         let (words, clusters) = clusters(words, fonts);
         let (runs, levels) = runs(&words, clusters, fonts);
         for index in ParagraphBidiInfo::reorder_visual(&levels) {
@@ -127,8 +128,12 @@ fn clusters(words: &str, fonts: &Fonts) -> (String, Vec<Run>) {
         } else if let Some(face) = fonts.face(cluster) {
             push(cluster, Some(Manner::Shaped(face, script(cluster))));
         } else {
-            let seen = cluster.chars().filter(|letter| !is_ignorable(*letter));
-            seen.for_each(|letter| push(&code_point(letter), Some(Manner::Spelt)));
+            for letter in cluster.chars().filter(|letter| !is_ignorable(*letter)) {
+                match fonts.bundled.has(letter) {
+                    true => push(letter.encode_utf8(&mut [0; 4]), Some(Manner::Set)),
+                    false => push(&code_point(letter), Some(Manner::Spelt)),
+                }
+            }
         }
     }
     (shown, clusters)
@@ -196,6 +201,8 @@ pub(crate) mod tests {
     pub(crate) const SCRIPTS: &[u8] = include_bytes!("../fonts/tests/scripts.ttf");
     /// A font with a glyph for 赤 and for 🔴 that has no outline, like one of coloured bitmaps.
     const INKLESS: &[u8] = include_bytes!("../fonts/tests/inkless.ttf");
+    /// A variable font with a box for 赤: 0.5 em wide at its default weight of 100, and 1 em at 900.
+    const VARIABLE: &[u8] = include_bytes!("../fonts/tests/variable.ttf");
 
     thread_local! {
         static FONTS: Cell<[&'static Fonts; 2]> = Cell::new(having(&[]));
@@ -266,6 +273,7 @@ pub(crate) mod tests {
         assert_eq!(ids("赤🔴"), ids("U+8D64U+1F534"));
         assert_eq!(ids("דג"), ids("U+05D3U+05D2"), "code points read from left to right");
         assert_eq!(ids("👩\u{200d}🚀"), ids("U+1F469U+1F680"));
+        assert_eq!(ids("1\u{fe0f}\u{20e3}"), ids("1U+20E3"), "only what is missing is spelt");
         assert_eq!(ids("\u{e000}"), ids("U+E000"));
         let spelt = line("赤");
         assert!(spelt.glyphs.iter().all(|placed| placed.size == 70.0 && is_bundled(placed)));
@@ -284,6 +292,17 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_variable_font_is_drawn_in_the_weight_of_the_text() {
+        set_fonts(&[VARIABLE]);
+        for (weight, expected) in [(Weight::Regular, 68.75), (Weight::Bold, 87.5)] {
+            let line = Line::of("赤", 100.0, weight);
+            let [Placed { face, glyph, size, at }] = line.glyphs[..] else { panic!("{} glyphs", line.glyphs.len()) };
+            let inked = f64::from(face.outline(glyph, size, at).unwrap().px_bounds().width());
+            assert!((line.width - expected).abs() < 0.5 && (inked - expected).abs() < 1.5, "{} {inked}", line.width);
+        }
+    }
+
+    #[test]
     fn marks_joiners_and_selectors_are_not_letters_of_their_own() {
         set_fonts(&[SCRIPTS]);
         assert_eq!(ids("e\u{301}"), ids("é"));
@@ -291,6 +310,8 @@ pub(crate) mod tests {
         for words in ["\u{200d}", "\u{fe0f}", "\u{200f}\u{2067}\u{2069}", "\u{feff}"] {
             assert_eq!((line(words).glyphs.len(), line(words).width), (0, 0.0), "{words:?}");
         }
+        let [a, space, b] = ["a", " ", "b"].map(|words| ids(words)[0]);
+        assert_eq!(ids("a\u{202f}\u{3000}\tb"), [a, space, space, space, b], "spaces of any width are not spelt");
         let (with, without) = (line("שָ"), line("ש"));
         assert_eq!(with.width, without.width, "a mark takes no room");
         let [base, mark] = [false, true]

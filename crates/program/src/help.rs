@@ -90,57 +90,6 @@ const EXAMPLES: &[(&str, [Example; 3])] = &[
     (
         "submit",
         [
-            ("Make an experiment by two processes", "latentrace submit sweep-guidance --workers 2"),
-            (
-                "Submit it to Slurm, four cells to a task",
-                "latentrace submit sweep.toml --output /shared/sweep --slurm --per-task 4 --time 02:00:00",
-            ),
-            ("See what would be submitted to HyperQueue", "latentrace submit sweep-negative --hq --dry-run"),
-        ],
-    ),
-    (
-        "status",
-        [
-            ("See how far an experiment is", "latentrace status runs/sweep-guidance"),
-            ("List all cells that failed", "latentrace status runs/sweep-guidance --most 10000"),
-            ("The same for another program", "latentrace status runs/sweep-guidance --json"),
-        ],
-    ),
-    (
-        "store",
-        [
-            ("Bring the cells of two machines together", "latentrace store merge runs/a runs/b --into runs/all"),
-            ("Check every file of every cell", "latentrace store verify runs/all"),
-            ("See which cells a spec no longer has", "latentrace store prune runs/all --keep sweep.toml --dry-run"),
-        ],
-    ),
-    (
-        "store merge",
-        [
-            ("Bring the cells of two machines together", "latentrace store merge runs/a runs/b --into runs/all"),
-            ("Add the cells of a third one", "latentrace store merge runs/c --into runs/all"),
-            ("Then draw figures and tables", "latentrace run sweep.toml --output runs/all --gather"),
-        ],
-    ),
-    (
-        "store verify",
-        [
-            ("Check every file of every cell", "latentrace store verify runs/sweep-guidance"),
-            ("Make damaged cells again", "latentrace run sweep-guidance --retry"),
-            ("See how far the experiment is then", "latentrace status runs/sweep-guidance"),
-        ],
-    ),
-    (
-        "store prune",
-        [
-            ("See what would be removed", "latentrace store prune runs/all --keep sweep.toml --dry-run"),
-            ("Keep the cells of two specs", "latentrace store prune runs/all --keep sweep.toml other.toml"),
-            ("Remove the notes of failures alone", "latentrace store prune runs/all"),
-        ],
-    ),
-    (
-        "submit",
-        [
             ("Run four processes on this machine", "latentrace submit sweep-guidance --workers 4"),
             (
                 "Submit an array job to Slurm",

@@ -13,7 +13,8 @@ const moment = () => new Promise((done) => setTimeout(done, 20));
 async function settle() {
   await moment();
   const isDone = () =>
-    [...sheets.values()].every((image) => image.complete) && [...fulls.values()].every((full) => full.state !== "loading");
+    [...sheets.values()].every((image) => image.complete) &&
+    [...fulls.values()].every((full) => full.state !== "loading");
   // The browser's clock runs as fast as it can, and pictures are opened beside it: so many rounds are a second or more.
   for (let round = 0; round < 20000 && !isDone(); round++) await moment();
   await moment();
@@ -59,7 +60,11 @@ async function slider() {
   const sigma = levels[middle];
   set("level", middle);
   const frames = data.cells.map((cell) => frameAt(cell, sigma).sigma);
-  holds("every run stands at about the same noise", frames.every((found) => Math.abs(Math.log(found / sigma)) < 1), frames);
+  holds(
+    "every run stands at about the same noise",
+    frames.every((found) => Math.abs(Math.log(found / sigma)) < 1),
+    frames,
+  );
   key(".");
   holds("a key moves it too", byId("level").value === String(middle + 1), byId("level").value);
   pick("view", "clean");
@@ -112,25 +117,27 @@ async function wipe() {
 function pointer(type, across, down, more = {}) {
   const box = byId("pair").getBoundingClientRect();
   const place = { clientX: box.left + across * box.width, clientY: box.top + down * box.height };
-  byId("stage").dispatchEvent(new PointerEvent(type, { ...place, buttons: 1, bubbles: true, cancelable: true, ...more }));
+  byId("stage").dispatchEvent(
+    new PointerEvent(type, { ...place, buttons: 1, bubbles: true, cancelable: true, ...more }),
+  );
 }
 
-/** The colour in the middle of the stage, and that of the run at a fraction of the picture. */
-function colours(cell, across, down) {
-  const pair = byId("pair");
-  const middle = [...pair.getContext("2d").getImageData(Math.floor(pair.width / 2), Math.floor(pair.height / 2), 1, 1).data];
-  const image = sheet(cell.picture, cell);
-  const own = make("canvas", { width: image.naturalWidth, height: image.naturalHeight }).getContext("2d");
-  own.drawImage(image, 0, 0);
-  const there = own.getImageData(Math.floor(across * image.naturalWidth), Math.floor(down * image.naturalHeight), 1, 1).data;
-  return [middle.join(), [...there].join()];
+/** The colour of a pixel of an image or canvas. */
+function colourAt(image, x, y) {
+  const own = make("canvas", { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
+  own.drawImage(image, -Math.floor(x), -Math.floor(y));
+  return [...own.getImageData(0, 0, 1, 1).data].slice(0, 3);
 }
 
 async function zoom() {
   set("wipe", 1000);
   const fit = scaleNow();
   byId("zoom-in").click();
-  holds("plus zooms in", scaleNow() > fit && isZoomed() && byId("scale").textContent === `${100 * scaleNow()} %`, byId("scale").textContent);
+  holds(
+    "plus zooms in",
+    scaleNow() > fit && isZoomed() && byId("scale").textContent === `${100 * scaleNow()} %`,
+    byId("scale").textContent,
+  );
   key("0", byId("stage"));
   holds("a key fits again", state.zoom.scale === null && !isZoomed() && scaleNow() === fit);
   byId("one-to-one").click();
@@ -139,8 +146,10 @@ async function zoom() {
   zoomTo(LARGEST_SCALE);
   setMiddle(0.3125 + 0.5 / data.size[0], 0.625 + 0.5 / data.size[1]);
   await settle();
-  const [seen, there] = colours(data.cells[state.a], 0.3125, 0.625);
-  holds("zoomed in, a pixel has its own colour", seen === there, [seen, there]);
+  const image = sheet(data.cells[state.a].picture, data.cells[state.a]);
+  const there = colourAt(image, 0.3125 * image.naturalWidth, 0.625 * image.naturalHeight).join();
+  const inMiddle = colourAt(byId("pair"), byId("pair").width / 2, byId("pair").height / 2).join();
+  holds("zoomed in, a pixel has its own colour", inMiddle === there, [inMiddle, there]);
   const [x, y] = [state.zoom.x, state.zoom.y];
   set("wipe", 0);
   pointer("pointerdown", 0.5, 0.5);
@@ -155,7 +164,10 @@ async function zoom() {
   pick("mode", "beside");
   await settle();
   const [left, right] = panes();
-  holds("side by side both show the same part", left.width === right.width && placeIn(left).left === placeIn(right).left && isZoomed());
+  holds(
+    "side by side both show the same part",
+    left.width === right.width && placeIn(left).left === placeIn(right).left && isZoomed(),
+  );
   zoomTo(null);
   pick("mode", "wipe");
 }
@@ -175,9 +187,19 @@ async function differences() {
   });
   const apart = one.map((level, at) => Math.abs(level - other[at]));
   const mean = short(apart.reduce((sum, level) => sum + level, 0) / apart.length);
-  holds("the difference is counted", said().includes(`${mean} of 255 levels in the mean, ${Math.max(...apart)} at most`), said());
+  holds(
+    "the difference is counted",
+    said().includes(`${mean} of 255 levels in the mean, ${Math.max(...apart)} at most`),
+    said(),
+  );
   set("gain", 4);
   holds("and can be enlarged", said().endsWith("shown × 4."), said());
+  set("gain", 1);
+  const [place, [column, line]] = [placeIn(panes()[0]), [20, 45]];
+  const at = [place.left + (column + 0.5) * scaleNow(), place.top + (line + 0.5) * scaleNow()];
+  const drawn = colourAt(byId("pair"), ...at);
+  const own = apart.slice(3 * (line * data.size[0] + column)).slice(0, 3);
+  holds("and is drawn to the bit", drawn.join() === own.join(), [drawn, own]);
   set("gain", "");
   choose("b", 0);
   await settle();
@@ -197,15 +219,44 @@ async function full() {
     repaint();
     await settle();
   };
-  await reopen("links", FULL.map((full) => full.image));
-  holds("pictures beside the page are drawn, but not counted", said().includes("Its mean is not known") && note() === "", said() + note());
-  await reopen("scripts", FULL.map((full) => full.script));
-  holds("scripts beside the page are counted", /^\|A − B\| in .* of 255 levels in the mean/.test(said()) && note() === "", said() + note());
+  await reopen(
+    "links",
+    FULL.map((full) => full.image),
+  );
+  holds(
+    "pictures beside the page are drawn, but not counted",
+    said().includes("Its mean is not known") && note() === "",
+    said() + note(),
+  );
+  await reopen(
+    "scripts",
+    FULL.map((full) => full.script),
+  );
+  holds(
+    "scripts beside the page are counted",
+    /^\|A − B\| in .* of 255 levels in the mean/.test(said()) && note() === "",
+    said() + note(),
+  );
   await reopen("links", ["nowhere/image.png", FULL[1].image]);
-  holds("what is not there is named", note().includes("A is shown from a thumbnail: nowhere/image.png was not found") && !note().includes("B is"), note());
+  holds(
+    "what is not there is named",
+    note().includes("A is shown from a thumbnail: nowhere/image.png was not found") && !note().includes("B is"),
+    note(),
+  );
   holds("and there is no difference of thumbnails", said().startsWith("No difference: "), said());
+  cells[0].size = [7, 7];
+  await reopen(
+    "links",
+    FULL.map(({ image }) => image),
+  );
+  holds("so is what was made again", note().includes("A is shown") && note().includes("another size"), note());
+  cells[0].size = data.size;
   await reopen("links", [null, null]);
-  holds("so is what the page never had", note().includes("no more than a thumbnail") && note().includes("--full"), note());
+  holds(
+    "so is what the page never had",
+    note().includes("no more than a thumbnail") && note().includes("--full"),
+    note(),
+  );
   cells.forEach((cell) => Object.assign(cell, { exact: true, full: { picture: null, frames: null } }));
   fulls.clear();
   byId("pair").width = 1; // another size makes a canvas readable again
@@ -218,13 +269,20 @@ async function words() {
   const plain = pixels(byId("pair"));
   const chips = () => [...document.querySelectorAll("#words button")];
   const red = () => chips().filter((chip) => chip.querySelector("bdi")?.textContent === "red");
-  holds("a word that is there three times can be chosen three times", red().length === 3, chips().map((chip) => chip.textContent));
+  holds(
+    "a word that is there three times can be chosen three times",
+    red().length === 3,
+    chips().map((chip) => chip.textContent),
+  );
   const over = [];
   for (const nth of [0, 1, 2]) {
     red()[nth].focus();
     red()[nth].click();
     await settle();
-    holds(`occurrence ${nth + 1} is chosen, and keeps the focus`, red()[nth].getAttribute("aria-pressed") === "true" && document.activeElement === red()[nth]);
+    holds(
+      `occurrence ${nth + 1} is chosen, and keeps the focus`,
+      red()[nth].getAttribute("aria-pressed") === "true" && document.activeElement === red()[nth],
+    );
     over.push(pixels(byId("pair")));
   }
   holds("attention lies over the picture, and each occurrence has its own", new Set([plain, ...over]).size === 4);
@@ -245,13 +303,20 @@ async function grid() {
   holds("rows and columns change places", heads() === down, heads());
   holds("and the menu keeps the focus", document.activeElement === byId("across"), document.activeElement.id);
   const box = byId("grid").getBoundingClientRect();
-  holds("the grid fits the window", byId("grid").scrollWidth <= byId("grid").clientWidth && box.height < innerHeight, [box.width, box.height]);
+  holds("the grid fits the window", byId("grid").scrollWidth <= byId("grid").clientWidth && box.height < innerHeight, [
+    box.width,
+    box.height,
+  ]);
   const cells = cellsOf();
   cells[1].click();
   await settle();
   holds("a click takes A", state.a === Number(cells[1].dataset.cell) && cells[1].matches(".is-a"), state.a);
   holds("and says so", byId("said").textContent === `A is ${data.cells[state.a].label}`, byId("said").textContent);
-  holds("the picture too", cells[1].getAttribute("aria-label") === `${data.cells[state.a].label}; A`, cells[1].getAttribute("aria-label"));
+  holds(
+    "the picture too",
+    cells[1].getAttribute("aria-label") === `${data.cells[state.a].label}; A`,
+    cells[1].getAttribute("aria-label"),
+  );
   cells[2].dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true }));
   await settle();
   holds("one with Shift takes B", state.b === Number(cells[2].dataset.cell) && cells[2].matches(".is-b"), state.b);
@@ -260,7 +325,10 @@ async function grid() {
   holds("and without it, where B is chosen: fingers have no Shift", state.b === Number(cells[3].dataset.cell), state.b);
   pick("takes", "a");
   set("down", NONE);
-  holds("one field alone flows", document.querySelectorAll("#grid .flow figure").length === data.axes[state.across].values.length);
+  holds(
+    "one field alone flows",
+    document.querySelectorAll("#grid .flow figure").length === data.axes[state.across].values.length,
+  );
   set("across", NONE);
   holds("without fields all pictures flow", cellsOf().length === data.cells.length);
   const sticky = (selector) => getComputedStyle(document.querySelector(selector)).position;
@@ -268,19 +336,30 @@ async function grid() {
   set("down", 1);
   holds("labels stay in sight", sticky("#grid thead th") === "sticky" && sticky("#grid tbody th") === "sticky");
   set("size", 100);
-  holds("pictures have the size that is set", first().getBoundingClientRect().width === 100 && byId("fit-grid").getAttribute("aria-pressed") === "false");
+  holds(
+    "pictures have the size that is set",
+    first().getBoundingClientRect().width === 100 && byId("fit-grid").getAttribute("aria-pressed") === "false",
+  );
   byId("fit-grid").click();
   holds("until they fit again", first().getBoundingClientRect().width !== 100);
 }
 
 async function keyboard() {
-  const stops = (selector) => [...document.querySelectorAll(selector)].filter((element) => element.tabIndex === 0).length;
-  holds("the grid, the map and the table are one tab stop each", stops(".cell") === 1 && stops("#heat-map button") === 1 && stops("#table tbody button") === 1,
-    [stops(".cell"), stops("#heat-map button"), stops("#table tbody button")]);
+  const stops = (selector) =>
+    [...document.querySelectorAll(selector)].filter((element) => element.tabIndex === 0).length;
+  holds(
+    "the grid, the map and the table are one tab stop each",
+    stops(".cell") === 1 && stops("#heat-map button") === 1 && stops("#table tbody button") === 1,
+    [stops(".cell"), stops("#heat-map button"), stops("#table tbody button")],
+  );
   const cells = cellsOf();
   cells[0].focus();
   key("ArrowRight", cells[0]);
-  holds("arrows go from picture to picture", document.activeElement === cells[1] && cells[1].tabIndex === 0 && stops(".cell") === 1, document.activeElement.title);
+  holds(
+    "arrows go from picture to picture",
+    document.activeElement === cells[1] && cells[1].tabIndex === 0 && stops(".cell") === 1,
+    document.activeElement.title,
+  );
   key("b", document.activeElement);
   holds("b takes it", state.b === Number(cells[1].dataset.cell));
   key("End", cells[1]);
@@ -288,15 +367,27 @@ async function keyboard() {
   holds("Home and End go to the ends of a row", document.activeElement === cells[0], document.activeElement.title);
   key("ArrowDown", cells[0]);
   const below = Number(document.activeElement.dataset.cell);
-  holds("and down to the next row", below !== Number(cells[0].dataset.cell) && data.cells[below].place[0] === data.cells[Number(cells[0].dataset.cell)].place[0], below);
+  holds(
+    "and down to the next row",
+    below !== Number(cells[0].dataset.cell) &&
+      data.cells[below].place[0] === data.cells[Number(cells[0].dataset.cell)].place[0],
+    below,
+  );
   arrange();
-  holds("the focus stays when the grid is made again", Number(document.activeElement.dataset.cell) === below && document.activeElement.matches(".cell"));
+  holds(
+    "the focus stays when the grid is made again",
+    Number(document.activeElement.dataset.cell) === below && document.activeElement.matches(".cell"),
+  );
   const rows = () => [...document.querySelectorAll("#table tbody button")];
   rows()[0].focus();
   key("ArrowDown", rows()[0]);
   holds("arrows go from row to row", document.activeElement === rows()[1]);
   rows()[1].click();
-  holds("a row takes its picture", state.a === Number(rows()[1].dataset.cell) && rows()[1].textContent === "A", state.a);
+  holds(
+    "a row takes its picture",
+    state.a === Number(rows()[1].dataset.cell) && rows()[1].textContent === "A",
+    state.a,
+  );
   byId("letters").click();
   const view = state.view;
   key("x");
@@ -305,9 +396,16 @@ async function keyboard() {
   key("x");
   holds("and on", state.view !== view);
   key("x");
-  const unnamed = [...document.querySelectorAll("button, select, input, canvas[role=img], svg[role=img]")].filter((element) =>
-    !element.closest("dialog") && !(element.getAttribute("aria-label") || element.textContent.trim() || element.labels?.length));
-  holds("every control has a name", unnamed.length === 0, unnamed.map((element) => element.outerHTML));
+  const unnamed = [...document.querySelectorAll("button, select, input, canvas[role=img], svg[role=img]")].filter(
+    (element) =>
+      !element.closest("dialog") &&
+      !(element.getAttribute("aria-label") || element.textContent.trim() || element.labels?.length),
+  );
+  holds(
+    "every control has a name",
+    unnamed.length === 0,
+    unnamed.map((element) => element.outerHTML),
+  );
 }
 
 async function filters() {
@@ -320,21 +418,41 @@ async function filters() {
   box.click();
   const values = data.axes[0].values.length;
   const left = data.cells.filter((cell) => cell.place[0] !== 0).length;
-  holds("a value can be hidden", count() === `${left} of ${all} pictures` && document.querySelectorAll("#table tbody tr").length === left, count());
+  holds(
+    "a value can be hidden",
+    count() === `${left} of ${all} pictures` && document.querySelectorAll("#table tbody tr").length === left,
+    count(),
+  );
   holds("in the grid too", heads() === data.axes[0].values.slice(1).join() && document.activeElement === box, heads());
   holds("and among the curves", chart.lines.size === left, chart.lines.size);
   box.click();
-  holds("and shown again", count() === `all ${all} pictures` && document.querySelectorAll("#grid thead th").length === values, count());
+  holds(
+    "and shown again",
+    count() === `all ${all} pictures` && document.querySelectorAll("#grid thead th").length === values,
+    count(),
+  );
   const numbers = data.cells.map((cell) => cell.numbers[0]).sort((one, other) => one - other);
   const least = document.querySelector('input[data-number="0"][data-end="0"]');
   least.value = String(numbers[all - 1]);
   least.dispatchEvent(new Event("input", { bubbles: true }));
   const highest = numbers.filter((number) => number === numbers[all - 1]).length;
-  holds("a number has a least value", shownCells().length === highest && document.querySelectorAll("#grid .hidden").length === all - highest, count());
+  holds(
+    "a number has a least value",
+    shownCells().length === highest && document.querySelectorAll("#grid .hidden").length === all - highest,
+    count(),
+  );
   set("having", "no such label");
-  holds("a filter may hide everything", shownCells().length === 0 && byId("chart").textContent.includes("hide every picture"), count());
+  holds(
+    "a filter may hide everything",
+    shownCells().length === 0 && byId("chart").textContent.includes("hide every picture"),
+    count(),
+  );
   byId("clear").click();
-  holds("all filters are cleared at once", count() === `all ${all} pictures` && byId("having").value === "" && least.value === "", count());
+  holds(
+    "all filters are cleared at once",
+    count() === `all ${all} pictures` && byId("having").value === "" && least.value === "",
+    count(),
+  );
   set("having", data.cells[1].label);
   holds("a label is found by its text", shownCells().includes(1) && shownCells().length < all, shownCells());
   byId("clear").click();
@@ -347,31 +465,57 @@ async function heat() {
   const fields = () => [...document.querySelectorAll("#heat-map button")];
   const mean = (value) => {
     const numbers = data.cells.filter((cell) => cell.place[0] === value).map((cell) => cell.numbers[0]);
-    return short(numbers.reduce((sum, number) => sum + number, 0) / numbers.length);
+    return short(numbers.reduce((sum, number) => sum + number, 0) / numbers.length, 3);
   };
-  holds("the map has means over the other fields", fields().map((field) => field.textContent).join() === data.axes[0].values.map((_, value) => mean(value)).join(), fields().map((field) => field.textContent));
+  holds(
+    "the map has means over the other fields",
+    fields()
+      .map((field) => field.textContent)
+      .join() === data.axes[0].values.map((_, value) => mean(value)).join(),
+    fields().map((field) => field.textContent),
+  );
   set("heat-down", 1);
-  holds("over two fields it has every picture", fields().length === data.cells.length && fields()[0].title === data.cells[0].label, fields().length);
+  holds(
+    "over two fields it has every picture",
+    fields().length === data.cells.length && fields()[0].title === data.cells[0].label,
+    fields().length,
+  );
   const [low, high] = ends(fields().map((field) => Number(field.textContent)));
-  const ground = (number) => getComputedStyle(fields().find((field) => Number(field.textContent) === number)).backgroundColor;
-  holds("the ends have the ends of the colours", ground(low) === `rgb(${data.palette[0].join(", ")})` && ground(high) === `rgb(${data.palette[255].join(", ")})`, [ground(low), ground(high)]);
+  const ground = (number) =>
+    getComputedStyle(fields().find((field) => Number(field.textContent) === number)).backgroundColor;
+  holds(
+    "the ends have the ends of the colours",
+    ground(low) === `rgb(${data.palette[0].join(", ")})` && ground(high) === `rgb(${data.palette[255].join(", ")})`,
+    [ground(low), ground(high)],
+  );
   fields()[0].focus();
   key("ArrowRight", fields()[0]);
   document.activeElement.click();
   holds("a place takes its picture", data.cells[state.a].place[0] === 1 && data.cells[state.a].place[1] === 0, state.a);
   set("heat-of", heatNames.length - 1);
-  holds("curves are mapped too", fields().length === data.cells.length && fields().every((field) => field.textContent !== ""));
+  holds(
+    "curves are mapped too",
+    fields().length === data.cells.length && fields().every((field) => field.textContent !== ""),
+  );
 }
 
 async function tables() {
   const column = data.axes.length + data.numbers.indexOf("saturation");
   const button = () => document.querySelectorAll("#table thead button")[column];
-  const values = () => [...document.querySelectorAll("#table tbody tr")].map((line) => Number(line.children[column + 1].textContent));
+  const values = () =>
+    [...document.querySelectorAll("#table tbody tr")].map((line) => Number(line.children[column + 1].textContent));
   button().focus();
   button().click();
   const up = values();
-  holds("numbers are sorted", up.every((value, index) => index === 0 || up[index - 1] <= value), up);
-  holds("the head says so and keeps the focus", document.activeElement === button() && button().parentElement.getAttribute("aria-sort") === "ascending");
+  holds(
+    "numbers are sorted",
+    up.every((value, index) => index === 0 || up[index - 1] <= value),
+    up,
+  );
+  holds(
+    "the head says so and keeps the focus",
+    document.activeElement === button() && button().parentElement.getAttribute("aria-sort") === "ascending",
+  );
   button().click();
   holds("and turned round", values().join() === up.reverse().join(), values());
   const files = {};
@@ -381,7 +525,11 @@ async function tables() {
     files.last = blob;
     return "#";
   };
-  const tables = [["numbers-csv", "guidance,seed", data.cells.length], ["curves-csv", "picture,call,sigma", 2], ["heat-csv", "seed,guidance,", data.cells.length]];
+  const tables = [
+    ["numbers-csv", "guidance,seed", data.cells.length],
+    ["curves-csv", "picture,call,sigma", 2],
+    ["heat-csv", "seed,guidance,", data.cells.length],
+  ];
   for (const [id, start, least] of tables) {
     byId(id).click();
     const text = await files.last.text();
@@ -433,16 +581,41 @@ async function links() {
   const [before, seen] = [JSON.stringify(written()), pixels(byId("pair"))];
   for (let round = 0; round < 20; round++) await moment();
   const link = location.hash;
-  holds("the address keeps what is looked at", link.includes("zoom=3_") && link.includes("having=guidance") && link.includes("word=2+red"), link);
+  holds(
+    "the address keeps what is looked at",
+    link.includes("zoom=3_") && link.includes("having=guidance") && link.includes("word=2+red"),
+    link,
+  );
   await open("#a=0");
-  holds("another address shows the start", JSON.stringify(written()) === start && byId("scale").textContent !== "300 %", location.hash);
+  holds(
+    "another address shows the start",
+    JSON.stringify(written()) === start && byId("scale").textContent !== "300 %",
+    location.hash,
+  );
   await open(link);
   holds("a link shows the same again", JSON.stringify(written()) === before, JSON.stringify(written()));
-  const shown = [byId("gain").value, byId("column").value, byId("having").value, byId("scale").textContent, most.value, byId("axis-0").value];
+  const shown = [
+    byId("gain").value,
+    byId("column").value,
+    byId("having").value,
+    byId("scale").textContent,
+    most.value,
+    byId("axis-0").value,
+  ];
   holds("in every control", shown.join() === "16,2,guidance,300 %,0.9,1", shown);
   holds("and on the stage", pixels(byId("pair")) === seen && byId("wide").getAttribute("aria-pressed") === "true");
-  await open("#a=99&level=-1&zoom=x_y&across=7&only=9:9_0:x&between=0:a~b&heat=9.9.9&sort=99&word=red&gain=3&mode=%3Cb%3E&at=1.1.1.1");
-  holds("an address with nonsense shows the start", state.a === 0 && state.mode === "wipe" && state.zoom.scale === null && state.sort.column === null && state.gain === null, location.hash);
+  await open(
+    "#a=99&level=-1&zoom=x_y&across=7&between=0:a~b&heat=9.9.9&sort=99&word=red&gain=3&mode=%3Cb%3E&at=1.1.1.1",
+  );
+  holds(
+    "an address with nonsense shows the start",
+    state.a === 0 &&
+      state.mode === "wipe" &&
+      state.zoom.scale === null &&
+      state.sort.column === null &&
+      state.gain === null,
+    location.hash,
+  );
   await open("#a=0");
 }
 
@@ -450,8 +623,12 @@ async function page() {
   const text = document.body.innerHTML;
   holds("a prompt is text", !document.querySelector("b, i, #grid img, [onerror]") && window.harmed === undefined);
   const title = byId("title").textContent;
-  holds("and shown as it was written", title.includes("<b>bold</b>") && title.includes('"red" square\nשלום'), title);
-  holds("its lines are lines, and its direction its own", getComputedStyle(byId("title")).whiteSpace === "pre-wrap" && byId("title").dir === "auto");
+  const isWhole = title.includes("<b>bold</b>") && title.includes('"red" square\nשלום');
+  holds("and shown as it was written", isWhole, title);
+  holds(
+    "its lines are lines, and its direction its own",
+    getComputedStyle(byId("title")).whiteSpace === "pre-wrap" && byId("title").dir === "auto",
+  );
   const ground = () => getComputedStyle(document.body).backgroundColor;
   const before = ground();
   key("t");
@@ -459,15 +636,39 @@ async function page() {
   key("?");
   holds("the keys are listed", byId("help").open);
   byId("help").close();
-  holds("the figures are there", [...document.querySelectorAll("#figures img")].every((image) => image.src.startsWith("data:")) && data.figures.length > 0);
+  holds(
+    "the figures are there",
+    [...document.querySelectorAll("#figures img")].every((image) => image.src.startsWith("data:")) &&
+      data.figures.length > 0,
+  );
   holds("where it comes from", byId("sources").textContent.includes("blake3") && text.length > 0);
   holds("as JSON", JSON.parse(document.querySelector("#sources pre").textContent).cell.prompt.includes("שלום"));
-  holds("nothing is wider than the window", document.documentElement.scrollWidth <= innerWidth, document.documentElement.scrollWidth);
+  holds(
+    "nothing is wider than the window",
+    document.documentElement.scrollWidth <= innerWidth,
+    document.documentElement.scrollWidth,
+  );
 }
 
 addEventListener("load", async () => {
   try {
-    for (const part of [slider, playing, wipe, zoom, differences, full, words, grid, keyboard, filters, heat, tables, links, page]) await part();
+    for (const part of [
+      slider,
+      playing,
+      wipe,
+      zoom,
+      differences,
+      full,
+      words,
+      grid,
+      keyboard,
+      filters,
+      heat,
+      tables,
+      links,
+      page,
+    ])
+      await part();
   } catch (error) {
     holds("the page is used to the end", false, error.stack);
   }

@@ -366,13 +366,13 @@ fn stores_are_merged_checked_and_cleared() {
     std::fs::write(all.join("failed/0123456789abcdef.json"), "{}").unwrap();
     let fewer = fewer.display().to_string();
     let prune = |more: &[&str]| latentrace(&[&["store", "prune", &at("all"), "--keep", &fewer], more].concat());
-    asserted(prune(&["--dry-run"])).success().stdout(contains("2 cells and 1 note of a failure would be removed"));
+    asserted(prune(&["--dry-run"])).success().stdout(contains("2 cells and 1 failure note would be removed"));
     assert_eq!(cells(&all).len(), 4);
-    asserted(prune(&[])).success().stdout(contains("2 cells and 1 note of a failure removed"));
+    asserted(prune(&[])).success().stdout(contains("2 cells and 1 failure note removed"));
     assert_eq!(cells(&all).len(), 2);
     asserted(latentrace(&["store", "prune", &at("all")]))
         .success()
-        .stdout(contains("0 cells and 0 notes of a failure"));
+        .stdout(contains("0 cells and 0 failure notes"));
 }
 
 #[test]
@@ -387,7 +387,7 @@ fn workers_on_this_machine_make_a_sweep_and_its_figures() {
         command
     };
     let dry = printed(submit(&["--workers", "2", "--dry-run"]));
-    assert!(dry.contains("6 cells by 2 processes") && !out.exists(), "{dry}");
+    assert!(dry.contains("6 cells by 2 workers") && !out.exists(), "{dry}");
     asserted(submit(&["--workers", "2"]))
         .success()
         .stdout(contains("small: 6 cells: 6 done, 0 running, 0 failed, 0 left"));

@@ -52,8 +52,9 @@ impl FullPictures {
         if self.written.is_some() { Full::Scripts } else { Full::Links }
     }
 
-    /// Returns a full image as the page names it. `file` has it, if it is in a file; `png` makes its bytes; `name` becomes a
-    /// part of the file's name. `None` if the page cannot name it: it is in no file, or in one without a relative path.
+    /// Returns a full image as the page names it. `file` has it, if it is in a file; `png` makes its bytes; `name`
+    /// begins the name of a file that is written. `None` if the page cannot name it: it is in no file, or in one
+    /// without a relative path.
     ///
     /// # Errors
     /// A file cannot be read or written.
@@ -105,8 +106,8 @@ impl Folder {
     }
 }
 
-/// The path of a file from the folder of a page, with `/`. `None` if there is none, for instance to another drive, or if it
-/// is not UTF-8.
+/// The path of a file from the folder of a page, with `/`. `None` if there is none, for instance to another drive, or
+/// if it is not UTF-8.
 pub fn relative(page: &Path, file: &Path) -> Option<String> {
     let folder = page.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Below the page the path is the one that was named, also through links of the file system.

@@ -39,7 +39,7 @@ pub fn words(folder: &Path, trace: &Trace, description: &Description, observer: 
             Some(picture) => overlay(picture, map, limits, Colours::Sequential, 0.7),
             None => colourise(map, (128 * width as u32 / height.max(1) as u32, 128), limits, Colours::Sequential),
         };
-        cells.push(Tile::new(image, name.clone()));
+        cells.push(Tile::new(image, name.clone()).with_scale(limits, Colours::Sequential));
     }
     let columns = cells.len().min(8);
     if columns > 0 {

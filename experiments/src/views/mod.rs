@@ -127,8 +127,10 @@ pub fn commitment(folder: &Path, trace: &Trace, description: &Description) -> Re
     };
     let mut made = write(folder, "commitment", &figure)?;
     if let Some(picture) = picture(trace) {
-        let laid = overlay(&picture, &map, (0.0, estimates.len() as f64), Colours::Sequential, 0.6);
-        let cells = vec![Tile::new(picture, "the picture"), Tile::new(laid, "dark: decided early, bright: late")];
+        let limits = (0.0, estimates.len() as f64);
+        let laid = overlay(&picture, &map, limits, Colours::Sequential, 0.6);
+        let laid = Tile::new(laid, "the call at which it is decided").with_scale(limits, Colours::Sequential);
+        let cells = vec![Tile::new(picture, "the picture"), laid];
         made.push(grid(folder, "commitment-on-picture.png", &title(description), cells, 2)?);
     }
     Ok(made)

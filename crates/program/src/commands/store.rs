@@ -110,7 +110,7 @@ impl Prune {
         let Pruned { cells, failures } = prune(&self.folder, wanted.as_ref(), self.dry_run)?;
         let verb = if self.dry_run { "would be removed" } else { "removed" };
         cells.iter().chain(&failures).for_each(|path| line!("{}: {verb}", path.display()));
-        line!("{} and {} {verb}", counted(cells.len(), "cell"), counted(failures.len(), "note of a failure"));
+        line!("{} and {} {verb}", counted(cells.len(), "cell"), counted(failures.len(), "failure note"));
         Ok(())
     }
 

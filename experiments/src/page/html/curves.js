@@ -20,8 +20,9 @@ function curves() {
   for (const index of shownCells()) {
     const cell = data.cells[index];
     const numbers = series(cell.curves[state.column]);
-    const line = Array.from(numbers, (value, call) => [isSigma ? cell.noise[call] : call, value])
-      .filter(([at, value]) => Number.isFinite(value) && (!isSigma || at > 0));
+    const line = Array.from(numbers, (value, call) => [isSigma ? cell.noise[call] : call, value]).filter(
+      ([at, value]) => Number.isFinite(value) && (!isSigma || at > 0),
+    );
     if (line.length > 0) points.set(index, line);
   }
   return points;
@@ -38,18 +39,25 @@ function scaleOf(values, log, from, to) {
 /** Round numbers between the ends. */
 function ticks(low, high, log) {
   if (log && high - low >= 0.7) {
-    const powers = Array.from({ length: Math.floor(high) - Math.floor(low) + 1 }, (_, index) => Math.floor(low) + index);
+    const powers = Array.from(
+      { length: Math.floor(high) - Math.floor(low) + 1 },
+      (_, index) => Math.floor(low) + index,
+    );
     const each = Math.ceil((high - low) / 5);
     const within = (tick) => Math.log10(tick) >= low && Math.log10(tick) <= high;
     const between = high - low < 2.2 ? [1, 2, 5] : [1];
-    return powers.filter((power) => power % each === 0).flatMap((power) => between.map((times) => times * 10 ** power)).filter(within);
+    return powers
+      .filter((power) => power % each === 0)
+      .flatMap((power) => between.map((times) => times * 10 ** power))
+      .filter(within);
   }
   const [from, to] = log ? [10 ** low, 10 ** high] : [low, high];
   const rough = (to - from) / 5;
   const size = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((times) => times * size).find((step) => step >= rough);
   const found = [];
-  for (let index = Math.ceil(from / step); index * step <= to; index++) found.push(Number((index * step).toPrecision(12)));
+  for (let index = Math.ceil(from / step); index * step <= to; index++)
+    found.push(Number((index * step).toPrecision(12)));
   return found;
 }
 
@@ -59,14 +67,18 @@ function paintCurves() {
   const points = [...lines.values()].flat();
   chart = null;
   if (points.length === 0) {
-    return fill(byId("chart"), make("p", { class: "note" }, shownCells().length ? "nothing was recorded" : "the filters hide every picture"));
+    return fill(
+      byId("chart"),
+      make("p", { class: "note" }, shownCells().length ? "nothing was recorded" : "the filters hide every picture"),
+    );
   }
   const width = Math.max(280, byId("chart").clientWidth);
   const { height, left, right, top, bottom } = SHAPE;
   const isSigma = state.against === "sigma";
   const [xs, values] = [0, 1].map((at) => points.map((point) => point[at]));
   const [least, most] = ends(values);
-  const x = isSigma ? scaleOf(xs, true, width - right, left) : scaleOf(xs, false, left, width - right); // noise at the left
+  // Noise is at the left.
+  const x = isSigma ? scaleOf(xs, true, width - right, left) : scaleOf(xs, false, left, width - right);
   const y = scaleOf(values, least > 0 && most / least > 30, height - bottom, top);
   const name = `${data.columns[state.column].label} of ${lines.size} runs`;
   const svg = mark("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": name });
@@ -154,7 +166,13 @@ function hover(index) {
 /** Names the curve under the pointer, or those of A and B. */
 function tellCurves() {
   const name = (index) => own(data.cells[index].label);
-  const legend = ["A is ", name(state.a), ", B is ", name(state.b), "; point at a curve for its name, press it to take it"];
+  const legend = [
+    "A is ",
+    name(state.a),
+    ", B is ",
+    name(state.b),
+    "; point at a curve for its name, press it to take it",
+  ];
   fill(byId("curve-name"), ...(state.near === null ? legend : [name(state.near)]));
 }
 

@@ -69,7 +69,10 @@ function counted(one, other, width, height) {
   canvas.getContext("2d").putImageData(image, 0, 0);
   const shown = state.gain === null ? "which is shown brightest" : `shown × ${state.gain}`;
   const mean = sum / (3 * width * height);
-  return [canvas, `|A − B| in ${width} × ${height} pixels: ${short(mean)} of 255 levels in the mean, ${most} at most, ${shown}.`];
+  return [
+    canvas,
+    `|A − B| in ${width} × ${height} pixels: ${short(mean)} of 255 levels in the mean, ${most} at most, ${shown}.`,
+  ];
 }
 
 /** The same, drawn by the browser alone. */
@@ -81,8 +84,11 @@ function drawn(one, other, width, height) {
   const gain = state.gain ?? BLIND_GAIN;
   context.globalCompositeOperation = "lighter";
   for (let doubled = 1; doubled < gain; doubled *= 2) context.drawImage(canvas, 0, 0);
-  return [canvas, `|A − B| in ${width} × ${height} pixels, × ${gain}. Its mean is not known: the browser lets no page read `
-    + "pictures beside it. Hint: `latentrace report --full` puts them where it may."];
+  return [
+    canvas,
+    `|A − B| in ${width} × ${height} pixels, × ${gain}. Its mean is not known: the browser lets no page read ` +
+      "pictures beside it. Hint: `latentrace report --full` puts them where it may.",
+  ];
 }
 
 function buildGains() {

@@ -8,9 +8,11 @@ function passes(cell) {
     if (least === null && most === null) return true;
     return number !== null && number >= (least ?? -Infinity) && number <= (most ?? Infinity);
   };
-  return cell.label.toLocaleLowerCase().includes(state.having.toLocaleLowerCase())
-    && state.only.every((values, axis) => values === null || values.has(cell.place[axis]))
-    && state.between.every(inRange);
+  return (
+    cell.label.toLocaleLowerCase().includes(state.having.toLocaleLowerCase()) &&
+    state.only.every((values, axis) => values === null || values.has(cell.place[axis])) &&
+    state.between.every(inRange)
+  );
 }
 
 /** The indices of the cells that pass the filters. */
@@ -32,7 +34,8 @@ function applyFilters() {
     if (values.length > 0 && !values.includes(state.fixed[axis])) state.fixed[axis] = values[0];
   }
   const [count, all] = [shownCells().length, data.cells.length];
-  byId("count").textContent = count === all ? `all ${all} pictures` : `${count} of ${all} pictures`;
+  const named = all === 1 ? "1 picture" : `${all} pictures`;
+  byId("count").textContent = count < all ? `${count} of ${named}` : all === 1 ? named : `all ${named}`;
   byId("clear").disabled = count === all && !isFiltered();
   arrange();
   buildTable();
@@ -42,14 +45,22 @@ function applyFilters() {
 }
 
 const isFiltered = () =>
-  state.having !== "" || state.only.some((values) => values !== null) || state.between.flat().some((end) => end !== null);
+  state.having !== "" ||
+  state.only.some((values) => values !== null) ||
+  state.between.flat().some((end) => end !== null);
 
 /** The controls. They are made once, so that the focus stays where it is. */
 function buildFilters() {
-  const having = make("input", { id: "having", type: "search", dir: "auto", autocomplete: "off", oninput: (event) => {
-    state.having = event.target.value;
-    applyFilters();
-  } });
+  const having = make("input", {
+    id: "having",
+    type: "search",
+    dir: "auto",
+    autocomplete: "off",
+    oninput: (event) => {
+      state.having = event.target.value;
+      applyFilters();
+    },
+  });
   const label = make("label", { class: "line" }, "the label contains ", having);
   fill(byId("filter-fields"), label, ...data.axes.map(valueFilter), ...(data.numbers.length ? [numberFilters()] : []));
   byId("clear").addEventListener("click", () => {
@@ -72,9 +83,19 @@ function valueFilter({ name, values }, axis) {
     change();
   };
   const boxes = values.map((value, index) =>
-    make("label", {}, make("input", { type: "checkbox", "data-axis": axis, value: index, onchange: change }), own(value)));
-  const buttons = [["all", true], ["none", false]].map(([word, checked]) =>
-    make("button", { type: "button", "aria-label": `${word} of ${name}`, onclick: all(checked) }, word));
+    make(
+      "label",
+      {},
+      make("input", { type: "checkbox", "data-axis": axis, value: index, onchange: change }),
+      own(value),
+    ),
+  );
+  const buttons = [
+    ["all", true],
+    ["none", false],
+  ].map(([word, checked]) =>
+    make("button", { type: "button", "aria-label": `${word} of ${name}`, onclick: all(checked) }, word),
+  );
   return make("fieldset", { class: "values" }, make("legend", {}, own(name)), ...buttons, ...boxes);
 }
 
@@ -88,8 +109,13 @@ function numberFilters() {
       applyFilters();
     };
     return make("input", {
-      type: "number", step: "any", "data-number": index, "data-end": at, placeholder: short(known),
-      "aria-label": `${data.numbers[index]} ${word}`, oninput: change,
+      type: "number",
+      step: "any",
+      "data-number": index,
+      "data-end": at,
+      placeholder: short(known),
+      "aria-label": `${data.numbers[index]} ${word}`,
+      oninput: change,
     });
   };
   const line = (name, index) =>

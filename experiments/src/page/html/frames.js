@@ -30,7 +30,13 @@ function shot(cell, large) {
   if (!frame) {
     const exact = cell.exact ? null : large && fullImage(cell, "picture");
     const image = exact || sheet(cell.picture, cell);
-    return ready(image) && { image, from: [0, 0, image.naturalWidth, image.naturalHeight], exact: Boolean(exact) || cell.exact };
+    return (
+      ready(image) && {
+        image,
+        from: [0, 0, image.naturalWidth, image.naturalHeight],
+        exact: Boolean(exact) || cell.exact,
+      }
+    );
   }
   const { column } = frame;
   const exact = cell.framesExact ? null : large && fullImage(cell, "frames");

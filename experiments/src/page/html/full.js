@@ -18,7 +18,8 @@ function askFull(cell, kind) {
   if (known) return latest(path, known);
   if (fulls.size >= MOST_FULLS) fulls.delete(fulls.keys().next().value);
   const asked = latest(path, { image: new Image(), state: "loading" });
-  const [width, height] = kind === "picture" ? cell.size : [cell.frameFull[0] * cell.calls.length, 2 * cell.frameFull[1]];
+  const [width, height] =
+    kind === "picture" ? cell.size : [cell.frameFull[0] * cell.calls.length, 2 * cell.frameFull[1]];
   asked.image.addEventListener("load", () => {
     const { naturalWidth, naturalHeight } = asked.image;
     asked.state = naturalWidth === width && naturalHeight === height ? "there" : "other";
@@ -68,16 +69,24 @@ function whyThumbnail(cell) {
   if (!path) return "the page has no more than a thumbnail of it";
   const found = askFull(cell, kind);
   if (found.state === "missing") return `${path} was not found from where this page is`;
-  return found.state === "other" ? `${path} is of another size, so it was made again since this page was written` : null;
+  return found.state === "other"
+    ? `${path} is of another size, so it was made again since this page was written`
+    : null;
 }
 
 /** Says which of A and B are shown from thumbnails, and what helps. */
 function tellFull() {
-  const why = [["A", data.cells[state.a]], ["B", data.cells[state.b]]]
+  const why = [
+    ["A", data.cells[state.a]],
+    ["B", data.cells[state.b]],
+  ]
     .map(([name, cell]) => [name, whyThumbnail(cell)])
     .filter(([, reason]) => reason);
   const lines = why.map(([name, reason]) => make("span", {}, `${name} is shown from a thumbnail: ${reason}. `));
-  if (why.length > 0) lines.push(make("span", {}, "Hint: `latentrace report --full` puts full pictures beside the page; move both together."));
+  if (why.length > 0)
+    lines.push(
+      make("span", {}, "Hint: `latentrace report --full` puts full pictures beside the page; move both together."),
+    );
   const text = lines.map((line) => line.textContent).join("");
   if (byId("full-note").textContent !== text) fill(byId("full-note"), ...lines);
 }

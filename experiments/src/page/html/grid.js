@@ -2,8 +2,10 @@
 
 /** Room around a picture in the grid, for its border and the gap. */
 const AROUND = 18;
-const LEAST_SIZE = 40;
+const LEAST_SIZE = 32;
 const MOST_SIZE = 512;
+/** Under smaller pictures there is no room for their labels, which are in their tooltips too. */
+const LEAST_CAPTION = 110;
 
 /** The values of a field that are shown. */
 const shownValues = (axis) =>
@@ -11,7 +13,8 @@ const shownValues = (axis) =>
 
 /** The fields that are on neither side of the grid, each at one value. */
 const fixedAxes = () =>
-  isGallery() || state.down === REST ? []
+  isGallery() || state.down === REST
+    ? []
     : data.axes.map((_, axis) => axis).filter((axis) => axis !== state.across && axis !== state.down);
 
 /** Whether no field is on a side, and all pictures follow each other. */
@@ -74,9 +77,14 @@ function gridTable(columns, rows) {
 function flow() {
   const only = Math.max(state.across, state.down);
   const figure = (index, caption) => make("figure", {}, button(index), make("figcaption", { dir: "auto" }, caption));
-  if (isGallery()) return make("div", { class: "flow" }, ...sortedCells().map((index) => figure(index, data.cells[index].label)));
+  if (isGallery())
+    return make("div", { class: "flow" }, ...sortedCells().map((index) => figure(index, data.cells[index].label)));
   const { places } = side(only);
-  return make("div", { class: "flow" }, ...places.map(({ label, asks }) => figure(cellAt(asks), `${data.axes[only].name} ${label}`)));
+  return make(
+    "div",
+    { class: "flow" },
+    ...places.map(({ label, asks }) => figure(cellAt(asks), `${data.axes[only].name} ${label}`)),
+  );
 }
 
 /** A button with the picture; hatching where there is none, and nothing where a filter hides it. */
@@ -84,8 +92,14 @@ function button(index) {
   if (index === undefined) return make("div", { class: "missing", title: "no such picture" });
   if (!isShown(index)) return make("div", { class: "hidden", title: "hidden by the filters" });
   const attributes = {
-    class: "cell", type: "button", "data-cell": index, "data-key": `cell-${index}`, "data-rove": true, tabindex: -1,
-    title: data.cells[index].label, onclick: (event) => choose(taking(event), index),
+    class: "cell",
+    type: "button",
+    "data-cell": index,
+    "data-key": `cell-${index}`,
+    "data-rove": true,
+    tabindex: -1,
+    title: data.cells[index].label,
+    onclick: (event) => choose(taking(event), index),
   };
   return make("button", attributes, make("canvas"));
 }
@@ -98,14 +112,17 @@ const canvasOf = new Map();
 const inSight = new Set();
 
 /** Only what is in sight, or nearly, is painted. */
-const watch = new IntersectionObserver((entries) => {
-  for (const { target, isIntersecting } of entries) {
-    const index = Number(target.dataset.cell);
-    if (!isIntersecting) inSight.delete(index);
-    else if (canvasOf.get(index) === target) inSight.add(index);
-  }
-  inSight.forEach(paintCell);
-}, { rootMargin: "200px" });
+const watch = new IntersectionObserver(
+  (entries) => {
+    for (const { target, isIntersecting } of entries) {
+      const index = Number(target.dataset.cell);
+      if (!isIntersecting) inSight.delete(index);
+      else if (canvasOf.get(index) === target) inSight.add(index);
+    }
+    inSight.forEach(paintCell);
+  },
+  { rootMargin: "200px" },
+);
 
 /** The size at which all of the grid is seen at once, if that is not too small. */
 function fitSize() {
@@ -120,13 +137,14 @@ function fitSize() {
   return Math.min(width - AROUND, (height - AROUND) * ratio());
 }
 
-/** The largest size at which so many pictures, with captions, have room. */
+/** The largest size at which so many pictures have room. */
 function fitFlow(count, [width, height]) {
   for (let columns = 1; columns <= count; columns++) {
     const size = (width - 24) / columns - AROUND - 8;
-    if (Math.ceil(count / columns) * (size / ratio() + AROUND + 50) <= height) return size;
+    const caption = isGallery() && size < LEAST_CAPTION ? 0 : 50;
+    if (Math.ceil(count / columns) * (size / ratio() + AROUND + caption) <= height) return size;
   }
-  return 64;
+  return LEAST_SIZE;
 }
 
 /** Width by height of the pictures. */
@@ -140,6 +158,7 @@ function sizeGrid() {
   byId("size").value = String(size);
   byId("size").setAttribute("aria-valuetext", `${size} pixels wide${state.size === null ? ", fits the window" : ""}`);
   byId("fit-grid").setAttribute("aria-pressed", String(state.size === null));
+  byId("grid").classList.toggle("is-bare", isGallery() && size < LEAST_CAPTION);
   ["--wide", "--high"].forEach((name, at) => byId("grid").style.setProperty(name, `${gridSize[at]}px`));
 }
 

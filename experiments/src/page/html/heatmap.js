@@ -27,6 +27,7 @@ function heatFields() {
 }
 
 function buildHeat() {
+  if (byId("heat").hidden) return; // nothing was measured, or nothing varies
   const fields = heatFields();
   const [low, high] = ends([...fields.values()].map((field) => field.mean));
   const values = (axis) => (axis === NONE ? [0] : shownValues(axis));
@@ -52,12 +53,15 @@ function heatField(field, low, high) {
   const colour = data.palette[Math.round((high > low ? (field.mean - low) / (high - low) : 0.5) * 255)];
   const count = field.cells.length;
   const attributes = {
-    type: "button", "data-rove": true, tabindex: -1, "data-key": `heat-${field.cells[0]}`,
+    type: "button",
+    "data-rove": true,
+    tabindex: -1,
+    "data-key": `heat-${field.cells[0]}`,
     style: `background: rgb(${colour}); color: ${inkOn(colour)}`,
     title: count === 1 ? data.cells[field.cells[0]].label : `the mean of ${count} pictures`,
     onclick: (event) => choose(taking(event), field.cells[0]),
   };
-  return make("td", {}, make("button", attributes, short(field.mean)));
+  return make("td", {}, make("button", attributes, short(field.mean, 3)));
 }
 
 /** Black or white, whichever has more contrast: at least 4.5 on every colour (WCAG 2). */
@@ -76,7 +80,10 @@ function paintScale(low, high) {
 
 /** The menus. */
 function buildHeatMenus() {
-  const axes = [make("option", { value: NONE }, "–"), ...data.axes.map((axis, index) => make("option", { value: index }, axis.name))];
+  const axes = [
+    make("option", { value: NONE }, "–"),
+    ...data.axes.map((axis, index) => make("option", { value: index }, axis.name)),
+  ];
   fill(byId("heat-of"), ...heatNames.map((name, index) => make("option", { value: index }, name)));
   for (const way of ["across", "down"]) fill(byId(`heat-${way}`), ...axes.map((option) => option.cloneNode(true)));
   for (const part of ["of", "across", "down"]) {

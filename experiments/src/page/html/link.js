@@ -13,7 +13,10 @@ const parts = {
   takes: choicePart("takes", ["a", "b"]),
   mode: choicePart("mode", ["wipe", "beside", "difference"]),
   wipe: { write: () => Number(state.wipe.toFixed(3)), read: (text) => (state.wipe = real(text, 0, 1, state.wipe)) },
-  gain: { write: () => state.gain ?? "", read: (text) => (state.gain = GAINS.find((gain) => String(gain) === text) ?? null) },
+  gain: {
+    write: () => state.gain ?? "",
+    read: (text) => (state.gain = GAINS.find((gain) => String(gain) === text) ?? null),
+  },
   wide: { write: () => Number(state.wide), read: (text) => (state.wide = text === "1") },
   zoom: { write: writeZoom, read: readZoom },
   word: { write: () => (state.word ? `${state.word.nth} ${state.word.word}` : ""), read: readWord },
@@ -24,7 +27,10 @@ const parts = {
   heat: { write: () => Object.values(state.heat).join("."), read: readHeat },
   curve: { write: () => data.columns[state.column]?.name ?? "", read: readColumn },
   against: choicePart("against", ["call", "sigma"]),
-  theme: { write: () => state.theme ?? "", read: (text) => (state.theme = ["light", "dark"].find((known) => known === text) ?? null) },
+  theme: {
+    write: () => state.theme ?? "",
+    read: (text) => (state.theme = ["light", "dark"].find((known) => known === text) ?? null),
+  },
   letters: { write: () => Number(state.letters), read: (text) => (state.letters = text !== "0") },
 };
 
@@ -33,7 +39,10 @@ function indexPart(name, count) {
 }
 
 function choicePart(name, choices) {
-  return { write: () => state[name], read: (text) => (state[name] = choices.find((choice) => choice === text) ?? state[name]) };
+  return {
+    write: () => state[name],
+    read: (text) => (state[name] = choices.find((choice) => choice === text) ?? state[name]),
+  };
 }
 
 /** A whole number from 0 to below `count`; null if the text is none. */
@@ -53,9 +62,12 @@ function readSide(name, text, others) {
 }
 
 function readFixed(text) {
-  text.split(".").slice(0, data.axes.length).forEach((part, axis) => {
-    state.fixed[axis] = whole(part, data.axes[axis].values.length) ?? state.fixed[axis];
-  });
+  text
+    .split(".")
+    .slice(0, data.axes.length)
+    .forEach((part, axis) => {
+      state.fixed[axis] = whole(part, data.axes[axis].values.length) ?? state.fixed[axis];
+    });
 }
 
 function writeZoom() {
@@ -90,8 +102,11 @@ function readOnly(text) {
 
 /** `1:0.5~` shows what has at least 0.5 as number 1. */
 function writeBetween() {
-  return state.between.flatMap(([least, most], index) =>
-    (least === null && most === null ? [] : [`${index}:${least ?? ""}~${most ?? ""}`])).join("_");
+  return state.between
+    .flatMap(([least, most], index) =>
+      least === null && most === null ? [] : [`${index}:${least ?? ""}~${most ?? ""}`],
+    )
+    .join("_");
 }
 
 function readBetween(text) {

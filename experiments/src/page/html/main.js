@@ -59,7 +59,10 @@ function buildAxes() {
 
 function wayMenu(way, label) {
   const other = { across: "down", down: "across" }[way];
-  const options = [make("option", { value: NONE }, "–"), ...data.axes.map((axis, index) => make("option", { value: index }, axis.name))];
+  const options = [
+    make("option", { value: NONE }, "–"),
+    ...data.axes.map((axis, index) => make("option", { value: index }, axis.name)),
+  ];
   if (way === "down" && data.axes.length > 2) options.push(make("option", { value: REST }, "all other fields"));
   const change = (event) => {
     const value = Number(event.target.value);
@@ -106,14 +109,24 @@ function showTheme() {
 }
 
 function press(event) {
-  const isTyping = event.target.matches("select, textarea, input:not([type=radio]):not([type=checkbox]):not([type=range])");
+  const isTyping = event.target.matches(
+    "select, textarea, input:not([type=radio]):not([type=checkbox]):not([type=range])",
+  );
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping || byId("help").open || !state.letters) return;
   const focused = Number(event.target.closest?.("[data-cell]")?.dataset.cell ?? -1);
   const take = (which) => focused >= 0 && choose(which, focused);
   const keys = {
-    a: () => take("a"), b: () => take("b"), ",": () => setLevel(state.level - 1), ".": () => setLevel(state.level + 1),
-    x: () => setView(state.view === "clean" ? "sample" : "clean"), w: () => setMode("wipe"), s: () => setMode("beside"),
-    d: () => setMode("difference"), p: playOrPause, t: theme, "?": () => byId("help").showModal(),
+    a: () => take("a"),
+    b: () => take("b"),
+    ",": () => setLevel(state.level - 1),
+    ".": () => setLevel(state.level + 1),
+    x: () => setView(state.view === "clean" ? "sample" : "clean"),
+    w: () => setMode("wipe"),
+    s: () => setMode("beside"),
+    d: () => setMode("difference"),
+    p: playOrPause,
+    t: theme,
+    "?": () => byId("help").showModal(),
   };
   if (!Object.hasOwn(keys, event.key)) return;
   event.preventDefault();
@@ -149,6 +162,7 @@ function build() {
   byId("level").max = String(levels.length - 1);
   byId("bar").hidden = levels.length === 1;
   byId("curves").hidden = data.columns.length === 0;
+  for (const id of ["numbers", "facts"]) byId(id).hidden = columnNames.length === 0;
   byId("heat").hidden = heatNames.length === 0 || data.axes.length === 0;
   buildColumns();
   buildGains();
@@ -188,8 +202,10 @@ function listen() {
   on("numbers-csv", "click", () => download("numbers.csv", [columnNames, ...sortedCells().map(row)]));
   rove(byId("grid"), gridMove);
   rove(byId("table"), tableMove);
-  rove(byId("heat-map"), (key, here) =>
-    DIRECTIONS[key] && inDirection(here, byId("heat-map").querySelectorAll("button"), DIRECTIONS[key]));
+  rove(
+    byId("heat-map"),
+    (key, here) => DIRECTIONS[key] && inDirection(here, byId("heat-map").querySelectorAll("button"), DIRECTIONS[key]),
+  );
   beginZoom();
   document.addEventListener("keydown", press);
   window.addEventListener("resize", resized);

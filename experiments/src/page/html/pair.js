@@ -88,7 +88,12 @@ function buildFacts() {
   const [a, b] = pairOf();
   const row = (name, ...values) => {
     const differs = values[0] !== values[1];
-    return make("tr", { class: differs && "differs" }, make("th", { scope: "row" }, own(name)), ...values.map((value) => make("td", {}, own(value))));
+    return make(
+      "tr",
+      { class: differs && "differs" },
+      make("th", { scope: "row" }, own(name)),
+      ...values.map((value) => make("td", {}, own(value))),
+    );
   };
   const rows = data.axes.map((axis, index) => row(axis.name, axis.values[a.place[index]], axis.values[b.place[index]]));
   const numbers = data.numbers.map((name, index) => row(name, short(a.numbers[index]), short(b.numbers[index])));
@@ -101,6 +106,11 @@ function buildFacts() {
 function buildSources() {
   const text = (cell) => cell.provenance.map((fact) => data.facts[fact]).join("\n");
   const source = (name, cell) =>
-    make("div", {}, make("h3", { class: name.toLowerCase() }, `${name}: `, own(cell.label)), make("pre", { dir: "auto" }, text(cell)));
+    make(
+      "div",
+      {},
+      make("h3", { class: name.toLowerCase() }, `${name}: `, own(cell.label)),
+      make("pre", { dir: "auto" }, text(cell)),
+    );
   fill(byId("sources"), source("A", data.cells[state.a]), source("B", data.cells[state.b]));
 }

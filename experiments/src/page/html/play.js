@@ -15,7 +15,10 @@ function showLevel() {
   const frame = frameAt(cell, sigma);
   const text = frame ? `σ ${short(sigma)}, call ${frame.call + 1} of ${cell.noise.length}` : "the picture";
   slider.value = String(state.level);
-  slider.setAttribute("aria-valuetext", frame ? `noise level ${short(sigma)}, call ${frame.call + 1} of ${cell.noise.length}` : text);
+  slider.setAttribute(
+    "aria-valuetext",
+    frame ? `noise level ${short(sigma)}, call ${frame.call + 1} of ${cell.noise.length}` : text,
+  );
   byId("level-text").textContent = text;
 }
 
@@ -33,10 +36,13 @@ const isPlaying = () => playing !== null;
 /** Goes on from where the slider is; from the end, begins again. */
 function play() {
   if (state.level === levels.length - 1) setLevel(0);
-  playing = setInterval(() => {
-    setLevel(state.level + 1);
-    if (state.level === levels.length - 1) pause();
-  }, Math.max(80, 3000 / levels.length));
+  playing = setInterval(
+    () => {
+      setLevel(state.level + 1);
+      if (state.level === levels.length - 1) pause();
+    },
+    Math.max(80, 3000 / levels.length),
+  );
   showPlay();
 }
 

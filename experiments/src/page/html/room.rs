@@ -47,8 +47,8 @@ pub struct Room {
 }
 
 impl Room {
-    /// The room on a page that has `used` bytes without the pictures of its runs. The pictures and frames of some runs say
-    /// how much a picture takes.
+    /// The room on a page that has `used` bytes without the pictures of its runs. The pictures and frames of some runs
+    /// say how much a picture takes.
     pub fn new(used: usize, runs: usize, sample: &[(RgbImage, Option<Frames>)]) -> Room {
         let each = PAGE.saturating_sub(used).max(LEAST) / runs.max(1);
         let mean = |bytes: usize| bytes / sample.len().max(1);

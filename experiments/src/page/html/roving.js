@@ -6,7 +6,7 @@ function stopAt(container, element) {
   if (element) element.tabIndex = 0;
 }
 
-/** The element of new content that becomes the tab stop: that of the same cell as before, or of a cell, or the first. */
+/** The element of new content that becomes the tab stop: that of the cell as before, or of `cell`, or the first. */
 function stopOf(container, content, cell) {
   const before = container.querySelector('[data-rove][tabindex="0"]')?.dataset.cell;
   const of = (index) => index !== undefined && content.querySelector(`[data-rove][data-cell="${index}"]`);

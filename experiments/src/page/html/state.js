@@ -25,7 +25,8 @@ const sixDigits = (number) => Number(number.toPrecision(6));
 // What follows from a cell's data: its frames, and which occurrence of a word each map of attention is of.
 for (const cell of data.cells) {
   cell.noise = [...series(cell.sigmas)].map(sixDigits);
-  cell.frames = cell.calls.map((call, column) => ({ call, column, sigma: cell.noise[call] }))
+  cell.frames = cell.calls
+    .map((call, column) => ({ call, column, sigma: cell.noise[call] }))
     .filter(({ sigma }) => sigma !== undefined);
   cell.words = cell.words.map(([word, rows, columns, map], index) => {
     const nth = cell.words.slice(0, index).filter(([earlier]) => earlier === word).length + 1;
@@ -34,12 +35,14 @@ for (const cell of data.cells) {
 }
 
 /** The noise levels of the slider: all that have frames, from high to low, then 0 for the final picture. */
-const levels = [...new Set(data.cells.flatMap((cell) => cell.frames.map((frame) => frame.sigma)))]
-  .sort((one, other) => other - one);
+const levels = [...new Set(data.cells.flatMap((cell) => cell.frames.map((frame) => frame.sigma)))].sort(
+  (one, other) => other - one,
+);
 levels.push(0);
 
 /** The fields with most values: they become columns and rows. */
-const longest = data.axes.map((_, axis) => axis)
+const longest = data.axes
+  .map((_, axis) => axis)
   .sort((one, other) => data.axes[other].values.length - data.axes[one].values.length || other - one);
 
 /** No field, and every field that is not on the other axis. */
@@ -79,7 +82,10 @@ function initial() {
 
 /** The curve that tells most; sigma, which comes first, is the same in most runs. */
 function startColumn() {
-  return Math.max(0, data.columns.findIndex((column) => column.name === "rms_epsilon_difference"));
+  return Math.max(
+    0,
+    data.columns.findIndex((column) => column.name === "rms_epsilon_difference"),
+  );
 }
 
 const state = initial();
@@ -101,11 +107,16 @@ function make(tag, attributes = {}, ...children) {
 const own = (text) => make("bdi", {}, text);
 
 /** The head of a row or a column of pictures or of numbers. */
-const headOf = (scope, label) => make("th", { scope }, make("span", { class: "head", dir: "auto" }, label));
+const headOf = (scope, label) =>
+  make("th", { scope, title: label }, make("span", { class: "head", dir: "auto" }, label));
 
 /** The corner of a table, with the names of what is below it and beside it. */
 function cornerOf(down, across) {
-  return make("td", { class: "corner" }, make("span", { class: "head" }, own(down), down && across ? " \\ " : "", own(across)));
+  return make(
+    "td",
+    { class: "corner" },
+    make("span", { class: "head" }, own(down), down && across ? " \\ " : "", own(across)),
+  );
 }
 
 /** Replaces what is in an element. The focus stays on what has the same `data-key` or id, or goes to the tab stop. */
@@ -122,20 +133,23 @@ function say(...parts) {
   fill(byId("said"), ...parts);
 }
 
-/** A number in at most four digits. */
-function short(number) {
+/** A number in at most four digits, or so many. */
+function short(number, digits = 4) {
   if (number === null || !Number.isFinite(number)) return "";
   if (number === 0) return "0";
   const size = Math.abs(number);
   if (size >= 1e5 || size < 1e-3) return number.toExponential(2);
-  return String(Number(number.toPrecision(4)));
+  return String(Number(number.toPrecision(digits)));
 }
 
 const clamp = (value, least, most) => Math.max(least, Math.min(most, value));
 
 /** The least and the largest of some numbers. */
 function ends(numbers) {
-  return numbers.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)], [Infinity, -Infinity]);
+  return numbers.reduce(
+    ([least, most], value) => [Math.min(least, value), Math.max(most, value)],
+    [Infinity, -Infinity],
+  );
 }
 
 const marks = (index) => `${index === state.a ? " is-a" : ""}${index === state.b ? " is-b" : ""}`;

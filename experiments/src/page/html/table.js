@@ -40,10 +40,17 @@ function buildTable() {
 /** A row, headed by a button that takes its picture. */
 function tableRow(index) {
   const press = (event) => choose(taking(event), index);
-  const attributes = { type: "button", "data-rove": true, tabindex: -1, "data-cell": index, "data-key": `row-${index}` };
+  const attributes = {
+    type: "button",
+    "data-rove": true,
+    tabindex: -1,
+    "data-cell": index,
+    "data-key": `row-${index}`,
+  };
   const head = make("th", { scope: "row" }, make("button", attributes));
   const values = row(index).map((value) =>
-    typeof value === "string" ? make("td", { dir: "auto" }, value) : make("td", { class: "number" }, short(value)));
+    typeof value === "string" ? make("td", { dir: "auto" }, value) : make("td", { class: "number" }, short(value)),
+  );
   return make("tr", { "data-row": index, onclick: press }, head, ...values);
 }
 
@@ -70,7 +77,9 @@ function markTable() {
 function tableMove(key, here) {
   const rows = [...byId("table").querySelectorAll("tbody button")];
   const at = rows.indexOf(here);
-  const to = { ArrowUp: at - 1, ArrowDown: at + 1, Home: 0, End: rows.length - 1, PageUp: at - 10, PageDown: at + 10 }[key];
+  const to = { ArrowUp: at - 1, ArrowDown: at + 1, Home: 0, End: rows.length - 1, PageUp: at - 10, PageDown: at + 10 }[
+    key
+  ];
   return to === undefined ? undefined : rows[clamp(to, 0, rows.length - 1)];
 }
 
@@ -78,7 +87,10 @@ function tableMove(key, here) {
 function buildFigures() {
   byId("figures").hidden = data.figures.length === 0;
   const figure = ({ name, source, csv, files }) => {
-    const numbers = csv === null ? [] : [make("button", { type: "button", onclick: () => save(`${name}.csv`, "text/csv", csv) }, "CSV")];
+    const numbers =
+      csv === null
+        ? []
+        : [make("button", { type: "button", onclick: () => save(`${name}.csv`, "text/csv", csv) }, "CSV")];
     const links = files.map((file) => make("a", { href: beside(file) }, file));
     const image = source === null ? [] : [make("img", { src: source, alt: name, loading: "lazy" })];
     return make("figure", {}, make("div", { class: "row" }, make("h3", {}, name), ...numbers, ...links), ...image);

@@ -28,8 +28,18 @@ function buildWords() {
   const repeated = (word) => words.some((other) => other.word === word.word && other.nth > 1);
   const chip = (word, index) => {
     const press = () => selectWord(isSelected(word) ? null : word);
-    const attributes = { type: "button", "data-key": `word-${index}`, "aria-pressed": String(isSelected(word)), onclick: press };
-    const nth = repeated(word) ? [make("sub", { "aria-hidden": "true" }, word.nth), make("span", { class: "unseen" }, `, occurrence ${word.nth}`)] : [];
+    const attributes = {
+      type: "button",
+      "data-key": `word-${index}`,
+      "aria-pressed": String(isSelected(word)),
+      onclick: press,
+    };
+    const nth = repeated(word)
+      ? [
+          make("sub", { "aria-hidden": "true" }, word.nth),
+          make("span", { class: "unseen" }, `, occurrence ${word.nth}`),
+        ]
+      : [];
     return make("button", attributes, own(word.word), ...nth);
   };
   const table = make("button", { type: "button", "data-key": "words-csv", onclick: wordsTable }, "CSV");
@@ -49,7 +59,8 @@ function wordsTable() {
   for (const cell of pairOf()) {
     for (const { word, nth, rows, columns, map } of cell.words) {
       bytes(map).forEach((level, at) =>
-        lines.push([cell.label, word, nth, Math.floor(at / columns), at % columns, rows, columns, level]));
+        lines.push([cell.label, word, nth, Math.floor(at / columns), at % columns, rows, columns, level]),
+      );
     }
   }
   download("attention.csv", lines);

@@ -11,7 +11,10 @@ function panes() {
   const { width, height } = byId("pair");
   if (state.mode !== "beside") return [{ left: 0, width, height }];
   const half = Math.floor(width / 2);
-  return [{ left: 0, width: half, height }, { left: width - half, width: half, height }];
+  return [
+    { left: 0, width: half, height },
+    { left: width - half, width: half, height },
+  ];
 }
 
 /** The scale at which the whole picture is seen; a whole number where the picture is smaller than the view. */

@@ -150,7 +150,7 @@ impl Submit {
             Some(count) => {
                 line!(
                     "{cells} by {}: {} --retry --worker 1/{count} ..",
-                    counted(count as usize, "process"),
+                    counted(count as usize, "worker"),
                     joined(&job.command)
                 );
             }

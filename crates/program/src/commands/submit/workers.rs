@@ -26,7 +26,7 @@ pub fn run(job: &Job, root: &Path, count: usize) -> Result<()> {
     create_folder(&job.folder)?;
     interrupt::says("the same command goes on where this one stopped".into());
     let workers = (1..=count).map(|index| start(job, index, count)).collect::<Result<Vec<_>>>()?;
-    line!("{}, logs in {}", counted(count, "process"), job.folder.display());
+    line!("{}, logs in {}", counted(count, "worker"), job.folder.display());
     let printer = Printer::new();
     let failed = wait(workers, || {
         if let Ok(status) = Status::of(root) {
