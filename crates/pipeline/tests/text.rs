@@ -55,8 +55,9 @@ fn features_are_those_of_the_reference() {
         let ours = features(extended.as_ref().unwrap_or(&plain), case["prompt"].as_str().unwrap(), options(case));
         let theirs = &tensors[name];
         assert_eq!(ours.size(), theirs.size(), "{name}");
-        let apart = (ours - theirs).abs().max().double_value(&[]);
-        assert!(apart < 2e-6, "{name}: {apart:e}");
+        // Some tens of roundings of f32, of which processors do some in another order.
+        let apart = (ours - theirs).abs().max().double_value(&[]) / theirs.abs().max().double_value(&[]);
+        assert!(apart < 2e-6, "{name}: {apart:e} of the largest");
     }
 }
 
@@ -168,7 +169,10 @@ fn texts_of_different_lengths_and_options_are_not_mixed_in_a_batch() {
     let together = model.run_together(&images, &mut Pass::silent()).unwrap();
     for (request, outcome) in [&own, &skipped].into_iter().zip(&together.outcomes) {
         let alone = model.run(request, &mut Pass::silent()).unwrap();
-        assert!((&alone.latents - &outcome.latents).abs().max().double_value(&[]) < 1e-5);
+        // Products of another batch size round otherwise; texts that were mixed would differ by the latents' size.
+        let apart = (&alone.latents - &outcome.latents).abs().max().double_value(&[]);
+        let apart = apart / alone.latents.abs().max().double_value(&[]);
+        assert!(apart < 1e-5, "{apart:e} of the largest");
     }
     let [first, second] = [&together.outcomes[0], &together.outcomes[1]];
     assert!(!first.latents.equal(&second.latents));

@@ -43,6 +43,8 @@ const key = (name, target = document.body) =>
   target.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
 
 async function slider() {
+  // The browser says what is in sight when it draws, and only that is painted.
+  for (let round = 0; round < 20000 && inSight.size < data.cells.length; round++) await moment();
   await settle();
   const end = pixels(first());
   set("level", 0);

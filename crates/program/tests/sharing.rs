@@ -370,9 +370,7 @@ fn stores_are_merged_checked_and_cleared() {
     assert_eq!(cells(&all).len(), 4);
     asserted(prune(&[])).success().stdout(contains("2 cells and 1 failure note removed"));
     assert_eq!(cells(&all).len(), 2);
-    asserted(latentrace(&["store", "prune", &at("all")]))
-        .success()
-        .stdout(contains("0 cells and 0 failure notes"));
+    asserted(latentrace(&["store", "prune", &at("all")])).success().stdout(contains("0 cells and 0 failure notes"));
 }
 
 #[test]
