@@ -16,5 +16,6 @@ mod pictures;
 mod placeholders;
 mod records;
 mod session;
+mod sharing;
 mod studies;
 mod tables;
