@@ -1,6 +1,6 @@
 //! The list of a sweep's cells in its store: what a status is of, and what the machines that share the work must agree on.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use latentrace_files::{read_text, replace};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,8 +52,8 @@ impl List {
             return Ok(None);
         }
         let hint = "hint: remove it; `latentrace run` writes it again";
-        let list = serde_json::from_str(&read_text(&file)?).with_context(|| format!("{}\n{hint}", file.display()))?;
-        Ok(Some(list))
+        let text = read_text(&file)?;
+        serde_json::from_str(&text).map(Some).map_err(|error| anyhow!("{}: {error}\n{hint}", file.display()))
     }
 
     /// Writes the list into a store, in place of an earlier one.
@@ -142,7 +142,7 @@ mod tests {
             assert!(error.contains(said) && error.contains("hint: "), "{error}");
         }
         std::fs::write(folder.path().join(FILE), "{").unwrap();
-        assert!(format!("{:#}", List::read(folder.path()).unwrap_err()).contains("cells.json\nhint: remove it"));
+        assert!(format!("{:#}", List::read(folder.path()).unwrap_err()).contains("cells.json: "));
         here.write(folder.path()).unwrap();
         assert_eq!(List::read(folder.path()).unwrap().unwrap(), here);
     }

@@ -5,7 +5,7 @@ use crate::list::List;
 use crate::manifest;
 use crate::previews::draw_previews;
 use crate::sound::{Fault, check};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use latentrace_files::{create, create_folder, is_partial, read_text, replace, slug};
 use latentrace_pipeline::Model;
 use latentrace_runs::{Cell, Computing, Frames, Observer, Provenance, Recorded, RunFolder, about_eight};
@@ -339,13 +339,13 @@ impl About {
         }
         let (place, text) = (file.display(), read_text(&file)?);
         let hint = "hint: restore it, or remove it: claims then last as long as in a new store";
-        let value: Value = serde_json::from_str(&text).with_context(|| format!("{place}\n{hint}"))?;
+        let value: Value = serde_json::from_str(&text).map_err(|error| anyhow!("{place}: {error}\n{hint}"))?;
         if let Some(format) = value["format"].as_u64().filter(|format| *format > FORMAT.into()) {
             bail!(
                 "{place}: a store of format {format}, and this version knows {FORMAT}\nhint: use the version that made it"
             );
         }
-        let about: About = serde_json::from_value(value).with_context(|| format!("{place}\n{hint}"))?;
+        let about: About = serde_json::from_value(value).map_err(|error| anyhow!("{place}: {error}\n{hint}"))?;
         ensure!(about.claims.is_sound(), "{place}: term_s is less than three times renewed_s, or out of range\n{hint}");
         Ok(Some(about))
     }

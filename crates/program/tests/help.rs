@@ -1,11 +1,11 @@
 //! Help, completion scripts and man pages, as the program prints and writes them.
+#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 mod common;
 
 use assert_cmd::Command;
 use common::command;
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::Path;
 
 /// What a command prints.
@@ -22,7 +22,7 @@ fn other(program: &str, arguments: &[&str]) -> Option<String> {
             Some(String::from_utf8_lossy(&output.stdout).into_owned())
         }
         Err(error) => {
-            writeln!(std::io::stderr(), "skipped: cannot run {program} here: {error}").unwrap();
+            eprintln!("skipped: cannot run {program} here: {error}");
             None
         }
     }

@@ -1,5 +1,7 @@
 //! Sweeps that several processes and machines make together: parts, claims, kills, and stores that are merged.
 
+#![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
+
 mod common;
 
 use common::sweep::{asserted, quietly, run, same, spec};

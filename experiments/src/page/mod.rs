@@ -64,10 +64,10 @@ pub fn write(folders: &[PathBuf], path: Option<&Path>, frames: usize, observer: 
     write_with(folders, &options, observer)
 }
 
-/// [`write`], with every option.
+/// [`write()`], with every option.
 ///
 /// # Errors
-/// As for [`write`]; with full pictures also if there is a file where their folder would be.
+/// As for [`write()`]; with full pictures also if there is a file where their folder would be.
 pub fn write_with(folders: &[PathBuf], options: &Options, observer: &dyn Observer) -> Result<Written> {
     options.output.as_deref().map_or(Ok(()), check_output)?;
     let first = folders.first().context("no folder of runs")?;

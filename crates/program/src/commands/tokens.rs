@@ -4,6 +4,7 @@ use crate::arguments::{ChoiceArguments, EmbeddingArguments, TextArguments, shown
 use crate::headings;
 use crate::printer::line;
 use anyhow::Result;
+use clap::Arg;
 use latentrace::files::counted;
 use latentrace::pipeline::{LongPrompts, Tokenizer, Tokens, plain, tokenizer};
 use latentrace::runs::bundled;
@@ -16,7 +17,7 @@ use std::path::PathBuf;
 ///
 /// The place, id and word of each token, and the padding.
 #[derive(clap::Args)]
-#[command(mut_arg("weights", shown), mut_arg("long_prompts", shown))]
+#[command(mut_args(shown_here))]
 pub struct Tokenize {
     /// The prompt
     #[arg(allow_hyphen_values = true)]
@@ -33,6 +34,14 @@ pub struct Tokenize {
     /// One JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// The options that are hidden elsewhere, and that this command is about.
+fn shown_here(option: Arg) -> Arg {
+    match option.get_id().as_str() {
+        "weights" | "long_prompts" => shown(option),
+        _ => option,
+    }
 }
 
 /// One place of the text encoder's input.

@@ -14,11 +14,10 @@ impl Interned {
     /// The place of a text, which is added unless it is there.
     pub fn place(&mut self, text: String) -> usize {
         let next = self.texts.len();
-        let place = *self.places.entry(text).or_insert_with_key(|text| {
+        *self.places.entry(text).or_insert_with_key(|text| {
             self.texts.push(text.clone());
             next
-        });
-        place
+        })
     }
 
     /// The place of a list of numbers, as the bytes of 32-bit floats in base 64: seven digits in half of what they take
