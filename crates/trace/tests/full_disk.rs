@@ -49,8 +49,18 @@ fn on_a_small_disk(test: &str, size: usize, work: impl FnOnce(&Path)) {
     }
 }
 
+/// Leaves so little room. The pages of a file that was just removed may be free a moment later.
 fn fill(disk: &Path, bytes: usize) {
-    std::fs::write(disk.join("filler"), vec![1; bytes]).unwrap();
+    let write = || std::fs::write(disk.join("filler"), vec![1; bytes]);
+    for _ in 0..100 {
+        match write() {
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            other => return other.unwrap(),
+        }
+    }
+    write().unwrap();
 }
 
 #[test]

@@ -57,7 +57,24 @@ impl Holder {
 
     /// A word that no other process has, fit for the name of a file.
     pub(super) fn distinct(&self) -> String {
-        format!("{}-{:016x}", self.pid, self.token)
+        format!("{}-{}-{}-{:016x}", self.pid, self.began, self.mark(), self.token)
+    }
+
+    /// Whether the process still runs whose [`Holder::distinct`] begins a text.
+    pub(super) fn life_of(distinct: &str) -> Life {
+        let this = Holder::this();
+        let mut parts = distinct.split('-');
+        let mut number = || parts.next().and_then(|part| part.parse::<u64>().ok());
+        let (pid, began) = (number().and_then(|pid| u32::try_from(pid).ok()), number());
+        match (pid, began, parts.next()) {
+            (Some(pid), Some(began), Some(mark)) if mark == this.mark() => Holder { pid, began, ..this.clone() }.life(),
+            _ => Life::Unknown,
+        }
+    }
+
+    /// A short name of the machine and the container.
+    fn mark(&self) -> String {
+        blake3::hash(self.system.as_bytes()).to_hex()[..16].into()
     }
 
     /// Whether it still runs.
@@ -121,6 +138,17 @@ mod tests {
         assert_eq!(holder.life(), Life::Ended);
         child.wait().unwrap();
         assert_eq!(holder.life(), Life::Ended);
+    }
+
+    #[test]
+    fn a_name_of_a_process_says_whether_it_runs() {
+        let this = Holder::this();
+        assert_eq!(Holder::life_of(&format!("{}-7", this.distinct())), Life::Running);
+        let other = Holder { began: this.began + 1, ..this.clone() };
+        assert_eq!(Holder::life_of(&other.distinct()), Life::Ended);
+        let elsewhere = Holder { system: "another start of it".into(), ..this.clone() };
+        assert_eq!(Holder::life_of(&elsewhere.distinct()), Life::Unknown);
+        assert_eq!(Holder::life_of("x"), Life::Unknown);
     }
 
     #[test]

@@ -172,12 +172,12 @@ impl Leases {
     /// The folder cannot be read or written.
     pub fn clear(&self) -> Result<()> {
         let entries = std::fs::read_dir(&self.folder).with_context(|| self.folder.display().to_string())?.flatten();
-        let left: Vec<PathBuf> = entries
-            .filter(|entry| is_temporary(&entry.file_name().to_string_lossy()))
-            .map(|entry| entry.path())
-            .collect();
-        for path in left.iter().filter(|path| read(path).is_ok_and(|content| self.is_over(path, &content))) {
-            std::fs::remove_file(path).ok(); // it is only in the way
+        for entry in entries {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(process) = name.strip_prefix(BEGUN).or_else(|| name.strip_prefix(CLOCK)) else { continue };
+            if self.is_out(Holder::life_of(process), &entry.path()) {
+                std::fs::remove_file(entry.path()).ok(); // it is only in the way
+            }
         }
         Ok(())
     }
@@ -224,7 +224,12 @@ impl Leases {
     /// Whether whoever wrote a file with this content has ended, or has not renewed it for a term.
     fn is_over(&self, path: &Path, content: &str) -> bool {
         let holder = serde_json::from_str::<Written>(content).map(|written| written.holder).unwrap_or_default();
-        match holder.life() {
+        self.is_out(holder.life(), path)
+    }
+
+    /// Whether the process that keeps a file has ended, or has not renewed the file for a term.
+    fn is_out(&self, life: Life, path: &Path) -> bool {
+        match life {
             Life::Running => false,
             Life::Ended => true,
             Life::Unknown => {
@@ -331,11 +336,6 @@ static SERIAL: AtomicU64 = AtomicU64::new(0);
 const CLOCK: &str = ".clock-";
 /// Begins the names of leases that are being written.
 const BEGUN: &str = ".begun-";
-
-/// Whether a file of a folder of leases is only of use while it is written; a killed process can leave it.
-fn is_temporary(name: &str) -> bool {
-    name.starts_with(CLOCK) || name.starts_with(BEGUN)
-}
 
 /// A name that no other process gives.
 fn distinct() -> String {

@@ -187,3 +187,20 @@ fn what_is_no_lease_is_said_and_no_link_is_followed() {
     assert!(error.contains("a folder, not a file"), "{error}");
     assert_eq!(std::fs::read_to_string(precious).unwrap(), "mine");
 }
+
+#[test]
+fn what_a_killed_process_left_of_a_lease_is_cleared_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: String| folder.path().join(name);
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let ended = Holder::this().distinct().replacen(&std::process::id().to_string(), &child.id().to_string(), 1);
+    child.wait().unwrap();
+    let (ours, theirs) = (at(format!("{BEGUN}{}", distinct())), at(format!("{BEGUN}{ended}-1")));
+    let (young, old) = (at(format!("{CLOCK}1-2-0-0-1")), at(format!("{CLOCK}1-2-0-0-2"))); // of another machine
+    for file in [&ours, &theirs, &young, &old] {
+        std::fs::write(file, "").unwrap();
+    }
+    age(&old, 130);
+    leases(folder.path()).clear().unwrap();
+    assert_eq!([&ours, &theirs, &young, &old].map(|file| file.exists()), [true, false, true, false]);
+}
