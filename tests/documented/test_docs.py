@@ -29,7 +29,7 @@ generate *args:
 """
 PROGRAM = """\
 #!/bin/sh
-if [ "$1" = --help ]; then printf 'Commands:\\n  generate  Make\\n\\nOptions:\\n'; exit; fi
+if [ "$1" = --help ]; then printf 'Usage: latentrace COMMAND\\n\\nPictures:\\n  generate  Make\\n\\nOptions:\\n'; exit; fi
 if [ "$2" = wrong ]; then echo 'error: wrong prompt' >&2; exit 3; fi
 mkdir -p runs/generate && echo "$2" >>runs/generate/said
 """

@@ -135,9 +135,10 @@ def recipes_of(just, justfile):
 def subcommands_of(program, environment):
     """The names of the program's commands."""
     told = subprocess.run([program, "--help"], env=environment, capture_output=True, text=True, check=True).stdout
-    listed = re.search(r"^Commands:\n((?:  .+\n)+)", told, re.MULTILINE)
+    # The commands are in groups with headings of their own, between the usage and the options.
+    listed = re.search(r"^Usage: .+\n\n((?:.+\n)+)\nOptions:$", told, re.MULTILINE)
     if not listed:
-        sys.exit(f"docs: the help of {program} has no list under \"Commands:\"")
+        sys.exit(f"docs: the help of {program} has no list of commands between its usage and its options")
     return set(re.findall(r"^  ([a-z][\w-]*)", listed[1], re.MULTILINE))
 
 
