@@ -197,7 +197,7 @@ parity-pictures *args:
     cargo build --release -p latentrace-program
     tools/timed "parity: pictures" .parity/venv/bin/python tools/parity_pictures.py target/release/latentrace .parity/pictures "$@"
 
-# Make a sweep on a real Slurm and on HyperQueue, with a node lost in the middle of each (installs them, if it can)
+# Make a sweep on a real Slurm, which loses its node, and on HyperQueue (installs them, if it can)
 engines:
     cargo build --release -p latentrace-program
     tools/timed "engines: Slurm" tests/engines/slurm.sh

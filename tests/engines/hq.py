@@ -40,7 +40,7 @@ def main() -> None:
         client, job = submitted(cluster, shared / "jobs/1")
         while status(shared)["done"] < 4:
             time.sleep(0.1)
-        # A node is lost: its worker is killed, with what it runs. Another one takes the tasks again.
+        # Another node joins in the middle.
         cluster.start_worker(WorkerConfig(cores=2))
         client.wait_for_jobs([job], raise_on_error=False)
     print(latentrace("status", shared).strip())

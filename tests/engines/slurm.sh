@@ -28,7 +28,8 @@ stop() {
     for daemon in slurmd slurmctld; do
         [[ -s $work/$daemon.pid ]] && kill "$(cat "$work/$daemon.pid")" 2>/dev/null
     done
-    [[ ${1:-} == keep ]] || rm -rf "$work"
+    sleep 1 # until they have written their state
+    rm -rf "$work"
     true
 }
 trap stop EXIT
@@ -76,9 +77,15 @@ pkill -KILL -f "latentrace run $spec" || true
 kill -KILL "$(cat "$work/slurmd.pid")"
 pkill -KILL -x slurmstepd || true
 "$program" status "$shared"
-sleep 2
+scontrol update NodeName="$(hostname -s)" State=DOWN Reason=lost # Slurm finds it out by itself after SlurmdTimeout
 start_node
-scontrol update NodeName="$(hostname -s)" State=RESUME 2>/dev/null || true
+for _ in $(seq 30); do
+    scontrol update NodeName="$(hostname -s)" State=RESUME 2>/dev/null || true
+    sinfo -h -o %t | grep -qxE "idle|mix|alloc" && break
+    sleep 1
+done
+sinfo
+squeue
 ended
 "$program" status "$shared"
 echo "== the same command again"

@@ -143,7 +143,8 @@ fn workers_that_are_killed_lose_no_cell_and_make_none_twice() {
     let mut others = [start(0), start(1)];
     let mut cut = 0;
     for moment in 0..kills() {
-        let share = (moment as f64 * 0.618_034).fract() / 4.0;
+        // Spread over a start and the first cells, and all together about as long as a whole sweep by two processes takes.
+        let share = (moment as f64 * 0.618_034).fract() * 3.0 / kills() as f64;
         std::thread::sleep(whole.mul_f64(share).max(Duration::from_millis(5)));
         let mut killed = std::mem::replace(&mut others[moment % 2], start(moment));
         killed.kill().unwrap();
