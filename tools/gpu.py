@@ -1,6 +1,6 @@
 """Checks and times Latentrace on a GPU; `tools/gpu run` calls it.
 
-    python3 tools/gpu.py FOLDER [--rehearse] [--seconds N] [--only PART ..] [--formats F ..]
+    python3 tools/gpu.py FOLDER [--rehearse] [--seconds N] [--only PART ..] [--formats F ..] [--recipe FILE]
 
 FOLDER holds the programs `latentrace`, `turns` and `cuda-tests`. The parts, in this order:
 
@@ -10,6 +10,8 @@ program  recorded runs of the bundled model: every reduction and edit on both de
          causal, a sweep, and the halves
 parity   one UNet call of the size of Stable Diffusion 1.4: ours and diffusers', in three formats, against diffusers in f64
 times    the same checkpoint, in turn with diffusers: A B A B .., the median of the rounds' ratios
+train    only if asked for (`--only train`): the beginning of a training twice, for equal bytes, then the whole of it, by
+         data/recipes/shapes.toml or --recipe, into FOLDER/trained; the same command goes on where it was stopped
 
 A check that fails is a row that says so, and the exit status is 1. The table goes to stdout and to FOLDER/table.md.
 """
@@ -17,6 +19,8 @@ A check that fails is a row that says so, and the exit status is 1. The table go
 import argparse
 import gc
 import json
+import os
+import re
 import shutil
 import signal
 import statistics
@@ -88,8 +92,9 @@ class Table:
 
 
 class Bench:
-    def __init__(self, folder, rehearse, seconds, formats):
+    def __init__(self, folder, rehearse, seconds, formats, recipe):
         self.folder, self.rehearse, self.formats = folder, rehearse, formats
+        self.recipe = recipe or ROOT / ("crates/train/tests/tiny.toml" if rehearse else "data/recipes/shapes.toml")
         self.device = "cpu" if rehearse else "cuda"
         self.end = time.monotonic() + seconds
         self.table = Table()
@@ -249,6 +254,40 @@ class Bench:
         for dtype in ["bf16"] if self.rehearse else ["f16", "bf16"]:
             self.attempt(dtype, lambda dtype=dtype: halved(dtype))
         self.attempt("sweep", swept)
+
+    # ---- training --------------------------------------------------------------------------------------------------
+
+    def training(self, recipe, output):
+        """Trains by a recipe, tells how it goes, and returns the hash of the model."""
+        # cuBLAS adds in a fixed order only with a workspace of fixed size.
+        process = subprocess.Popen([self.folder / "latentrace", "train", "shapes", "--recipe", recipe, "--output", output,
+                                    "--check-every", "8000", "--save-every", "30"], cwd=ROOT, text=True,
+                                   stdout=subprocess.PIPE, env={**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"})
+        for line in process.stdout:
+            step = re.match(r"\w+: step (\d+) of", line)
+            if not step or int(step[1]) % 1000 == 0:
+                print(line, end="", flush=True)
+        if process.wait() != 0:
+            raise RuntimeError(f"latentrace train ended with {process.returncode}")
+        return json.loads((output / "made.json").read_text())["hash"]
+
+    def train(self):
+        part = "training"
+        text = self.recipe.read_text()
+        short = self.work / "short.toml"
+        short.write_text(re.sub(r"(?m)^(steps|decay) = \d+", lambda found: f"{found[1]} = {200 if found[1] == 'steps' else 50}",
+                                re.sub(r"(?m)^pictures = \d+", "pictures = 2000", re.sub(r"steps = \d+ }", "steps = 100 }", text))))
+        began = time.monotonic()
+        hashes = [self.training(short, self.work / f"short-{turn}") for turn in range(2)]
+        self.table.check(part, "200 steps of each network, twice: the same bytes", hashes[0] == hashes[1],
+                         f"{' and '.join(value[:12] for value in hashes)}, {time.monotonic() - began:.0f} s")
+        began, output = time.monotonic(), self.folder / "trained"
+        found = self.training(self.recipe, output)
+        self.table.add(part, "the whole recipe", f"{time.monotonic() - began:.0f} s, hash {found}")
+        checks = [line.split(",") for line in (output / "checks.csv").read_text().splitlines()] if (output / "checks.csv").exists() else []
+        for step, what, rate in checks:
+            if what == "whole":
+                self.table.add(part, f"24 held-out captions at step {step}, whole caption right", f"{float(rate):.0%}")
 
     # ---- parity and times at full size -----------------------------------------------------------------------------
 
@@ -439,12 +478,13 @@ def main():
     arguments.add_argument("folder", type=Path)
     arguments.add_argument("--rehearse", action="store_true", help="on the CPU, with a tiny checkpoint")
     arguments.add_argument("--seconds", type=float, default=420, help="no new round of timing begins after so many")
-    arguments.add_argument("--only", nargs="+", choices=["tests", "program", "parity", "times"], default=["tests", "program", "parity", "times"])
+    arguments.add_argument("--only", nargs="+", choices=["tests", "program", "parity", "times", "train"], default=["tests", "program", "parity", "times"])
     arguments.add_argument("--formats", nargs="+", choices=list(DTYPES), default=["f16", "bf16", "f32"], help="the number formats of the times")
+    arguments.add_argument("--recipe", type=Path, help="what to train by")
     given = arguments.parse_args()
-    bench = Bench(given.folder.resolve(), given.rehearse, given.seconds, given.formats)
+    bench = Bench(given.folder.resolve(), given.rehearse, given.seconds, given.formats, given.recipe and given.recipe.resolve())
     bench.doctor()
-    parts = {"tests": bench.tests, "program": bench.programs, "parity": bench.parity, "times": bench.times}
+    parts = {"tests": bench.tests, "program": bench.programs, "parity": bench.parity, "times": bench.times, "train": bench.train}
     for name in given.only:
         began = time.monotonic()
         try:

@@ -53,7 +53,7 @@ pub use attention::{Attention, AttentionShape};
 pub use block::{Block, Place};
 pub use config::{Config, Supported};
 pub use cpu::{Engine, Items, share};
-pub use cuda::{Cuda, cuda, first_cuda};
+pub use cuda::{Cuda, cuda, first_cuda, fixed_order_on_cuda};
 pub use error::{Error, Result};
 pub use header::{Header, Stored};
 pub use kernels::{Kernels, Layout, Linears, Passes, UnknownKernels};

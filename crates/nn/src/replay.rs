@@ -7,14 +7,28 @@ use tch::{Device, Kind, Tensor};
 /// How many recordings are kept. A sweep calls a network with two or three batch sizes in turn.
 const KEPT: usize = 3;
 
-/// Remembers the computations of a network by the shapes of their inputs. On a CUDA device, in 16-bit formats, the second
-/// call with the same shapes is recorded, and further calls replay the recording: the same kernels on the same numbers,
-/// launched at once. Everywhere else, and while gradients are recorded, each call computes.
-///
-/// In f32 the kernels take so much longer than their launches that a recording would only take memory.
-#[derive(Default)]
+/// Remembers the computations of a network by the shapes of their inputs. On a CUDA device, the second call with the same
+/// shapes is recorded, and further calls replay the recording: the same kernels on the same numbers, launched at once.
+/// Everywhere else, and where gradients of the output will be asked for, each call computes.
 pub struct Replay {
+    records: Records,
     known: RefCell<Vec<(Shapes, Seen)>>,
+}
+
+/// Which computations are recorded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Records {
+    /// Those of 16-bit formats. In f32 the kernels of a large network take so much longer than their launches that a recording
+    /// would only take memory.
+    Halves,
+    /// All.
+    All,
+}
+
+impl Default for Replay {
+    fn default() -> Replay {
+        Replay { records: Records::Halves, known: RefCell::default() }
+    }
 }
 
 /// Shape and number format of each input.
@@ -28,10 +42,15 @@ enum Seen {
 }
 
 impl Replay {
+    /// For a computation of many small kernels, such as a step of a training: recorded in every number format.
+    pub fn of_every_format() -> Replay {
+        Replay { records: Records::All, ..Replay::default() }
+    }
+
     /// The output of `compute`, which depends on nothing that changes but its inputs.
     pub fn run(&self, inputs: &[&Tensor], compute: impl Fn(&[Tensor]) -> Tensor) -> Tensor {
         let compute_now = || compute(&inputs.iter().map(|tensor| tensor.shallow_clone()).collect::<Vec<_>>());
-        if !inputs.first().is_some_and(|tensor| worthwhile(tensor)) {
+        if !inputs.first().is_some_and(|tensor| self.records.worthwhile(tensor)) {
             return compute_now();
         }
         let shapes: Shapes = inputs.iter().map(|tensor| (tensor.size(), tensor.kind())).collect();
@@ -65,8 +84,11 @@ fn keep(known: &mut Vec<(Shapes, Seen)>, shapes: Shapes, seen: Seen) {
     }
 }
 
-fn worthwhile(tensor: &Tensor) -> bool {
-    matches!(tensor.device(), Device::Cuda(_)) && matches!(tensor.kind(), Kind::Half | Kind::BFloat16)
+impl Records {
+    fn worthwhile(self, tensor: &Tensor) -> bool {
+        let format = self == Records::All || matches!(tensor.kind(), Kind::Half | Kind::BFloat16);
+        format && matches!(tensor.device(), Device::Cuda(_))
+    }
 }
 
 #[cfg(test)]

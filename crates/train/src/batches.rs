@@ -31,6 +31,17 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    /// The tensors, for [`Batch::of`].
+    pub(crate) fn into_tensors(self) -> [Tensor; 5] {
+        [self.noisy, self.velocity, self.times, self.weights, self.ids]
+    }
+
+    /// A batch of the tensors of [`Batch::into_tensors`].
+    pub(crate) fn of(tensors: &[Tensor]) -> Batch {
+        let at = |index: usize| tensors[index].shallow_clone();
+        Batch { noisy: at(0), velocity: at(1), times: at(2), weights: at(3), ids: at(4) }
+    }
+
     /// The weighted mean of the squared error of the velocity `sqrt(a) eps - sqrt(1 - a) x0` (Salimans and Ho 2022) that
     /// the UNet predicts from `text`, `[batch, tokens, features]`.
     pub(crate) fn loss(&self, unet: &Unet, text: &Tensor) -> Tensor {

@@ -1,16 +1,16 @@
 //! Training of the VAE's decoder by itself.
 
-use crate::autoencoder::{Autoencoder, difference, load, named};
-use crate::crew::{Part, Start};
+use crate::autoencoder::{Autoencoder, difference, joined, load, named, noise_beside};
+use crate::crew::{Parts, Share, Start, shares};
 use crate::descent::Descent;
 use crate::draws::Draws;
 use crate::error::Result;
 use crate::optimizer::Optimizer;
 use crate::recipe::{DecoderRecipe, Phase, Recipe};
 use crate::watch::Watcher;
-use crate::{Training, TrainingSet};
-use latentrace_nn::tch::{Device, Kind, Tensor, no_grad};
-use latentrace_nn::{Pass, seeded};
+use crate::{Training, TrainingSet, checkpoint};
+use latentrace_nn::Pass;
+use latentrace_nn::tch::{Device, Tensor, no_grad};
 use latentrace_vae::Vae;
 use std::collections::BTreeMap;
 
@@ -23,37 +23,34 @@ pub(crate) fn decoder(
     scaling_factor: f64,
     watcher: &mut dyn Watcher,
 ) -> Result<Autoencoder> {
-    let &Training { recipe, folder, device, pace } = training;
+    let &Training { recipe, folder, device, pace, .. } = training;
     let Some(of) = &recipe.decoder else { return Ok(autoencoder) };
-    let weights: Vec<(String, Tensor)> = autoencoder.weights.into_iter().collect();
+    let weights = autoencoder.weights;
     let mut optimizer = Optimizer::new(trained(&trainable(recipe, &weights, device)?.1));
-    let starts = (0..recipe.threads).map(|part| -> Start<'_> {
-        let weights: Vec<(String, Tensor)> =
-            weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+    let starts = shares(recipe.threads, device).into_iter().map(|parts| -> Start<'_> {
+        let weights = weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
         Box::new(move || {
             let (vae, variables) = trainable(recipe, &weights, device)?;
             let (of, noise) = (of.clone(), of.noise / scaling_factor);
-            Ok(Box::new(Encoded { recipe: recipe.clone(), of, vae, variables, noise, pictures, part, device }))
+            Ok(Box::new(Encoded { recipe: recipe.clone(), of, vae, variables, noise, pictures, parts }))
         })
     });
     let descent = Descent { recipe, phase: Phase::Decoder, folder, pace };
     descent.run(&mut optimizer, starts.collect(), watcher, &mut |_, _| Ok(()))?;
-    let mut weights: BTreeMap<String, Tensor> = weights.into_iter().collect();
+    let mut weights = weights;
     weights.extend(optimizer.averages());
     Ok(Autoencoder { weights })
 }
 
 /// A VAE with these weights, and all its variables by `vae/name`.
-fn trainable(recipe: &Recipe, weights: &[(String, Tensor)], device: Device) -> Result<(Vae, Vec<(String, Tensor)>)> {
+fn trainable(
+    recipe: &Recipe,
+    weights: &BTreeMap<String, Tensor>,
+    device: Device,
+) -> Result<(Vae, Vec<(String, Tensor)>)> {
     let (vae, variables) = load(recipe, device)?;
     let mut variables = named(&variables);
-    no_grad(|| {
-        for (name, variable) in &mut variables {
-            if let Some((_, trained)) = weights.iter().find(|(known, _)| known == name) {
-                variable.copy_(trained);
-            }
-        }
-    });
+    checkpoint::set(&mut variables, weights)?;
     Ok((vae, variables))
 }
 
@@ -64,7 +61,7 @@ fn trained(variables: &[(String, Tensor)]) -> Vec<(String, Tensor)> {
     own.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
 }
 
-/// A part of every batch of pictures, encoded and with noise.
+/// A share of every batch of pictures, whose latents get noise.
 struct Encoded<'a> {
     recipe: Recipe,
     of: DecoderRecipe,
@@ -73,23 +70,29 @@ struct Encoded<'a> {
     /// The deviation of the noise of latents.
     noise: f64,
     pictures: &'a TrainingSet,
-    part: usize,
-    device: Device,
+    parts: Parts,
 }
 
-impl Part for Encoded<'_> {
+impl Share for Encoded<'_> {
     fn variables(&self) -> Vec<(String, Tensor)> {
         trained(&self.variables)
     }
 
-    fn loss(&mut self, step: u64) -> Result<Tensor> {
-        let mut stream = Draws::Decoder.stream(self.recipe.seed, step, self.part);
+    fn batch(&self, step: u64) -> Result<Vec<Tensor>> {
         let size = self.of.training.batch / self.recipe.threads;
-        let picture = self.pictures.drawn(&mut stream, size, self.device);
-        let posterior = no_grad(|| self.vae.encode(&mut Pass::silent(), &picture));
-        let noise = seeded(stream.bits(), || Tensor::randn(posterior.mean.size(), (Kind::Float, Device::Cpu)));
-        let latents = no_grad(|| &posterior.mean + noise.to_device(self.device) * self.noise);
+        let part = |part| {
+            let mut stream = Draws::Decoder.stream(self.recipe.seed, step, part);
+            let picture = self.pictures.drawn(&mut stream, size);
+            let noise = noise_beside(&picture, &self.recipe, stream.bits());
+            [picture, noise]
+        };
+        Ok(joined(self.parts.clone().map(part)))
+    }
+
+    fn loss(&self, batch: &[Tensor]) -> Tensor {
+        let [picture, noise] = [&batch[0], &batch[1]];
+        let latents = no_grad(|| self.vae.encode(&mut Pass::silent(), picture).mean + noise * self.noise);
         let back = self.vae.decode(&mut Pass::silent(), &latents);
-        Ok(difference(&back, &picture, self.recipe.autoencoder.edges))
+        difference(&back, picture, self.recipe.autoencoder.edges)
     }
 }

@@ -1,9 +1,9 @@
 //! Training of the UNet together with the text encoder.
 
-use crate::autoencoder::Autoencoder;
-use crate::batches::Batches;
+use crate::autoencoder::{Autoencoder, joined};
+use crate::batches::{Batch, Batches};
 use crate::checkpoint;
-use crate::crew::{Part, Start};
+use crate::crew::{Parts, Share, Start, shares};
 use crate::descent::Descent;
 use crate::error::Result;
 use crate::networks::Networks;
@@ -36,19 +36,24 @@ pub(crate) fn denoiser(
     vocabulary: &Vocabulary,
     watcher: &mut dyn Watcher,
 ) -> Result<Denoiser> {
-    let &Training { recipe, folder, device, pace } = training;
+    let &Training { recipe, start, folder, device, pace } = training;
     let tokenizer = crate::vocabulary::tokenizer(vocabulary, &folder.join("tokenizer"))?;
     let (clean, scaling_factor) = latents::normalised(recipe, pictures, autoencoder, folder, device)?;
     let scheduler = recipe.noise()?;
     let two = Two::load(recipe, vocabulary.len(), device)?;
+    if let Some(start) = start {
+        let mut weights = checkpoint::read(start, "unet")?;
+        weights.extend(checkpoint::read(start, "text_encoder")?);
+        checkpoint::set(&mut two.named(), &weights)?;
+    }
     let mut optimizer = Optimizer::new(two.named());
     let (size, weighting, tokens) =
         (recipe.denoiser.training.batch / recipe.threads, recipe.denoiser.weighting, vocabulary.len());
-    let starts = (0..recipe.threads).map(|part| -> Start<'_> {
+    let starts = shares(recipe.threads, device).into_iter().map(|parts| -> Start<'_> {
         let (clean, tokenizer, scheduler) = (clean.again(), &tokenizer, &scheduler);
         Box::new(move || {
             let batches = Batches::new(clean, tokenizer, scheduler, weighting, recipe.seed);
-            Ok(Box::new(Captioned { two: Two::load(recipe, tokens, device)?, batches, part, size }))
+            Ok(Box::new(Captioned { two: Two::load(recipe, tokens, device)?, batches, parts, size }))
         })
     });
     let latest = folder.join("latest");
@@ -90,22 +95,27 @@ impl Two {
     }
 }
 
-/// A part of every batch of noisy latents with captions.
+/// A share of every batch of noisy latents with captions.
 struct Captioned<'a> {
     two: Two,
     batches: Batches<'a>,
-    part: usize,
+    parts: Parts,
     size: usize,
 }
 
-impl Part for Captioned<'_> {
+impl Share for Captioned<'_> {
     fn variables(&self) -> Vec<(String, Tensor)> {
         self.two.named()
     }
 
-    fn loss(&mut self, step: u64) -> Result<Tensor> {
-        let batch = self.batches.part(step, self.part, self.size)?;
+    fn batch(&self, step: u64) -> Result<Vec<Tensor>> {
+        let part = |part| Ok(self.batches.part(step, part, self.size)?.into_tensors());
+        Ok(joined(self.parts.clone().map(part).collect::<Result<Vec<_>>>()?.into_iter()))
+    }
+
+    fn loss(&self, batch: &[Tensor]) -> Tensor {
+        let batch = Batch::of(batch);
         let text = self.two.text.forward(&mut Pass::silent(), &batch.ids);
-        Ok(batch.loss(&self.two.unet, &text))
+        batch.loss(&self.two.unet, &text)
     }
 }

@@ -36,6 +36,16 @@ pub enum Error {
         /// Its value in the recipe of this training.
         here: String,
     },
+    /// A checkpoint to begin with that has not the weights of the recipe's networks.
+    #[error(
+        "the checkpoint that the training begins with has no weight {name} of shape {shape:?}, as its recipe says\nhint: the same channels and layers as that checkpoint's, or no `start`"
+    )]
+    Start {
+        /// The weight, by `part/name`.
+        name: String,
+        /// Its shape.
+        shape: Vec<i64>,
+    },
     /// A thread of the training has ended early.
     #[error(
         "a thread of the training ended, perhaps for want of memory\nhint: the state is kept; start again to go on"

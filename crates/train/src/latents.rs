@@ -1,17 +1,16 @@
 //! The latents of all pictures of a training, kept in a file, because a resumed training would encode them again.
 
-use crate::Clean;
-use crate::TrainingSet;
-use crate::autoencoder::Autoencoder;
+use crate::autoencoder::{Autoencoder, load, named};
+use crate::crew::shares;
 use crate::error::Result;
-use crate::networks::Networks;
 use crate::recipe::{Phase, Recipe};
 use crate::space::encoded;
 use crate::state::{self, State};
-use crate::vocabulary::SPECIALS;
-use latentrace_nn::tch::{Device, Tensor, no_grad};
-use latentrace_nn::{Weights, hold_threads};
+use crate::{Clean, TrainingSet, checkpoint};
+use latentrace_nn::hold_threads;
+use latentrace_nn::tch::{Device, Tensor};
 use latentrace_vae::Vae;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The latents, scaled to unit variance, and the factor. From the file in `folder`, if it is of this VAE.
@@ -34,7 +33,7 @@ pub(crate) fn normalised<'a>(
         }
     };
     let scale = 1.0 / latents.std(false).double_value(&[]);
-    Ok((Clean::of(pictures, latents.to_device(device) * scale, device), scale))
+    Ok((Clean::of(pictures, latents * scale, Device::Cpu), scale))
 }
 
 /// The latents in the file; `None` if there is none, or it is of another VAE.
@@ -47,21 +46,21 @@ fn kept(recipe: &Recipe, path: &Path, shape: &[i64]) -> Result<Option<Tensor>> {
     if same { state.tensor("latents", shape).map(Some) } else { Ok(None) }
 }
 
-/// Encodes all pictures, each thread of the recipe a part of them.
+/// Encodes all pictures, each thread a part of them.
 fn parallel(recipe: &Recipe, pictures: &TrainingSet, autoencoder: &Autoencoder, device: Device) -> Result<Tensor> {
     let count = pictures.scenes.len();
-    let share = count.div_ceil(recipe.threads);
+    let share = count.div_ceil(shares(recipe.threads, device).len());
     let parts: Vec<Result<Tensor>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..count)
             .step_by(share)
             .map(|from| {
-                let weights: Vec<(String, Tensor)> =
+                let weights =
                     autoencoder.weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
                 scope.spawn(move || {
                     let _one = hold_threads(1);
                     let vae = again(recipe, &weights, device)?;
                     let numbers: Vec<usize> = (from..(from + share).min(count)).collect();
-                    Ok(encoded(pictures, &numbers, &vae, device))
+                    Ok(encoded(pictures, &numbers, &vae, device).to_device(Device::Cpu))
                 })
             })
             .collect();
@@ -72,13 +71,8 @@ fn parallel(recipe: &Recipe, pictures: &TrainingSet, autoencoder: &Autoencoder, 
 }
 
 /// The VAE of these weights, for this thread.
-fn again(recipe: &Recipe, weights: &[(String, Tensor)], device: Device) -> Result<Vae> {
-    let (source, variables) = Weights::trainable("vae", recipe.seed, device);
-    let vae = Vae::load(&source, &Networks::of(recipe, SPECIALS)?.vae)?;
-    no_grad(|| {
-        for ((_, mut variable), (_, weight)) in variables.named().into_iter().zip(weights) {
-            variable.copy_(weight);
-        }
-    });
+fn again(recipe: &Recipe, weights: &BTreeMap<String, Tensor>, device: Device) -> Result<Vae> {
+    let (vae, variables) = load(recipe, device)?;
+    checkpoint::set(&mut named(&variables), weights)?;
     Ok(vae)
 }

@@ -23,6 +23,9 @@ pub struct Recipe {
     pub format: Format,
     /// The kernels that compute the layers.
     pub kernels: TrainingKernels,
+    /// The hash of the checkpoint whose weights the training begins with. Its VAE is not trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
     /// The VAE and its training.
     pub autoencoder: AutoencoderRecipe,
     /// The training of the VAE's decoder by itself, after that of the whole VAE.

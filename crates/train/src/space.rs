@@ -24,9 +24,10 @@ pub enum Space {
 /// cross-attention are only at maps of at most 16x16 positions: with the 4096 positions of a 64x64 map, attention would cost
 /// more than everything else, and no published model does that. The fine levels are narrow, because each of their
 /// channels costs up to 64 times as much.
-const CHANNELS: [([i64; 2], [i64; 4]); 2] = [
+const CHANNELS: [([i64; 2], [i64; 4]); 3] = [
     ([48, 96], [32, 48, 64, 80]),   // latents of 8x8, pictures of 64x64
     ([64, 128], [16, 48, 80, 128]), // latents of 16x16, pictures of 128x128
+    ([80, 160], [16, 48, 112, 160]),
 ];
 
 /// The largest map of pixels that attends, in positions of a side.
@@ -163,7 +164,7 @@ pub(crate) mod tests {
         let mut recipe = Recipe::shapes().unwrap();
         CHANNELS
             .iter()
-            .zip([64, 128])
+            .zip([64, 128, 128])
             .map(|((channels, _), side)| {
                 recipe.denoiser.channels = channels.to_vec();
                 recipe.denoiser.heads = channels.map(|channels| channels / 16).to_vec();

@@ -3,7 +3,7 @@
 use crate::error::{Result, file};
 use crate::watch::{Pace, Watcher};
 use crate::{Recipe, TrainingSet, autoencoder::autoencoder, checkpoint, decoder::decoder, denoiser::denoiser, learn};
-use latentrace_nn::tch::Device;
+use latentrace_nn::{fixed_order_on_cuda, tch::Device};
 use std::path::Path;
 
 /// A training by a recipe, with its state in a folder.
@@ -11,6 +11,9 @@ use std::path::Path;
 pub struct Training<'a> {
     /// What decides the weights.
     pub recipe: &'a Recipe,
+    /// The checkpoint with whose weights the training begins, if the recipe says that it begins with some
+    /// ([`Recipe::start`]). Its VAE is taken as it is.
+    pub start: Option<&'a Path>,
     /// The folder of the state, from which a stopped training goes on.
     pub folder: &'a Path,
     /// Where to compute.
@@ -32,7 +35,11 @@ impl Training<'_> {
         std::fs::create_dir_all(self.folder).map_err(|error| file(self.folder, error))?;
         let Recipe { seed, pictures, side, .. } = *self.recipe;
         let vocabulary = learn(seed, CAPTIONS)?;
-        let pictures = TrainingSet::new(seed, pictures, side);
+        let mut pictures = TrainingSet::new(seed, pictures, side);
+        if self.device != Device::Cpu {
+            fixed_order_on_cuda();
+            pictures = pictures.kept();
+        }
         let autoencoder = autoencoder(self, &pictures, watcher)?;
         let denoiser = denoiser(self, &pictures, &autoencoder, &vocabulary, watcher)?;
         let autoencoder = decoder(self, &pictures, autoencoder, denoiser.scaling_factor, watcher)?;

@@ -1,6 +1,6 @@
 //! Checks that a training gives the same bytes however often it is stopped, and that no state is taken for another's.
 
-use latentrace_nn::tch::Device;
+use latentrace_nn::tch::{Device, Tensor};
 use latentrace_train::{Error, Pace, Phase, Recipe, Result, Training, TrainingProgress, Watcher};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ fn tiny() -> Recipe {
 fn train(recipe: &Recipe, folder: &Path, at: &[(Phase, u64)]) -> (Stops, BTreeMap<PathBuf, Vec<u8>>) {
     let pace = Pace { report: 1, save: Duration::ZERO, checkpoint: 5 };
     let (state, output) = (folder.join("state"), folder.join("model"));
-    let training = Training { recipe, folder: &state, device: Device::Cpu, pace };
+    let training = Training { recipe, start: None, folder: &state, device: Device::Cpu, pace };
     let mut stops = Stops { at: at.to_vec(), ..Stops::default() };
     for _ in 0..at.len() {
         assert!(training.run(&output, &mut stops).is_err());
@@ -96,7 +96,7 @@ fn a_state_of_another_recipe_is_refused_and_kept() {
     let pace = Pace { report: 1, save: Duration::ZERO, checkpoint: 5 };
     let (state, output) = (folder.path().join("state"), folder.path().join("model"));
     let run = |recipe: &Recipe, at: &[(Phase, u64)]| {
-        let training = Training { recipe, folder: &state, device: Device::Cpu, pace };
+        let training = Training { recipe, start: None, folder: &state, device: Device::Cpu, pace };
         training.run(&output, &mut Stops { at: at.to_vec(), ..Stops::default() })
     };
     assert!(run(&recipe, &stop).is_err());
@@ -116,4 +116,41 @@ fn a_state_of_another_recipe_is_refused_and_kept() {
     assert!(refused.contains("denoiser.safetensors: ") && refused.contains("hint: remove it"), "{refused}");
     std::fs::write(&path, &bytes).unwrap();
     run(&recipe, &[]).unwrap();
+}
+
+/// With a learning rate of nearly 0, the weights that it begins with are those that it ends with.
+#[test]
+fn a_training_that_begins_with_a_checkpoint_has_its_vae_and_goes_on_from_its_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = tiny();
+    train(&whole, folder.path(), &[]);
+    let start = folder.path().join("model");
+    let mut recipe = Recipe { start: Some("named by the program".into()), decoder: None, ..whole.clone() };
+    recipe.denoiser.training.learning_rate = 1e-30;
+    let (state, output) = (folder.path().join("on/state"), folder.path().join("on/model"));
+    let pace = Pace { report: 1, save: Duration::ZERO, checkpoint: 5 };
+    let run = |recipe: &Recipe| {
+        let mut seen = Stops::default();
+        let training = Training { recipe, start: Some(&start), folder: &state, device: Device::Cpu, pace };
+        training.run(&output, &mut seen).map(|()| seen)
+    };
+    let seen = run(&recipe).unwrap();
+    assert!(seen.seen.iter().all(|(phase, _)| *phase == Phase::Denoiser), "{:?}", seen.seen);
+    for file in ["vae/diffusion_pytorch_model", "unet/diffusion_pytorch_model", "text_encoder/model"] {
+        let [given, made] = [&start, &output].map(|folder| {
+            let read = Tensor::read_safetensors(folder.join(file).with_extension("safetensors")).unwrap();
+            read.into_iter().collect::<BTreeMap<_, _>>()
+        });
+        assert!(given.len() > 5 && given.len() == made.len());
+        for ((name, given), (same, made)) in given.iter().zip(&made) {
+            assert!(name == same && given.equal(made), "{file}: {name}");
+        }
+    }
+
+    // Networks of other sizes cannot begin with it.
+    let mut wider = recipe.clone();
+    wider.denoiser.channels = vec![16, 32];
+    std::fs::remove_dir_all(&state).unwrap();
+    let refused = run(&wider).err().unwrap().to_string();
+    assert!(refused.contains("has no weight unet/") && refused.contains("\nhint: "), "{refused}");
 }

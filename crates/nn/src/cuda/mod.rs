@@ -4,7 +4,7 @@
 //! once, when it is first needed. Whatever may be the first to need it ([`seeded`](crate::seeded), the choice of a
 //! device) calls [`cuda`] before.
 
-#![allow(unsafe_code)] // dlopen, dladdr and two settings of libtorch that have no C interface; each says why it is safe
+#![allow(unsafe_code)] // dlopen, dladdr and five settings of libtorch that have no C interface; each says why it is safe
 
 mod driver;
 mod fused;
@@ -109,6 +109,19 @@ fn open(library: &Path) -> Result<(), String> {
     }
 }
 
+/// Lets every operation on a CUDA device compute its sums in the same order each time, from now on. It is slower; a training
+/// asks for it. Products of matrices also need the environment variable `CUBLAS_WORKSPACE_CONFIG=:4096:8` (cuBLAS's own
+/// documentation, "Results reproducibility"); libtorch warns of what still has no fixed order.
+pub fn fixed_order_on_cuda() {
+    // Safety: three setters of at::Context, which is a static object; declared as in ATen/Context.h of libtorch 2.11.
+    unsafe {
+        let context = global_context();
+        set_deterministic_cudnn(context, true);
+        set_deterministic_algorithms(context, true, true);
+        set_deterministic_fill(context, false); // that finds reads of memory that nothing wrote, and costs a kernel each
+    }
+}
+
 /// Turns TF32 off for convolutions and matrix products.
 fn full_f32() {
     // Safety: two setters of at::Context, which is a static object; declared as in ATen/Context.h of libtorch 2.11.
@@ -119,7 +132,7 @@ fn full_f32() {
     }
 }
 
-// Safety: the names and types of at::globalContext and of two methods of at::Context in ATen/Context.h of libtorch
+// Safety: the names and types of at::globalContext and of five methods of at::Context in ATen/Context.h of libtorch
 // 2.11.
 unsafe extern "C" {
     #[link_name = "_ZN2at13globalContextEv"]
@@ -128,6 +141,12 @@ unsafe extern "C" {
     fn set_allow_tf32_cudnn(context: *mut c_void, allowed: bool);
     #[link_name = "_ZN2at7Context18setAllowTF32CuBLASEb"]
     fn set_allow_tf32_cublas(context: *mut c_void, allowed: bool);
+    #[link_name = "_ZN2at7Context21setDeterministicCuDNNEb"]
+    fn set_deterministic_cudnn(context: *mut c_void, on: bool);
+    #[link_name = "_ZN2at7Context26setDeterministicAlgorithmsEbb"]
+    fn set_deterministic_algorithms(context: *mut c_void, on: bool, warn_only: bool);
+    #[link_name = "_ZN2at7Context39setDeterministicFillUninitializedMemoryEb"]
+    fn set_deterministic_fill(context: *mut c_void, on: bool);
 }
 
 #[cfg(test)]

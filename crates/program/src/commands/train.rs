@@ -2,7 +2,7 @@
 
 use crate::interrupt;
 use crate::printer::{aside, line};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use latentrace::files::replace;
 use latentrace::pipeline::Choice;
 use latentrace::pipeline::nn::{first_cuda, tch::Device};
@@ -11,7 +11,7 @@ use latentrace_studies::training::Course;
 use latentrace_train::{Pace, Recipe, Training, TrainingProgress, Watcher};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Train a model of a small world of shapes by a recipe
 ///
@@ -25,12 +25,18 @@ pub struct Train {
     /// The recipe, a TOML file with everything that decides the weights [default: that of the bundled model]
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
+    /// The checkpoint that the training begins with, if the recipe names one by its hash (`start`)
+    #[arg(long, value_name = "FOLDER")]
+    start: Option<PathBuf>,
     /// Folder for the checkpoint and the state of the training; a stopped training goes on from there
     #[arg(long, default_value = "runs/train-shapes")]
     output: PathBuf,
     /// Seconds between two saved states
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     save_every: u64,
+    /// Steps of the denoiser between two checks with pictures of held-out captions
+    #[arg(long, value_name = "STEPS", default_value_t = Pace::default().checkpoint, value_parser = clap::value_parser!(u64).range(1..))]
+    check_every: u64,
 }
 
 impl Train {
@@ -40,13 +46,14 @@ impl Train {
             Some(path) => Recipe::read(path)?,
             None => Recipe::shapes()?,
         };
+        check_start(&recipe, self.start.as_deref())?;
         let state = self.output.join("state");
         std::fs::create_dir_all(&state).with_context(|| format!("{}: cannot create", state.display()))?;
         let device = first_cuda().unwrap_or(Device::Cpu);
-        let pace = Pace { save: Duration::from_secs(self.save_every), ..Pace::default() };
-        let mut watch = Watch { course: Course::read(&self.output)? };
+        let pace = Pace { save: Duration::from_secs(self.save_every), checkpoint: self.check_every, ..Pace::default() };
+        let mut watch = Watch { course: Course::read(&self.output)?, drawn: None };
         interrupt::says(format!("the same command goes on from the state in {}", state.display()));
-        let training = Training { recipe: &recipe, folder: &state, device, pace };
+        let training = Training { recipe: &recipe, start: self.start.as_deref(), folder: &state, device, pace };
         training.run(&self.output, &mut watch)?;
         let hash = hash(&self.output, &Choice::default())?;
         let made = json!({ "hash": hash, "program": Program::this(device, recipe.threads) });
@@ -59,20 +66,42 @@ impl Train {
     }
 }
 
+/// Checks that the training begins with the checkpoint that the recipe names, or with none.
+fn check_start(recipe: &Recipe, start: Option<&Path>) -> Result<()> {
+    match (&recipe.start, start) {
+        (None, None) => Ok(()),
+        (Some(hash), None) => bail!("start: this recipe begins with the checkpoint {hash}\nhint: --start FOLDER"),
+        (None, Some(_)) => {
+            bail!("--start: this recipe begins with random weights\nhint: `start = \"HASH\"` in the recipe")
+        }
+        (Some(expected), Some(folder)) => {
+            let found = hash(folder, &Choice::default())?;
+            ensure!(
+                *expected == found,
+                "{}: this checkpoint's hash is {found}, and the recipe begins with {expected}",
+                folder.display()
+            );
+            Ok(())
+        }
+    }
+}
+
 /// Tells how the training goes, and draws it.
 struct Watch {
     course: Course,
+    /// When the curves were last drawn.
+    drawn: Option<Instant>,
 }
 
 impl Watcher for Watch {
     fn loss(&mut self, report: &TrainingProgress) -> latentrace_train::Result<()> {
         let TrainingProgress { phase, step, steps, loss, elapsed } = report;
         line!("{}: step {step} of {steps}: loss {loss:.5}, {:.0} s", phase.name(), elapsed.as_secs_f64());
-        let drawn = self.course.loss(report).and_then(|()| match step.is_multiple_of(DRAW) {
-            true => self.course.draw().map(drop),
-            false => Ok(()),
-        });
-        warn(drawn);
+        warn(self.course.loss(report));
+        if self.drawn.is_none_or(|drawn| drawn.elapsed() >= DRAW) {
+            warn(self.course.draw().map(drop));
+            self.drawn = Some(Instant::now());
+        }
         Ok(())
     }
 
@@ -84,8 +113,8 @@ impl Watcher for Watch {
     }
 }
 
-/// Steps between two drawings of the curves.
-const DRAW: u64 = 100;
+/// The time between two drawings of the curves.
+const DRAW: Duration = Duration::from_secs(20);
 
 /// A log or figure that cannot be written does not stop a training.
 fn warn(done: Result<()>) {
