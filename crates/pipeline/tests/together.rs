@@ -173,7 +173,7 @@ fn a_smaller_strength_keeps_more_of_the_picture_and_a_run_is_replayed_from_its_l
 
     let mut kept = Kept::default();
     let whole = model.go_on(&request, &from(0.5), &[], &mut Pass::watched(&mut kept)).unwrap();
-    assert_eq!(whole.plan.calls(), 11, "ten of twenty steps, the first of which PNDM takes twice");
+    assert_eq!(whole.plan.calls(), 10, "ten of twenty steps");
     let of = |call, tap: &str| kept.0[&(0, call, tap.to_string())].shallow_clone();
     let start = Start::Latents { strength: 0.5, latents: of(0, "sampler.image") };
     let outputs: Vec<Outputs> = (0..whole.plan.calls())
@@ -196,7 +196,7 @@ fn pictures_of_a_batch_are_encoded_as_alone() {
     let images: Vec<(&Request, &Start)> = requests.iter().zip(&starts).collect();
     let together = model.run_together(&images, &mut Pass::silent()).unwrap();
     let calls = together.outcomes[0].plan.calls();
-    assert_eq!(calls, 7, "six of ten steps, the first of which PNDM takes twice");
+    assert_eq!(calls, 6, "six of ten steps");
     assert_eq!(together.evaluations, 6 * calls, "no two begin alike, so each call has six rows");
     for ((request, start), outcome) in images.iter().zip(&together.outcomes) {
         let alone = model.go_on(request, start, &[], &mut Pass::silent()).unwrap();

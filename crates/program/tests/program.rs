@@ -203,7 +203,10 @@ fn a_schedule_is_printed_compared_and_drawn() {
     }
     assert!(list.lines().count() > 25, "{list}");
     // PNDM of Stable Diffusion: a call more than steps, at a time twice, from below the largest sigma.
-    let pndm = ["schedule", "pndm", "--steps", "5", "--set", "prediction_type=v_prediction"];
+    let mut pndm = vec!["schedule", "pndm", "--steps", "5"];
+    for setting in ["prediction_type=v_prediction", "beta_end=0.012", "timestep_spacing=leading", "steps_offset=1"] {
+        pndm.extend(["--set", setting]);
+    }
     latentrace(&pndm).assert().success().stdout(
         contains("6 network calls").and(contains("note: starts at sigma 5.134")).and(contains("601 twice running")),
     );

@@ -61,7 +61,7 @@ const PLACEHOLDERS: &[Placeholder] = &[
         "$1 [RATE] %",
         "what is seen in pictures of few steps, which a rounding may change",
     ),
-    (r", edges [0-9.]+", ", edges [STEEPNESS]", "the same"),
+    (r", edges [0-9.]+", "", "the same; there is none where no shape is right"),
     (r"(left open, [^:]+): .*", "$1: [VARIETY]", "the same"),
     (r"(\.partial-|\.unfinished-\[KEY\]-)\w+", "$1[RANDOM]", "the name of a file or folder that is not yet whole"),
     (r"(?m) +$", "", "spaces at the end of a line, which no reader sees and git complains of"),

@@ -63,6 +63,8 @@ fn train() {
         "train shapes --recipe nowhere.toml",
         "train shapes --recipe wrong.toml",
         "train shapes --output file/out",
+        "train shapes --output out --start nowhere",
+        "train shapes --output out --check-every 0",
     ]);
     session.compare("train");
 }
