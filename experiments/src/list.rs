@@ -78,6 +78,28 @@ impl List {
         if keys(&there) == keys(self) {
             return Ok(());
         }
+        self.check_machine(root, &there)?;
+        bail!(
+            "{}: a list of other cells than those of this experiment: {} there, {} here\nhint: the spec, a file that it \
+             names, or --batched has changed since; `latentrace run` or `submit` without a part writes the list again. Or this \
+             machine computes otherwise: by other kernels, on a GPU or not, or on other threads; see docs/cluster.md",
+            root.join(FILE).display(),
+            there.cells.len(),
+            self.cells.len()
+        );
+    }
+
+    /// Checks that the list in a store, if there is one, was made with the libtorch and the models of this one, whatever its
+    /// cells are.
+    ///
+    /// # Errors
+    /// Another libtorch or another model made it: the error says which.
+    pub fn check_origin(&self, root: &Path) -> Result<()> {
+        List::read(root)?.map_or(Ok(()), |there| self.check_machine(root, &there))
+    }
+
+    /// Checks that a list in a store was made with the libtorch and the models of this one.
+    fn check_machine(&self, root: &Path, there: &List) -> Result<()> {
         let place = root.join(FILE);
         let place = place.display();
         if there.libtorch != self.libtorch {
@@ -97,12 +119,7 @@ impl List {
                 );
             }
         }
-        bail!(
-            "{place}: a list of other cells than those of this experiment: {} there, {} here\nhint: the spec, a file that it \
-             names, or --batched has changed since; `latentrace run` or `submit` without a part writes the list again",
-            there.cells.len(),
-            self.cells.len()
-        );
+        Ok(())
     }
 }
 
@@ -141,6 +158,10 @@ mod tests {
             let error = format!("{:#}", other.check(folder.path()).unwrap_err());
             assert!(error.contains(said) && error.contains("hint: "), "{error}");
         }
+        list("2.11.0", "aaaa", &["7"]).check_origin(folder.path()).unwrap();
+        let origin = |other: &List| format!("{:#}", other.check_origin(folder.path()).unwrap_err());
+        assert!(origin(&list("2.12.0", "aaaa", &["1"])).contains("and here is 2.12.0"));
+        assert!(origin(&list("2.11.0", "bbbb", &["1"])).contains("its files have the hash bbbb"));
         std::fs::write(folder.path().join(FILE), "{").unwrap();
         assert!(format!("{:#}", List::read(folder.path()).unwrap_err()).contains("cells.json: "));
         here.write(folder.path()).unwrap();

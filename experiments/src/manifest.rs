@@ -1,7 +1,7 @@
 //! The hashes of all files of a cell, in a file beside them. A copy can be checked by them on any machine.
 
 use anyhow::{Context, Result};
-use latentrace_files::{open_plain, read_text, replace_unsynced};
+use latentrace_files::{open_plain, read_text, replace};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -11,10 +11,10 @@ pub(crate) const MANIFEST: &str = "manifest.json";
 /// Hashes by the path of a file in its folder, with `/`.
 type Hashes = BTreeMap<String, String>;
 
-/// Writes the hashes of a folder's files into it.
+/// Writes the hashes of a folder's files into it. They are on the disk when this returns, as those files are.
 pub(crate) fn write(folder: &Path) -> Result<()> {
     let text = serde_json::to_string_pretty(&serde_json::json!({ "blake3": hashes(folder)? }))?;
-    Ok(replace_unsynced(&folder.join(MANIFEST), format!("{text}\n").as_bytes())?)
+    Ok(replace(&folder.join(MANIFEST), format!("{text}\n").as_bytes())?)
 }
 
 /// What differs between the files of a folder and the hashes in it.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use latentrace_files::{counted, near};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
 /// Which cells of a sweep a process makes.
@@ -87,8 +87,9 @@ impl Part {
                     .iter()
                     .flat_map(|&place| keys(place).iter().map(move |key| (key.as_str(), place)))
                     .collect();
-                let mut places = Vec::new();
+                let mut asked_for = HashSet::new();
                 for key in asked {
+                    ensure!(!key.is_empty(), "--only: an empty key\nhint: --list prints the keys");
                     let like = || match near(key, ordered.iter().flat_map(|&place| keys(place)).map(String::as_str)) {
                         Some(other) => format!("did you mean {other}?"),
                         None => "--list prints the keys".into(),
@@ -97,11 +98,9 @@ impl Part {
                     let place = known.get(key.as_str()).with_context(|| {
                         format!("{key}: none of the {cells} of this experiment has this key here\nhint: {}", like())
                     })?;
-                    places.push(*place);
+                    asked_for.insert(*place);
                 }
-                let mut seen = std::collections::HashSet::new();
-                let asked: Vec<usize> = places.into_iter().filter(|place| seen.insert(*place)).collect();
-                Ok(ordered.into_iter().filter(|place| asked.contains(place)).collect())
+                Ok(ordered.into_iter().filter(|place| asked_for.contains(place)).collect())
             }
         }
     }
@@ -151,5 +150,7 @@ mod tests {
             error.contains("key9: none of the 5 cells of this experiment has this key here\nhint: did you mean key"),
             "{error}"
         );
+        let error = format!("{:#}", places(only(&[""])).unwrap_err());
+        assert!(error.starts_with("--only: an empty key\nhint: "), "{error}");
     }
 }

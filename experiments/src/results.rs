@@ -85,7 +85,7 @@ pub(crate) fn finish(
         cells: &cells,
         references: &references,
     };
-    let failed: Vec<Failed> = sweep.tasks.iter().filter_map(|task| failure(task, store)).collect();
+    let failed: Vec<Failed> = store.at_once(|| sweep.tasks.iter().filter_map(|task| failure(task, store)).collect());
     let _figures = store.claim_figures()?;
     let rows = rows(&finished)?;
     let unstable: Vec<&str> =
@@ -118,7 +118,7 @@ pub(crate) fn of_part(sweep: &Sweep, store: &Store, places: &[usize], made: Made
     Results {
         axes: sweep.axes.clone(),
         rows: Vec::new(),
-        failed: tasks.filter_map(|task| failure(task, store)).collect(),
+        failed: store.at_once(|| tasks.filter_map(|task| failure(task, store)).collect()),
         cells: places.len(),
         missing: 0,
         new,

@@ -56,12 +56,26 @@ impl Status {
         Status::of_list(root, list)
     }
 
-    /// The status of the cells of a list in a store.
+    /// The status of the cells of a list in a store. A cell is done if there is a folder of it; its files are not read.
     ///
     /// # Errors
     /// There is no store in the folder.
     pub fn of_list(root: &Path, list: List) -> Result<Status> {
+        Status::counted(&Store::look(root)?, list, &|_| true)
+    }
+
+    /// The status of the cells of a list in a store, where a cell with a missing, damaged or foreign file is not done: it is to
+    /// be made again.
+    ///
+    /// # Errors
+    /// There is no store in the folder.
+    pub fn of_sound(root: &Path, list: List) -> Result<Status> {
         let store = Store::look(root)?;
+        store.at_once(|| Status::counted(&store, list, &|key| store.done(key).is_some()))
+    }
+
+    /// The status of the cells of a list. Those in a folder are done if `is_sound` says so of their key.
+    fn counted(store: &Store, list: List, is_sound: &dyn Fn(&str) -> bool) -> Result<Status> {
         let folders = store.folders()?;
         let in_hand: HashMap<String, Running> = store
             .in_hand()?
@@ -86,7 +100,7 @@ impl Status {
             let running = cell.keys().find_map(|key| in_hand.get(key)).cloned();
             let error = cell.keys().filter(|key| failures.contains(*key)).find_map(|key| store.failure(key));
             match (running, error) {
-                _ if cell.keys().any(|key| folders.contains_key(key)) => status.done += 1,
+                _ if cell.keys().any(|key| folders.contains_key(key) && is_sound(key)) => status.done += 1,
                 (Some(running), _) => status.running.push(Running { cell, ..running }),
                 (None, Some(error)) => status.failed.push((cell, error)),
                 (None, None) => status.left.push(cell),
@@ -171,6 +185,8 @@ mod tests {
         assert_eq!((status.failed[0].0.label.as_str(), status.failed[0].1.as_str()), ("seed 3", "no number"));
         assert_eq!(status.eta, Some(Duration::from_secs(10)), "five of 2 s, by one process");
         assert_eq!(status.to_do().count(), 4);
+        let list = List::read(folder.path()).unwrap().unwrap();
+        assert_eq!(Status::of_sound(folder.path(), list).unwrap().done, 0, "no folder has the files of a cell");
         drop(claims);
         assert_eq!(Status::of(folder.path()).unwrap().left.len(), 5);
     }

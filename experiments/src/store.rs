@@ -25,6 +25,8 @@ use tempfile::TempDir;
 pub struct Store {
     root: PathBuf,
     claims: Leases,
+    /// How often claims are renewed.
+    pace: Pace,
     /// The folders of the cells that are done, as they were last listed.
     listed: RefCell<Listed>,
 }
@@ -34,6 +36,8 @@ pub struct Store {
 struct Listed {
     /// The folder's own time then; nothing where it had only just changed, and may change again without another time.
     at: Option<SystemTime>,
+    /// Whether it is not to be listed again for now.
+    is_still: bool,
     /// Each cell's folder by its key, and what is wrong with it, if it has been checked.
     cells: HashMap<String, (PathBuf, Option<Result<(), Fault>>)>,
 }
@@ -64,21 +68,23 @@ impl Store {
 
     fn at(root: &Path, about: About) -> Store {
         let claims = Leases::of(&root.join(CLAIMS), about.claims);
-        Store { root: root.to_path_buf(), claims, listed: RefCell::default() }
+        Store { root: root.to_path_buf(), claims, pace: about.claims, listed: RefCell::default() }
     }
 
-    /// Clears away cells and claims that no process has in hand.
+    /// Clears away cells and claims that no process has in hand. What is there in the place of a claim and is none concerns only
+    /// those who want that cell, who are told of it.
     fn clear_up(&self) -> Result<()> {
         for name in names(&self.root.join("cells"))? {
-            let Some(key) = name.strip_prefix(UNFINISHED).and_then(|rest| rest.split('-').next()) else { continue };
-            if let Some(claim) = self.claim(key)?
+            let key = name.strip_prefix(UNFINISHED).and_then(|rest| rest.split('-').next()).filter(|key| is_key(key));
+            if let Some(key) = key
+                && let Ok(Some(claim)) = self.claim(key)
                 && claim.holds()
             {
                 std::fs::remove_dir_all(self.root.join("cells").join(&name)).ok(); // it is only in the way
             }
         }
-        for name in self.claims.names()?.iter().filter(|name| is_key(name) || *name == FIGURES) {
-            drop(self.claim(name)?); // which removes it
+        for name in self.claims.ended()?.iter().filter(|name| is_key(name) || *name == FIGURES) {
+            self.claim(name).map(drop).ok(); // which removes it
         }
         self.claims.clear()
     }
@@ -89,6 +95,22 @@ impl Store {
     /// Something else than a file of this program is in the place of the claim.
     pub fn claim(&self, key: &str) -> Result<Option<Lease>> {
         self.claims.take(key)
+    }
+
+    /// How long to wait at most until a cell that another process has in hand is looked at again: until its claim should have
+    /// been renewed.
+    pub(crate) fn longest_pause(&self) -> Duration {
+        self.pace.renewed() / 2
+    }
+
+    /// Lists the cells, and not again while `ask` asks for many of them.
+    pub(crate) fn at_once<T>(&self, ask: impl FnOnce() -> T) -> T {
+        let still = |is_still| self.listed.borrow_mut().is_still = is_still;
+        self.listed.borrow_mut().renew(&self.root.join("cells"));
+        still(true);
+        let answer = ask();
+        still(false);
+        answer
     }
 
     /// Whether a process has a cell in hand.
@@ -295,8 +317,11 @@ impl Listed {
         Some(checked.get_or_insert_with(|| check(&RunFolder::new(path), key)).clone())
     }
 
-    /// Lists the cells again, unless nothing has changed since.
+    /// Lists the cells again, unless nothing has changed since, or nothing is to be listed for now.
     fn renew(&mut self, folder: &Path) {
+        if self.is_still {
+            return;
+        }
         let changed = std::fs::metadata(folder).and_then(|about| about.modified()).ok();
         if self.at.is_some() && self.at == changed {
             return;
@@ -405,9 +430,9 @@ const FIGURES: &str = "figures";
 /// Begins the name of a folder that is being written; the cell's key comes next.
 const UNFINISHED: &str = ".unfinished-";
 
-/// The key in the name of a cell's folder, if it is whole.
+/// The key in the name of a cell's folder, if it is whole. What has no key in its name was put there by somebody else.
 fn key_of(name: &str) -> Option<&str> {
-    name.rsplit('-').next().filter(|_| !name.starts_with(UNFINISHED))
+    name.rsplit('-').next().filter(|key| is_key(key) && !name.starts_with(UNFINISHED))
 }
 
 /// Whether a name is the key of a cell.
@@ -465,6 +490,40 @@ mod tests {
     }
 
     #[test]
+    fn what_others_put_among_the_cells_is_no_cell() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let at = |name: &str| folder.path().join("cells").join(name);
+        for name in ["notes", "seed-1", "seed-1-0123456789abcde", ".unfinished-0123456789abcdef"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        for name in [".DS_Store", "readme.txt"] {
+            std::fs::write(at(name), "").unwrap();
+        }
+        assert!(store.folders().unwrap().is_empty());
+        let key = format!("{:016x}", 7);
+        make(&at(&key), &key);
+        make(&at("seed-8-0000000000000008"), "0000000000000008");
+        let folders = store.folders().unwrap();
+        assert_eq!((folders.len(), &folders[&key]), (2, &at(&key)));
+    }
+
+    #[test]
+    fn many_cells_are_asked_for_with_one_listing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let keys = [7, 8].map(|key| format!("{key:016x}"));
+        let made = |key: &String| make(&folder.path().join("cells").join(key), key);
+        made(&keys[0]);
+        store.at_once(|| {
+            assert!(store.done(&keys[0]).is_some());
+            made(&keys[1]);
+            assert!(store.done(&keys[1]).is_none(), "it is made after the listing");
+        });
+        assert!(store.done(&keys[1]).is_some());
+    }
+
+    #[test]
     fn a_claim_follows_no_link_and_says_what_is_in_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
@@ -479,11 +538,12 @@ mod tests {
             refused.contains(&format!("{key}.1: cannot be the claim of a cell: not a plain file\nhint: ")),
             "{refused}"
         );
-        assert!(Store::open(folder.path()).is_err());
+        Store::open(folder.path()).unwrap(); // which only this cell's maker is told of
+        assert!(store.in_hand().unwrap().is_empty() && store.claim(&format!("{:016x}", 8)).unwrap().is_some());
         assert_eq!(std::fs::read_to_string(&precious).unwrap(), "mine");
         std::fs::remove_file(claims.join(format!("{key}.1"))).unwrap();
         std::fs::create_dir(claims.join(format!("{key}.1"))).unwrap();
-        let refused = said(Store::open(folder.path()).map(drop));
+        let refused = said(store.claim(&key).map(drop));
         assert!(refused.contains("a folder, not a file"), "{refused}");
         std::fs::remove_dir(claims.join(format!("{key}.1"))).unwrap();
         let claim = store.claim(&key).unwrap().unwrap();

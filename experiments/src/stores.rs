@@ -19,10 +19,13 @@ pub struct Merged {
     pub known: usize,
     /// Cells that were not copied because a file of them is damaged or gone, each with what is wrong.
     pub damaged: Vec<(PathBuf, String)>,
+    /// Cells that were not copied because a process is making them in the other store.
+    pub in_hand: Vec<PathBuf>,
 }
 
 /// Copies the cells of stores into another one, which is made if it is not there. A cell that is there already is not copied,
-/// so a merge that was stopped goes on. Every copy is checked by its hashes before it has its name.
+/// so a merge that was stopped goes on. Every copy is checked by its hashes before it has its name. A cell that a process is
+/// making in the other store is left to it.
 ///
 /// # Errors
 /// A folder is no store, its cells were computed otherwise than those of another, or a file cannot be written.
@@ -41,10 +44,8 @@ pub fn merge(from: &[PathBuf], into: &Path, tell: &dyn Fn(&Path)) -> Result<Merg
                 continue;
             }
             let Some(claim) = target.claim(&key)? else {
-                bail!(
-                    "{key}: another process is making this cell in {}\nhint: merge again when it has ended",
-                    into.display()
-                );
+                merged.in_hand.push(folder);
+                continue;
             };
             tell(&folder);
             target.discard(&key, &claim)?;
@@ -179,19 +180,26 @@ pub struct Pruned {
     pub cells: Vec<PathBuf>,
     /// Notes of cells that could not be made.
     pub failures: Vec<PathBuf>,
+    /// How many cells stay.
+    pub kept: usize,
 }
 
 /// Removes the cells whose keys are not among `wanted`, if that is given, and the notes of cells that could not be made. What a
-/// stopped process left is removed too. With `is_dry` nothing is removed. A cell that a process has in hand stays.
+/// stopped process left is removed too. With `is_dry` nothing is removed.
 ///
 /// # Errors
-/// The folder is no store, or something cannot be removed.
+/// The folder is no store, something cannot be removed, or cells are to be removed where a process is making others: it may count
+/// on them.
 pub fn prune(root: &Path, wanted: Option<&HashSet<String>>, is_dry: bool) -> Result<Pruned> {
     let store = if is_dry { Store::look(root)? } else { Store::look(root).and_then(|_| Store::open(root))? };
     let unwanted = |key: &String| wanted.is_some_and(|wanted| !wanted.contains(key));
-    let mut folders: Vec<(String, PathBuf)> = store.folders()?.into_iter().filter(|(key, _)| unwanted(key)).collect();
+    let (mut folders, kept): (Vec<(String, PathBuf)>, Vec<_>) =
+        store.folders()?.into_iter().partition(|(key, _)| unwanted(key));
     folders.sort_by(|a, b| a.1.cmp(&b.1));
-    let mut pruned = Pruned::default();
+    if !is_dry && !folders.is_empty() {
+        check_idle(root, &store)?;
+    }
+    let mut pruned = Pruned { kept: kept.len(), ..Pruned::default() };
     for (key, folder) in folders {
         if is_dry {
             pruned.cells.push(folder);
@@ -208,4 +216,56 @@ pub fn prune(root: &Path, wanted: Option<&HashSet<String>>, is_dry: bool) -> Res
     }
     pruned.failures.sort();
     Ok(pruned)
+}
+
+/// Checks that no process is making cells in a store.
+fn check_idle(root: &Path, store: &Store) -> Result<()> {
+    let Some(claim) = store.in_hand()?.into_iter().next() else { return Ok(()) };
+    bail!(
+        "{}: {} is making cells in this folder, and may count on those that would be removed\nhint: prune when it has ended; \
+         --dry-run says what would be removed",
+        root.display(),
+        claim.holder
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store with folders of cells, which have no files.
+    fn store(keys: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        Store::open(folder.path()).unwrap();
+        keys.iter().for_each(|key| std::fs::create_dir(folder.path().join("cells").join(key)).unwrap());
+        folder
+    }
+
+    #[test]
+    fn cells_are_removed_only_where_no_process_is_at_work() {
+        let keys = ["0000000000000001", "0000000000000002", "0000000000000003"];
+        let folder = store(&keys);
+        let wanted = HashSet::from([keys[0].to_string()]);
+        let claims = Store::look(folder.path()).unwrap();
+        let claim = claims.claim("00000000000000ff").unwrap();
+        let error = format!("{:#}", prune(folder.path(), Some(&wanted), false).unwrap_err());
+        assert!(error.contains("is making cells in this folder") && error.contains("hint: prune when"), "{error}");
+        let planned = prune(folder.path(), Some(&wanted), true).unwrap();
+        assert_eq!((planned.cells.len(), planned.kept), (2, 1));
+        prune(folder.path(), None, false).unwrap();
+        drop(claim);
+        assert_eq!(prune(folder.path(), Some(&wanted), false).unwrap().cells.len(), 2);
+        assert!(folder.path().join("cells").join(keys[0]).is_dir());
+    }
+
+    #[test]
+    fn a_merge_leaves_out_what_is_in_hand_and_goes_on() {
+        let (from, into) = (store(&["0000000000000001", "0000000000000002"]), store(&[]));
+        let target = Store::look(into.path()).unwrap();
+        let claim = target.claim("0000000000000001").unwrap();
+        let merged = merge(&[from.path().to_path_buf()], into.path(), &|_| ()).unwrap();
+        drop(claim);
+        assert_eq!(merged.in_hand, [from.path().join("cells/0000000000000001")]);
+        assert_eq!(merged.damaged.len(), 1, "the other one has no files");
+    }
 }

@@ -87,6 +87,8 @@ pub(crate) struct Made {
 
 /// Latent pixels in a batch, all pictures together, that even a small machine has room for.
 const ROOM: i64 = 16_384;
+/// How long a process waits at first before it looks again at a cell that another one has in hand.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// More pictures in one batch gain nothing.
 const MOST: usize = 16;
 
@@ -232,7 +234,7 @@ impl<'a> Sweep<'a> {
             };
             tasks.filter_map(of).collect()
         };
-        let (cells, references) = (done(false), done(true));
+        let (cells, references) = store.at_once(|| (done(false), done(true)));
         let root = self.root.clone();
         results::finish(&mut self, (&root, &store), (cells, references), made, tell)
     }
@@ -243,8 +245,8 @@ impl<'a> Sweep<'a> {
         self.how.part.places(self.ordered(&all), |place| &self.tasks[place].keys)
     }
 
-    fn make_missing(&mut self, store: &Store, places: &[usize], tell: &dyn Fn(Progress)) -> Result<Made> {
-        let mut made = Made::default();
+    /// The places of the cells that are missing in a store and are to be made, and how many calls of the network they have.
+    fn missing(&mut self, store: &Store, places: &[usize]) -> (Vec<usize>, usize) {
         let mut missing = Vec::new();
         let mut calls = 0;
         for &index in places {
@@ -262,6 +264,12 @@ impl<'a> Sweep<'a> {
                 missing.push(index);
             }
         }
+        (missing, calls)
+    }
+
+    fn make_missing(&mut self, store: &Store, places: &[usize], tell: &dyn Fn(Progress)) -> Result<Made> {
+        let mut made = Made::default();
+        let (missing, calls) = store.at_once(|| self.missing(store, places));
         self.check_threads(&missing)?;
         let done = places.iter().filter(|&&index| self.tasks[index].ready.is_none()).count();
         tell(Progress::Begin { cells: places.len(), done, calls });
@@ -270,7 +278,7 @@ impl<'a> Sweep<'a> {
         self.tell_what_is_shared(&batches, tell);
         let shared = missing.iter().filter(|_| !self.is_timed());
         let mut common = Common::of(shared.map(|&index| &self.tasks[index].lines));
-        let mut elsewhere = Vec::new();
+        let (mut elsewhere, mut blocked) = (Vec::new(), None);
         for batch in batches {
             let mut ours = Vec::new();
             for index in batch {
@@ -279,16 +287,14 @@ impl<'a> Sweep<'a> {
                     elsewhere.push(index);
                     continue;
                 }
-                match store.claim(task.own_key())? {
-                    None => elsewhere.push(index),
-                    Some(_) if task.is_done(store) => {
-                        // By another process, just now.
+                match store.claim(task.own_key()) {
+                    Err(error) => _ = blocked.get_or_insert(error), // the other cells are made first
+                    Ok(None) => elsewhere.push(index),
+                    Ok(Some(claim)) if task.is_still_to_be_made(store, &claim)? => ours.push((index, claim)),
+                    Ok(Some(_)) => {
+                        // Another process has made it, just now.
                         task.ended(task.key(store), End::Kept, &mut left, tell);
                         common.begin(&task.lines);
-                    }
-                    Some(claim) => {
-                        store.discard(task.own_key(), &claim)?;
-                        ours.push((index, claim));
                     }
                 }
             }
@@ -298,7 +304,7 @@ impl<'a> Sweep<'a> {
         for index in elsewhere.into_iter().filter(|_| !is_worker) {
             self.wait(store, index, &mut common, (&mut made, &mut left), tell)?;
         }
-        Ok(made)
+        blocked.map_or(Ok(made), Err)
     }
 
     /// Checks that cells can be made on as many threads as the store has chosen.
@@ -321,6 +327,7 @@ impl<'a> Sweep<'a> {
         tell: &dyn Fn(Progress),
     ) -> Result<()> {
         tell(Progress::Waiting(&self.tasks[index].label));
+        let mut pause = SHORTEST_PAUSE;
         loop {
             let task = &self.tasks[index];
             if task.is_done(store) || store.failure(task.own_key()).is_some() {
@@ -331,15 +338,15 @@ impl<'a> Sweep<'a> {
             }
             if !task.is_in_other_hands(store)
                 && let Some(claim) = store.claim(task.own_key())?
-                && !task.is_done(store)
+                && task.is_still_to_be_made(store, &claim)?
             {
-                store.discard(task.own_key(), &claim)?;
                 self.prepare_again(index, tell)?;
                 if self.make(store, vec![(index, claim)], common, (made, left), tell)?.is_empty() {
                     return Ok(());
                 }
             }
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(pause);
+            pause = longer(pause, store.longest_pause());
         }
     }
 
@@ -613,6 +620,15 @@ impl Task {
         store.done(self.key(store)).is_some()
     }
 
+    /// Whether a cell that this process has claimed is not made by another one meanwhile. What is damaged of it is removed. The
+    /// cells are listed once.
+    fn is_still_to_be_made(&self, store: &Store, claim: &Lease) -> Result<bool> {
+        store.at_once(|| match self.is_done(store) {
+            true => Ok(false),
+            false => store.discard(self.own_key(), claim).map(|()| true),
+        })
+    }
+
     /// Whether another process is making it under another key, which is as good.
     fn is_in_other_hands(&self, store: &Store) -> bool {
         let own = self.own_key();
@@ -628,6 +644,11 @@ impl Task {
         *left = left.saturating_sub(1);
         tell(Progress::Cell { label: &self.label, key, end, left: *left });
     }
+}
+
+/// The pause after a pause: half as long again, up to the longest.
+fn longer(pause: Duration, longest: Duration) -> Duration {
+    (pause * 3 / 2).min(longest.max(SHORTEST_PAUSE))
 }
 
 /// Whether an error says something of the cell, and not of the disk or of other cells: the others can be made all the same.

@@ -4,10 +4,12 @@ import json
 import pathlib
 import subprocess
 import sys
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "target/release/latentrace"
 CELLS = 24
+LIMIT_S = 300
 
 
 def spec(folder: pathlib.Path) -> pathlib.Path:
@@ -31,6 +33,15 @@ def latentrace(*arguments: object) -> str:
 
 def status(store: pathlib.Path) -> dict:
     return json.loads(latentrace("status", store, "--json"))
+
+
+def until_done(store: pathlib.Path, cells: int) -> None:
+    """Waits until so many cells are done, and fails after LIMIT_S seconds."""
+    began = time.monotonic()
+    while (found := status(store))["done"] < cells:
+        if time.monotonic() - began > LIMIT_S:
+            sys.exit(f"{found['done']} cells are done after {LIMIT_S} s, and not {cells}: see {store}/jobs/1")
+        time.sleep(0.2)
 
 
 def hasty(store: pathlib.Path) -> None:

@@ -7,10 +7,9 @@ API: one for each line of keys, as `hq submit --each-line` does.
 import pathlib
 import sys
 import tempfile
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from engines import CELLS, latentrace, same, spec, status
+from engines import CELLS, latentrace, same, spec, status, until_done
 
 try:
     from hyperqueue import Job, LocalCluster
@@ -38,8 +37,7 @@ def main() -> None:
     with LocalCluster() as cluster:
         cluster.start_worker(WorkerConfig(cores=2))
         client, job = submitted(cluster, shared / "jobs/1")
-        while status(shared)["done"] < 4:
-            time.sleep(0.1)
+        until_done(shared, 4)
         # Another node joins in the middle.
         cluster.start_worker(WorkerConfig(cores=2))
         client.wait_for_jobs([job], raise_on_error=False)

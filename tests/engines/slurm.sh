@@ -59,6 +59,14 @@ ended() { # waits until Slurm has no job left
     exit 1
 }
 
+our_steps() { # the step daemons of this Slurm: they have files in its folder open, and those of another one have not
+    local pid open
+    for pid in $(pgrep -x slurmstepd || true); do
+        open=$(ls -l "/proc/$pid/fd" "/proc/$pid/cwd" 2>/dev/null || true)
+        if [[ $open == *"$work/"* ]]; then echo "$pid"; fi
+    done
+}
+
 helper() { # runs a function of engines.py
     python3 -c "import sys, pathlib; sys.path.insert(0, '$here'); import engines; $1"
 }
@@ -70,12 +78,12 @@ helper "engines.hasty(pathlib.Path('$shared'))"
 
 echo "== submitted: 24 cells, MaxArraySize 9"
 "$program" submit "$spec" --output "$shared" --slurm
-while (($(helper "print(engines.status(pathlib.Path('$shared'))['done'])") < 4)); do sleep 0.2; done
+helper "engines.until_done(pathlib.Path('$shared'), 4)"
 "$program" status "$shared"
 echo "== the node is lost"
 pkill -KILL -f "latentrace run $spec" || true
 kill -KILL "$(cat "$work/slurmd.pid")"
-pkill -KILL -x slurmstepd || true
+for step in $(our_steps); do kill -KILL "$step" 2>/dev/null || true; done
 "$program" status "$shared"
 scontrol update NodeName="$(hostname -s)" State=DOWN Reason=lost # Slurm finds it out by itself after SlurmdTimeout
 start_node

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// The work of a layer, see [`work`], from which it is worth the seconds to look for the fastest kernels. The bundled
-/// model has 3e5, Stable Diffusion 1.x 1e9 and more.
+/// model has 3e6, Stable Diffusion 1.x 1e9 and more.
 const LARGE: f64 = 1e8;
 
 /// The work of a layer of the UNet at the size that it was trained with, summed over the resolutions: pixels times

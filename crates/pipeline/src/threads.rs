@@ -26,8 +26,9 @@ pub enum Threads {
 /// The work from which a call of the UNet runs on all threads.
 ///
 /// An operation on two threads pays from some work of its own on, so it is the work of a layer that counts, and not the
-/// number of layers: see [`work`]. For one picture the bundled model has 3e5, and gains nothing from a second thread; Stable
-/// Diffusion 1.x has 2e9. Between them the limit is an estimate.
+/// number of layers: see [`work`]. For one picture the first bundled model, of 64x64 pixels, had 3e5, and gained nothing
+/// from a second thread; that of today has 3e6, and nine pictures take 14 s on two threads and 23 s on one. Stable Diffusion 1.x
+/// has 2e9.
 const LARGE: f64 = 1e6;
 
 /// The work of a layer of the UNet for images with such latents, summed over the resolutions: pixels times channels squared, as a

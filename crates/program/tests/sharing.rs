@@ -89,6 +89,83 @@ fn parts_of_a_sweep_are_made_apart_and_gathered() {
 }
 
 #[test]
+fn a_gathering_of_nothing_and_empty_keys_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "seed = [1, 2]");
+    let out = folder.path().join("out");
+    asserted(run(&spec, &out, &["--gather"]))
+        .failure()
+        .stderr(contains("none of the 2 cells is made yet\nhint: ").and(contains("panicked").not()));
+    asserted(run(&spec, &out, &["--only", ""])).failure().stderr(contains("--only: an empty key\nhint: "));
+}
+
+#[test]
+fn what_is_in_the_place_of_a_claim_is_named_and_the_other_cells_are_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "seed = [1, 2]");
+    let out = folder.path().join("out");
+    let keys = keys(&spec, &out);
+    std::fs::create_dir_all(out.join(format!("claims/{}.1", keys[0]))).unwrap();
+    let said = format!("{}.1: cannot be the claim of a cell: a folder, not a file\nhint: ", keys[0]);
+    asserted(run(&spec, &out, &["--shard", "1/1"])).failure().stderr(contains(said));
+    assert_eq!(cells(&out), BTreeSet::from([keys[1].clone()]));
+    assert_eq!(status(&out)["done"].as_u64(), Some(1));
+}
+
+#[test]
+fn cells_that_have_other_keys_for_another_reason_are_not_pruned() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "seed = [1, 2]");
+    let out = folder.path().join("out");
+    asserted(run(&spec, &out, &["--shard", "1/1"])).success();
+    let (store, spec) = (out.display().to_string(), spec.display().to_string());
+    let prune = |more: &[&str]| latentrace(&[&["store", "prune", &store, "--keep", &spec], more].concat());
+    // No cell would be left, as where kernels or a device give other keys.
+    let refused = contains("none of the 2 cells is in the specs, and all would be removed\nhint: ");
+    asserted(prune(&["--set", "steps=2"])).failure().stderr(refused);
+    asserted(prune(&["--set", "steps=2", "--dry-run"]))
+        .success()
+        .stdout(contains("2 cells and 0 failure notes would be"));
+    asserted(prune(&["--set", "seed=[2, 3]"])).success().stdout(contains("1 cell and 0 failure notes removed"));
+    assert_eq!(cells(&out).len(), 1);
+    // Another model, of which the store has a note.
+    let file = out.join("cells.json");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let mut list: Value = serde_json::from_str(&before).unwrap();
+    let model = list["models"].as_object_mut().unwrap().values_mut().next().unwrap();
+    *model = json!("f".repeat(64));
+    std::fs::write(&file, list.to_string()).unwrap();
+    asserted(prune(&["--set", "steps=2", "--yes"])).failure().stderr(contains(format!("with {}", "f".repeat(16))));
+    assert_eq!(cells(&out).len(), 1);
+    std::fs::write(&file, before).unwrap();
+    asserted(prune(&["--set", "steps=2", "--yes"])).success().stdout(contains("1 cell and 0 failure notes removed"));
+    assert!(cells(&out).is_empty());
+}
+
+#[test]
+fn a_damaged_cell_is_submitted_again_and_a_foreign_file_is_no_cell() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "seed = [1, 2]");
+    let out = folder.path().join("out");
+    asserted(run(&spec, &out, &["--shard", "1/1"])).success();
+    let cell = out.join("cells").join(cell_name(&out));
+    std::fs::write(out.join("cells/.DS_Store"), "").unwrap();
+    std::fs::create_dir(out.join("cells/notes")).unwrap();
+    let store = out.display().to_string();
+    asserted(latentrace(&["store", "verify", &store])).success().stdout(contains("2 cells as written"));
+    std::fs::remove_file(cell.join("image.png")).unwrap();
+    asserted(latentrace(&["status", &store]))
+        .success()
+        .stdout(contains("2 done"))
+        .stderr(contains(format!("`latentrace store verify {store}` checks them")));
+    let mut submit = latentrace(&["submit", "--workers", "1", "--output", &store]);
+    submit.arg(&spec);
+    asserted(submit).success().stdout(contains("small: 2 cells: 1 done, 0 running, 0 failed, 1 left"));
+    asserted(latentrace(&["store", "verify", &store])).success().stdout(contains("2 cells as written"));
+    assert!(out.join("cells/.DS_Store").is_file());
+}
+
+#[test]
 fn workers_of_another_libtorch_or_model_are_refused_with_both() {
     let folder = tempfile::tempdir().unwrap();
     let spec = spec(&folder, "seed = [1, 2]");
@@ -395,7 +472,12 @@ fn workers_on_this_machine_make_a_sweep_and_its_figures() {
     assert!(out.join("jobs/1/2.log").is_file());
     std::fs::remove_dir_all(out.join("jobs")).unwrap();
     same(&alone, &out);
-    asserted(submit(&["--workers", "2"])).success().stdout(contains("nothing to submit"));
+    let gather = format!("--output {} --gather` draws figures and tables", out.display());
+    asserted(submit(&["--workers", "2"])).success().stdout(contains("nothing to submit; ").and(contains(gather)));
+    asserted(submit(&["--workers", "2", "--per-task", "2"])).failure().stderr(contains("cannot be used with"));
+    asserted(submit(&["--slurm", "--dry-run", "--partition", "a\nb"]))
+        .failure()
+        .stderr(contains("another control character"));
     asserted(submit(&[])).failure().stderr(contains("--slurm").and(contains("--workers")));
     // Without Slurm its scripts can be seen.
     let dry = printed(submit(&["--slurm", "--dry-run", "--set", "seed=[7, 8]", "--time", "01:00:00"]));

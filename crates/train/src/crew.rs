@@ -16,7 +16,7 @@ pub(crate) type Parts = Range<usize>;
 pub(crate) fn shares(threads: usize, device: Device) -> Vec<Parts> {
     match device {
         Device::Cpu => (0..threads).map(|part| part..part + 1).collect(),
-        _ => vec![0..threads],
+        _ => std::iter::once(0..threads).collect(),
     }
 }
 

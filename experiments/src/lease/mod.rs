@@ -24,7 +24,9 @@ use holder::Life;
 use latentrace_files::said;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions};
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::fs::{DirEntry, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -54,7 +56,8 @@ impl Pace {
         self.renewed_s >= 0.01 && self.term_s >= 3.0 * self.renewed_s && self.term_s < 1e6
     }
 
-    fn renewed(self) -> Duration {
+    /// How often leases are renewed.
+    pub(crate) fn renewed(self) -> Duration {
         Duration::from_secs_f64(self.renewed_s)
     }
 
@@ -128,7 +131,10 @@ impl Leases {
                 Some(content) => Some((number, content)),
             },
         };
-        let number = before.as_ref().map_or(1, |(number, _)| number + 1);
+        let number = match &before {
+            None => 1,
+            Some((last, _)) => last.checked_add(1).ok_or_else(|| self.no_next(name, *last))?,
+        };
         let Some(lease) = self.make(name, number)? else { return Ok(None) };
         // While this process was at it, others may have taken the name over, given it back, and taken it anew.
         let is_newest = newest(&self.folder, name)? == Some(number);
@@ -151,15 +157,20 @@ impl Leases {
         }
     }
 
-    /// All leases that are held.
+    /// All leases that are held. The folder is listed once, and the time is asked for once. What is no file of this program is
+    /// none.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
     pub fn standing(&self) -> Result<Vec<Standing>> {
-        let mut standing = Vec::new();
-        for (name, number) in all(&self.folder)? {
+        let (mut standing, now) = (Vec::new(), OnceCell::new());
+        for (name, number) in latest(&self.folder)? {
             let path = self.path(&name, number);
-            if newest(&self.folder, &name)? != Some(number) || self.over(&name, number)?.is_some() {
+            let Ok(content) = read(&path) else { continue };
+            if self.is_over(&path, &content, &now) {
                 continue;
             }
-            let written = read(&path).ok().and_then(|text| serde_json::from_str::<Written>(&text).ok());
+            let written = serde_json::from_str::<Written>(&content).ok();
             let since = std::fs::symlink_metadata(&path).ok().and_then(|about| about.created().ok());
             standing.push(Standing { name, holder: written.map(|written| written.holder).unwrap_or_default(), since });
         }
@@ -171,23 +182,32 @@ impl Leases {
     /// # Errors
     /// The folder cannot be read or written.
     pub fn clear(&self) -> Result<()> {
-        let entries = std::fs::read_dir(&self.folder).with_context(|| self.folder.display().to_string())?.flatten();
-        for entry in entries {
+        let now = OnceCell::new();
+        for entry in entries(&self.folder)? {
             let name = entry.file_name().to_string_lossy().into_owned();
             let Some(process) = name.strip_prefix(BEGUN).or_else(|| name.strip_prefix(CLOCK)) else { continue };
-            if self.is_out(Holder::life_of(process), &entry.path()) {
+            if self.is_out(Holder::life_of(process), &entry.path(), &now) {
                 std::fs::remove_file(entry.path()).ok(); // it is only in the way
             }
         }
         Ok(())
     }
 
-    /// The names of all leases that there are files of.
-    pub fn names(&self) -> Result<Vec<String>> {
-        let mut names: Vec<String> = all(&self.folder)?.into_iter().map(|(name, _)| name).collect();
-        names.sort();
-        names.dedup();
-        Ok(names)
+    /// The names whose leases are over, and whose files are still there. The folder is listed once, and the time is asked for once.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn ended(&self) -> Result<Vec<String>> {
+        let now = OnceCell::new();
+        let is_over = |name: &str, number| {
+            let path = self.path(name, number);
+            read(&path).is_ok_and(|content| self.is_over(&path, &content, &now))
+        };
+        Ok(latest(&self.folder)?
+            .into_iter()
+            .filter(|(name, number)| is_over(name, *number))
+            .map(|(name, _)| name)
+            .collect())
     }
 
     /// The time by the clock of the file system: that of a file that is touched now.
@@ -218,24 +238,25 @@ impl Leases {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None), // given back just now: ask again
             Err(error) => return Err(self.refused(&path, &error)),
         };
-        Ok(self.is_over(&path, &content).then_some(content))
+        Ok(self.is_over(&path, &content, &OnceCell::new()).then_some(content))
     }
 
     /// Whether whoever wrote a file with this content has ended, or has not renewed it for a term.
-    fn is_over(&self, path: &Path, content: &str) -> bool {
+    fn is_over(&self, path: &Path, content: &str, now: &OnceCell<SystemTime>) -> bool {
         let holder = serde_json::from_str::<Written>(content).map(|written| written.holder).unwrap_or_default();
-        self.is_out(holder.life(), path)
+        self.is_out(holder.life(), path, now)
     }
 
-    /// Whether the process that keeps a file has ended, or has not renewed the file for a term.
-    fn is_out(&self, life: Life, path: &Path) -> bool {
+    /// Whether the process that keeps a file has ended, or has not renewed the file for a term. `now` has the time, once it was
+    /// asked for; with an earlier one a lease only seems younger.
+    fn is_out(&self, life: Life, path: &Path, now: &OnceCell<SystemTime>) -> bool {
         match life {
             Life::Running => false,
             Life::Ended => true,
             Life::Unknown => {
                 let renewed = std::fs::symlink_metadata(path).and_then(|about| about.modified()).ok();
                 // Where the folder cannot be written nothing can be taken either, and this machine's clock has to do.
-                let now = self.now().unwrap_or_else(|_| SystemTime::now());
+                let now = now.get_or_init(|| self.now().unwrap_or_else(|_| SystemTime::now()));
                 renewed.is_some_and(|renewed| now.duration_since(renewed).is_ok_and(|age| age > self.pace.term()))
             }
         }
@@ -256,6 +277,12 @@ impl Leases {
         self.heart.add(&held);
         let (folder, heart) = (self.folder.clone(), self.heart.clone());
         Ok(Some(Lease { held, heart, folder, name: name.into(), number }))
+    }
+
+    /// The error of a lease with the highest number that there is: nobody can take it over.
+    fn no_next(&self, name: &str, last: u64) -> anyhow::Error {
+        let other = std::io::Error::other("no lease can have a higher number");
+        self.refused(&self.path(name, last), &other)
     }
 
     fn refused(&self, path: &Path, error: &std::io::Error) -> anyhow::Error {
@@ -294,9 +321,11 @@ impl Held {
     /// Sets the time of the file to now, by the clock of the file system.
     fn renew(&self) {
         let begun = Instant::now();
-        match touch(&self.path) {
-            Ok(()) if self.is_own() => *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = begun,
-            Ok(()) => self.is_lost.store(true, Ordering::Relaxed),
+        match touch(&self.path).and_then(|()| read(&self.path)) {
+            Ok(content) if content == self.content => {
+                *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = begun;
+            }
+            Ok(_) => self.is_lost.store(true, Ordering::Relaxed),
             Err(error) if error.kind() == ErrorKind::NotFound => self.is_lost.store(true, Ordering::Relaxed),
             Err(_) => {} // the file system may be back before the term is over
         }
@@ -313,20 +342,38 @@ impl Held {
     }
 }
 
+/// What is in the folder of the leases.
+fn entries(folder: &Path) -> Result<impl Iterator<Item = DirEntry>> {
+    let hint = "hint: it has the claims of all processes; the same command makes it again";
+    let entries = std::fs::read_dir(folder);
+    Ok(entries.map_err(|error| anyhow!("{}: {}\n{hint}", folder.display(), said(&error)))?.flatten())
+}
+
 /// Every lease's name and number in a folder.
-fn all(folder: &Path) -> Result<Vec<(String, u64)>> {
-    let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
-    let of = |entry: std::fs::DirEntry| {
-        let file = entry.file_name().to_string_lossy().into_owned();
-        let (name, number) = file.rsplit_once('.')?;
-        Some((name.to_string(), number.parse::<u32>().ok()?.into()))
-    };
-    Ok(entries.flatten().filter_map(of).filter(|(name, _)| !name.is_empty()).collect())
+fn all(folder: &Path) -> Result<impl Iterator<Item = (String, u64)>> {
+    Ok(entries(folder)?.filter_map(|entry| parsed(&entry.file_name().to_string_lossy())))
+}
+
+/// The name and the number of a lease, if a file's name is exactly what this program writes for them.
+fn parsed(file: &str) -> Option<(String, u64)> {
+    let (name, digits) = file.rsplit_once('.')?;
+    let number: u64 = digits.parse().ok()?;
+    (!name.is_empty() && number > 0 && number.to_string() == digits).then(|| (name.to_string(), number))
+}
+
+/// The highest number of every name.
+fn latest(folder: &Path) -> Result<BTreeMap<String, u64>> {
+    let mut latest = BTreeMap::new();
+    for (name, number) in all(folder)? {
+        let known = latest.entry(name).or_insert(number);
+        *known = number.max(*known);
+    }
+    Ok(latest)
 }
 
 /// The highest number of a name.
 fn newest(folder: &Path, name: &str) -> Result<Option<u64>> {
-    Ok(all(folder)?.into_iter().filter(|(other, _)| other == name).map(|(_, number)| number).max())
+    Ok(all(folder)?.filter(|(other, _)| other == name).map(|(_, number)| number).max())
 }
 
 /// Numbers the leases of this process.
@@ -382,16 +429,19 @@ fn publish(folder: &Path, path: &Path, content: &str) -> std::io::Result<bool> {
     made
 }
 
-/// Makes a file without a hard link. For an instant it is empty: a lease of nobody, which lasts its term.
+/// Makes a file without a hard link. For an instant it is empty: a lease of nobody, which lasts its term. A file that cannot be
+/// written is removed, so that it is in nobody's way.
 fn create(path: &Path, content: &str) -> std::io::Result<bool> {
     let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o666).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
         Err(error) => return Err(error),
     };
-    file.write_all(content.as_bytes())?;
-    file.sync_all()?;
-    Ok(true)
+    let written = file.write_all(content.as_bytes()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        std::fs::remove_file(path).ok(); // if that fails, it is over after its term
+    }
+    written.map(|()| true)
 }
 
 #[cfg(test)]

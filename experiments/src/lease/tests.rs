@@ -189,6 +189,67 @@ fn what_is_no_lease_is_said_and_no_link_is_followed() {
 }
 
 #[test]
+fn only_names_that_are_written_back_alike_are_leases() {
+    assert_eq!(parsed(&format!("{KEY}.7")), Some((KEY.to_string(), 7)));
+    assert_eq!(parsed("a.b.18446744073709551615"), Some(("a.b".to_string(), u64::MAX)));
+    for other in ["x.01", "x.0", "x.+1", "x.-1", "x.", ".1", "x", "x.18446744073709551616", "x.1 "] {
+        assert_eq!(parsed(other), None, "{other}");
+    }
+}
+
+#[test]
+fn a_name_that_is_like_one_of_a_lease_blocks_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |number: &str| folder.path().join(format!("{KEY}.{number}"));
+    std::fs::write(at("01"), "").unwrap();
+    written_elsewhere(&at("4294967295"), 130);
+    let lease = leases(folder.path()).take(KEY).unwrap().unwrap();
+    assert!(lease.holds());
+    assert_eq!(files(folder.path()), [format!("{KEY}.01"), format!("{KEY}.4294967296")]);
+    drop(lease);
+    // Nobody can take over the last number: that is said, and not waited for.
+    written_elsewhere(&at("18446744073709551615"), 130);
+    let error = format!("{:#}", leases(folder.path()).take(KEY).map(drop).unwrap_err());
+    assert!(error.contains("no lease can have a higher number\nhint: "), "{error}");
+}
+
+#[test]
+fn leases_that_are_over_are_listed_and_what_is_no_file_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    written_elsewhere(&at("old.1"), 130);
+    written_elsewhere(&at("taken.1"), 130);
+    written_elsewhere(&at("taken.2"), 0);
+    std::fs::create_dir(at("folder.1")).unwrap();
+    std::os::unix::fs::symlink(at("old.1"), at("link.1")).unwrap();
+    let leases = leases(folder.path());
+    assert_eq!(leases.ended().unwrap(), ["old"]);
+    let standing: Vec<String> = leases.standing().unwrap().into_iter().map(|lease| lease.name).collect();
+    assert_eq!(standing, ["taken"]);
+    let gone = Leases::of(&at("gone"), Pace::default());
+    let error = format!("{:#}", gone.standing().unwrap_err());
+    assert!(error.contains("gone: no such file\nhint: "), "{error}");
+}
+
+#[test]
+fn a_lease_that_cannot_be_read_for_a_moment_is_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = Pace { renewed_s: 1000.0, term_s: 5000.0 }; // the thread renews nothing meanwhile
+    let lease = Leases::of(folder.path(), slow).take(KEY).unwrap().unwrap();
+    let path = folder.path().join(format!("{KEY}.1"));
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    lease.held.renew();
+    assert!(!lease.held.is_lost.load(Ordering::Relaxed));
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::write(&path, &lease.held.content).unwrap();
+    assert!(lease.holds());
+    std::fs::write(&path, "of another one").unwrap();
+    lease.held.renew();
+    assert!(lease.held.is_lost.load(Ordering::Relaxed) && !lease.holds());
+}
+
+#[test]
 fn what_a_killed_process_left_of_a_lease_is_cleared_away() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: String| folder.path().join(name);

@@ -168,9 +168,11 @@ pub fn root_of(output: Option<&Path>, spec: &Spec) -> PathBuf {
     output.map_or_else(|| PathBuf::from("runs").join(spec.folder()), Path::to_path_buf)
 }
 
-/// Says which cells are missing, and fails if one could not be made.
+/// Says which cells are missing. Fails if a cell could not be made, or if none is made yet.
 pub fn ended(results: &Results) -> Result<()> {
     let Results { failed, cells, missing, .. } = results;
+    let hint = "hint: the same command without --gather makes them";
+    ensure!(*missing == 0 || missing < cells, "none of the {} is made yet\n{hint}", counted(*cells, "cell"));
     if *missing > 0 {
         aside!("note: {missing} of {cells} cells are not made yet; figures and tables are of the others");
     }

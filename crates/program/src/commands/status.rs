@@ -1,6 +1,7 @@
 //! `latentrace status`: how far a sweep is.
 
-use crate::printer::line;
+use super::submit::joined;
+use crate::printer::{aside, line};
 use anyhow::Result;
 use indicatif::HumanDuration;
 use latentrace::experiments::{Listed, Running, Status as Found};
@@ -46,6 +47,10 @@ impl Status {
             line!("failed: {}: {}", cell.label, error.lines().next().unwrap_or_default());
         }
         self.rest(status.failed.len(), "failed");
+        if status.done > 0 {
+            let command = joined(&["latentrace", "store", "verify", &self.folder.to_string_lossy()].map(String::from));
+            aside!("note: the files of cells that are done were not read: `{command}` checks them");
+        }
     }
 
     fn rest(&self, count: usize, what: &str) {

@@ -51,12 +51,16 @@ struct Merge {
 impl Merge {
     fn run(self) -> Result<()> {
         let printer = Printer::new();
-        let Merged { copied, known, damaged } = merge(&self.from, &self.into, &|folder: &Path| {
+        let Merged { copied, known, damaged, in_hand } = merge(&self.from, &self.into, &|folder: &Path| {
             printer.message(folder.display());
         })?;
         printer.end();
         line!("{}: {} copied, {known} there already", self.into.display(), counted(copied, "cell"));
-        said(&damaged, "was not copied")
+        in_hand.iter().for_each(|folder| aside!("{}: was not copied: a process is making this cell", folder.display()));
+        said(&damaged, "was not copied")?;
+        let hint = "hint: merge again when the processes that make them have ended";
+        ensure!(in_hand.is_empty(), "{} in hand in {}\n{hint}", counted(in_hand.len(), "cell"), self.into.display());
+        Ok(())
     }
 }
 
@@ -96,6 +100,12 @@ struct Prune {
     /// Remove the cells that are in none of these specs [default: no cell is removed]
     #[arg(long, value_name = "SPEC", num_args = 1..)]
     keep: Vec<PathBuf>,
+    /// Replace a field of the specs, as in `latentrace run`
+    #[arg(long, value_name = "KEY=VALUE", requires = "keep")]
+    set: Vec<String>,
+    /// Remove the cells also if none would be left
+    #[arg(long)]
+    yes: bool,
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
@@ -107,21 +117,43 @@ impl Prune {
         for path in &self.keep {
             wanted.get_or_insert_default().extend(self.keys(path)?);
         }
-        let Pruned { cells, failures } = prune(&self.folder, wanted.as_ref(), self.dry_run)?;
+        let mut pruned = prune(&self.folder, wanted.as_ref(), true)?;
+        if !self.dry_run {
+            self.check_some_are_left(&pruned)?;
+            pruned = prune(&self.folder, wanted.as_ref(), false)?;
+        }
+        let Pruned { cells, failures, .. } = pruned;
         let verb = if self.dry_run { "would be removed" } else { "removed" };
         cells.iter().chain(&failures).for_each(|path| line!("{}: {verb}", path.display()));
         line!("{} and {} {verb}", counted(cells.len(), "cell"), counted(failures.len(), "failure note"));
         Ok(())
     }
 
+    /// Checks that a cell is left, or that none is meant to be.
+    fn check_some_are_left(&self, planned: &Pruned) -> Result<()> {
+        let hint = "hint: --dry-run names them; --yes removes them";
+        ensure!(
+            planned.kept > 0 || planned.cells.is_empty() || self.yes,
+            "{}: none of the {} is in the specs, and all would be removed\n{hint}",
+            self.folder.display(),
+            counted(planned.cells.len(), "cell")
+        );
+        Ok(())
+    }
+
     /// The keys of all cells of a spec, made alone or in batches.
+    ///
+    /// # Errors
+    /// The spec cannot be read, or its keys are others here for another reason than the spec: another libtorch or model.
     fn keys(&self, path: &Path) -> Result<Vec<String>> {
-        let spec = Spec::open(&super::run::found(path)?, &[])?;
+        let spec = Spec::open(&super::run::found(path)?, &self.set)?;
         let teller = Teller::new(false);
         let mut keys = Vec::new();
         for mode in [Mode::Alone, Mode::Batched] {
             let sweep = Sweep::new(&spec, How { mode, ..How::default() }, &self.folder, &|told| teller.tell(told))?;
-            keys.extend(sweep.list().cells.iter().flat_map(|cell| cell.keys()).map(str::to_string));
+            let list = sweep.list();
+            list.check_origin(&self.folder)?;
+            keys.extend(list.cells.iter().flat_map(|cell| cell.keys()).map(str::to_string));
         }
         teller.end();
         Ok(keys)

@@ -28,6 +28,7 @@ fn submit() {
             "--workers 0",
             "--hq --time 1:00",
             "--workers 2 --per-task 0",
+            "--workers 2 --per-task 3",
             "--hq --set sede=3",
         ],
     );
@@ -77,6 +78,8 @@ fn store() {
         "store verify nowhere",
         "store prune nowhere",
         "store prune all --keep nowhere",
+        "store prune all --set steps=3",
+        "store prune all --keep small.toml --set steps=3",
     ]);
     session.compare("store");
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use latentrace::files::{create_folder, replace_unsynced};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What a job runs, as absolute paths: it may start in any folder.
@@ -21,20 +22,43 @@ pub struct Job {
 }
 
 impl Job {
-    /// A folder for the next job of a store.
+    /// Makes a folder for the next job of a store. Of two jobs that are submitted at once each gets its own.
+    ///
+    /// # Errors
+    /// The store's folder cannot be read or written.
+    pub fn new_folder(root: &Path) -> Result<PathBuf> {
+        let jobs = root.join("jobs");
+        create_folder(&jobs)?;
+        let mut number = Job::next(root)?;
+        loop {
+            let folder = jobs.join(number.to_string());
+            match std::fs::create_dir(&folder) {
+                Ok(()) => return Ok(folder),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1, // another process was first
+                Err(error) => return Err(error).with_context(|| folder.display().to_string()),
+            }
+        }
+    }
+
+    /// The folder that the next job of a store would have. It is not made.
     ///
     /// # Errors
     /// The store's folder cannot be read.
     pub fn next_folder(root: &Path) -> Result<PathBuf> {
+        Ok(root.join("jobs").join(Job::next(root)?.to_string()))
+    }
+
+    /// One more than the highest number of a job in a store.
+    fn next(root: &Path) -> Result<u64> {
         let jobs = root.join("jobs");
         let entries = match std::fs::read_dir(&jobs) {
             Ok(entries) => Some(entries),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error).with_context(|| jobs.display().to_string()),
         };
         let names = entries.into_iter().flatten().flatten().map(|entry| entry.file_name());
         let last = names.filter_map(|name| name.to_string_lossy().parse::<u32>().ok()).max().unwrap_or(0);
-        Ok(jobs.join((last + 1).to_string()))
+        Ok(u64::from(last) + 1)
     }
 
     /// The file with a line of keys for each task.
@@ -116,6 +140,19 @@ mod tests {
     }
 
     #[test]
+    fn jobs_that_are_submitted_at_once_get_folders_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let new = || Job::new_folder(folder.path()).unwrap();
+        let made: Vec<PathBuf> =
+            std::thread::scope(|scope| [(); 8].map(|()| scope.spawn(new)).map(|thread| thread.join().unwrap()).into());
+        let distinct: std::collections::BTreeSet<&PathBuf> = made.iter().collect();
+        assert!(distinct.len() == 8 && made.iter().all(|folder| folder.is_dir()), "{made:?}");
+        std::fs::write(folder.path().join("jobs/20"), "").unwrap();
+        assert_eq!(new(), folder.path().join("jobs/21"));
+        assert_eq!(Job::next_folder(folder.path()).unwrap(), folder.path().join("jobs/22"));
+    }
+
+    #[test]
     fn every_task_gets_its_line_from_both_engines() {
         let folder = tempfile::tempdir().unwrap();
         let keys: Vec<String> = (0..5).map(|key| format!("{key:016x}")).collect();
@@ -123,7 +160,7 @@ mod tests {
             name: "it's".into(),
             command: ["printf".into(), "<%s>".into(), "a b".into()].into(),
             directory: folder.path().into(),
-            folder: Job::next_folder(folder.path()).unwrap(),
+            folder: Job::new_folder(folder.path()).unwrap(),
             tasks: tasks(keys.clone(), 2),
             threads: 1,
         };

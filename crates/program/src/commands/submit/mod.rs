@@ -10,7 +10,8 @@ use super::status::summary;
 use crate::printer::line;
 use crate::sweeps::Teller;
 use anyhow::{Context, Result};
-use job::{Job, joined, tasks};
+pub use job::joined;
+use job::{Job, tasks};
 use latentrace::experiments::{How, Part, Spec, Status, Sweep};
 use latentrace::files::counted;
 use latentrace::runs::Mode;
@@ -38,7 +39,7 @@ pub struct Submit {
     #[command(flatten)]
     slurm: slurm::Asked,
     /// How many cells a task makes one after the other; those that share calls stand together [default: one, or as many as needed]
-    #[arg(long, value_name = "CELLS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "CELLS", conflicts_with = "workers", value_parser = clap::value_parser!(u32).range(1..))]
     per_task: Option<u32>,
     /// Print what would be submitted, and submit nothing
     #[arg(long)]
@@ -66,10 +67,11 @@ impl Submit {
         let file = found(&self.spec)?;
         let spec = Spec::open(&file, &self.set)?;
         let root = root_of(self.output.as_deref(), &spec);
+        if self.engine.slurm {
+            self.slurm.check(&spec.name, &working_folder()?, &absolute(&root)?)?;
+        }
         let teller = Teller::new(false);
-        let mode = if self.batched { Mode::Batched } else { Mode::Alone };
-        let how = |part| How { mode, part, ..How::default() };
-        let sweep = Sweep::new(&spec, how(Part::All), &root, &|told| teller.tell(told))?;
+        let sweep = Sweep::new(&spec, self.how(Part::All), &root, &|told| teller.tell(told))?;
         teller.end();
         if !self.dry_run {
             sweep.hand_out()?;
@@ -78,7 +80,7 @@ impl Submit {
         let threads = sweep.threads();
         drop(sweep);
         if keys.is_empty() {
-            line!("nothing to submit; `latentrace run {} --gather` draws figures and tables", self.spec.display());
+            line!("nothing to submit; `{}` draws figures and tables", joined(&self.gather_command()));
             return Ok(());
         }
         let tasks = match self.engine.slurm {
@@ -90,12 +92,7 @@ impl Submit {
             (true, workers) => self.print(&job, workers),
             (false, Some(count)) => {
                 workers::run(&job, &root, count as usize)?;
-                line!("{}", summary(&Status::of(&root)?));
-                let teller = Teller::new(false);
-                let sweep = Sweep::new(&spec, how(Part::Gather), &root, &|_| ())?;
-                let results = sweep.run(&|told| teller.tell(told))?;
-                teller.end();
-                super::run::ended(&results)
+                self.finish(&spec, &root)
             }
             (false, None) if self.engine.slurm => {
                 job.write(&self.slurm.header(&job), &self.slurm.gather_header(&job))?;
@@ -108,35 +105,63 @@ impl Submit {
         }
     }
 
+    fn how(&self, part: Part) -> How {
+        How { mode: if self.batched { Mode::Batched } else { Mode::Alone }, part, ..How::default() }
+    }
+
+    /// Makes what workers have left that were killed, and draws.
+    fn finish(&self, spec: &Spec, root: &Path) -> Result<()> {
+        let status = Status::of(root)?;
+        line!("{}", summary(&status));
+        let is_all = status.running.is_empty() && status.left.is_empty();
+        let part = if is_all { Part::Gather } else { Part::All };
+        let teller = Teller::new(false);
+        let sweep = Sweep::new(spec, self.how(part), root, &|_| ())?;
+        let results = sweep.run(&|told| teller.tell(told))?;
+        teller.end();
+        super::run::ended(&results)
+    }
+
     /// The keys of the cells that are to be made, in the order in which those that share calls stand together.
     fn to_do(&self, sweep: &Sweep, root: &Path) -> Result<Vec<String>> {
         if self.dry_run && !root.join("cells").is_dir() {
             return Ok(sweep.order());
         }
-        let status = match self.dry_run {
-            true => Status::of_list(root, sweep.list())?,
-            false => Status::of(root)?,
-        };
+        let status = Status::of_sound(root, sweep.list())?;
         line!("{}", summary(&status));
         let keys: std::collections::HashSet<&str> = status.to_do().map(|cell| cell.key.as_str()).collect();
         Ok(sweep.order().into_iter().filter(|key| keys.contains(key.as_str())).collect())
     }
 
+    /// The options that decide the cells, as `latentrace run` has them.
+    fn options(&self) -> Vec<String> {
+        let set = self.set.iter().flat_map(|set| ["--set".to_string(), set.clone()]);
+        set.chain(self.batched.then(|| "--batched".to_string())).collect()
+    }
+
+    /// The command that draws figures and tables, as it is typed here.
+    fn gather_command(&self) -> Vec<String> {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let mut command = vec!["latentrace".to_string(), "run".into(), text(&self.spec)];
+        command.extend(self.output.iter().flat_map(|output| ["--output".to_string(), text(output)]));
+        command.extend(self.options());
+        command.push("--gather".into());
+        command
+    }
+
     fn job(&self, file: &Path, root: &Path, name: String, tasks: Vec<Vec<String>>, threads: usize) -> Result<Job> {
-        let absolute = |path: &Path| std::path::absolute(path).with_context(|| path.display().to_string());
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let program = std::env::current_exe().context("the path of this program")?;
         let (file, root) = (absolute(file)?, absolute(root)?);
         let mut command =
             vec![text(program), "run".into(), text(file), "--output".into(), text(root.clone()), "--yes".into()];
-        command.extend(self.set.iter().flat_map(|set| ["--set".to_string(), set.clone()]));
-        command.extend(self.batched.then(|| "--batched".to_string()));
-        let directory = std::env::current_dir().context("the working folder")?;
+        command.extend(self.options());
+        let directory = working_folder()?;
         Ok(Job {
             name: format!("latentrace-{name}"),
             command,
             directory,
-            folder: Job::next_folder(&root)?,
+            folder: if self.dry_run { Job::next_folder(&root)? } else { Job::new_folder(&root)? },
             tasks,
             threads,
         })
@@ -166,4 +191,14 @@ impl Submit {
         }
         Ok(())
     }
+}
+
+/// The folder in which this process works.
+fn working_folder() -> Result<PathBuf> {
+    std::env::current_dir().context("the working folder")
+}
+
+/// A path that means the same from any folder.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| path.display().to_string())
 }

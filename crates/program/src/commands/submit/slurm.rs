@@ -5,6 +5,7 @@ use crate::printer::line;
 use anyhow::{Context, Result, bail, ensure};
 use latentrace::files::counted;
 use std::io::ErrorKind;
+use std::path::Path;
 use std::process::Command;
 
 /// What Slurm is asked for.
@@ -59,28 +60,55 @@ impl Asked {
         split(keys, self.array_size.map(|size| size as usize), each.map(|each| each as usize), most)
     }
 
+    /// Checks that Slurm reads every option as it is meant: each is a line of a script, and the path of the logs is a pattern.
+    ///
+    /// # Errors
+    /// An option or a path has a line break or another control character, or the path of the logs has a backslash.
+    pub fn check(&self, name: &str, directory: &Path, root: &Path) -> Result<()> {
+        let (directory, root) = (directory.display().to_string(), root.display().to_string());
+        let own = [("the name of the experiment", name), ("the working folder", &directory), ("the folder", &root)];
+        let asked = [
+            ("--time", &self.time),
+            ("--partition", &self.partition),
+            ("--gres", &self.gres),
+            ("--memory", &self.memory),
+        ];
+        let asked = asked.into_iter().filter_map(|(option, value)| Some((option, value.as_deref()?)));
+        let more = self.sbatch.iter().map(|option| ("--sbatch", option.as_str()));
+        for (what, value) in own.into_iter().chain(asked).chain(more) {
+            ensure!(
+                !value.contains(char::is_control),
+                "{what} {value:?}: a line break or another control character, and Slurm reads a line for each option\nhint: \
+                 write it without"
+            );
+        }
+        ensure!(
+            !root.contains('\\'),
+            "{root}: Slurm reads a backslash in the path of a log as a sign of its own\nhint: another folder with --output"
+        );
+        Ok(())
+    }
+
     /// The lines that tell Slurm what a task needs.
     pub fn header(&self, job: &Job) -> String {
         let at_once = self.at_once.map(|tasks| format!("%{tasks}")).unwrap_or_default();
-        let own = [
-            format!("--array=0-{}{at_once}", job.tasks.len().saturating_sub(1)),
-            format!("--output={}/%a.log", job.folder.display()),
-        ];
-        let gres = self.gres.as_ref().map(|gres| format!("--gres={gres}"));
-        lines(job, &job.name, own.into_iter().chain(gres).chain(self.common(job)))
+        let own =
+            [format!("--array=0-{}{at_once}", job.tasks.len().saturating_sub(1)), log(job, "%a.log"), threads(job)];
+        let asked = given([
+            ("--gres", &self.gres),
+            ("--time", &self.time),
+            ("--partition", &self.partition),
+            ("--mem", &self.memory),
+        ]);
+        lines(job, &job.name, own.into_iter().chain(asked).chain(self.sbatch.iter().cloned()))
     }
 
-    /// The lines of the job that gathers.
+    /// The lines of the job that gathers. It decodes and draws, so it does not ask for the time, the memory and the GPUs of a task.
     pub fn gather_header(&self, job: &Job) -> String {
-        let own = [format!("--output={}/gather.log", job.folder.display())];
-        lines(job, &format!("{} gather", job.name), own.into_iter().chain(self.common(job)))
-    }
-
-    fn common(&self, job: &Job) -> impl Iterator<Item = String> {
-        let named = [("--time", &self.time), ("--partition", &self.partition), ("--mem", &self.memory)];
-        let named = named.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
-        let threads = format!("--cpus-per-task={}", job.threads);
-        [threads].into_iter().chain(named).chain(self.sbatch.clone()).collect::<Vec<_>>().into_iter()
+        let own = [log(job, "gather.log"), threads(job)];
+        let partition = given([("--partition", &self.partition)]);
+        let more = self.sbatch.iter().filter(|option| !OF_A_TASK.iter().any(|own| option.starts_with(own))).cloned();
+        lines(job, &format!("{} gather", job.name), own.into_iter().chain(partition).chain(more))
     }
 
     /// Submits both jobs, whose scripts are written.
@@ -98,16 +126,34 @@ impl Asked {
     }
 }
 
-/// Directives of a script. A line that would end early is an error before anything is written: see [`check`].
+/// How options of `sbatch` begin that ask for what a task needs, and the job that gathers does not.
+const OF_A_TASK: [&str; 6] = ["--gpu", "--gres", "--mem", "--time", "-G", "-t"];
+
+/// The options that have a value.
+fn given<'a, const N: usize>(options: [(&'a str, &'a Option<String>); N]) -> impl Iterator<Item = String> + 'a {
+    options.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)))
+}
+
+/// The option for the threads of a cell.
+fn threads(job: &Job) -> String {
+    format!("--cpus-per-task={}", job.threads)
+}
+
+/// The option for a log in the folder of a job. Slurm reads the path as a pattern, in which `%%` is a percent sign.
+fn log(job: &Job, name: &str) -> String {
+    format!("--output={}/{name}", job.folder.display().to_string().replace('%', "%%"))
+}
+
+/// Directives of a script. What would end a line early is refused before anything is written: see [`Asked::check`].
 fn lines(job: &Job, name: &str, options: impl Iterator<Item = String>) -> String {
     let name = format!("--job-name={name}");
     let directory = format!("--chdir={}", job.directory.display());
     [name, directory].into_iter().chain(options).map(|option| format!("#SBATCH {}\n", escaped(&option))).collect()
 }
 
-/// An option as Slurm reads it in a script: with quotes where it has blanks.
+/// An option as Slurm reads it in a script: with quotes where it has blanks or signs of its own.
 fn escaped(option: &str) -> String {
-    match option.contains([' ', '\t', '#', '"', '\'']) {
+    match option.contains([' ', '\t', '#', '"', '\'', '\\']) {
         true => format!("\"{}\"", option.replace('\\', "\\\\").replace('"', "\\\"")),
         false => option.into(),
     }
@@ -190,5 +236,59 @@ mod tests {
         assert!(id_of("Submitted").is_err());
         assert_eq!(escaped("--job-name=a b"), "\"--job-name=a b\"");
         assert_eq!(escaped("--gres=gpu:1"), "--gres=gpu:1");
+        assert_eq!(escaped(r"--comment=a\b"), r#""--comment=a\\b""#);
+    }
+
+    fn job(folder: &str) -> Job {
+        Job {
+            name: "latentrace-x".into(),
+            command: Vec::new(),
+            directory: "/home/me".into(),
+            folder: folder.into(),
+            tasks: tasks(keys(3), 1),
+            threads: 2,
+        }
+    }
+
+    #[test]
+    fn what_slurm_would_read_otherwise_is_refused_or_escaped() {
+        let asked = |partition: &str, sbatch: &str| Asked {
+            partition: Some(partition.into()),
+            sbatch: vec![sbatch.into()],
+            ..Asked::default()
+        };
+        let check = |asked: Asked, root: &str| asked.check("x", "/home/me".as_ref(), root.as_ref());
+        check(asked("gpu", "--account=vision"), "/shared/a b").unwrap();
+        let said = |result: Result<()>| format!("{:#}", result.unwrap_err());
+        for (asked, root, expected) in [
+            (asked("a\nrm -rf x", "--x"), "/s", r#"--partition "a\nrm -rf x": a line break or"#),
+            (asked("a", "--x\r"), "/s", r#"--sbatch "--x\r": a line break or"#),
+            (asked("a", "--x"), "/s\n", "the folder "),
+            (asked("a", "--x"), r"/s\t", "a backslash in the path of a log"),
+        ] {
+            let error = said(check(asked, root));
+            assert!(error.contains(expected) && error.contains("\nhint: "), "{error}");
+        }
+        let header = Asked::default().header(&job("/shared/100%/jobs/1"));
+        assert!(header.contains("#SBATCH --output=/shared/100%%/jobs/1/%a.log\n"), "{header}");
+    }
+
+    #[test]
+    fn the_job_that_gathers_does_not_ask_for_what_a_task_needs() {
+        let asked = Asked {
+            time: Some("01:00:00".into()),
+            partition: Some("gpu".into()),
+            gres: Some("gpu:1".into()),
+            memory: Some("8G".into()),
+            sbatch: ["--gpus=1", "--account=vision"].map(String::from).into(),
+            ..Asked::default()
+        };
+        let (task, gather) = (asked.header(&job("/s/jobs/1")), asked.gather_header(&job("/s/jobs/1")));
+        for option in ["--time=01:00:00", "--gres=gpu:1", "--mem=8G", "--gpus=1"] {
+            assert!(task.contains(option) && !gather.contains(option), "{option}: {task}{gather}");
+        }
+        for option in ["--partition=gpu", "--account=vision", "--cpus-per-task=2", "--chdir=/home/me"] {
+            assert!(task.contains(option) && gather.contains(option), "{option}: {task}{gather}");
+        }
     }
 }

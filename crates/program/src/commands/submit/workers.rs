@@ -8,8 +8,9 @@ use anyhow::{Context, Result, bail};
 use latentrace::experiments::Status;
 use latentrace::files::{counted, create_folder};
 use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 /// A process and its log.
@@ -34,17 +35,25 @@ pub fn run(job: &Job, root: &Path, count: usize) -> Result<()> {
         }
     })?;
     printer.end();
-    let last = |log: &PathBuf| {
-        let text = std::fs::read_to_string(log).unwrap_or_default();
-        text.lines().rev().find(|line| line.starts_with("error: ")).unwrap_or("no message").to_string()
-    };
-    for log in &failed {
-        aside!("{}: {}", log.display(), last(log));
+    for (log, status) in &failed {
+        aside!("{}: {}", log.display(), cause(log, *status));
     }
-    if failed.len() == count {
-        bail!("every process failed\nhint: {} has all that the first one said", failed[0].display());
+    match failed.first() {
+        Some((first, _)) if failed.len() == count => {
+            bail!("every process failed\nhint: {} has all that the first one said", first.display())
+        }
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Why a process failed: its last error, or how it ended.
+fn cause(log: &Path, status: ExitStatus) -> String {
+    if let Some(signal) = status.signal() {
+        return format!("ended by signal {signal}");
+    }
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let error = text.lines().rev().find(|line| line.starts_with("error: "));
+    error.map_or_else(|| format!("{status}, without a message"), str::to_string)
 }
 
 fn start(job: &Job, index: usize, count: usize) -> Result<Worker> {
@@ -63,8 +72,8 @@ fn start(job: &Job, index: usize, count: usize) -> Result<Worker> {
     Ok(Worker { child, log })
 }
 
-/// Waits for all processes. Returns the logs of those that failed.
-fn wait(mut workers: Vec<Worker>, tell: impl Fn()) -> Result<Vec<PathBuf>> {
+/// Waits for all processes. Returns the logs of those that failed, and how each ended.
+fn wait(mut workers: Vec<Worker>, tell: impl Fn()) -> Result<Vec<(PathBuf, ExitStatus)>> {
     let mut failed = Vec::new();
     while !workers.is_empty() {
         let mut left = Vec::new();
@@ -72,7 +81,7 @@ fn wait(mut workers: Vec<Worker>, tell: impl Fn()) -> Result<Vec<PathBuf>> {
             match worker.child.try_wait().with_context(|| worker.log.display().to_string())? {
                 None => left.push(worker),
                 Some(status) if status.success() => {}
-                Some(_) => failed.push(worker.log),
+                Some(status) => failed.push((worker.log, status)),
             }
         }
         workers = left;
@@ -82,4 +91,20 @@ fn wait(mut workers: Vec<Worker>, tell: impl Fn()) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_failed_is_said_with_its_error_or_how_it_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("1.log");
+        let after = |script: &str| cause(&log, Command::new("sh").args(["-c", script]).status().unwrap());
+        assert_eq!(after("kill -9 $$"), "ended by signal 9");
+        assert_eq!(after("exit 3"), "exit status: 3, without a message");
+        std::fs::write(&log, "x\nerror: no room\nhint: more\n").unwrap();
+        assert_eq!(after("exit 1"), "error: no room");
+    }
 }
