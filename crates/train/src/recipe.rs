@@ -16,8 +16,9 @@ pub struct Recipe {
     pub pictures: usize,
     /// Height and width of the pictures.
     pub side: usize,
-    /// The number of equal parts of every batch, each of which is computed by one thread. Gradients are summed in the
-    /// order of the parts, so the bytes depend on this number and not on how many cores the machine has.
+    /// The number of equal parts of every batch, each of which has random numbers of its own. On a CPU each is computed by one
+    /// thread, and gradients are summed in the order of the parts, so the bytes depend on this number and not on how many cores
+    /// the machine has. A GPU computes all parts at once.
     pub threads: usize,
     /// The number format of weights, gradients and sums.
     pub format: Format,
