@@ -23,9 +23,6 @@ main() {
         export LATENTRACE_PARITY_SHAPES=$PWD/$SHAPES
     fi
     single_files "$python"
-    tools/timed "parity: the tables of a sweep in pandas and polars" "$python" tools/tables.py target/release/latentrace
-    LATENTRACE=target/release/latentrace tools/timed "parity: the Python package" \
-        "$python" -m unittest discover -s python/tests -t python
     tools/timed "parity: one cache of the hub for both" \
         "$python" tools/hub_cache.py target/release/latentrace data/golden/networks/sd1
     # One test at a time, so that the memory it tells is that of the full size, and no table cuts another in two.

@@ -28,6 +28,7 @@ capture = ["unet.mid_block.out"]
 [fixed]
 prompt = "a large {{colour}} circle, {{tag}}"
 steps = 4
+sampler = "pndm"
 [vary]
 guidance = [1, 7.5]
 seed = [{SEED}, {SEED + 1}]
@@ -75,7 +76,7 @@ def generate(name: str, *options: str) -> Path:
     """Makes a run of four steps, which are five calls of PNDM."""
     captures = [part for rule in CAPTURES for part in ("--capture", rule)]
     prompt = "a large red circle on the left, white background"
-    call("generate", prompt, "--steps", "4", *captures, *options, "--output", folder() / name)
+    call("generate", prompt, "--sampler", "pndm", "--steps", "4", *captures, *options, "--output", folder() / name)
     (run,) = (folder() / name).iterdir()
     return run
 

@@ -103,7 +103,7 @@ class Tensors(unittest.TestCase):
         self.assertEqual(self.run.description["scheduler"]["_class_name"], "PNDMScheduler")
         self.assertEqual(self.run.about["calls"], self.run.calls)
         self.assertEqual((self.run.state, self.run.calls, self.run.problems), ("finished", 5, []))
-        self.assertEqual(np.asarray(self.run.picture()).shape, (64, 64, 3))
+        self.assertEqual(np.asarray(self.run.picture()).shape, (128, 128, 3))
         scalars = self.run.scalars()
         self.assertEqual((len(scalars), scalars["call"].dtype, scalars["sigma"].dtype), (5, "int64", "float64"))
         sample = self.run.tensor("sampler.sample", call=2).astype("f8")
@@ -113,7 +113,7 @@ class Tensors(unittest.TestCase):
         for path in (made.run(), made.run() / "trace", made.run() / "image.png", str(made.run())):
             run = latentrace.run(path)
             self.assertEqual((run.folder, run.name), (made.run(), made.run().name))
-            self.assertEqual(run.picture().size, (64, 64))
+            self.assertEqual(run.picture().size, (128, 128))
 
 
 if __name__ == "__main__":
