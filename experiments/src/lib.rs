@@ -5,12 +5,15 @@
 //! [`Sweep::run`] makes what is missing in a store; [`Results`] are its rows. [`views`] draws one recorded run, and
 //! [`page::write`] writes the page. Nothing here prints: who runs a sweep is told of its [`Progress`].
 
+mod about;
 mod cost;
 mod done;
 mod experiment;
 mod figures;
+mod glance;
 mod lease;
 mod list;
+mod making;
 mod manifest;
 mod measure;
 pub mod page;
@@ -19,7 +22,9 @@ mod pictures;
 
 mod previews;
 mod progress;
+mod rest;
 mod results;
+mod shown;
 mod sound;
 mod spec;
 mod status;
@@ -27,6 +32,8 @@ mod store;
 mod stores;
 mod sweep;
 mod tables;
+mod tally;
+mod time_left;
 pub mod views;
 
 pub use cost::Estimate;
@@ -43,7 +50,8 @@ pub use previews::{draw_previews, enlargement, keep, keep_files};
 pub use progress::{End, Progress};
 pub use results::{Failed, Results, Row};
 pub use spec::{Axis, AxisField, Draft, Expanded, Point, Spec};
-pub use status::{Running, Status};
+pub use status::{Running, Status, There};
 pub use store::Store;
 pub use stores::{Health, Merged, Pruned, merge, prune, verify};
 pub use sweep::{How, Sweep};
+pub use tally::{Counts, Tally};

@@ -29,6 +29,9 @@ pub struct Listed {
     pub also: Vec<String>,
     /// What the legend calls it.
     pub label: String,
+    /// How many rows the network computes for it by itself; `None` in the list of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluations: Option<usize>,
 }
 
 impl Listed {
@@ -56,12 +59,17 @@ impl List {
         serde_json::from_str(&text).map(Some).map_err(|error| anyhow!("{}: {error}\n{hint}", file.display()))
     }
 
+    /// Whether a store has this list.
+    pub(crate) fn is_in(&self, root: &Path) -> bool {
+        List::read(root).is_ok_and(|there| there.as_ref() == Some(self))
+    }
+
     /// Writes the list into a store, in place of an earlier one.
     ///
     /// # Errors
     /// The file cannot be written.
     pub(crate) fn write(&self, root: &Path) -> Result<()> {
-        if List::read(root).ok().flatten().as_ref() == Some(self) {
+        if self.is_in(root) {
             return Ok(());
         }
         Ok(replace(&root.join(FILE), format!("{}\n", serde_json::to_string_pretty(self)?).as_bytes())?)
@@ -133,7 +141,12 @@ mod tests {
     use super::*;
 
     fn list(libtorch: &str, hash: &str, keys: &[&str]) -> List {
-        let cell = |key: &&str| Listed { key: key.to_string(), also: Vec::new(), label: format!("seed {key}") };
+        let cell = |key: &&str| Listed {
+            key: key.to_string(),
+            also: Vec::new(),
+            label: format!("seed {key}"),
+            evaluations: None,
+        };
         List {
             name: "x".into(),
             libtorch: libtorch.into(),

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use latentrace_files::{open_plain, read_text, replace};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 /// The file with the hashes.
@@ -32,6 +33,15 @@ impl Differences {
     /// Whether a file is damaged or gone. Added ones do no harm.
     pub fn is_damage(&self) -> bool {
         !self.changed.is_empty() || !self.missing.is_empty()
+    }
+}
+
+impl fmt::Display for Differences {
+    /// The damage in words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |what: &str, files: &[String]| (!files.is_empty()).then(|| format!("{what}: {}", files.join(", ")));
+        let parts = [list("not as it was written", &self.changed), list("gone", &self.missing)];
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join("; "))
     }
 }
 

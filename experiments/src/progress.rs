@@ -63,6 +63,8 @@ pub enum Progress<'a> {
         end: End<'a>,
         /// How many cells are left.
         left: usize,
+        /// How long they may take, where that can be said.
+        time_left: Option<Duration>,
     },
 }
 
@@ -73,6 +75,8 @@ pub enum End<'a> {
     Made {
         /// How long that took.
         elapsed: Duration,
+        /// How long it took with its frames and files.
+        whole: Duration,
         /// Where it is.
         run: &'a RunFolder,
     },
@@ -80,6 +84,16 @@ pub enum End<'a> {
     Kept,
     /// It cannot be made.
     Failed(&'a str),
+}
+
+impl End<'_> {
+    /// How long the cell took with everything, if this process made it.
+    pub(crate) fn whole(&self) -> Option<Duration> {
+        match self {
+            End::Made { whole, .. } => Some(*whole),
+            End::Kept | End::Failed(_) => None,
+        }
+    }
 }
 
 /// Passes on what happens in the runs of a sweep.

@@ -1,16 +1,18 @@
 //! What a sweep came to, as rows; and `results.csv`, which holds them.
 
+use crate::about::About;
 use crate::done::Done;
 use crate::experiment::Experiment;
 use crate::figures::Finished;
 use crate::measure::Sight;
-use crate::page::REPORT;
+use crate::page::remove_stale;
 use crate::progress::{OfRuns, Progress};
+use crate::shown::in_title;
 use crate::spec::{Axis, Spec};
 use crate::store::Store;
 use crate::sweep::{Made, Sweep, Task};
 use crate::tables;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use latentrace_runs::{Cell, Event, FIELDS, PREFIX, RunFolder};
 use std::path::{Path, PathBuf};
 
@@ -48,6 +50,8 @@ pub struct Row {
     pub alternates: Option<usize>,
     /// Where it is.
     pub run: RunFolder,
+    /// What its settings say of it.
+    pub(crate) about: About,
 }
 
 /// A cell that could not be made.
@@ -94,7 +98,7 @@ pub(crate) fn finish(
         tell(Progress::Unstable { labels: &unstable, cells: rows.len() });
     }
     let path = root.join("results.csv");
-    tables::results(&finished, &rows, &failed)?.write(&path)?;
+    tables::results(&finished, &rows, &failed).write(&path)?;
     let mut files = vec![path];
     let has_changed = Experiment::write(&finished)?;
     if has_changed || made.new > 0 {
@@ -135,16 +139,11 @@ fn failure(task: &Task, store: &Store) -> Option<Failed> {
     Some(Failed { cell, key: key.into(), place, is_reference: task.is_reference, label, error })
 }
 
-/// Removes the page of an earlier state of the experiment.
+/// Removes the page of an earlier state of the experiment, and says so.
 fn without_report(root: &Path, tell: &dyn Fn(Progress)) -> Result<()> {
-    let page = root.join(REPORT);
-    if !page.is_file() {
-        return Ok(());
+    if let Some(removed) = remove_stale(root)? {
+        tell(Progress::Run(Event::Note(&removed.said(root))));
     }
-    std::fs::remove_file(&page).with_context(|| page.display().to_string())?;
-    let again = format!("hint: latentrace report {} writes it again", root.display());
-    let note = format!("{} showed an earlier state of this experiment, and was removed\n{again}", page.display());
-    tell(Progress::Run(Event::Note(&note)));
     Ok(())
 }
 
@@ -171,7 +170,7 @@ fn title(sweep: &Sweep) -> String {
     for field in fields.map(str::to_string).chain(options) {
         let is_told = ALWAYS_TOLD.contains(&field.as_str()) || cell.written(&field) != standard.written(&field);
         if let Some(value) = cell.written(&field).filter(|_| is_told && same(&field)) {
-            parts.push(format!("{field} {}", short(&value)));
+            parts.push(format!("{field} {}", in_title(&field, &value)));
         }
     }
     parts.join(", ")
@@ -179,14 +178,6 @@ fn title(sweep: &Sweep) -> String {
 
 /// The settings that a title has, also where they are the default.
 const ALWAYS_TOLD: [&str; 3] = ["seed", "steps", "guidance"];
-
-/// A value in a title: of a path its last part, of a long text its beginning.
-fn short(value: &str) -> String {
-    const MOST: usize = 40;
-    let last = Path::new(value).file_name().map_or(value.into(), |name| name.to_string_lossy());
-    let shown = if Path::new(value).is_absolute() { last } else { value.into() };
-    if shown.chars().count() > MOST { shown.chars().take(MOST).chain(['…']).collect() } else { shown.into_owned() }
-}
 
 /// What each cell has and measures.
 fn rows(finished: &Finished) -> Result<Vec<Row>> {
@@ -201,7 +192,8 @@ fn rows(finished: &Finished) -> Result<Vec<Row>> {
         let value = |(index, axis): (&usize, &Axis)| axis.values[*index].clone();
         let values = done.place.iter().zip(finished.axes).map(value).collect();
         let alternates = done.run.alternates();
-        Ok(Row { label: done.label.clone(), values, numbers, alternates, run: done.run.clone() })
+        let about = About::read(&done.run)?;
+        Ok(Row { label: done.label.clone(), values, numbers, alternates, run: done.run.clone(), about })
     };
     finished.cells.iter().map(row).collect()
 }

@@ -1,5 +1,6 @@
 //! Whether the folder of a cell has all files of that cell, and none of another.
 
+use crate::manifest::{self, Differences};
 use latentrace_files::read_text;
 use latentrace_runs::{RunFolder, text};
 use serde_json::Value;
@@ -10,6 +11,8 @@ use std::path::Path;
 pub(crate) enum Fault {
     /// A file is missing or cannot be read.
     Damaged(String),
+    /// Files are not those whose hashes are in its manifest.
+    Changed(Differences),
     /// A file is of another cell.
     Swapped {
         /// The file.
@@ -19,7 +22,7 @@ pub(crate) enum Fault {
     },
 }
 
-/// Checks the folder of the cell with a key.
+/// Checks the folder of the cell with a key, by the files that say of which cell they are.
 pub(crate) fn check(run: &RunFolder, key: &str) -> Result<(), Fault> {
     let read = |path: &Path| read_text(path).map_err(|error| Fault::Damaged(error.to_string()));
     let parsed = |path: &Path, text: &str| -> Result<Value, Fault> {
@@ -34,6 +37,17 @@ pub(crate) fn check(run: &RunFolder, key: &str) -> Result<(), Fault> {
     match parsed(&record, &read(&record)?)?["cell"] == settings["cell"] {
         true => Ok(()),
         false => Err(Fault::Swapped { file: "trace/run.json", key: String::new() }),
+    }
+}
+
+/// Checks the folder of the cell with a key, and reads all its files: they must have the hashes that are in its manifest, if an
+/// earlier version did not make it without one.
+pub(crate) fn check_all(run: &RunFolder, key: &str) -> Result<(), Fault> {
+    check(run, key)?;
+    match manifest::differences(run.path()) {
+        Ok(Some(found)) if found.is_damage() => Err(Fault::Changed(found)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Fault::Damaged(format!("{error:#}"))),
     }
 }
 
@@ -55,6 +69,7 @@ impl Fault {
     pub(crate) fn said(&self, folder: &Path, place: Option<&Path>) -> String {
         match self {
             Fault::Damaged(error) => error.clone(),
+            Fault::Changed(found) => format!("{}: {found}", folder.display()),
             Fault::Swapped { file, key } => {
                 let of = match (key.as_str(), place) {
                     ("", _) => "another cell".to_string(),

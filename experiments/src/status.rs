@@ -1,12 +1,12 @@
 //! How far a sweep is, read from its store alone: no model is opened, and no process is asked.
 
-use crate::lease::Holder;
+use crate::glance::{Glance, State};
+use crate::lease::{Holder, Standing};
 use crate::list::{List, Listed};
+use crate::rest::Rest;
 use crate::store::Store;
-use anyhow::{Context, Result};
-use latentrace_files::read_text;
-use serde_json::Value;
-use std::collections::{HashMap, HashSet};
+use crate::tally::Counts;
+use anyhow::Result;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -17,16 +17,23 @@ pub struct Status {
     pub name: String,
     /// How many cells there are, with references.
     pub cells: usize,
-    /// How many are done.
+    /// What is there of them.
+    pub there: There,
+    /// Those that nobody has begun, or whose process was lost.
+    pub left: Vec<Listed>,
+    /// How long the rest may take, if processes go on as now.
+    pub eta: Option<Duration>,
+}
+
+/// What is there of a sweep.
+#[derive(Debug, Default)]
+pub struct There {
+    /// How many cells are done.
     pub done: usize,
     /// Those that a process has in hand.
     pub running: Vec<Running>,
     /// Those that could not be made: what the legend calls them, their keys, and why.
     pub failed: Vec<(Listed, String)>,
-    /// Those that nobody has begun, or whose process was lost.
-    pub left: Vec<Listed>,
-    /// When the rest may be done, if processes go on as now, and if cells take as long as those that are done.
-    pub eta: Option<Duration>,
 }
 
 /// A cell that a process has in hand.
@@ -40,20 +47,15 @@ pub struct Running {
     pub since: Option<SystemTime>,
 }
 
-/// From so many of the last cells the time of the others is estimated.
-const LAST: usize = 50;
-
 impl Status {
-    /// The status of the sweep in a store.
+    /// The status of the sweep in a store. `None` if the store has no list of cells: an earlier version made it, or others were
+    /// merged into it. What is there says [`There::of`] then.
     ///
     /// # Errors
-    /// There is no store in the folder, or no sweep has been begun in it by this version.
-    pub fn of(root: &Path) -> Result<Status> {
+    /// There is no store in the folder, or its list cannot be read.
+    pub fn of(root: &Path) -> Result<Option<Status>> {
         Store::look(root)?; // a folder that is no store is said to be none
-        let list = List::read(root)?.with_context(|| {
-            format!("{}: no list of cells in this store\nhint: `latentrace run` or `submit` writes it", root.display())
-        })?;
-        Status::of_list(root, list)
+        List::read(root)?.map(|list| Status::of_list(root, list)).transpose()
     }
 
     /// The status of the cells of a list in a store. A cell is done if there is a folder of it; its files are not read.
@@ -76,71 +78,79 @@ impl Status {
 
     /// The status of the cells of a list. Those in a folder are done if `is_sound` says so of their key.
     fn counted(store: &Store, list: List, is_sound: &dyn Fn(&str) -> bool) -> Result<Status> {
-        let folders = store.folders()?;
-        let in_hand: HashMap<String, Running> = store
-            .in_hand()?
-            .into_iter()
-            .map(|claim| {
-                let cell = Listed { key: claim.name.clone(), also: Vec::new(), label: String::new() };
-                (claim.name, Running { cell, holder: claim.holder, since: claim.since })
-            })
-            .collect();
-        let failures: HashSet<String> = store.failures()?;
+        let glance = Glance::at(store)?;
         let List { name, cells, .. } = list;
-        let mut status = Status {
-            name,
-            cells: cells.len(),
-            done: 0,
-            running: Vec::new(),
-            failed: Vec::new(),
-            left: Vec::new(),
-            eta: None,
-        };
-        for cell in cells {
-            let running = cell.keys().find_map(|key| in_hand.get(key)).cloned();
-            let error = cell.keys().filter(|key| failures.contains(*key)).find_map(|key| store.failure(key));
-            match (running, error) {
-                _ if cell.keys().any(|key| folders.contains_key(key) && is_sound(key)) => status.done += 1,
-                (Some(running), _) => status.running.push(Running { cell, ..running }),
-                (None, Some(error)) => status.failed.push((cell, error)),
-                (None, None) => status.left.push(cell),
+        let (all, mut there, mut left) = (cells.len(), There::default(), Vec::new());
+        let mut rest = Rest::default();
+        for cell in &cells {
+            match glance.state(cell, is_sound) {
+                State::Done => there.done += 1,
+                State::Running(claim) => {
+                    rest.add(cell, Some(&claim.holder));
+                    there.running.push(Running::of(cell.clone(), claim));
+                }
+                State::Failed(key) => match store.failure(key) {
+                    Some(error) => there.failed.push((cell.clone(), error)),
+                    None => left.push(cell), // the note is damaged, or was removed just now
+                },
+                State::Left => left.push(cell),
             }
         }
-        status.eta = eta(&status, folders.values().map(|path| path.as_path()));
-        Ok(status)
+        left.iter().for_each(|cell| rest.add(cell, None));
+        let eta = rest.time(&cells, &glance.done);
+        let left = left.into_iter().cloned().collect();
+        Ok(Status { name, cells: all, there, left, eta })
+    }
+
+    /// How many cells are in each state.
+    pub fn counts(&self) -> Counts {
+        let There { done, running, failed } = &self.there;
+        Counts { cells: self.cells, done: *done, running: running.len(), failed: failed.len(), left: self.left.len() }
     }
 
     /// The cells that are to be made: those that nobody has in hand, with those that failed.
     pub fn to_do(&self) -> impl Iterator<Item = &Listed> {
-        self.failed.iter().map(|(cell, _)| cell).chain(&self.left)
+        self.there.failed.iter().map(|(cell, _)| cell).chain(&self.left)
     }
 }
 
-/// How long the rest may take.
-fn eta<'a>(status: &Status, folders: impl Iterator<Item = &'a Path>) -> Option<Duration> {
-    let processes: HashSet<(&str, u32)> =
-        status.running.iter().map(|running| (running.holder.host.as_str(), running.holder.pid)).collect();
-    let mut by_time: Vec<(SystemTime, &Path)> =
-        folders.filter_map(|path| Some((std::fs::metadata(path).ok()?.modified().ok()?, path))).collect();
-    by_time.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
-    let seconds: Vec<f64> = by_time.iter().take(LAST).filter_map(|(_, path)| seconds(path)).collect();
-    let left = status.left.len() + status.running.len();
-    if left == 0 || seconds.is_empty() || processes.is_empty() {
-        return None;
+impl There {
+    /// What is there in a store, whatever the list of its cells says. A cell is called by its key where nothing else is known.
+    ///
+    /// # Errors
+    /// There is no store in the folder, or it cannot be read.
+    pub fn of(root: &Path) -> Result<There> {
+        let store = Store::look(root)?;
+        let Glance { done, in_hand, failed } = Glance::at(&store)?;
+        let called = |key: &str, label: String| Listed { key: key.into(), also: Vec::new(), label, evaluations: None };
+        let is_new = |key: &&String| !done.contains_key(*key);
+        let mut running: Vec<Running> = in_hand
+            .iter()
+            .filter(|(key, _)| is_new(key))
+            .map(|(key, claim)| Running::of(called(key, key.clone()), claim))
+            .collect();
+        running.sort_by(|a, b| a.cell.key.cmp(&b.cell.key));
+        let noted = |key: &String| {
+            let (label, error) = store.noted(key)?;
+            Some((called(key, label), error))
+        };
+        let is_ended = |key: &&String| is_new(key) && !in_hand.contains_key(*key);
+        let mut failed: Vec<(Listed, String)> = failed.iter().filter(is_ended).filter_map(noted).collect();
+        failed.sort_by(|a, b| a.0.key.cmp(&b.0.key));
+        Ok(There { done: done.len(), running, failed })
     }
-    let each = seconds.iter().sum::<f64>() / seconds.len() as f64;
-    Duration::try_from_secs_f64(each * left as f64 / processes.len() as f64).ok()
 }
 
-/// How long a cell took.
-fn seconds(folder: &Path) -> Option<f64> {
-    let about: Value = serde_json::from_str(&read_text(&folder.join("cell.json")).ok()?).ok()?;
-    about["seconds"].as_f64().filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
+impl Running {
+    fn of(cell: Listed, claim: &Standing) -> Running {
+        Running { cell, holder: claim.holder.clone(), since: claim.since }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tally::Tally;
     use serde_json::json;
 
     fn key(index: usize) -> String {
@@ -151,8 +161,10 @@ mod tests {
     fn store(cells: usize, done: usize) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         Store::open(folder.path()).unwrap();
-        let listed =
-            |index| Listed { key: key(index), also: vec![key(index + 1_000_000)], label: format!("seed {index}") };
+        let listed = |index| {
+            let (also, label) = (vec![key(index + 1_000_000)], format!("seed {index}"));
+            Listed { key: key(index), also, label, evaluations: None }
+        };
         let cells = (0..cells).map(listed).collect();
         List { name: "x".into(), cells, ..List::default() }.write(folder.path()).unwrap();
         for index in 0..done {
@@ -176,27 +188,55 @@ mod tests {
         std::fs::create_dir(folder.path().join(format!("cells/.unfinished-{}-abc", key(5)))).unwrap();
         let store = Store::look(folder.path()).unwrap();
         let claims = [store.claim(&key(6)).unwrap(), store.claim(&key(7)).unwrap()];
-        let status = Status::of(folder.path()).unwrap();
-        assert_eq!(
-            (status.cells, status.done, status.running.len(), status.failed.len(), status.left.len()),
-            (10, 4, 2, 1, 3)
-        );
-        assert_eq!((status.running[0].cell.label.as_str(), &status.running[0].holder), ("seed 6", Holder::this()));
-        assert_eq!((status.failed[0].0.label.as_str(), status.failed[0].1.as_str()), ("seed 3", "no number"));
+        let status = Status::of(folder.path()).unwrap().unwrap();
+        let counts = Counts { cells: 10, done: 4, running: 2, failed: 1, left: 3 };
+        assert_eq!((status.counts(), Tally::of(folder.path()).unwrap().count().unwrap().0), (counts, counts));
+        let There { running, failed, .. } = &status.there;
+        assert_eq!((running[0].cell.label.as_str(), &running[0].holder), ("seed 6", Holder::this()));
+        assert_eq!((failed[0].0.label.as_str(), failed[0].1.as_str()), ("seed 3", "no number"));
         assert_eq!(status.eta, Some(Duration::from_secs(10)), "five of 2 s, by one process");
         assert_eq!(status.to_do().count(), 4);
         let list = List::read(folder.path()).unwrap().unwrap();
-        assert_eq!(Status::of_sound(folder.path(), list).unwrap().done, 0, "no folder has the files of a cell");
+        assert_eq!(Status::of_sound(folder.path(), list).unwrap().there.done, 0, "no folder has the files of a cell");
         drop(claims);
-        assert_eq!(Status::of(folder.path()).unwrap().left.len(), 5);
+        assert_eq!(Status::of(folder.path()).unwrap().unwrap().left.len(), 5);
+    }
+
+    #[test]
+    fn a_tally_reads_the_list_once_and_counts_what_is_made_since() {
+        let folder = store(3, 1);
+        let tally = Tally::of(folder.path()).unwrap();
+        std::fs::remove_file(folder.path().join("cells.json")).unwrap();
+        let counts = Counts { cells: 3, done: 1, left: 2, ..Counts::default() };
+        assert_eq!((tally.name(), tally.count().unwrap()), ("x", (counts, None)));
+        std::fs::create_dir(folder.path().join(format!("cells/seed-1-{}", key(1)))).unwrap();
+        std::fs::create_dir(folder.path().join(format!("cells/other-{}", key(77)))).unwrap();
+        assert_eq!(tally.count().unwrap().0, Counts { done: 2, left: 1, ..counts });
+    }
+
+    #[test]
+    fn without_a_list_what_is_there_is_counted() {
+        let folder = store(3, 2);
+        std::fs::remove_file(folder.path().join("cells.json")).unwrap();
+        for (index, about) in [(0, json!({ "error": "old" })), (8, json!({ "error": "no number", "label": "seed 8" }))]
+        {
+            std::fs::write(folder.path().join(format!("failed/{}.json", key(index))), about.to_string()).unwrap();
+        }
+        let claims = Store::look(folder.path()).unwrap();
+        let _held = [claims.claim(&key(1)).unwrap(), claims.claim(&key(7)).unwrap()];
+        assert!(Status::of(folder.path()).unwrap().is_none());
+        let There { done, running, failed } = There::of(folder.path()).unwrap();
+        assert_eq!((done, running.len(), running[0].cell.label.as_str()), (2, 1, key(7).as_str()));
+        assert_eq!((failed.len(), failed[0].0.label.as_str(), failed[0].1.as_str()), (1, "seed 8", "no number"));
     }
 
     #[test]
     fn a_folder_without_a_list_says_what_writes_it() {
         let folder = tempfile::tempdir().unwrap();
-        let said = |folder: &Path| format!("{:#}", Status::of(folder).unwrap_err());
-        assert!(said(folder.path()).contains("no store"));
+        let said = |error: anyhow::Error| format!("{error:#}");
+        assert!(said(Status::of(folder.path()).unwrap_err()).contains("no store"));
         Store::open(folder.path()).unwrap();
-        assert!(said(folder.path()).contains("hint: `latentrace run` or `submit` writes it"));
+        let refused = Tally::of(folder.path()).map(drop).unwrap_err();
+        assert!(said(refused).contains("hint: `latentrace run` or `submit` writes it"));
     }
 }

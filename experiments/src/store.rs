@@ -4,7 +4,7 @@ use crate::lease::{Lease, Leases, Pace, Standing};
 use crate::list::List;
 use crate::manifest;
 use crate::previews::draw_previews;
-use crate::sound::{Fault, check};
+use crate::sound::{self, Fault};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use latentrace_files::{create, create_folder, is_partial, read_text, replace, slug};
 use latentrace_pipeline::Model;
@@ -40,6 +40,8 @@ struct Listed {
     is_still: bool,
     /// Each cell's folder by its key, and what is wrong with it, if it has been checked.
     cells: HashMap<String, (PathBuf, Option<Result<(), Fault>>)>,
+    /// The keys of the cells whose files are checked by their hashes too.
+    by_hashes: HashSet<String>,
 }
 
 impl Store {
@@ -83,7 +85,7 @@ impl Store {
                 std::fs::remove_dir_all(self.root.join("cells").join(&name)).ok(); // it is only in the way
             }
         }
-        for name in self.claims.ended()?.iter().filter(|name| is_key(name) || *name == FIGURES) {
+        for name in self.claims.ended()?.iter().filter(|name| is_key(name) || OWN.contains(&name.as_str())) {
             self.claim(name).map(drop).ok(); // which removes it
         }
         self.claims.clear()
@@ -129,19 +131,31 @@ impl Store {
         Ok(self.claims.standing()?.into_iter().filter(|claim| is_key(&claim.name)).collect())
     }
 
-    /// Takes the folder's own files, the figures and tables, and clears away what a stopped process left of them. Waits for
-    /// another process that is at it.
+    /// Takes the tables and figures, and clears away what a stopped process left of the folder's own files. Waits for another
+    /// process that is at them.
     pub fn claim_figures(&self) -> Result<Lease> {
-        let claim = loop {
-            match self.claim(FIGURES)? {
-                Some(claim) => break claim,
-                None => std::thread::sleep(Duration::from_millis(50)),
-            }
-        };
+        let claim = self.wait_for(FIGURES)?;
+        let _list = self.claim_list()?; // nobody writes in the folder itself now
         for name in names(&self.root)?.iter().filter(|name| is_partial(name)) {
             std::fs::remove_file(self.root.join(name)).ok(); // it is only in the way
         }
         Ok(claim)
+    }
+
+    /// Takes the list of the cells and how they are computed. They are written in an instant, so a process that starts never
+    /// waits for one that draws.
+    pub(crate) fn claim_list(&self) -> Result<Lease> {
+        self.wait_for(LIST)
+    }
+
+    /// Takes what is no cell, as soon as no other process has it.
+    fn wait_for(&self, name: &str) -> Result<Lease> {
+        loop {
+            match self.claim(name)? {
+                Some(claim) => return Ok(claim),
+                None => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
     }
 
     /// Keeps how cells are computed, unless it is kept already.
@@ -149,7 +163,10 @@ impl Store {
     /// # Errors
     /// Another process has kept something else meanwhile, or the file cannot be written.
     pub(crate) fn keep_computing(&self, computing: &Computing) -> Result<()> {
-        let _claim = self.claim_figures()?;
+        if Computing::of_store(&self.root)?.as_ref() == Some(computing) {
+            return Ok(()); // which many processes find that start at once
+        }
+        let _claim = self.claim_list()?;
         computing.keep(&self.root)
     }
 
@@ -158,7 +175,10 @@ impl Store {
     /// # Errors
     /// The list that is there has other cells, or the file cannot be read or written.
     pub(crate) fn keep_list(&self, list: &List, may_change: bool) -> Result<()> {
-        let _claim = self.claim_figures()?;
+        if list.is_in(&self.root) {
+            return Ok(()); // which many processes find that start at once
+        }
+        let _claim = self.claim_list()?;
         if !may_change {
             list.check(&self.root)?;
         }
@@ -167,9 +187,14 @@ impl Store {
 
     /// Why a cell could not be made, if that was tried.
     pub fn failure(&self, key: &str) -> Option<String> {
-        let text = read_text(&self.failed(key)).ok()?;
-        let about: Value = serde_json::from_str(&text).ok()?;
-        Some(about["error"].as_str()?.to_string())
+        self.noted(key).map(|(_, error)| error)
+    }
+
+    /// What the legend calls a cell that could not be made, and why it could not. Without a label it is called by its key.
+    pub(crate) fn noted(&self, key: &str) -> Option<(String, String)> {
+        let about: Value = serde_json::from_str(&read_text(&self.failed(key)).ok()?).ok()?;
+        let label = about["label"].as_str().unwrap_or(key);
+        Some((label.to_string(), about["error"].as_str()?.to_string()))
     }
 
     /// What is wrong with the folder of a cell, if there is one: a file is missing, damaged, or of another cell.
@@ -179,7 +204,7 @@ impl Store {
         let folder = &listed.cells.get(key)?.0;
         let place = match &fault {
             Fault::Swapped { key, .. } => listed.cells.get(key).map(|(place, _)| place.as_path()),
-            Fault::Damaged(_) => None,
+            Fault::Damaged(_) | Fault::Changed(_) => None,
         };
         Some(fault.said(folder, place))
     }
@@ -208,10 +233,10 @@ impl Store {
             .collect())
     }
 
-    /// Removes a cell. The caller has claimed it.
-    pub(crate) fn remove(&self, key: &str, _: &Lease) -> Result<()> {
+    /// Removes the folder of a cell, unless it is gone. The caller has claimed the cell.
+    pub(crate) fn remove(&self, key: &str, place: &Path, _: &Lease) -> Result<()> {
         self.listed.borrow_mut().cells.remove(key);
-        self.folders()?.get(key).map_or(Ok(()), |place| self.clear_away(key, place))
+        if place.is_dir() { self.clear_away(key, place) } else { Ok(()) }
     }
 
     /// Removes the folder of a cell with which something is wrong. The caller has claimed the cell.
@@ -256,6 +281,17 @@ impl Store {
         let mut listed = self.listed.borrow_mut();
         listed.checked(&self.root.join("cells"), key)?.ok()?;
         listed.cells.get(key).map(|(path, _)| RunFolder::new(path))
+    }
+
+    /// From now on checks the files of these cells by their hashes too: each is read once.
+    pub(crate) fn read_all_of<'a>(&self, keys: impl Iterator<Item = &'a str>) {
+        let mut listed = self.listed.borrow_mut();
+        for key in keys {
+            listed.by_hashes.insert(key.into());
+            if let Some((_, checked)) = listed.cells.get_mut(key) {
+                *checked = None;
+            }
+        }
     }
 
     /// A folder for a cell that is about to be made and has been claimed.
@@ -313,6 +349,7 @@ impl Listed {
         if !self.cells.contains_key(key) {
             self.renew(folder);
         }
+        let check = if self.by_hashes.contains(key) { sound::check_all } else { sound::check };
         let (path, checked) = self.cells.get_mut(key)?;
         Some(checked.get_or_insert_with(|| check(&RunFolder::new(path), key)).clone())
     }
@@ -424,8 +461,14 @@ const CLOCK: Duration = Duration::from_secs(2);
 /// The folder of the claims.
 const CLAIMS: &str = "claims";
 
-/// Stands for the figures among the claims, where all others are cells' keys.
+/// Stands for the tables and figures among the claims, where most names are cells' keys.
 const FIGURES: &str = "figures";
+
+/// Stands for the list of the cells, and how they are computed, among the claims.
+const LIST: &str = "list";
+
+/// What is no cell among the claims.
+const OWN: [&str; 2] = [FIGURES, LIST];
 
 /// Begins the name of a folder that is being written; the cell's key comes next.
 const UNFINISHED: &str = ".unfinished-";
@@ -521,6 +564,77 @@ mod tests {
             assert!(store.done(&keys[1]).is_none(), "it is made after the listing");
         });
         assert!(store.done(&keys[1]).is_some());
+    }
+
+    #[test]
+    fn a_file_that_is_not_as_it_was_written_is_found_where_all_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let keys = [7, 8, 9].map(|key| format!("{key:016x}"));
+        let at = |key: &String| folder.path().join("cells").join(key);
+        for key in &keys {
+            make(&at(key), key);
+            std::fs::write(at(key).join("trace/b"), "as written").unwrap();
+        }
+        keys[..2].iter().for_each(|key| manifest::write(&at(key)).unwrap()); // an earlier version made the third
+        std::fs::write(at(&keys[1]).join("trace/b"), "otherwise").unwrap();
+        assert!(keys.iter().all(|key| store.done(key).is_some()));
+        store.read_all_of(keys.iter().map(String::as_str));
+        assert_eq!([0, 1, 2].map(|index: usize| store.done(&keys[index]).is_some()), [true, false, true]);
+        let said = store.fault(&keys[1]).unwrap();
+        assert!(said.ends_with(&format!("{}: not as it was written: trace/b", keys[1])), "{said}");
+        for key in &keys {
+            store.discard(key, &store.claim(key).unwrap().unwrap()).unwrap();
+        }
+        assert_eq!([0, 1, 2].map(|index: usize| at(&keys[index]).is_dir()), [true, false, true]);
+    }
+
+    #[test]
+    fn the_list_is_kept_while_another_process_draws() {
+        let folder = tempfile::tempdir().unwrap();
+        let drawing = Store::open(folder.path()).unwrap().claim_figures().unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let root = folder.path().to_path_buf();
+        std::thread::spawn(move || {
+            let store = Store::open(&root).unwrap();
+            store.keep_computing(&Computing::here()).unwrap();
+            store.keep_list(&List { name: "x".into(), ..List::default() }, false).unwrap();
+            sender.send(()).ok()
+        });
+        assert!(receiver.recv_timeout(Duration::from_secs(60)).is_ok(), "it waits for the figures");
+        assert!(drawing.holds() && List::read(folder.path()).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_a_stopped_process_left_is_cleared_away_when_nobody_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let partial = folder.path().join(".partial-x");
+        std::fs::write(&partial, "").unwrap();
+        let writing = store.claim_list().unwrap();
+        let root = folder.path().to_path_buf();
+        let drawing = std::thread::spawn(move || Store::look(&root).unwrap().claim_figures().unwrap().holds());
+        while !store.is_claimed(FIGURES) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(partial.exists(), "it may be the list");
+        drop(writing);
+        assert!(drawing.join().unwrap() && !partial.exists());
+    }
+
+    #[test]
+    fn claims_of_processes_that_ended_are_removed_also_those_of_no_cell() {
+        let folder = tempfile::tempdir().unwrap();
+        Store::open(folder.path()).unwrap();
+        let mut holder = serde_json::to_value(crate::lease::Holder::this()).unwrap();
+        holder["began"] = 1.into();
+        let at = |name: &str| folder.path().join("claims").join(format!("{name}.1"));
+        let names = [FIGURES, LIST, "0000000000000007", "notes"];
+        let text = json!({ "holder": holder, "serial": 0 }).to_string();
+        names.iter().for_each(|name| std::fs::write(at(name), &text).unwrap());
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(names.map(|name| at(name).exists()), [false, false, false, true]);
+        assert!(store.in_hand().unwrap().is_empty());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Whole stores: merged, checked, and cleared of what nobody wants.
 
 use crate::lease::Lease;
-use crate::manifest::{self, Differences};
-use crate::sound;
+use crate::manifest::MANIFEST;
+use crate::sound::{self, Fault};
 use crate::store::{Store, computing_file};
 use anyhow::{Context, Result, bail};
 use latentrace_files::{read_text, sync_all};
@@ -38,11 +38,11 @@ pub fn merge(from: &[PathBuf], into: &Path, tell: &dyn Fn(&Path)) -> Result<Merg
     for (_, source) in sources {
         let mut folders: Vec<(String, PathBuf)> = source.folders()?.into_iter().collect();
         folders.sort_by(|a, b| a.1.cmp(&b.1));
+        let is_new = |(key, _): &(String, PathBuf)| target.done(key).is_none();
+        let all = folders.len();
+        target.at_once(|| folders.retain(is_new));
+        merged.known += all - folders.len();
         for (key, folder) in folders {
-            if target.done(&key).is_some() {
-                merged.known += 1;
-                continue;
-            }
             let Some(claim) = target.claim(&key)? else {
                 merged.in_hand.push(folder);
                 continue;
@@ -62,7 +62,7 @@ pub fn merge(from: &[PathBuf], into: &Path, tell: &dyn Fn(&Path)) -> Result<Merg
 fn copied(target: &Store, key: &str, folder: &Path, claim: &Lease) -> Result<Option<String>> {
     let copy = target.begin(key)?;
     copy_all(folder, copy.path())?;
-    if let Some(damage) = damage(&RunFolder::new(copy.path()), key)? {
+    if let Some(damage) = damage(&RunFolder::new(copy.path()), key) {
         return Ok(Some(damage));
     }
     sync_all(copy.path())?;
@@ -71,18 +71,11 @@ fn copied(target: &Store, key: &str, folder: &Path, claim: &Lease) -> Result<Opt
 }
 
 /// What is wrong with the files of a cell, if something is.
-fn damage(run: &RunFolder, key: &str) -> Result<Option<String>> {
-    if let Err(fault) = sound::check(run, key) {
-        return Ok(Some(fault.said(run.path(), None)));
+fn damage(run: &RunFolder, key: &str) -> Option<String> {
+    match sound::check_all(run, key).err()? {
+        Fault::Changed(found) => Some(found.to_string()), // whoever asks names the folder
+        other => Some(other.said(run.path(), None)),
     }
-    Ok(manifest::differences(run.path())?.filter(Differences::is_damage).map(|found| said(&found)))
-}
-
-/// Damage in words.
-fn said(found: &Differences) -> String {
-    let list = |what: &str, files: &[String]| (!files.is_empty()).then(|| format!("{what}: {}", files.join(", ")));
-    let parts = [list("not as it was written", &found.changed), list("gone", &found.missing)];
-    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 /// Copies the files of a folder, and of the folders in it.
@@ -133,7 +126,7 @@ fn check_computing(from: &[PathBuf], into: &Path) -> Result<()> {
 
 /// Gives a new store the choice of those that are merged into it.
 fn adopt_computing(from: &[PathBuf], into: &Path, target: &Store) -> Result<()> {
-    let _claim = target.claim_figures()?;
+    let _claim = target.claim_list()?;
     let place = computing_file(into);
     if let Some(file) = from.iter().map(|root| computing_file(root)).find(|file| file.exists())
         && !place.exists()
@@ -164,10 +157,9 @@ pub fn verify(root: &Path) -> Result<Health> {
     folders.sort_by(|a, b| a.1.cmp(&b.1));
     for (key, folder) in folders {
         match damage(&RunFolder::new(&folder), &key) {
-            Ok(None) if folder.join(manifest::MANIFEST).exists() => health.sound += 1,
-            Ok(None) => health.without_hashes += 1,
-            Ok(Some(damage)) => health.damaged.push((folder, damage)),
-            Err(error) => health.damaged.push((folder, format!("{error:#}"))),
+            None if folder.join(MANIFEST).exists() => health.sound += 1,
+            None => health.without_hashes += 1,
+            Some(damage) => health.damaged.push((folder, damage)),
         }
     }
     Ok(health)
@@ -204,7 +196,7 @@ pub fn prune(root: &Path, wanted: Option<&HashSet<String>>, is_dry: bool) -> Res
         if is_dry {
             pruned.cells.push(folder);
         } else if let Some(claim) = store.claim(&key)? {
-            store.remove(&key, &claim)?;
+            store.remove(&key, &folder, &claim)?;
             pruned.cells.push(folder);
         }
     }

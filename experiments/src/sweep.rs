@@ -4,23 +4,20 @@ use crate::cost::alike;
 use crate::done::Done;
 use crate::lease::Lease;
 use crate::list::{List, Listed};
+use crate::making::Making;
 use crate::part::Part;
 use crate::progress::{End, OfRuns, Progress};
 use crate::results::{self, Results};
 use crate::spec::{Expanded, Spec};
 use crate::store::{Store, computing_of};
+use crate::time_left::Speed;
 use anyhow::{Error, Result, anyhow};
 use latentrace_pipeline::nn::LIBTORCH;
-use latentrace_pipeline::{Common, Lines, Model, Named};
-use latentrace_runs::{
-    Cell, Computed, Job, Loaded, Mode, OfCells, OfSweep, Ready, Recorded, RunFolder, Sources, lost, record_together,
-    set_by_pipeline,
-};
-use latentrace_trace::Layout;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use latentrace_pipeline::{Common, Lines, Named};
+use latentrace_runs::{Cell, Computed, Loaded, Mode, OfCells, OfSweep, Ready, Sources, lost, set_by_pipeline};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// How the cells of a sweep are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +26,8 @@ pub struct How {
     pub mode: Mode,
     /// How many pictures in one batch; the default is as many as fit.
     pub batch: Option<usize>,
-    /// Whether cells that failed before are tried again.
+    /// Whether cells are made again that failed before, or of which a file is not as it was written. A [`Part::Worker`] finds
+    /// only files that cannot be read.
     pub retry: bool,
     /// Which of them.
     pub part: Part,
@@ -174,7 +172,7 @@ impl<'a> Sweep<'a> {
         let listed = |task: &Task| {
             let (key, also) =
                 task.keys.split_last().map(|(key, also)| (key.clone(), also.to_vec())).unwrap_or_default();
-            Listed { key, also, label: task.label.clone() }
+            Listed { key, also, label: task.label.clone(), evaluations: Some(task.lines.evaluations()) }
         };
         List {
             name: self.spec.name.clone(),
@@ -222,6 +220,9 @@ impl<'a> Sweep<'a> {
         store.keep_computing(self.loaded.chosen())?;
         store.keep_list(&self.list(), self.how.part == Part::All)?;
         let places = self.part()?;
+        if self.how.retry && !self.is_worker() {
+            store.read_all_of(places.iter().flat_map(|&place| &self.tasks[place].keys).map(String::as_str));
+        }
         let made = self.make_missing(&store, &places, tell)?;
         if !self.how.part.gathers() {
             return Ok(results::of_part(&self, &store, &places, made));
@@ -237,6 +238,12 @@ impl<'a> Sweep<'a> {
         let (cells, references) = store.at_once(|| (done(false), done(true)));
         let root = self.root.clone();
         results::finish(&mut self, (&root, &store), (cells, references), made, tell)
+    }
+
+    /// Whether it is one of several processes that make everything together. They neither wait for each other nor read all files of
+    /// cells that are done: each would read the whole store.
+    fn is_worker(&self) -> bool {
+        matches!(self.how.part, Part::Worker(_))
     }
 
     /// The places of the cells that are to be made, in order.
@@ -273,7 +280,7 @@ impl<'a> Sweep<'a> {
         self.check_threads(&missing)?;
         let done = places.iter().filter(|&&index| self.tasks[index].ready.is_none()).count();
         tell(Progress::Begin { cells: places.len(), done, calls });
-        let mut left = missing.len();
+        let mut left = Speed::new(missing.iter().map(|&index| self.tasks[index].lines.evaluations()));
         let batches = self.batches(&missing);
         self.tell_what_is_shared(&batches, tell);
         let shared = missing.iter().filter(|_| !self.is_timed());
@@ -300,8 +307,8 @@ impl<'a> Sweep<'a> {
             }
             elsewhere.extend(self.make(store, ours, &mut common, (&mut made, &mut left), tell)?);
         }
-        let is_worker = matches!(self.how.part, Part::Worker(_));
-        for index in elsewhere.into_iter().filter(|_| !is_worker) {
+        let waited_for = if self.is_worker() { Vec::new() } else { elsewhere };
+        for index in waited_for {
             self.wait(store, index, &mut common, (&mut made, &mut left), tell)?;
         }
         blocked.map_or(Ok(made), Err)
@@ -323,7 +330,7 @@ impl<'a> Sweep<'a> {
         store: &Store,
         index: usize,
         common: &mut Common,
-        (made, left): (&mut Made, &mut usize),
+        (made, left): (&mut Made, &mut Speed),
         tell: &dyn Fn(Progress),
     ) -> Result<()> {
         tell(Progress::Waiting(&self.tasks[index].label));
@@ -425,7 +432,7 @@ impl<'a> Sweep<'a> {
         store: &Store,
         ours: Vec<(usize, Lease)>,
         common: &mut Common,
-        (made, left): (&mut Made, &mut usize),
+        (made, left): (&mut Made, &mut Speed),
         tell: &dyn Fn(Progress),
     ) -> Result<Vec<usize>> {
         let indices: Vec<usize> = ours.iter().map(|(index, _)| *index).collect();
@@ -453,152 +460,6 @@ impl<'a> Sweep<'a> {
     }
 }
 
-/// Cells of one model in the making.
-struct Making<'a> {
-    tasks: &'a [Task],
-    store: &'a Store,
-    claims: HashMap<usize, Lease>,
-    /// Cells that another process has taken over.
-    lost: Vec<usize>,
-    model: &'a Model,
-    made: &'a mut Made,
-    left: &'a mut usize,
-    /// See [`Sweep`].
-    room: &'a mut Option<i64>,
-    tell: &'a dyn Fn(Progress),
-}
-
-/// What became of cells that were to be made in one batch.
-enum Batch {
-    /// All are made.
-    Made,
-    /// One of them cannot be made.
-    Failed,
-    /// There is not enough memory for so many, as the error says.
-    TooLarge(Error),
-}
-
-impl Making<'_> {
-    /// Makes cells in one batch, or in smaller ones if there is not enough memory.
-    fn batched(&mut self, indices: &[usize], mut runs: Vec<Ready>, common: &mut Common) -> Result<()> {
-        let pixels = runs.first().map_or(1, |ready| ready.description().latents[1..].iter().product::<i64>().max(1));
-        let mut left = indices;
-        while !left.is_empty() {
-            let most = self.room.map_or(left.len(), |room| ((room / pixels) as usize).clamp(1, left.len()));
-            let (now, later) = left.split_at(most);
-            match self.together(now, &runs[..most], common)? {
-                Batch::TooLarge(error) if most > 1 => {
-                    let to = most / 2;
-                    *self.room = Some(to as i64 * pixels);
-                    let error = error.root_cause().to_string();
-                    let cause = error.lines().next().unwrap_or_default();
-                    (self.tell)(Progress::Smaller { from: most, to, cause });
-                    continue;
-                }
-                Batch::Made => drop(runs.drain(..most)),
-                Batch::Failed | Batch::TooLarge(_) => self.each_by_itself(now, runs.drain(..most).collect())?,
-            }
-            left = later;
-        }
-        Ok(())
-    }
-
-    /// Makes cells in one batch.
-    fn together(&mut self, indices: &[usize], runs: &[Ready], common: &mut Common) -> Result<Batch> {
-        let tasks = self.tasks;
-        let folders = indices.iter().map(|&index| self.begin(index)).collect::<Result<Vec<TempDir>>>()?;
-        let traces: Vec<PathBuf> =
-            folders.iter().map(|folder| RunFolder::new(folder.path()).trace().to_path_buf()).collect();
-        let named: Vec<Named> = indices.iter().map(|&index| tasks[index].named()).collect();
-        match record_together(self.model, runs, &traces, (common, &named), &OfRuns(self.tell)) {
-            Ok(recorded) => {
-                for ((&index, folder), recorded) in indices.iter().zip(folders).zip(&recorded) {
-                    self.keep(index, folder, recorded)?;
-                }
-                Ok(Batch::Made)
-            }
-            Err(error) if is_of_memory(&error) => Ok(Batch::TooLarge(error)),
-            Err(error) if is_of_the_cell(&error) => Ok(Batch::Failed), // one of them: each by itself says which
-            Err(_) if indices.iter().any(|index| !self.holds(*index)) => Ok(Batch::Failed), // its folder is gone
-            Err(error) => Err(tasks[indices[0]].not_kept(&error)),
-        }
-    }
-
-    /// Makes cells of a batch, one of which fails, each by itself.
-    fn each_by_itself(&mut self, indices: &[usize], runs: Vec<Ready>) -> Result<()> {
-        for (&index, ready) in indices.iter().zip(runs) {
-            let lines = ready.lines(self.model, Mode::Alone)?;
-            self.alone(index, ready, &lines, &mut Common::of(std::iter::empty()))?;
-        }
-        Ok(())
-    }
-
-    /// Makes a cell alone.
-    fn alone(&mut self, index: usize, ready: Ready, lines: &Lines, common: &mut Common) -> Result<()> {
-        let task = &self.tasks[index];
-        if !self.holds(index) {
-            self.lost.push(index);
-            return Ok(());
-        }
-        let folder = self.begin(index)?;
-        let trace = RunFolder::new(folder.path()).trace().to_path_buf();
-        let run = Named { name: task.own_key(), lines };
-        match Job::of(self.model, ready).record_with(common, run, &trace, Layout::WHOLE, &OfRuns(self.tell)) {
-            Ok(recorded) => self.keep(index, folder, &recorded),
-            Err(error) => self.failed(index, &error),
-        }
-    }
-
-    /// Notes that a cell could not be made.
-    ///
-    /// # Errors
-    /// The error says nothing of the cell, and ends the sweep.
-    fn failed(&mut self, index: usize, error: &Error) -> Result<()> {
-        let task = &self.tasks[index];
-        if !self.holds(index) {
-            self.lost.push(index); // whoever has taken it over has also cleared away its folder
-            return Ok(());
-        }
-        if !is_of_the_cell(error) {
-            return Err(task.not_kept(error));
-        }
-        let (key, error) = (task.own_key(), format!("{error:#}"));
-        self.store.fail(&task.cell, key, &task.label, &error)?;
-        task.ended(key, End::Failed(&error), self.left, self.tell);
-        Ok(())
-    }
-
-    /// Whether a cell is still this process's to make.
-    fn holds(&self, index: usize) -> bool {
-        self.claims.get(&index).is_some_and(Lease::holds)
-    }
-
-    fn begin(&self, index: usize) -> Result<TempDir> {
-        self.store.begin(self.tasks[index].own_key())
-    }
-
-    /// Keeps a cell that is made. Its frames are decoded on the way.
-    fn keep(&mut self, index: usize, folder: TempDir, recorded: &Recorded) -> Result<()> {
-        let task = &self.tasks[index];
-        let key = task.own_key(); // another process may have made it alone meanwhile
-        let Some(claim) = self.claims.get(&index) else { return Ok(()) }; // there is always one
-        let kept = self.store.put((folder, claim), (key, &task.label), self.model, recorded, &OfRuns(self.tell));
-        let run = match kept {
-            Ok(Some(run)) => run,
-            Ok(None) => {
-                self.lost.push(index);
-                return Ok(());
-            }
-            Err(error) => return self.failed(index, &error), // its frames may not fit, or be no numbers
-        };
-        self.store.forgive(key);
-        self.made.new += 1;
-        self.made.evaluations += recorded.work.evaluations;
-        task.ended(key, End::Made { elapsed: recorded.elapsed, run: &run }, self.left, self.tell);
-        Ok(())
-    }
-}
-
 impl Task {
     /// Its key in a store.
     pub(crate) fn key(&self, store: &Store) -> &str {
@@ -606,7 +467,7 @@ impl Task {
     }
 
     /// Its lineages, with the key under which this sweep makes it.
-    fn named(&self) -> Named<'_> {
+    pub(crate) fn named(&self) -> Named<'_> {
         Named { name: self.own_key(), lines: &self.lines }
     }
 
@@ -636,30 +497,19 @@ impl Task {
     }
 
     /// The error of a sweep that ends because it could not keep the cell.
-    fn not_kept(&self, error: &Error) -> Error {
+    pub(crate) fn not_kept(&self, error: &Error) -> Error {
         anyhow!("{}: {error:#}\nhint: the same command goes on from this cell, once that is mended", self.label)
     }
 
-    fn ended(&self, key: &str, end: End, left: &mut usize, tell: &dyn Fn(Progress)) {
-        *left = left.saturating_sub(1);
-        tell(Progress::Cell { label: &self.label, key, end, left: *left });
+    /// Tells what became of it, and how much is left.
+    pub(crate) fn ended(&self, key: &str, end: End, speed: &mut Speed, tell: &dyn Fn(Progress)) {
+        speed.ended(self.lines.evaluations(), end.whole());
+        let (left, time_left) = (speed.cells_left(), speed.time_left());
+        tell(Progress::Cell { label: &self.label, key, end, left, time_left });
     }
 }
 
 /// The pause after a pause: half as long again, up to the longest.
 fn longer(pause: Duration, longest: Duration) -> Duration {
     (pause * 3 / 2).min(longest.max(SHORTEST_PAUSE))
-}
-
-/// Whether an error says something of the cell, and not of the disk or of other cells: the others can be made all the same.
-fn is_of_the_cell(error: &Error) -> bool {
-    let not_finite = |cause: &(dyn std::error::Error + 'static)| {
-        matches!(cause.downcast_ref(), Some(latentrace_pipeline::Error::NotFinite { .. }))
-    };
-    error.chain().any(not_finite) || is_of_memory(error)
-}
-
-/// Whether an error says that there is not enough memory: fewer or smaller pictures may fit.
-fn is_of_memory(error: &Error) -> bool {
-    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(latentrace_pipeline::Error::Memory(_))))
 }

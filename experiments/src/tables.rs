@@ -2,10 +2,8 @@
 
 use crate::figures::Finished;
 use crate::results::{Failed, Row};
-use anyhow::{Context, Result};
 use latentrace_files::{Field, Table};
-use latentrace_runs::{COLUMNS, Cell, FIELDS, PREFIX, Provenance, RunFolder, Scalars};
-use serde::Deserialize;
+use latentrace_runs::{COLUMNS, Cell, FIELDS, PREFIX, Provenance, Scalars};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -20,10 +18,7 @@ const OF_CELL: [&str; 8] = ["calls", "evaluations", "taken_over", "seconds", "fa
 
 /// `results.csv`: what varies, what was measured, the other settings, and where the run is. A row for each cell that is done,
 /// then one for each that failed. A field is empty if there is nothing to say.
-///
-/// # Errors
-/// The settings of a run cannot be read.
-pub(crate) fn results(finished: &Finished, rows: &[Row], failed: &[Failed]) -> Result<Table> {
+pub(crate) fn results(finished: &Finished, rows: &[Row], failed: &[Failed]) -> Table {
     let varied = varied(finished);
     let measured: Vec<&str> =
         rows.first().into_iter().flat_map(|row| &row.numbers).map(|(name, _)| name.as_str()).collect();
@@ -33,7 +28,7 @@ pub(crate) fn results(finished: &Finished, rows: &[Row], failed: &[Failed]) -> R
     let names = names.map(str::to_string).chain(settings.iter().cloned());
     let mut table = Table::new(names.chain(OF_CELL.map(str::to_string)));
     for (done, row) in finished.cells.iter().zip(rows) {
-        let about = About::read(&done.run)?;
+        let about = &row.about;
         let Provenance { words_lost, .. } = &about.provenance;
         let path = |path: &Path| path.strip_prefix(finished.root).unwrap_or(path).display().to_string();
         let mut fields = values(finished, &done.place);
@@ -53,7 +48,7 @@ pub(crate) fn results(finished: &Finished, rows: &[Row], failed: &[Failed]) -> R
         fields.extend([error.into(), key.into(), Field::default(), Field::default()]);
         table.row(fields);
     }
-    Ok(table)
+    table
 }
 
 /// `curves.csv`: what varies, and every number of every call. A row for each call of each cell.
@@ -122,39 +117,4 @@ fn settings<'a>(cells: impl Iterator<Item = &'a Cell>, varied: &[&str]) -> Vec<S
     let is_in = |field: &&str| ALWAYS.contains(field) || (set.contains(field) && *field != "scheduler");
     let fields = FIELDS.into_iter().filter(is_in).map(str::to_string);
     fields.chain(options).filter(|name| !varied.contains(&name.as_str())).collect()
-}
-
-/// What a run's `cell.json` says.
-#[derive(Deserialize)]
-struct About {
-    #[serde(flatten)]
-    provenance: Provenance,
-    seconds: Option<f64>,
-    /// How many rows the network computed; earlier versions did not keep it.
-    evaluations: Option<usize>,
-    #[serde(default)]
-    taken_over: std::collections::BTreeMap<String, usize>,
-}
-
-impl About {
-    fn read(run: &RunFolder) -> Result<About> {
-        serde_json::from_value(run.settings()?)
-            .with_context(|| format!("{}: the settings of this run", run.path().display()))
-    }
-
-    /// How many calls were taken over from other cells.
-    fn taken(&self) -> usize {
-        self.taken_over.values().sum()
-    }
-
-    /// A setting, as it was used.
-    fn setting(&self, cell: &Cell, name: &str) -> Option<String> {
-        let used = &self.provenance.used;
-        cell.written(name).or_else(|| match name {
-            "sampler" => used.scheduler["_class_name"].as_str().map(str::to_string),
-            "height" => Some(used.size[0].to_string()),
-            "width" => Some(used.size[1].to_string()),
-            _ => None,
-        })
-    }
 }

@@ -1,6 +1,9 @@
 //! Cells that take over calls of other cells, compared with the same cells made alone: every file is the same in every byte, and the
 //! network computes as many rows as were planned.
 
+mod common;
+
+use common::differing;
 use latentrace_experiments::{How, Results, Spec, Sweep};
 use latentrace_pipeline::counts;
 use latentrace_runs::{Mode, Verification};
@@ -46,44 +49,16 @@ fn planned(spec: &Spec, how: How) -> [usize; 2] {
     [estimate.evaluations, estimate.apart]
 }
 
-/// The files of a cell, without the seconds, the evaluations and what was taken over, and the latter.
-fn files(cell: &Path) -> (BTreeMap<PathBuf, Vec<u8>>, Option<Value>) {
-    let (mut found, mut left, mut taken) = (BTreeMap::new(), vec![cell.to_path_buf()], None);
-    while let Some(folder) = left.pop() {
-        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
-                left.push(path);
-                continue;
-            }
-            let mut bytes = std::fs::read(&path).unwrap();
-            if path.ends_with("cell.json") {
-                let mut settings: Value = serde_json::from_slice(&bytes).unwrap();
-                for changing in ["seconds", "evaluations"] {
-                    settings.as_object_mut().unwrap().remove(changing).unwrap();
-                }
-                taken = settings.as_object_mut().unwrap().remove("taken_over");
-                bytes = settings.to_string().into_bytes();
-            }
-            if path.ends_with("manifest.json") {
-                let mut hashes: Value = serde_json::from_slice(&bytes).unwrap();
-                hashes["blake3"].as_object_mut().unwrap().remove("cell.json").unwrap(); // it has the seconds
-                bytes = hashes.to_string().into_bytes();
-            }
-            found.insert(path.strip_prefix(cell).unwrap().to_path_buf(), bytes);
-        }
-    }
-    (found, taken)
-}
-
-/// The calls that a cell took over, as its settings say.
-fn taken(of: Option<&Value>) -> usize {
-    let calls = of.into_iter().flat_map(|taken| taken.as_object().unwrap().values());
-    calls.map(|calls| calls.as_u64().unwrap() as usize).sum()
+/// How many calls a cell took over from others, as its settings say; nothing if they say nothing of it.
+fn taken(cell: &Path) -> Option<u64> {
+    let settings: Value = serde_json::from_slice(&std::fs::read(cell.join("cell.json")).unwrap()).unwrap();
+    let taken = settings.get("taken_over")?.as_object().unwrap();
+    Some(taken.values().map(|calls| calls.as_u64().unwrap()).sum())
 }
 
 /// Makes a sweep over one field, and each of its cells in a sweep of its own. `evaluations` are those of the sweep, and `calls` those
 /// that each cell takes over.
-fn check(name: &str, head: &str, fixed: &str, (field, values): (&str, &[&str]), evaluations: usize, calls: &[usize]) {
+fn check(name: &str, head: &str, fixed: &str, (field, values): (&str, &[&str]), evaluations: usize, calls: &[u64]) {
     let folder = tempfile::tempdir().unwrap();
     let spec = opened(&folder, name, head, fixed, &format!("{field} = [{}]", values.join(", ")));
     let (results, computed) = made(&spec, How::default(), &folder.path().join("shared"));
@@ -96,11 +71,10 @@ fn check(name: &str, head: &str, fixed: &str, (field, values): (&str, &[&str]), 
         let alone = opened(&folder, &format!("alone-{index}"), head, &format!("{fixed}{field} = {value}\n"), "");
         let (alone, computed) = made(&alone, How::default(), &folder.path().join(format!("alone{index}")));
         apart_too += computed;
-        let ((one, found), (other, nothing)) = (files(row.run.path()), files(alone.rows[0].run.path()));
-        let differing: Vec<&PathBuf> =
-            one.keys().chain(other.keys()).filter(|path| one.get(*path) != other.get(*path)).collect();
+        let (one, other) = (row.run.path(), alone.rows[0].run.path());
+        let differing = differing(one, other);
         assert!(differing.is_empty(), "{name}, {}: {differing:?} differ", row.label);
-        assert_eq!((taken(found.as_ref()), nothing), (calls[index], None), "{name}, {}", row.label);
+        assert_eq!((taken(one).unwrap_or(0), taken(other)), (calls[index], None), "{name}, {}", row.label);
         let verified = Verification::of_run(&row.run).unwrap();
         assert!(verified.checks.iter().all(|check| check.absolute == 0.0), "{name}: the record leads to itself");
     }
@@ -217,7 +191,8 @@ fn a_cell_that_fails_takes_over_nothing_wrong_and_leaves_the_others_as_they_are(
     assert_eq!((results.failed.len(), results.rows.len()), (2, 1));
     let alone = opened(&folder, "alone", "", &fixed(), "");
     let (alone, _) = made(&alone, How::default(), &folder.path().join("one"));
-    assert_eq!(files(results.rows[0].run.path()).0, files(alone.rows[0].run.path()).0);
+    let differing = differing(results.rows[0].run.path(), alone.rows[0].run.path());
+    assert!(differing.is_empty(), "{differing:?} differ");
     let again = opened(
         &folder,
         "failed",
@@ -269,7 +244,7 @@ fn runs_whose_time_is_shown_make_all_their_calls() {
     assert_eq!(planned(&spec, How::default()), [32 + 24; 2]);
     let (results, computed) = made(&spec, How::default(), &folder.path().join("out"));
     assert_eq!([results.evaluations, computed], [32 + 24; 2]);
-    assert!(results.rows.iter().all(|row| files(row.run.path()).1.is_none()));
+    assert!(results.rows.iter().all(|row| taken(row.run.path()).is_none()));
 }
 
 #[test]

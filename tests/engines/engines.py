@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "target/release/latentrace"
@@ -35,13 +36,21 @@ def status(store: pathlib.Path) -> dict:
     return json.loads(latentrace("status", store, "--json"))
 
 
-def until_done(store: pathlib.Path, cells: int) -> None:
-    """Waits until so many cells are done, and fails after LIMIT_S seconds."""
+def until(store: pathlib.Path, is_so: Callable[[dict], bool], what: str) -> None:
+    """Waits until this is so of the status, and fails after LIMIT_S seconds."""
     began = time.monotonic()
-    while (found := status(store))["done"] < cells:
+    while not is_so(found := status(store)):
         if time.monotonic() - began > LIMIT_S:
-            sys.exit(f"{found['done']} cells are done after {LIMIT_S} s, and not {cells}: see {store}/jobs/1")
+            sys.exit(f"{what}: not after {LIMIT_S} s, {found['done']} cells are done: see {store}/jobs/1")
         time.sleep(0.2)
+
+
+def until_done(store: pathlib.Path, cells: int) -> None:
+    until(store, lambda found: found["done"] >= cells, f"{cells} cells are done")
+
+
+def until_running(store: pathlib.Path) -> None:
+    until(store, lambda found: found["running"] != [], "a process has a cell in hand")
 
 
 def hasty(store: pathlib.Path) -> None:

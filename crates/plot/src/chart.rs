@@ -41,6 +41,8 @@ pub struct ChartAxis {
     pub log: bool,
     /// Whether the larger values are on the left, or at the bottom.
     pub reversed: bool,
+    /// Whether the values are whole numbers, as counts are: then only whole numbers have ticks.
+    pub whole: bool,
     /// Names instead of numbers: the first is at 0, the next at 1, and so on. Such an axis is never logarithmic, and no
     /// line connects points of different names.
     pub names: Vec<String>,
@@ -69,6 +71,11 @@ impl ChartAxis {
     /// A linear axis.
     pub fn linear(label: impl Into<String>) -> ChartAxis {
         ChartAxis { label: label.into(), ..ChartAxis::default() }
+    }
+
+    /// A linear axis of whole numbers.
+    pub fn whole(label: impl Into<String>) -> ChartAxis {
+        ChartAxis { whole: true, ..ChartAxis::linear(label) }
     }
 
     /// A logarithmic axis.

@@ -9,6 +9,7 @@ pub(crate) struct Scale {
     reversed: bool,
     low: f64,           // low and high are log10 of the value on a log axis
     high: f64,          // low < high
+    whole: bool,        // whether only whole numbers have ticks
     names: Vec<String>, // of the values 0, 1, 2, ..
     bend: f64,          // if above 0, the scale is linear below it and logarithmic above it, in both directions
 }
@@ -45,6 +46,7 @@ impl Scale {
             reversed: axis.reversed,
             low: low - pad,
             high: high + pad,
+            whole: axis.whole,
             names: Vec::new(),
             bend: 0.0,
         })
@@ -53,13 +55,13 @@ impl Scale {
     /// The scale of names: equal shares, with each name in the middle of its share.
     fn named(axis: &ChartAxis) -> Scale {
         let (names, high) = (axis.names.clone(), axis.names.len() as f64 - 0.5);
-        Scale { log: false, reversed: axis.reversed, low: -0.5, high, names, bend: 0.0 }
+        Scale { log: false, reversed: axis.reversed, low: -0.5, high, whole: false, names, bend: 0.0 }
     }
 
     /// The scale from `-limit` to `limit` that is linear up to about `bend` and logarithmic beyond it: `sign(v) log10(1 + |v| / bend)`.
     pub fn signed(limit: f64, bend: f64) -> Scale {
         let high = bent(limit, bend);
-        Scale { log: false, reversed: false, low: -high, high, names: Vec::new(), bend }
+        Scale { log: false, reversed: false, low: -high, high, whole: false, names: Vec::new(), bend }
     }
 
     /// The share of each name; `None` if the axis has no names.
@@ -131,7 +133,11 @@ impl Scale {
     }
 
     fn linear_ticks(&self, most: usize) -> Vec<Tick> {
-        let (values, step) = round_values(self.low, self.high, most);
+        let (mut values, mut step) = round_values(self.low, self.high, most);
+        if self.whole && step < 1.0 {
+            values.retain(|value| value.fract() == 0.0);
+            step = 1.0;
+        }
         let labels = labels(&values, step);
         values.iter().zip(labels).map(|(&value, label)| self.tick(value, label)).collect()
     }
@@ -311,6 +317,10 @@ mod tests {
         assert_eq!(linear(&[0.1, 0.35]), ["0.10", "0.15", "0.20", "0.25", "0.30", "0.35"]);
         assert_eq!(linear(&[0.0, 4e-5]), ["0", "1×10⁻⁵", "2×10⁻⁵", "3×10⁻⁵", "4×10⁻⁵"]);
         assert_eq!(linear(&[0.0, 2.5e7]), ["0", "0.5×10⁷", "1.0×10⁷", "1.5×10⁷", "2.0×10⁷", "2.5×10⁷"]);
+        let whole = |values: &[f64]| labels_of(ChartAxis::whole(""), values, 8);
+        assert_eq!(whole(&[0.0, 3.0]), ["0", "1", "2", "3"], "there is no half of a call");
+        assert_eq!(whole(&[0.0, 1.0]), ["0", "1"]);
+        assert_eq!(whole(&[0.0, 50.0]), ["0", "10", "20", "30", "40", "50"]);
         let log = |values: &[f64]| labels_of(ChartAxis::log(""), values, 6);
         assert_eq!(log(&[0.03, 14.6]), ["0.1", "1", "10"]);
         assert_eq!(log(&[1e-8, 1e-2]), ["10⁻⁸", "10⁻⁶", "10⁻⁴", "10⁻²"]);

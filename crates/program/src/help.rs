@@ -37,11 +37,11 @@ const EXAMPLES: &[(&str, [Example; 3])] = &[
         [
             (
                 "Make nine variations that keep more of the picture",
-                r#"latentrace vary data/pictures/init.png "a large red circle on the left" --strength 0.6"#,
+                r#"latentrace vary picture.png "a large red circle on the left" --strength 0.6"#,
             ),
             (
                 "Make only the white part of a mask anew",
-                r#"latentrace vary data/pictures/init.png "a red circle" --mask data/pictures/mask.png --strength 1"#,
+                r#"latentrace vary picture.png "a red circle" --mask mask.png --strength 1"#,
             ),
             (
                 "Vary a photo with Stable Diffusion",
@@ -81,10 +81,7 @@ const EXAMPLES: &[(&str, [Example; 3])] = &[
                 "Run it with another prompt and three seeds",
                 r#"latentrace run sweep-guidance --set prompt="a red circle" --set "seed=[1, 2, 3]""#,
             ),
-            (
-                "Run a spec in batches, which is faster",
-                "latentrace run experiments/specs/trajectory.toml --batched --output runs/paths",
-            ),
+            ("Run a spec in batches, which is faster", "latentrace run trajectory --batched --output runs/paths"),
         ],
     ),
     (
@@ -182,7 +179,7 @@ const EXAMPLES: &[(&str, [Example; 3])] = &[
     (
         "model inspect",
         [
-            ("Inspect the bundled model", "latentrace model inspect data/models/shapes"),
+            ("Inspect a folder", "latentrace model inspect models/dreamshaper"),
             ("Inspect a single file", "latentrace model inspect dreamshaper.safetensors"),
             (
                 "Inspect the half-precision files of a model of the hub",
@@ -197,15 +194,15 @@ const EXAMPLES: &[(&str, [Example; 3])] = &[
                 "Compare with the checksums of published checkpoints",
                 "latentrace model verify CompVis/stable-diffusion-v1-4",
             ),
-            ("Keep the checksums", "latentrace model verify data/models/shapes --write-lock shapes.lock"),
-            ("Compare with them later", "latentrace model verify data/models/shapes --lock shapes.lock"),
+            ("Keep the checksums", "latentrace model verify models/dreamshaper --write-lock dreamshaper.lock"),
+            ("Compare with them later", "latentrace model verify models/dreamshaper --lock dreamshaper.lock"),
         ],
     ),
     (
         "model diff",
         [
             ("Compare a checkpoint with its origin", "latentrace model diff dreamshaper CompVis/stable-diffusion-v1-4"),
-            ("Show all tensors", "latentrace model diff data/models/shapes runs/train-shapes --rows 0"),
+            ("Show all tensors", "latentrace model diff runs/train-shapes runs/mine --rows 0"),
             ("Compare two files", "latentrace model diff before.safetensors after.safetensors"),
         ],
     ),
@@ -274,7 +271,7 @@ const EXAMPLES: &[(&str, [Example; 3])] = &[
                 "Measure two samplers, and write elsewhere",
                 "latentrace stability --samplers euler,heun --output runs/limits --table runs/limits/limits.csv",
             ),
-            ("See a sampler's limit", "latentrace schedule heun --steps 20"),
+            ("Write the page again, from its tables", "latentrace stability --page"),
         ],
     ),
     (
@@ -418,6 +415,16 @@ mod tests {
                 if let Err(error) = parse(&words) {
                     panic!("{name}: {line}: {error}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn no_example_names_a_file_of_the_repository() {
+        for (name, examples) in EXAMPLES {
+            for (_, line) in examples {
+                let is_of_it = |word: &String| ["data/", "docs/", "experiments/"].iter().any(|at| word.starts_with(at));
+                assert!(!words(line).iter().any(is_of_it), "{name}: {line}: an installed program has no such file");
             }
         }
     }

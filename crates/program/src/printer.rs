@@ -100,9 +100,32 @@ impl Printer {
         Printer { bar }
     }
 
-    /// Begins the bar.
+    /// A printer with a line in the place of a bar, for what is made now.
+    pub fn with_line() -> Printer {
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+            bar.set_style(style);
+        }
+        Printer { bar }
+    }
+
+    /// Whether what is made now is seen: the bar or line is there, on a terminal.
+    pub fn is_seen(&self) -> bool {
+        !self.bar.is_hidden()
+    }
+
+    /// Begins the bar of one run.
     pub fn begin(&self, calls: usize) {
-        if let Ok(style) = ProgressStyle::with_template("{msg:24} {wide_bar} {pos}/{len} calls, {eta} left") {
+        self.begin_as("{msg:24} {wide_bar} {pos}/{len} calls, {eta} left", calls);
+    }
+
+    /// Begins the bar of a sweep, whose cells say how long the rest may take.
+    pub fn begin_sweep(&self, calls: usize) {
+        self.begin_as("{msg:24} {wide_bar} {pos}/{len} calls", calls);
+    }
+
+    fn begin_as(&self, template: &str, calls: usize) {
+        if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style);
         }
         self.bar.set_length(calls as u64);

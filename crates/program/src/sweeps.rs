@@ -4,8 +4,7 @@ use crate::printer::{Printer, aside, line};
 use latentrace::experiments::{End, Progress};
 use latentrace::runs::{Event, Observer, OfCells, RunFolder, unstable};
 use serde_json::{Value, json};
-use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What cells have in common, in a line.
 pub fn spared(evaluations: usize, of: usize) -> String {
@@ -19,16 +18,12 @@ pub fn spared(evaluations: usize, of: usize) -> String {
 pub struct Teller {
     json: bool,
     printer: Printer,
-    /// When the first cell was begun.
-    began: Cell<Instant>,
-    /// How many cells were made.
-    made: Cell<usize>,
 }
 
 impl Teller {
     /// Speaks in JSON or in words.
     pub fn new(json: bool) -> Teller {
-        Teller { json, printer: Printer::waiting(), began: Instant::now().into(), made: 0.into() }
+        Teller { json, printer: Printer::waiting() }
     }
 
     /// Takes the bar away.
@@ -49,7 +44,7 @@ impl Teller {
             Progress::Smaller { from, to, cause } => self.smaller(from, to, cause),
             Progress::Making(label) => self.printer.message(label),
             Progress::Waiting(label) => self.printer.message(format_args!("waiting for another process: {label}")),
-            Progress::Cell { label, key, end, left } => self.cell(label, key, &end, left),
+            Progress::Cell { label, key, end, left, time_left } => self.cell(label, key, &end, (left, time_left)),
         }
     }
 
@@ -80,19 +75,18 @@ impl Teller {
         }
         self.printer.warn(&format!(
             "in {count} of {cells} pictures the clean estimates alternate from step to step: their sampler is unstable, and the picture may be the solver's, not the model's; the first is {first}\n{}; the column alternates_from of results.csv has them",
-            unstable::hint("")
+            unstable::hint(None)
         ));
     }
 
     fn begin(&self, cells: usize, done: usize, calls: usize) {
-        self.began.set(Instant::now());
         if self.json {
             return line!("{}", json!({ "event": "begin", "pictures": cells, "there": done }));
         }
         if done > 0 {
             line!("{done} of {cells} pictures are there already");
         }
-        self.printer.begin(calls);
+        self.printer.begin_sweep(calls);
     }
 
     fn shared(&self, evaluations: usize, of: usize) {
@@ -113,9 +107,9 @@ impl Teller {
         }
     }
 
-    fn cell(&self, label: &str, key: &str, end: &End, left: usize) {
+    fn cell(&self, label: &str, key: &str, end: &End, rest: (usize, Option<Duration>)) {
         match end {
-            End::Made { elapsed, run } => self.made(label, key, (*elapsed, run), left),
+            End::Made { elapsed, run, .. } => self.made(label, key, (*elapsed, run), rest),
             End::Kept => self.event(label, key, "kept", json!({})),
             End::Failed(error) if self.json => self.event(label, key, "failed", json!({ "error": error })),
             // Why is said at the end, with those that failed before.
@@ -134,17 +128,22 @@ impl Teller {
         }
     }
 
-    fn made(&self, label: &str, key: &str, (elapsed, run): (Duration, &RunFolder), left: usize) {
-        self.made.set(self.made.get() + 1);
+    fn made(
+        &self,
+        label: &str,
+        key: &str,
+        (elapsed, run): (Duration, &RunFolder),
+        (left, time_left): (usize, Option<Duration>),
+    ) {
         let seconds = elapsed.as_secs_f64();
         if self.json {
             let folder = run.path().display().to_string();
             return self.event(label, key, "made", json!({ "seconds": seconds, "folder": folder }));
         }
-        let each = self.began.get().elapsed().as_secs_f64() / self.made.get() as f64;
-        let to_go = match left {
-            0 => String::new(),
-            left => format!(" ({left} to go, {:.0} s)", each * left as f64),
+        let to_go = match (left, time_left) {
+            (0, _) => String::new(),
+            (left, None) => format!(" ({left} to go)"),
+            (left, Some(time)) => format!(" ({left} to go, {:.0} s)", time.as_secs_f64()),
         };
         self.printer.line(format_args!("{label}: {seconds:.1} s, {}{to_go}", run.picture().display()));
     }

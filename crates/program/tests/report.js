@@ -461,6 +461,18 @@ async function filters() {
 }
 
 async function heat() {
+  const kept = data.cells.map((cell) => cell.numbers[0]);
+  data.cells.forEach((cell) => (cell.numbers[0] = 0.5));
+  holds("the map begins with the first number that varies", initial().heat.of === 1, initial().heat.of);
+  data.cells.forEach((cell, index) => (cell.numbers[0] = kept[index]));
+  const options = [...byId("heat-of").options].map((option) => option.textContent);
+  const last = [...byId("heat-of").querySelectorAll("optgroup option")].map((option) => option.textContent);
+  holds(
+    "numbers that do not vary are the last of the menu",
+    last.includes("noise level σ, at the last call") && options.slice(-last.length).join() === last.join(),
+    options,
+  );
+  holds("and all numbers are in it", options.length === heatNames.length, options.length);
   set("heat-of", 0);
   set("heat-across", 0);
   set("heat-down", NONE);

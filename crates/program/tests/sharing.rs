@@ -166,6 +166,48 @@ fn a_damaged_cell_is_submitted_again_and_a_foreign_file_is_no_cell() {
 }
 
 #[test]
+fn a_file_that_was_changed_is_found_by_its_hash_and_its_cell_is_made_again_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "seed = [1, 2]");
+    let (calm, out) = (folder.path().join("calm"), folder.path().join("out"));
+    asserted(run(&spec, &calm, &[])).success();
+    asserted(run(&spec, &out, &[])).success();
+    let change = || std::fs::write(out.join("cells").join(cell_name(&out)).join("previews.png"), "").unwrap();
+    let store = out.display().to_string();
+    let verify = || asserted(latentrace(&["store", "verify", &store]));
+    change();
+    asserted(run(&spec, &out, &[])).success().stdout(contains("0 of them new"));
+    verify().failure().stderr(contains("not as it was written: previews.png"));
+    asserted(run(&spec, &out, &["--retry"])).success().stdout(contains("2 pictures, 1 of them new"));
+    verify().success();
+    same(&calm, &out);
+    asserted(run(&spec, &out, &["--retry"])).success().stdout(contains("0 of them new"));
+    // Of several workers each would read the whole store; a share reads its own cells.
+    change();
+    asserted(run(&spec, &out, &["--retry", "--worker", "1/2"])).success().stdout(contains("0 of them new"));
+    asserted(run(&spec, &out, &["--retry", "--shard", "1/1"])).success().stdout(contains("1 of them new"));
+    same(&calm, &out);
+}
+
+#[test]
+fn what_an_engine_does_not_have_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "seed = [1, 2]");
+    let out = folder.path().join("out");
+    for (engine, option, said) in [
+        ("--hq", "--partition=gpu", "--partition gpu: not an option of HyperQueue\nhint: "),
+        ("--hq", "--gres=gpu:a100:1", "--gres gpu:a100:1: HyperQueue has nothing like it\nhint: "),
+        ("--hq", "--time=soon", "--time soon: HyperQueue has nothing like it\nhint: minutes"),
+        ("--workers=2", "--memory=8G", "--memory 8G: not an option of --workers\nhint: "),
+    ] {
+        let mut submit = latentrace(&["submit", engine, option, "--output", &out.display().to_string()]);
+        submit.arg(&spec);
+        asserted(submit).failure().stderr(contains(said));
+        assert!(!out.exists(), "{option}");
+    }
+}
+
+#[test]
 fn workers_of_another_libtorch_or_model_are_refused_with_both() {
     let folder = tempfile::tempdir().unwrap();
     let spec = spec(&folder, "seed = [1, 2]");
@@ -489,7 +531,8 @@ fn workers_on_this_machine_make_a_sweep_and_its_figures() {
             .stderr(contains("sbatch: not found on PATH").and(contains("--workers N")));
     }
     if Command::new("hq").arg("--version").output().is_err() {
-        let said = printed(submit(&["--hq", "--per-task", "3", "--set", "seed=[7, 8]"]));
-        assert!(said.contains("hq submit --name latentrace-small --cpus 1 ") && said.contains("--each-line"), "{said}");
+        let said = printed(submit(&["--hq", "--per-task", "3", "--gres", "gpu:2", "--set", "seed=[7, 8]"]));
+        let command = "hq submit --name latentrace-small --cpus 1 --resource gpus/nvidia=2 --stdout ";
+        assert!(said.contains(command) && said.contains("--each-line"), "{said}");
     }
 }

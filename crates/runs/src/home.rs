@@ -19,6 +19,33 @@ const BUILT_IN: Option<&str> = Some(env!("CARGO_MANIFEST_DIR"));
 #[cfg(feature = "installed")]
 const BUILT_IN: Option<&str> = None;
 
+/// How a program came to this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// cargo built it, in a checkout of the repository.
+    Built,
+    /// It was installed, in the Python environment that a wheel is for. There is no checkout.
+    Installed,
+}
+
+impl Origin {
+    /// That of this program.
+    pub const THIS: Origin = if cfg!(feature = "installed") { Origin::Installed } else { Origin::Built };
+
+    /// What a message calls a page in the folder `docs`.
+    pub fn page(self, name: &str) -> String {
+        match self {
+            Origin::Built => format!("docs/{name}"),
+            Origin::Installed => format!("docs/{name} of the repository"),
+        }
+    }
+}
+
+/// What a message of this program calls a page in the folder `docs`.
+pub fn page(name: &str) -> String {
+    Origin::THIS.page(name)
+}
+
 /// The folder of the bundled checkpoint. It does not depend on the working directory.
 ///
 /// # Errors
@@ -120,6 +147,12 @@ mod tests {
         assert_eq!(found(&program, Some(&source)), Some(built_in));
         make_home(&around);
         assert_eq!(found(&program, Some(&source)), Some(around));
+    }
+
+    #[test]
+    fn a_page_is_not_looked_for_where_there_is_no_checkout() {
+        assert_eq!(Origin::Built.page("cluster.md"), "docs/cluster.md");
+        assert_eq!(Origin::Installed.page("cluster.md"), "docs/cluster.md of the repository");
     }
 
     #[test]

@@ -12,15 +12,13 @@ const LARGE: u64 = 64 << 20;
 /// A file that was changed so recently may change again without a trace: the clock of a file system is coarse.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// What identifies the content of files without reading them: paths, sizes, times and places on the disk. `None` if a
-/// file is not there.
+/// What identifies the content of files without reading them, for as long as their paths mean the same: sizes, times and places on the
+/// disk. `None` if a file is not there.
 pub(crate) fn identity(files: &[PathBuf]) -> Option<Vec<String>> {
     let line = |path: &PathBuf| {
-        let path = std::fs::canonicalize(path).ok()?;
         let about = path.metadata().ok()?;
         Some(format!(
-            "{} {} {}.{} {}.{} {}:{}",
-            path.display(),
+            "{} {}.{} {}.{} {}:{}",
             about.len(),
             about.mtime(),
             about.mtime_nsec(),
@@ -33,7 +31,14 @@ pub(crate) fn identity(files: &[PathBuf]) -> Option<Vec<String>> {
     files.iter().map(line).collect()
 }
 
-/// The [`identity`] of files. `None` if they are small, or if one was changed just now.
+/// The [`identity`] of files after their full paths, for other processes.
+fn identity_with_paths(files: &[PathBuf]) -> Option<Vec<String>> {
+    let full = |path: &PathBuf| Some(std::fs::canonicalize(path).ok()?.display().to_string());
+    let paths: Option<Vec<String>> = files.iter().map(full).collect();
+    Some(paths?.into_iter().zip(identity(files)?).map(|(path, about)| format!("{path} {about}")).collect())
+}
+
+/// What identifies the content of files for other processes. `None` if they are small, or if one was changed just now.
 pub(crate) fn stamp(files: &[PathBuf]) -> Option<Stamp> {
     let mut bytes = 0;
     for path in files {
@@ -44,7 +49,7 @@ pub(crate) fn stamp(files: &[PathBuf]) -> Option<Stamp> {
         }
         bytes += about.len();
     }
-    (bytes >= LARGE).then_some(Stamp(identity(files)?))
+    (bytes >= LARGE).then_some(Stamp(identity_with_paths(files)?))
 }
 
 /// See [`stamp`].

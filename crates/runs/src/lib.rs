@@ -52,7 +52,7 @@ pub use description::{Description, ForkPoint, Phase, PhaseSettings, Program, Rec
 pub use files::RunFile;
 pub use folder::RunFolder;
 pub use frames::{Frames, about_eight, captions};
-pub use home::{bundled, home};
+pub use home::{Origin, bundled, home, page};
 pub use hub::{go_offline, hub, is_id};
 pub use init_image::{Fit, check as check_picture};
 pub use inputs::{Inputs, Instead};

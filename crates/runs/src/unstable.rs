@@ -2,6 +2,7 @@
 
 use crate::description::Description;
 use crate::folder::RunFolder;
+use crate::home::page;
 use crate::observer::Observer;
 use crate::scalars::Scalars;
 
@@ -23,14 +24,18 @@ pub fn warn(run: &RunFolder, description: &Description, observer: &dyn Observer)
     observer.warn(&format!(
         "from call {call} of {} on the clean estimates alternate from step to step: {sampler} is unstable here, and the picture may be the solver's, not the model's\n{}",
         description.calls,
-        hint(sampler)
+        hint(Some(sampler))
     ));
 }
 
-/// What would help.
-pub fn hint(sampler: &str) -> String {
-    let other = if sampler == STABLE { "" } else { ", or --sampler dpm++2m" };
-    format!("hint: more steps, less guidance{other} (docs/schedulers/stability.md)")
+/// What would help. `sampler` is the class that was used, if it was one.
+pub fn hint(sampler: Option<&str>) -> String {
+    let other = match sampler {
+        Some(STABLE) => "",
+        Some(_) => ", or --sampler dpm++2m",
+        None => ", or another sampler",
+    };
+    format!("hint: more steps, less guidance{other} ({})", page("schedulers/stability.md"))
 }
 
 /// The class of the sampler that the hint names.

@@ -1,7 +1,7 @@
 //! The figure `adherence`: the measures of pictures against the fields that vary.
 
 use super::Finished;
-use super::inking::spans_decades;
+use super::ordered::{numbers, scale};
 use crate::measure::{Measure, RIGHT, SEEN, Sight, Statistic};
 use crate::spec::Axis;
 use crate::tables::{values, varied};
@@ -59,7 +59,6 @@ const MOST_PANELS: usize = 6;
 
 impl<'a> Layout<'a> {
     fn of(axes: &'a [Axis], sights: &[Sight]) -> Layout<'a> {
-        let numbers = |axis: &Axis| axis.values.iter().map(|value| value.parse().ok()).collect::<Option<Vec<f64>>>();
         let mut order: Vec<usize> = (0..axes.len()).filter(|place| axes[*place].name != "seed").collect();
         // Numeric fields first, and prompts last.
         let is_prompt = |place: usize| axes[place].name == "prompt";
@@ -71,13 +70,12 @@ impl<'a> Layout<'a> {
         let pooled: Vec<&str> = pooled.map(|place| axes[*place].name.as_str()).collect();
         let name = x.map_or("", |x| axes[x].name.as_str());
         let names = x.map_or(vec!["all".to_string()], |x| axes[x].values.clone());
-        let numbers = x.and_then(|x| numbers(&axes[x]));
-        let axis = match &numbers {
-            Some(numbers) if spans_decades(numbers) => ChartAxis::log(name),
-            Some(_) => ChartAxis::linear(name),
+        let positions = x.and_then(|x| numbers(&axes[x]));
+        let axis = match &positions {
+            Some(numbers) => scale(name, numbers),
             None => ChartAxis::names(name, &names),
         };
-        let places = numbers.unwrap_or_else(|| (0..names.len()).map(|place| place as f64).collect());
+        let places = positions.unwrap_or_else(|| (0..names.len()).map(|place| place as f64).collect());
         let mut values: Vec<(usize, f64)> = places.into_iter().enumerate().collect();
         values.sort_by(|a, b| a.1.total_cmp(&b.1));
         let mut layout = Layout { axes, x, beside, values, axis, notes: Vec::new() };

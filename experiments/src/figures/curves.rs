@@ -47,7 +47,7 @@ fn chart(
     };
     Chart {
         title: title.into(),
-        x: ChartAxis::linear("network call"),
+        x: ChartAxis::whole("network call"),
         y: ChartAxis { log: is_log, ..ChartAxis::linear(label) },
         series: finished.cells.iter().zip(tables).map(series).collect(),
         colours: inking.scale(),

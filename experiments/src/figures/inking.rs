@@ -1,6 +1,7 @@
 //! The colours of cells: by what varies.
 
 use super::Finished;
+use super::ordered::{numbers, scale};
 use crate::done::Done;
 use crate::spec::Axis;
 use latentrace_plot::{ChartAxis, Series};
@@ -23,10 +24,9 @@ impl Inking {
     /// By the first field that is ordered, other than the seed; otherwise by the first whose values are colours.
     pub(crate) fn of(finished: &Finished) -> Inking {
         let axes = || finished.axes.iter().enumerate();
-        let ordered = axes().find_map(|(place, axis)| Some((place, numbers(axis)?)));
+        let ordered = axes().find_map(|(place, axis)| Some((place, order(axis)?)));
         if let Some((place, numbers)) = ordered {
-            let name = finished.axes[place].name.as_str();
-            let scale = if spans_decades(&numbers) { ChartAxis::log(name) } else { ChartAxis::linear(name) };
+            let scale = scale(&finished.axes[place].name, &numbers);
             return Inking::Ordered(place, numbers, scale);
         }
         let colours = axes().find_map(|(place, axis)| Some((place, colours(axis)?)));
@@ -61,21 +61,14 @@ impl Inking {
 }
 
 /// The numbers of an ordered field: at least three, all different. A seed is a name.
-fn numbers(axis: &Axis) -> Option<Vec<f64>> {
-    let numbers: Vec<f64> = axis.values.iter().map(|value| value.parse().ok()).collect::<Option<_>>()?;
-    (axis.name != "seed" && numbers.len() > 2).then_some(numbers)
+fn order(axis: &Axis) -> Option<Vec<f64>> {
+    numbers(axis).filter(|numbers| axis.name != "seed" && numbers.len() > 2)
 }
 
 /// The colours of a field whose values are colours of the bundled model's world.
 fn colours(axis: &Axis) -> Option<Vec<[u8; 3]>> {
     let of = |value: &String| Colour::ALL.into_iter().find(|colour| colour.to_string() == *value).map(Colour::rgb);
     axis.values.iter().map(of).collect()
-}
-
-/// Whether numbers need a logarithmic axis.
-pub(crate) fn spans_decades(numbers: &[f64]) -> bool {
-    let (low, high) = numbers.iter().fold((f64::INFINITY, 0.0f64), |(low, high), x| (low.min(*x), high.max(*x)));
-    low > 0.0 && high / low >= 12.0
 }
 
 #[cfg(test)]
@@ -120,6 +113,5 @@ mod tests {
         assert_eq!(inks(&[axis("sampler", &["pndm", "lms"])]), (Ink::Name, Ink::Name, false));
         assert_eq!(inks(&[seeds]), (Ink::Name, Ink::Name, false), "a seed is a name");
         assert_eq!(inks(&[axis("guidance", &["1", "7.5"])]).0, Ink::Name, "two are told apart better by colour");
-        assert!(spans_decades(&[0.25, 20.0]) && !spans_decades(&[1.0, 10.0]) && !spans_decades(&[0.0, 100.0]));
     }
 }

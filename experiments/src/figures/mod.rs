@@ -5,6 +5,7 @@ mod curves;
 mod grid;
 mod inking;
 mod noise_curves;
+mod ordered;
 mod schedulers;
 pub(crate) mod tile;
 mod trajectory;

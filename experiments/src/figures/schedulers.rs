@@ -2,6 +2,7 @@
 
 use super::Finished;
 use super::trajectory::{short, spread};
+use crate::about::About;
 use crate::done::Done;
 use crate::figures::tile::tile;
 use crate::measure::axes;
@@ -93,10 +94,9 @@ fn latents(done: &Done) -> Result<Tensor> {
 
 /// The number of network calls, and the seconds of the recorded run; NaN if it did not make all its calls itself.
 fn work(done: &Done) -> Result<(f64, f64)> {
-    let about = done.run.settings()?;
-    let number = |key: &str| about.get(key).and_then(serde_json::Value::as_f64).unwrap_or(f64::NAN);
-    let is_whole = about.get("taken_over").is_none();
-    Ok((number("calls"), if is_whole { number("seconds") } else { f64::NAN }))
+    let about = About::read(&done.run)?;
+    let seconds = about.seconds.filter(|_| about.taken() == 0).unwrap_or(f64::NAN);
+    Ok((about.provenance.calls as f64, seconds))
 }
 
 /// The cells of one name and number of steps: their mean work, and the geometric mean of their errors.
@@ -145,7 +145,7 @@ fn panels(finished: &Finished, outcomes: &[Outcome]) -> Panels {
         ..Chart::default()
     };
     let mut charts = vec![
-        chart("error against work", "network evaluations", |point| point.calls),
+        chart("error against work", "network calls", |point| point.calls),
         chart("error against time", "seconds", |point| point.seconds),
     ];
     charts[0].notes = remarks(&lines, outcomes);
@@ -180,7 +180,7 @@ fn remarks(lines: &[(&str, bool, Vec<Point>)], outcomes: &[Outcome]) -> Vec<Stri
         notes.push(format!("order between the two finest: {}", orders.join(", ")));
     }
     if lines.iter().any(|(_, is_random, _)| *is_random) {
-        notes.push("dashed: DDPM draws noise at every step, so its distance to the solution does not vanish".into());
+        notes.push("dashed: noise is drawn at every step, so the distance to the solution does not vanish".into());
     }
     let most = lines.iter().flat_map(|(name, ..)| {
         let steps = outcomes.iter().filter(move |outcome| outcome.name == *name).map(|outcome| outcome.steps);

@@ -4,6 +4,7 @@ use super::html::PageAxis;
 use crate::done::Done;
 use crate::experiment::Experiment;
 use crate::measure::Measure;
+use crate::shown;
 use crate::sound::{Fault, check};
 use anyhow::{Result, bail, ensure};
 use latentrace_pipeline::nn::SamplerValue;
@@ -84,7 +85,7 @@ impl Found {
 
     /// Finds the fields that differ, each with its values in the order of the runs. Runs that are equal are numbered.
     fn arrange(&mut self) {
-        let value = |run: &Done, field: &str| run.cell.value(field);
+        let value = |run: &Done, field: &str| shown::value(field, &run.cell.value(field));
         self.axes.clear();
         self.runs.iter_mut().for_each(|run| run.place.clear());
         for field in FIELDS {
@@ -100,7 +101,7 @@ impl Found {
                     let own = value(run, field);
                     run.place.push(values.iter().position(|known| *known == own).unwrap_or_default());
                 }
-                self.axes.push(PageAxis { name: field.into(), values });
+                self.axes.push(PageAxis { name: field.into(), values: shown::values(field, &values) });
             }
         }
         self.number_equal_runs();
@@ -163,4 +164,26 @@ fn check_finished(run: &RunFolder) -> Result<()> {
 fn done(run: RunFolder) -> Result<Done> {
     let cell = Description::of(&run.read()?)?.cell;
     Ok(Done { cell, label: String::new(), place: Vec::new(), run })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use latentrace_runs::Cell;
+
+    #[test]
+    fn a_picture_that_was_named_in_two_ways_is_one_value_called_by_its_file() {
+        let run = |image: &str| Done {
+            cell: Cell { image: Some(image.into()), ..Cell::default() },
+            label: String::new(),
+            place: Vec::new(),
+            run: RunFolder::new(Path::new("")),
+        };
+        let runs = ["no/specs/../one.png", "no/one.png", "no/two.png"].map(run).into();
+        let mut found = Found { runs, ..Found::default() };
+        found.arrange();
+        let axes: Vec<_> = found.axes.iter().map(|axis| (axis.name.as_str(), axis.values.join(" "))).collect();
+        assert_eq!(axes, [("image", "one.png two.png".to_string()), ("run", "1 2".into())]);
+        assert_eq!(found.runs[1].label, "image one.png, run 2");
+    }
 }

@@ -1,7 +1,7 @@
 //! Full pictures beside a page: the runs' own files, or files that are written for it.
 
 use super::html::Full;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use latentrace_files::{create_folder, replace_unsynced};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Mutex;
@@ -38,8 +38,7 @@ impl FullPictures {
     /// There is a file where the folder would be.
     pub fn new(page: &Path, write: bool) -> Result<FullPictures> {
         let folder = || -> Result<Folder> {
-            let stem = page.file_stem().unwrap_or_default().to_string_lossy();
-            let path = page.with_file_name(format!("{stem}-pictures"));
+            let path = folder_of(page);
             let hint = "hint: move it away, or name another page with --output";
             ensure!(!path.is_file(), "--full: {} is a file, not a folder\n{hint}", path.display());
             Ok(Folder { path, files: Mutex::default() })
@@ -76,19 +75,50 @@ impl FullPictures {
     pub fn finish(self) -> Option<Beside> {
         let Folder { path: folder, files } = self.written?;
         let files = files.into_inner().unwrap_or_default();
-        let is_ours = |name: &str| {
-            let number = name.strip_suffix("-picture.js").or_else(|| name.strip_suffix("-frames.js"));
-            number.is_some_and(|number| number.len() >= 4 && number.bytes().all(|letter| letter.is_ascii_digit()))
-        };
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if is_ours(&name) && !files.iter().any(|(used, _)| *used == name) {
-                let _ = std::fs::remove_file(entry.path()); // it only takes room
-            }
+        let is_used =
+            |path: &PathBuf| files.iter().any(|(used, _)| path.file_name().is_some_and(|name| name == &**used));
+        for path in scripts_in(&folder).into_iter().filter(|path| !is_used(path)) {
+            std::fs::remove_file(path).ok(); // it only takes room
         }
         let bytes = files.iter().map(|(_, bytes)| bytes).sum();
         (!files.is_empty()).then_some(Beside { folder, files: files.len(), bytes })
     }
+}
+
+/// The folder of the full pictures of a page.
+fn folder_of(page: &Path) -> PathBuf {
+    let stem = page.file_stem().unwrap_or_default().to_string_lossy();
+    page.with_file_name(format!("{stem}-pictures"))
+}
+
+/// The scripts in a folder that a page has written there; those behind a link are somebody else's.
+fn scripts_in(folder: &Path) -> Vec<PathBuf> {
+    let is_folder = folder.symlink_metadata().is_ok_and(|about| about.is_dir());
+    let is_ours = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let number = name.strip_suffix("-picture.js").or_else(|| name.strip_suffix("-frames.js"));
+        number.is_some_and(|number| number.len() >= 4 && number.bytes().all(|letter| letter.is_ascii_digit()))
+    };
+    let entries = std::fs::read_dir(folder).into_iter().filter(|_| is_folder).flatten().flatten();
+    entries.map(|entry| entry.path()).filter(is_ours).collect()
+}
+
+/// Removes the full pictures that were written beside a page, and their folder if nothing else is in it. Returns the folder.
+/// `None` if there are none.
+///
+/// # Errors
+/// A file cannot be removed.
+pub(super) fn remove_beside(page: &Path) -> Result<Option<PathBuf>> {
+    let folder = folder_of(page);
+    let scripts = scripts_in(&folder);
+    if scripts.is_empty() {
+        return Ok(None);
+    }
+    for script in scripts {
+        std::fs::remove_file(&script).with_context(|| script.display().to_string())?;
+    }
+    std::fs::remove_dir(&folder).ok(); // other files in it stay
+    Ok(Some(folder))
 }
 
 impl Folder {

@@ -4,6 +4,7 @@ mod found;
 mod full;
 mod html;
 mod shots;
+mod stale;
 
 use crate::done::Done;
 use crate::measure::Sight;
@@ -17,6 +18,7 @@ use latentrace_pipeline::nn::{Pass, SamplerValue};
 use latentrace_runs::{Cell, Description, Frames, Loaded, Observer, Scalars, about_eight, label, pixels};
 use latentrace_trace::Trace;
 use shots::{Kept, Picture, Shots, frames_file, on_page};
+pub(crate) use stale::remove as remove_stale;
 use std::path::{Path, PathBuf};
 
 /// The largest number of slider positions for one run.
@@ -50,7 +52,7 @@ pub struct Written {
 }
 
 /// The name of the page in an experiment's folder.
-pub(crate) const REPORT: &str = "report.html";
+const REPORT: &str = "report.html";
 
 /// Writes one page that shows runs in a browser: pictures at many noise levels, differences, curves and numbers. Each
 /// of `folders` is an experiment, a folder of recorded runs, or a run. `path` is the file of the page, and defaults to

@@ -4,6 +4,7 @@ use super::Spec;
 use super::exclude::Excluded;
 use super::groups::Group;
 use super::values::number;
+use crate::shown;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use latentrace_runs::{Cell, FIELDS, PREFIX, Sampler};
 use serde::{Deserialize, Serialize};
@@ -156,8 +157,9 @@ fn axis(group: &Group) -> Axis {
         values: values.iter().map(written).collect(),
     };
     let fields: Vec<AxisField> = group.fields.iter().map(field).collect();
-    let shown = |value: &String| if value.is_empty() { "none".into() } else { value.clone() };
-    Axis { name: fields[0].name.clone(), values: fields[0].values.iter().map(shown).collect(), fields }
+    let named = |value: &String| if value.is_empty() { "none".into() } else { value.clone() };
+    let (name, given) = (fields[0].name.clone(), fields[0].values.iter().map(named).collect::<Vec<_>>());
+    Axis { values: shown::values(&name, &given), name, fields }
 }
 
 /// A value as a table has it: a text without quotes, a number with all its digits.

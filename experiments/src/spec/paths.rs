@@ -70,6 +70,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_label_names_the_file_of_a_path_and_the_cell_keeps_the_path() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        std::fs::create_dir(at("specs")).unwrap();
+        std::fs::write(at("specs/spec.toml"), "name='x'\n[vary]\nimage=['../a.png', 'b.png']").unwrap();
+        let photo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/pictures/init.png");
+        for name in ["a.png", "specs/b.png"] {
+            std::fs::copy(&photo, at(name)).unwrap();
+        }
+        let expanded = Spec::open(&at("specs/spec.toml"), &[]).unwrap().expand().unwrap();
+        assert_eq!(expanded.axes[0].values, ["a.png", "b.png"]);
+        assert_eq!(expanded.points[0].label(&expanded.axes), "image a.png");
+        assert_eq!(expanded.points[0].cell.image, Some(at("specs/../a.png")));
+        assert_eq!(
+            expanded.axes[0].fields[0].values[0],
+            at("specs/../a.png").display().to_string(),
+            "a table has it too"
+        );
+    }
+
+    #[test]
     fn records_that_edits_read_are_meant_from_the_specs_folder() {
         let text = "name='x'\n[vary]\nedits=[['a => replace(b.trace)', 'a => zero'], ['a => add(../c, 0.5)', 'a => replace(/d)']]";
         let folder = tempfile::tempdir().unwrap();

@@ -182,7 +182,7 @@ impl Attention {
         let of_mean = |call: &Call| entropy(&call.mass.iter().map(|sum| sum / call.layers).collect::<Vec<_>>());
         Chart {
             title: "how spread attention is over the tokens".into(),
-            x: ChartAxis::linear("network call"),
+            x: ChartAxis::whole("network call"),
             y: ChartAxis::linear("entropy in nats"),
             series: vec![
                 line("of each pixel, mean", &|call| call.entropy / call.layers),

@@ -38,7 +38,7 @@ pub fn curves(folder: &Path, scalars: &Scalars, description: &Description) -> Re
     };
     let chart = |title: &str, y: ChartAxis, series: Vec<Series>| Chart {
         title: title.into(),
-        x: ChartAxis::linear("network call"),
+        x: ChartAxis::whole("network call"),
         y,
         series,
         ..Chart::default()

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub struct Article {
     #[command(flatten)]
     model: ModelArguments,
-    /// The picture that the variations start from: a file, or the folder of a run [default: data/pictures/init.png]
+    /// The picture that the variations start from: a file, or the folder of a run [default: the bundled drawing]
     #[arg(long, value_name = "PICTURE")]
     image: Option<PathBuf>,
     /// The prompt of the loop and of the guidance scales [default: one that the model knows]

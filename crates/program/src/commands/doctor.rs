@@ -8,7 +8,7 @@ use latentrace::files::counted;
 use latentrace::pipeline::nn::tch::{Device, Kind};
 use latentrace::pipeline::nn::{self, Cuda, LIBTORCH, all_threads, given_threads};
 use latentrace::pipeline::{Model, Size, measured_kernels};
-use latentrace::runs::{home, processor};
+use latentrace::runs::{Origin, home, processor};
 
 /// Say what was found on this machine, and what is missing
 #[derive(clap::Args)]
@@ -80,12 +80,34 @@ fn cuda() -> String {
         (Cuda::Open(path), 1) => format!("1 device, {}", path.display()),
         (Cuda::Open(path), devices) => format!("{devices} devices, {}; the first is used", path.display()),
         (Cuda::Broken { path, cause }, _) => {
-            format!("{} does not open: {cause}\nhint: run ./just setup again", path.display())
+            format!("{} does not open: {cause}\n{}", path.display(), fetched_again(Origin::THIS))
         }
         (Cuda::Absent, _) if driver => {
-            "a driver is here, and no libtorch_cuda.so\nhint: remove .libtorch and run ./just setup, which fetches it"
-                .into()
+            format!("a driver is here, and no libtorch_cuda.so\n{}", fetched_again(Origin::THIS))
         }
         (Cuda::Absent, _) => "none; everything runs on the processor".into(),
+    }
+}
+
+/// What fetches libtorch with its CUDA library. pip would keep a torch of this version that is for the CPU alone.
+fn fetched_again(origin: Origin) -> String {
+    match origin {
+        Origin::Built => "hint: remove .libtorch and run ./just setup, which fetches it".into(),
+        Origin::Installed => format!(
+            "hint: `python3 -m pip install --force-reinstall torch=={LIBTORCH}`, in the environment that this program is in, fetches it"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_installed_program_names_no_recipe_of_a_checkout() {
+        let installed = fetched_again(Origin::Installed);
+        assert!(installed.contains(&format!("pip install --force-reinstall torch=={LIBTORCH}`")), "{installed}");
+        assert!(!installed.contains("just"), "{installed}");
+        assert!(fetched_again(Origin::Built).contains("./just setup"));
     }
 }

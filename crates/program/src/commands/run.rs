@@ -33,7 +33,7 @@ pub struct Run {
     /// How many pictures in one batch, with --batched [default: as many as fit in about 16384 latent pixels, at most 16]
     #[arg(long, value_name = "PICTURES", requires = "batched", value_parser = clap::value_parser!(u64).range(1..=1024))]
     batch: Option<u64>,
-    /// Try cells again that failed before
+    /// Try cells again that failed before, or of which a file was damaged
     #[arg(long)]
     retry: bool,
     /// Do not ask, however many cells there are

@@ -3,7 +3,7 @@
 use crate::arguments::ModelArguments;
 use crate::printer::{self, aside};
 use anyhow::Result;
-use latentrace_studies::stability::Study;
+use latentrace_studies::stability::{Source, Study};
 use std::path::PathBuf;
 
 /// Measure at which guidance each sampler becomes unstable
@@ -28,6 +28,9 @@ pub struct Stability {
     /// Seed of the model's runs
     #[arg(long, default_value_t = 193)]
     seed: u64,
+    /// Measure nothing: write the page, its figures and the limits again, from the tables in its folder and for the --prompt and --seed that they were measured with
+    #[arg(long, conflicts_with_all = ["steps", "weights", "samplers"])]
+    page: bool,
     /// Folder of the page
     #[arg(long, default_value = "docs/schedulers", value_name = "FOLDER")]
     output: PathBuf,
@@ -40,8 +43,9 @@ impl Stability {
     /// Writes the page and its figures.
     pub fn run(self) -> Result<()> {
         let model = self.model.open()?;
-        let Stability { steps, weights, samplers, prompt, seed, output, table, .. } = self;
-        let study = Study { model: &model, prompt, seed, steps, weights, samplers, output, table };
+        let Stability { steps, weights, samplers, prompt, seed, page, output, table, .. } = self;
+        let source = if page { Source::Tables } else { Source::Measured };
+        let study = Study { model: &model, prompt, seed, steps, weights, samplers, source, output, table };
         printer::files(&study.measure(&|what| aside!("{what}"))?);
         Ok(())
     }

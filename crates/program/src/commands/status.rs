@@ -4,10 +4,10 @@ use super::submit::joined;
 use crate::printer::{aside, line};
 use anyhow::Result;
 use indicatif::HumanDuration;
-use latentrace::experiments::{Listed, Running, Status as Found};
+use latentrace::experiments::{Counts, Listed, Running, Status as Found, There};
 use latentrace::files::counted;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Say how far a sweep is: cells that are done, running, failed and left
@@ -28,27 +28,42 @@ pub struct Status {
 impl Status {
     /// Prints the status.
     pub fn run(self) -> Result<()> {
-        let status = Found::of(&self.folder)?;
-        match self.json {
-            true => line!("{}", in_json(&status)),
-            false => self.in_words(&status),
+        match Found::of(&self.folder)? {
+            Some(status) if self.json => line!("{}", in_json(&status.there, Some(&status))),
+            Some(status) => {
+                line!("{}", summary(&status));
+                self.cells(&status.there);
+            }
+            None => self.without_list(&There::of(&self.folder)?),
         }
         Ok(())
     }
 
-    fn in_words(&self, status: &Found) {
-        line!("{}", summary(status));
-        for Running { cell, holder, since } in status.running.iter().take(self.most) {
+    /// What is there of a sweep of which nobody knows all cells.
+    fn without_list(&self, there: &There) {
+        if self.json {
+            return line!("{}", in_json(there, None));
+        }
+        let There { done, running, failed } = there;
+        let (running, failed) = (running.len(), failed.len());
+        line!("{}: {done} done, {running} running, {failed} failed, what is left is not known", self.folder.display());
+        self.cells(there);
+        let output = joined(&["--output".to_string(), text(&self.folder)]);
+        aside!("note: this store has no list of its cells: `latentrace run SPEC {output}` writes it");
+    }
+
+    fn cells(&self, there: &There) {
+        for Running { cell, holder, since } in there.running.iter().take(self.most) {
             let since = age(*since).map(|age| format!(" for {}", HumanDuration(age)));
             line!("running: {}: {holder}{}", cell.label, since.unwrap_or_default());
         }
-        self.rest(status.running.len(), "running");
-        for (cell, error) in status.failed.iter().take(self.most) {
+        self.rest(there.running.len(), "running");
+        for (cell, error) in there.failed.iter().take(self.most) {
             line!("failed: {}: {}", cell.label, error.lines().next().unwrap_or_default());
         }
-        self.rest(status.failed.len(), "failed");
-        if status.done > 0 {
-            let command = joined(&["latentrace", "store", "verify", &self.folder.to_string_lossy()].map(String::from));
+        self.rest(there.failed.len(), "failed");
+        if there.done > 0 {
+            let command = joined(&["latentrace".into(), "store".into(), "verify".into(), text(&self.folder)]);
             aside!("note: the files of cells that are done were not read: `{command}` checks them");
         }
     }
@@ -60,17 +75,20 @@ impl Status {
     }
 }
 
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
 /// The numbers of a status, in a line.
 pub fn summary(status: &Found) -> String {
-    let Found { name, cells, done, running, failed, left, eta } = status;
+    said(&status.name, status.counts(), status.eta)
+}
+
+/// How many cells of an experiment are in each state, and how long the rest may take, in a line.
+pub fn said(name: &str, counts: Counts, eta: Option<Duration>) -> String {
+    let Counts { cells, done, running, failed, left } = counts;
     let eta = eta.map(|eta| format!(", about {} to go", HumanDuration(eta))).unwrap_or_default();
-    format!(
-        "{name}: {}: {done} done, {} running, {} failed, {} left{eta}",
-        counted(*cells, "cell"),
-        running.len(),
-        failed.len(),
-        left.len()
-    )
+    format!("{name}: {}: {done} done, {running} running, {failed} failed, {left} left{eta}", counted(cells, "cell"))
 }
 
 /// How long ago something was.
@@ -78,19 +96,21 @@ fn age(since: Option<SystemTime>) -> Option<Duration> {
     SystemTime::now().duration_since(since?).ok()
 }
 
-fn in_json(status: &Found) -> serde_json::Value {
-    let Found { name, cells, done, running, failed, left, eta } = status;
+/// A status as JSON. Where the store has no list, the name, all cells and those that are left are null.
+fn in_json(there: &There, status: Option<&Found>) -> serde_json::Value {
     let cell = |cell: &Listed| json!({ "key": cell.key, "label": cell.label });
-    let running: Vec<_> = running
-        .iter()
-        .map(|Running { cell, holder, since }| {
-            json!({ "key": cell.key, "label": cell.label, "host": holder.host, "pid": holder.pid,
-                "seconds": age(*since).map(|age| age.as_secs_f64()) })
-        })
-        .collect();
-    let failed: Vec<_> =
-        failed.iter().map(|(cell, error)| json!({ "key": cell.key, "label": cell.label, "error": error })).collect();
-    let left: Vec<_> = left.iter().map(cell).collect();
-    json!({ "name": name, "cells": cells, "done": done, "running": running, "failed": failed, "left": left,
-        "eta_seconds": eta.map(|eta| eta.as_secs_f64()) })
+    let running = |Running { cell, holder, since }: &Running| {
+        json!({ "key": cell.key, "label": cell.label, "host": holder.host, "pid": holder.pid,
+            "seconds": age(*since).map(|age| age.as_secs_f64()) })
+    };
+    let failed = |(cell, error): &(Listed, String)| json!({ "key": cell.key, "label": cell.label, "error": error });
+    json!({
+        "name": status.map(|status| &status.name),
+        "cells": status.map(|status| status.cells),
+        "done": there.done,
+        "running": there.running.iter().map(running).collect::<Vec<_>>(),
+        "failed": there.failed.iter().map(failed).collect::<Vec<_>>(),
+        "left": status.map(|status| status.left.iter().map(cell).collect::<Vec<_>>()),
+        "eta_seconds": status.and_then(|status| status.eta).map(|eta| eta.as_secs_f64()),
+    })
 }

@@ -50,7 +50,7 @@ struct Merge {
 
 impl Merge {
     fn run(self) -> Result<()> {
-        let printer = Printer::new();
+        let printer = Printer::with_line();
         let Merged { copied, known, damaged, in_hand } = merge(&self.from, &self.into, &|folder: &Path| {
             printer.message(folder.display());
         })?;

@@ -19,6 +19,7 @@ fn submit() {
     session.write("small.toml", SPEC);
     session.section("help and output");
     session.help("submit");
+    session.run("submit small.toml --hq --time 1:00 --gres gpu:1 --memory 8G");
     session.section("errors");
     session.run_each(
         "submit small.toml",
@@ -26,7 +27,9 @@ fn submit() {
             "",
             "--slurm --workers 2",
             "--workers 0",
-            "--hq --time 1:00",
+            "--hq --partition gpu",
+            "--hq --gres gpu:a100:1",
+            "--workers 2 --time 1:00",
             "--workers 2 --per-task 0",
             "--workers 2 --per-task 3",
             "--hq --set sede=3",
@@ -43,6 +46,7 @@ fn status() {
     session.section("help and output");
     session.help("status");
     session.run_all(&["run small.toml --output out --shard 1/3", "status out", "status out --json"]);
+    session.run_all(&["store merge out --into merged", "status merged", "status merged --json"]); // it has no list
     session.section("errors");
     session.run_all(&["status", "status nowhere"]);
     session.write("out/cells.json", "{");

@@ -89,6 +89,7 @@ fn beyond(number: f64, limit: f64) -> bool {
 }
 
 /// A sampler with a number of steps in a world, at every weight that was tried.
+#[derive(Debug)]
 pub struct Case {
     /// The short name of the sampler.
     pub sampler: &'static str,

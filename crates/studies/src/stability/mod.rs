@@ -16,7 +16,7 @@ use crate::atlas::{Sampler, samplers};
 use anyhow::{Context, Result, ensure};
 use fine::Grid;
 use known::Known;
-use latentrace_files::replace;
+use latentrace_files::{Table, replace};
 use latentrace_pipeline::Model;
 use latentrace_pipeline::schedulers::Config;
 use latentrace_plot::write;
@@ -24,6 +24,15 @@ use limits::{Case, Criterion, Solved, WEIGHTS};
 use network::Prompted;
 use std::path::{Path, PathBuf};
 use world::World;
+
+/// Where the numbers of the page come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// They are measured.
+    Measured,
+    /// They are read from the page's own tables, which an earlier study wrote.
+    Tables,
+}
 
 /// The study: a model, what is asked of it, and where the results go.
 pub struct Study<'a> {
@@ -35,10 +44,12 @@ pub struct Study<'a> {
     pub seed: u64,
     /// The numbers of steps.
     pub steps: Vec<usize>,
-    /// The guidance weights, rising.
+    /// The guidance weights, rising. With [`Source::Tables`] those of the table.
     pub weights: Vec<f64>,
     /// The samplers; all if there are none.
     pub samplers: Vec<String>,
+    /// Where the numbers come from.
+    pub source: Source,
     /// The folder of the page.
     pub output: PathBuf,
     /// The file of the model's limits, which [`remark`] reads beside the model.
@@ -55,11 +66,11 @@ pub(crate) fn limit_at_20(config: &Config) -> Option<f64> {
 const SHOWN: [usize; 2] = [20, 50];
 
 impl Study<'_> {
-    /// Measures normal data, the mixture of the atlas and the model. Writes the page `stability.md` with its figures and tables, and the
+    /// Measures normal data, the mixture of the atlas and the model, or reads what was measured. Writes the page `stability.md` with its figures and tables, and the
     /// table of the model's limits. `tell` is told what is measured.
     ///
     /// # Errors
-    /// A sampler cannot be run, or a file cannot be written.
+    /// A sampler cannot be run, a table is missing or of another version, or a file cannot be written.
     pub fn measure(&self, tell: &dyn Fn(String)) -> Result<Vec<PathBuf>> {
         ensure!(self.weights.is_sorted() && !self.weights.is_empty(), "weights: expected rising numbers");
         let all: Vec<Sampler> = samplers()?.into_iter().flatten().collect();
@@ -69,19 +80,29 @@ impl Study<'_> {
         ensure!(unknown.is_none(), "sampler {}: not in the atlas", unknown.map_or("", String::as_str));
 
         let mut made = write(&self.output, "stability-regions", &figures::regions(&all)).context("stability")?;
-        let (normal, mixture) = (Known::normal()?, Known::mixture()?);
         let grid = Grid { steps: 512, every: 1 };
-        let of_normal = measured(&normal, &all, &WEIGHTS, &SHOWN, grid, tell)?;
+        let known = |stem: &str, world: Known, steps: &[usize]| match self.source {
+            Source::Measured => measured(&world, &all, &WEIGHTS, steps, grid, tell),
+            Source::Tables => self.kept(stem, &all),
+        };
+        let of_normal = known("stability-normal", Known::normal()?, &SHOWN)?;
         made.extend(self.files("stability-normal", &of_normal, None)?);
-        let of_mixture = measured(&mixture, &all, &WEIGHTS, &[10, 20, 50, 100], grid, tell)?;
+        let of_mixture = known("stability-mixture", Known::mixture()?, &[10, 20, 50, 100])?;
         made.extend(self.files("stability-mixture", &of_mixture, Some(("The mixture", &WEIGHTS, page::SEPARATE)))?);
 
         let model = Prompted::new(self.model, &self.prompt, self.seed)?;
         // A Jacobian of more elements costs their square.
         let every = if model.elements() <= 256 { 8 } else { 16 };
         let grid = Grid { steps: 128, every };
-        let of_model = measured(&model, &asked, &self.weights, &self.steps, grid, tell)?;
-        made.extend(self.files("stability-model", &of_model, Some(("The model", &self.weights, page::ASTRAY_TOO)))?);
+        let of_model = match self.source {
+            Source::Measured => measured(&model, &asked, &self.weights, &self.steps, grid, tell)?,
+            Source::Tables => self.kept("stability-model", &all)?,
+        };
+        let weights = match self.source {
+            Source::Measured => self.weights.clone(),
+            Source::Tables => tried(&of_model),
+        };
+        made.extend(self.files("stability-model", &of_model, Some(("The model", &weights, page::ASTRAY_TOO)))?);
         page::limits_table(&of_model).write(&self.table)?;
         let path = self.output.join("stability.md");
         let about = page::About {
@@ -89,12 +110,19 @@ impl Study<'_> {
             seed: self.seed,
             elements: model.elements(),
             levels: 128 / every + 1,
-            weights: &self.weights,
+            differences: world::carried(model.elements() as i64) as usize,
+            weights: &weights,
         };
         let text = page::page(&all, [&of_normal, &of_mixture, &of_model], &about);
         replace(&path, text.as_bytes()).with_context(|| path.display().to_string())?;
         made.extend([path, self.table.clone()]);
         Ok(made)
+    }
+
+    /// The cases of a table that an earlier study wrote.
+    fn kept(&self, stem: &str, samplers: &[Sampler]) -> Result<Vec<Case>> {
+        let path = self.output.join(format!("{stem}.csv"));
+        page::cases(&Table::read(&path)?, samplers).with_context(|| path.display().to_string())
     }
 
     /// The numbers of cases as a table, and their figure.
@@ -137,6 +165,14 @@ fn measured(
         }
     }
     Ok(cases)
+}
+
+/// The weights of cases, rising.
+fn tried(cases: &[Case]) -> Vec<f64> {
+    let mut weights: Vec<f64> = cases.iter().flat_map(|case| &case.behaviour).map(|one| one.guidance).collect();
+    weights.sort_by(f64::total_cmp);
+    weights.dedup();
+    weights
 }
 
 /// The file of a model's limits, in its folder.

@@ -1,10 +1,11 @@
 //! The page and its tables.
 
-use super::SHOWN;
 use super::figures::RATIOS;
 use super::limits::{ASTRAY, Behaviour, Case, Criterion, NEAR, TENFOLD};
 use super::region::{real_limit, steady};
+use super::{SHOWN, tried};
 use crate::atlas::Sampler;
+use anyhow::{Context, Result, ensure};
 use latentrace_files::{Table, fields};
 use latentrace_measures::Alternation;
 use std::fmt::Write;
@@ -19,6 +20,8 @@ pub struct About<'a> {
     pub elements: usize,
     /// At how many levels of a solution its Jacobian is computed.
     pub levels: usize,
+    /// How many differences at the start are carried through a plan's matrices.
+    pub differences: usize,
     /// The guidance weights that were tried.
     pub weights: &'a [f64],
 }
@@ -31,7 +34,7 @@ pub const ASTRAY_TOO: (&str, Criterion) = ("far from the exact result", Behaviou
 
 /// The page, from the cases of normal data, of the mixture and of the model.
 pub fn page(samplers: &[Sampler], [normal, mixture, model]: [&[Case]; 3], about: &About) -> String {
-    let About { prompt, seed, elements, levels, weights } = about;
+    let About { prompt, seed, elements, levels, weights, .. } = about;
     let weights: Vec<String> = weights.iter().map(f64::to_string).collect();
     let weights = weights.join(", ");
     let shown = |cases: &[Case], seen: Criterion, what: &str| {
@@ -47,13 +50,27 @@ pub fn page(samplers: &[Sampler], [normal, mixture, model]: [&[Case]; 3], about:
         format!(
             "## The model\nThe bundled model with the prompt “{prompt}”, seed {seed}, and the levels of its own scheduler. A sample has \
              {elements} numbers, so a Jacobian has {elements} rows; it is computed by central differences at {levels} levels of each solution, \
-             and interpolated between them. Weights {weights} were tried. All numbers are in \
+             and interpolated between them. {} Weights {weights} were tried. All numbers are in \
              [stability-model.csv](stability-model.csv).\n\n![Smallest unstable weight with the model, by steps](stability-model.png)\n\n{SATURATES}\n\n{}",
+            carried(about),
             shown(model, Behaviour::is_far, "results go astray or nearby starts separate")
         ),
         format!("## The alarm\n{}\n{}", alarm_text(), alarm(&[normal, mixture, model])),
     ]
     .join("\n")
+}
+
+/// What is carried through the matrices, in words.
+fn carried(about: &About) -> String {
+    match about.differences == about.elements {
+        true => "All differences at the start are carried through a plan's matrices.".into(),
+        false => format!(
+            "Of the differences at the start, {} random orthogonal ones are carried through a plan's matrices: where one direction \
+             dominates, the norm of the product is right to about {:.0} %, which moves its limit by less than the next weight.",
+            about.differences,
+            100.0 * (2.0 / about.differences as f64).sqrt()
+        ),
+    }
 }
 
 const INTRODUCTION: &str = "\
@@ -224,9 +241,7 @@ fn limits(cases: &[Case], steps: &[usize]) -> String {
 
 /// How near the two predictions are to what is `seen`, in words. `what` happens there.
 fn accuracy(cases: &[Case], seen: Criterion, what: &str) -> String {
-    let mut tried: Vec<f64> = cases.iter().flat_map(|case| &case.behaviour).map(|one| one.guidance).collect();
-    tried.sort_by(f64::total_cmp);
-    tried.dedup();
+    let tried = tried(cases);
     let place = |weight: Option<f64>| tried.iter().position(|tried| Some(*tried) == weight).unwrap_or(tried.len());
     let is_limited = |case: &&Case| case.first(seen).is_some() || case.first(Behaviour::is_predicted).is_some();
     let found: Vec<&Case> = cases.iter().filter(is_limited).collect();
@@ -254,10 +269,12 @@ fn accuracy(cases: &[Case], seen: Criterion, what: &str) -> String {
     text + "\n"
 }
 
+/// The columns of [`numbers`].
+const NUMBERS: [&str; 8] = ["sampler", "steps", "guidance", "frozen", "product", "separation", "error", "alternation"];
+
 /// Every number, a row for each sampler, number of steps and weight.
 pub fn numbers(cases: &[Case]) -> Table {
-    let columns = ["sampler", "steps", "guidance", "frozen", "product", "separation", "error", "alternation"];
-    let mut table = Table::new(columns);
+    let mut table = Table::new(NUMBERS);
     for Case { sampler, steps, behaviour } in cases {
         for one in behaviour {
             let short = |number: f64| format!("{number:.3e}");
@@ -268,4 +285,62 @@ pub fn numbers(cases: &[Case]) -> Table {
         }
     }
     table
+}
+
+/// The cases of a table of [`numbers`], which has four digits of each.
+///
+/// # Errors
+/// It has other columns, a sampler that is not one of `samplers`, or steps that are no whole number.
+pub fn cases(table: &Table, samplers: &[Sampler]) -> Result<Vec<Case>> {
+    let columns: Vec<&str> = table.columns().collect();
+    ensure!(columns == NUMBERS, "the columns {}: expected {}", columns.join(", "), NUMBERS.join(", "));
+    let mut cases: Vec<Case> = Vec::new();
+    for row in table.rows() {
+        let [sampler, steps, numbers @ ..] = row.as_slice() else { continue };
+        let known = samplers.iter().find(|(name, _)| *name == sampler.text());
+        let (sampler, _) = known.with_context(|| format!("sampler {}: not in the atlas", sampler.text()))?;
+        let steps = steps.text().parse().with_context(|| format!("steps {}", steps.text()))?;
+        let [guidance, frozen, product, separation, error, alternation] =
+            [0, 1, 2, 3, 4, 5].map(|place: usize| numbers[place].number());
+        let error = (!numbers[4].text().is_empty()).then_some(error);
+        let one = Behaviour { guidance, frozen, product, separation, error, alternation };
+        match cases.last_mut() {
+            Some(last) if (last.sampler, last.steps) == (*sampler, steps) => last.behaviour.push(one),
+            _ => cases.push(Case { sampler, steps, behaviour: vec![one] }),
+        }
+    }
+    Ok(cases)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atlas::samplers;
+
+    #[test]
+    fn the_table_of_numbers_is_read_as_it_was_written() {
+        let all: Vec<Sampler> = samplers().unwrap().into_iter().flatten().collect();
+        let one = |guidance: f64, error: Option<f64>| Behaviour {
+            guidance,
+            frozen: 0.5,
+            product: f64::INFINITY,
+            separation: 12.25,
+            error,
+            alternation: 0.125,
+        };
+        let kept = [
+            Case { sampler: "pndm", steps: 20, behaviour: vec![one(2.0, Some(0.75)), one(4.0, Some(f64::NAN))] },
+            Case { sampler: "pndm", steps: 50, behaviour: vec![one(2.0, Some(0.0))] },
+            Case { sampler: "euler_a", steps: 50, behaviour: vec![one(2.0, None)] },
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("numbers.csv");
+        numbers(&kept).write(&path).unwrap();
+        let read = cases(&Table::read(&path).unwrap(), &all).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{kept:?}"));
+        let mut unknown = Table::new(NUMBERS);
+        unknown.row(["other", "20", "1", "1", "1", "1", "", "0"]);
+        assert_eq!(cases(&unknown, &all).unwrap_err().to_string(), "sampler other: not in the atlas");
+        assert!(cases(&Table::new(["sampler"]), &all).is_err());
+    }
 }

@@ -3,6 +3,7 @@
 use super::table_of;
 use anyhow::Result;
 use latentrace_files::Table;
+use latentrace_runs::page;
 use std::path::Path;
 
 /// A line on a sampler with a number of steps, from the table of limits in a model's folder; `None` if there is no table, if the
@@ -22,8 +23,9 @@ pub fn remark(model: &Path, sampler: &str, steps: usize) -> Result<Option<String
     parts.dedup();
     Ok((!parts.is_empty()).then(|| {
         format!(
-            "with this model predicted to be unstable from guidance {} on (docs/schedulers/stability.md)",
-            parts.join(", from ")
+            "with this model predicted to be unstable from guidance {} on ({})",
+            parts.join(", from "),
+            page("schedulers/stability.md")
         )
     }))
 }

@@ -59,6 +59,11 @@ const ALL: i64 = 256;
 /// How many differences are carried of more elements.
 const SOME: i64 = 128;
 
+/// How many differences are carried of a sample of so many elements.
+pub fn carried(elements: i64) -> i64 {
+    if elements <= ALL { elements } else { SOME }
+}
+
 /// The derivative of a clean estimate by the sample.
 pub enum Jacobian {
     /// Every element by itself, `[elements]`.
@@ -99,12 +104,13 @@ impl Jacobian {
             Jacobian::Diagonal(numbers) => Tensor::ones_like(numbers),
             Jacobian::Whole(numbers) => {
                 let (elements, options) = (numbers.size()[0], (numbers.kind(), numbers.device()));
-                if elements <= ALL {
+                let count = carried(elements);
+                if count == elements {
                     return Tensor::eye(elements, options);
                 }
-                let drawn = seeded(elements as u64, || Tensor::randn([elements, SOME], (Kind::Float, Device::Cpu)));
+                let drawn = seeded(elements as u64, || Tensor::randn([elements, count], (Kind::Float, Device::Cpu)));
                 let (orthogonal, _) = Tensor::linalg_qr(&drawn, "reduced");
-                orthogonal.to_device(options.1).to_kind(options.0) * (elements as f64 / SOME as f64).sqrt()
+                orthogonal.to_device(options.1).to_kind(options.0) * (elements as f64 / count as f64).sqrt()
             }
         }
     }

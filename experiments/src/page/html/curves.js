@@ -109,7 +109,8 @@ function paintAxes(svg, x, y, width, isSigma) {
     svg.append(mark("line", { class: "grid", x1: left, x2: width - right, y1: y.place(tick), y2: y.place(tick) }));
     svg.append(mark("text", { x: left - 8, y: y.place(tick) + 4, "text-anchor": "end" }, short(tick)));
   }
-  for (const tick of x.ticks) {
+  // There is no half of a call.
+  for (const tick of x.ticks.filter((tick) => isSigma || Number.isInteger(tick))) {
     svg.append(mark("text", { x: x.place(tick), y: height - bottom + 18, "text-anchor": "middle" }, short(tick)));
   }
   const title = isSigma ? "sigma, from noise to picture" : "network call";

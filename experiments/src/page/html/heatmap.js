@@ -9,6 +9,22 @@ function heatNumber(cell, of) {
   return numbers.length > 0 ? numbers[numbers.length - 1] : NaN;
 }
 
+/** Whether the map could show two pictures with different numbers. */
+function heatVaries(of) {
+  let first = "";
+  return data.cells.some((cell) => {
+    const text = short(heatNumber(cell, of), HEAT_DIGITS);
+    first ||= text;
+    return text !== "" && text !== first;
+  });
+}
+
+/** The number that the map begins with: the first that varies, or the first of all. */
+function startHeat() {
+  for (let of = 0; of < data.numbers.length + data.columns.length; of++) if (heatVaries(of)) return of;
+  return 0;
+}
+
 /** For each pair of values the cells that have them, with the mean of their numbers. */
 function heatFields() {
   const { of, across, down } = state.heat;
@@ -61,7 +77,7 @@ function heatField(field, low, high) {
     title: count === 1 ? data.cells[field.cells[0]].label : `the mean of ${count} pictures`,
     onclick: (event) => choose(taking(event), field.cells[0]),
   };
-  return make("td", {}, make("button", attributes, short(field.mean, 3)));
+  return make("td", {}, make("button", attributes, short(field.mean, HEAT_DIGITS)));
 }
 
 /** Black or white, whichever has more contrast: at least 4.5 on every colour (WCAG 2). */
@@ -78,13 +94,22 @@ function paintScale(low, high) {
   fill(byId("heat-scale"), ...(isKnown ? [short(low), bar, short(high)] : ["none of the pictures has this number"]));
 }
 
+/** The numbers of the menu. Those that do not vary come last. */
+function heatOptions() {
+  const option = (of) => make("option", { value: of }, heatNames[of]);
+  const those = (varies) => [...heatNames.keys()].filter((of) => heatVaries(of) === varies).map(option);
+  const [varying, same] = [those(true), those(false)];
+  const label = "no difference between the pictures";
+  return same.length > 0 ? [...varying, make("optgroup", { label }, ...same)] : varying;
+}
+
 /** The menus. */
 function buildHeatMenus() {
   const axes = [
     make("option", { value: NONE }, "–"),
     ...data.axes.map((axis, index) => make("option", { value: index }, axis.name)),
   ];
-  fill(byId("heat-of"), ...heatNames.map((name, index) => make("option", { value: index }, name)));
+  fill(byId("heat-of"), ...heatOptions());
   for (const way of ["across", "down"]) fill(byId(`heat-${way}`), ...axes.map((option) => option.cloneNode(true)));
   for (const part of ["of", "across", "down"]) {
     byId(`heat-${part}`).addEventListener("change", (event) => setHeat(part, Number(event.target.value)));

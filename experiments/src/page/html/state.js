@@ -49,6 +49,9 @@ const longest = data.axes
 const NONE = -1;
 const REST = -2;
 
+/** So many digits has a number on its place of the heat map. */
+const HEAT_DIGITS = 3;
+
 /** What is selected when the page is opened without a link. */
 function initial() {
   return {
@@ -71,7 +74,7 @@ function initial() {
     between: data.numbers.map(() => [null, null]), // for each number the least and the largest that are shown
     having: "", // what the label must contain
     sort: { column: null, down: false },
-    heat: { of: 0, across: longest[0] ?? NONE, down: longest[1] ?? NONE },
+    heat: { of: startHeat(), across: longest[0] ?? NONE, down: longest[1] ?? NONE },
     column: startColumn(),
     against: "call",
     theme: null, // null is the browser's

@@ -27,7 +27,7 @@ fn levels(shown: &[Shown]) -> Panels {
         };
         Chart {
             title: title.into(),
-            x: ChartAxis::linear("network call"),
+            x: ChartAxis::whole("network call"),
             y,
             series: shown.iter().map(series).collect(),
             ..Chart::default()

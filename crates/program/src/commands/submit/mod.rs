@@ -1,5 +1,6 @@
 //! `latentrace submit`: a sweep by many processes or machines.
 
+mod asked;
 mod hyperqueue;
 mod job;
 mod slurm;
@@ -10,6 +11,7 @@ use super::status::summary;
 use crate::printer::line;
 use crate::sweeps::Teller;
 use anyhow::{Context, Result};
+use asked::Asked;
 pub use job::joined;
 use job::{Job, tasks};
 use latentrace::experiments::{How, Part, Spec, Status, Sweep};
@@ -37,7 +39,7 @@ pub struct Submit {
     #[command(flatten)]
     engine: Engine,
     #[command(flatten)]
-    slurm: slurm::Asked,
+    asked: Asked,
     /// How many cells a task makes one after the other; those that share calls stand together [default: one, or as many as needed]
     #[arg(long, value_name = "CELLS", conflicts_with = "workers", value_parser = clap::value_parser!(u32).range(1..))]
     per_task: Option<u32>,
@@ -61,15 +63,20 @@ struct Engine {
     workers: Option<u32>,
 }
 
+/// What runs the processes, and what it is asked for.
+enum Chosen {
+    Slurm,
+    HyperQueue(hyperqueue::Request),
+    Workers(u32),
+}
+
 impl Submit {
     /// Submits what is left.
     pub fn run(self) -> Result<()> {
         let file = found(&self.spec)?;
         let spec = Spec::open(&file, &self.set)?;
         let root = root_of(self.output.as_deref(), &spec);
-        if self.engine.slurm {
-            self.slurm.check(&spec.name, &working_folder()?, &absolute(&root)?)?;
-        }
+        let engine = self.chosen(&spec, &root)?;
         let teller = Teller::new(false);
         let sweep = Sweep::new(&spec, self.how(Part::All), &root, &|told| teller.tell(told))?;
         teller.end();
@@ -83,24 +90,45 @@ impl Submit {
             line!("nothing to submit; `{}` draws figures and tables", joined(&self.gather_command()));
             return Ok(());
         }
-        let tasks = match self.engine.slurm {
-            true => self.slurm.tasks(keys, self.per_task, self.dry_run)?,
-            false => tasks(keys, self.per_task.map_or(1, |each| each as usize)),
+        let tasks = match engine {
+            Chosen::Slurm => self.asked.tasks(keys, self.per_task, self.dry_run)?,
+            Chosen::HyperQueue(_) | Chosen::Workers(_) => tasks(keys, self.per_task.map_or(1, |each| each as usize)),
         };
         let job = self.job(&file, &root, spec.name.clone(), tasks, threads)?;
-        match (self.dry_run, self.engine.workers) {
-            (true, workers) => self.print(&job, workers),
-            (false, Some(count)) => {
+        if self.dry_run {
+            self.print(&job, &engine);
+            return Ok(());
+        }
+        match engine {
+            Chosen::Slurm => {
+                job.write(&self.asked.header(&job), &self.asked.gather_header(&job))?;
+                self.asked.submit(&job)
+            }
+            Chosen::HyperQueue(request) => {
+                job.write("", "")?;
+                hyperqueue::submit(&job, request)
+            }
+            Chosen::Workers(count) => {
                 workers::run(&job, &root, count as usize)?;
                 self.finish(&spec, &root)
             }
-            (false, None) if self.engine.slurm => {
-                job.write(&self.slurm.header(&job), &self.slurm.gather_header(&job))?;
-                self.slurm.submit(&job)
-            }
-            (false, None) => {
-                job.write("", "")?;
-                hyperqueue::submit(&job)
+        }
+    }
+
+    /// What runs the processes. Nothing is written before this.
+    ///
+    /// # Errors
+    /// It cannot have something that is asked for.
+    fn chosen(&self, spec: &Spec, root: &Path) -> Result<Chosen> {
+        if self.engine.slurm {
+            self.asked.check(&spec.name, &working_folder()?, &absolute(root)?)?;
+            return Ok(Chosen::Slurm);
+        }
+        match self.engine.workers {
+            None => hyperqueue::Request::of(&self.asked).map(Chosen::HyperQueue),
+            Some(count) => {
+                self.asked.check_only(&[], "--workers", "leave it out, or submit with --slurm")?;
+                Ok(Chosen::Workers(count))
             }
         }
     }
@@ -112,8 +140,8 @@ impl Submit {
     /// Makes what workers have left that were killed, and draws.
     fn finish(&self, spec: &Spec, root: &Path) -> Result<()> {
         let status = Status::of(root)?;
-        line!("{}", summary(&status));
-        let is_all = status.running.is_empty() && status.left.is_empty();
+        status.iter().for_each(|status| line!("{}", summary(status)));
+        let is_all = status.is_some_and(|status| status.there.running.is_empty() && status.left.is_empty());
         let part = if is_all { Part::Gather } else { Part::All };
         let teller = Teller::new(false);
         let sweep = Sweep::new(spec, self.how(part), root, &|_| ())?;
@@ -168,28 +196,26 @@ impl Submit {
     }
 
     /// Prints what would be submitted.
-    fn print(&self, job: &Job, workers: Option<u32>) -> Result<()> {
+    fn print(&self, job: &Job, engine: &Chosen) {
         let cells = job.tasks.iter().map(Vec::len).sum::<usize>();
         let (cells, tasks) = (counted(cells, "cell"), counted(job.tasks.len(), "task"));
-        match workers {
-            Some(count) => {
-                line!(
-                    "{cells} by {}: {} --retry --worker 1/{count} ..",
-                    counted(count as usize, "worker"),
-                    joined(&job.command)
-                );
+        let scripts = |header: &str, gather_header: &str| {
+            let (task, gather) = (job.script_text(header), job.gather_text(gather_header));
+            format!("{}:\n{task}\n{}:\n{gather}", job.script().display(), job.gather().display())
+        };
+        match engine {
+            Chosen::Workers(count) => {
+                let (workers, command) = (counted(*count as usize, "worker"), joined(&job.command));
+                line!("{cells} by {workers}: {command} --retry --worker 1/{count} ..");
             }
-            None if self.engine.slurm => {
-                line!("{cells} in {tasks}; {}:\n{}", job.script().display(), job.script_text(&self.slurm.header(job)));
-                line!("{}:\n{}", job.gather().display(), job.gather_text(&self.slurm.gather_header(job)));
+            Chosen::Slurm => {
+                line!("{cells} in {tasks}; {}", scripts(&self.asked.header(job), &self.asked.gather_header(job)));
             }
-            None => {
-                line!("{cells} in {tasks}: {}", joined(&hyperqueue::submit_command(job)));
-                line!("{}:\n{}", job.script().display(), job.script_text(""));
-                line!("{}:\n{}", job.gather().display(), job.gather_text(""));
+            Chosen::HyperQueue(request) => {
+                let command = joined(&hyperqueue::submit_command(job, *request));
+                line!("{cells} in {tasks}: {command}\n{}", scripts("", ""));
             }
         }
-        Ok(())
     }
 }
 

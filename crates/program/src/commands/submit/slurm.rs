@@ -1,5 +1,6 @@
 //! Slurm: an array job, and a job that gathers when it has ended.
 
+use super::asked::Asked;
 use super::job::{Job, joined, tasks};
 use crate::printer::line;
 use anyhow::{Context, Result, bail, ensure};
@@ -7,32 +8,6 @@ use latentrace::files::counted;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
-
-/// What Slurm is asked for.
-#[derive(clap::Args, Clone, Debug, Default)]
-pub struct Asked {
-    /// Slurm: at most so many tasks in the array [default: as many as there are cells, or Slurm's MaxArraySize]
-    #[arg(long, value_name = "TASKS", requires = "slurm", value_parser = clap::value_parser!(u32).range(1..))]
-    array_size: Option<u32>,
-    /// Slurm: at most so many tasks at the same time
-    #[arg(long, value_name = "TASKS", requires = "slurm", value_parser = clap::value_parser!(u32).range(1..))]
-    at_once: Option<u32>,
-    /// Slurm: time limit of a task, such as 02:00:00
-    #[arg(long, value_name = "TIME", requires = "slurm")]
-    time: Option<String>,
-    /// Slurm: the partition
-    #[arg(long, value_name = "NAME", requires = "slurm")]
-    partition: Option<String>,
-    /// Slurm: resources of a task, such as gpu:1
-    #[arg(long, value_name = "LIST", requires = "slurm")]
-    gres: Option<String>,
-    /// Slurm: memory of a task, such as 8G
-    #[arg(long, value_name = "SIZE", requires = "slurm")]
-    memory: Option<String>,
-    /// Slurm: any other option of sbatch, as --sbatch=--account=vision
-    #[arg(long, value_name = "OPTION", requires = "slurm", allow_hyphen_values = true)]
-    sbatch: Vec<String>,
-}
 
 /// Slurm's own default of MaxArraySize, for a machine that has no Slurm.
 const MAX_ARRAY_SIZE: usize = 1001;
@@ -67,15 +42,8 @@ impl Asked {
     pub fn check(&self, name: &str, directory: &Path, root: &Path) -> Result<()> {
         let (directory, root) = (directory.display().to_string(), root.display().to_string());
         let own = [("the name of the experiment", name), ("the working folder", &directory), ("the folder", &root)];
-        let asked = [
-            ("--time", &self.time),
-            ("--partition", &self.partition),
-            ("--gres", &self.gres),
-            ("--memory", &self.memory),
-        ];
-        let asked = asked.into_iter().filter_map(|(option, value)| Some((option, value.as_deref()?)));
-        let more = self.sbatch.iter().map(|option| ("--sbatch", option.as_str()));
-        for (what, value) in own.into_iter().chain(asked).chain(more) {
+        let own = own.into_iter().map(|(what, value)| (what, value.to_string()));
+        for (what, value) in own.chain(self.given()) {
             ensure!(
                 !value.contains(char::is_control),
                 "{what} {value:?}: a line break or another control character, and Slurm reads a line for each option\nhint: \

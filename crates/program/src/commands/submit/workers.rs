@@ -1,17 +1,17 @@
 //! Several processes on this machine. Each begins with its share of the cells, and goes on with what others have not begun.
 
 use super::job::Job;
-use crate::commands::status::summary;
+use crate::commands::status::said;
 use crate::interrupt;
 use crate::printer::{Printer, aside, line};
 use anyhow::{Context, Result, bail};
-use latentrace::experiments::Status;
+use latentrace::experiments::Tally;
 use latentrace::files::{counted, create_folder};
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A process and its log.
 struct Worker {
@@ -26,15 +26,11 @@ struct Worker {
 pub fn run(job: &Job, root: &Path, count: usize) -> Result<()> {
     create_folder(&job.folder)?;
     interrupt::says("the same command goes on where this one stopped".into());
+    let mut watch = Watch::over(root)?;
     let workers = (1..=count).map(|index| start(job, index, count)).collect::<Result<Vec<_>>>()?;
     line!("{}, logs in {}", counted(count, "worker"), job.folder.display());
-    let printer = Printer::new();
-    let failed = wait(workers, || {
-        if let Ok(status) = Status::of(root) {
-            printer.message(summary(&status));
-        }
-    })?;
-    printer.end();
+    let failed = wait(workers, || watch.tell())?;
+    watch.printer.end();
     for (log, status) in &failed {
         aside!("{}: {}", log.display(), cause(log, *status));
     }
@@ -43,6 +39,34 @@ pub fn run(job: &Job, root: &Path, count: usize) -> Result<()> {
             bail!("every process failed\nhint: {} has all that the first one said", first.display())
         }
         _ => Ok(()),
+    }
+}
+
+/// How far the processes are, in a line on a terminal.
+struct Watch {
+    tally: Tally,
+    printer: Printer,
+    /// When it was said last.
+    told: Option<Instant>,
+}
+
+/// How often the cells are counted: many of them take a while on a slow file system.
+const COUNTED: Duration = Duration::from_secs(1);
+
+impl Watch {
+    fn over(root: &Path) -> Result<Watch> {
+        Ok(Watch { tally: Tally::of(root)?, printer: Printer::with_line(), told: None })
+    }
+
+    /// Says how far the processes are, if somebody sees it, and unless that was said just now.
+    fn tell(&mut self) {
+        if !self.printer.is_seen() || self.told.is_some_and(|told| told.elapsed() < COUNTED) {
+            return;
+        }
+        if let Ok((counts, eta)) = self.tally.count() {
+            self.printer.message(said(self.tally.name(), counts, eta));
+        }
+        self.told = Some(Instant::now());
     }
 }
 
@@ -73,7 +97,7 @@ fn start(job: &Job, index: usize, count: usize) -> Result<Worker> {
 }
 
 /// Waits for all processes. Returns the logs of those that failed, and how each ended.
-fn wait(mut workers: Vec<Worker>, tell: impl Fn()) -> Result<Vec<(PathBuf, ExitStatus)>> {
+fn wait(mut workers: Vec<Worker>, mut tell: impl FnMut()) -> Result<Vec<(PathBuf, ExitStatus)>> {
     let mut failed = Vec::new();
     while !workers.is_empty() {
         let mut left = Vec::new();
