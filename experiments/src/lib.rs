@@ -17,6 +17,7 @@ mod making;
 mod manifest;
 mod measure;
 pub mod page;
+mod parallel;
 mod part;
 mod pictures;
 

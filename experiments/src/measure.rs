@@ -2,13 +2,14 @@
 //! intervals.
 
 use crate::done::Done;
+use crate::parallel::of_each;
 use anyhow::{Context, Result, bail};
 use latentrace_measures::{Estimate, bits, clipped_pixels, contrast, pixel_distance, saturation};
 use latentrace_plot::{RgbImage, open_image};
 use latentrace_runs::{Cell, FIELDS};
 use latentrace_shapes::{AskedScene, Canvas, Colour, SeenScene, Tally, adherence, look, parse};
-use std::cell::OnceCell;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 /// A measure that a spec can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,9 @@ pub struct Sight<'a> {
     image: RgbImage,
     /// What the prompt asks for; `None` if no picture can show it.
     asked: Option<AskedScene>,
-    seen: OnceCell<SeenScene>,
+    seen: OnceLock<SeenScene>,
+    /// What each measure found, computed once.
+    found: [OnceLock<Vec<(String, Found)>>; NAMES.len()],
 }
 
 impl Sight<'_> {
@@ -72,7 +75,22 @@ impl Sight<'_> {
     pub fn of(done: &Done) -> Result<Sight<'_>> {
         let path = done.run.picture();
         let image = open_image(path).with_context(|| path.display().to_string())?;
-        Ok(Sight { done, image, asked: parse(&done.cell.prompt), seen: OnceCell::new() })
+        Ok(Sight { done, image, asked: parse(&done.cell.prompt), seen: OnceLock::new(), found: Default::default() })
+    }
+
+    /// Reads the pictures of cells, and measures them, on all cores. Reads nothing if nothing is to be measured.
+    ///
+    /// # Errors
+    /// A picture cannot be read.
+    pub fn of_all<'a>(cells: &'a [Done], measures: &[Measure]) -> Result<Vec<Sight<'a>>> {
+        if measures.is_empty() {
+            return Ok(Vec::new());
+        }
+        of_each(cells, |_, done| {
+            let sight = Sight::of(done)?;
+            measures.iter().for_each(|measure| _ = measure.found(&sight));
+            Ok(sight)
+        })
     }
 
     /// The scene that the checker sees in the picture, computed once. `None` if neither the model nor the prompt is of
@@ -101,7 +119,7 @@ impl Measure {
             Found::Share(tally) => tally.rate().unwrap_or(f64::NAN),
             Found::Amount(amount) => amount,
         };
-        self.found(sight).into_iter().map(|(name, found)| (name, value(found))).collect()
+        self.found(sight).iter().map(|(name, found)| (name.clone(), value(*found))).collect()
     }
 
     /// The statistics of a group of pictures, each with its 95 % interval and the kind of the interval.
@@ -114,13 +132,18 @@ impl Measure {
         if *self == Measure::Diversity {
             return diversity(group);
         }
-        let found: Vec<Vec<(String, Found)>> = group.iter().map(|sight| self.found(sight)).collect();
+        let found: Vec<&[(String, Found)]> = group.iter().map(|sight| self.found(sight)).collect();
         let names = found.first().map(|first| first.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>());
         let of = |(index, name): (usize, String)| pooled(name, found.iter().map(|numbers| numbers[index].1));
         names.unwrap_or_default().into_iter().enumerate().map(of).collect()
     }
 
-    fn found(&self, sight: &Sight) -> Vec<(String, Found)> {
+    /// The numbers of one picture, computed once.
+    fn found<'a>(&self, sight: &'a Sight) -> &'a [(String, Found)] {
+        sight.found[*self as usize].get_or_init(|| self.find(sight))
+    }
+
+    fn find(&self, sight: &Sight) -> Vec<(String, Found)> {
         let amount =
             |name: &str, of: fn(&[u8]) -> f64| vec![(name.to_string(), Found::Amount(of(sight.image.as_raw())))];
         match self {

@@ -6,6 +6,7 @@ use crate::experiment::Experiment;
 use crate::figures::Finished;
 use crate::measure::Sight;
 use crate::page::remove_stale;
+use crate::parallel::of_each;
 use crate::progress::{OfRuns, Progress};
 use crate::shown::in_title;
 use crate::spec::{Axis, Spec};
@@ -80,6 +81,7 @@ pub(crate) fn finish(
     tell: &dyn Fn(Progress),
 ) -> Result<Results> {
     let title = title(sweep);
+    let sights = Sight::of_all(&cells, &sweep.spec.measure)?;
     let finished = Finished {
         root,
         title: &title,
@@ -87,6 +89,7 @@ pub(crate) fn finish(
         columns: sweep.spec.columns,
         measures: &sweep.spec.measure,
         cells: &cells,
+        sights: &sights,
         references: &references,
     };
     let failed: Vec<Failed> = store.at_once(|| sweep.tasks.iter().filter_map(|task| failure(task, store)).collect());
@@ -181,19 +184,14 @@ const ALWAYS_TOLD: [&str; 3] = ["seed", "steps", "guidance"];
 
 /// What each cell has and measures.
 fn rows(finished: &Finished) -> Result<Vec<Row>> {
-    let row = |done: &Done| {
-        let numbers = match finished.measures {
-            [] => Vec::new(),
-            measures => {
-                let sight = Sight::of(done)?;
-                measures.iter().flat_map(|measure| measure.of_cell(&sight)).collect()
-            }
-        };
+    of_each(finished.cells, |place, done| {
+        let sight = finished.sights.get(place); // none if nothing is measured
+        let of_cell = |sight| finished.measures.iter().flat_map(move |measure| measure.of_cell(sight));
+        let numbers = sight.into_iter().flat_map(of_cell).collect();
         let value = |(index, axis): (&usize, &Axis)| axis.values[*index].clone();
         let values = done.place.iter().zip(finished.axes).map(value).collect();
         let alternates = done.run.alternates();
         let about = About::read(&done.run)?;
         Ok(Row { label: done.label.clone(), values, numbers, alternates, run: done.run.clone(), about })
-    };
-    finished.cells.iter().map(row).collect()
+    })
 }

@@ -1,6 +1,7 @@
 //! The checker: from pixels to a scene. It knows the palette, the silhouettes and the anchors, but not the scene.
 
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 use crate::draw::{Canvas, Silhouette, UNITS};
 use crate::scene::{Colour, Position, Shape, Size, Thing};
@@ -72,6 +73,18 @@ struct Pieces {
     count: usize,
 }
 
+/// A rectangle of pixels.
+struct Bounds {
+    columns: Range<usize>,
+    rows: Range<usize>,
+}
+
+impl Bounds {
+    fn contains(&self, x: usize, y: usize) -> bool {
+        self.columns.contains(&x) && self.rows.contains(&y)
+    }
+}
+
 impl Field {
     /// The background's palette colour, and its actual colour in the picture (`paper`).
     fn background(&self) -> (Colour, [f64; 3]) {
@@ -91,8 +104,8 @@ impl Field {
     fn pieces(&self, paper: [f64; 3]) -> Pieces {
         let contrast: Vec<f64> = self.pixels.iter().map(|pixel| distance(pixel.map(f64::from), paper)).collect();
         let stands_out = |place: usize| {
-            let best = self.around(place, 2).map(|near| contrast[near]).fold(0.0, f64::max);
-            contrast[place] > STANDS_OUT.max(STANDS_OUT_OF_ITS_BEST * best)
+            let best = || self.around(place, 2).map(|near| contrast[near]).fold(0.0, f64::max);
+            contrast[place] > STANDS_OUT && contrast[place] > STANDS_OUT_OF_ITS_BEST * best()
         };
         let mut open: Vec<bool> = (0..self.pixels.len()).map(stands_out).collect();
         let mut pieces = Pieces { labels: vec![None; self.pixels.len()], count: 0 };
@@ -134,9 +147,11 @@ impl Field {
         // The share of ink in each pixel, with more contrast, so that noise on either side has no effect.
         let direction: [f64; 3] = std::array::from_fn(|c| ink[c] - paper[c]);
         let length: f64 = direction.iter().map(|d| d * d).sum();
+        let bounds = self.bounds(&places);
         let coverage: Vec<f64> = (0..labels.len())
             .map(|place| {
-                let rim = labels[place].is_none() && self.around(place, 1).any(own);
+                let is_near = bounds.contains(place % self.width, place / self.width);
+                let rim = is_near && labels[place].is_none() && self.around(place, 1).any(own);
                 if !own(place) && !rim {
                     return 0.0;
                 }
@@ -170,13 +185,24 @@ impl Field {
         Some(SeenThing { thing, iou, margin: iou - fits[1].0, centre, radius, ink })
     }
 
+    /// The columns and rows that some pixels and those around them are in.
+    fn bounds(&self, places: &[usize]) -> Bounds {
+        let around = |along: &dyn Fn(usize) -> usize| {
+            let all = || places.iter().map(|&place| along(place));
+            all().min().unwrap_or(0).saturating_sub(1)..all().max().unwrap_or(0) + 2
+        };
+        Bounds { columns: around(&|place| place % self.width), rows: around(&|place| place / self.width) }
+    }
+
     /// Intersection over union of the coverage and a silhouette.
     fn overlap(&self, coverage: &[f64], silhouette: &Silhouette) -> f64 {
         let (mut both, mut either) = (0.0, 0.0);
-        for (place, &share) in coverage.iter().enumerate() {
-            let ideal = f64::from(silhouette.covers(place % self.width, place / self.width)) / 16.0;
-            both += share.min(ideal);
-            either += share.max(ideal);
+        for (y, row) in coverage.chunks_exact(self.width).enumerate() {
+            for (x, &share) in row.iter().enumerate() {
+                let ideal = f64::from(silhouette.covers(x, y)) / 16.0;
+                both += share.min(ideal);
+                either += share.max(ideal);
+            }
         }
         both / either
     }

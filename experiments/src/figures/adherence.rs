@@ -22,19 +22,18 @@ use std::path::PathBuf;
 /// # Errors
 /// A picture cannot be read, or a file cannot be written.
 pub fn adherence(finished: &Finished) -> Result<Vec<PathBuf>> {
-    let measures = finished.measures;
-    let sights: Vec<Sight> = finished.cells.iter().map(Sight::of).collect::<Result<_>>()?;
+    let Finished { measures, sights, .. } = finished;
     if sights.is_empty() || measures.is_empty() {
         return Ok(Vec::new());
     }
     let path = finished.root.join("measures.csv");
-    of_groups(finished, &sights).write(&path)?;
+    of_groups(finished, sights).write(&path)?;
     let mut made = vec![path];
-    let layout = Layout::of(finished.axes, &sights);
+    let layout = Layout::of(finished.axes, sights);
     let panels = Panels {
         title: finished.title.into(),
         columns: 2,
-        charts: layout.charts(&sights, measures),
+        charts: layout.charts(sights, measures),
         ..Panels::default()
     };
     made.extend(write(finished.root, "adherence", &panels)?);

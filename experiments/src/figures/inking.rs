@@ -91,6 +91,7 @@ mod tests {
             columns: None,
             measures: &[],
             cells: &[],
+            sights: &[],
             references: &[],
         };
         let inking = Inking::of(&finished);

@@ -11,7 +11,7 @@ pub(crate) mod tile;
 mod trajectory;
 
 use crate::done::Done;
-use crate::measure::Measure;
+use crate::measure::{Measure, Sight};
 use crate::spec::Axis;
 use anyhow::{Result, bail};
 use latentrace_runs::{Loaded, Observer};
@@ -96,6 +96,8 @@ pub struct Finished<'a> {
     pub measures: &'a [Measure],
     /// Its complete cells, in the order of the spec.
     pub cells: &'a [Done],
+    /// Their pictures with what is measured of them; empty if nothing is measured.
+    pub sights: &'a [Sight<'a>],
     /// The reference solutions that they are compared with.
     pub references: &'a [Done],
 }
