@@ -3,7 +3,7 @@
 use crate::about::About;
 use crate::done::Done;
 use crate::experiment::Experiment;
-use crate::figures::Finished;
+use crate::figures::{Finished, errors};
 use crate::measure::Sight;
 use crate::page::remove_stale;
 use crate::parallel::of_each;
@@ -182,12 +182,17 @@ fn title(sweep: &Sweep) -> String {
 /// The settings that a title has, also where they are the default.
 const ALWAYS_TOLD: [&str; 3] = ["seed", "steps", "guidance"];
 
+/// The number that says how far a run ends from its reference.
+pub(crate) const ERROR: &str = "error";
+
 /// What each cell has and measures.
 fn rows(finished: &Finished) -> Result<Vec<Row>> {
+    let errors = if finished.references.is_empty() { Vec::new() } else { errors(finished)? };
     of_each(finished.cells, |place, done| {
         let sight = finished.sights.get(place); // none if nothing is measured
         let of_cell = |sight| finished.measures.iter().flat_map(move |measure| measure.of_cell(sight));
-        let numbers = sight.into_iter().flat_map(of_cell).collect();
+        let error = errors.get(place).map(|error| (ERROR.to_string(), error.unwrap_or(f64::NAN)));
+        let numbers = sight.into_iter().flat_map(of_cell).chain(error).collect();
         let value = |(index, axis): (&usize, &Axis)| axis.values[*index].clone();
         let values = done.place.iter().zip(finished.axes).map(value).collect();
         let alternates = done.run.alternates();

@@ -1,7 +1,7 @@
 //! The tables of a sweep: `results.csv`, a row for each cell; `curves.csv`, a row for each call of each cell.
 
 use crate::figures::Finished;
-use crate::results::{Failed, Row};
+use crate::results::{ERROR, Failed, Row};
 use latentrace_files::{Field, Table};
 use latentrace_runs::{COLUMNS, Cell, FIELDS, PREFIX, Provenance, Scalars};
 use std::collections::BTreeSet;
@@ -90,7 +90,7 @@ const INTEGERS: [&str; 3] = ["call", "step", "evaluation"];
 pub(crate) fn is_column(name: &str) -> bool {
     let of_measures = ["number", "n", "value", "low", "high", "interval"];
     let all = OF_RUN.iter().chain(&OF_CELL).chain(&COLUMNS).chain(&of_measures);
-    all.into_iter().any(|column| *column == name) || crate::measure::is_number(name)
+    all.into_iter().any(|column| *column == name) || name == ERROR || crate::measure::is_number(name)
 }
 
 /// The names of all fields that vary.

@@ -5,6 +5,7 @@ mod common;
 
 use common::differing;
 use latentrace_experiments::{How, Results, Spec, Sweep};
+use latentrace_files::Table;
 use latentrace_pipeline::counts;
 use latentrace_runs::{Mode, Verification};
 use serde_json::Value;
@@ -245,6 +246,17 @@ fn runs_whose_time_is_shown_make_all_their_calls() {
     let (results, computed) = made(&spec, How::default(), &folder.path().join("out"));
     assert_eq!([results.evaluations, computed], [32 + 24; 2]);
     assert!(results.rows.iter().all(|row| taken(row.run.path()).is_none()));
+
+    // The error in the table is that of the figure, where a sampler has one run of so many steps.
+    let read = |name: &str| Table::read(&folder.path().join("out").join(name)).unwrap();
+    let column =
+        |table: &Table, name: &str| table.column(name).unwrap().map(|field| field.number()).collect::<Vec<f64>>();
+    let (table, figure) = (column(&read("results.csv"), "error"), column(&read("compare-schedulers.csv"), "y"));
+    assert!(table.iter().all(|error| *error > 0.0 && *error < 2.0), "{table:?}");
+    assert!(
+        table.iter().zip(&figure).all(|(table, figure)| (table / figure - 1.0).abs() < 1e-12),
+        "{table:?} {figure:?}"
+    );
 }
 
 #[test]

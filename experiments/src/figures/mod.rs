@@ -6,9 +6,12 @@ mod grid;
 mod inking;
 mod noise_curves;
 mod ordered;
+mod reference;
 mod schedulers;
 pub(crate) mod tile;
 mod trajectory;
+
+pub(crate) use reference::errors;
 
 use crate::done::Done;
 use crate::measure::{Measure, Sight};

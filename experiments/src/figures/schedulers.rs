@@ -1,16 +1,16 @@
 //! The figures of `schedulers`: the error of each sampler against its work.
 
 use super::Finished;
+use super::reference::errors;
 use super::trajectory::{short, spread};
 use crate::about::About;
 use crate::done::Done;
 use crate::figures::tile::tile;
 use crate::measure::axes;
 use crate::previews::enlargement;
-use anyhow::{Context, Result, ensure};
-use latentrace_measures::{Estimate, relative_l2};
+use anyhow::{Result, ensure};
+use latentrace_measures::Estimate;
 use latentrace_pipeline::nn::SamplerValue;
-use latentrace_pipeline::nn::tch::Tensor;
 use latentrace_plot::{Chart, ChartAxis, Grid, Panels, Series, save_png, write};
 use latentrace_runs::Cell;
 use latentrace_runs::Description;
@@ -30,7 +30,7 @@ const COLUMNS: usize = 7;
 /// # Errors
 /// No cell has a reference, a record cannot be read, or a file cannot be written.
 pub fn schedulers(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> Result<Vec<PathBuf>> {
-    let results = results(finished, finished.references)?;
+    let results = results(finished)?;
     let mut made = write(finished.root, "compare-schedulers", &panels(finished, &results))?;
     made.extend(at_equal_sigma(finished, loaded, observer)?);
     Ok(made)
@@ -47,17 +47,13 @@ struct Outcome {
     error: f64,
 }
 
-fn results(finished: &Finished, references: &[Done]) -> Result<Vec<Outcome>> {
-    let ends = references.iter().map(latents).collect::<Result<Vec<Tensor>>>()?;
+fn results(finished: &Finished) -> Result<Vec<Outcome>> {
     let mut outcomes = Vec::new();
-    for done in finished.cells {
-        let Some(place) = references.iter().position(|other| is_same_problem(&other.cell, &done.cell)) else {
-            continue;
-        };
+    for (done, error) in finished.cells.iter().zip(errors(finished)?) {
+        let Some(error) = error else { continue };
         let (calls, seconds) = work(done)?;
         let name = name(finished, done);
         let is_random = Description::of(&done.run.read()?)?.draws_noise()?;
-        let error = relative_l2(&latents(done)?, &ends[place]);
         outcomes.push(Outcome { name, is_random, steps: done.cell.steps, calls, seconds, error });
     }
     ensure!(
@@ -66,12 +62,6 @@ fn results(finished: &Finished, references: &[Done]) -> Result<Vec<Outcome>> {
         finished.root.display()
     );
     Ok(outcomes)
-}
-
-/// Whether two cells differ at most in sampler, steps and reading.
-fn is_same_problem(a: &Cell, b: &Cell) -> bool {
-    let plain = |cell: &Cell| Cell { sampler: None, steps: 0, reading: a.reading, ..cell.clone() };
-    plain(a) == plain(b)
 }
 
 fn name(finished: &Finished, done: &Done) -> String {
@@ -83,13 +73,6 @@ fn name(finished: &Finished, done: &Done) -> String {
     };
     let parts: Vec<String> = fields.iter().map(value).collect();
     if parts.is_empty() { done.cell.value("sampler") } else { parts.join(", ") }
-}
-
-fn latents(done: &Done) -> Result<Tensor> {
-    let trace = done.run.read()?;
-    let entry = trace.values(SamplerValue::Latents).next();
-    let entry = entry.with_context(|| format!("{}: its record has no final latents", trace.folder().display()))?;
-    Ok(trace.tensor(entry)?)
 }
 
 /// The number of network calls, and the seconds of the recorded run; NaN if it did not make all its calls itself.
@@ -298,21 +281,6 @@ mod tests {
         let alone = points(&[&taken]);
         assert!(series("lms", false, &alone, |point| point.seconds).points.is_empty());
         assert_eq!(series("lms", false, &alone, |point| point.calls).points.len(), 1);
-    }
-
-    #[test]
-    fn a_reference_is_of_the_same_picture() {
-        let cell = |text: &str| serde_json::from_str::<Cell>(text).unwrap();
-        let coarse = cell(r#"{"prompt":"a","seed":3,"steps":10,"sampler":"pndm"}"#);
-        assert!(is_same_problem(
-            &coarse,
-            &cell(r#"{"prompt":"a","seed":3,"steps":500,"sampler":"lms","reading":"exact"}"#)
-        ));
-        for other in
-            [r#"{"prompt":"b","seed":3}"#, r#"{"prompt":"a","seed":4}"#, r#"{"prompt":"a","seed":3,"guidance":2}"#]
-        {
-            assert!(!is_same_problem(&coarse, &cell(other)), "{other}");
-        }
     }
 
     #[test]
