@@ -49,6 +49,10 @@ vary-strength *args:
 compare-schedulers *args:
     {{ latentrace }} run experiments/specs/compare-schedulers.toml "$@"
 
+# Which runs alternate, and how far each ends from a fine solution, over samplers, steps and guidance (takes half an hour)
+alarm *args:
+    {{ latentrace }} run experiments/specs/alarm.toml --batched "$@"
+
 # From noise to picture: film strips, paths, sizes
 trajectory *args:
     {{ latentrace }} run experiments/specs/trajectory.toml "$@"

@@ -35,7 +35,10 @@ impl About {
 
     /// A setting, as it was used.
     pub(crate) fn setting(&self, cell: &Cell, name: &str) -> Option<String> {
-        let used = &self.provenance.used;
+        let Provenance { used, program, .. } = &self.provenance;
+        if name == "device" {
+            return Some(program.device.clone()).filter(|device| !device.is_empty()).or_else(|| cell.written(name));
+        }
         cell.written(name).or_else(|| match name {
             "sampler" => used.scheduler["_class_name"].as_str().map(str::to_string),
             "height" => Some(used.size[0].to_string()),

@@ -72,7 +72,7 @@ pub struct Failed {
     pub error: String,
 }
 
-/// Measures and draws a sweep whose cells are made.
+/// Measures and draws a sweep whose cells are made. The caller holds the lease on tables and figures.
 pub(crate) fn finish(
     sweep: &mut Sweep,
     (root, store): (&Path, &Store),
@@ -93,7 +93,6 @@ pub(crate) fn finish(
         references: &references,
     };
     let failed: Vec<Failed> = store.at_once(|| sweep.tasks.iter().filter_map(|task| failure(task, store)).collect());
-    let _figures = store.claim_figures()?;
     let rows = rows(&finished)?;
     let unstable: Vec<&str> =
         rows.iter().filter(|row| row.alternates.is_some()).map(|row| row.label.as_str()).collect();
@@ -101,7 +100,7 @@ pub(crate) fn finish(
         tell(Progress::Unstable { labels: &unstable, cells: rows.len() });
     }
     let path = root.join("results.csv");
-    tables::results(&finished, &rows, &failed).write(&path)?;
+    tables::results(&finished, &rows, &failed).with_even_columns().write(&path)?;
     let mut files = vec![path];
     let has_changed = Experiment::write(&finished)?;
     if has_changed || made.new > 0 {

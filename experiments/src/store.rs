@@ -132,9 +132,15 @@ impl Store {
     }
 
     /// Takes the tables and figures, and clears away what a stopped process left of the folder's own files. Waits for another
-    /// process that is at them.
-    pub fn claim_figures(&self) -> Result<Lease> {
-        let claim = self.wait_for(FIGURES)?;
+    /// process that is at them, and calls `waiting` before.
+    pub fn claim_figures(&self, waiting: impl FnOnce()) -> Result<Lease> {
+        let claim = match self.claim(FIGURES)? {
+            Some(claim) => claim,
+            None => {
+                waiting();
+                self.wait_for(FIGURES)?
+            }
+        };
         let _list = self.claim_list()?; // nobody writes in the folder itself now
         for name in names(&self.root)?.iter().filter(|name| is_partial(name)) {
             std::fs::remove_file(self.root.join(name)).ok(); // it is only in the way
@@ -592,7 +598,7 @@ mod tests {
     #[test]
     fn the_list_is_kept_while_another_process_draws() {
         let folder = tempfile::tempdir().unwrap();
-        let drawing = Store::open(folder.path()).unwrap().claim_figures().unwrap();
+        let drawing = Store::open(folder.path()).unwrap().claim_figures(|| ()).unwrap();
         let (sender, receiver) = std::sync::mpsc::channel();
         let root = folder.path().to_path_buf();
         std::thread::spawn(move || {
@@ -613,7 +619,7 @@ mod tests {
         std::fs::write(&partial, "").unwrap();
         let writing = store.claim_list().unwrap();
         let root = folder.path().to_path_buf();
-        let drawing = std::thread::spawn(move || Store::look(&root).unwrap().claim_figures().unwrap().holds());
+        let drawing = std::thread::spawn(move || Store::look(&root).unwrap().claim_figures(|| ()).unwrap().holds());
         while !store.is_claimed(FIGURES) {
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -24,8 +24,8 @@ pub struct Merged {
 }
 
 /// Copies the cells of stores into another one, which is made if it is not there. A cell that is there already is not copied,
-/// so a merge that was stopped goes on. Every copy is checked by its hashes before it has its name. A cell that a process is
-/// making in the other store is left to it.
+/// so a merge that was stopped goes on. Every copy is checked by its hashes before it has its name, and only then takes the place of a
+/// damaged cell. A cell that a process is making in the other store is left to it.
 ///
 /// # Errors
 /// A folder is no store, its cells were computed otherwise than those of another, or a file cannot be written.
@@ -35,7 +35,11 @@ pub fn merge(from: &[PathBuf], into: &Path, tell: &dyn Fn(&Path)) -> Result<Merg
     let target = Store::open(into)?;
     adopt_computing(from, into, &target)?;
     let mut merged = Merged::default();
-    for (_, source) in sources {
+    for (root, source) in sources {
+        if is_same(root, into) {
+            merged.known += source.folders()?.len(); // as in `merge a b --into a`
+            continue;
+        }
         let mut folders: Vec<(String, PathBuf)> = source.folders()?.into_iter().collect();
         folders.sort_by(|a, b| a.1.cmp(&b.1));
         let is_new = |(key, _): &(String, PathBuf)| target.done(key).is_none();
@@ -48,7 +52,6 @@ pub fn merge(from: &[PathBuf], into: &Path, tell: &dyn Fn(&Path)) -> Result<Merg
                 continue;
             };
             tell(&folder);
-            target.discard(&key, &claim)?;
             match copied(&target, &key, &folder, &claim)? {
                 None => merged.copied += 1,
                 Some(damage) => merged.damaged.push((folder, damage)),
@@ -56,6 +59,11 @@ pub fn merge(from: &[PathBuf], into: &Path, tell: &dyn Fn(&Path)) -> Result<Merg
         }
     }
     Ok(merged)
+}
+
+/// Whether two paths lead to one folder.
+fn is_same(one: &Path, other: &Path) -> bool {
+    std::fs::canonicalize(one).is_ok_and(|one| std::fs::canonicalize(other).is_ok_and(|other| one == other))
 }
 
 /// Copies a cell. Returns what is wrong with it, if something is; then it is not kept.
@@ -66,6 +74,7 @@ fn copied(target: &Store, key: &str, folder: &Path, claim: &Lease) -> Result<Opt
         return Ok(Some(damage));
     }
     sync_all(copy.path())?;
+    target.discard(key, claim)?; // what is there is damaged, and the copy is not
     let name = folder.file_name().with_context(|| folder.display().to_string())?;
     target.publish(copy, claim, key, name.as_ref()).map(|_| None)
 }

@@ -26,8 +26,8 @@ pub struct How {
     pub mode: Mode,
     /// How many pictures in one batch; the default is as many as fit.
     pub batch: Option<usize>,
-    /// Whether cells are made again that failed before, or of which a file is not as it was written. A [`Part::Worker`] finds
-    /// only files that cannot be read.
+    /// Whether cells are made again that failed before, or of which a file is not as it was written. A [`Part::Worker`] makes only
+    /// those again of which a file cannot be read: a failure may be another worker's of just now, see [`Sweep::forgive`].
     pub retry: bool,
     /// Which of them.
     pub part: Part,
@@ -204,6 +204,16 @@ impl<'a> Sweep<'a> {
         store.keep_list(&self.list(), true)
     }
 
+    /// Forgets that cells could not be made, so that workers try them again.
+    ///
+    /// # Errors
+    /// There is no store in the folder.
+    pub fn forgive(&self, keys: &[String]) -> Result<()> {
+        let store = Store::look(&self.root)?;
+        keys.iter().for_each(|key| store.forgive(key));
+        Ok(())
+    }
+
     /// How many times a picture to start from was read.
     pub fn reads(&self) -> usize {
         self.sources.reads()
@@ -216,6 +226,9 @@ impl<'a> Sweep<'a> {
     /// The store cannot be written, or a figure cannot be drawn. A cell that fails is no error here: see
     /// [`Results::failed`].
     pub fn run(mut self, tell: &dyn Fn(Progress)) -> Result<Results> {
+        if self.how.part == Part::Gather {
+            Store::look(&self.root)?; // which makes none
+        }
         let store = Store::open(&self.root)?;
         store.keep_computing(self.loaded.chosen())?;
         store.keep_list(&self.list(), self.how.part == Part::All)?;
@@ -227,6 +240,8 @@ impl<'a> Sweep<'a> {
         if !self.how.part.gathers() {
             return Ok(results::of_part(&self, &store, &places, made));
         }
+        // What is there is looked at when nobody else draws any more: a table never has less than an earlier one.
+        let _figures = store.claim_figures(|| tell(Progress::Waiting("tables and figures")))?;
         let done = |is_reference: bool| -> Vec<Done> {
             let tasks = self.tasks.iter().filter(|task| task.is_reference == is_reference);
             let of = |task: &Task| {
@@ -254,15 +269,14 @@ impl<'a> Sweep<'a> {
 
     /// The places of the cells that are missing in a store and are to be made, and how many calls of the network they have.
     fn missing(&mut self, store: &Store, places: &[usize]) -> (Vec<usize>, usize) {
-        let mut missing = Vec::new();
-        let mut calls = 0;
+        let (mut missing, mut calls, is_worker) = (Vec::new(), 0, self.is_worker());
         for &index in places {
             let task = &mut self.tasks[index];
             if store.done(task.key(store)).is_some() {
                 task.ready = None; // what it needed is of no use any more
                 continue;
             }
-            if self.how.retry {
+            if self.how.retry && !is_worker {
                 store.forgive(task.own_key());
             }
             let (failed, faulty) = (store.failure(task.own_key()), store.fault(task.own_key()));
@@ -481,10 +495,10 @@ impl Task {
         store.done(self.key(store)).is_some()
     }
 
-    /// Whether a cell that this process has claimed is not made by another one meanwhile. What is damaged of it is removed. The
-    /// cells are listed once.
+    /// Whether a cell that this process has claimed was neither made by another one meanwhile, nor tried in vain. What is damaged of it
+    /// is removed. The cells are listed once.
     fn is_still_to_be_made(&self, store: &Store, claim: &Lease) -> Result<bool> {
-        store.at_once(|| match self.is_done(store) {
+        store.at_once(|| match self.is_done(store) || store.failure(self.own_key()).is_some() {
             true => Ok(false),
             false => store.discard(self.own_key(), claim).map(|()| true),
         })

@@ -35,6 +35,12 @@ impl Field {
         self.text.parse().unwrap_or(f64::NAN)
     }
 
+    /// Whether it is the text of a whole number: digits alone, after a sign or none.
+    pub(crate) fn is_whole(&self) -> bool {
+        let digits = self.text.strip_prefix('-').unwrap_or(&self.text);
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    }
+
     /// Whether the field is to be written in quotes in any case.
     pub(crate) fn is_quoted(&self) -> bool {
         self.quoted

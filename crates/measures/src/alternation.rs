@@ -27,6 +27,8 @@ impl Alternation {
     pub const SHARE: f64 = 0.2;
     /// The largest mean [`Alternation::cosine`] of neighbours that counts.
     pub const COSINE: f64 = -0.9;
+    /// The share of the steps that has to be reached: what alternates only before has room to settle.
+    pub const REACHED: f64 = 0.5;
 
     /// Computes it from the clean estimates of the first call of each step, in order. All are NaN if there are none, or if they
     /// differ in shape.
@@ -48,8 +50,9 @@ impl Alternation {
         found
     }
 
-    /// The first step of the first window in which the estimates alternate, or `None` if they do not: every share is
-    /// [`Alternation::SHARE`] or more, and the cosines' mean is [`Alternation::COSINE`] or less.
+    /// The first step of the first window in which the estimates alternate: every share is [`Alternation::SHARE`] or more, and the
+    /// cosines' mean is [`Alternation::COSINE`] or less. `None` if they do not, or only in windows that end before
+    /// [`Alternation::REACHED`] of the steps.
     ///
     /// The limits separate unstable runs from stable ones, of samplers that draw no noise: docs/schedulers/stability.md has the
     /// numbers. Where a stable sampler's steps multiply differences by nearly -1, fresh noise alternates as well.
@@ -59,23 +62,42 @@ impl Alternation {
 
     /// [`Alternation::begins`] of the two columns by themselves.
     pub fn in_columns(share: &[f64], cosine: &[f64]) -> Option<usize> {
-        windows(share, cosine).find(|(_, least)| *least >= Alternation::SHARE).map(|(first, _)| first)
+        let alternating: Vec<Window> =
+            windows(share, cosine).filter(|window| window.least >= Alternation::SHARE).collect();
+        let reaches = alternating.iter().any(|window| window.is_late(share.len()));
+        alternating.first().filter(|_| reaches).map(|window| window.first)
     }
 
-    /// The largest share that all differences of a window reach whose cosines' mean is [`Alternation::COSINE`] or less; 0 if there
-    /// is no such window. Estimates alternate if it is [`Alternation::SHARE`] or more.
+    /// The largest share that all differences of a window reach whose cosines' mean is [`Alternation::COSINE`] or less and that does
+    /// not end before [`Alternation::REACHED`] of the steps; 0 if there is no such window. Estimates alternate if it is [`Alternation::SHARE`] or more.
     pub fn strength(&self) -> f64 {
-        windows(&self.share, &self.cosine).map(|(_, least)| least).fold(0.0, f64::max)
+        let late = windows(&self.share, &self.cosine).filter(|window| window.is_late(self.share.len()));
+        late.map(|window| window.least).fold(0.0, f64::max)
     }
 }
 
-/// The first step of every window whose differences are opposite to each other, and the least of its shares.
-fn windows<'a>(share: &'a [f64], cosine: &'a [f64]) -> impl Iterator<Item = (usize, f64)> + 'a {
+/// Neighbouring steps whose differences are opposite to each other.
+struct Window {
+    first: usize,
+    /// The least of its shares.
+    least: f64,
+}
+
+impl Window {
+    /// Whether it ends at [`Alternation::REACHED`] of so many steps, or later.
+    fn is_late(&self, steps: usize) -> bool {
+        (self.first + Alternation::WINDOW) as f64 >= Alternation::REACHED * steps as f64
+    }
+}
+
+/// Every window whose differences are opposite to each other, in order.
+fn windows<'a>(share: &'a [f64], cosine: &'a [f64]) -> impl Iterator<Item = Window> + 'a {
     let windows = share.windows(Alternation::WINDOW).zip(cosine.windows(Alternation::WINDOW)).enumerate();
     windows.filter_map(|(first, (shares, cosines))| {
         let mean = cosines[1..].iter().sum::<f64>() / (cosines.len() - 1) as f64;
         let is_whole = shares.iter().all(|share| !share.is_nan());
-        (is_whole && mean <= Alternation::COSINE).then(|| (first, shares.iter().copied().fold(f64::INFINITY, f64::min)))
+        let least = shares.iter().copied().fold(f64::INFINITY, f64::min);
+        (is_whole && mean <= Alternation::COSINE).then_some(Window { first, least })
     })
 }
 
@@ -119,6 +141,17 @@ mod tests {
             assert_eq!(Alternation::of(&run(few, |_| 1.0, |_| 0.5)).begins(), None, "{few}");
         }
         assert!(Alternation::of(&run(6, |_| 1.0, |_| 0.5)).begins().is_some());
+    }
+
+    #[test]
+    fn what_settles_in_the_first_half_does_not_count() {
+        let until = |last: usize| Alternation::of(&run(40, |_| 1.0, |step| if step < last as f64 { 0.5 } else { 0.0 }));
+        // The last difference that alternates is of the three estimates before `last`.
+        let (settled, reaching) = (until(19), until(22));
+        assert!(settled.share[17] >= Alternation::SHARE && settled.cosine[17] < -0.99);
+        assert!(settled.begins().is_none() && settled.strength() < Alternation::SHARE);
+        assert_eq!(reaching.begins(), Some(1));
+        assert!(reaching.strength() >= Alternation::SHARE);
     }
 
     #[test]

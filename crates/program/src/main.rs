@@ -9,6 +9,7 @@ mod headings;
 mod help;
 mod interrupt;
 mod openmp;
+mod orphan;
 mod pictures;
 mod printer;
 mod sweeps;

@@ -95,6 +95,11 @@ fn a_gathering_of_nothing_and_empty_keys_are_refused() {
     let out = folder.path().join("out");
     asserted(run(&spec, &out, &["--gather"]))
         .failure()
+        .stderr(contains("out: no store, because it has no folder cells\nhint: "));
+    assert!(!out.exists(), "a gathering makes no folder");
+    std::fs::create_dir_all(out.join("cells")).unwrap();
+    asserted(run(&spec, &out, &["--gather"]))
+        .failure()
         .stderr(contains("none of the 2 cells is made yet\nhint: ").and(contains("panicked").not()));
     asserted(run(&spec, &out, &["--only", ""])).failure().stderr(contains("--only: an empty key\nhint: "));
 }
@@ -434,6 +439,68 @@ fn a_file_system_that_refuses_locks_and_links_is_no_obstacle() {
     asserted_ended(other);
     asserted(run(&spec, &out, &[])).success().stdout(contains("0 of them new"));
     same(&alone, &out);
+}
+
+#[test]
+fn a_cell_that_fails_is_tried_once_by_all_workers_and_the_others_are_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "guidance = [1, 1e38]\nseed = [1, 2]");
+    let out = folder.path().join("out");
+    let command = ["submit", &spec.display().to_string(), "--output", &out.display().to_string(), "--workers", "3"]
+        .map(String::from);
+    let arguments: Vec<&str> = command.iter().map(String::as_str).collect();
+    asserted(latentrace(&arguments)).failure().stderr(contains("2 of 4 cells failed"));
+    assert!(out.join("results.csv").is_file() && out.join("grid.png").is_file(), "what was made is drawn");
+    let logs = std::fs::read_dir(out.join("jobs/1")).unwrap().map(|entry| entry.unwrap().path());
+    let logs = logs.filter(|path| path.extension().is_some_and(|end| end == "log"));
+    let said: String = logs.map(|log| std::fs::read_to_string(log).unwrap()).collect();
+    assert_eq!(said.matches(": failed\n").count(), 2, "each failed once: {said}");
+}
+
+#[test]
+fn workers_end_when_their_submit_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "seed = { range = [1, 400] }");
+    let out = folder.path().join("out");
+    let command = ["submit", &spec.display().to_string(), "--output", &out.display().to_string(), "--workers", "2"];
+    let mut submit = latentrace(&command).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("two cells are in the making", || {
+        out.join("cells.json").is_file() && status(&out)["running"].as_array().unwrap().len() == 2
+    });
+    submit.kill().unwrap();
+    submit.wait().unwrap();
+    until("both workers have ended", || status(&out)["running"].as_array().unwrap().is_empty());
+    let left = status(&out)["left"].as_array().unwrap().len();
+    assert!(left > 0, "they ended only because all was made");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(status(&out)["left"].as_array().unwrap().len(), left, "somebody goes on");
+}
+
+#[test]
+fn a_store_that_is_merged_into_itself_keeps_its_cells_and_damage_is_replaced_by_what_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "seed = [1, 2]");
+    let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
+    asserted(run(&spec, &a, &[])).success();
+    asserted(run(&spec, &b, &[])).success();
+    let damaged = |store: &Path| std::fs::write(cell_of(store).join("cell.json"), "{").unwrap();
+    let merge = || {
+        let [a, b] = [&a, &b].map(|store| store.display().to_string());
+        latentrace(&["store", "merge", &a, &b, "--into", &a])
+    };
+    // A damaged copy does not take the place of anything.
+    damaged(&a);
+    damaged(&b);
+    asserted(merge());
+    assert_eq!(cells(&a).len(), 2, "nothing is lost");
+    asserted(run(&spec, &b, &["--retry"])).success();
+    asserted(merge()).success().stdout(contains("1 cell copied"));
+    same(&a, &b);
+}
+
+/// The folder of a store's first cell, by name.
+fn cell_of(store: &Path) -> PathBuf {
+    std::fs::read_dir(store.join("cells")).unwrap().map(|entry| entry.unwrap().path()).min().unwrap()
 }
 
 #[test]

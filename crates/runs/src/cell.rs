@@ -299,6 +299,10 @@ impl Cell {
             Reading::Diffusers => &model.scheduler_in_pipeline,
             Reading::Exact => &model.scheduler,
         };
+        ensure!(
+            self.spacing.is_none() || !self.scheduler.contains_key("timestep_spacing"),
+            "spacing and scheduler.timestep_spacing say the same\nhint: give one of them"
+        );
         let spacing = self.spacing.as_ref().map(|name| ("timestep_spacing".to_string(), Value::from(name.as_str())));
         let options = spacing.into_iter().chain(self.scheduler.clone());
         let scheduler = sampler::configured(own_scheduler, self.sampler.as_ref(), options)?;

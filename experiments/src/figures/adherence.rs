@@ -27,7 +27,7 @@ pub fn adherence(finished: &Finished) -> Result<Vec<PathBuf>> {
         return Ok(Vec::new());
     }
     let path = finished.root.join("measures.csv");
-    of_groups(finished, sights).write(&path)?;
+    of_groups(finished, sights).with_even_columns().write(&path)?;
     let mut made = vec![path];
     let layout = Layout::of(finished.axes, sights);
     let panels = Panels {

@@ -31,7 +31,7 @@ pub fn curves(finished: &Finished) -> Result<Vec<PathBuf>> {
         false => Panels { maps: DRAWN.map(|drawn| map(finished, &tables, drawn)).into(), ..panels },
     };
     let made = write(root, "curves", &panels)?;
-    tables::curves(finished, &tables).write(&root.join("curves.csv"))?; // in place of the figure's, which has less
+    tables::curves(finished, &tables).with_even_columns().write(&root.join("curves.csv"))?; // in place of the figure's, which has less
     Ok(made)
 }
 

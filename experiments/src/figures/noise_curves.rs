@@ -184,7 +184,7 @@ fn measured(finished: &Finished) -> Result<Chart> {
         .flat_map(|series| &series.points)
         .fold((f64::INFINITY, 0.0f64), |(a, b), (x, _)| (a.min(*x), b.max(*x)));
     let scatter = 2.0 * (2.0 / (elements.max(1) * runs.max(1)) as f64).sqrt();
-    let line = |name: &str, y| Series::new(name, vec![(ends.0, y), (ends.1, y)]).dashed();
+    let line = |name: &str, y| Series::new(name, vec![(ends.0, y), (ends.1, y)]).dashed().coloured(THEORY);
     series.extend([
         line("theory", 1.0),
         line("theory + 2 deviations", 1.0 + scatter),
@@ -211,6 +211,9 @@ fn measured(finished: &Finished) -> Result<Chart> {
         ..Chart::default()
     })
 }
+
+/// The grey of what is not measured.
+const THEORY: [u8; 3] = [110, 110, 110];
 
 fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }

@@ -289,7 +289,7 @@ impl Leases {
         let place = path.display();
         match error.kind() {
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::StorageFull => {
-                anyhow!("{place}: cannot be written: {}\nhint: another folder with --output", said(error))
+                anyhow!("{place}: cannot be written: {}\nhint: name another folder", said(error))
             }
             _ => anyhow!(
                 "{place}: cannot be the claim of a cell: {}\nhint: {} has only files of this program: remove what is not",

@@ -32,6 +32,8 @@ pub fn find(folders: &[PathBuf]) -> Result<Found> {
     let mut found = Found::default();
     for folder in folders {
         ensure!(folder.exists(), "{}: no such folder", folder.display());
+        let is_run = folder.is_dir() || folder.extension().is_some_and(|end| end == "png"); // a run is found by its picture too
+        ensure!(is_run, "{}: a file, and no folder\nhint: name the folder that it is in", folder.display());
         let before = found.runs.len();
         found.add(folder)?;
         if found.runs.len() == before {

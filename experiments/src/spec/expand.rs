@@ -215,6 +215,9 @@ fn filled(text: &str, words: &Table) -> Result<String> {
             None if word.contains('=') => bail!(
                 "{text:?}: what is in braces is a word\nhint: a LoRA whose scale is a table is one too: {{ file = \"FILE\", scale = {{{word}}} }}"
             ),
+            None if FIELDS.contains(&word) => bail!(
+                "{{{word}}}: a field of the cell, and no word of a text\nhint: choose another name for the word, and give it under fixed or vary"
+            ),
             None => bail!("{{{word}}}: no such word\nhint: give it under fixed or vary, as {word} = [..]"),
         }
         rest = &after[end + 1..];

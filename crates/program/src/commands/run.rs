@@ -2,6 +2,7 @@
 
 use crate::bytes::human;
 use crate::interrupt;
+use crate::orphan;
 use crate::printer::{self, aside, line};
 use crate::sweeps::{Teller, spared};
 use anyhow::{Context, Result, bail, ensure};
@@ -91,6 +92,9 @@ const MANY: usize = 2000;
 impl Run {
     /// Runs what is missing, then measures and draws everything.
     pub fn run(self) -> Result<()> {
+        if self.share.worker.is_some() {
+            orphan::watch();
+        }
         let spec = Spec::open(&found(&self.spec)?, &self.set)?;
         self.ask(spec.count())?;
         let root = root_of(self.output.as_deref(), &spec);

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 /// Say how far a sweep is: cells that are done, running, failed and left
 ///
-/// Only the folder is read, so it works on any machine that sees it.
+/// Only the folder is looked at, so it works on any machine that sees it.
 #[derive(clap::Args)]
 pub struct Status {
     /// Folder of the sweep, such as runs/sweep-guidance

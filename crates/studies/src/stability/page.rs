@@ -142,17 +142,20 @@ fn alarm_text() -> String {
         "A run's table `scalars.csv` has for each step how much of the clean estimate alternates: the second difference of the estimates
 of three steps, over four times the estimate's size (`alternation`), and the cosine of this difference and the one before
 (`alternation_cosine`). `generate`, `vary`, `fork`, `resume` and sweeps warn where {} such differences in a row are all {} or more
-and their cosines average {} or less. Smooth runs have small differences.
+and their cosines average {} or less, and that goes on until {:.0} % of the steps or more: what alternates only before has room to settle.
+Smooth runs have small differences.
 
 The table counts runs of this page by samplers that draw no noise. A run is *far* if nearby starts separate tenfold or the result is
 astray. It is *near* if nothing says that it is unstable, neither the product nor what is seen, and the result is within {NEAR} of the
 exact one; some such runs alternate for a few steps, and the steps after them contract again. Far runs without the alarm are, for the
 most part, those of few steps that are inaccurate before they alternate, and of methods of two stages (Heun, DPM2): there a difference
-grows without a change of sign.
+grows without a change of sign. With other captions and seeds `latentrace run alarm` counts the same of the model, against Heun's
+method in 200 steps; the model's card has the figures.
 ",
         Alternation::WINDOW,
         Alternation::SHARE,
-        Alternation::COSINE
+        Alternation::COSINE,
+        100.0 * Alternation::REACHED
     )
 }
 

@@ -10,7 +10,7 @@ use super::run::{found, root_of};
 use super::status::summary;
 use crate::printer::line;
 use crate::sweeps::Teller;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use asked::Asked;
 pub use job::joined;
 use job::{Job, tasks};
@@ -76,6 +76,10 @@ impl Submit {
         let file = found(&self.spec)?;
         let spec = Spec::open(&file, &self.set)?;
         let root = root_of(self.output.as_deref(), &spec);
+        for path in [&file, &root, &working_folder()?] {
+            let hint = "hint: scripts and commands are written in UTF-8: use another name";
+            ensure!(path.to_str().is_some(), "{}: no UTF-8\n{hint}", path.display());
+        }
         let engine = self.chosen(&spec, &root)?;
         let teller = Teller::new(false);
         let sweep = Sweep::new(&spec, self.how(Part::All), &root, &|told| teller.tell(told))?;
@@ -85,6 +89,9 @@ impl Submit {
         }
         let keys = self.to_do(&sweep, &root)?;
         let threads = sweep.threads();
+        if !self.dry_run && matches!(engine, Chosen::Workers(_)) {
+            sweep.forgive(&keys)?;
+        }
         drop(sweep);
         if keys.is_empty() {
             line!("nothing to submit; `{}` draws figures and tables", joined(&self.gather_command()));

@@ -3,6 +3,7 @@
 use super::job::Job;
 use crate::commands::status::said;
 use crate::interrupt;
+use crate::orphan;
 use crate::printer::{Printer, aside, line};
 use anyhow::{Context, Result, bail};
 use latentrace::experiments::Tally;
@@ -19,14 +20,16 @@ struct Worker {
     log: PathBuf,
 }
 
-/// Runs so many processes until the cells are made.
+/// Runs so many processes until the cells are made, but no more than there are tasks.
 ///
 /// # Errors
-/// A process cannot be started, or failed for another reason than a cell's.
+/// A process cannot be started; or all failed, and not because cells cannot be made: some are left, and none is new.
 pub fn run(job: &Job, root: &Path, count: usize) -> Result<()> {
     create_folder(&job.folder)?;
     interrupt::says("the same command goes on where this one stopped".into());
+    let count = count.min(job.tasks.len());
     let mut watch = Watch::over(root)?;
+    let (before, _) = watch.tally.count()?;
     let workers = (1..=count).map(|index| start(job, index, count)).collect::<Result<Vec<_>>>()?;
     line!("{}, logs in {}", counted(count, "worker"), job.folder.display());
     let failed = wait(workers, || watch.tell())?;
@@ -34,8 +37,10 @@ pub fn run(job: &Job, root: &Path, count: usize) -> Result<()> {
     for (log, status) in &failed {
         aside!("{}: {}", log.display(), cause(log, *status));
     }
+    let (after, _) = watch.tally.count()?;
+    let is_stuck = after.left > 0 && after.done == before.done;
     match failed.first() {
-        Some((first, _)) if failed.len() == count => {
+        Some((first, _)) if failed.len() == count && is_stuck => {
             bail!("every process failed\nhint: {} has all that the first one said", first.display())
         }
         _ => Ok(()),
@@ -87,6 +92,7 @@ fn start(job: &Job, index: usize, count: usize) -> Result<Worker> {
     let child = Command::new(&job.command[0])
         .args(&job.command[1..])
         .args(["--retry", "--worker", &format!("{index}/{count}")])
+        .env(orphan::PARENT, std::process::id().to_string())
         .current_dir(&job.directory)
         .stdin(Stdio::null())
         .stdout(file)
