@@ -28,7 +28,7 @@ impl Alternation {
     /// The largest mean [`Alternation::cosine`] of neighbours that counts.
     pub const COSINE: f64 = -0.9;
     /// The share of the steps that has to be reached: what alternates only before has room to settle.
-    pub const REACHED: f64 = 0.5;
+    pub const REACHED: f64 = 1.0 / 3.0;
 
     /// Computes it from the clean estimates of the first call of each step, in order. All are NaN if there are none, or if they
     /// differ in shape.
@@ -144,11 +144,11 @@ mod tests {
     }
 
     #[test]
-    fn what_settles_in_the_first_half_does_not_count() {
+    fn what_settles_in_the_first_third_does_not_count() {
         let until = |last: usize| Alternation::of(&run(40, |_| 1.0, |step| if step < last as f64 { 0.5 } else { 0.0 }));
         // The last difference that alternates is of the three estimates before `last`.
-        let (settled, reaching) = (until(19), until(22));
-        assert!(settled.share[17] >= Alternation::SHARE && settled.cosine[17] < -0.99);
+        let (settled, reaching) = (until(12), until(15));
+        assert!(settled.share[10] >= Alternation::SHARE && settled.cosine[10] < -0.99);
         assert!(settled.begins().is_none() && settled.strength() < Alternation::SHARE);
         assert_eq!(reaching.begins(), Some(1));
         assert!(reaching.strength() >= Alternation::SHARE);
