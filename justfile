@@ -204,9 +204,7 @@ parity-pictures *args:
 # Read records and tables with the Python package, pandas and polars
 python-tests:
     cargo build --release -p latentrace-program
-    tools/python-env tools/tables-requirements.txt target/python
-    LATENTRACE=target/release/latentrace tools/timed "Python: the package" target/python/bin/python -m unittest discover -s python/tests -t python
-    tools/timed "Python: the tables" target/python/bin/python tools/tables.py target/release/latentrace
+    tools/python-tests
 
 # Make a sweep on a real Slurm, which loses its node, and on HyperQueue (installs them, if it can)
 engines:

@@ -26,7 +26,7 @@ SETTINGS = {
 
 # Numbers as the program writes them. Other spellings (007, 1.50) can only be words of a spec, and stay text.
 WHOLE = re.compile(r"-?(0|[1-9]\d*)")
-DECIMAL = re.compile(r"-?(0|[1-9]\d*)(\.\d*[1-9])?(e-?\d+)?")
+DECIMAL = re.compile(r"-?(0|[1-9]\d*)(\.0|\.\d*[1-9])?(e-?\d+)?")
 
 
 def column(pd, name: str, texts: list[str], path: Path) -> "pd.Series":

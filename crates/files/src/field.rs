@@ -35,10 +35,26 @@ impl Field {
         self.text.parse().unwrap_or(f64::NAN)
     }
 
-    /// Whether it is the text of a whole number: digits alone, after a sign or none.
+    /// Whether it is a finite number as this program writes it. Others, such as `007`, are texts.
+    pub(crate) fn is_number(&self) -> bool {
+        let digits = self.digits().as_bytes();
+        let begins = match digits {
+            [b'0', next, ..] => !next.is_ascii_digit(),
+            [first, ..] => first.is_ascii_digit(),
+            [] => false,
+        };
+        begins && !self.quoted && self.number().is_finite()
+    }
+
+    /// Whether it is a whole number, if it is a number.
     pub(crate) fn is_whole(&self) -> bool {
-        let digits = self.text.strip_prefix('-').unwrap_or(&self.text);
+        let digits = self.digits();
         !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    }
+
+    /// The text after the sign, if it has one.
+    fn digits(&self) -> &str {
+        self.text.strip_prefix('-').unwrap_or(&self.text)
     }
 
     /// Whether the field is to be written in quotes in any case.

@@ -52,8 +52,7 @@ impl Table {
     pub fn with_even_columns(mut self) -> Table {
         for place in 0..self.columns.len() {
             let column = || self.rows.iter().map(|row| &row[place]).filter(|field| !field.text().is_empty());
-            let is_of_numbers = column().all(|field| field.number().is_finite() && !field.is_quoted());
-            if is_of_numbers && column().any(|field| !field.is_whole()) {
+            if column().all(Field::is_number) && column().any(|field| !field.is_whole()) {
                 let whole = self.rows.iter_mut().map(|row| &mut row[place]).filter(|field| field.is_whole());
                 whole.for_each(|field| *field = format!("{}.0", field.text()).into());
             }
@@ -168,11 +167,17 @@ mod tests {
 
     #[test]
     fn a_column_with_a_fraction_has_one_everywhere() {
-        let mut table = Table::new(["mixed", "whole", "text", "quoted"]);
-        table.row(fields!["1", 3, "2", Field::quoted("1")]).row(fields!["-2", 4, "2.5", Field::quoted("1.5")]);
-        table.row(fields!["", "", "", ""]).row(fields![2.5, 5, "red", ""]).row(fields![1e-7, 6, "", ""]);
+        let mut table = Table::new(["mixed", "whole", "text", "quoted", "zeros"]);
+        table.row(fields!["1", 3, "2", Field::quoted("1"), "007"]).row(fields![
+            "-2",
+            4,
+            "2.5",
+            Field::quoted("1.5"),
+            "1.5"
+        ]);
+        table.row(fields!["", "", "", "", ""]).row(fields![0, 5, "red", "", "2"]).row(fields![1e-7, 6, "", "", "0"]);
         let even = table.with_even_columns().to_string();
-        let expected = "mixed,whole,text,quoted\n1.0,3,2,\"1\"\n-2.0,4,2.5,\"1.5\"\n,,,\n2.5,5,red,\n1e-7,6,,\n";
+        let expected = "mixed,whole,text,quoted,zeros\n1.0,3,2,\"1\",007\n-2.0,4,2.5,\"1.5\",1.5\n,,,,\n0.0,5,red,,2\n1e-7,6,,,0\n";
         assert_eq!(even, expected);
     }
 
