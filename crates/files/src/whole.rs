@@ -9,9 +9,11 @@ use tempfile::NamedTempFile;
 /// The prefix of a temporary file's name. A process that is killed can leave such a file behind.
 pub const PARTIAL: &str = ".partial-";
 
-/// Whether a file's name is that of a temporary file, which is safe to delete once no process is writing it.
+/// Whether a file's name is that of a temporary file, which is safe to delete once no process is writing it. The safetensors crate has
+/// files of its own beside the one that it writes: `.tmp` and six letters or digits, as tempfile names them.
 pub fn is_partial(name: &str) -> bool {
-    name.starts_with(PARTIAL)
+    let is_of_safetensors = |rest: &str| rest.len() == 6 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    name.starts_with(PARTIAL) || name.strip_prefix(".tmp").is_some_and(is_of_safetensors)
 }
 
 /// Writes a file, or replaces the one of this name. The bytes are on the disk when this returns (fsync).
@@ -166,6 +168,7 @@ mod tests {
         };
         create(&folder.path().join("a"), fill).unwrap();
         assert!(!is_partial("a") && !is_partial("partial-a"));
+        assert!(is_partial(".tmpAb3xY9") && !is_partial(".tmp-notes") && !is_partial(".tmpAb3xY9.txt"));
     }
 
     #[cfg(unix)]
