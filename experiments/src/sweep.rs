@@ -14,7 +14,9 @@ use crate::time_left::Speed;
 use anyhow::{Error, Result, anyhow};
 use latentrace_pipeline::nn::LIBTORCH;
 use latentrace_pipeline::{Common, Lines, Named};
-use latentrace_runs::{Cell, Computed, Loaded, Mode, OfCells, OfSweep, Ready, Sources, lost, set_by_pipeline};
+use latentrace_runs::{
+    Cell, Computed, Loaded, Mode, NEGATIVE_UNUSED, OfCells, OfSweep, Ready, Sources, lost, set_by_pipeline,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -143,14 +145,17 @@ impl<'a> Sweep<'a> {
     ) -> Result<()> {
         let model = self.loaded.get(&cell, &OfRuns(tell))?;
         let ready = Ready::new(model, &cell, &self.spec.kept(), &mut self.sources);
-        let mut ready = ready.map_err(|error| error.context(label.clone()))?;
+        let mut ready = ready.map_err(|error| self.spec.of_cell(error, &label))?;
         if let Some(last) = self.tasks.last().and_then(|task| task.ready.as_ref()) {
             ready.share_plan(last);
         }
         rules.add(ready.fires());
         self.lost.extend(lost::lines(ready.description()).into_iter().next());
         said.extend(set_by_pipeline(&ready.request().scheduler));
-        said.extend(ready.notes().iter().cloned());
+        // A guidance of 1 among others is what they are compared with.
+        let guidance_varies = self.axes.iter().any(|axis| axis.has("guidance"));
+        let notes = ready.notes().iter().filter(|note| !(guidance_varies && *note == NEGATIVE_UNUSED));
+        said.extend(notes.cloned());
         let lines = ready.lines(model, self.how.mode)?;
         let model = &ready.description().model.blake3;
         let name = cell.model.as_deref().map_or("the bundled model".into(), |place| place.display().to_string());

@@ -1,4 +1,4 @@
-"""The index of a record: a line for each tensor, with the checks that docs/trace.md describes."""
+"""The index of a record: a line for each tensor, with the checks that docs/trace.md in the repository describes."""
 
 import json
 import zlib

@@ -77,7 +77,7 @@ class Run:
 
     @property
     def entries(self) -> list[dict[str, Any]]:
-        """The lines of the index, one for each tensor, in the order of recording. docs/trace.md has the fields."""
+        """The lines of the index, one for each tensor, in the order of recording. docs/trace.md in the repository has the fields."""
         return self._record.index.entries
 
     def tensors(self) -> "pd.DataFrame":

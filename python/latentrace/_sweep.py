@@ -18,7 +18,7 @@ def load(folder: str | Path) -> "pd.DataFrame":
 
     Numbers are numbers and texts are texts, whatever a cell has: a seed keeps all its digits, a word such as `007` its
     zeros, and an empty prompt is an empty text. A number that is not defined is NaN; a setting that is not set is NA.
-    docs/sweeps.md describes the columns.
+    docs/sweeps.md in the repository describes the columns.
     """
     pd = module("pandas", "tables")
     path = Path(folder) / "results.csv"

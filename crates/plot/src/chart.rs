@@ -189,10 +189,12 @@ impl Chart {
     }
 
     fn long(&self) -> Table {
+        // Where no series has a name, the names of an axis say what each is.
+        let unnamed = usize::from(self.series.iter().all(|series| series.name.is_empty()));
         let mut names = vec!["series", or(&self.x.label, "x"), or(&self.y.label, "y")];
         names.extend(["low", "high"].iter().filter(|_| self.has_intervals()));
-        let mut table = Table::new(names.into_iter().map(label));
-        self.lines(self.has_intervals()).for_each(|fields| _ = table.row(fields));
+        let mut table = Table::new(names.into_iter().skip(unnamed).map(label));
+        self.lines(self.has_intervals()).for_each(|fields| _ = table.row(fields.into_iter().skip(unnamed)));
         table
     }
 

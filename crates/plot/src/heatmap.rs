@@ -217,10 +217,10 @@ impl HeatMap {
     fn row_labels(&self, drawing: &mut Drawing, plan: &Plan) {
         let plot = plan.plot;
         let each = plot.height() / self.shape().0 as f64;
-        for index in (0..self.rows.len()).step_by(stride(&self.rows, TICK * LEADING / each)) {
+        let names = shortened(&self.rows, plan.row_label);
+        for index in (0..names.len()).step_by(stride(&self.rows, TICK * LEADING / each)) {
             let y = plot.top + (index as f64 + 0.5) * each;
-            let words = text::shorten_middle(&self.rows[index], TICK, Weight::Regular, plan.row_label);
-            let text = Text::new(&words, (plot.left - 7.0, y + TICK * 0.36), TICK);
+            let text = Text::new(&names[index], (plot.left - 7.0, y + TICK * 0.36), TICK);
             drawing.line(&[(plot.left - 4.0, y), (plot.left, y)], 1.0, BLACK);
             drawing.texts.push(Text { anchor: Anchor::End, ..text });
         }
@@ -231,11 +231,11 @@ impl HeatMap {
         let each = plot.width() / self.shape().1 as f64;
         let limit = plan.turned.unwrap_or(COLUMN_LABEL);
         let needed = if plan.turned.is_some() { TICK * LEADING } else { widest(&self.columns).min(limit) + 6.0 };
-        for index in (0..self.columns.len()).step_by(stride(&self.columns, needed / each)) {
+        let names = shortened(&self.columns, limit);
+        for index in (0..names.len()).step_by(stride(&self.columns, needed / each)) {
             let x = plot.left + (index as f64 + 0.5) * each;
             drawing.line(&[(x, plot.bottom), (x, plot.bottom + 4.0)], 1.0, BLACK);
-            let words = text::shorten_middle(&self.columns[index], TICK, Weight::Regular, limit);
-            let text = Text::new(&words, (x, plot.bottom + 8.0 + TICK * ASCENT), TICK);
+            let text = Text::new(&names[index], (x, plot.bottom + 8.0 + TICK * ASCENT), TICK);
             let half = text.width() / 2.0;
             if plan.turned.is_some() {
                 let at = (x + TICK * 0.36, plot.bottom + 8.0);
@@ -293,6 +293,12 @@ fn row_label(spare: f64) -> f64 {
 
 fn widest(labels: &[String]) -> f64 {
     labels.iter().map(|label| text::width(label, TICK, Weight::Regular)).fold(0.0, f64::max)
+}
+
+/// The labels, shortened together so that what differs stays.
+fn shortened(labels: &[String], width: f64) -> Vec<String> {
+    let apart = text::apart(&labels.iter().map(String::as_str).collect::<Vec<_>>(), TICK, Weight::Regular, width);
+    apart.iter().map(|label| text::shorten_middle(label, TICK, Weight::Regular, width)).collect()
 }
 
 fn are_numbers(labels: &[String]) -> bool {

@@ -488,7 +488,13 @@ async function heat() {
       .join() === data.axes[0].values.map((_, value) => mean(value)).join(),
     fields().map((field) => field.textContent),
   );
+  holds(
+    "and says over which",
+    byId("heat-scale").textContent.endsWith(`each the mean over ${data.axes[1].name}`),
+    byId("heat-scale").textContent,
+  );
   set("heat-down", 1);
+  holds("but not where it has every field", !byId("heat-scale").textContent.includes("mean"));
   holds(
     "over two fields it has every picture",
     fields().length === data.cells.length && fields()[0].title === data.cells[0].label,

@@ -107,7 +107,7 @@ fn a_report_is_used_in_a_browser_without_a_complaint() {
     let failed: Vec<String> =
         seen.iter().filter(|check| check["holds"] != true).map(|check| check.to_string()).collect();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
-    assert_eq!(seen.len(), 106, "every part of the page was used");
+    assert_eq!(seen.len(), 108, "every part of the page was used");
     assert_eq!(console, "");
 }
 
@@ -132,7 +132,7 @@ fn recorded_runs_and_several_experiments_are_put_beside_each_other_by_what_diffe
     // The same runs twice differ in nothing but their number.
     latentrace(&["report", &at("made"), &at("made"), "--output", &page, "--frames", "0"]).success();
     let html = std::fs::read_to_string(&page).unwrap();
-    assert!(html.contains(r#"{"name":"run","values":["1","2"]}"#));
+    assert!(html.contains(r#"{"labels":["run 1","run 2"],"name":"run","values":["1","2"]}"#));
 }
 
 #[test]

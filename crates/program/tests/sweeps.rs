@@ -183,7 +183,7 @@ fn what_cannot_be_run_is_said_before_anything_is_made() {
     refused(&["--set", "steps=99999"], "steps");
     let empty = folder.path().join("empty.toml");
     std::fs::write(&empty, "").unwrap();
-    asserted(run(&empty, &out, &[])).failure().stderr(contains("empty.toml").and(contains("missing field `name`")));
+    asserted(run(&empty, &out, &[])).failure().stderr(contains("empty.toml").and(contains("name: is missing")));
     asserted(run(&folder.path().join("no-such"), &out, &[])).failure().stderr(contains("no such spec"));
     let inside_a_file = spec.join("out");
     asserted(run(&spec, &inside_a_file, &[])).failure().stderr(contains("spec.toml").and(contains("cannot create")));

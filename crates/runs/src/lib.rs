@@ -64,7 +64,7 @@ pub use observer::{Event, Observer};
 pub use past::call_of_step;
 pub use phases::Phased;
 pub use provenance::{Lost, Provenance, Used, What, of_grid, text};
-pub use ready::Ready;
+pub use ready::{NEGATIVE_UNUSED, Ready};
 pub use record::{Job, Recorded, pixels};
 pub use rules::{Does, Fires, OfCells, OfSweep, RuleCounts};
 pub use sampler::{PREFIX, Sampler, configured, is_known, parse_option, set_by_pipeline};

@@ -9,7 +9,7 @@ use crate::mask;
 use crate::rules::{self, Fires};
 use crate::sources::{Source, Sources};
 use anyhow::Result;
-use latentrace_pipeline::{Mask, Model, Prepared, Request, Start, TextShape};
+use latentrace_pipeline::{Guidance, Mask, Model, Prepared, Request, Start, TextShape};
 use latentrace_trace::{Capture, Course, EditRule, Edits};
 
 /// A run that can be made: its request, checked, planned and tokenized; the description for its record; and how often
@@ -21,6 +21,10 @@ pub struct Ready {
     pub(crate) notes: Vec<String>,
 }
 
+/// The note on a negative prompt that changes nothing.
+pub const NEGATIVE_UNUSED: &str =
+    "the negative prompt changes nothing at a guidance of 1, where the output is that for the prompt alone";
+
 impl Ready {
     /// A run of a cell from its start. `kept` is what it records besides the sampler's values.
     ///
@@ -31,6 +35,9 @@ impl Ready {
         cell.check_mask()?;
         let (source, mask) = (sources.of(cell, request.size)?, sources.mask_of(cell, request.size)?);
         let mut notes = Vec::new();
+        if !cell.negative.is_empty() && cell.guidance == Guidance::from(1.0) {
+            notes.push(NEGATIVE_UNUSED.to_string());
+        }
         let (start, image, mask) = match (source, cell.picture_strength(), mask) {
             (Some(Source { picture, file, .. }), Some(strength), None) => {
                 (Start::Picture { strength, picture }, Some(file), None)
@@ -39,7 +46,7 @@ impl Ready {
                 let mask = Mask::of(&of_mask.picture);
                 let factor = model.checkpoint.vae.config.factor() as usize;
                 let file = cell.mask.as_deref().unwrap_or(&of_mask.file.path);
-                notes = mask::check(&mask, factor, file, [&of_mask, &source])?;
+                notes.extend(mask::check(&mask, factor, file, [&of_mask, &source])?);
                 let start = Start::Masked { strength, picture: source.picture, mask: mask.into() };
                 (start, Some(source.file), Some(of_mask.file))
             }
@@ -71,7 +78,7 @@ impl Ready {
         &self.description
     }
 
-    /// Notes on its files: lines about what may be unexpected.
+    /// Notes on its files and settings: lines about what may be unexpected.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }

@@ -178,14 +178,17 @@ fn hint(nearest: &Option<String>) -> String {
     nearest.as_ref().map_or(String::new(), |name| format!(" (nearest: {name})"))
 }
 
-/// The candidate with the smallest edit distance, if that is at most two fifths of the length of the word.
+/// The candidate with the smallest edit distance, if that is at most two fifths of the length of the word. Letters and digits
+/// count first: `dpm2m` is `dpm++2m` without its signs, and not a misspelling of `dpm2`.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     if word.len() > 100 {
         return None;
     }
     let word = word.to_lowercase();
-    let near = candidates.into_iter().map(|name| (edits(&word, &name.to_lowercase()), name)).min()?;
-    (near.0 * 5 <= word.chars().count() * 2).then(|| near.1.to_owned())
+    let plain = |text: &str| text.chars().filter(|letter| letter.is_alphanumeric()).collect::<String>();
+    let away = |name: &str| (edits(&plain(&word), &plain(name)), edits(&word, name));
+    let ((_, edits), name) = candidates.into_iter().map(|name| (away(&name.to_lowercase()), name)).min()?;
+    (edits * 5 <= word.chars().count() * 2).then(|| name.to_owned())
 }
 
 /// The Levenshtein distance.

@@ -164,6 +164,30 @@ fn a_class_has_a_short_name_and_a_long_one() {
     assert_eq!(names.len(), Class::names().count(), "no name twice");
 }
 
+/// A resolved config has the defaults of its class, as a file that diffusers saved: `variance_type` is null where no network learns it.
+#[test]
+fn a_resolved_config_of_any_class_is_read_by_ddpm_and_one_of_ddpm_by_any() {
+    let read = |from: &str, by: &str| {
+        let own = Config::from_json(STABLE_DIFFUSION).unwrap().with_class(from).unwrap();
+        let read = Config::from_resolved(&own.resolved()).unwrap().with_class(by).map_err(|error| error.to_string());
+        assert_eq!(
+            read.map(|read| read.schedule().betas().to_vec()),
+            Ok(own.schedule().betas().to_vec()),
+            "{from} by {by}"
+        );
+    };
+    let same_betas = |class: &&Class| Config::from_json(STABLE_DIFFUSION).unwrap().with_class(class.name()).is_ok();
+    for class in Class::ALL.iter().filter(same_betas) {
+        read(class.name(), "ddpm");
+        read("ddpm", class.name());
+    }
+    let ddpm = |variance: Value| {
+        let config = Config::from_json_as(STABLE_DIFFUSION, "ddpm").unwrap();
+        config.with("variance_type", variance).unwrap().plan(20, Reading::Diffusers).unwrap()
+    };
+    assert_eq!(ddpm(json!(null)), ddpm(json!("fixed_small")), "as in diffusers, whose outputs are equal");
+}
+
 #[test]
 fn a_short_name_sets_options_below_overrides() {
     let value = |config: &Config, name: &str| config.values().find(|(known, ..)| *known == name).unwrap();

@@ -60,8 +60,9 @@ impl<'a> Layout<'a> {
     fn of(axes: &'a [Axis], sights: &[Sight]) -> Layout<'a> {
         let mut order: Vec<usize> = (0..axes.len()).filter(|place| axes[*place].name != "seed").collect();
         // Numeric fields first, and prompts last.
-        let is_prompt = |place: usize| axes[place].name == "prompt";
-        order.sort_by_key(|&place| if numbers(&axes[place]).is_some() { 0 } else { 1 + u8::from(is_prompt(place)) });
+        let is_prompt = |place: usize| axes[place].has("prompt");
+        let is_numeric = |place: usize| numbers(&axes[place].values).is_some();
+        order.sort_by_key(|&place| if is_numeric(place) { 0 } else { 1 + u8::from(is_prompt(place)) });
         let x = order.first().copied();
         let few = |&place: &usize| axes[place].values.len() <= if is_prompt(place) { 2 } else { MOST_PANELS };
         let beside = order.iter().skip(1).copied().find(few);
@@ -69,7 +70,7 @@ impl<'a> Layout<'a> {
         let pooled: Vec<&str> = pooled.map(|place| axes[*place].name.as_str()).collect();
         let name = x.map_or("", |x| axes[x].name.as_str());
         let names = x.map_or(vec!["all".to_string()], |x| axes[x].values.clone());
-        let positions = x.and_then(|x| numbers(&axes[x]));
+        let positions = x.and_then(|x| numbers(&axes[x].values));
         let axis = match &positions {
             Some(numbers) => scale(name, numbers),
             None => ChartAxis::names(name, &names),
@@ -99,8 +100,7 @@ impl<'a> Layout<'a> {
 
     /// What a panel or a curve is called: `sampler pndm`; nothing if there is one.
     fn name(&self, beside: Option<usize>) -> Option<String> {
-        let axis = &self.axes[self.beside?];
-        Some(format!("{} {}", axis.name, axis.values[beside?]))
+        Some(self.axes[self.beside?].label(beside?))
     }
 
     /// The pictures at each value of `x`, of those with one value of `beside` if it is given.

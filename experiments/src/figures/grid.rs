@@ -53,12 +53,11 @@ fn table(finished: &Finished, images: Vec<RgbImage>) -> Grid {
     let mut row_labels = vec![String::new(); rows];
     for (image, done) in images.into_iter().zip(finished.cells) {
         let row = row_of(&done.place);
-        let parts =
-            others.iter().zip(&done.place).map(|(axis, index)| format!("{} {}", axis.name, axis.values[*index]));
+        let parts = others.iter().zip(&done.place).map(|(axis, index)| axis.label(*index));
         row_labels[row] = parts.collect::<Vec<_>>().join(", ");
         cells[row * columns + done.place[others.len()]] = Tile::new(image, "");
     }
-    let column_labels = last.values.iter().map(|value| format!("{} {value}", last.name)).collect();
+    let column_labels = (0..columns).map(|index| last.label(index)).collect();
     Grid { columns, cells, row_labels, column_labels, ..Grid::default() }
 }
 

@@ -11,6 +11,7 @@ mod schedulers;
 pub(crate) mod tile;
 mod trajectory;
 
+pub(crate) use ordered::numbers;
 pub(crate) use reference::errors;
 
 use crate::done::Done;

@@ -77,11 +77,11 @@ fn curve(name: &str, is_own: bool, values: Vec<f64>) -> Series {
 /// A chart with a row of dots for each different list of levels. Samplers with the same levels share a row.
 fn levels(finished: &Finished, config: &Config) -> Result<Chart> {
     let steps = finished.cells.iter().map(|done| done.cell.steps).max().unwrap_or(1);
-    let used: Vec<(Class, String)> = finished.cells.iter().map(used).collect::<Result<_>>()?;
+    let used: Vec<Used> = finished.cells.iter().map(Used::of).collect::<Result<_>>()?;
     let mut rows: Vec<Row> = Vec::new();
     // These three classes have every way of spacing; the others are shown if the cells use them.
     let shown = |class: &Class| {
-        [Class::Pndm, Class::Lms, Class::UniPc].contains(class) || used.iter().any(|(used, _)| used == class)
+        [Class::Pndm, Class::Lms, Class::UniPc].contains(class) || used.iter().any(|used| used.class == *class)
     };
     for class in Class::ALL.into_iter().filter(shown) {
         let of_class = config.with_class(class.name())?;
@@ -89,30 +89,17 @@ fn levels(finished: &Finished, config: &Config) -> Result<Chart> {
             let Ok(levels) = of_class.with("timestep_spacing", spacing).and_then(|spaced| spaced.levels(steps)) else {
                 continue;
             };
-            add(
-                &mut rows,
-                spacing,
-                class.name(),
-                used.contains(&(class, spacing.into())),
-                levels.iter().map(|level| level.sigma),
-            );
+            let name = name_of(&used, class, spacing);
+            add(&mut rows, spacing, name, levels.iter().map(|level| level.sigma));
         }
         for sigmas in SIGMAS.iter().filter(|_| class == Class::Lms) {
             let Ok(levels) = of_class.with(sigmas, true).and_then(|spread| spread.levels(steps)) else { continue };
-            let name = sigmas.trim_start_matches("use_").trim_end_matches("_sigmas");
-            add(
-                &mut rows,
-                name,
-                class.name(),
-                used.contains(&(class, (*sigmas).into())),
-                levels.iter().map(|level| level.sigma),
-            );
+            let spread = sigmas.trim_start_matches("use_").trim_end_matches("_sigmas");
+            let name = name_of(&used, class, sigmas);
+            add(&mut rows, spread, name, levels.iter().map(|level| level.sigma));
         }
     }
-    let names = rows
-        .iter()
-        .rev()
-        .map(|row| format!("{}: {}{}", row.spacing, row.classes.join(", "), if row.is_used { " (here)" } else { "" }));
+    let names = rows.iter().rev().map(Row::name);
     let series =
         rows.iter().rev().enumerate().map(|(place, row)| {
             Series::new("", row.sigmas.iter().map(|sigma| (*sigma, place as f64)).collect()).marked()
@@ -130,32 +117,72 @@ fn levels(finished: &Finished, config: &Config) -> Result<Chart> {
     })
 }
 
-/// A list of levels, with the classes that have it.
+/// A list of levels, with the samplers that have it.
 struct Row {
     spacing: String,
-    classes: Vec<&'static str>,
-    is_used: bool,
+    samplers: Vec<Name>,
     sigmas: Vec<f64>,
 }
 
-fn add(rows: &mut Vec<Row>, spacing: &str, class: &'static str, is_used: bool, sigmas: impl Iterator<Item = f64>) {
+/// What a sampler is called: as the cells call it that use it, or by its class if none does.
+enum Name {
+    Used(String),
+    Class(&'static str),
+}
+
+impl Row {
+    /// The spacing and the samplers, those that cells use first: `leading: dpm++2m (here), pndm, lms`.
+    fn name(&self) -> String {
+        let used = self.samplers.iter().filter_map(|name| match name {
+            Name::Used(name) => Some(format!("{name} (here)")),
+            Name::Class(_) => None,
+        });
+        let others = self.samplers.iter().filter_map(|name| match name {
+            Name::Used(_) => None,
+            Name::Class(name) => Some(name.to_string()),
+        });
+        format!("{}: {}", self.spacing, used.chain(others).collect::<Vec<_>>().join(", "))
+    }
+}
+
+fn add(rows: &mut Vec<Row>, spacing: &str, name: Name, sigmas: impl Iterator<Item = f64>) {
     let sigmas: Vec<f64> = sigmas.filter(|sigma| *sigma > 0.0).collect();
     match rows.iter_mut().find(|row| row.spacing == spacing && row.sigmas == sigmas) {
-        Some(row) => {
-            row.classes.push(class);
-            row.is_used |= is_used;
-        }
-        None => rows.push(Row { spacing: spacing.into(), classes: vec![class], is_used, sigmas }),
+        Some(row) => row.samplers.push(name),
+        None => rows.push(Row { spacing: spacing.into(), samplers: vec![name], sigmas }),
     }
 }
 
 /// The sampler and spacing of a cell.
-fn used(done: &Done) -> Result<(Class, String)> {
-    let config = Description::of(&done.run.read()?)?.request()?.scheduler;
-    let values: Vec<_> = config.values().collect();
-    let spread = values.iter().find(|(name, value, _)| SIGMAS.contains(name) && value.as_bool() == Some(true));
-    let spacing = values.iter().find(|(name, ..)| *name == "timestep_spacing").and_then(|(_, value, _)| value.as_str());
-    Ok((config.class(), spread.map_or_else(|| spacing.unwrap_or_default().into(), |(name, ..)| name.to_string())))
+struct Used {
+    class: Class,
+    /// The spacing, or the option that spreads the levels.
+    spacing: String,
+    /// What the cell calls the sampler.
+    name: String,
+}
+
+impl Used {
+    fn of(done: &Done) -> Result<Used> {
+        let config = Description::of(&done.run.read()?)?.request()?.scheduler;
+        let values: Vec<_> = config.values().collect();
+        let spread = values.iter().find(|(name, value, _)| SIGMAS.contains(name) && value.as_bool() == Some(true));
+        let spacing = values.iter().find(|(name, ..)| *name == "timestep_spacing");
+        let spacing = spacing.and_then(|(_, value, _)| value.as_str()).unwrap_or_default();
+        let name = done.cell.written("sampler").unwrap_or_else(|| config.class().name().into());
+        Ok(Used { class: config.class(), spacing: spread.map_or(spacing, |(name, ..)| name).into(), name })
+    }
+}
+
+/// What a class with a spacing is called.
+fn name_of(used: &[Used], class: Class, spacing: &str) -> Name {
+    let mut names: Vec<&str> = Vec::new();
+    for used in used.iter().filter(|used| used.class == class && used.spacing == spacing) {
+        if !names.contains(&used.name.as_str()) {
+            names.push(&used.name);
+        }
+    }
+    if names.is_empty() { Name::Class(class.name()) } else { Name::Used(names.join(", ")) }
 }
 
 /// The mean square of recorded samples over its theoretical value: a curve for each setting, the mean over its seeds.
@@ -270,15 +297,15 @@ mod tests {
     #[test]
     fn samplers_with_the_same_levels_share_a_row() {
         let mut rows = Vec::new();
-        add(&mut rows, "leading", "ddpm", false, [2.0, 1.0, 0.0].into_iter());
-        add(&mut rows, "leading", "pndm", true, [2.0, 1.0, 0.0].into_iter());
-        add(&mut rows, "leading", "lms", false, [2.0, 1.5, 0.0].into_iter());
-        add(&mut rows, "trailing", "lms", false, [2.0, 1.0, 0.0].into_iter());
-        assert_eq!(rows.len(), 3);
-        assert_eq!(
-            (rows[0].classes.as_slice(), rows[0].is_used, rows[0].sigmas.len()),
-            (["ddpm", "pndm"].as_slice(), true, 2)
-        );
+        let used = Used { class: Class::Pndm, spacing: "leading".into(), name: "plms".into() };
+        let pndm = name_of(&[used], Class::Pndm, "leading");
+        add(&mut rows, "leading", Name::Class("ddpm"), [2.0, 1.0, 0.0].into_iter());
+        add(&mut rows, "leading", pndm, [2.0, 1.0, 0.0].into_iter());
+        add(&mut rows, "leading", Name::Class("lms"), [2.0, 1.5, 0.0].into_iter());
+        add(&mut rows, "trailing", Name::Class("lms"), [2.0, 1.0, 0.0].into_iter());
+        let names: Vec<String> = rows.iter().map(Row::name).collect();
+        assert_eq!(names, ["leading: plms (here), ddpm", "leading: lms", "trailing: lms"]);
+        assert_eq!(rows[0].sigmas.len(), 2);
     }
 
     #[test]

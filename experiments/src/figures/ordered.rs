@@ -1,12 +1,11 @@
 //! Fields whose values are numbers: what they are, and the axis that shows them.
 
-use crate::spec::Axis;
 use latentrace_plot::ChartAxis;
 
 /// The numbers of a field, in the order of its values. `None` if one of the values is no number.
-pub(crate) fn numbers(axis: &Axis) -> Option<Vec<f64>> {
+pub(crate) fn numbers(values: &[String]) -> Option<Vec<f64>> {
     let number = |value: &String| value.parse().ok().filter(|number: &f64| number.is_finite());
-    axis.values.iter().map(number).collect()
+    values.iter().map(number).collect()
 }
 
 /// The axis of a chart for the numbers of a field.
@@ -24,16 +23,13 @@ fn spans_decades(numbers: &[f64]) -> bool {
 mod tests {
     use super::*;
 
-    fn axis(values: &[&str]) -> Axis {
-        Axis { name: "x".into(), values: values.iter().map(|value| value.to_string()).collect(), fields: Vec::new() }
-    }
-
     #[test]
     fn a_field_is_numeric_if_every_value_is_a_number() {
-        assert_eq!(numbers(&axis(&["4", "0.25", "-1"])), Some(vec![4.0, 0.25, -1.0]));
-        assert_eq!(numbers(&axis(&["4", "none"])), None);
-        assert_eq!(numbers(&axis(&["1", "inf"])), None, "a word that a number may be written as is a word");
-        assert_eq!(numbers(&axis(&["nan"])), None);
+        let of = |values: &[&str]| numbers(&values.iter().map(|value| value.to_string()).collect::<Vec<_>>());
+        assert_eq!(of(&["4", "0.25", "-1"]), Some(vec![4.0, 0.25, -1.0]));
+        assert_eq!(of(&["4", "none"]), None);
+        assert_eq!(of(&["1", "inf"]), None, "a word that a number may be written as is a word");
+        assert_eq!(of(&["nan"]), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The figures of `schedulers`: the error of each sampler against its work.
 
 use super::Finished;
+use super::inking::NAMES;
 use super::reference::errors;
 use super::trajectory::{short, spread};
 use crate::about::About;
@@ -11,7 +12,7 @@ use crate::previews::enlargement;
 use anyhow::{Result, ensure};
 use latentrace_measures::Estimate;
 use latentrace_pipeline::nn::SamplerValue;
-use latentrace_plot::{Chart, ChartAxis, Grid, Panels, Series, save_png, write};
+use latentrace_plot::{Chart, ChartAxis, Grid, HeatMap, Panels, Series, ValueScale, save_png, write};
 use latentrace_runs::Cell;
 use latentrace_runs::Description;
 use latentrace_runs::{Loaded, Observer};
@@ -22,7 +23,8 @@ use std::path::PathBuf;
 const COLUMNS: usize = 7;
 
 /// Writes `compare-schedulers`, the error `‖x − x_ref‖ / ‖x_ref‖` of the final latents against network calls and
-/// against time, and `compare-schedulers-sigma.png`, the clean estimates of every sampler at equal noise.
+/// against time, or maps of both over the steps where there are more samplers than colours; and
+/// `compare-schedulers-sigma.png`, the clean estimates of every sampler at equal noise.
 ///
 /// The reference of a cell has the same settings except for sampler, steps and reading: it is an accurate solution of
 /// the ordinary differential equation that the samplers solve.
@@ -84,6 +86,7 @@ fn work(done: &Done) -> Result<(f64, f64)> {
 
 /// The cells of one name and number of steps: their mean work, and the geometric mean of their errors.
 struct Point {
+    steps: usize,
     calls: f64,
     seconds: f64,
     error: Estimate,
@@ -101,7 +104,7 @@ fn points(outcomes: &[&Outcome]) -> Vec<Point> {
         let error = Estimate { value: value.exp(), low: low.exp(), high: high.exp() };
         let seconds: Vec<f64> =
             of(|outcome| outcome.seconds).into_iter().filter(|seconds| seconds.is_finite()).collect();
-        Point { calls: mean(|outcome| outcome.calls), seconds: Estimate::mean(&seconds).value, error }
+        Point { steps, calls: mean(|outcome| outcome.calls), seconds: Estimate::mean(&seconds).value, error }
     };
     steps.into_iter().map(at).collect()
 }
@@ -120,6 +123,9 @@ fn panels(finished: &Finished, outcomes: &[Outcome]) -> Panels {
             (name, is_random, points(&of))
         })
         .collect();
+    if lines.len() > NAMES {
+        return maps(finished, &lines, outcomes);
+    }
     let chart = |title: &str, x: &str, of: fn(&Point) -> f64| Chart {
         title: title.into(),
         x: ChartAxis::log(x),
@@ -132,15 +138,57 @@ fn panels(finished: &Finished, outcomes: &[Outcome]) -> Panels {
         chart("error against time", "seconds", |point| point.seconds),
     ];
     charts[0].notes = remarks(&lines, outcomes);
-    charts[1].notes = vec![
-        "the whole recorded run, decoding and writing included, as it ran here".into(),
+    charts[1].notes = of_time(outcomes);
+    Panels { title: finished.title.into(), charts, columns: 2, ..Panels::default() }
+}
+
+/// More samplers than there are colours: a map of the error and one of the time, with a row for each sampler.
+fn maps(finished: &Finished, lines: &[(&str, bool, Vec<Point>)], outcomes: &[Outcome]) -> Panels {
+    let mut steps: Vec<usize> = outcomes.iter().map(|outcome| outcome.steps).collect();
+    steps.sort_unstable();
+    steps.dedup();
+    let map = |title: &str, label: &str, of: fn(&Point) -> f64| HeatMap {
+        title: title.into(),
+        rows: lines
+            .iter()
+            .map(|(name, is_random, _)| format!("{name}{}", if *is_random { " *" } else { "" }))
+            .collect(),
+        columns: steps.iter().map(ToString::to_string).collect(),
+        values: lines
+            .iter()
+            .map(|(.., points)| {
+                let at = |steps: &usize| points.iter().find(|point| point.steps == *steps).map_or(f64::NAN, of);
+                steps.iter().map(at).collect()
+            })
+            .collect(),
+        x_label: "steps".into(),
+        value_label: label.into(),
+        scale: ValueScale::Log,
+        ..HeatMap::default()
+    };
+    let mut maps = vec![
+        map("error", "|x − x_ref| / |x_ref|", |point| point.error.value),
+        map("time", "seconds", |point| point.seconds),
+    ];
+    let random = lines.iter().any(|(_, is_random, _)| *is_random);
+    let star = "* noise is drawn at every step, so the distance to the solution does not vanish".to_string();
+    let mean = repeats(lines, outcomes).map(|runs| format!("geometric mean of {runs} runs"));
+    maps[0].notes = random.then_some(star).into_iter().chain(mean).collect();
+    maps[1].notes = of_time(outcomes);
+    Panels { title: finished.title.into(), maps, columns: 2, ..Panels::default() }
+}
+
+/// What is to be known of the times.
+fn of_time(outcomes: &[Outcome]) -> Vec<String> {
+    let mut notes = vec![
+        "the whole recorded run, decoding and writing included, as it ran here".to_string(),
         "A spacing that leaves out the last training times starts lower with fewer steps: an error of its own.".into(),
     ];
     let taken = outcomes.iter().filter(|outcome| !outcome.seconds.is_finite()).count();
     if taken > 0 {
-        charts[1].notes.push(format!("left out: {taken} runs that took over calls of other cells"));
+        notes.push(format!("left out: {taken} runs that took over calls of other cells"));
     }
-    Panels { title: finished.title.into(), charts, columns: 2, ..Panels::default() }
+    notes
 }
 
 fn series(name: &str, is_random: bool, points: &[Point], x: fn(&Point) -> f64) -> Series {
@@ -165,16 +213,22 @@ fn remarks(lines: &[(&str, bool, Vec<Point>)], outcomes: &[Outcome]) -> Vec<Stri
     if lines.iter().any(|(_, is_random, _)| *is_random) {
         notes.push("dashed: noise is drawn at every step, so the distance to the solution does not vanish".into());
     }
+    let mean = repeats(lines, outcomes);
+    notes.extend(
+        mean.map(|runs| format!("geometric mean of {runs} runs with Student's 95 % interval of its logarithm")),
+    );
+    notes
+}
+
+/// The number of runs that a point is the mean of, if it is one of several.
+fn repeats(lines: &[(&str, bool, Vec<Point>)], outcomes: &[Outcome]) -> Option<usize> {
     let most = lines.iter().flat_map(|(name, ..)| {
         let steps = outcomes.iter().filter(move |outcome| outcome.name == *name).map(|outcome| outcome.steps);
         let count =
             |steps: usize| outcomes.iter().filter(|outcome| outcome.name == *name && outcome.steps == steps).count();
         steps.map(count).max()
     });
-    if let Some(most) = most.max().filter(|most| *most > 1) {
-        notes.push(format!("geometric mean of {most} runs with Student's 95 % interval of its logarithm"));
-    }
-    notes
+    most.max().filter(|most| *most > 1)
 }
 
 /// The order of convergence between the last two points: the error falls as the number of calls to the power of -order.
@@ -281,6 +335,35 @@ mod tests {
         let alone = points(&[&taken]);
         assert!(series("lms", false, &alone, |point| point.seconds).points.is_empty());
         assert_eq!(series("lms", false, &alone, |point| point.calls).points.len(), 1);
+    }
+
+    #[test]
+    fn more_samplers_than_colours_are_rows_of_maps() {
+        let finished = Finished {
+            root: std::path::Path::new(""),
+            title: "",
+            axes: &[],
+            columns: None,
+            measures: &[],
+            cells: &[],
+            sights: &[],
+            references: &[],
+        };
+        let of = |count: usize| -> Vec<Outcome> {
+            let one = |index: usize| Outcome {
+                name: index.to_string(),
+                is_random: index == 1,
+                ..outcome(10 + index % 2, 0.1)
+            };
+            (0..count).map(one).collect()
+        };
+        let few = panels(&finished, &of(NAMES));
+        assert_eq!((few.charts.len(), few.maps.len()), (2, 0));
+        let many = panels(&finished, &of(NAMES + 1));
+        assert_eq!((many.charts.len(), many.maps.len()), (0, 2));
+        let map = &many.maps[0];
+        assert_eq!((map.rows[1].as_str(), map.rows.len(), map.columns.join(" ")), ("1 *", NAMES + 1, "10 11".into()));
+        assert!((map.values[0][0] - 0.1).abs() < 1e-12 && map.values[0][1].is_nan());
     }
 
     #[test]

@@ -78,7 +78,8 @@ fn bend(samples: &[RunPath]) -> Chart {
     };
     let detours: Vec<String> =
         samples.iter().map(|path| format!("{} {:.3}", path.name, detour(path))).take(MOST_STRIPS).collect();
-    let length = format!("path / chord: {}", detours.join("; "));
+    let few = if detours.len() < samples.len() { "of the first, " } else { "" };
+    let length = format!("{few}path / chord: {}", detours.join("; "));
     Chart {
         title: "how far from a straight line".into(),
         x: ChartAxis::log("sigma").reversed(),
@@ -124,11 +125,17 @@ fn strips(finished: &Finished, loaded: &mut Loaded, observer: &dyn Observer) -> 
         })
         .collect();
     let scale = enlargement(flat.iter().map(|cell| &cell.image));
-    let title = format!("{}: the sample at unit variance, and the clean estimate in it", finished.title);
+    let few = if shown.len() < finished.cells.len() { first(shown.len(), finished) } else { String::new() };
+    let title = format!("{}: the sample at unit variance, and the clean estimate in it{few}", finished.title);
     let grid = Grid { title: Some(title.clone()), columns, cells: flat, row_labels, scale, ..Grid::default() };
     let path = finished.root.join("trajectory-strips.png");
     save_png(&path, &grid.render(), &[("Description".into(), title)])?;
     Ok(path)
+}
+
+/// What a title says where only some of the cells are shown.
+fn first(shown: usize, finished: &Finished) -> String {
+    format!("; the first {shown} of {} cells", finished.cells.len())
 }
 
 /// One decoded tensor. A sample is scaled to unit variance first.

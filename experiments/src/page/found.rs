@@ -3,12 +3,14 @@
 use super::html::PageAxis;
 use crate::done::Done;
 use crate::experiment::Experiment;
+use crate::figures::numbers;
 use crate::measure::Measure;
 use crate::shown;
 use crate::sound::{Fault, check};
 use anyhow::{Result, bail, ensure};
 use latentrace_pipeline::nn::SamplerValue;
 use latentrace_runs::{Description, FIELDS, RunFolder};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// The runs that were found in some folders.
@@ -75,7 +77,7 @@ impl Found {
             self.runs.push(Done { label: member.label, place: member.place, ..run });
         }
         self.title = experiment.title;
-        self.axes = experiment.axes.into_iter().map(|axis| PageAxis { name: axis.name, values: axis.values }).collect();
+        self.axes = experiment.axes.into_iter().map(PageAxis::from).collect();
         for name in experiment.measures {
             let measure = name.parse()?;
             if !self.measures.contains(&measure) {
@@ -85,7 +87,8 @@ impl Found {
         Ok(())
     }
 
-    /// Finds the fields that differ, each with its values in the order of the runs. Runs that are equal are numbered.
+    /// Finds the fields that differ, each with its values: numbers in their order, others in the order of the runs. Runs that
+    /// are equal are numbered.
     fn arrange(&mut self) {
         let value = |run: &Done, field: &str| shown::value(field, &run.cell.value(field));
         self.axes.clear();
@@ -99,16 +102,17 @@ impl Found {
                 }
             }
             if values.len() > 1 {
+                in_order(&mut values);
                 for run in &mut self.runs {
                     let own = value(run, field);
                     run.place.push(values.iter().position(|known| *known == own).unwrap_or_default());
                 }
-                self.axes.push(PageAxis { name: field.into(), values: shown::values(field, &values) });
+                self.axes.push(PageAxis::new(field, shown::values(field, &values)));
             }
         }
         self.number_equal_runs();
         for run in &mut self.runs {
-            let part = |(axis, place): (&PageAxis, &usize)| format!("{} {}", axis.name, axis.values[*place]);
+            let part = |(axis, place): (&PageAxis, &usize)| axis.labels[*place].clone();
             let parts: Vec<String> = self.axes.iter().zip(&run.place).map(part).collect();
             run.label = if parts.is_empty() { format!("seed {}", run.cell.seed) } else { parts.join(", ") };
         }
@@ -129,8 +133,16 @@ impl Found {
         if most > 0 {
             self.runs.iter_mut().zip(numbers).for_each(|(run, number)| run.place.push(number));
             let values = (1..=most + 1).map(|number| number.to_string()).collect();
-            self.axes.push(PageAxis { name: "run".into(), values });
+            self.axes.push(PageAxis::new("run", values));
         }
+    }
+}
+
+/// Sorts values that are all numbers.
+fn in_order(values: &mut [String]) {
+    if let Some(numbers) = numbers(values) {
+        let number: HashMap<String, f64> = values.iter().cloned().zip(numbers).collect();
+        values.sort_by(|one, other| number[one].total_cmp(&number[other]));
     }
 }
 

@@ -1,6 +1,8 @@
 //! Checks of a spec that need no model: its fields, their values, and whether what is asked has something to act on.
 
 use super::expand::{self, words};
+use super::words::plain;
+use super::written::TOP;
 use super::{Spec, needs};
 use crate::figures::Figure;
 use crate::measure::Measure;
@@ -99,7 +101,7 @@ impl Spec {
     }
 
     /// Every field that is given anywhere: first those that vary, then those that are fixed.
-    fn entries(&self) -> Vec<Entry<'_>> {
+    pub(super) fn entries(&self) -> Vec<Entry<'_>> {
         let mut entries = Vec::new();
         for group in &self.groups {
             entries.extend(group.fields.iter().map(|(key, values)| Entry {
@@ -150,6 +152,8 @@ impl Spec {
         let wrong = [
             (given(self.budget.is_some() && self.capture.is_empty(), "budget"), BUDGET),
             (given(self.columns.is_some() && !draws(Figure::Grid), "columns"), COLUMNS),
+            // With --set, the same spec may have one field that varies or several.
+            (given(self.columns.is_some() && self.groups.len() > 1 && self.overrides.is_empty(), "columns"), ROWS),
             (figure(Figure::Adherence).filter(|_| self.measure.is_empty()), NOTHING_MEASURED),
             (measure(Measure::Diversity).filter(|_| !draws(Figure::Adherence)), DIVERSITY),
             (figure(Figure::Schedulers).filter(|_| self.reference.is_empty()), NO_REFERENCE),
@@ -167,6 +171,9 @@ const BUDGET: &str = "has no effect, because nothing is captured\nhint: it limit
 
 /// Columns of a grid, without the figure.
 const COLUMNS: &str = "has no effect, because no grid is drawn\nhint: add grid to figures";
+
+/// Columns of a grid whose columns are a field.
+const ROWS: &str = "has no effect, because several fields vary: the last of them has the columns\nhint: leave it out";
 
 /// The figure of measures, without `measure`.
 const NOTHING_MEASURED: &str =
@@ -196,6 +203,11 @@ fn known(key: &str, asked: &[&str]) -> Result<()> {
     if let Some(option) = key.strip_prefix(PREFIX) {
         return latentrace_runs::is_known(option);
     }
+    if TOP.contains(&key) {
+        bail!(
+            "a field of the experiment, and none of its cells\nhint: it stands at the top of the spec, above [fixed], and --set cannot replace it"
+        );
+    }
     let hint = match latentrace_files::near(key, FIELDS) {
         Some(field) => format!("did you mean {field}?"),
         None => format!("the fields are {}; a word of a prompt stands in it as {{{key}}}", FIELDS.join(", ")),
@@ -206,7 +218,7 @@ fn known(key: &str, asked: &[&str]) -> Result<()> {
 /// Checks that a field's value is of its kind and, as far as can be said without the model, in its range.
 fn check(key: &str, value: &Value) -> Result<()> {
     let table = Table::from_iter([(key.to_string(), value.clone())]);
-    let cell = Cell::deserialize(table).map_err(|error| anyhow!("{}", error.message()))?;
+    let cell = Cell::deserialize(table).map_err(|error| anyhow!("{}", plain(error.message())))?;
     check_guidance(&cell.guidance).map_err(|error| anyhow!("{}", error.to_string().replace("guidance: ", "")))?;
     ensure!(cell.steps > 0, "expected 1 or more, found 0");
     for side in [cell.height, cell.width].into_iter().flatten() {
@@ -255,24 +267,21 @@ mod tests {
         let error = set("sede=3");
         assert!(error.starts_with("--set sede=3: unknown field\nhint: did you mean seed?"), "{error}");
         let error = set("seed=[1, -2]");
-        assert!(error.starts_with("--set seed=[1, -2]: invalid value"), "{error}");
+        assert!(error.starts_with("--set seed=[1, -2]: expected a seed"), "{error}");
     }
 
     #[test]
     fn a_wrong_value_is_an_error_with_its_line() {
         for (text, says) in [
             ("name='../x'", ":1: name"),
-            ("name='x'\n[vary]\nseed=[1,\n'two']", ":4: vary.seed.1: invalid value: string \"two\""),
-            (
-                "name='x'\n[vary]\nseed=[1, -2]",
-                ":3: vary.seed.1: invalid value: integer `-2`, expected a seed from 0 to",
-            ),
-            ("name='x'\n[fixed]\nseed='18446744073709551616'", ":3: fixed.seed: invalid value"),
+            ("name='x'\n[vary]\nseed=[1,\n'two']", ":4: vary.seed.1: expected a seed from 0 to"),
+            ("name='x'\n[vary]\nseed=[1, -2]", ":3: vary.seed.1: expected a seed from 0 to"),
+            ("name='x'\n[fixed]\nseed='18446744073709551616'", ":3: fixed.seed: expected a seed from 0 to"),
             (
                 "name='x'\n[fixed]\nseed=18446744073709551615",
                 "hint: a seed above 9223372036854775807 is written in quotes",
             ),
-            ("name='x'\n[fixed]\nseed=4.0", ":3: fixed.seed: invalid type: floating point"),
+            ("name='x'\n[fixed]\nseed=4.0", ":3: fixed.seed: expected a seed from 0 to"),
             ("name='x'\n[fixed]\nsteps=0", ":3: fixed.steps: expected 1 or more"),
             ("name='x'\n[fixed]\nheight=0", ":3: fixed.height: expected a number of pixels above 0, found 0"),
             ("name='x'\n[fixed]\nstrength=0", ":3: fixed.strength: expected a number above 0"),
@@ -285,8 +294,14 @@ mod tests {
             ("name='x'\nmeasure=['adherance']", "did you mean adherence?"),
             ("name='x'\nfigures=['gird']", "did you mean grid?"),
             ("name='x'\ncapture=['unet.** | steps']", ":2: capture.0: "),
-            ("name='x'\ncolour=3", "unknown field `colour`"),
-            ("", "missing field `name`"),
+            ("name='x'\nrating=3", ":2: rating: unknown field\nhint: there are name, about,"),
+            ("name='x'\nfigure=['grid']", ":2: figure: unknown field\nhint: did you mean figures?"),
+            ("name='x'\n\nsampler='lms'", ":3: sampler: a field of the cells\nhint: it stands under [fixed]"),
+            ("name='x'\nfigures='grid'", ":2: figures: expected a list, found \"grid\""),
+            ("name='x'\ncapture=[3]", ":2: capture.0: expected a text in quotes, found 3"),
+            ("name='x'\n[fixed]\nfigures='grid'", ":3: fixed.figures: a field of the experiment"),
+            ("name='x'\n[fixed]\nsteps='a'", ":3: fixed.steps: expected a whole number from 0 on, found \"a\""),
+            ("", ": name: is missing\nhint: name = "),
         ] {
             let error = wrong(text);
             assert!(error.contains(says), "{text}: {error}");
@@ -301,6 +316,10 @@ mod tests {
             ("name='x'\nfigures=['grid',\n'adherence']", ":3: figures.1: adherence draws what is measured"),
             ("name='x'\nmeasure=['contrast','diversity']", ":2: measure.1: diversity is a number of several pictures"),
             ("name='x'\nfigures=['schedulers']", ":2: figures.0: schedulers draws the distance to a reference"),
+            (
+                "name='x'\ncolumns=2\n[vary]\nseed=[1,2]\nsteps=[3,4]",
+                ":2: columns: has no effect, because several fields vary",
+            ),
             ("name='x'\n[reference]\nsteps=500", ":2: reference: has no effect, because nothing is compared with it"),
             ("name='x'\nmeasure=['contrast','contrast']", ":2: measure.1: contrast is given twice"),
             ("name='x'\nfigures=['grid','grid']", ":2: figures.1: grid is given twice"),

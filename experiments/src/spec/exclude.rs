@@ -1,7 +1,7 @@
 //! Cells that are left out of an experiment, and what excludes nothing.
 
 use super::Spec;
-use super::expand::written;
+use super::axis::written;
 use super::values::{integer, number};
 use anyhow::{Error, Result, anyhow};
 use toml::{Table, Value};
@@ -130,7 +130,7 @@ mod tests {
             assert!(error.contains(says), "{exclude}: {error}");
         }
         let all = expanded("[[exclude]]\nseed=1\n[[exclude]]\nseed=2", &[]).unwrap_err();
-        assert!(all.contains("every cell is excluded"), "{all}");
+        assert!(all.contains(":7: exclude: all of the 4 cells are excluded"), "{all}");
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! From a spec to its cells.
 
 use super::Spec;
+use super::axis::Axis;
 use super::exclude::Excluded;
 use super::groups::Group;
-use super::values::number;
-use crate::shown;
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use super::words::plain;
+use anyhow::{Context, Result, anyhow, bail};
+use latentrace_files::counted;
 use latentrace_runs::{Cell, FIELDS, PREFIX, Sampler};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::collections::HashMap;
 use toml::{Table, Value};
 
@@ -19,27 +20,6 @@ pub struct Expanded {
     pub points: Vec<Point>,
     /// The fine solutions that cells are compared with, each once.
     pub references: Vec<Cell>,
-}
-
-/// A field that varies, or several that vary together.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Axis {
-    /// The field, or the first of them.
-    pub name: String,
-    /// Its values as labels show them.
-    pub values: Vec<String>,
-    /// Every field of it, for tables.
-    #[serde(default)]
-    pub fields: Vec<AxisField>,
-}
-
-/// A field that varies.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AxisField {
-    /// Its name, or the word that varies in a text.
-    pub name: String,
-    /// Its values as tables have them: an empty text is empty.
-    pub values: Vec<String>,
 }
 
 /// A cell and where it stands.
@@ -58,7 +38,7 @@ impl Spec {
     /// Two cells are the same, an `exclude` excludes nothing, all cells are excluded, or a text has a word without a
     /// value.
     pub fn expand(&self) -> Result<Expanded> {
-        let axes: Vec<Axis> = self.groups.iter().map(axis).collect();
+        let axes: Vec<Axis> = self.groups.iter().map(Axis::of).collect();
         let mut points: Vec<Point> = Vec::new();
         let mut references: Vec<Cell> = Vec::new();
         let mut excluded = Excluded::new(&self.exclude);
@@ -88,7 +68,12 @@ impl Spec {
             }
         }
         self.check_excluded(&excluded)?;
-        ensure!(!points.is_empty(), "{}: every cell is excluded", self.file.display());
+        if points.is_empty() {
+            let of = counted(self.count(), "cell");
+            let error =
+                anyhow!("all of the {of} are excluded\nhint: an exclude leaves out the cells that have all its values");
+            return Err(self.at("exclude", error));
+        }
         Ok(Expanded { axes, points, references })
     }
 
@@ -121,8 +106,8 @@ impl Spec {
                 *text = filled(text, &words).with_context(|| format!("{}: {name}", self.file.display()))?;
             }
         }
-        let mut cell =
-            Cell::deserialize(fields).map_err(|error| anyhow!("{}: {}", self.file.display(), error.message()))?;
+        let mut cell = Cell::deserialize(fields)
+            .map_err(|error| anyhow!("{}: {}", self.file.display(), plain(error.message())))?;
         cell.sampler = cell.sampler.map(Sampler::resolved).transpose()?;
         Ok(cell)
     }
@@ -144,37 +129,10 @@ pub(super) fn texts(value: &mut Value) -> Vec<&mut String> {
 impl Point {
     /// What a legend calls the cell: `guidance 4, seed 1`.
     pub fn label(&self, axes: &[Axis]) -> String {
-        let part = |(axis, index): (&Axis, &usize)| format!("{} {}", axis.name, axis.values[*index]);
+        let part = |(axis, index): (&Axis, &usize)| axis.label(*index);
         let parts: Vec<String> = axes.iter().zip(&self.place).map(part).collect();
         if parts.is_empty() { format!("seed {}", self.cell.seed) } else { parts.join(", ") }
     }
-}
-
-/// What varies, as labels and tables have it.
-fn axis(group: &Group) -> Axis {
-    let field = |(name, values): &(String, Vec<Value>)| AxisField {
-        name: name.clone(),
-        values: values.iter().map(written).collect(),
-    };
-    let fields: Vec<AxisField> = group.fields.iter().map(field).collect();
-    let named = |value: &String| if value.is_empty() { "none".into() } else { value.clone() };
-    let (name, given) = (fields[0].name.clone(), fields[0].values.iter().map(named).collect::<Vec<_>>());
-    Axis { values: shown::values(&name, &given), name, fields }
-}
-
-/// A value as a table has it: a text without quotes, a number with all its digits.
-pub(super) fn written(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Integer(number) => number.to_string(),
-        other => number(other).map_or_else(|| said(other), |number| number.to_string()),
-    }
-}
-
-/// What a label says of a value that is no number and no text.
-fn said(value: &Value) -> String {
-    let guidance = latentrace_pipeline::Guidance::deserialize(value.clone());
-    guidance.map_or_else(|_| value.to_string(), |guidance| guidance.to_string())
 }
 
 /// A number in the mixed base of the groups' sizes, the last digit the fastest.

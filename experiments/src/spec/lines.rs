@@ -29,6 +29,13 @@ impl Lines {
         }
     }
 
+    /// The path of what stands at a byte of the text: the longest of those that begin in its line at or before it.
+    pub fn path(&self, text: &str, byte: usize) -> Option<&str> {
+        let line = line(text, byte);
+        let of_line = self.0.iter().filter(|(_, at)| **at == line).map(|(path, _)| path.as_str());
+        of_line.max_by_key(|path| path.len())
+    }
+
     fn table(&mut self, text: &str, before: &str, table: &DeTable) {
         for (key, value) in table {
             let path =

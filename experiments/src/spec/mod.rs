@@ -1,8 +1,9 @@
 //! An experiment: what is fixed, what varies, what is measured and drawn.
 //!
 //! [`Spec::open`] reads a file (`written`, `paths`), makes groups of what varies (`groups`, `values`) and checks it
-//! (`check`, `needs`); [`Spec::expand`] makes its cells (`expand`, `exclude`). `docs/specs.md` describes the format.
+//! (`check`, `needs`); [`Spec::expand`] makes its cells (`expand`, `axis`, `exclude`). `docs/specs.md` describes the format.
 
+mod axis;
 mod check;
 mod draft;
 mod exclude;
@@ -12,10 +13,12 @@ mod lines;
 mod needs;
 mod paths;
 mod values;
+mod words;
 mod written;
 
+pub use axis::{Axis, AxisField};
 pub use draft::Draft;
-pub use expand::{Axis, AxisField, Expanded, Point};
+pub use expand::{Expanded, Point};
 
 use crate::figures::Figure;
 use crate::measure::Measure;
@@ -148,13 +151,33 @@ impl Spec {
 
     /// An error with its place: the override that gives the field, or the line of the file.
     fn at(&self, path: &str, error: Error) -> Error {
-        if let Some(assignment) = self.assignment(path) {
-            return error.context(format!("--set {assignment}"));
+        match self.assignment(path) {
+            Some(assignment) => error.context(format!("--set {assignment}")),
+            None => error.context(format!("{}: {path}", self.place(path))),
         }
+    }
+
+    /// Where a field stands: the file, with the line where it has one.
+    fn place(&self, path: &str) -> String {
         let file = self.file.display();
-        match self.lines.line(path) {
-            Some(line) => error.context(format!("{file}:{line}: {path}")),
-            None => error.context(format!("{file}: {path}")),
+        self.lines.line(path).map_or_else(|| file.to_string(), |line| format!("{file}:{line}"))
+    }
+
+    /// The error of a cell that cannot be made, with the place of the field that it begins with: `height: ..`, or
+    /// `scheduler: solver_order: ..`.
+    pub(crate) fn of_cell(&self, error: Error, label: &str) -> Error {
+        let said = format!("{error:#}");
+        let mut parts = said.split(": ");
+        let (field, option) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let names = [format!("{field}.{option}"), field.to_string()];
+        let entry = names.iter().find_map(|name| self.entries().into_iter().find(|entry| entry.key == name));
+        let error = error.context(label.to_owned());
+        let Some(path) = entry.map(|entry| entry.path()) else {
+            return error.context(self.file.display().to_string());
+        };
+        match self.assignment(&path) {
+            Some(assignment) => error.context(format!("--set {assignment}")),
+            None => error.context(self.place(&path)),
         }
     }
 
@@ -287,7 +310,7 @@ mod tests {
             "{error}"
         );
         let whole = format!("{:#}", spec("name='x'\n[fixed]\nscheduler='lms'").err().unwrap());
-        assert!(whole.contains(":3: fixed.scheduler: invalid type"), "{whole}");
+        assert!(whole.contains(":3: fixed.scheduler: expected a table, found \"lms\""), "{whole}");
     }
 
     #[test]
@@ -300,7 +323,20 @@ mod tests {
         assert_eq!(sweep.points[2].cell.sampler, Some(Sampler::Named("pndm".into())));
         assert_eq!(sweep.references.len(), 2, "one for each prompt");
         assert_eq!((sweep.references[0].steps, sweep.references[1].prompt.as_str()), (100, blue));
-        assert_eq!(sweep.axes.iter().map(|axis| axis.name.as_str()).collect::<Vec<_>>(), ["colour", "steps"]);
+        assert_eq!(sweep.axes.iter().map(|axis| axis.name.as_str()).collect::<Vec<_>>(), ["colour", "steps, sampler"]);
+    }
+
+    #[test]
+    fn what_a_cell_cannot_have_is_named_with_its_line() {
+        let small = "name='x'\n[fixed]\nprompt='a'\nheight=100\nscheduler.rho=5\n[vary]\nseed=[1,2]";
+        let said = |spec: Spec, error: &str| format!("{:#}", spec.of_cell(anyhow::anyhow!(error.to_owned()), "seed 1"));
+        let of = |error: &str| said(spec(small).unwrap(), error);
+        assert!(of("height: 100 pixels cannot be made").ends_with(":4: seed 1: height: 100 pixels cannot be made"));
+        assert!(of("scheduler: rho: no such option").ends_with(":5: seed 1: scheduler: rho: no such option"));
+        let unplaced = of("the model: is too large");
+        assert!(unplaced.ends_with(": seed 1: the model: is too large") && !unplaced.contains(":4:"), "{unplaced}");
+        let set = spec_with(small, &["height=96"]).unwrap();
+        assert_eq!(said(set, "height: 96 pixels"), "--set height=96: seed 1: height: 96 pixels");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Fields that have no effect without another one, or beside it.
 
+use super::axis::written;
 use super::check::Entry;
-use super::expand::written;
 use anyhow::{Error, anyhow};
 use latentrace_runs::{Cell, is_id};
 use serde::Deserialize;

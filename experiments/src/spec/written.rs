@@ -1,8 +1,10 @@
 //! A spec as it is written: the fields of its file, and what `--set` replaces.
 
+use super::lines::Lines;
+use super::words::plain;
 use super::{paths, values};
 use anyhow::{Error, Result, anyhow, bail};
-use latentrace_runs::PREFIX;
+use latentrace_runs::{FIELDS, PREFIX};
 use serde::Deserialize;
 use std::path::Path;
 use toml::{Table, Value};
@@ -44,7 +46,7 @@ impl Written {
     /// # Errors
     /// The text is not TOML, or not a spec.
     pub(super) fn read(text: &str, path: &Path) -> Result<Written> {
-        let mut written: Written = toml::from_str(text).map_err(|error| read_error(path, error))?;
+        let mut written: Written = toml::from_str(text).map_err(|error| read_error(path, text, &error))?;
         written.resolve(path.parent().unwrap_or(Path::new("")));
         Ok(written)
     }
@@ -87,13 +89,53 @@ impl Written {
     }
 }
 
-/// An error of a spec's text, with what to do where a whole number is beyond TOML's.
-fn read_error(path: &Path, error: toml::de::Error) -> Error {
-    let hint = match error.message().contains("too large") {
-        true => format!("hint: a seed above {} is written in quotes, because TOML's numbers end there", i64::MAX),
-        false => String::new(),
+/// The fields of a spec that are not of its cells.
+pub(super) const TOP: [&str; 12] = [
+    "name",
+    "about",
+    "fixed",
+    "vary",
+    "zip",
+    "exclude",
+    "reference",
+    "measure",
+    "figures",
+    "capture",
+    "budget",
+    "columns",
+];
+
+/// An error of a spec's text: of a text that is not TOML with the line itself, otherwise with the field and its line.
+fn read_error(path: &Path, text: &str, error: &toml::de::Error) -> Error {
+    let (file, message) = (path.display(), error.message());
+    if toml::from_str::<Table>(text).is_err() {
+        let hint = match message.contains("too large") {
+            true => format!("hint: a seed above {} is written in quotes, because TOML's numbers end there", i64::MAX),
+            false => String::new(),
+        };
+        return anyhow!("{file}: {error}{hint}");
+    }
+    if message == "missing field `name`" {
+        return anyhow!(
+            "{file}: name: is missing\nhint: name = \"scales\" names the experiment and its folder under runs/"
+        );
+    }
+    let lines = Lines::of(text);
+    let place = |path: &str| match lines.line(path) {
+        Some(line) => format!("{file}:{line}: {path}"),
+        None => format!("{file}: {path}"),
     };
-    anyhow!("{}: {error}{hint}", path.display())
+    match message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
+        Some((field, _)) if FIELDS.contains(&field) => {
+            let hint = "hint: it stands under [fixed], or, with its values, under [vary]";
+            anyhow!("{}: a field of the cells\n{hint}", place(field))
+        }
+        Some((field, _)) => anyhow!("{}: unknown field\n{}", place(field), latentrace_files::hint(field, TOP)),
+        None => {
+            let path = error.span().and_then(|span| lines.path(text, span.start)).unwrap_or_default();
+            anyhow!("{}: {}", place(path), plain(message))
+        }
+    }
 }
 
 /// The options of a scheduler as fields by themselves, in their place: TOML reads `scheduler.rho = 5` as a table in a

@@ -40,7 +40,11 @@ fn read(read: &Reader) -> Result<Arc<dyn Sampler>, Error> {
         ("learned", Err("learned")),
         ("learned_range", Err("learned_range")),
     ];
-    let (variance, is_undefined) = read.choice("variance_type", &types)?.map_err(learned_variance)?;
+    // The classes that save null for "not learned" share their files with this one; diffusers then computes fixed_small.
+    let (variance, is_undefined) = match read.value("variance_type").is_null() {
+        true => (Variance::Small, false),
+        false => read.choice("variance_type", &types)?.map_err(learned_variance)?,
+    };
     Ok(Arc::new(Ancestral { variance, is_undefined }))
 }
 

@@ -155,9 +155,13 @@ pub(super) fn refuse_flow(read: &Reader) -> Result<(), Error> {
     read.must_be_off("use_flow_sigmas", "is for flow-matching networks, whose samples are not x₀ + sigma·noise")
 }
 
-/// Checks that no variance is to be read from the network.
+/// Checks that no variance is to be read from the network. A variance of DDPM, which saves it in its file, has no meaning for other
+/// classes.
 pub(super) fn refuse_learned_variance(read: &Reader) -> Result<(), Error> {
-    read.must_be_off("variance_type", LEARNED)
+    match read.value("variance_type").as_str() {
+        Some(found @ ("learned" | "learned_range")) => Err(learned_variance(found)),
+        _ => Ok(()),
+    }
 }
 
 /// The error of a variance that is to be read from the network.

@@ -30,7 +30,7 @@ function side(axis) {
   const places = new Map();
   for (const cell of shownCells().map((index) => data.cells[index])) {
     const asks = axes.map((index) => [index, cell.place[index]]);
-    const label = asks.map(([index, value]) => `${data.axes[index].name} ${data.axes[index].values[value]}`).join(", ");
+    const label = asks.map(([index, value]) => data.axes[index].labels[value]).join(", ");
     places.set(asks.join(";"), { label, asks });
   }
   return { name: "", places: [...places.values()] };
@@ -83,7 +83,7 @@ function flow() {
   return make(
     "div",
     { class: "flow" },
-    ...places.map(({ label, asks }) => figure(cellAt(asks), `${data.axes[only].name} ${label}`)),
+    ...places.map(({ asks }) => figure(cellAt(asks), data.axes[only].labels[asks[0][1]])),
   );
 }
 

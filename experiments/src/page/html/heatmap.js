@@ -90,8 +90,17 @@ function inkOn(colour) {
 function paintScale(low, high) {
   const stops = data.palette.filter((_, level) => level % 15 === 0).map((colour) => `rgb(${colour})`);
   const isKnown = Number.isFinite(low);
+  const means = pooledAxes().map((axis) => data.axes[axis].name);
+  const over = means.length > 0 ? [make("span", {}, `each the mean over ${means.join(" and ")}`)] : [];
   const bar = make("span", { class: "scale", style: `background: linear-gradient(to right, ${stops.join()})` });
-  fill(byId("heat-scale"), ...(isKnown ? [short(low), bar, short(high)] : ["none of the pictures has this number"]));
+  fill(byId("heat-scale"), ...(isKnown ? [short(low), bar, short(high), ...over] : ["none of the pictures has this number"]));
+}
+
+/** The fields over whose values the map takes the mean: those that are on neither side and vary in what is shown. */
+function pooledAxes() {
+  const { across, down } = state.heat;
+  const varies = (axis) => new Set(shownCells().map((index) => data.cells[index].place[axis])).size > 1;
+  return [...data.axes.keys()].filter((axis) => axis !== across && axis !== down && varies(axis));
 }
 
 /** The numbers of the menu. Those that do not vary come last. */

@@ -4,6 +4,7 @@ mod interned;
 mod room;
 pub mod sources;
 
+use crate::spec::Axis;
 use interned::{Interned, entries};
 use latentrace_files::{Error, replace_unsynced};
 use latentrace_plot::Colours;
@@ -55,6 +56,23 @@ pub struct PageAxis {
     pub name: String,
     /// Its values.
     pub values: Vec<String>,
+    /// What a legend calls each of its values: `guidance 4`.
+    pub labels: Vec<String>,
+}
+
+impl PageAxis {
+    /// A field with its values.
+    pub fn new(name: &str, values: Vec<String>) -> PageAxis {
+        let labels = values.iter().map(|value| format!("{name} {value}")).collect();
+        PageAxis { name: name.into(), values, labels }
+    }
+}
+
+impl From<Axis> for PageAxis {
+    fn from(axis: Axis) -> PageAxis {
+        let labels = (0..axis.values.len()).map(|index| axis.label(index)).collect();
+        PageAxis { name: axis.name, values: axis.values, labels }
+    }
 }
 
 /// A run: its picture, and everything that the page shows about it.
@@ -187,7 +205,7 @@ impl Page {
     fn data(&self) -> Value {
         let size = self.cells.first().map_or((64, 64), |cell| cell.picture.size);
         let palette: Vec<[u8; 3]> = (0..=255).map(|level| Colours::Sequential.at(f64::from(level) / 255.0)).collect();
-        let axis = |axis: &PageAxis| json!({ "name": axis.name, "values": axis.values });
+        let axis = |axis: &PageAxis| json!({ "name": axis.name, "values": axis.values, "labels": axis.labels });
         let column = |(name, label): &(String, String)| json!({ "name": name, "label": label });
         let (mut series, mut facts) = (Interned::default(), Interned::default());
         let cells: Vec<Value> =
@@ -275,7 +293,7 @@ mod tests {
 
     fn page(text: &str) -> Page {
         let cell = PageRun { label: text.into(), provenance: text.into(), ..PageRun::default() };
-        let axes = vec![PageAxis { name: text.into(), values: vec![text.into()] }];
+        let axes = vec![PageAxis::new(text, vec![text.into()])];
         Page { title: text.into(), axes, cells: vec![cell], ..Page::default() }
     }
 
