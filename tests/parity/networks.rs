@@ -4,10 +4,11 @@ use crate::fixture::{Fixture, Table, Watch, list, open, relative, root, threads,
 use latentrace::nn::tch::{Device, Kind, Tensor, no_grad};
 use latentrace::nn::{Config, Pass, Weights};
 use latentrace::pipeline::Model;
-use latentrace::text::{TextConfig, TextEncoder};
-use latentrace::unet::{Unet, UnetConfig};
+use latentrace::text::{Encoding, End, HiddenState, Projection, TextConfig, TextEncoder, Tokenizer};
+use latentrace::unet::{Added, Condition, Unet, UnetConfig};
 use latentrace::vae::{Vae, VaeConfig};
 use serde_json::Value;
+use std::path::Path;
 
 /// Relative to a tensor's largest magnitude, in f32. Both sides run the same kernels, and part where sums are taken in
 /// another order: a few units in the last place (6e-8) for each of the layers that a number went through.
@@ -45,14 +46,103 @@ fn tiny(name: &str) {
     table.finish();
 }
 
+/// The checkpoints in the shape of SDXL, of its distilled form and of its refiner.
+const XL: [&str; 3] = ["sdxl", "sdxl-turbo", "sdxl-refiner"];
+
+#[test]
+fn the_networks_of_sdxl_compute_what_diffusers_computes() {
+    threads(1);
+    for name in XL {
+        let folder = root("data/golden/networks").join(name);
+        let fixture = Fixture::read(&folder.join("expected"));
+        let parts = Parts::open(&folder, Kind::Float);
+        let mut table = Table::new(format!("{name}: largest difference / largest magnitude"));
+        no_grad(|| parts.compare(&folder, &fixture, &mut table));
+        table.finish();
+    }
+}
+
 #[test]
 fn the_networks_are_those_of_diffusers_in_double_precision() {
     threads(1);
     let mut table = Table::new("f64: largest difference / largest magnitude");
-    for name in ["sd1", "sd2"] {
+    for name in ["sd1", "sd2"].into_iter().chain(XL) {
         no_grad(|| double(name, &mut table));
     }
     table.finish();
+}
+
+/// The networks of a folder.
+struct Parts {
+    /// The text encoders by name, each with its configuration.
+    texts: Vec<(&'static str, TextConfig, TextEncoder)>,
+    unet: Unet,
+    vae: Vae,
+}
+
+impl Parts {
+    fn open(folder: &Path, kind: Kind) -> Parts {
+        let read = |part: &str, stem: &str| {
+            let path = folder.join(part).join("config.json");
+            let config = Config::parse(part, &std::fs::read_to_string(&path).unwrap()).unwrap();
+            let file = folder.join(part).join(format!("{stem}.safetensors"));
+            let weights = Weights::open(part, &[file], kind, Device::Cpu).unwrap();
+            // The network does not depend on them: a pipeline applies them to what it gets.
+            (config.with("latents_mean", Value::Null).with("latents_std", Value::Null), weights)
+        };
+        let text = |name: &'static str| {
+            let (config, weights) = read(name, "model");
+            let config = TextConfig::read(&config).unwrap();
+            let encoder = TextEncoder::load(&weights, &config).unwrap();
+            (name, config, encoder)
+        };
+        let names = ["text_encoder", "text_encoder_2"].into_iter().filter(|name| folder.join(name).exists());
+        let texts = names.map(text).collect();
+        let (config, weights) = read("unet", "diffusion_pytorch_model");
+        let unet = Unet::load(&weights, &UnetConfig::read(&config).unwrap()).unwrap();
+        let (config, weights) = read("vae", "diffusion_pytorch_model");
+        Parts { texts, unet, vae: Vae::load(&weights, &VaeConfig::read(&config).unwrap()).unwrap() }
+    }
+
+    /// Compares every case, of checkpoints whose texts are hidden states without the final norm.
+    fn compare(&self, folder: &Path, fixture: &Fixture, table: &mut Table) {
+        for (name, config, encoder) in &self.texts {
+            let tokenizer = folder.join(name.replace("text_encoder", "tokenizer"));
+            let tokenizer = Tokenizer::open(&tokenizer, 77).unwrap();
+            for case in list(&fixture.cases, name) {
+                same_ids(&tokenizer, fixture, case);
+                hidden_states((name, config, encoder), fixture, case, table);
+            }
+        }
+        list(&fixture.cases, "unet").iter().for_each(|case| unet(&self.unet, fixture, case, table));
+        list(&fixture.cases, "vae").iter().for_each(|case| vae(&self.vae, fixture, case, table));
+    }
+}
+
+/// What a pipeline of SDXL takes of a text encoder: the last hidden state but one, with the end of the text as transformers finds it.
+fn inner(config: &TextConfig) -> Encoding {
+    let end = config.projection.as_ref().map_or(End::Largest, Projection::end);
+    Encoding { state: HiddenState::LastButOne, skipped: 0, end }
+}
+
+/// Compares features and pooled text of an encoder, and what its taps see.
+fn hidden_states(
+    (name, config, encoder): (&str, &TextConfig, &TextEncoder),
+    fixture: &Fixture,
+    case: &Value,
+    table: &mut Table,
+) {
+    let ids = fixture.of(case, "ids");
+    watched(name, name, fixture, case, table, |pass| {
+        let encoded = encoder.encode(pass, ids, inner(config));
+        let away = |ours: &Tensor, key: &str| case.get(key).map_or(0.0, |_| relative(ours, fixture.of(case, key)));
+        let pooled = encoded.pooled.as_ref().map_or(0.0, |pooled| away(pooled, "text_embeds"));
+        ("features and text_embeds".into(), away(&encoded.features, "features").max(pooled))
+    });
+    if case.get("last_hidden_state").is_some() {
+        let last = encoder.forward(&mut Pass::silent(), ids);
+        table.add(name, "last_hidden_state", relative(&last, fixture.of(case, "last_hidden_state")), TOLERANCE);
+    }
 }
 
 /// Compares the outputs of every case in f64.
@@ -60,38 +150,36 @@ fn double(name: &str, table: &mut Table) {
     let folder = root("data/golden/networks").join(name);
     let fixture = Fixture::read(&folder.join("expected"));
     let expected = Fixture::tensors(&folder.join("double.safetensors"));
-    let read = |part: &str, stem: &str| {
-        let path = folder.join(part).join("config.json");
-        let config = Config::parse(part, &std::fs::read_to_string(&path).unwrap()).unwrap();
-        let file = folder.join(part).join(format!("{stem}.safetensors"));
-        (config, Weights::open(part, &[file], Kind::Double, Device::Cpu).unwrap())
-    };
-    let (config, weights) = read("text_encoder", "model");
-    let text_encoder = TextEncoder::load(&weights, &TextConfig::read(&config).unwrap()).unwrap();
-    let (config, weights) = read("unet", "diffusion_pytorch_model");
-    let unet = Unet::load(&weights, &UnetConfig::read(&config).unwrap()).unwrap();
-    let (config, weights) = read("vae", "diffusion_pytorch_model");
-    let vae = Vae::load(&weights, &VaeConfig::read(&config).unwrap()).unwrap();
-
+    let parts = Parts::open(&folder, Kind::Double);
     let wide = |case: &Value, key: &str| fixture.of(case, key).to_kind(Kind::Double);
     let pass = &mut Pass::silent();
     let mut check = |case: &Value, key: &str, ours: &Tensor| {
-        let tensor = word(case, key);
+        let Some(tensor) = case[key].as_str() else { return };
         assert_eq!(ours.kind(), Kind::Double, "{tensor}");
         table.add(name, tensor, relative(ours, &expected[tensor]), DOUBLE_TOLERANCE);
     };
-    for case in list(&fixture.cases, "text_encoder") {
-        check(case, "last_hidden_state", &text_encoder.forward(pass, fixture.of(case, "ids")));
+    for (part, config, encoder) in &parts.texts {
+        for case in list(&fixture.cases, part) {
+            let ids = fixture.of(case, "ids");
+            if name.starts_with("sd1") || name.starts_with("sd2") {
+                check(case, "last_hidden_state", &encoder.forward(pass, ids));
+            }
+            let encoded = encoder.encode(pass, ids, inner(config));
+            check(case, "features", &encoded.features);
+            encoded.pooled.iter().for_each(|pooled| check(case, "text_embeds", pooled));
+        }
     }
     for case in list(&fixture.cases, "unet") {
         let (sample, text) = (wide(case, "sample"), wide(case, "encoder_hidden_states"));
-        check(case, "output", &unet.forward(pass, &sample, &times(case), &text));
+        let pooled = case.get("text_embeds").map(|_| wide(case, "text_embeds"));
+        let added = pooled.as_ref().map(|pooled| Added { pooled, ids: fixture.of(case, "time_ids") });
+        check(case, "output", &parts.unet.forward(pass, &sample, &times(case), Condition { text: &text, added }));
     }
     for case in list(&fixture.cases, "vae") {
         if case.get("latent").is_some() {
-            check(case, "image", &vae.decode(pass, &wide(case, "latent")));
+            check(case, "image", &parts.vae.decode(pass, &wide(case, "latent")));
         } else {
-            let posterior = vae.encode(pass, &wide(case, "image"));
+            let posterior = parts.vae.encode(pass, &wide(case, "image"));
             check(case, "mean", &posterior.mean);
             check(case, "logvar", &posterior.log_variance);
         }
@@ -106,17 +194,23 @@ fn times(case: &Value) -> Tensor {
 pub fn compare(model: &Model, fixture: &Fixture, table: &mut Table) {
     no_grad(|| {
         list(&fixture.cases, "text_encoder").iter().for_each(|case| text_encoder(model, fixture, case, table));
-        list(&fixture.cases, "unet").iter().for_each(|case| unet(model, fixture, case, table));
-        list(&fixture.cases, "vae").iter().for_each(|case| vae(model, fixture, case, table));
+        list(&fixture.cases, "unet").iter().for_each(|case| unet(&model.unet, fixture, case, table));
+        list(&fixture.cases, "vae").iter().for_each(|case| vae(&model.vae, fixture, case, table));
     });
 }
 
-fn text_encoder(model: &Model, fixture: &Fixture, case: &Value, table: &mut Table) {
+/// Checks that a tokenizer makes the ids of a case from its prompts.
+fn same_ids(tokenizer: &Tokenizer, fixture: &Fixture, case: &Value) {
     let ids = fixture.of(case, "ids");
     for (row, prompt) in (0..).zip(list(case, "prompts")) {
-        let tokens = model.tokenizer.encode(prompt.as_str().unwrap()).unwrap();
+        let tokens = tokenizer.encode(prompt.as_str().unwrap()).unwrap();
         assert_eq!(tokens.ids, Vec::<i64>::try_from(ids.get(row)).unwrap(), "{prompt}");
     }
+}
+
+fn text_encoder(model: &Model, fixture: &Fixture, case: &Value, table: &mut Table) {
+    same_ids(&model.tokenizer, fixture, case);
+    let ids = fixture.of(case, "ids");
     let expected = fixture.of(case, "last_hidden_state");
     let silent = model.text_encoder.forward(&mut Pass::silent(), ids);
     table.add("text encoder", "last_hidden_state", relative(&silent, expected), TOLERANCE);
@@ -126,29 +220,32 @@ fn text_encoder(model: &Model, fixture: &Fixture, case: &Value, table: &mut Tabl
     });
 }
 
-fn unet(model: &Model, fixture: &Fixture, case: &Value, table: &mut Table) {
+fn unet(unet: &Unet, fixture: &Fixture, case: &Value, table: &mut Table) {
     let (sample, text) = (fixture.of(case, "sample"), fixture.of(case, "encoder_hidden_states"));
+    let of_added = |key: &str| case.get(key).map(|_| fixture.of(case, key));
+    let added = of_added("text_embeds").zip(of_added("time_ids")).map(|(pooled, ids)| Added { pooled, ids });
+    let condition = Condition { text, added };
     let (name, expected) = (word(case, "name"), fixture.of(case, "output"));
     let times = times(case);
-    let output = model.unet.forward(&mut Pass::silent(), sample, &times, text);
+    let output = unet.forward(&mut Pass::silent(), sample, &times, condition);
     table.add("unet", name, relative(&output, expected), UNET_TOLERANCE);
     // Watched attention forms its probabilities and goes on from them: another kernel, and the same numbers.
     watched("unet", "unet", fixture, case, table, |pass| {
-        let output = model.unet.forward(pass, sample, &times, text);
+        let output = unet.forward(pass, sample, &times, condition);
         (format!("{name}, watched"), relative(&output, expected))
     });
 }
 
-fn vae(model: &Model, fixture: &Fixture, case: &Value, table: &mut Table) {
+fn vae(vae: &Vae, fixture: &Fixture, case: &Value, table: &mut Table) {
     let name = word(case, "name");
     let group = if name.starts_with("encode") { "vae encoder" } else { "vae decoder" };
     watched(group, "vae", fixture, case, table, |pass| match case.get("latent") {
         Some(_) => {
-            let image = model.vae.decode(pass, fixture.of(case, "latent"));
+            let image = vae.decode(pass, fixture.of(case, "latent"));
             (format!("{name} image"), relative(&image, fixture.of(case, "image")))
         }
         None => {
-            let posterior = model.vae.encode(pass, fixture.of(case, "image"));
+            let posterior = vae.encode(pass, fixture.of(case, "image"));
             let mean = relative(&posterior.mean, fixture.of(case, "mean"));
             let variance = relative(&posterior.log_variance, fixture.of(case, "logvar"));
             (format!("{name} mean and logvar"), mean.max(variance))
@@ -166,7 +263,9 @@ fn watched(
     run: impl FnOnce(&mut Pass) -> (String, f64),
 ) {
     let prefix = format!("{part}/taps/");
-    let theirs: Vec<&str> = list(case, "taps").iter().map(|tap| tap.as_str().unwrap()).collect();
+    let theirs = list(case, "taps").iter().map(|tap| tap.as_str().unwrap());
+    // The features are compared as an output: here they pass the tap of the layer that returns them.
+    let theirs: Vec<&str> = theirs.filter(|tap| case["features"].as_str() != Some(tap)).collect();
     let ours = |tap: &str| format!("{part}.{}", our_name(tap.strip_prefix(&prefix).unwrap()));
     let mut watch = Watch::new(theirs.iter().map(|tap| ours(tap)));
     let (what, error) = run(&mut Pass::watched(&mut watch));
@@ -182,7 +281,11 @@ fn watched(
         let (expected, module) = (fixture.tensor(tap), tap.strip_prefix(&prefix).unwrap());
         let seen = watch.only(&ours(tap));
         // One time serves the whole batch; diffusers repeats it first.
-        let seen = if module.starts_with("time_") { seen.expand_as(expected) } else { seen.shallow_clone() };
+        let seen = if module.starts_with("time_embedding") || module.starts_with("time_proj") {
+            seen.expand_as(expected)
+        } else {
+            seen.shallow_clone()
+        };
         let (group, tolerance) = row(module);
         table.add(group, module, relative(&seen, expected), tolerance);
         if module.ends_with(".probs") {
@@ -197,6 +300,7 @@ fn watched(
 fn our_name(module: &str) -> String {
     match module {
         "time_proj" => "time_embedding.waves".into(), // it has no weights, so no path of its own
+        "time_ids" | "add_embedding.text" | "add_embedding.waves" => module.into(), // what enters a module
         "conv_in" | "conv_norm_out" => module.into(), // a layer's output, named like those in a residual block
         // There the attention layer is the residual connection around it too.
         "encoder.mid_block.attentions.0" | "decoder.mid_block.attentions.0" => format!("{module}.sum"),

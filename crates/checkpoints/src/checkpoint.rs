@@ -180,6 +180,9 @@ impl Part<Config> {
 pub(crate) fn agree(checkpoint: &Checkpoint) -> Result<()> {
     let (text, unet, vae) = (&checkpoint.text_encoder.config, &checkpoint.unet.config, &checkpoint.vae.config);
     let fail = |cause: String| Err(file(&checkpoint.place, cause));
+    if unet.added.is_some() {
+        return fail("the UNet takes a pooled text and sizes (addition_embed_type), as that of SDXL does, which cannot be run yet".into());
+    }
     if unet.cross_attention_dim != text.hidden_size {
         return fail(format!(
             "the UNet takes {} text features (cross_attention_dim), but the text encoder returns {} (hidden_size)\nhint: 768 are those of Stable Diffusion 1.x, and 1024 those of 2.x",

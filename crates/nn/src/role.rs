@@ -212,7 +212,7 @@ impl Part {
     /// The part of a model by the name of its folder in a checkpoint.
     pub fn of_name(name: &str) -> Part {
         match name {
-            "text_encoder" => Part::TextEncoder,
+            "text_encoder" | "text_encoder_2" => Part::TextEncoder,
             "unet" => Part::Unet,
             "vae" => Part::Vae,
             _ => Part::Other,
@@ -345,6 +345,7 @@ mod tests {
             ("text_encoder.text_model.encoder.layers.3.mlp.out", "text_encoder.residual"),
             ("text_encoder.text_model.encoder.layers.3.self_attn.scores", "text_encoder.scores"),
             ("text_encoder.text_model.embeddings.out", "text_encoder.other"),
+            ("text_encoder_2.text_model.encoder.layers.3.self_attn.scores", "text_encoder.scores"),
             ("vae.encoder.mid_block.attentions.0.sum", "vae.residual"),
             ("a.secret", "network.other"),
             ("", "network.other"),

@@ -1,4 +1,4 @@
-//! CLIP's text encoder (`CLIPTextModel`).
+//! CLIP's text encoder (`CLIPTextModel`), also with a projection (`CLIPTextModelWithProjection`).
 
 use latentrace_nn::tch::{Kind, Tensor};
 use latentrace_nn::{
@@ -12,12 +12,58 @@ pub struct TextEncoder {
     position_embedding: Embedding,
     layers: Vec<Layer>,
     final_layer_norm: LayerNorm,
+    projection: Option<TextProjection>,
     taps: Taps,
 }
 
 struct Taps {
     embeddings: Tap,
     out: Tap,
+}
+
+/// `text_projection`, a linear layer without bias.
+struct TextProjection {
+    linear: Linear,
+    out: Tap,
+}
+
+/// What an encoder is to return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    /// Which of its hidden states.
+    pub state: HiddenState,
+    /// How many layers before that one are left out (`clip_skip`).
+    pub skipped: usize,
+    /// Where a text ends, for the pooled text.
+    pub end: End,
+}
+
+/// A hidden state of the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HiddenState {
+    /// The output of the last layer, after the final norm: Stable Diffusion 1.x and 2.x.
+    Last,
+    /// The output of the last layer but one, without the norm: SDXL.
+    LastButOne,
+}
+
+/// Where a text ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// At its largest id, as transformers finds it where the config says that `eos_token_id` is 2.
+    Largest,
+    /// At the first token with this id.
+    Of(i64),
+}
+
+/// A text as the network gets it.
+#[derive(Debug)]
+pub struct Encoded {
+    /// A hidden state, `[batch, tokens, hidden_size]`.
+    pub features: Tensor,
+    /// The token that ends the text, from the last layer, after the final norm and the projection, `[batch, width]`: of an encoder with
+    /// a projection, with [`HiddenState::LastButOne`].
+    pub pooled: Option<Tensor>,
 }
 
 /// The values of `text_encoder/config.json` that matter for a forward pass.
@@ -39,6 +85,24 @@ pub struct TextConfig {
     pub vocab_size: i64,
     /// Epsilon of the norms.
     pub layer_norm_eps: f64,
+    /// The projection of a pooled text, of `CLIPTextModelWithProjection`.
+    pub projection: Option<Projection>,
+}
+
+/// The projection of the token that ends a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Projection {
+    /// Features of the pooled text, `projection_dim`.
+    pub width: i64,
+    /// `eos_token_id`: the id that ends a text, or 2, see [`End::Largest`].
+    pub eos_token_id: i64,
+}
+
+impl Projection {
+    /// Where a text ends, as transformers finds it.
+    pub fn end(&self) -> End {
+        if self.eos_token_id == 2 { End::Largest } else { End::Of(self.eos_token_id) }
+    }
 }
 
 impl TextConfig {
@@ -66,8 +130,19 @@ impl TextConfig {
             max_position_embeddings: config.size("max_position_embeddings", Some(77))?,
             vocab_size: config.size("vocab_size", Some(49408))?,
             layer_norm_eps: config.number("layer_norm_eps", 1e-5)?,
+            projection: projection(config)?,
         })
     }
+}
+
+/// The projection, of a config that names the class with one.
+fn projection(config: &Config) -> Result<Option<Projection>> {
+    let classes = config.value("architectures").and_then(|list| list.as_array());
+    if !classes.into_iter().flatten().any(|name| name == "CLIPTextModelWithProjection") {
+        return Ok(None);
+    }
+    let width = config.size("projection_dim", Some(512))?;
+    Ok(Some(Projection { width, eos_token_id: config.size("eos_token_id", Some(49407))? }))
 }
 
 const READ: &[&str] = &[
@@ -79,6 +154,8 @@ const READ: &[&str] = &[
     "max_position_embeddings",
     "vocab_size",
     "layer_norm_eps",
+    "projection_dim",
+    "eos_token_id",
 ];
 
 /// Keys that have no effect on a forward pass, and keys of which only some values are implemented.
@@ -88,11 +165,9 @@ const OTHERS: &[Supported] = &[
     ("attention_dropout", &[]),
     ("dropout", &[]),
     ("bos_token_id", &[]),
-    ("eos_token_id", &[]),
     ("pad_token_id", &[]),
     ("initializer_factor", &[]),
     ("initializer_range", &[]),
-    ("projection_dim", &[]),
     ("torch_dtype", &[]),
     ("dtype", &[]),
     ("transformers_version", &[]),
@@ -172,6 +247,11 @@ impl TextEncoder {
                 .map(|index| Layer::load(&layers.at(index), config))
                 .collect::<Result<_>>()?,
             final_layer_norm: LayerNorm::load(&root.at("final_layer_norm"), width, config.layer_norm_eps)?,
+            projection: config
+                .projection
+                .as_ref()
+                .map(|projection| TextProjection::load(&weights.at("text_projection"), width, projection.width))
+                .transpose()?,
             taps: Taps { embeddings: embeddings.tap("out"), out: root.tap("out") },
         })
     }
@@ -184,13 +264,34 @@ impl TextEncoder {
     /// [`TextEncoder::forward`] without the last `skipped` layers. The final norm is applied all the same; the taps of
     /// the layers left out do not pass.
     pub fn forward_without(&self, pass: &mut Pass, ids: &Tensor, skipped: usize) -> Tensor {
+        let x = self.embed(pass, ids);
+        let x = run(pass, &self.layers[..self.layers.len().saturating_sub(skipped)], x);
+        pass.tap(&self.taps.out, self.final_layer_norm.forward(&x))
+    }
+
+    /// Token ids `[batch, tokens]` to the hidden state that is asked for, and to the pooled text where the encoder has a projection.
+    /// The pooled text is always that of all layers.
+    pub fn encode(&self, pass: &mut Pass, ids: &Tensor, encoding: Encoding) -> Encoded {
+        let Encoding { state, skipped, end } = encoding;
+        if state == HiddenState::Last {
+            return Encoded { features: self.forward_without(pass, ids, skipped), pooled: None };
+        }
+        let (before, after) = self.layers.split_at(self.layers.len().saturating_sub(1 + skipped));
+        let x = self.embed(pass, ids);
+        let features = run(pass, before, x);
+        let pooled = self.projection.as_ref().map(|projection| {
+            let x = run(pass, after, features.shallow_clone());
+            let normed = pass.tap(&self.taps.out, self.final_layer_norm.forward(&x));
+            pass.tap(&projection.out, projection.linear.forward(&at_end(&normed, ids, end)))
+        });
+        Encoded { features, pooled }
+    }
+
+    /// Token ids `[batch, tokens]` to the input of the first layer, `[batch, tokens, hidden_size]`.
+    fn embed(&self, pass: &mut Pass, ids: &Tensor) -> Tensor {
         let length = ids.size()[1];
         let embedded = self.token_embedding.forward(ids) + self.position_embedding.first(length);
-        let mut x = pass.tap(&self.taps.embeddings, embedded); // [batch, tokens, hidden_size]
-        for layer in &self.layers[..self.layers.len().saturating_sub(skipped)] {
-            x = layer.forward(pass, x);
-        }
-        pass.tap(&self.taps.out, self.final_layer_norm.forward(&x))
+        pass.tap(&self.taps.embeddings, embedded)
     }
 
     /// Adds the embeddings of tokens, `[tokens, hidden_size]`. Their ids begin with `first`, which follows the ids of
@@ -208,6 +309,28 @@ impl TextEncoder {
     pub fn kind(&self) -> Kind {
         self.token_embedding.table().kind()
     }
+}
+
+impl TextProjection {
+    fn load(weights: &Weights, width: i64, projected: i64) -> Result<TextProjection> {
+        Ok(TextProjection { linear: Linear::load(weights, width, projected, false)?, out: weights.tap("out") })
+    }
+}
+
+/// `x` through some layers, one after the other.
+fn run(pass: &mut Pass, layers: &[Layer], x: Tensor) -> Tensor {
+    layers.iter().fold(x, |x, layer| layer.forward(pass, x))
+}
+
+/// Of `[batch, tokens, features]` the token that ends each text, `[batch, features]`. Without such a token it is the first, as in
+/// transformers.
+fn at_end(x: &Tensor, ids: &Tensor, end: End) -> Tensor {
+    let place = match end {
+        End::Largest => ids.argmax(1, true),
+        End::Of(id) => ids.eq(id).to_kind(Kind::Int64).argmax(1, true), // the first of equal ones
+    };
+    let size = x.size();
+    x.gather(1, &place.unsqueeze(-1).expand([size[0], 1, size[2]], false), false).squeeze_dim(1)
 }
 
 struct Layer {

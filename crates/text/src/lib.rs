@@ -13,6 +13,6 @@ mod tokenizer;
 mod vocabulary;
 
 pub use emphasis::plain;
-pub use encoder::{TextConfig, TextEncoder};
+pub use encoder::{Encoded, Encoding, End, HiddenState, Projection, TextConfig, TextEncoder};
 pub use tokenizer::{Error, FILES, Form, MOST_CHUNKS, Tokenizer, Tokens};
 pub use vocabulary::Vocabulary;

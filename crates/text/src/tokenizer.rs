@@ -195,7 +195,7 @@ impl Tokenizer {
         Ok(Tokenizer { start: start?, end: end?, padding: padding?, inner, length, rows: u32::MAX })
     }
 
-    /// The tokenizer with another padding token.
+    /// The tokenizer with another padding token, which is then special: wherever a prompt has it, it is found as such.
     ///
     /// # Errors
     /// The vocabulary does not have the token.
@@ -204,7 +204,14 @@ impl Tokenizer {
         let padding = id.ok_or_else(|| {
             failure(Path::new("tokenizer"), format!("no token {token} in the vocabulary, to pad with"))
         })?;
-        Ok(Tokenizer { padding, ..self })
+        let mut inner = self.inner;
+        let is_marked = inner.get_added_tokens_decoder().values().any(|known| known.content == token);
+        if !is_marked {
+            inner
+                .add_special_tokens([AddedToken::from(token, true)])
+                .map_err(|error| failure(Path::new("tokenizer"), error))?;
+        }
+        Ok(Tokenizer { padding, inner, ..self })
     }
 
     /// The tokenizer of a text encoder with embeddings for so many tokens. A token beyond them is an error when it is

@@ -4,7 +4,7 @@ use crate::TrainingSet;
 use crate::error::{Error, Result};
 use latentrace_nn::tch::{Device, Tensor, no_grad};
 use latentrace_nn::{Pass, Weights};
-use latentrace_unet::{Unet, UnetConfig};
+use latentrace_unet::{Depths, Unet, UnetConfig};
 use latentrace_vae::{Vae, VaeConfig};
 
 /// The space in which a denoiser works.
@@ -58,13 +58,15 @@ impl Space {
         let known = CHANNELS.iter().find(|(beside, _)| beside == channels.as_slice());
         let (_, channels) = known.ok_or_else(|| Error::Pixels { channels: channels.clone() })?;
         let [height, width] = latents.sample_size.map(|side| side * factor);
+        let layers_per_block = vec![latents.layers_per_block[0]; channels.len()];
         let down_attends: Vec<bool> = (0..channels.len()).map(|level| height >> level <= ATTENDS).collect();
         Ok(UnetConfig {
             in_channels: 3,
             out_channels: 3,
             sample_size: [height, width],
             heads: channels.iter().map(|channels| channels / 16).collect(),
-            layers_per_block: vec![latents.layers_per_block[0]; channels.len()],
+            transformers: Depths::all(latents.transformers.middle, &layers_per_block),
+            layers_per_block,
             up_attends: down_attends.iter().rev().copied().collect(),
             down_attends,
             block_out_channels: channels.to_vec(),

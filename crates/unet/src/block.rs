@@ -19,23 +19,23 @@ struct Layer {
     attention: Option<Transformer>,
 }
 
-/// A block's channels, its heads, and whether it attends to the text.
+/// A block's channels, its heads, and, if it attends to the text, the transformer blocks of each layer.
 #[derive(Clone, Copy)]
-pub(crate) struct Place {
-    pub(crate) outputs: i64,
-    pub(crate) heads: i64,
-    pub(crate) attends: bool,
+struct Place<'a> {
+    outputs: i64,
+    heads: i64,
+    depths: Option<&'a [i64]>,
 }
 
 impl Layer {
     fn load(weights: &Weights, config: &UnetConfig, index: usize, inputs: i64, place: Place) -> Result<Layer> {
-        let attention = || {
+        let attention = |depths: &[i64]| {
             let weights = weights.at("attentions").at(index);
-            Transformer::load(&weights, config, place.outputs, place.heads)
+            Transformer::load(&weights, config, (place.outputs, place.heads), depths[index])
         };
         Ok(Layer {
             resnet: resnet(&weights.at("resnets").at(index), config, inputs, place.outputs)?,
-            attention: place.attends.then(attention).transpose()?,
+            attention: place.depths.map(attention).transpose()?,
         })
     }
 
@@ -67,7 +67,8 @@ impl DownBlock {
     pub(crate) fn load(weights: &Weights, config: &UnetConfig, index: usize) -> Result<DownBlock> {
         let channels = &config.block_out_channels;
         let (inputs, outputs) = (channels[index.saturating_sub(1)], channels[index]);
-        let place = Place { outputs, heads: config.heads[index], attends: config.down_attends[index] };
+        let depths = config.down_attends[index].then(|| config.transformers.down[index].as_slice());
+        let place = Place { outputs, heads: config.heads[index], depths };
         let width = |layer| if layer == 0 { inputs } else { outputs };
         let halves = index + 1 < channels.len();
         Ok(DownBlock {
@@ -119,10 +120,11 @@ pub(crate) struct MidBlock {
 impl MidBlock {
     pub(crate) fn load(weights: &Weights, config: &UnetConfig) -> Result<MidBlock> {
         let last = config.block_out_channels.len() - 1;
-        let channels = config.block_out_channels[last];
+        let (channels, heads) = (config.block_out_channels[last], config.heads[last]);
+        let attention = weights.at("attentions.0");
         Ok(MidBlock {
             first: resnet(&weights.at("resnets.0"), config, channels, channels)?,
-            attention: Transformer::load(&weights.at("attentions.0"), config, channels, config.heads[last])?,
+            attention: Transformer::load(&attention, config, (channels, heads), config.transformers.middle)?,
             second: resnet(&weights.at("resnets.1"), config, channels, channels)?,
             out: weights.residual_tap("out"),
         })
@@ -151,7 +153,8 @@ impl UpBlock {
         let blocks = config.block_out_channels.len();
         let mirrored = blocks - 1 - index;
         let outputs = config.block_out_channels[mirrored];
-        let place = Place { outputs, heads: config.heads[mirrored], attends: config.up_attends[index] };
+        let depths = config.up_attends[index].then(|| config.transformers.up[index].as_slice());
+        let place = Place { outputs, heads: config.heads[mirrored], depths };
         let mut inputs = config.block_out_channels[(mirrored + 1).min(blocks - 1)];
         let mut layers = Vec::new();
         for layer in 0..=config.layers_per_block[mirrored] as usize {

@@ -1,5 +1,6 @@
 //! `unet/config.json`.
 
+use crate::{AddedConfig, Depths};
 use latentrace_nn::{Config, Result, Supported};
 
 /// The values of `unet/config.json` that matter for a forward pass.
@@ -21,8 +22,12 @@ pub struct UnetConfig {
     pub up_attends: Vec<bool>,
     /// Attention heads at each resolution. The key is called `attention_head_dim` but means the number of heads.
     pub heads: Vec<i64>,
+    /// The transformer blocks of each layer.
+    pub transformers: Depths,
     /// Features of the text.
     pub cross_attention_dim: i64,
+    /// What is added to the time embedding, if anything.
+    pub added: Option<AddedConfig>,
     /// Groups of the norms.
     pub norm_num_groups: i64,
     /// Epsilon of the residual blocks' norms.
@@ -52,11 +57,14 @@ impl UnetConfig {
         let blocks = block_out_channels.len();
         let heads_key =
             if config.value("num_attention_heads").is_some() { "num_attention_heads" } else { "attention_head_dim" };
+        let layers_per_block = config.per_block("layers_per_block", blocks, Some(2))?;
         let read = UnetConfig {
             in_channels: config.size("in_channels", Some(4))?,
             out_channels: config.size("out_channels", Some(4))?,
             sample_size: sample_size(config)?,
-            layers_per_block: config.per_block("layers_per_block", blocks, Some(2))?,
+            transformers: Depths::read(config, &layers_per_block)?,
+            layers_per_block,
+            added: AddedConfig::read(config)?,
             down_attends: attends(config, "down_block_types", "DownBlock2D", "CrossAttnDownBlock2D", blocks)?,
             up_attends: attends(config, "up_block_types", "UpBlock2D", "CrossAttnUpBlock2D", blocks)?,
             heads: config.per_block(heads_key, blocks, Some(8))?,
@@ -120,13 +128,16 @@ const READ: &[&str] = &[
     "upcast_attention",
     "flip_sin_to_cos",
     "freq_shift",
+    "transformer_layers_per_block",
+    "reverse_transformer_layers_per_block",
+    "addition_embed_type",
+    "addition_time_embed_dim",
+    "projection_class_embeddings_input_dim",
 ];
 
 /// Keys that have no effect on a forward pass, and keys of which only some values are implemented.
 const OTHERS: &[Supported] = &[
     ("act_fn", &["\"silu\"", "\"swish\""]),
-    ("addition_embed_type", &["null"]),
-    ("addition_time_embed_dim", &["null"]),
     ("attention_type", &["\"default\""]),
     ("center_input_sample", &["false"]),
     ("class_embed_type", &["null"]),
@@ -153,15 +164,12 @@ const OTHERS: &[Supported] = &[
     ("mid_block_type", &["\"UNetMidBlock2DCrossAttn\""]),
     ("num_class_embeds", &["null"]),
     ("only_cross_attention", &["false"]),
-    ("projection_class_embeddings_input_dim", &["null"]),
     ("resnet_out_scale_factor", &["1", "1.0"]),
     ("resnet_skip_time_act", &["false"]),
     ("resnet_time_scale_shift", &["\"default\""]),
-    ("reverse_transformer_layers_per_block", &["null"]),
     ("time_cond_proj_dim", &["null"]),
     ("time_embedding_act_fn", &["null"]),
     ("time_embedding_dim", &["null"]),
     ("time_embedding_type", &["\"positional\""]),
     ("timestep_post_act", &["null"]),
-    ("transformer_layers_per_block", &["1"]),
 ];

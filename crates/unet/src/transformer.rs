@@ -6,11 +6,11 @@ use latentrace_nn::{
     Attends, Attention, AttentionShape, Conv2d, GatedGelu, GroupNorm, LayerNorm, Linear, Pass, Result, Tap, Weights,
 };
 
-/// Norm, projection, one transformer block over the pixels, projection; with a residual connection around all of them.
+/// Norm, projection, transformer blocks over the pixels, projection; with a residual connection around all of them.
 pub(crate) struct Transformer {
     norm: GroupNorm,
     proj_in: Projection,
-    block: TransformerBlock,
+    blocks: Vec<TransformerBlock>,
     proj_out: Projection,
     taps: OuterTaps,
 }
@@ -23,12 +23,20 @@ struct OuterTaps {
 }
 
 impl Transformer {
-    pub(crate) fn load(weights: &Weights, config: &UnetConfig, channels: i64, heads: i64) -> Result<Transformer> {
+    /// Reads a transformer of so many blocks.
+    pub(crate) fn load(
+        weights: &Weights,
+        config: &UnetConfig,
+        (channels, heads): (i64, i64),
+        depth: i64,
+    ) -> Result<Transformer> {
+        let blocks = weights.at("transformer_blocks");
+        let block = |index| TransformerBlock::load(&blocks.at(index), config, channels, heads);
         let projection = |name: &str| Projection::load(&weights.at(name), channels, config.use_linear_projection);
         Ok(Transformer {
             norm: GroupNorm::load(&weights.at("norm"), channels, config.norm_num_groups, 1e-6)?,
             proj_in: projection("proj_in")?,
-            block: TransformerBlock::load(&weights.at("transformer_blocks.0"), config, channels, heads)?,
+            blocks: (0..depth).map(block).collect::<Result<_>>()?,
             proj_out: projection("proj_out")?,
             taps: OuterTaps {
                 norm: weights.tap("norm"),
@@ -45,7 +53,7 @@ impl Transformer {
         let normed = pass.tap(&self.taps.norm, self.norm.forward(x));
         pass.set_grid(Some([size[2], size[3]]));
         let h = pass.tap(&self.taps.proj_in, self.proj_in.forward(&pixels(&normed), &size)); // [batch, pixels, channels]
-        let h = self.block.forward(pass, h, text);
+        let h = self.blocks.iter().fold(h, |h, block| block.forward(pass, h, text));
         let h = pass.tap(&self.taps.proj_out, self.proj_out.forward(&h, &size));
         pass.set_grid(None);
         pass.tap_residual(&self.taps.out, x + h.transpose(1, 2).reshape(&size), || x.shallow_clone())

@@ -12,9 +12,10 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
+import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig
 
 UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
 VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
@@ -48,9 +49,56 @@ MODEL_INDEX = {
     "vae": ["diffusers", "AutoencoderKL"],
 }
 
+# The schedulers of SDXL and its refiner, and of SDXL-Turbo, with the keys that their files have besides those read.
+EULER = {
+    "_class_name": "EulerDiscreteScheduler",
+    "_diffusers_version": "0.19.0.dev0",
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "clip_sample": False,
+    "interpolation_type": "linear",
+    "num_train_timesteps": 1000,
+    "prediction_type": "epsilon",
+    "sample_max_value": 1.0,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+    "trained_betas": None,
+    "use_karras_sigmas": False,
+}
+EULER_ANCESTRAL = {**EULER, "_class_name": "EulerAncestralDiscreteScheduler", "timestep_spacing": "trailing"}
 
-def unet_config(channels, groups, layers, context, heads, sample_size, **more):
-    attending = len(channels) - 1
+
+def xl_index(scheduler, texts, **more):
+    """The model_index.json of a pipeline of SDXL whose text encoders are `texts`; the others' entries are null."""
+    classes = {"text_encoder": "CLIPTextModel", "text_encoder_2": "CLIPTextModelWithProjection"}
+    nothing = [None, None]
+    return {
+        "_class_name": "StableDiffusionXLPipeline",
+        "_diffusers_version": "0.19.0.dev0",
+        "add_watermarker": None,
+        "feature_extractor": nothing,
+        "force_zeros_for_empty_prompt": True,
+        "image_encoder": nothing,
+        "scheduler": ["diffusers", scheduler["_class_name"]],
+        **{part: ["transformers", name] if part in texts else nothing for part, name in classes.items()},
+        **{tokenizer_of(part): ["transformers", "CLIPTokenizer"] if part in texts else nothing for part in classes},
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        **more,
+    }
+
+
+def tokenizer_of(part):
+    """The folder of a text encoder's tokenizer."""
+    return part.replace("text_encoder", "tokenizer")
+
+
+def unet_config(channels, groups, layers, context, heads, sample_size, attends=None, **more):
+    """`attends` says of each down block whether it attends to the text, which all but the last do unless it is given."""
+    attends = attends or [True] * (len(channels) - 1) + [False]
     return {
         "_class_name": "UNet2DConditionModel",
         "_diffusers_version": "0.12.0.dev0",
@@ -59,7 +107,7 @@ def unet_config(channels, groups, layers, context, heads, sample_size, **more):
         "block_out_channels": channels,
         "center_input_sample": False,
         "cross_attention_dim": context,
-        "down_block_types": ["CrossAttnDownBlock2D"] * attending + ["DownBlock2D"],
+        "down_block_types": ["CrossAttnDownBlock2D" if attending else "DownBlock2D" for attending in attends],
         "downsample_padding": 1,
         "dual_cross_attention": False,
         "flip_sin_to_cos": True,
@@ -73,9 +121,43 @@ def unet_config(channels, groups, layers, context, heads, sample_size, **more):
         "only_cross_attention": False,
         "out_channels": 4,
         "sample_size": sample_size,
-        "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * attending,
+        "up_block_types": ["CrossAttnUpBlock2D" if attending else "UpBlock2D" for attending in reversed(attends)],
         **more,
     }
+
+
+def xl_unet_config(*shape, depths, pooled, numbers, wave, **more):
+    """A U-Net that adds to its time embedding what a small network makes of a pooled text of `pooled` features and of
+    `wave` sines and cosines of each of `numbers` numbers. `shape` is what unet_config takes. Published files have the nulls.
+    """
+    return unet_config(
+        *shape,
+        addition_embed_type="text_time",
+        addition_embed_type_num_heads=64,
+        addition_time_embed_dim=wave,
+        projection_class_embeddings_input_dim=pooled + numbers * wave,
+        transformer_layers_per_block=depths,
+        use_linear_projection=True,
+        class_embed_type=None,
+        class_embeddings_concat=False,
+        conv_in_kernel=3,
+        conv_out_kernel=3,
+        cross_attention_norm=None,
+        encoder_hid_dim=None,
+        encoder_hid_dim_type=None,
+        mid_block_only_cross_attention=None,
+        mid_block_type="UNetMidBlock2DCrossAttn",
+        num_attention_heads=None,
+        resnet_out_scale_factor=1.0,
+        resnet_skip_time_act=False,
+        resnet_time_scale_shift="default",
+        time_cond_proj_dim=None,
+        time_embedding_act_fn=None,
+        time_embedding_dim=None,
+        time_embedding_type="positional",
+        timestep_post_act=None,
+        **more,
+    )
 
 
 def vae_config(channels, groups, layers, sample_size, **more):
@@ -133,10 +215,13 @@ def vae_shapes(config):
 
 
 def text_shapes(config):
-    """Published files have every name under `text_model.`; transformers 5 reads that and no longer writes it."""
+    """Published files have every name but that of a projection under `text_model.`; transformers 5 reads that, and no
+    longer writes it for a CLIPTextModel.
+    """
     with torch.device("meta"):
-        found = shapes(CLIPTextModel(CLIPTextConfig(**config)))
-    return {name if name.startswith("text_model.") else "text_model." + name: shape for name, shape in found.items()}
+        found = shapes(getattr(transformers, config["architectures"][0])(CLIPTextConfig(**config)))
+    named = ("text_model.", "text_projection.")
+    return {name if name.startswith(named) else "text_model." + name: shape for name, shape in found.items()}
 
 
 def shapes(model):
@@ -147,11 +232,13 @@ def parameter_count(found):
     return sum(torch.Size(shape).numel() for shape in found.values())
 
 
-def random_weights(found, seed, output=0.03):
+def random_weights(found, seed, output=0.03, added=1.0):
     """A random tensor for each name, drawn in the order of the names.
 
     `output` scales the last convolution of a U-Net, which is named conv_out. It is small because a random network is no
-    denoiser: under guidance a whole run would be chaotic otherwise and show nothing but how rounding errors grow.
+    denoiser: under guidance a whole run would be chaotic otherwise and show nothing but how rounding errors grow. `added`
+    scales what the layers of a U-Net's transformer blocks add to their input, for the same reason: through thirty blocks
+    in a row, rounding errors grow to a thousandth.
     """
     generator = torch.Generator("cpu").manual_seed(seed)
     weights = {}
@@ -168,6 +255,8 @@ def random_weights(found, seed, output=0.03):
             weights[name] = noise.mul_(gain(name) / fan_in**0.5)
         if name.startswith("conv_out."):
             weights[name].mul_(output)
+        if ".transformer_blocks." in name and (".to_out.0." in name or ".ff.net.2." in name):
+            weights[name].mul_(added)
     return weights
 
 

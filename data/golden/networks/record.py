@@ -5,6 +5,7 @@ names its tensors. Everything is loaded from the files by diffusers and transfor
 """
 
 import inspect
+import json
 import os
 import platform
 
@@ -16,7 +17,9 @@ import torch
 import transformers
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTokenizer
+
+import checkpoint as files
 
 F32 = torch.float32
 
@@ -66,66 +69,150 @@ def remove(hooks):
         hook.remove()
 
 
-def record_text(folder, prompts, taps, kept):
-    """text_encoder/ids, text_encoder/last_hidden_state, text_encoder/taps/<module>.
+def load_text(folder, part):
+    """A text encoder, of the class that its configuration names."""
+    config = json.loads((folder / part / "config.json").read_text())
+    return getattr(transformers, config["architectures"][0]).from_pretrained(folder / part, dtype=F32).eval()
 
-    A tap has the name that the module has in the published files, under `text_model.`.
+
+def token_ids(folder, part, prompts):
+    tokenizer = CLIPTokenizer.from_pretrained(folder / files.tokenizer_of(part))
+    return tokenizer(prompts, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+
+
+def text_outputs(model, case, kept):
+    """Runs a text encoder on a case's ids: {name that the case gives an output: tensor}. A pipeline of SDXL takes the last
+    hidden state but one as the features.
     """
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    model = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=F32).eval()
-    ids = tokenizer(prompts, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+    with torch.no_grad():
+        output = model(kept[case["ids"]], output_hidden_states=True)
+    outputs = {
+        "last_hidden_state": output.last_hidden_state,
+        "features": output.hidden_states[-2],
+        "text_embeds": getattr(output, "text_embeds", None),
+    }
+    return {case[key]: value for key, value in outputs.items() if key in case}
+
+
+def watched_text(model, part, case, taps, kept):
+    """Keeps a text encoder's outputs on a case's ids, and the taps; returns the case with their names.
+
+    A tap has the name that the module has in the published files, where all but text_projection are under `text_model.`.
+    """
     found = {}
     prefix = "" if hasattr(model, "text_model") else "text_model."
-    hooks = watch(model, [tap.removeprefix(prefix) for tap in taps], found, "text_encoder/taps/" + prefix)
-    with torch.no_grad():
-        output = model(ids).last_hidden_state
+    hooks = watch(model, [tap.removeprefix(prefix) for tap in taps], found, f"{part}/taps/{prefix}")
+    outputs = text_outputs(model, case, kept)
     remove(hooks)
-    kept.update(found)
-    kept["text_encoder/ids"] = ids
-    kept["text_encoder/last_hidden_state"] = output
-    return [{
-        "prompts": prompts,
-        "ids": "text_encoder/ids",
-        "last_hidden_state": "text_encoder/last_hidden_state",
-        "taps": sorted(found),
-    }]
+    found.update({name: value for name, value in outputs.items() if name.startswith(f"{part}/taps/")})
+    kept.update({**outputs, **found})
+    return {**case, "taps": sorted(found)}
 
 
-def record_unet(folder, sizes, timesteps, tap_case, taps, attentions, kept):
-    """unet/encoder_hidden_states, unet/<size>/sample, unet/<size>-t<timestep>/output, and for one case
-    unet/taps/<module> and unet/taps/<attention>.probs of shape [batch, heads, query, key].
+def record_text(folder, prompts, taps, kept):
+    """text_encoder/ids, text_encoder/last_hidden_state, text_encoder/taps/<module>."""
+    kept["text_encoder/ids"] = token_ids(folder, "text_encoder", prompts)
+    case = {"prompts": prompts, "ids": "text_encoder/ids", "last_hidden_state": "text_encoder/last_hidden_state"}
+    return [watched_text(load_text(folder, "text_encoder"), "text_encoder", case, taps, kept)]
+
+
+def record_xl_text(folder, part, prompts, kept):
+    """<part>/ids, <part>/last_hidden_state, <part>/taps/<module> and, of an encoder with a projection, <part>/text_embeds.
+
+    The taps are every hidden state up to the features (none went through the final norm) and the projection. The features'
+    tap is named text_model.encoder, for what a pipeline takes of it; to the module, its output is the layer after.
+
+    An encoder with a projection has a second case: ids without an end, <part>/endless/ids, and their
+    <part>/endless/text_embeds. The two ways of finding an end differ there: one takes the place of the largest id, the
+    other that of eos_token_id, which is 0 where there is none.
     """
-    model = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=F32).eval()
-    batch = 2
-    context = randn((batch, 77, model.config.cross_attention_dim), 11)
-    kept["unet/encoder_hidden_states"] = context
-    cases = []
-    for number, (size, (height, width)) in enumerate(sizes.items()):
-        sample = randn((batch, 4, height, width), 21 + number)
-        kept[f"unet/{size}/sample"] = sample
-        for timestep in timesteps[size]:
-            name = f"{size}-t{timestep}"
-            found = {}
-            hooks = watch(model, taps if name == tap_case else [], found, "unet/taps/")
-            with torch.no_grad():
-                output = model(sample, torch.tensor(timestep), encoder_hidden_states=context).sample
-            remove(hooks)
-            if name == tap_case:
-                found.update(attention_probabilities(model, attentions, sample, timestep, context, output))
-            kept.update(found)
-            kept[f"unet/{name}/output"] = output
-            cases.append({
-                "name": name,
-                "timestep": timestep,
-                "sample": f"unet/{size}/sample",
-                "encoder_hidden_states": "unet/encoder_hidden_states",
-                "output": f"unet/{name}/output",
-                "taps": sorted(found),
-            })
+    model = load_text(folder, part)
+    projects = hasattr(model, "text_projection")
+    kept[f"{part}/ids"] = token_ids(folder, part, prompts)
+    case = {
+        "prompts": prompts,
+        "ids": f"{part}/ids",
+        "last_hidden_state": f"{part}/last_hidden_state",
+        "features": f"{part}/taps/text_model.encoder",
+        **({"text_embeds": f"{part}/text_embeds"} if projects else {}),
+    }
+    before = [f"text_model.encoder.layers.{layer}" for layer in range(model.config.num_hidden_layers - 2)]
+    taps = ["text_model.embeddings", *before, *(["text_projection"] if projects else [])]
+    cases = [watched_text(model, part, case, taps, kept)]
+    if projects:
+        ids = torch.randint(model.config.vocab_size - 2, (1, 77), generator=torch.Generator("cpu").manual_seed(13))
+        kept[f"{part}/endless/ids"] = ids
+        case = {"prompts": [], "ids": f"{part}/endless/ids", "text_embeds": f"{part}/endless/text_embeds"}
+        cases.append(watched_text(model, part, case, [], kept))
     return cases
 
 
-def attention_probabilities(model, names, sample, timestep, context, expected):
+def record_unet(folder, sizes, timesteps, tap_case, taps, attentions, kept, added=None):
+    """unet/encoder_hidden_states, unet/<size>/sample, unet/<size>-t<timestep>/output, and for one case
+    unet/taps/<module> and unet/taps/<attention>.probs of shape [batch, heads, query, key].
+
+    `added` is what diffusers calls added_cond_kwargs, for a network that takes it: text_embeds and time_ids. They are kept
+    as unet/text_embeds and unet/time_ids, with the taps of `watch_added`.
+    """
+    model = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=F32).eval()
+    batch = 2
+    shared = {"encoder_hidden_states": randn((batch, 77, model.config.cross_attention_dim), 11), **(added or {})}
+    kept.update({f"unet/{name}": value for name, value in shared.items()})
+    cases = []
+    for number, (size, (height, width)) in enumerate(sizes.items()):
+        kept[f"unet/{size}/sample"] = randn((batch, 4, height, width), 21 + number)
+        for timestep in timesteps[size]:
+            name = f"{size}-t{timestep}"
+            case = {
+                "name": name,
+                "timestep": timestep,
+                "sample": f"unet/{size}/sample",
+                **{input_name: f"unet/{input_name}" for input_name in shared},
+                "output": f"unet/{name}/output",
+            }
+            found = {}
+            hooks = []
+            if name == tap_case:
+                hooks = watch(model, taps, found, "unet/taps/")
+                hooks += watch_added(model, added, found) if added else []
+            output = unet_output(model, case, kept)
+            remove(hooks)
+            if name == tap_case:
+                found.update(attention_probabilities(model, attentions, case, kept, output))
+            kept.update(found)
+            kept[case["output"]] = output
+            cases.append({**case, "taps": sorted(found)})
+    return cases
+
+
+def watch_added(model, added, found):
+    """Keeps what enters the network of the added embedding: the numbers, and the pooled text and the sines and cosines
+    that stand side by side; returns the hooks. No module returns these, so their names are ours.
+    """
+    def ids(_module, inputs):
+        found["unet/taps/time_ids"] = inputs[0].reshape(added["time_ids"].shape).clone()
+
+    def text_and_waves(_module, inputs):
+        text, waves = inputs[0].tensor_split([added["text_embeds"].shape[1]], dim=1)
+        found.update({"unet/taps/add_embedding.text": text.clone(), "unet/taps/add_embedding.waves": waves.clone()})
+
+    return [model.add_time_proj.register_forward_pre_hook(ids),
+            model.add_embedding.register_forward_pre_hook(text_and_waves)]
+
+
+def unet_output(model, case, kept):
+    """Runs a U-Net on the inputs that a case names, in the U-Net's number format."""
+    def given(key):
+        return kept[case[key]].to(model.dtype)
+
+    added = {}
+    if "time_ids" in case:
+        added["added_cond_kwargs"] = {"text_embeds": given("text_embeds"), "time_ids": given("time_ids")}
+    with torch.no_grad():
+        return model(given("sample"), torch.tensor(case["timestep"]), given("encoder_hidden_states"), **added).sample
+
+
+def attention_probabilities(model, names, case, kept, expected):
     """Runs once more with the plain attention of diffusers, which forms the probabilities."""
     if not names:
         return {}
@@ -134,9 +221,8 @@ def attention_probabilities(model, names, sample, timestep, context, expected):
     fused = model.attn_processors
     model.set_attn_processor(AttnProcessor())
     for name in names:
-        keep_scores(modules[name], f"unet/taps/{name}.probs", sample.shape[0], found)
-    with torch.no_grad():
-        output = model(sample, torch.tensor(timestep), encoder_hidden_states=context).sample
+        keep_scores(modules[name], f"unet/taps/{name}.probs", expected.shape[0], found)
+    output = unet_output(model, case, kept)
     for name in names:
         del modules[name].get_attention_scores
     model.set_attn_processor(fused)
@@ -193,19 +279,22 @@ def record_vae(folder, images, latents, taps, kept):
 def record_double(folder, cases, kept):
     """The outputs of every case once more, by the same networks in f64 on the same inputs: {name of the output: tensor}.
 
-    In f32 a network this small rounds up to 6e-5 of its largest number away from them, which hides small faults.
+    In f32 a network this small rounds up to 6e-5 of its largest number away from them, which hides small faults. Where there
+    are features, last_hidden_state is left out, since no pipeline takes it.
     """
-    text = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=F32).eval().double()
+    texts = {part: load_text(folder, part).double() for part in cases if part.startswith("text_encoder")}
     unet = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=F32).eval().double()
     vae = AutoencoderKL.from_pretrained(folder / "vae", dtype=F32).eval().double()
     found = {}
     with torch.no_grad():
-        for case in cases["text_encoder"]:
-            found[case["last_hidden_state"]] = text(kept[case["ids"]]).last_hidden_state
+        for part, text in texts.items():
+            for case in cases[part]:
+                outputs = text_outputs(text, case, kept)
+                if "features" in case:
+                    del outputs[case["last_hidden_state"]]
+                found.update(outputs)
         for case in cases["unet"]:
-            sample, context = kept[case["sample"]].double(), kept[case["encoder_hidden_states"]].double()
-            output = unet(sample, torch.tensor(case["timestep"]), encoder_hidden_states=context).sample
-            found[case["output"]] = output
+            found[case["output"]] = unet_output(unet, case, kept)
         for case in cases["vae"]:
             if "latent" in case:
                 found[case["image"]] = vae.decode(kept[case["latent"]].double()).sample
