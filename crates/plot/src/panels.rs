@@ -21,6 +21,9 @@ pub struct Panels {
     pub columns: usize,
 }
 
+/// Maps that are wider than this stand below each other, so that their labels have room.
+const WIDE: u32 = 640;
+
 impl Panels {
     /// The figure as a self-contained SVG document.
     pub fn svg(&self, width: u32, height: u32) -> String {
@@ -96,7 +99,8 @@ impl Panels {
     }
 
     fn shape(&self) -> (usize, usize) {
-        let columns = self.columns.clamp(1, self.count().max(1));
+        let are_wide = self.maps.iter().any(|map| map.size().0 > WIDE);
+        let columns = if are_wide { 1 } else { self.columns.clamp(1, self.count().max(1)) };
         (columns, self.count().div_ceil(columns).max(1))
     }
 
@@ -112,13 +116,16 @@ impl Panels {
 impl Drawable for Panels {
     fn size(&self) -> (u32, u32) {
         let (columns, rows) = self.shape();
-        let width = columns as u32 * 470 + 24;
+        let of_maps = || self.maps.iter().map(Drawable::size);
+        let across = of_maps().map(|(width, _)| width).fold(470, u32::max);
+        let down = of_maps().map(|(_, height)| height).fold(330, u32::max);
+        let width = columns as u32 * across + 24;
         let shared = self.shares_series();
         let inks = Inks::of(&self.charts);
         let legend =
             if shared { layout::legend_height(&self.charts[0], &inks, f64::from(width) - 24.0, false) } else { 0.0 };
         let width = width + if inks.bar.is_some() { 76 } else { 0 };
-        (width, rows as u32 * 330 + 60 + legend as u32)
+        (width, rows as u32 * down + 60 + legend as u32)
     }
 
     fn svg(&self, width: u32, height: u32) -> String {

@@ -84,8 +84,12 @@ impl<'a> Layout<'a> {
     }
 
     fn remarks(&self, sights: &[Sight], pooled: &[&str]) -> Vec<String> {
-        let most = self.groups(sights, None).iter().map(|(_, group)| group.len()).max().unwrap_or(0);
-        let each = counted(most / self.panels().len(), "picture");
+        let groups = self.panels().into_iter().flat_map(|panel| self.groups(sights, panel));
+        let counts = || groups.clone().map(|(_, group)| group.len()).filter(|count| *count > 0);
+        let each = match (counts().min().unwrap_or(0), counts().max().unwrap_or(0)) {
+            (least, most) if least == most => counted(most, "picture"),
+            (least, most) => format!("{least} to {}", counted(most, "picture")),
+        };
         let over = if pooled.is_empty() { String::new() } else { format!(", over every {}", pooled.join(" and ")) };
         vec![format!("{each} a point{over}")]
     }

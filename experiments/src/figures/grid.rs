@@ -34,28 +34,36 @@ pub fn grid(finished: &Finished) -> Result<Vec<PathBuf>> {
     Ok(made)
 }
 
-/// A grid for one field that varies: each picture has a caption.
+/// A grid for one field that varies: each of its values with a caption.
 fn along(finished: &Finished, images: Vec<RgbImage>) -> Grid {
-    let cells = finished.cells;
+    let pictures = images.into_iter().zip(finished.cells);
+    let cells = match finished.axes {
+        [axis] => {
+            let mut cells: Vec<Tile> = (0..axis.values.len()).map(|value| Tile::missing(axis.label(value))).collect();
+            pictures.for_each(|(image, done)| cells[done.place[0]] = Tile::new(image, done.label.as_str()));
+            cells
+        }
+        _ => pictures.map(|(image, done)| Tile::new(image, done.label.as_str())).collect(),
+    };
     let columns = finished.columns.unwrap_or(cells.len()).clamp(1, cells.len().max(1));
-    let pictures = images.into_iter().zip(cells).map(|(image, done)| Tile::new(image, done.label.as_str()));
-    Grid { columns, cells: pictures.collect(), ..Grid::default() }
+    Grid { columns, cells, ..Grid::default() }
 }
 
 /// A grid for two or more fields: a row for each combination of all but the last.
 fn table(finished: &Finished, images: Vec<RgbImage>) -> Grid {
     let Some((last, others)) = finished.axes.split_last() else { return Grid::default() };
     let columns = last.values.len();
-    let rows: usize = others.iter().map(|axis| axis.values.len()).product();
     let row_of =
         |place: &[usize]| others.iter().zip(place).fold(0, |row, (axis, index)| row * axis.values.len() + index);
-    let mut cells = vec![Tile::missing(""); rows * columns];
-    let mut row_labels = vec![String::new(); rows];
+    let row_labels = others.iter().fold(vec![String::new()], |rows, axis| {
+        let with = |row: &String, value| {
+            if row.is_empty() { axis.label(value) } else { format!("{row}, {}", axis.label(value)) }
+        };
+        rows.iter().flat_map(|row| (0..axis.values.len()).map(move |value| with(row, value))).collect()
+    });
+    let mut cells = vec![Tile::missing(""); row_labels.len() * columns];
     for (image, done) in images.into_iter().zip(finished.cells) {
-        let row = row_of(&done.place);
-        let parts = others.iter().zip(&done.place).map(|(axis, index)| axis.label(*index));
-        row_labels[row] = parts.collect::<Vec<_>>().join(", ");
-        cells[row * columns + done.place[others.len()]] = Tile::new(image, "");
+        cells[row_of(&done.place) * columns + done.place[others.len()]] = Tile::new(image, "");
     }
     let column_labels = (0..columns).map(|index| last.label(index)).collect();
     Grid { columns, cells, row_labels, column_labels, ..Grid::default() }

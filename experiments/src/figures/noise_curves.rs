@@ -1,6 +1,7 @@
 //! The figures of `noise-curves`: noise in training, at the sampler's levels, and in recorded samples.
 
 use super::Finished;
+use super::inking::NAMES;
 use crate::done::Done;
 use crate::measure::axes;
 use anyhow::{Context, Result};
@@ -110,7 +111,8 @@ fn levels(finished: &Finished, config: &Config) -> Result<Chart> {
         y: ChartAxis::names("", names),
         series: series.collect(),
         notes: vec![
-            "A ring is the first level; every row ends at sigma 0, which is not on this axis.".into(),
+            "A ring is the first level. What follows the last one, sigma 0 for most samplers, is not on this axis."
+                .into(),
             "In double precision, without the fourth-order start of PNDM; “here” is what the cells use.".into(),
         ],
         ..Chart::default()
@@ -249,8 +251,8 @@ fn plural(count: usize) -> &'static str {
 /// A ratio at each sigma.
 type Curve = Vec<(f64, f64)>;
 
-/// The largest number of curves.
-const MOST_CURVES: usize = 9;
+/// The largest number of curves: as many as there are colours.
+const MOST_CURVES: usize = NAMES;
 
 /// `(sigma, measured / theory)` of every call, and the number of elements of a sample. `None` for an incomplete run.
 fn ratios(trace: &Trace) -> Result<Option<(Curve, usize)>> {

@@ -138,6 +138,7 @@ fn panels(finished: &Finished, outcomes: &[Outcome]) -> Panels {
         chart("error against time", "seconds", |point| point.seconds),
     ];
     charts[0].notes = remarks(&lines, outcomes);
+    charts[0].notes.push(SPACING.into());
     charts[1].notes = of_time(outcomes);
     Panels { title: finished.title.into(), charts, columns: 2, ..Panels::default() }
 }
@@ -173,17 +174,18 @@ fn maps(finished: &Finished, lines: &[(&str, bool, Vec<Point>)], outcomes: &[Out
     let random = lines.iter().any(|(_, is_random, _)| *is_random);
     let star = "* noise is drawn at every step, so the distance to the solution does not vanish".to_string();
     let mean = repeats(lines, outcomes).map(|runs| format!("geometric mean of {runs} runs"));
-    maps[0].notes = random.then_some(star).into_iter().chain(mean).collect();
+    maps[0].notes = random.then_some(star).into_iter().chain(mean).chain([SPACING.to_string()]).collect();
     maps[1].notes = of_time(outcomes);
     Panels { title: finished.title.into(), maps, columns: 2, ..Panels::default() }
 }
 
+/// What is to be known of errors.
+const SPACING: &str =
+    "A spacing that leaves out the last training times starts lower with fewer steps: an error of its own.";
+
 /// What is to be known of the times.
 fn of_time(outcomes: &[Outcome]) -> Vec<String> {
-    let mut notes = vec![
-        "the whole recorded run, decoding and writing included, as it ran here".to_string(),
-        "A spacing that leaves out the last training times starts lower with fewer steps: an error of its own.".into(),
-    ];
+    let mut notes = vec!["the whole recorded run, decoding and writing included, as it ran here".to_string()];
     let taken = outcomes.iter().filter(|outcome| !outcome.seconds.is_finite()).count();
     if taken > 0 {
         notes.push(format!("left out: {taken} runs that took over calls of other cells"));

@@ -1,6 +1,7 @@
 //! The figures of `trajectory`: decoded samples of a run, and the path of its samples.
 
 use super::Finished;
+use super::inking::NAMES;
 use crate::done::Done;
 use crate::figures::tile::tile;
 use crate::previews::enlargement;
@@ -14,14 +15,14 @@ use latentrace_runs::{Loaded, Observer};
 use latentrace_trace::{Entry, Trace};
 use std::path::PathBuf;
 
-/// The largest numbers of cells with film strips, and of curves.
+/// The largest numbers of cells with film strips, and of curves: as many as there are colours.
 const MOST_STRIPS: usize = 4;
-const MOST_CURVES: usize = 12;
+const MOST_CURVES: usize = NAMES;
 /// The number of pictures in a strip.
 const FRAMES: usize = 9;
 
 /// Writes `trajectory-strips.png`, two rows for each of the first cells: the decoded sample, scaled to unit variance by
-/// `1 / √(1 + sigma²)`, and the decoded clean estimate. Writes `trajectory` for up to twelve cells: the paths of both in
+/// `1 / √(1 + sigma²)`, and the decoded clean estimate. Writes `trajectory` for up to seven cells: the paths of both in
 /// the plane of their first two principal components, the size of the sample, and its distance from a straight line.
 ///
 /// # Errors

@@ -24,6 +24,8 @@ pub struct Found {
     pub runs: Vec<Done>,
     /// The measures of the experiments.
     pub measures: Vec<Measure>,
+    /// Whether a sweep is among them that has not finished, so that its tables are not there yet.
+    is_unfinished: bool,
 }
 
 /// Finds the runs in folders. Each is an experiment, a run, or a folder of runs.
@@ -50,6 +52,9 @@ pub fn find(folders: &[PathBuf]) -> Result<Found> {
     if found.axes.is_empty() || folders.len() > 1 {
         found.arrange();
     }
+    if found.is_unfinished {
+        found.title += "; the cells that are done of a sweep that has not finished";
+    }
     Ok(found)
 }
 
@@ -63,7 +68,13 @@ impl Found {
             self.runs.push(done(run)?);
             return Ok(());
         }
-        for run in RunFolder::all_in(folder)? {
+        let mut runs = RunFolder::all_in(folder)?;
+        let cells = folder.join("cells");
+        if runs.is_empty() && cells.is_dir() {
+            runs = RunFolder::all_in(&cells)?;
+            self.is_unfinished = true;
+        }
+        for run in runs {
             self.runs.push(done(run)?);
         }
         Ok(())

@@ -75,9 +75,10 @@ impl Axis {
 }
 
 impl AxisField {
-    /// Its values as labels show them.
+    /// Its values as labels show them. An empty text is `none`, unless that is another of them.
     fn shown(&self) -> Vec<String> {
-        let named = |value: &String| if value.is_empty() { "none".into() } else { value.clone() };
+        let empty = if self.values.iter().any(|value| value == "none") { "“”" } else { "none" };
+        let named = |value: &String| if value.is_empty() { empty.into() } else { value.clone() };
         shown::values(&self.name, &self.values.iter().map(named).collect::<Vec<_>>())
     }
 }

@@ -1,8 +1,9 @@
 //! Checks of a spec that need no model: its fields, their values, and whether what is asked has something to act on.
 
 use super::expand::{self, words};
-use super::words::plain;
-use super::written::TOP;
+use super::values::number;
+use super::words::{self, plain};
+use super::written::{TEXTS, TOP};
 use super::{Spec, needs};
 use crate::figures::Figure;
 use crate::measure::Measure;
@@ -59,7 +60,7 @@ impl Spec {
     pub(super) fn check(&self) -> Result<()> {
         let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
         if self.name.is_empty() || !self.name.chars().all(plain) {
-            return Err(self.at("name", anyhow!("letters, digits and - only, found {:?}", self.name)));
+            return Err(self.at("name", anyhow!("expected letters, digits, - and _, found {:?}", self.name)));
         }
         if self.columns == Some(0) {
             return Err(self.at("columns", anyhow!("expected 1 or more, found 0")));
@@ -91,6 +92,9 @@ impl Spec {
                 return Err(here(anyhow!("given twice: a field is fixed, or varies, or varies together with others")));
             }
             seen.push(key);
+            for (index, value) in entry.values.iter().enumerate() {
+                check_kind(key, value).map_err(|error| self.at(&entry.path_of(index), error))?;
+            }
             if FIELDS.contains(&key) {
                 for (index, value) in entry.values.iter().enumerate() {
                     check(key, value).map_err(|error| self.at(&entry.path_of(index), error))?;
@@ -215,6 +219,27 @@ fn known(key: &str, asked: &[&str]) -> Result<()> {
     bail!("unknown field\nhint: {hint}")
 }
 
+/// What a guidance may be.
+const GUIDANCE: &str = "expected a number, { weight = 8, sigma = [0.3, 5] } or { sigma = [15, 1], weight = [1, 8] }";
+
+/// Checks that a value is a text, a number, or true or false, where nothing else has a meaning: serde also reads a list as a table,
+/// and a date as a text.
+fn check_kind(key: &str, value: &Value) -> Result<()> {
+    let found = words::shown(value);
+    match key {
+        "guidance" => {
+            ensure!(number(value).is_some() || value.is_table(), "{GUIDANCE}, found {found}")
+        }
+        key if TEXTS.contains(&key) => ensure!(value.is_str(), "expected a text in quotes, found {found}"),
+        key if FIELDS.contains(&key) || key.starts_with(PREFIX) => (),
+        _ => {
+            let is_plain = value.is_str() || value.is_bool() || number(value).is_some_and(f64::is_finite);
+            ensure!(is_plain, "expected a text, a number, true or false for a word, found {found}");
+        }
+    }
+    Ok(())
+}
+
 /// Checks that a field's value is of its kind and, as far as can be said without the model, in its range.
 fn check(key: &str, value: &Value) -> Result<()> {
     let table = Table::from_iter([(key.to_string(), value.clone())]);
@@ -298,6 +323,17 @@ mod tests {
             ("name='x'\nfigure=['grid']", ":2: figure: unknown field\nhint: did you mean figures?"),
             ("name='x'\n\nsampler='lms'", ":3: sampler: a field of the cells\nhint: it stands under [fixed]"),
             ("name='x'\nfigures='grid'", ":2: figures: expected a list, found \"grid\""),
+            (
+                "name='x'\n[vary]\nguidance=[[1,2],[3,4]]",
+                ":3: vary.guidance.0: expected a number, { weight = 8, sigma = [0.3, 5] } or { sigma = [15, 1], weight = [1, 8] }, found [1, 2]",
+            ),
+            ("name='x'\n[fixed]\nprompt=1979-05-27", ":3: fixed.prompt: expected a text in quotes, found 1979-05-27"),
+            ("name='x'\n[fixed]\ndtype=5", ":3: fixed.dtype: expected a text in quotes, found 5"),
+            (
+                "name='x'\n[fixed]\nprompt='a {c}'\nc=['red']",
+                ":4: fixed.c: expected a text, a number, true or false for a word, found [\"red\"]",
+            ),
+            ("name='x'\n[fixed]\nsteps=99999999999999999999", "is written in quotes, because TOML's numbers end there"),
             ("name='x'\ncapture=[3]", ":2: capture.0: expected a text in quotes, found 3"),
             ("name='x'\n[fixed]\nfigures='grid'", ":3: fixed.figures: a field of the experiment"),
             ("name='x'\n[fixed]\nsteps='a'", ":3: fixed.steps: expected a whole number from 0 on, found \"a\""),

@@ -30,7 +30,7 @@ use latentrace_trace::Rule;
 use lines::Lines;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
-use written::Written;
+use written::{Written, is_text};
 
 /// An experiment, read and checked.
 pub struct Spec {
@@ -122,19 +122,29 @@ impl Spec {
 
     /// The name of its folder under `runs/`: its own, and what replaces fields of the file:
     /// `scales@prompt=a-cat,seed=7`. So a run with other settings does not replace the tables and figures of the
-    /// experiment.
+    /// experiment. Where a text has more than such a name can hold, four digits of a hash follow.
     pub fn folder(&self) -> String {
         let set: Vec<(&str, &str)> = self.overrides.iter().filter_map(|set| set.split_once('=')).collect();
         let is_last = |index: usize, key: &str| set[index + 1..].iter().all(|(other, _)| other.trim() != key);
-        let part = |(index, (key, value)): (usize, &(&str, &str))| {
-            let (key, value) = (key.trim(), slug(value));
-            is_last(index, key).then(|| format!("{key}={}", value.trim_end_matches('-')))
-        };
-        let parts: Vec<String> = set.iter().enumerate().filter_map(part).collect();
+        let mut is_whole = true;
+        let mut parts: Vec<String> = Vec::new();
+        for (index, (key, value)) in set.iter().enumerate() {
+            let (key, value) = (key.trim(), value.trim());
+            if is_last(index, key) {
+                let name = slug(value);
+                let name = name.trim_end_matches('-');
+                is_whole &= !is_text(key) || name == value.to_lowercase().replace(' ', "-");
+                parts.push(format!("{key}={name}"));
+            }
+        }
         let at = if parts.is_empty() { "" } else { "@" };
         let mut name = format!("{}{at}{}", self.name, parts.join(","));
-        while name.len() > LONGEST {
-            name.pop();
+        if !is_whole || name.len() > LONGEST {
+            let hash = format!("-{}", &blake3::hash(self.overrides.join("\n").as_bytes()).to_hex()[..4]);
+            while name.len() + hash.len() > LONGEST {
+                name.pop();
+            }
+            name += &hash;
         }
         name
     }
@@ -285,10 +295,12 @@ mod tests {
     fn what_is_set_has_a_folder_of_its_own() {
         let folder = |set: &[&str]| spec_with(SMALL, set).unwrap().folder();
         assert_eq!(folder(&[]), "x");
-        assert_eq!(folder(&["prompt=A blue square!", "guidance = [1, 7.5]"]), "x@prompt=a-blue-square,guidance=1-7.5");
+        assert_eq!(folder(&["prompt=a blue square", "guidance = [1, 7.5]"]), "x@prompt=a-blue-square,guidance=1-7.5");
+        let [one, other] = ["prompt=a red, blue square", "prompt=a red blue, square"].map(|set| folder(&[set]));
+        assert!(one != other && one.starts_with("x@prompt=a-red-blue-square-"), "{one} {other}");
         assert_eq!(folder(&["seed=1", "seed=22"]), "x@seed=22", "the last one counts");
         let long = folder(&[&format!("prompt={}", "红".repeat(300))]);
-        assert!(long.len() <= LONGEST && long.starts_with("x@prompt=红红"), "{long}");
+        assert!(long.len() <= LONGEST && long.starts_with("x@prompt=红红") && !long.ends_with('红'), "{long}");
     }
 
     #[test]

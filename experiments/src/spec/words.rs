@@ -1,5 +1,7 @@
 //! What serde says of a value, in the words of the other errors: `expected a whole number, found "two"`.
 
+use toml::Value;
+
 /// What serde expects by a name of Rust, and what a reader of TOML calls it.
 const EXPECTED: [(&str, &str); 12] = [
     ("usize", "a whole number from 0 on"),
@@ -31,6 +33,13 @@ pub(super) fn plain(message: &str) -> String {
     message.into()
 }
 
+/// A value in an error, on one line.
+pub(super) fn shown(value: &Value) -> String {
+    const MOST: usize = 60;
+    let text = value.to_string().replace('\n', " ");
+    if text.chars().count() > MOST { text.chars().take(MOST).chain(['…']).collect() } else { text }
+}
+
 /// What was found: the value itself, without its kind.
 fn found(found: &str) -> String {
     let kinds = ["integer ", "floating point ", "boolean ", "string ", "character "];
@@ -47,7 +56,8 @@ mod tests {
     use super::plain;
     use serde::Deserialize;
     use std::path::PathBuf;
-    use toml::{Table, Value};
+    use toml::Table;
+    use toml::Value;
 
     fn of<T: for<'a> Deserialize<'a>>(text: &str) -> String {
         let table: Table = toml::from_str(&format!("x = {text}")).unwrap();

@@ -109,7 +109,7 @@ pub(super) const TOP: [&str; 12] = [
 fn read_error(path: &Path, text: &str, error: &toml::de::Error) -> Error {
     let (file, message) = (path.display(), error.message());
     if toml::from_str::<Table>(text).is_err() {
-        let hint = match message.contains("too large") {
+        let hint = match message.contains("too large") || message.contains("as i128") {
             true => format!("hint: a seed above {} is written in quotes, because TOML's numbers end there", i64::MAX),
             false => String::new(),
         };
@@ -164,7 +164,7 @@ fn is_list(key: &str, value: &Value) -> bool {
 }
 
 /// The fields whose values are text.
-const TEXTS: [&str; 21] = [
+pub(super) const TEXTS: [&str; 21] = [
     "prompt",
     "negative",
     "long_prompts",
@@ -187,6 +187,11 @@ const TEXTS: [&str; 21] = [
     "device",
     "kernels",
 ];
+
+/// Whether the values of a field, or of a word, are texts.
+pub(super) fn is_text(key: &str) -> bool {
+    TEXTS.contains(&key) || !(FIELDS.contains(&key) || key.starts_with(PREFIX))
+}
 
 /// A value of the command line: text fields as they stand, anything else as TOML.
 fn parse(key: &str, text: &str) -> Value {

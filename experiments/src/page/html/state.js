@@ -49,15 +49,18 @@ const longest = data.axes
 const NONE = -1;
 const REST = -2;
 
+/** Whether most combinations of values have no picture, as where runs were made one by one: then they are shown one after the other. */
+const isSparse = data.axes.reduce((places, axis) => places * axis.values.length, 1) > 2 * data.cells.length;
+
 /** So many digits has a number on its place of the heat map. */
 const HEAT_DIGITS = 3;
 
 /** What is selected when the page is opened without a link. */
 function initial() {
   return {
-    across: longest[0] ?? NONE, // the field along the columns, or NONE
-    down: longest[1] ?? NONE, // the field along the rows, NONE or REST
-    fixed: data.axes.map(() => 0), // the selected value of each field that is on neither axis
+    across: isSparse ? NONE : (longest[0] ?? NONE), // the field along the columns, or NONE
+    down: isSparse ? NONE : (longest[1] ?? NONE), // the field along the rows, NONE or REST
+    fixed: data.axes.map((_, axis) => data.cells[0]?.place[axis] ?? 0), // the value of each field that is on neither axis: A's
     size: null, // the width of a picture of the grid; null fits the window
     takes: "a", // which of the two a press selects
     view: "clean",
