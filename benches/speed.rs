@@ -59,7 +59,7 @@ fn networks(criterion: &mut Criterion) {
     let model = bundled();
     let caption = "a small red circle on the left and a large blue square on the right, white background";
     criterion
-        .bench_function("tokenizer: one caption", |bench| bench.iter(|| model.tokenizer.encode(black_box(caption))));
+        .bench_function("tokenizer: one caption", |bench| bench.iter(|| model.tokenizer().encode(black_box(caption))));
     let [side, _] = model.checkpoint.unet.config.sample_size;
     let draw =
         |batch| seeded(1, || Tensor::randn([batch, 4, side, side], (Kind::Float, Device::Cpu))).to_device(model.device);

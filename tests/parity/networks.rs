@@ -209,13 +209,13 @@ fn same_ids(tokenizer: &Tokenizer, fixture: &Fixture, case: &Value) {
 }
 
 fn text_encoder(model: &Model, fixture: &Fixture, case: &Value, table: &mut Table) {
-    same_ids(&model.tokenizer, fixture, case);
+    same_ids(model.tokenizer(), fixture, case);
     let ids = fixture.of(case, "ids");
     let expected = fixture.of(case, "last_hidden_state");
-    let silent = model.text_encoder.forward(&mut Pass::silent(), ids);
+    let silent = model.text().encoder.forward(&mut Pass::silent(), ids);
     table.add("text encoder", "last_hidden_state", relative(&silent, expected), TOLERANCE);
     watched("text encoder", "text_encoder", fixture, case, table, |pass| {
-        let output = model.text_encoder.forward(pass, ids);
+        let output = model.text().encoder.forward(pass, ids);
         ("last_hidden_state, watched".into(), relative(&output, expected))
     });
 }

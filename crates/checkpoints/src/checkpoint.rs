@@ -21,16 +21,12 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     pub(crate) place: PathBuf,
-    /// The text encoder.
-    pub text_encoder: Part<TextConfig>,
+    /// The text encoders: one, or two whose features stand side by side. There is at least one.
+    pub texts: Vec<TextPart>,
     /// The denoising network.
     pub unet: Part<UnetConfig>,
     /// The autoencoder.
     pub vae: Part<VaeConfig>,
-    /// The tokenizer's folder.
-    pub tokenizer: PathBuf,
-    /// The padding token, if it is not the one that the tokenizer's files name.
-    pub padding: Option<String>,
     /// The textual inversions that are added; see [`Checkpoint::vectors`].
     pub embeddings: Vec<Inversion>,
     /// The LoRAs that change the networks; see [`Checkpoint::changes`].
@@ -39,6 +35,17 @@ pub struct Checkpoint {
     pub scheduler: SchedulerFile,
     /// What was assumed, because the files do not state it.
     pub notes: Vec<String>,
+}
+
+/// A text encoder of a checkpoint, with its tokenizer.
+#[derive(Clone, Debug)]
+pub struct TextPart {
+    /// The text encoder.
+    pub encoder: Part<TextConfig>,
+    /// The tokenizer's folder.
+    pub tokenizer: PathBuf,
+    /// The padding token, if it is not the one that the tokenizer's files name.
+    pub padding: Option<String>,
 }
 
 /// One network of a checkpoint.
@@ -83,6 +90,16 @@ impl Checkpoint {
         &self.place
     }
 
+    /// The first text encoder, for what knows only one: LoRAs, textual inversions, single files.
+    pub fn text(&self) -> &TextPart {
+        &self.texts[0]
+    }
+
+    /// The number of features of a token: those of all text encoders side by side.
+    pub fn text_features(&self) -> i64 {
+        self.texts.iter().map(|text| text.encoder.config.hidden_size).sum()
+    }
+
     /// What the UNet takes. [`Checkpoint::open`] has checked that it is known.
     pub fn input(&self) -> UnetInput {
         let (unet, vae) = (&self.unet.config, &self.vae.config);
@@ -94,21 +111,38 @@ impl Checkpoint {
     /// # Errors
     /// A weight file is missing.
     pub fn files(&self) -> Result<Vec<PathBuf>> {
-        let configs = [&self.text_encoder.config_file, &self.unet.config_file, &self.vae.config_file];
-        let mut files: Vec<PathBuf> = configs.into_iter().flatten().cloned().collect();
+        let texts = self.texts.iter().map(|text| &text.encoder);
+        let configs = texts.clone().map(|encoder| &encoder.config_file);
+        let configs = configs.chain([&self.unet.config_file, &self.vae.config_file]);
+        let mut files: Vec<PathBuf> = configs.flatten().cloned().collect();
         files.extend(self.scheduler.files());
-        let names = latentrace_text::FILES.iter().map(|name| self.tokenizer.join(name));
-        files.extend(names.filter(|path| path.is_file()));
+        files.extend(self.texts.iter().flat_map(TextPart::tokenizer_files));
         files.extend(self.embeddings.iter().map(|inversion| inversion.file.clone()));
         files.extend(self.loras.iter().flat_map(Lora::files));
-        for weights in [self.text_encoder.files()?, self.unet.files()?, self.vae.files()?] {
-            for path in weights {
+        for weights in texts.map(Part::files).chain([self.unet.files(), self.vae.files()]) {
+            for path in weights? {
                 if !files.contains(&path) {
                     files.push(path); // the parts of a single file share it
                 }
             }
         }
         Ok(files)
+    }
+}
+
+impl TextPart {
+    /// The files of the tokenizer that are there.
+    fn tokenizer_files(&self) -> impl Iterator<Item = PathBuf> {
+        let files = latentrace_text::FILES.iter().map(|name| self.tokenizer.join(name));
+        files.filter(|path| path.is_file())
+    }
+
+    /// The name of the tokenizer's folder in the diffusers layout.
+    pub(crate) fn tokenizer_name(&self) -> &'static str {
+        match self.encoder.name {
+            "text_encoder_2" => "tokenizer_2",
+            _ => "tokenizer",
+        }
     }
 }
 
@@ -178,15 +212,18 @@ impl Part<Config> {
 
 /// Checks that the parts of a checkpoint fit together.
 pub(crate) fn agree(checkpoint: &Checkpoint) -> Result<()> {
-    let (text, unet, vae) = (&checkpoint.text_encoder.config, &checkpoint.unet.config, &checkpoint.vae.config);
+    let (unet, vae, features) = (&checkpoint.unet.config, &checkpoint.vae.config, checkpoint.text_features());
     let fail = |cause: String| Err(file(&checkpoint.place, cause));
     if unet.added.is_some() {
         return fail("the UNet takes a pooled text and sizes (addition_embed_type), as that of SDXL does, which cannot be run yet".into());
     }
-    if unet.cross_attention_dim != text.hidden_size {
+    if vae.statistics.is_some() {
+        return fail("the VAE has latents_mean and latents_std, which the pipelines of Stable Diffusion 1.x and 2.x do not use\nhint: with null for both in its config.json the latents are scaled as there".into());
+    }
+    if unet.cross_attention_dim != features {
         return fail(format!(
-            "the UNet takes {} text features (cross_attention_dim), but the text encoder returns {} (hidden_size)\nhint: 768 are those of Stable Diffusion 1.x, and 1024 those of 2.x",
-            unet.cross_attention_dim, text.hidden_size
+            "the UNet takes {} text features (cross_attention_dim), but the text encoder returns {features} (hidden_size)\nhint: 768 are those of Stable Diffusion 1.x, and 1024 those of 2.x",
+            unet.cross_attention_dim
         ));
     }
     UnetInput::of(unet, vae, &checkpoint.place).map(drop)

@@ -1,6 +1,6 @@
 //! Writing a checkpoint in another form: a folder in the diffusers layout, or a single file.
 
-use crate::checkpoint::{Checkpoint, Part};
+use crate::checkpoint::{Checkpoint, Part, TextPart};
 use crate::error::{Result, file};
 use crate::index::{INDEX, of_pipeline};
 use crate::single::inverse;
@@ -44,43 +44,26 @@ impl Checkpoint {
     fn write_folder(&self, to: &Path, kind: Option<Kind>) -> Result<()> {
         whole::folder(to, |at| {
             let scheduler = self.scheduler.text()?;
-            for (part, json) in
-                [("text_encoder", &self.text_encoder.json), ("unet", &self.unet.json), ("vae", &self.vae.json)]
-            {
+            let texts = self.texts.iter().map(|text| &text.encoder);
+            let configs = texts.clone().map(|encoder| (encoder.name(), &encoder.json));
+            for (part, json) in configs.chain([("unet", &self.unet.json), ("vae", &self.vae.json)]) {
                 replace(&at.join(part).join("config.json"), format!("{json:#}\n").as_bytes())?;
             }
             replace(&at.join("scheduler/scheduler_config.json"), scheduler.as_bytes())?;
             let index = of_pipeline(&self.scheduler.class_name()?, self.input());
             replace(&at.join(INDEX), format!("{index:#}\n").as_bytes())?;
-            self.write_tokenizer(&at.join("tokenizer"))?;
-            for (name, tensors) in [
-                ("text_encoder/model.safetensors", stored(&self.text_encoder, kind)?),
-                ("unet/diffusion_pytorch_model.safetensors", stored(&self.unet, kind)?),
-                ("vae/diffusion_pytorch_model.safetensors", stored(&self.vae, kind)?),
-            ] {
+            self.texts.iter().try_for_each(|text| text.write_tokenizer(&at.join(text.tokenizer_name())))?;
+            let mut weights: Vec<(String, Named)> = Vec::new();
+            for encoder in texts {
+                weights.push((format!("{}/model.safetensors", encoder.name()), stored(encoder, kind)?));
+            }
+            weights.push(("unet/diffusion_pytorch_model.safetensors".into(), stored(&self.unet, kind)?));
+            weights.push(("vae/diffusion_pytorch_model.safetensors".into(), stored(&self.vae, kind)?));
+            for (name, tensors) in weights {
                 create_safetensors(&at.join(name), tensors, about())?;
             }
             Ok(())
         })
-    }
-
-    /// The tokenizer's files, with the padding token of this checkpoint.
-    fn write_tokenizer(&self, to: &Path) -> Result<()> {
-        for name in latentrace_text::FILES {
-            let from = self.tokenizer.join(name);
-            if !from.is_file() {
-                continue;
-            }
-            let bytes = std::fs::read(&from).map_err(|error| file(&from, latentrace_files::said(&error)))?;
-            let mut text = bytes.clone();
-            if let (Some(token), true) = (&self.padding, *name == "special_tokens_map.json") {
-                let mut map: Value = serde_json::from_slice(&bytes).map_err(|error| file(&from, error))?;
-                map["pad_token"] = token.as_str().into();
-                text = format!("{map:#}\n").into_bytes();
-            }
-            replace(&to.join(name), &text)?;
-        }
-        Ok(())
     }
 
     fn write_single(&self, to: &Path, kind: Option<Kind>) -> Result<()> {
@@ -103,8 +86,9 @@ impl Checkpoint {
             let is_projection = original.contains(".attn_1.") && tensor.shape.len() == 2;
             all.push((original, if is_projection { as_convolution(tensor) } else { tensor }));
         }
-        let text = stored(&self.text_encoder, kind)?;
-        all.extend(match self.text_encoder.config.hidden_act {
+        let encoder = &self.text().encoder;
+        let text = stored(encoder, kind)?;
+        all.extend(match encoder.config.hidden_act {
             Activation::Gelu => fused(text).ok_or_else(|| missing("text_encoder", "a projection"))?,
             _ => text.into_iter().map(|(name, tensor)| (inverse::clip(&name), tensor)).collect(),
         });
@@ -116,6 +100,27 @@ impl Checkpoint {
         let mut about = about();
         about.insert("modelspec.prediction_type".into(), prediction.into());
         Ok(create_safetensors(to, all, about)?)
+    }
+}
+
+impl TextPart {
+    /// Writes the tokenizer's files, with the padding token of this checkpoint.
+    fn write_tokenizer(&self, to: &Path) -> Result<()> {
+        for name in latentrace_text::FILES {
+            let from = self.tokenizer.join(name);
+            if !from.is_file() {
+                continue;
+            }
+            let bytes = std::fs::read(&from).map_err(|error| file(&from, latentrace_files::said(&error)))?;
+            let mut text = bytes.clone();
+            if let (Some(token), true) = (&self.padding, *name == "special_tokens_map.json") {
+                let mut map: Value = serde_json::from_slice(&bytes).map_err(|error| file(&from, error))?;
+                map["pad_token"] = token.as_str().into();
+                text = format!("{map:#}\n").into_bytes();
+            }
+            replace(&to.join(name), &text)?;
+        }
+        Ok(())
     }
 }
 

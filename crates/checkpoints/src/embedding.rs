@@ -74,7 +74,7 @@ impl Checkpoint {
         let tensors = open(path)?;
         let name = chosen(path, &tensors)?;
         let table = tensors.get(&name)?;
-        let width = self.text_encoder.config.hidden_size;
+        let width = self.text().encoder.config.hidden_size;
         // A single vector may have no axis for the number of vectors.
         let table = if table.dim() == 1 { table.unsqueeze(0) } else { table };
         match table.size()[..] {

@@ -1,6 +1,6 @@
 //! A folder in the diffusers layout.
 
-use crate::checkpoint::{Checkpoint, Part, Place, agree};
+use crate::checkpoint::{Checkpoint, Part, Place, TextPart, agree};
 use crate::choice::Choice;
 use crate::describe::describe;
 use crate::error::{Error, Result, read};
@@ -33,13 +33,16 @@ pub(crate) fn open(folder: &Path, choice: &Choice) -> Result<Checkpoint> {
         None => own("vae")?,
     };
     notes.extend([&text_encoder, &unet, &vae].into_iter().filter_map(Part::fallback));
-    let checkpoint = Checkpoint {
-        place: folder.clone(),
-        text_encoder: text_encoder.configured(latentrace_text::TextConfig::read)?,
-        unet: unet.configured(latentrace_unet::UnetConfig::read)?,
-        vae: vae.configured(latentrace_vae::VaeConfig::read)?,
+    let text = TextPart {
+        encoder: text_encoder.configured(latentrace_text::TextConfig::read)?,
         tokenizer: tokenizer(choice).unwrap_or_else(|| folder.join("tokenizer")),
         padding: None,
+    };
+    let checkpoint = Checkpoint {
+        place: folder.clone(),
+        texts: vec![text],
+        unet: unet.configured(latentrace_unet::UnetConfig::read)?,
+        vae: vae.configured(latentrace_vae::VaeConfig::read)?,
         embeddings: choice.embeddings.clone(),
         loras: choice.loras.clone(),
         scheduler: SchedulerFile::of(folder)?,

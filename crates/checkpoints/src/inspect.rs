@@ -1,6 +1,6 @@
 //! What a checkpoint has, compared with what its configurations say that it should have.
 
-use crate::checkpoint::{Checkpoint, Part};
+use crate::checkpoint::{Checkpoint, Part, TextPart};
 use crate::error::Result;
 use latentrace_nn::tch::{Kind, no_grad};
 use latentrace_nn::{Tensors, Weights};
@@ -38,16 +38,17 @@ impl Inspected {
 }
 
 impl Checkpoint {
-    /// Compares each part's files with its configuration. Reads headers only.
+    /// Compares each part's files with its configuration: the text encoders, the UNet and the VAE. Reads headers only.
     ///
     /// # Errors
     /// A file is missing, cannot be opened or is incomplete, or a configuration cannot be built.
-    pub fn inspect(&self) -> Result<[Inspected; 3]> {
-        Ok([
-            inspected(&self.text_encoder, |weights, config| TextEncoder::load(weights, config).map(drop))?,
-            inspected(&self.unet, |weights, config| Unet::load(weights, config).map(drop))?,
-            inspected(&self.vae, |weights, config| Vae::load(weights, config).map(drop))?,
-        ])
+    pub fn inspect(&self) -> Result<Vec<Inspected>> {
+        let text =
+            |text: &TextPart| inspected(&text.encoder, |weights, config| TextEncoder::load(weights, config).map(drop));
+        let mut parts = self.texts.iter().map(text).collect::<Result<Vec<_>>>()?;
+        parts.push(inspected(&self.unet, |weights, config| Unet::load(weights, config).map(drop))?);
+        parts.push(inspected(&self.vae, |weights, config| Vae::load(weights, config).map(drop))?);
+        Ok(parts)
     }
 }
 
@@ -83,7 +84,7 @@ fn inspected<C>(part: &Part<C>, load: impl Fn(&Weights, &C) -> latentrace_nn::Re
 
 /// The name of a tensor as `CLIPTextModel` has it, which is below `text_model`.
 fn rooted(part: &str, name: &str) -> String {
-    let below = part == "text_encoder"
+    let below = part.starts_with("text_encoder")
         && (name.starts_with("embeddings.") || name.starts_with("encoder.") || name.starts_with("final_layer_norm."));
     if below { format!("text_model.{name}") } else { name.to_owned() }
 }
@@ -124,11 +125,12 @@ impl Checkpoint {
     /// # Errors
     /// A file is missing, cannot be opened or is incomplete.
     pub fn differences(&self, other: &Checkpoint, mut tell: impl FnMut(&str, Option<Difference>)) -> Result<()> {
-        let pairs = [
-            ("text_encoder", self.text_encoder.tensors()?, other.text_encoder.tensors()?),
-            ("unet", self.unet.tensors()?, other.unet.tensors()?),
-            ("vae", self.vae.tensors()?, other.vae.tensors()?),
-        ];
+        let mut pairs = Vec::new();
+        for (one, two) in self.texts.iter().zip(&other.texts) {
+            pairs.push((one.encoder.name(), one.encoder.tensors()?, two.encoder.tensors()?));
+        }
+        pairs.push(("unet", self.unet.tensors()?, other.unet.tensors()?));
+        pairs.push(("vae", self.vae.tensors()?, other.vae.tensors()?));
         for (part, first, second) in &pairs {
             let named = |tensors: &Tensors| -> BTreeMap<String, String> {
                 let names = tensors.names().filter(|name| !name.ends_with("embeddings.position_ids"));

@@ -27,7 +27,7 @@ fn copy(from: &Path, to: &Path) {
 /// numbers.
 fn load(place: &Path) -> Result<(), String> {
     let checkpoint = Checkpoint::open(place, &Choice::default()).map_err(|error| error.to_string())?;
-    let part = &checkpoint.text_encoder;
+    let part = &checkpoint.text().encoder;
     let weights = part.weights(Kind::Float, Device::Cpu).map_err(|error| error.to_string())?;
     TextEncoder::load(&weights, &part.config).map_err(|error| error.to_string())?;
     checkpoint.inspect().map(drop).map_err(|error| error.to_string())

@@ -179,14 +179,14 @@ fn what_a_single_file_does_not_say_is_noted_and_what_it_says_is_used() {
         "{:?}",
         sd1.notes
     );
-    assert_eq!(sd1.padding, None);
+    assert_eq!(sd1.text().padding, None);
     let sd2 = made(1024, &[]);
     assert!(
         sd2.notes[0].contains("Stable Diffusion 2.x, 768x768, prediction_type v_prediction (assumed"),
         "{:?}",
         sd2.notes
     );
-    assert_eq!((sd2.padding.as_deref(), sd2.unet.config.upcast_attention), (Some("!"), true));
+    assert_eq!((sd2.text().padding.as_deref(), sd2.unet.config.upcast_attention), (Some("!"), true));
     let base = made(1024, &[("modelspec.prediction_type", "epsilon")]);
     assert!(
         base.notes[0].contains("2.x base, 512x512, prediction_type epsilon (its metadata says so)"),
@@ -206,7 +206,7 @@ fn a_synthetic_checkpoint_has_the_published_tensors() {
             .write(&to)
             .unwrap();
         let parts = open(&to, &Choice::default()).inspect().unwrap();
-        assert_eq!(parts.each_ref().map(|part| part.tensors), tensors);
+        assert_eq!(parts.iter().map(|part| part.tensors).collect::<Vec<_>>(), tensors);
         assert!(parts.iter().all(|part| part.is_whole() && part.extra.is_empty()));
         assert!(parts.iter().all(|part| part.formats.keys().eq(["bf16"])));
     }

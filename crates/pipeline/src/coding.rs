@@ -3,7 +3,7 @@
 use crate::counts;
 use crate::error::{Error, Result, Stage};
 use crate::execute::missing;
-use crate::model::PagesOfNetworks;
+use crate::model::{PagesOfNetworks, TextModel};
 use crate::tripwire::{FaultContext, blame, fault, hint};
 use crate::{Mask, Model, Picture, Prepared, Size, Start, TextOptions};
 use latentrace_nn::tch::{self, Kind, Tensor, no_grad};
@@ -85,7 +85,8 @@ impl Model {
             let Posterior { mean, log_variance } = &encoded[place].1;
             let posterior =
                 Posterior { mean: mean.to_kind(Kind::Float), log_variance: log_variance.to_kind(Kind::Float) };
-            rows.push(posterior.sample(&noise.narrow(0, image as i64, 1)) * self.checkpoint.vae.config.scaling_factor);
+            let sample = posterior.sample(&noise.narrow(0, image as i64, 1));
+            rows.push(self.checkpoint.vae.config.normalised(&sample));
         }
         Ok(Tensor::cat(&rows, 0))
     }
@@ -95,7 +96,7 @@ impl Model {
         pixels.to_device(self.device).to_kind(self.unet.kind())
     }
 
-    /// The tokens of a text and its text features, `[1, tokens, features]`.
+    /// The tokens of a text for the first text encoder, and its text features, `[1, tokens, features]`.
     ///
     /// # Errors
     /// The text cannot be tokenized, or the features are not finite.
@@ -112,17 +113,24 @@ impl Model {
         let _held = self.hold_threads(Size::of(&self.checkpoint), 1);
         let tokens = self.tokens(prompt, options)?;
         let features = self.encode_tokens(&tokens, options.clip_skip, pass)?;
-        Ok((tokens, features))
+        Ok((tokens.into_iter().next().unwrap_or_default(), features))
     }
 
-    /// The text features of tokens, `[1, tokens, features]`. The chunks are encoded in one batch, so that each tap is
-    /// passed once.
-    pub(crate) fn encode_tokens(&self, tokens: &Tokens, clip_skip: usize, pass: &mut Pass) -> Result<Tensor> {
+    /// The text features of the tokens for each text encoder, side by side: `[1, tokens, features]`.
+    pub(crate) fn encode_tokens(&self, tokens: &[Tokens], clip_skip: usize, pass: &mut Pass) -> Result<Tensor> {
         counts::add(|counts| &mut counts.encoded);
-        let length = self.tokenizer.length() as i64;
+        let each = self.texts.iter().zip(tokens).map(|(text, tokens)| self.encode_by(text, tokens, clip_skip, pass));
+        let mut each: Vec<Tensor> = each.collect::<Result<_>>()?;
+        Ok(if each.len() == 1 { each.swap_remove(0) } else { Tensor::cat(&each, 2) })
+    }
+
+    /// The features that a text encoder returns for tokens, `[1, tokens, features]`. The chunks are encoded in one batch, so
+    /// that each tap is passed once.
+    fn encode_by(&self, text: &TextModel, tokens: &Tokens, clip_skip: usize, pass: &mut Pass) -> Result<Tensor> {
+        let length = text.tokenizer.length() as i64;
         let ids = Tensor::from_slice(&tokens.ids).view([-1, length]).to_device(self.device); // [chunks, tokens]
         let encode = |pass: &mut Pass| {
-            let encoded = self.text_encoder.forward_without(pass, &ids, clip_skip);
+            let encoded = text.encoder.forward_without(pass, &ids, clip_skip);
             weighted(encoded, &tokens.weights)
         };
         // Gradients are on again also where a caught panic ends the work.
@@ -133,7 +141,8 @@ impl Model {
                 Ok(features.view([1, -1, width]).to_kind(self.unet.kind()))
             }
             Some(found) => {
-                Err(blame(self.context("text_encoder.out", Stage::Text), found, pass, |pass| no_grad(|| encode(pass))))
+                let context = self.context(&format!("{}.out", text.name), Stage::Text);
+                Err(blame(context, found, pass, |pass| no_grad(|| encode(pass))))
             }
         }
     }
@@ -194,12 +203,12 @@ impl Model {
     fn pixels(&self, latents: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let _held = self.hold_threads_for(latents);
         let decode = || {
-            let scaled = latents.to_kind(Kind::Float) / self.checkpoint.vae.config.scaling_factor;
+            let scaled = self.checkpoint.vae.config.restored(&latents.to_kind(Kind::Float));
             self.vae.decode(pass, &scaled.to_kind(self.unet.kind()))
         };
-        PagesOfNetworks::release(&[&self.pages.text, &self.pages.unet]);
+        PagesOfNetworks::release(self.pages.texts.iter().chain([&self.pages.unet]));
         let pixels = no_grad(|| if_it_fits(decode))?; // gradients are on again also where a caught panic ends the work
-        PagesOfNetworks::release(&[&self.pages.vae]);
+        PagesOfNetworks::release([&self.pages.vae]);
         Ok(pixels)
     }
 }

@@ -55,7 +55,7 @@ pub use latentrace_text::{Tokenizer, Tokens, plain};
 pub use latentrace_unet::Unet;
 pub use lineage::{Act, At, Call, Lineage, Lines, Mode, Networks, Setting};
 pub use mask::Mask;
-pub use model::{Device, Dtype, Model, Options};
+pub use model::{Device, Dtype, Model, Options, TextModel};
 pub use network::Outputs;
 pub use noise::Draws;
 pub use outline::{Outlined, When, outline};

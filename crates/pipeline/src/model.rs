@@ -4,28 +4,28 @@ use crate::error::{Error, Result};
 use crate::kernels::KernelChoice;
 use crate::network::Denoiser;
 use crate::{SamplerTaps, Threads, text};
-use latentrace_checkpoints::{Adapted, Checkpoint, Choice, Scale, Vectors};
+use latentrace_checkpoints::{Adapted, Checkpoint, Choice, Scale, TextPart, Vectors};
 use latentrace_nn::tch::{self, Kind};
-use latentrace_nn::{Activation, Cuda, Kernels, Pages, SharedScale, Tap, cuda, first_cuda, if_it_fits};
+use latentrace_nn::{
+    Activation, Changes, Cuda, Kernels, Pages, SharedScale, Tap, Weights, cuda, first_cuda, if_it_fits,
+};
 use latentrace_schedulers as schedulers;
 use latentrace_text::{TextEncoder, Tokenizer};
 use latentrace_unet::Unet;
 use latentrace_vae::Vae;
 use std::path::Path;
 
-/// A latent diffusion model: tokenizer, text encoder, UNet, VAE and scheduler configuration.
+/// A latent diffusion model: text encoders with their tokenizers, UNet, VAE and scheduler configuration.
 pub struct Model {
     /// The checkpoint that was loaded, with the configuration of each network.
     pub checkpoint: Checkpoint,
-    /// Text to token ids.
-    pub tokenizer: Tokenizer,
-    /// Token ids to text features.
-    pub text_encoder: TextEncoder,
+    /// The text encoders, in the order of the checkpoint: one, or two whose features stand side by side. There is at least one.
+    pub texts: Vec<TextModel>,
     /// The denoising network. LoRAs whose scale depends on the noise level act in runs only.
     pub unet: Unet,
     /// The scales of changes of the UNet that depend on the noise level; see [`Checkpoint::changes`].
     pub(crate) varying: Vec<(SharedScale, Scale)>,
-    /// For each LoRA of the checkpoint, whether it changes the text encoder.
+    /// For each LoRA of the checkpoint, whether it changes the first text encoder.
     pub changed_texts: Vec<bool>,
     /// Latents to pixels and back.
     pub vae: Vae,
@@ -36,7 +36,7 @@ pub struct Model {
     pub scheduler_in_pipeline: schedulers::Config,
     /// The taps of the sampler's values.
     pub sampler: SamplerTaps,
-    /// Every tap: those of the three networks in the order of loading, then the sampler's.
+    /// Every tap: those of the text encoders, the UNet and the VAE, then the sampler's.
     pub taps: Vec<Tap>,
     /// The tensors in the checkpoint's files that no network has read, as `part: name`.
     pub unread: Vec<String>,
@@ -51,11 +51,22 @@ pub struct Model {
     pub threads: Threads,
 }
 
+/// A text encoder of a model, with its tokenizer.
+pub struct TextModel {
+    /// The part of the checkpoint: `text_encoder` or `text_encoder_2`. The names of its taps begin so.
+    pub name: &'static str,
+    /// Text to token ids.
+    pub tokenizer: Tokenizer,
+    /// Token ids to text features.
+    pub encoder: TextEncoder,
+}
+
 /// The pages of files that the tensors of each network lie in. A run uses one network after the other, and only the pages of one need to be in
 /// memory. To read them again from the system's cache takes about a millisecond for 20 MB.
 #[derive(Default)]
 pub(crate) struct PagesOfNetworks {
-    pub(crate) text: Pages,
+    /// Those of each text encoder.
+    pub(crate) texts: Vec<Pages>,
     pub(crate) unet: Pages,
     pub(crate) vae: Pages,
 }
@@ -65,8 +76,8 @@ const WORTH: usize = 64 << 20;
 
 impl PagesOfNetworks {
     /// Releases the pages of networks that are done for now, if they are many.
-    pub(crate) fn release(networks: &[&Pages]) {
-        networks.iter().filter(|pages| pages.bytes() >= WORTH).for_each(|pages| pages.release());
+    pub(crate) fn release<'a>(networks: impl IntoIterator<Item = &'a Pages>) {
+        networks.into_iter().filter(|pages| pages.bytes() >= WORTH).for_each(Pages::release);
     }
 }
 
@@ -176,18 +187,14 @@ impl Model {
             false => checkpoint.scheduler.read()?,
         };
         let scheduler_in_pipeline = scheduler.in_pipeline()?;
-        let mut tokenizer = text::own(&checkpoint)?;
-        checkpoint.notes.extend(padding(&checkpoint, &tokenizer));
+        let tokenizers: Vec<Tokenizer> = checkpoint.texts.iter().map(text::own).collect::<Result<_>>()?;
+        let tokenized = checkpoint.texts.iter().zip(&tokenizers);
+        checkpoint.notes.extend(tokenized.filter_map(|(part, tokenizer)| padding(part, tokenizer)));
         let vectors = checkpoint.vectors()?;
-        let (clip, unet, vae) = (&checkpoint.text_encoder, &checkpoint.unet, &checkpoint.vae);
+        let (unet, vae) = (&checkpoint.unet, &checkpoint.vae);
         let Adapted { text_encoder: of_text, unet: of_unet, varying, of_text: changed_texts, notes } =
             checkpoint.changes()?;
-        let text_weights = clip.weights(kind, device)?.with_changes(of_text);
-        let mut text_encoder = TextEncoder::load(&text_weights, &clip.config)?;
-        for Vectors { token, table } in &vectors {
-            let first = tokenizer.add(token, table.size()[0] as usize)?;
-            text_encoder.add(first.into(), table);
-        }
+        let (texts, text_weights) = load_texts(&checkpoint, tokenizers, (of_text, vectors), (kind, device))?;
         let (kernels, note) = options.kernels.on(&unet.config, kind, device)?;
         checkpoint.notes.extend(note);
         if options.device == Device::Auto {
@@ -196,8 +203,7 @@ impl Model {
         let unet_weights = unet.weights(kind, device)?.with_kernels(kernels).with_changes(of_unet);
         let vae_weights = vae.weights(kind, device)?.with_kernels(kernels);
         let mut model = Model {
-            tokenizer,
-            text_encoder,
+            texts,
             unet: Unet::load(&unet_weights, &unet.config)?,
             varying,
             changed_texts,
@@ -213,11 +219,12 @@ impl Model {
             threads: Threads::of_environment(),
             checkpoint,
         };
-        let [text, unet, vae] = [&text_weights, &unet_weights, &vae_weights].map(|weights| weights.pages());
-        model.pages = PagesOfNetworks { text, unet, vae };
-        text_weights.check_changes()?;
+        let texts = text_weights.iter().map(Weights::pages).collect();
+        model.pages = PagesOfNetworks { texts, unet: unet_weights.pages(), vae: vae_weights.pages() };
+        text_weights.iter().try_for_each(Weights::check_changes)?;
         unet_weights.check_changes()?;
-        for (part, weights) in [("text_encoder", &text_weights), ("unet", &unet_weights), ("vae", &vae_weights)] {
+        let texts = model.texts.iter().map(|text| text.name).zip(&text_weights);
+        for (part, weights) in texts.chain([("unet", &unet_weights), ("vae", &vae_weights)]) {
             model.taps.extend(weights.taps());
             model.unread.extend(weights.unread().into_iter().map(|name| format!("{part}: {name}")));
         }
@@ -228,17 +235,51 @@ impl Model {
 }
 
 impl Model {
+    /// The first text encoder with its tokenizer, for what knows only one.
+    pub fn text(&self) -> &TextModel {
+        &self.texts[0]
+    }
+
+    /// The tokenizer of the first text encoder, for what knows only one.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.text().tokenizer
+    }
+
     /// The UNet as runs call it.
     pub(crate) fn denoiser(&self) -> Denoiser<'_> {
         Denoiser { unet: &self.unet, varying: &self.varying }
     }
 }
 
+/// Loads the text encoders of a checkpoint, each with its own tokenizer of `tokenizers`. Returns their weights too. The changes of
+/// LoRAs and the vectors of textual inversions are those of the first.
+fn load_texts(
+    checkpoint: &Checkpoint,
+    tokenizers: Vec<Tokenizer>,
+    of_first: (Changes, Vec<Vectors>),
+    (kind, device): (Kind, tch::Device),
+) -> Result<(Vec<TextModel>, Vec<Weights>)> {
+    let mut of_first = Some(of_first);
+    let (mut texts, mut all_weights) = (Vec::new(), Vec::new());
+    for (TextPart { encoder: part, .. }, mut tokenizer) in checkpoint.texts.iter().zip(tokenizers) {
+        let (changes, vectors) = of_first.take().unwrap_or_default();
+        let weights = part.weights(kind, device)?.with_changes(changes);
+        let mut encoder = TextEncoder::load(&weights, &part.config)?;
+        for Vectors { token, table } in &vectors {
+            let first = tokenizer.add(token, table.size()[0] as usize)?;
+            encoder.add(first.into(), table);
+        }
+        texts.push(TextModel { name: part.name(), tokenizer, encoder });
+        all_weights.push(weights);
+    }
+    Ok((texts, all_weights))
+}
+
 /// A note where a text encoder of Stable Diffusion 2.x is given another padding than it was trained with. OpenCLIP pads
 /// with the id 0, and folders that were copied together from 1.x files pad with the end token.
-fn padding(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Option<String> {
-    let is_open_clip = checkpoint.text_encoder.config.hidden_act == Activation::Gelu;
-    let (id, place) = (tokenizer.padding(), checkpoint.tokenizer.display());
+fn padding(part: &TextPart, tokenizer: &Tokenizer) -> Option<String> {
+    let is_open_clip = part.encoder.config.hidden_act == Activation::Gelu;
+    let (id, place) = (tokenizer.padding(), part.tokenizer.display());
     let token = tokenizer.token(id.into()).unwrap_or_default();
     (is_open_clip && id != 0).then(|| {
         format!(

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::execute::draws;
 use crate::{Known, Options, SamplerTaps, Size, Start, TextShape, UnetInput};
-use latentrace_checkpoints::Checkpoint;
+use latentrace_checkpoints::{Checkpoint, TextPart};
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
 use latentrace_nn::{Branch, Moment, Pass, Probe, Role, Rows, SamplerValue, Tap, Weights, shape_only};
 use latentrace_schedulers::Plan;
@@ -92,23 +92,28 @@ pub fn outline(
     size: Option<Size>,
     TextShape { clip_skip, chunks, given }: TextShape,
 ) -> Result<Vec<Outlined>> {
-    let (text, unet, vae) = (&checkpoint.text_encoder.config, &checkpoint.unet.config, &checkpoint.vae.config);
+    let (unet, vae) = (&checkpoint.unet.config, &checkpoint.vae.config);
     let kind = options.dtype.kind();
     let factor = vae.factor();
     let [height, width] = size.unwrap_or_else(|| Size::of(checkpoint)).latents(factor)?;
     let weights = |part: &str| Weights::shapes(part, kind);
     let mut seen = Seen { list: Vec::new(), when: When::Text, input: checkpoint.input() };
     no_grad(|| {
-        let tokens = text.max_position_embeddings;
-        let ids = shape_only(&[chunks, tokens], Kind::Int64);
-        let encoder = TextEncoder::load(&weights("text_encoder"), text)?;
+        let mut encoders = Vec::new();
+        for TextPart { encoder: part, .. } in &checkpoint.texts {
+            let ids = shape_only(&[chunks, part.config.max_position_embeddings], Kind::Int64);
+            encoders.push((TextEncoder::load(&weights(part.name()), &part.config)?, ids));
+        }
         let encoded = [Branch::Conditional, Branch::Unconditional].into_iter().filter(|_| given.is_none());
         for branch in encoded {
-            let _ = encoder.forward_without(&mut seen.pass(When::Text, Rows::Branch(branch)), &ids, clip_skip);
+            for (encoder, ids) in &encoders {
+                let _ = encoder.forward_without(&mut seen.pass(When::Text, Rows::Branch(branch)), ids, clip_skip);
+            }
         }
         let input = shape_only(&[2, unet.in_channels, height, width], kind);
         let latents = shape_only(&[1, vae.latent_channels, height, width], kind);
-        let features = shape_only(&[2, given.unwrap_or(chunks * tokens), text.hidden_size], kind);
+        let tokens = given.unwrap_or(chunks * checkpoint.text().encoder.config.max_position_embeddings);
+        let features = shape_only(&[2, tokens, checkpoint.text_features()], kind);
         let network = Unet::load(&weights("unet"), unet)?;
         let times = shape_only(&[1], Kind::Float);
         let _ = network.forward(&mut seen.pass(When::Call, Rows::Branches), &input, &times, &features);

@@ -6,6 +6,7 @@ use crate::execute::{Execution, Given, missing, moment};
 use crate::model::PagesOfNetworks;
 use crate::network::{Guided, Network, Outputs, Past};
 use crate::noise::{Draws, EncoderNoise};
+use crate::prepared::first;
 use crate::{Common, Features, Known, Model, Named, Picture, Prepared, Request, Start, UnetInput, Work};
 use latentrace_nn::tch::{Tensor, no_grad};
 use latentrace_nn::{Branch, Pass, Rows, if_it_fits};
@@ -19,10 +20,17 @@ pub struct Outcome {
     pub latents: Tensor,
     /// The picture.
     pub picture: Picture,
-    /// The tokens of the prompt and of the negative prompt, with the text that did not fit.
-    pub tokens: [Tokens; 2],
+    /// The tokens of the prompt and of the negative prompt for each text encoder, with the text that did not fit.
+    pub tokens: [Vec<Tokens>; 2],
     /// The plan.
     pub plan: Arc<Plan>,
+}
+
+impl Outcome {
+    /// The tokens of the prompt and of the negative prompt for the first text encoder. Records have these only.
+    pub fn first_tokens(&self) -> [&Tokens; 2] {
+        first(&self.tokens)
+    }
 }
 
 impl Model {
@@ -113,7 +121,7 @@ impl Model {
             pass.set_rows(Rows::Images);
             return Ok([prompt, negative].map(|given| given.to_device(self.device).to_kind(self.unet.kind())));
         }
-        let mut encoded = |branch: Branch, tokens: &Tokens| {
+        let mut encoded = |branch: Branch, tokens: &[Tokens]| {
             pass.set_rows(Rows::Branch(branch));
             let mut encode = || self.encode_tokens(tokens, request.text.clip_skip, pass);
             match &mut common {
@@ -145,7 +153,7 @@ impl Model {
         let noise = draws.take_for(encodings)?;
         let known = self.known(images, &noise, &draws, pass)?;
         let given = self.given(images, known.as_ref(), &noise, pass)?;
-        PagesOfNetworks::release(&[&self.pages.text, &self.pages.vae]); // from here on the UNet computes
+        PagesOfNetworks::release(self.pages.texts.iter().chain([&self.pages.vae])); // from here on the UNet computes
         let execution = Execution {
             plan,
             prediction: request.scheduler.prediction(),

@@ -105,14 +105,15 @@ fn outputs_of(run: &Named, call: usize, found: &HashMap<Lineage, Tensor>) -> Res
 /// A text that is encoded.
 #[derive(Clone, Copy)]
 pub(crate) struct Text<'a> {
-    pub(crate) tokens: &'a Tokens,
+    /// Its tokens for each text encoder.
+    pub(crate) tokens: &'a [Tokens],
     pub(crate) clip_skip: usize,
 }
 
 /// Every different text, and for each image the indices of its negative prompt and its prompt among them.
 pub(crate) fn texts<'a>(images: &[&'a Prepared], runs: &[Named]) -> (Vec<Text<'a>>, Vec<[usize; 2]>) {
     let (mut places, mut texts) = (HashMap::new(), Vec::new());
-    let mut place = |lineage: Lineage, tokens: &'a Tokens, clip_skip: usize| {
+    let mut place = |lineage: Lineage, tokens: &'a [Tokens], clip_skip: usize| {
         *places.entry(lineage).or_insert_with(|| {
             texts.push(Text { tokens, clip_skip });
             texts.len() - 1

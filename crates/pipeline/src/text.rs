@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::{Features, Model, Prepared};
-use latentrace_checkpoints::Checkpoint;
+use latentrace_checkpoints::{Checkpoint, TextPart};
 use latentrace_text::{Form, Tokenizer};
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +50,9 @@ impl Default for TextShape {
 
 impl TextShape {
     /// The shape of a prepared run.
-    pub fn of(Prepared { request, tokens: [tokens, _], length, .. }: &Prepared) -> TextShape {
+    pub fn of(prepared: &Prepared) -> TextShape {
+        let Prepared { request, length, .. } = prepared;
+        let [tokens, _] = prepared.first_tokens();
         let chunks = tokens.ids.len() / (*length).max(1);
         let given = request.features.as_ref().map(Features::tokens);
         TextShape { clip_skip: request.text.clip_skip, chunks: chunks.max(1) as i64, given }
@@ -64,9 +66,9 @@ impl TextOptions {
 }
 
 impl Model {
-    /// Checks that the text encoder has the layers that are left out.
+    /// Checks that the first text encoder has the layers that are left out.
     pub(crate) fn check_text(&self, options: TextOptions) -> Result<()> {
-        let layers = self.checkpoint.text_encoder.config.num_hidden_layers;
+        let layers = self.checkpoint.text().encoder.config.num_hidden_layers;
         if i64::try_from(options.clip_skip).is_ok_and(|skip| skip <= layers) {
             return Ok(());
         }
@@ -75,24 +77,24 @@ impl Model {
     }
 }
 
-/// The tokenizer of a checkpoint, with the tokens of its textual inversions.
+/// The tokenizer of a checkpoint's first text encoder, with the tokens of its textual inversions.
 ///
 /// # Errors
 /// A file is missing or malformed, or the tokenizer has a token already.
 pub fn tokenizer(checkpoint: &Checkpoint) -> Result<Tokenizer> {
-    let mut tokenizer = own(checkpoint)?;
+    let mut tokenizer = own(checkpoint.text())?;
     for vectors in checkpoint.vectors()? {
         tokenizer.add(&vectors.token, vectors.table.size()[0] as usize)?;
     }
     Ok(tokenizer)
 }
 
-/// The tokenizer of a checkpoint as its files have it.
-pub(crate) fn own(checkpoint: &Checkpoint) -> Result<Tokenizer> {
-    let config = &checkpoint.text_encoder.config;
+/// The tokenizer of a text encoder as its files have it.
+pub(crate) fn own(part: &TextPart) -> Result<Tokenizer> {
+    let config = &part.encoder.config;
     let length = usize::try_from(config.max_position_embeddings).unwrap_or(usize::MAX);
-    let tokenizer = Tokenizer::open(&checkpoint.tokenizer, length)?.for_embeddings(config.vocab_size);
-    Ok(match &checkpoint.padding {
+    let tokenizer = Tokenizer::open(&part.tokenizer, length)?.for_embeddings(config.vocab_size);
+    Ok(match &part.padding {
         Some(token) => tokenizer.padded_with(token)?,
         None => tokenizer,
     })

@@ -103,7 +103,8 @@ impl Model {
 fn is_alike(first: &Prepared, other: &Prepared) -> bool {
     let same_plan = Arc::ptr_eq(&first.plan, &other.plan) || first.plan == other.plan;
     let same_start = std::mem::discriminant(&first.start) == std::mem::discriminant(&other.start);
-    let same_length = other.tokens[0].ids.len() == first.tokens[0].ids.len();
+    let lengths = |image: &Prepared| image.tokens[0].iter().map(|tokens| tokens.ids.len()).collect::<Vec<_>>();
+    let same_length = lengths(other) == lengths(first);
     // Images that start from other tensors are not known to be equal by their seeds.
     let is_known = matches!(first.start, Start::Noise | Start::Picture { .. } | Start::Masked { .. });
     let is_alone = std::ptr::eq(first, other);

@@ -4,8 +4,8 @@
 use latentrace_nn::tch::Tensor;
 use latentrace_nn::{Branch, Moment, Pass, Probe, Role, Rows, SamplerValue, Tap};
 use latentrace_pipeline::{
-    Common, Guidance, Lineage, Lines, Mode, Model, Named, Options, Outcome, Picture, Prepared, Request, Setting, Start,
-    Window, counts, evaluations_of, order,
+    Act, At, Common, Guidance, Lineage, Lines, Mode, Model, Named, Networks, Options, Outcome, Picture, Prepared,
+    Request, Setting, Start, TextOptions, Window, counts, evaluations_of, order,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeSet, HashMap};
@@ -155,6 +155,29 @@ fn try_prepared(model: &Model, arm: &Arm) -> Result<Prepared, latentrace_pipelin
         None => Start::Noise,
     };
     model.prepare(request, start)
+}
+
+/// The rows of the first call, whose names have those of both texts in them.
+#[test]
+fn texts_have_the_lineages_of_earlier_versions() {
+    let model = tiny();
+    let text = TextOptions { clip_skip: 1, weights: true, ..TextOptions::default() };
+    let request = Request { negative: "a (mouse:0.5)".into(), text, ..model.request("a (cat:1.5)", 7) };
+    let prepared = model.prepare(request, Start::Noise).unwrap();
+    let networks = Networks { text_encoder: "texts".into(), unet: "unet".into(), ..Networks::default() };
+    let rows = |mode: Mode, acts: &[Act]| {
+        let (networks, acts) = (networks.clone(), acts.to_vec());
+        let setting = Setting { mode, networks, acts, ..Setting::default() };
+        Lines::of(&prepared, &setting).calls[0].rows().map(|row| format!("{row:?}")).collect::<Vec<_>>()
+    };
+    let edit = Act { rule: "text_encoder.** => zero".into(), at: At::Texts };
+    let found = [rows(Mode::Alone, &[]), rows(Mode::Batched, &[]), rows(Mode::Alone, &[edit])];
+    let expected = [
+        ["eb2f1374735a84d1", "e72d489894f10ddc"],
+        ["ae6cd9b444d7c35b", "f3b87e5e40316469"],
+        ["6c011c3b19f9fdca", "bee707b185e0b926"],
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]

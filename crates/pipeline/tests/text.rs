@@ -141,7 +141,7 @@ fn a_run_in_chunks_passes_the_tensors_of_its_outline() {
 
     let model = with(&[]).unwrap();
     let prepared = model.prepare(long(&model), Start::Noise).unwrap();
-    assert_eq!(prepared.tokens.each_ref().map(|tokens| tokens.ids.len()), [154, 154]);
+    assert_eq!(prepared.first_tokens().map(|tokens| tokens.ids.len()), [154, 154]);
     let shape = TextShape::of(&prepared);
     assert_eq!(shape, TextShape { clip_skip: 1, chunks: 2, given: None });
     let mut seen = Seen::default();
@@ -157,6 +157,21 @@ fn a_run_in_chunks_passes_the_tensors_of_its_outline() {
     let together = model.make_together(&[&prepared], &mut Pass::silent()).unwrap();
     let apart = (&together.outcomes[0].latents - &silent.latents).abs().max().double_value(&[]);
     assert!(apart < 1e-5, "{apart:e}");
+}
+
+#[test]
+fn the_features_of_several_text_encoders_stand_side_by_side() {
+    let one = with(&[]).unwrap();
+    let mut checkpoint = one.checkpoint.clone();
+    checkpoint.texts.push(checkpoint.text().clone());
+    let two = Model::load(checkpoint, Options { device: Device::Cpu, ..Options::default() }).unwrap();
+    let [of_one, of_two] = [&one, &two].map(|model| model.prepare(long(model), Start::Noise).unwrap());
+    assert_eq!(of_two.tokens, of_one.first_tokens().map(|tokens| vec![tokens.clone(); 2]));
+    let [narrow, wide] =
+        [(&one, of_one), (&two, of_two)].map(|(model, run)| model.features(&run, &mut Pass::silent()).unwrap());
+    for (narrow, wide) in [(narrow.prompt, wide.prompt), (narrow.negative, wide.negative)] {
+        assert!(Tensor::cat(&[&narrow, &narrow], 2).equal(&wide));
+    }
 }
 
 #[test]
@@ -210,7 +225,7 @@ fn features_that_are_written_and_read_give_the_run_of_the_texts() {
     assert_eq!(features.tokens(), 154);
     let given = Request { prompt: "another".into(), features: Some(features), ..own.clone() };
     let ready = model.prepare(given.clone(), Start::Noise).unwrap();
-    assert_eq!((TextShape::of(&ready).given, ready.tokens[0].ids.len()), (Some(154), 0));
+    assert_eq!((TextShape::of(&ready).given, ready.first_tokens()[0].ids.len()), (Some(154), 0));
     let [of_texts, of_features] =
         [&own, &given].map(|request| model.run(request, &mut Pass::silent()).unwrap().latents);
     assert!(of_texts.equal(&of_features));

@@ -162,10 +162,10 @@ impl Description {
         image: Option<Located>,
         mask: Option<Located>,
     ) -> Result<Description> {
-        let Prepared { request, plan, tokens, .. } = prepared;
+        let Prepared { request, plan, .. } = prepared;
         let [height, width] = request.size.latents(model.checkpoint.vae.config.factor())?;
         let [prompt, negative] =
-            tokens.each_ref().map(|text| Text { tokens: text.pieces.clone(), lost: text.lost.clone() });
+            prepared.first_tokens().map(|text| Text { tokens: text.pieces.clone(), lost: text.lost.clone() });
         let mut cell = cell.clone();
         for edit in &mut cell.edits {
             let Some(trace) = edit.reads() else { continue };

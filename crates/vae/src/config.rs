@@ -1,5 +1,6 @@
 //! `vae/config.json`.
 
+use latentrace_nn::tch::Tensor;
 use latentrace_nn::{Config, Result, Supported};
 
 /// The values of `vae/config.json` that matter for a forward pass.
@@ -19,12 +20,25 @@ pub struct VaeConfig {
     pub norm_num_groups: i64,
     /// The factor from the VAE's latents to those of the UNet.
     pub scaling_factor: f64,
+    /// What the latents are normalised by before that factor, if by anything.
+    pub statistics: Option<Statistics>,
+    /// Whether its numbers do not fit into f16, so that SDXL's pipelines run it in f32.
+    pub force_upcast: bool,
     /// Whether the middle blocks have an attention layer.
     pub mid_block_add_attention: bool,
     /// Whether a 1x1 convolution follows the encoder.
     pub use_quant_conv: bool,
     /// Whether a 1x1 convolution precedes the decoder.
     pub use_post_quant_conv: bool,
+}
+
+/// `latents_mean` and `latents_std`: the mean and the standard deviation of each channel of the latents.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statistics {
+    /// The means.
+    pub mean: Vec<f64>,
+    /// The standard deviations, all above 0.
+    pub deviation: Vec<f64>,
 }
 
 impl VaeConfig {
@@ -42,6 +56,8 @@ impl VaeConfig {
             layers_per_block: config.size("layers_per_block", Some(1))?,
             norm_num_groups: config.size("norm_num_groups", Some(32))?,
             scaling_factor: config.number("scaling_factor", 0.18215)?,
+            statistics: statistics(config)?,
+            force_upcast: config.flag("force_upcast", true)?,
             mid_block_add_attention: config.flag("mid_block_add_attention", true)?,
             use_quant_conv: config.flag("use_quant_conv", true)?,
             use_post_quant_conv: config.flag("use_post_quant_conv", true)?,
@@ -61,13 +77,65 @@ impl VaeConfig {
         if read.scaling_factor <= 0.0 {
             return Err(config.unsupported("scaling_factor", "a number above 0"));
         }
+        let channels = |statistics: &Statistics| statistics.mean.len() as i64;
+        if read.statistics.as_ref().is_some_and(|statistics| channels(statistics) != read.latent_channels) {
+            return Err(
+                config.unsupported(MEAN, &format!("{} numbers, one for each of latent_channels", read.latent_channels))
+            );
+        }
         Ok(read)
+    }
+
+    /// The VAE's latents as the UNet takes them, `[batch, channels, height, width]`.
+    pub fn normalised(&self, latents: &Tensor) -> Tensor {
+        match &self.statistics {
+            None => latents * self.scaling_factor,
+            Some(Statistics { mean, deviation }) => {
+                (latents - of_channels(mean, latents)) * self.scaling_factor / of_channels(deviation, latents)
+            }
+        }
+    }
+
+    /// The UNet's latents as the VAE takes them: the inverse of [`VaeConfig::normalised`].
+    pub fn restored(&self, latents: &Tensor) -> Tensor {
+        match &self.statistics {
+            None => latents / self.scaling_factor,
+            Some(Statistics { mean, deviation }) => {
+                latents * of_channels(deviation, latents) / self.scaling_factor + of_channels(mean, latents)
+            }
+        }
     }
 
     /// How many pixels a latent pixel is high and wide.
     pub fn factor(&self) -> i64 {
         1 << (self.block_out_channels.len() - 1)
     }
+}
+
+const MEAN: &str = "latents_mean";
+const DEVIATION: &str = "latents_std";
+
+/// The means and standard deviations, both or none.
+fn statistics(config: &Config) -> Result<Option<Statistics>> {
+    let numbers = |key: &str| -> Result<Option<Vec<f64>>> {
+        let Some(value) = config.value(key) else { return Ok(None) };
+        let list =
+            value.as_array().and_then(|list| list.iter().map(|number| number.as_f64()).collect::<Option<Vec<_>>>());
+        list.map(Some).ok_or_else(|| config.unsupported(key, "null, or a list of numbers"))
+    };
+    match (numbers(MEAN)?, numbers(DEVIATION)?) {
+        (None, None) => Ok(None),
+        (Some(mean), Some(deviation)) if mean.len() == deviation.len() && deviation.iter().all(|each| *each > 0.0) => {
+            Ok(Some(Statistics { mean, deviation }))
+        }
+        _ => Err(config.unsupported(DEVIATION, "numbers above 0, as many as latents_mean has")),
+    }
+}
+
+/// Numbers of channels as `[1, channels, 1, 1]`, on the device and in the number format of latents.
+fn of_channels(numbers: &[f64], latents: &Tensor) -> Tensor {
+    let numbers = Tensor::from_slice(numbers).view([1, -1, 1, 1]).to_device(latents.device());
+    numbers.to_kind(latents.kind())
 }
 
 const READ: &[&str] = &[
@@ -78,6 +146,9 @@ const READ: &[&str] = &[
     "layers_per_block",
     "norm_num_groups",
     "scaling_factor",
+    "force_upcast",
+    "latents_mean",
+    "latents_std",
     "mid_block_add_attention",
     "use_quant_conv",
     "use_post_quant_conv",
@@ -86,11 +157,5 @@ const READ: &[&str] = &[
 ];
 
 /// Keys that have no effect on a forward pass, and keys of which only some values are implemented.
-const OTHERS: &[Supported] = &[
-    ("act_fn", &["\"silu\"", "\"swish\""]),
-    ("sample_size", &[]),
-    ("force_upcast", &[]),
-    ("shift_factor", &["null"]),
-    ("latents_mean", &["null"]),
-    ("latents_std", &["null"]),
-];
+const OTHERS: &[Supported] =
+    &[("act_fn", &["\"silu\"", "\"swish\""]), ("sample_size", &[]), ("shift_factor", &["null"])];

@@ -29,6 +29,8 @@ fn a_large_picture_takes_little_more_than_the_largest_layers_input_and_output() 
         layers_per_block: 1,
         norm_num_groups: 8,
         scaling_factor: 1.0,
+        statistics: None,
+        force_upcast: false,
         mid_block_add_attention: false,
         use_quant_conv: false,
         use_post_quant_conv: false,

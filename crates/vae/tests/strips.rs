@@ -14,6 +14,8 @@ fn config() -> VaeConfig {
         layers_per_block: 1,
         norm_num_groups: 4,
         scaling_factor: 1.0,
+        statistics: None,
+        force_upcast: false,
         mid_block_add_attention: true,
         use_quant_conv: true,
         use_post_quant_conv: true,

@@ -49,7 +49,7 @@ impl Targets {
     /// # Errors
     /// A network cannot be built, or a weight file of the text encoder cannot be opened.
     pub(super) fn of(checkpoint: &Checkpoint) -> Result<Targets> {
-        let (text, unet) = (&checkpoint.text_encoder, &checkpoint.unet);
+        let (text, unet) = (&checkpoint.text().encoder, &checkpoint.unet);
         let (weights, asked) = Weights::asked("unet", Kind::Float);
         no_grad(|| Unet::load(&weights, &unet.config))?;
         let unet = unet_targets(&asked, &unet.config);

@@ -6,7 +6,7 @@
 pub(crate) mod inverse;
 pub(crate) mod names;
 
-use crate::checkpoint::{Checkpoint, Part, agree};
+use crate::checkpoint::{Checkpoint, Part, TextPart, agree};
 use crate::choice::Choice;
 use crate::error::{Error, Result, file, read};
 use crate::folder::{inside, part};
@@ -105,13 +105,16 @@ pub(crate) fn open(path: &Path, choice: &Choice) -> Result<Checkpoint> {
     }
     let parts = Parts { path, header: &header, family, known: &known, choice };
     let tokenizer = tokenizer(path, choice)?;
-    let mut checkpoint = Checkpoint {
-        place: path.clone(),
-        text_encoder: parts.text_encoder()?.configured(latentrace_text::TextConfig::read)?,
-        unet: parts.unet(&mut notes)?.configured(latentrace_unet::UnetConfig::read)?,
-        vae: parts.vae()?.configured(latentrace_vae::VaeConfig::read)?,
+    let text = TextPart {
+        encoder: parts.text_encoder()?.configured(latentrace_text::TextConfig::read)?,
         tokenizer,
         padding: (family == Family::Sd2 && choice.config.is_none()).then(|| "!".to_owned()),
+    };
+    let mut checkpoint = Checkpoint {
+        place: path.clone(),
+        texts: vec![text],
+        unet: parts.unet(&mut notes)?.configured(latentrace_unet::UnetConfig::read)?,
+        vae: parts.vae()?.configured(latentrace_vae::VaeConfig::read)?,
         embeddings: choice.embeddings.clone(),
         loras: choice.loras.clone(),
         scheduler: SchedulerFile { origin: scheduler(path, choice, &known), class: None },

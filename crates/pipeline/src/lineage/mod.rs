@@ -26,7 +26,7 @@ pub enum Mode {
 /// runs of one model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Networks {
-    /// The text encoder.
+    /// The text encoders.
     pub text_encoder: String,
     /// The UNet without the changes in `varying`.
     pub unet: String,
@@ -39,7 +39,7 @@ pub struct Networks {
 /// Where in a run a probe changes or sees a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum At {
-    /// In the text encoder.
+    /// In a text encoder.
     Texts,
     /// In the VAE.
     Pictures,
@@ -78,7 +78,7 @@ pub struct Setting {
 pub struct Lines {
     /// The features of the negative prompt and of the prompt.
     pub(crate) texts: [Lineage; 2],
-    /// Whether the text encoder is seen.
+    /// Whether a text encoder is seen.
     pub(crate) texts_seen: bool,
     /// How it is run.
     pub mode: Mode,

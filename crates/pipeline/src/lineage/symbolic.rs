@@ -196,12 +196,15 @@ impl Symbolic<'_> {
         }
     }
 
-    /// The features of a text.
-    fn encoded(&self, Tokens { ids, weights, .. }: &Tokens) -> Lineage {
-        let text_encoder = Parts::of("text").text(&self.setting.networks.text_encoder);
-        let parts = text_encoder.count(self.prepared.request.text.clip_skip).count(ids.len());
-        let parts = ids.iter().fold(parts, |parts, id| parts.count(*id as usize)).count(weights.len());
-        weights.iter().fold(parts, |parts, weight| parts.number(*weight)).lineage()
+    /// The features of a text, of which each text encoder has its tokens.
+    fn encoded(&self, tokens: &[Tokens]) -> Lineage {
+        let text_encoders = Parts::of("text").text(&self.setting.networks.text_encoder);
+        let parts = text_encoders.count(self.prepared.request.text.clip_skip);
+        let of_encoder = |parts: Parts, Tokens { ids, weights, .. }: &Tokens| {
+            let parts = ids.iter().fold(parts.count(ids.len()), |parts, id| parts.count(*id as usize));
+            weights.iter().fold(parts.count(weights.len()), |parts, weight| parts.number(*weight))
+        };
+        tokens.iter().fold(parts, of_encoder).lineage()
     }
 
     /// The normal noise of a seed. Draws are counted from 0.

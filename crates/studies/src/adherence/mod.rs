@@ -105,7 +105,7 @@ impl Easel<'_> {
     fn seen(&mut self, caption: &str, seed: u64, (steps, guidance): (usize, f64)) -> Result<Seen> {
         let request = Request { steps, guidance: guidance.into(), ..self.model.request(caption, seed) };
         let (outcome, seen) = judged(self.model, &request)?;
-        self.lost.warn(&outcome.tokens[0], self.observer);
+        self.lost.warn(outcome.first_tokens()[0], self.observer);
         (0..outcome.plan.calls()).for_each(|_| self.observer.tell(Event::Call));
         Ok(seen)
     }

@@ -34,7 +34,7 @@ impl Embedded {
             tensor.to_kind(Kind::Double).square().mean(Kind::Double).sqrt().double_value(&[])
         };
         // The start token, the pieces of the prompt as they are written, and the end token.
-        let special = |at: usize| tokens.ids.get(at).and_then(|id| model.tokenizer.token(*id)).unwrap_or_default();
+        let special = |at: usize| tokens.ids.get(at).and_then(|id| model.tokenizer().token(*id)).unwrap_or_default();
         let pieces = [special(0)].into_iter().chain(tokens.pieces.clone()).chain([special(tokens.pieces.len() + 1)]);
         Ok(Embedded {
             tokens: tokens.ids.iter().copied().zip(pieces).collect(),

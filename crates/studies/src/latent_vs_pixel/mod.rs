@@ -126,8 +126,8 @@ impl Study {
         let latents = Clean::latents(&pictures, &model.vae, model.checkpoint.vae.config.scaling_factor, model.device);
         let encoding = began.elapsed().as_secs_f64();
         let clean = [latents, Clean::pixels(&pictures, model.device)];
-        let frozen =
-            Frozen { tokenizer: &model.tokenizer, text_encoder: &model.text_encoder, scheduler: &model.scheduler };
+        let text = model.text();
+        let frozen = Frozen { tokenizer: &text.tokenizer, text_encoder: &text.encoder, scheduler: &model.scheduler };
         let phase = PhaseRecipe::endless(self.batch as usize, self.learning_rate);
         let trainee = |space: Space| {
             let (clean, unet) = (&clean[space as usize], &unets[space as usize]);

@@ -45,15 +45,17 @@ impl Inspect {
 
 /// The values that decide what the model is.
 fn about(checkpoint: &Checkpoint) {
-    let (text, unet, vae) = (&checkpoint.text_encoder.config, &checkpoint.unet.config, &checkpoint.vae.config);
+    let (unet, vae) = (&checkpoint.unet.config, &checkpoint.vae.config);
     let size = Size::of(checkpoint);
-    line!(
-        "text encoder  {} layers of {}, {} tokens of a vocabulary of {}",
-        text.num_hidden_layers,
-        text.hidden_size,
-        text.max_position_embeddings,
-        text.vocab_size
-    );
+    for text in checkpoint.texts.iter().map(|text| &text.encoder.config) {
+        line!(
+            "text encoder  {} layers of {}, {} tokens of a vocabulary of {}",
+            text.num_hidden_layers,
+            text.hidden_size,
+            text.max_position_embeddings,
+            text.vocab_size
+        );
+    }
     line!(
         "unet          {} channels in{}, widths {:?}, {} x {} pixels, text of {}",
         unet.in_channels,
@@ -76,7 +78,7 @@ fn about(checkpoint: &Checkpoint) {
         Ok(config) => line!("scheduler     {}, prediction_type {}", config.class(), config.prediction()),
         Err(error) => line!("scheduler     {}", error.to_string().lines().next().unwrap_or_default()),
     }
-    line!("tokenizer     {}", checkpoint.tokenizer.display());
+    checkpoint.texts.iter().for_each(|text| line!("tokenizer     {}", text.tokenizer.display()));
 }
 
 fn row(part: &Inspected) {
