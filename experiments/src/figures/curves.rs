@@ -41,6 +41,8 @@ fn chart(
     inking: &Inking,
     (title, column, label, is_log): (&str, &str, &str, bool),
 ) -> Chart {
+    let besides = inking.besides(finished);
+    let note = (!besides.is_empty()).then(|| format!("curves of one colour differ in {}", besides.join(" and ")));
     let series = |(done, table): (&crate::done::Done, &Scalars)| {
         let points = table.column("call").into_iter().zip(table.column(column)).collect();
         inking.ink(done, Series::new(done.label.clone(), points))
@@ -51,6 +53,7 @@ fn chart(
         y: ChartAxis { log: is_log, ..ChartAxis::linear(label) },
         series: finished.cells.iter().zip(tables).map(series).collect(),
         colours: inking.scale(),
+        notes: note.into_iter().collect(),
         ..Chart::default()
     }
 }

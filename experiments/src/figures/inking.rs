@@ -45,6 +45,16 @@ impl Inking {
         }
     }
 
+    /// What differs between curves of one colour: the names of all fields but the one that is coloured by.
+    pub(crate) fn besides(&self, finished: &Finished) -> Vec<String> {
+        let coloured = match self {
+            Inking::Ordered(axis, ..) | Inking::Colours(axis, _) => *axis,
+            Inking::Names => return Vec::new(),
+        };
+        let others = finished.axes.iter().enumerate().filter(|(place, _)| *place != coloured);
+        others.map(|(_, axis)| axis.name.clone()).collect()
+    }
+
     /// The scale of the colours, for [`Chart::colours`](latentrace_plot::Chart::colours).
     pub(crate) fn scale(&self) -> Option<ChartAxis> {
         match self {
