@@ -1,21 +1,24 @@
 //! Where the pictures of an experiment are kept.
 
+mod about;
+mod listed;
+
+use self::about::About;
+use self::listed::{Listed, is_key, key_of, names};
 use crate::lease::{Lease, Leases, Pace, Standing};
 use crate::list::List;
 use crate::manifest;
 use crate::previews::draw_previews;
-use crate::sound::{self, Fault};
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use latentrace_files::{create, create_folder, is_partial, read_text, replace, slug};
+use crate::sound::Fault;
+use anyhow::{Context, Result, ensure};
+use latentrace_files::{create_folder, is_partial, read_text, replace, slug};
 use latentrace_pipeline::Model;
 use latentrace_runs::{Cell, Computing, Frames, Observer, Provenance, Recorded, RunFolder, about_eight};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The folder of one experiment: a folder for each cell, named for what varies and for the hash of all that can change
@@ -29,19 +32,6 @@ pub struct Store {
     pace: Pace,
     /// The folders of the cells that are done, as they were last listed.
     listed: RefCell<Listed>,
-}
-
-/// The cells' folder as it was listed.
-#[derive(Default)]
-struct Listed {
-    /// The folder's own time then; nothing where it had only just changed, and may change again without another time.
-    at: Option<SystemTime>,
-    /// Whether it is not to be listed again for now.
-    is_still: bool,
-    /// Each cell's folder by its key, and what is wrong with it, if it has been checked.
-    cells: HashMap<String, (PathBuf, Option<Result<(), Fault>>)>,
-    /// The keys of the cells whose files are checked by their hashes too.
-    by_hashes: HashSet<String>,
 }
 
 impl Store {
@@ -349,97 +339,6 @@ impl Store {
     }
 }
 
-impl Listed {
-    /// Whether the folder of a cell is as it should be; nothing where there is none.
-    fn checked(&mut self, folder: &Path, key: &str) -> Option<Result<(), Fault>> {
-        if !self.cells.contains_key(key) {
-            self.renew(folder);
-        }
-        let check = if self.by_hashes.contains(key) { sound::check_all } else { sound::check };
-        let (path, checked) = self.cells.get_mut(key)?;
-        Some(checked.get_or_insert_with(|| check(&RunFolder::new(path), key)).clone())
-    }
-
-    /// Lists the cells again, unless nothing has changed since, or nothing is to be listed for now.
-    fn renew(&mut self, folder: &Path) {
-        if self.is_still {
-            return;
-        }
-        let changed = std::fs::metadata(folder).and_then(|about| about.modified()).ok();
-        if self.at.is_some() && self.at == changed {
-            return;
-        }
-        let now = SystemTime::now();
-        let settled = |at: &SystemTime| now.duration_since(*at).is_ok_and(|age| age > CLOCK);
-        let names = names(folder).unwrap_or_default();
-        let with_key = |name: &String| Some((key_of(name)?.to_owned(), (folder.join(name), None)));
-        let mut known = std::mem::take(&mut self.cells);
-        self.cells = names.iter().filter_map(with_key).collect();
-        known.retain(|_, (_, checked)| matches!(checked, Some(Ok(()))));
-        for (key, (path, checked)) in &mut self.cells {
-            *checked = known.remove(key).filter(|(known, _)| known == path).and_then(|(_, checked)| checked);
-        }
-        self.at = changed.filter(settled);
-    }
-}
-
-/// What a store says of itself.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct About {
-    /// Changes with the meaning of the files.
-    format: u32,
-    /// How long claims last. All processes must agree, so it is chosen once.
-    claims: Pace,
-}
-
-impl Default for About {
-    fn default() -> About {
-        About { format: FORMAT, claims: Pace::default() }
-    }
-}
-
-impl About {
-    /// What a store says. `None` if it says nothing: it is new, or an earlier version made it.
-    fn of(root: &Path) -> Result<Option<About>> {
-        let file = root.join(ABOUT);
-        if !file.exists() {
-            return Ok(None);
-        }
-        let (place, text) = (file.display(), read_text(&file)?);
-        let hint = "hint: restore it, or remove it: claims then last as long as in a new store";
-        let value: Value = serde_json::from_str(&text).map_err(|error| anyhow!("{place}: {error}\n{hint}"))?;
-        if let Some(format) = value["format"].as_u64().filter(|format| *format > FORMAT.into()) {
-            bail!(
-                "{place}: a store of format {format}, and this version knows {FORMAT}\nhint: use the version that made it"
-            );
-        }
-        let about: About = serde_json::from_value(value).map_err(|error| anyhow!("{place}: {error}\n{hint}"))?;
-        ensure!(about.claims.is_sound(), "{place}: term_s is less than three times renewed_s, or out of range\n{hint}");
-        Ok(Some(about))
-    }
-
-    /// What a store says, which is written first if it says nothing. Of several processes one writes it.
-    fn agreed(root: &Path) -> Result<About> {
-        if About::of(root)?.is_none() {
-            let text = serde_json::to_string_pretty(&About::default())?;
-            let written = create(&root.join(ABOUT), |path| std::fs::write(path, format!("{text}\n")));
-            match written.map_err(latentrace_files::Error::into_io) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                    return Err(error).with_context(|| root.join(ABOUT).display().to_string());
-                }
-                _ => {}
-            }
-        }
-        Ok(About::of(root)?.unwrap_or_default())
-    }
-}
-
-/// The file in which a store says what it is.
-const ABOUT: &str = "store.json";
-
-/// The format of stores that this version makes.
-const FORMAT: u32 = 1;
-
 /// How the cells of a store are computed, or how this process would if it began the store. A store of a version that kept no
 /// choice goes on as the records of its cells say.
 ///
@@ -461,9 +360,6 @@ pub(crate) fn computing_file(root: &Path) -> PathBuf {
     root.join(Computing::FILE)
 }
 
-/// The coarsest clock of a file system that is met: two changes within it may have one time.
-const CLOCK: Duration = Duration::from_secs(2);
-
 /// The folder of the claims.
 const CLAIMS: &str = "claims";
 
@@ -478,22 +374,6 @@ const OWN: [&str; 2] = [FIGURES, LIST];
 
 /// Begins the name of a folder that is being written; the cell's key comes next.
 const UNFINISHED: &str = ".unfinished-";
-
-/// The key in the name of a cell's folder, if it is whole. What has no key in its name was put there by somebody else.
-fn key_of(name: &str) -> Option<&str> {
-    name.rsplit('-').next().filter(|key| is_key(key) && !name.starts_with(UNFINISHED))
-}
-
-/// Whether a name is the key of a cell.
-fn is_key(name: &str) -> bool {
-    name.len() == 16 && name.chars().all(|letter| letter.is_ascii_hexdigit())
-}
-
-/// The names in a folder.
-fn names(folder: &Path) -> Result<Vec<String>> {
-    let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?.flatten();
-    Ok(entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
-}
 
 /// Temporary folders are their maker's alone; a finished one is as open as its neighbours.
 fn open_to_others(place: &Path) {
@@ -670,29 +550,5 @@ mod tests {
         assert!(store.is_claimed(&key) && store.claim(&key).unwrap().is_none());
         drop(claim);
         assert!(!store.is_claimed(&key) && claims.join("notes.txt").is_file());
-    }
-
-    #[test]
-    fn a_store_of_a_newer_format_is_refused_and_one_without_a_file_is_taken() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join(ABOUT);
-        Store::open(folder.path()).unwrap();
-        assert_eq!(About::of(folder.path()).unwrap().unwrap().claims, Pace::default());
-        for (text, expected) in [
-            (r#"{ "format": 2, "what": 1 }"#, "a store of format 2, and this version knows 1"),
-            (r#"{ "format": 1, "claims": { "renewed_s": 10, "term_s": 20 } }"#, "less than three times renewed_s"),
-            ("{", "hint: restore it"),
-        ] {
-            std::fs::write(&file, text).unwrap();
-            for result in [Store::open(folder.path()).map(drop), Store::look(folder.path()).map(drop)] {
-                let error = format!("{:#}", result.unwrap_err());
-                assert!(error.contains(expected) && error.contains(ABOUT), "{error}");
-            }
-        }
-        std::fs::remove_file(&file).unwrap();
-        Store::look(folder.path()).unwrap();
-        assert!(!file.exists() && Store::look(&folder.path().join("none")).is_err());
-        Store::open(folder.path()).unwrap();
-        assert!(file.exists());
     }
 }
