@@ -11,7 +11,7 @@ use crate::single::Layout;
 use crate::{folder, single, weights};
 use latentrace_nn::tch::{Device, Kind};
 use latentrace_nn::{Config, Naming, Weights, diffusers_names};
-use latentrace_text::TextConfig;
+use latentrace_text::{HiddenState, TextConfig};
 use latentrace_unet::UnetConfig;
 use latentrace_vae::VaeConfig;
 use serde_json::Value;
@@ -33,8 +33,21 @@ pub struct Checkpoint {
     pub loras: Vec<Lora>,
     /// The scheduler's configuration.
     pub scheduler: SchedulerFile,
+    /// Whether no negative prompt means zeros in place of the encoded empty text: `force_zeros_for_empty_prompt` of SDXL.
+    pub zeros: bool,
+    /// The `model_index.json` of a folder.
+    pub(crate) index: Option<PathBuf>,
     /// What was assumed, because the files do not state it.
     pub notes: Vec<String>,
+}
+
+/// The numbers that a UNet of SDXL's kind is told of a picture, besides the pooled text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ids {
+    /// Six: the original size, the top and left of the crop, and the size of the target.
+    Target,
+    /// Five: the original size, the top and left of the crop, and an aesthetic score. The refiner takes these.
+    Score,
 }
 
 /// A text encoder of a checkpoint, with its tokenizer.
@@ -100,6 +113,33 @@ impl Checkpoint {
         self.texts.iter().map(|text| text.encoder.config.hidden_size).sum()
     }
 
+    /// Which hidden state of the text encoders the UNet takes.
+    pub fn state(&self) -> HiddenState {
+        if self.unet.config.added.is_some() { HiddenState::LastButOne } else { HiddenState::Last }
+    }
+
+    /// The number of features of the pooled text, for a UNet that takes one. It is that of the last text encoder.
+    pub fn pooled(&self) -> Option<i64> {
+        self.unet.config.added.as_ref()?;
+        Some(self.texts.last()?.encoder.config.projection.as_ref()?.width)
+    }
+
+    /// Which numbers the UNet takes besides the pooled text, if it takes any.
+    pub fn ids(&self) -> Option<Ids> {
+        match self.unet.config.added.as_ref()?.numbers(self.pooled()?) {
+            Some(6) => Some(Ids::Target),
+            Some(5) => Some(Ids::Score),
+            _ => None,
+        }
+    }
+
+    /// Whether the model was distilled to few steps without guidance, as SDXL-Turbo was. No file says so: it is what the scheduler and
+    /// the size of such a checkpoint are.
+    pub fn is_distilled(&self) -> bool {
+        let unet = &self.unet.config;
+        unet.added.is_some() && unet.sample_size == [64, 64] && self.scheduler.is_turbo()
+    }
+
     /// What the UNet takes. [`Checkpoint::open`] has checked that it is known.
     pub fn input(&self) -> UnetInput {
         let (unet, vae) = (&self.unet.config, &self.vae.config);
@@ -116,7 +156,13 @@ impl Checkpoint {
         let configs = configs.chain([&self.unet.config_file, &self.vae.config_file]);
         let mut files: Vec<PathBuf> = configs.flatten().cloned().collect();
         files.extend(self.scheduler.files());
-        files.extend(self.texts.iter().flat_map(TextPart::tokenizer_files));
+        // What no negative prompt means is in model_index.json. Both text encoders may have one tokenizer.
+        let index = self.index.iter().filter(|_| self.unet.config.added.is_some()).cloned();
+        for path in index.chain(self.texts.iter().flat_map(TextPart::tokenizer_files)) {
+            if !files.contains(&path) {
+                files.push(path);
+            }
+        }
         files.extend(self.embeddings.iter().map(|inversion| inversion.file.clone()));
         files.extend(self.loras.iter().flat_map(Lora::files));
         for weights in texts.map(Part::files).chain([self.unet.files(), self.vae.files()]) {
@@ -147,7 +193,7 @@ impl TextPart {
 }
 
 impl<C> Part<C> {
-    /// The name of the part: `text_encoder`, `unet` or `vae`.
+    /// The name of the part: `text_encoder`, `text_encoder_2`, `unet` or `vae`.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -212,19 +258,63 @@ impl Part<Config> {
 
 /// Checks that the parts of a checkpoint fit together.
 pub(crate) fn agree(checkpoint: &Checkpoint) -> Result<()> {
-    let (unet, vae, features) = (&checkpoint.unet.config, &checkpoint.vae.config, checkpoint.text_features());
+    let (unet, vae) = (&checkpoint.unet.config, &checkpoint.vae.config);
     let fail = |cause: String| Err(file(&checkpoint.place, cause));
-    if unet.added.is_some() {
-        return fail("the UNet takes a pooled text and sizes (addition_embed_type), as that of SDXL does, which cannot be run yet".into());
-    }
-    if vae.statistics.is_some() {
+    if unet.added.is_none() && vae.statistics.is_some() {
         return fail("the VAE has latents_mean and latents_std, which the pipelines of Stable Diffusion 1.x and 2.x do not use\nhint: with null for both in its config.json the latents are scaled as there".into());
     }
-    if unet.cross_attention_dim != features {
-        return fail(format!(
-            "the UNet takes {} text features (cross_attention_dim), but the text encoder returns {features} (hidden_size)\nhint: 768 are those of Stable Diffusion 1.x, and 1024 those of 2.x",
-            unet.cross_attention_dim
-        ));
+    if unet.added.is_none() && checkpoint.texts.len() > 1 {
+        return fail("there are two text encoders, but the UNet takes no pooled text (addition_embed_type)\nhint: both text encoders are those of SDXL, and the UNet is of Stable Diffusion 1.x or 2.x".into());
+    }
+    if let Some(cause) = text_widths(checkpoint).or_else(|| pooled_text(checkpoint)) {
+        return fail(cause);
     }
     UnetInput::of(unet, vae, &checkpoint.place).map(drop)
+}
+
+/// What is wrong if the UNet does not take the features of the text encoders.
+fn text_widths(checkpoint: &Checkpoint) -> Option<String> {
+    let (unet, features) = (&checkpoint.unet.config, checkpoint.text_features());
+    if unet.cross_attention_dim == features {
+        return None;
+    }
+    let widths = checkpoint.texts.iter().map(|text| text.encoder.config.hidden_size.to_string());
+    let widths = widths.collect::<Vec<_>>().join(" + ");
+    let returned = match checkpoint.texts.len() {
+        1 => format!("the text encoder returns {widths}"),
+        _ => format!("the text encoders return {widths}"),
+    };
+    let hint = match unet.added {
+        None => "768 are those of Stable Diffusion 1.x, and 1024 those of 2.x",
+        Some(_) => "768 + 1280 are those of SDXL, and 1280 those of its refiner",
+    };
+    Some(format!(
+        "the UNet takes {} text features (cross_attention_dim), but {returned} (hidden_size)\nhint: {hint}",
+        unet.cross_attention_dim
+    ))
+}
+
+/// What is wrong if the UNet takes a pooled text and numbers, and the last text encoder returns none or the rest is no known count of
+/// numbers.
+fn pooled_text(checkpoint: &Checkpoint) -> Option<String> {
+    let added = checkpoint.unet.config.added.as_ref()?;
+    let last = checkpoint.texts.last().map_or("text_encoder", |text| text.encoder.name());
+    if last != "text_encoder_2" {
+        return Some(format!(
+            "the UNet takes a pooled text (addition_embed_type), which text_encoder_2 returns, but there is only {last}\nhint: the UNet is that of SDXL; the text encoder is of another model"
+        ));
+    }
+    let Some(pooled) = checkpoint.pooled() else {
+        return Some(format!(
+            "the UNet takes a pooled text (addition_embed_type), but {last} has no projection\nhint: the architectures in its config.json are CLIPTextModelWithProjection"
+        ));
+    };
+    let (input, waves) = (added.input, added.waves);
+    checkpoint.ids().is_none().then(|| {
+        format!(
+            "the UNet takes {input} features besides the text (projection_class_embeddings_input_dim), which are not the {pooled} of a pooled text (projection_dim of {last}) and {waves} for each of 5 or 6 numbers (addition_time_embed_dim)\nhint: {pooled} + 6 x {waves} = {} are those of SDXL, and {pooled} + 5 x {waves} = {} those of its refiner",
+            pooled + 6 * waves,
+            pooled + 5 * waves
+        )
+    })
 }

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{Checkpoint, Part, TextPart};
 use crate::error::{Result, file};
-use crate::index::{INDEX, of_pipeline};
+use crate::index::{INDEX, of_checkpoint};
 use crate::single::inverse;
 use crate::whole;
 use latentrace_nn::tch::{Kind, Tensor};
@@ -25,8 +25,10 @@ pub enum Form {
 type Named = Vec<(String, Lazy<'static>)>;
 
 /// Tensors that belong to no network: whole numbers that old text encoders hold, and the rest of a whole CLIP model.
-const LEFT_OUT: &[&str] =
-    &["text_model.embeddings.position_ids", "vision_model.", "visual_projection.", "text_projection.", "logit_scale"];
+const LEFT_OUT: &[&str] = &["text_model.embeddings.position_ids", "vision_model.", "visual_projection.", "logit_scale"];
+
+/// The projection of a whole CLIP model, or that of a text encoder with one.
+const PROJECTION: &str = "text_projection.";
 
 impl Checkpoint {
     /// Writes the checkpoint in a form, with the numbers of its weights in the format `kind`, or as they are. `to` must
@@ -42,7 +44,9 @@ impl Checkpoint {
     }
 
     fn write_folder(&self, to: &Path, kind: Option<Kind>) -> Result<()> {
-        whole::folder(to, |at| {
+        let of_texts = self.texts.iter().flat_map(|text| [text.encoder.name(), text.tokenizer_name()]);
+        let parts: Vec<&str> = of_texts.chain(["unet", "vae", "scheduler"]).collect();
+        whole::folder(to, &parts, |at| {
             let scheduler = self.scheduler.text()?;
             let texts = self.texts.iter().map(|text| &text.encoder);
             let configs = texts.clone().map(|encoder| (encoder.name(), &encoder.json));
@@ -50,15 +54,16 @@ impl Checkpoint {
                 replace(&at.join(part).join("config.json"), format!("{json:#}\n").as_bytes())?;
             }
             replace(&at.join("scheduler/scheduler_config.json"), scheduler.as_bytes())?;
-            let index = of_pipeline(&self.scheduler.class_name()?, self.input());
+            let index = of_checkpoint(self)?;
             replace(&at.join(INDEX), format!("{index:#}\n").as_bytes())?;
             self.texts.iter().try_for_each(|text| text.write_tokenizer(&at.join(text.tokenizer_name())))?;
             let mut weights: Vec<(String, Named)> = Vec::new();
             for encoder in texts {
-                weights.push((format!("{}/model.safetensors", encoder.name()), stored(encoder, kind)?));
+                let tensors = stored(encoder, kind, encoder.config.projection.is_some())?;
+                weights.push((format!("{}/model.safetensors", encoder.name()), tensors));
             }
-            weights.push(("unet/diffusion_pytorch_model.safetensors".into(), stored(&self.unet, kind)?));
-            weights.push(("vae/diffusion_pytorch_model.safetensors".into(), stored(&self.vae, kind)?));
+            weights.push(("unet/diffusion_pytorch_model.safetensors".into(), stored(&self.unet, kind, false)?));
+            weights.push(("vae/diffusion_pytorch_model.safetensors".into(), stored(&self.vae, kind, false)?));
             for (name, tensors) in weights {
                 create_safetensors(&at.join(name), tensors, about())?;
             }
@@ -67,6 +72,13 @@ impl Checkpoint {
     }
 
     fn write_single(&self, to: &Path, kind: Option<Kind>) -> Result<()> {
+        if self.unet.config.added.is_some() {
+            let hint = "hint: it can be written as a folder";
+            return Err(file(
+                to,
+                format!("a model of Stable Diffusion XL cannot be written as a single file yet\n{hint}"),
+            ));
+        }
         let missing = |part: &str, name: &str| file(to, format!("{part}: {name}: has no name in a single file"));
         let (unet, vae) = (&self.unet.config, &self.vae.config);
         let layers = usize::try_from(unet.layers_per_block[0]).unwrap_or_default();
@@ -77,17 +89,17 @@ impl Checkpoint {
             ));
         }
         let mut all = Vec::new();
-        for (name, tensor) in stored(&self.unet, kind)? {
+        for (name, tensor) in stored(&self.unet, kind, false)? {
             let original = inverse::unet(&name, layers, &unet.up_attends).ok_or_else(|| missing("unet", &name))?;
             all.push((original, tensor));
         }
-        for (name, tensor) in stored(&self.vae, kind)? {
+        for (name, tensor) in stored(&self.vae, kind, false)? {
             let original = inverse::vae(&name, vae.block_out_channels.len()).ok_or_else(|| missing("vae", &name))?;
             let is_projection = original.contains(".attn_1.") && tensor.shape.len() == 2;
             all.push((original, if is_projection { as_convolution(tensor) } else { tensor }));
         }
         let encoder = &self.text().encoder;
-        let text = stored(encoder, kind)?;
+        let text = stored(encoder, kind, false)?;
         all.extend(match encoder.config.hidden_act {
             Activation::Gelu => fused(text).ok_or_else(|| missing("text_encoder", "a projection"))?,
             _ => text.into_iter().map(|(name, tensor)| (inverse::clip(&name), tensor)).collect(),
@@ -128,10 +140,13 @@ fn about() -> HashMap<String, String> {
     HashMap::from([("format".into(), "pt".into())])
 }
 
-/// The tensors of a part under the names of diffusers.
-fn stored<C>(part: &Part<C>, kind: Option<Kind>) -> Result<Named> {
+/// The tensors of a part under the names of diffusers, with the projection of a text encoder if the part has one.
+fn stored<C>(part: &Part<C>, kind: Option<Kind>, projects: bool) -> Result<Named> {
     let tensors = part.tensors()?;
-    let names = tensors.names().filter(|name| !LEFT_OUT.iter().any(|left_out| name.starts_with(left_out)));
+    let is_left_out = |name: &str| {
+        LEFT_OUT.iter().any(|left_out| name.starts_with(left_out)) || !projects && name.starts_with(PROJECTION)
+    };
+    let names = tensors.names().filter(|name| !is_left_out(name));
     names.map(|name| Ok((name.to_owned(), tensors.lazy(name, kind)?))).collect()
 }
 

@@ -3,11 +3,13 @@
 use crate::checkpoint::{Checkpoint, Part, Place, TextPart, agree};
 use crate::choice::Choice;
 use crate::describe::describe;
-use crate::error::{Error, Result, read};
-use crate::index::{INDEX, Index};
+use crate::error::{Error, Result, file, read};
+use crate::index::{INDEX, Index, PROJECTS, Slot};
 use crate::scheduler::SchedulerFile;
 use crate::single::{other_unet, other_vae};
 use latentrace_nn::Config;
+use latentrace_text::TextConfig;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// Opens a folder in the diffusers layout, or a folder of the hub's cache.
@@ -20,10 +22,9 @@ pub(crate) fn open(folder: &Path, choice: &Choice) -> Result<Checkpoint> {
     let mut notes = index.check()?;
     let own = |name: &'static str| part(&folder.join(name), name, choice);
     let config = |name: &'static str| Ok(own(name)?.config);
-    let text_encoder = match &choice.text_encoder {
-        Some(other) => part(&inside(other, "text_encoder"), "text_encoder", choice)?,
-        None => own("text_encoder")?,
-    };
+    let slots = index.texts();
+    replaces(folder, &slots, choice)?;
+    let texts = slots.iter().map(|slot| text(folder, *slot, &index, choice)).collect::<Result<Vec<_>>>()?;
     let unet = match &choice.unet {
         Some(other) => other_unet(other, || config("unet"), choice)?,
         None => own("unet")?,
@@ -32,16 +33,15 @@ pub(crate) fn open(folder: &Path, choice: &Choice) -> Result<Checkpoint> {
         Some(other) => other_vae(other, || config("vae"), choice)?,
         None => own("vae")?,
     };
-    notes.extend([&text_encoder, &unet, &vae].into_iter().filter_map(Part::fallback));
-    let text = TextPart {
-        encoder: text_encoder.configured(latentrace_text::TextConfig::read)?,
-        tokenizer: tokenizer(choice).unwrap_or_else(|| folder.join("tokenizer")),
-        padding: None,
-    };
+    notes.extend(texts.iter().filter_map(|text| text.encoder.fallback()));
+    notes.extend([&unet, &vae].into_iter().filter_map(Part::fallback));
+    let unet = unet.configured(latentrace_unet::UnetConfig::read)?;
     let checkpoint = Checkpoint {
         place: folder.clone(),
-        texts: vec![text],
-        unet: unet.configured(latentrace_unet::UnetConfig::read)?,
+        texts,
+        zeros: unet.config.added.is_some() && index.zeros()?,
+        index: Some(index.path().to_path_buf()),
+        unet,
         vae: vae.configured(latentrace_vae::VaeConfig::read)?,
         embeddings: choice.embeddings.clone(),
         loras: choice.loras.clone(),
@@ -50,6 +50,43 @@ pub(crate) fn open(folder: &Path, choice: &Choice) -> Result<Checkpoint> {
     };
     agree(&checkpoint)?;
     Ok(checkpoint)
+}
+
+/// Checks that what a choice replaces is there: it knows one text encoder and one tokenizer.
+fn replaces(folder: &Path, slots: &[Slot], choice: &Choice) -> Result<()> {
+    let is_named = [("text_encoder", &choice.text_encoder), ("tokenizer", &choice.tokenizer)];
+    let Some((name, _)) = is_named.into_iter().find(|(_, named)| named.is_some()) else { return Ok(()) };
+    if slots.iter().any(|slot| slot.encoder == "text_encoder") {
+        return Ok(());
+    }
+    Err(file(
+        folder,
+        format!(
+            "there is no {name} that another could replace\nhint: this checkpoint has text_encoder_2 and tokenizer_2 alone"
+        ),
+    ))
+}
+
+/// A text encoder with its tokenizer, its own or those that a choice names.
+fn text(folder: &Path, slot: Slot, index: &Index, choice: &Choice) -> Result<TextPart> {
+    let is_first = slot.encoder == "text_encoder";
+    let encoder = match &choice.text_encoder {
+        Some(other) if is_first => part(&inside(other, slot.encoder), slot.encoder, choice)?,
+        _ => {
+            let mut own = part(&folder.join(slot.encoder), slot.encoder, choice)?;
+            // Where the configuration does not name its class, model_index.json does.
+            if own.config.value("architectures").is_none() && index.class(slot.encoder) == Some(PROJECTS) {
+                own.config = own.config.with("architectures", json!([PROJECTS]));
+            }
+            own
+        }
+    };
+    let tokenizer = tokenizer(choice).filter(|_| is_first).unwrap_or_else(|| folder.join(slot.tokenizer));
+    if !is_first && !tokenizer.is_dir() {
+        let hint = "hint: the download may not be complete; tokenizer_2 is a folder with vocab.json and merges.txt";
+        return Err(file(folder, format!("no tokenizer_2, the tokenizer of the second text encoder\n{hint}")));
+    }
+    Ok(TextPart { encoder: encoder.configured(TextConfig::read)?, tokenizer, padding: None })
 }
 
 /// The snapshot that `main` refers to in a folder of the hub's cache, `models--owner--name`; or its only snapshot.
@@ -81,7 +118,7 @@ pub(crate) fn part(folder: &Path, name: &'static str, choice: &Choice) -> Result
     let path = folder.join("config.json");
     let text = read(&path)?;
     let config = Config::parse(&path.display().to_string(), &text)?.ignoring(&choice.ignore);
-    let stem = if name == "text_encoder" { "model" } else { "diffusion_pytorch_model" };
+    let stem = if name.starts_with("text_encoder") { "model" } else { "diffusion_pytorch_model" };
     let place = Place::Folder { folder: folder.to_path_buf(), stem, variant: choice.variant.clone() };
     Ok(Part { name, json: config.json(), config, config_file: Some(path), place })
 }

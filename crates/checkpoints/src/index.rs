@@ -1,5 +1,6 @@
 //! `model_index.json`: the class of a pipeline and of each of its parts.
 
+use crate::checkpoint::{Checkpoint, Ids};
 use crate::error::{Error, Result, file, read};
 use crate::input::UnetInput;
 use crate::kind::{PIPELINES, family};
@@ -30,13 +31,59 @@ pub(crate) fn of_pipeline(scheduler: &str, input: UnetInput) -> Value {
     })
 }
 
-/// The parts that are run, and the class that each must be of.
-const PARTS: &[(&str, &[&str])] = &[
-    ("unet", &["UNet2DConditionModel"]),
-    ("vae", &["AutoencoderKL"]),
-    ("text_encoder", &["CLIPTextModel"]),
-    ("tokenizer", &["CLIPTokenizer", "CLIPTokenizerFast"]),
+/// The content of the `model_index.json` of a checkpoint that is written as a folder.
+pub(crate) fn of_checkpoint(checkpoint: &Checkpoint) -> Result<Value> {
+    let mut index = of_pipeline(&checkpoint.scheduler.class_name()?, checkpoint.input());
+    for text in &checkpoint.texts {
+        let class = if text.encoder.config.projection.is_some() { PROJECTS } else { "CLIPTextModel" };
+        index[text.encoder.name()] = json!(["transformers", class]);
+        index[text.tokenizer_name()] = json!(["transformers", "CLIPTokenizer"]);
+    }
+    let is_absent = |slot: &Slot| !checkpoint.texts.iter().any(|text| text.encoder.name() == slot.encoder);
+    for slot in SLOTS.iter().filter(|slot| is_absent(slot)) {
+        for name in [slot.encoder, slot.tokenizer] {
+            if let Some(entry) = index.get_mut(name) {
+                *entry = json!([null, null]);
+            }
+        }
+    }
+    let Some(ids) = checkpoint.ids() else { return Ok(index) };
+    index["_class_name"] = match (checkpoint.input(), ids) {
+        (UnetInput::Inpainting, _) => "StableDiffusionXLInpaintPipeline",
+        (UnetInput::Sample, Ids::Score) => "StableDiffusionXLImg2ImgPipeline",
+        (UnetInput::Sample, Ids::Target) => "StableDiffusionXLPipeline",
+    }
+    .into();
+    index["force_zeros_for_empty_prompt"] = checkpoint.zeros.into();
+    if ids == Ids::Score {
+        index["requires_aesthetics_score"] = true.into();
+    }
+    // The pipelines of SDXL have no safety checker.
+    if let Some(entries) = index.as_object_mut() {
+        entries.retain(|name, _| !name.contains("safety_checker"));
+    }
+    Ok(index)
+}
+
+/// A text encoder with its tokenizer: the names of their entries and folders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    pub(crate) encoder: &'static str,
+    pub(crate) tokenizer: &'static str,
+}
+
+/// The text encoders that a checkpoint may have, in the order of their features.
+const SLOTS: [Slot; 2] = [
+    Slot { encoder: "text_encoder", tokenizer: "tokenizer" },
+    Slot { encoder: "text_encoder_2", tokenizer: "tokenizer_2" },
 ];
+
+/// The class of a text encoder with a projection.
+pub(crate) const PROJECTS: &str = "CLIPTextModelWithProjection";
+
+const NETWORKS: &[(&str, &[&str])] = &[("unet", &["UNet2DConditionModel"]), ("vae", &["AutoencoderKL"])];
+const TEXT_ENCODERS: &[&str] = &["CLIPTextModel", PROJECTS];
+const TOKENIZERS: &[&str] = &["CLIPTokenizer", "CLIPTokenizerFast"];
 
 impl Index {
     pub(crate) fn read(folder: &Path) -> Result<Index> {
@@ -51,24 +98,15 @@ impl Index {
     /// Checks that the pipeline and its parts are of classes that can be run. Returns what is worth saying.
     pub(crate) fn check(&self) -> Result<Vec<String>> {
         let class = self.json["_class_name"].as_str();
-        if let Some((class, family)) = class.and_then(|class| Some((class, family(class)?))) {
+        let known = class.is_none_or(|class| PIPELINES.contains(&class));
+        if let Some((class, family)) = class.filter(|_| !known).and_then(|class| Some((class, family(class)?))) {
             return Err(self.refused(class, family));
         }
-        for (part, classes) in PARTS {
-            match self.class(part) {
-                Some(class) if classes.contains(&class) => {}
-                Some(class) => return Err(self.refused(class, family(class).unwrap_or("this class"))),
-                None => {
-                    let hint = "hint: Stable Diffusion has unet, vae, text_encoder and tokenizer";
-                    let found = match &self.json[*part] {
-                        Value::Null => "there is none".into(),
-                        other => format!("found {other}"),
-                    };
-                    return Err(file(&self.path, format!("{part}: expected [library, class], {found}\n{hint}")));
-                }
-            }
+        NETWORKS.iter().try_for_each(|(part, classes)| self.check_part(part, classes))?;
+        for slot in self.needed_texts() {
+            self.check_part(slot.encoder, TEXT_ENCODERS)?;
+            self.check_part(slot.tokenizer, TOKENIZERS)?;
         }
-        let known = class.is_none_or(|class| PIPELINES.contains(&class));
         let note = || {
             let class = class.unwrap_or_default();
             format!(
@@ -77,6 +115,59 @@ impl Index {
             )
         };
         Ok(if known { Vec::new() } else { vec![note()] })
+    }
+
+    /// Checks that a part is there and of one of these classes.
+    fn check_part(&self, part: &str, classes: &[&str]) -> Result<()> {
+        match self.class(part) {
+            Some(class) if classes.contains(&class) => Ok(()),
+            Some(class) => Err(self.refused(class, family(class).unwrap_or("this class"))),
+            None => {
+                let hint = match part.ends_with("_2") {
+                    true => {
+                        "hint: Stable Diffusion XL has unet, vae, text_encoder_2 and tokenizer_2, and all but its refiner text_encoder and tokenizer too"
+                    }
+                    false => "hint: Stable Diffusion has unet, vae, text_encoder and tokenizer",
+                };
+                let found = match &self.json[part] {
+                    Value::Null => "there is none".into(),
+                    other => format!("found {other}"),
+                };
+                Err(file(&self.path, format!("{part}: expected [library, class], {found}\n{hint}")))
+            }
+        }
+    }
+
+    /// The text encoders that are there: an entry that is not null.
+    pub(crate) fn texts(&self) -> Vec<Slot> {
+        let is_there = |slot: &Slot| {
+            let entry = &self.json[slot.encoder];
+            !entry.is_null() && *entry != json!([null, null])
+        };
+        SLOTS.into_iter().filter(is_there).collect()
+    }
+
+    /// The text encoders that must be of a known class: those that are there, and the one that there must be.
+    fn needed_texts(&self) -> Vec<Slot> {
+        let [first, second] = SLOTS;
+        let is_xl = self.json["_class_name"].as_str().is_some_and(|class| class.starts_with("StableDiffusionXL"));
+        let needed = if is_xl { second } else { first };
+        let mut texts = self.texts();
+        if texts.is_empty() || is_xl && !texts.contains(&second) {
+            texts.push(needed);
+        }
+        texts
+    }
+
+    /// Whether no negative prompt means zeros, for a pipeline of SDXL: as in diffusers it does where the file does not say.
+    pub(crate) fn zeros(&self) -> Result<bool> {
+        let key = "force_zeros_for_empty_prompt";
+        match self.json.get(key) {
+            None => Ok(true),
+            Some(Value::Null) => Ok(false), // as Python takes it
+            Some(Value::Bool(zeros)) => Ok(*zeros),
+            Some(other) => Err(file(&self.path, format!("{key}: expected true or false, found {other}"))),
+        }
     }
 
     /// The class of a part, which is written as `["diffusers", "PNDMScheduler"]`.

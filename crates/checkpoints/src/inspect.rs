@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 /// One part of a checkpoint, compared with its configuration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inspected {
-    /// The part: `text_encoder`, `unet` or `vae`.
+    /// The part: `text_encoder`, `text_encoder_2`, `unet` or `vae`.
     pub part: &'static str,
     /// The number of tensors that the network reads.
     pub tensors: usize,
@@ -126,21 +126,20 @@ impl Checkpoint {
     /// A file is missing, cannot be opened or is incomplete.
     pub fn differences(&self, other: &Checkpoint, mut tell: impl FnMut(&str, Option<Difference>)) -> Result<()> {
         let mut pairs = Vec::new();
-        for (one, two) in self.texts.iter().zip(&other.texts) {
-            pairs.push((one.encoder.name(), one.encoder.tensors()?, two.encoder.tensors()?));
+        let mut texts: Vec<&'static str> = self.texts.iter().map(|text| text.encoder.name()).collect();
+        let others = other.texts.iter().map(|text| text.encoder.name());
+        texts.extend(others.filter(|name| !self.texts.iter().any(|text| text.encoder.name() == *name)));
+        for name in texts {
+            pairs.push((name, self.text_tensors(name)?, other.text_tensors(name)?));
         }
-        pairs.push(("unet", self.unet.tensors()?, other.unet.tensors()?));
-        pairs.push(("vae", self.vae.tensors()?, other.vae.tensors()?));
+        pairs.push(("unet", Some(self.unet.tensors()?), Some(other.unet.tensors()?)));
+        pairs.push(("vae", Some(self.vae.tensors()?), Some(other.vae.tensors()?)));
         for (part, first, second) in &pairs {
-            let named = |tensors: &Tensors| -> BTreeMap<String, String> {
-                let names = tensors.names().filter(|name| !name.ends_with("embeddings.position_ids"));
-                names.map(|name| (rooted(part, name), name.to_owned())).collect()
-            };
-            let (names, others) = (named(first), named(second));
+            let (names, others) = (named(part, first.as_ref()), named(part, second.as_ref()));
             for (name, stored) in &names {
-                let difference = match others.get(name) {
-                    None => Some(Difference::OnlyFirst),
-                    Some(other) => between(first, stored, second, other)?,
+                let difference = match (first, second, others.get(name)) {
+                    (Some(first), Some(second), Some(other)) => between(first, stored, second, other)?,
+                    _ => Some(Difference::OnlyFirst),
                 };
                 tell(&format!("{part}.{name}"), difference);
             }
@@ -150,6 +149,18 @@ impl Checkpoint {
         }
         Ok(())
     }
+
+    /// The tensors of a text encoder, if there is one of this name.
+    fn text_tensors(&self, name: &str) -> Result<Option<Tensors>> {
+        let text = self.texts.iter().find(|text| text.encoder.name() == name);
+        text.map(|text| text.encoder.tensors()).transpose()
+    }
+}
+
+/// The tensors of a part by the names that both checkpoints know, with the names that they are stored by.
+fn named(part: &str, tensors: Option<&Tensors>) -> BTreeMap<String, String> {
+    let names = tensors.into_iter().flat_map(Tensors::names).filter(|name| !name.ends_with("embeddings.position_ids"));
+    names.map(|name| (rooted(part, name), name.to_owned())).collect()
 }
 
 /// The difference of two tensors; `None` if they are equal.

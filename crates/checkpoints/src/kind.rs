@@ -1,6 +1,7 @@
 //! Classes of pipelines and networks, and the families of models that they belong to.
 
-/// Classes of pipelines that are run as Stable Diffusion: they differ in what Latentrace does itself.
+/// Classes of pipelines that are opened: those of one family differ in what Latentrace does itself. What the UNet takes says which
+/// family a checkpoint is of.
 pub(crate) const PIPELINES: &[&str] = &[
     "StableDiffusionPipeline",
     "StableDiffusionImg2ImgPipeline",
@@ -8,11 +9,17 @@ pub(crate) const PIPELINES: &[&str] = &[
     "StableDiffusionInpaintPipelineLegacy",
     "LatentDiffusionPipeline",
     "CycleDiffusionPipeline",
+    "StableDiffusionXLPipeline",
+    "StableDiffusionXLImg2ImgPipeline",
+    "StableDiffusionXLInpaintPipeline",
 ];
 
 /// Beginnings of class names, and what models of these classes are; a longer beginning comes first.
 const FAMILIES: &[(&str, &str)] = &[
-    ("StableDiffusionXL", "a Stable Diffusion XL model, with two text encoders,"),
+    ("StableDiffusionXL", "another pipeline of Stable Diffusion XL"),
+    ("StableDiffusionXLControlNet", "a pipeline with a ControlNet"),
+    ("StableDiffusionXLAdapter", "a pipeline with a T2I adapter"),
+    ("StableDiffusionXLInstructPix2Pix", "an instruct-pix2pix model, which edits a picture by instruction,"),
     ("StableDiffusion3", "a Stable Diffusion 3 model, a transformer,"),
     ("StableDiffusionDepth2Img", "a depth-to-image model"),
     ("StableDiffusionUpscale", "an upscaler"),
@@ -104,7 +111,10 @@ mod tests {
 
     #[test]
     fn the_longest_beginning_decides() {
-        assert!(family("StableDiffusionXLImg2ImgPipeline").unwrap().contains("XL"));
+        assert!(family("StableDiffusionXLPAGPipeline").unwrap().contains("XL"));
+        assert!(family("StableDiffusionXLControlNetInpaintPipeline").unwrap().contains("ControlNet"));
+        assert!(family("StableDiffusionXLAdapterPipeline").unwrap().contains("adapter"));
+        assert!(family("StableDiffusionXLInstructPix2PixPipeline").unwrap().contains("instruct"));
         assert!(family("AutoencoderKL").unwrap().contains("VAE"));
         assert!(family("FluxControlNetPipeline").unwrap().contains("FLUX"));
         assert_eq!(family("StableDiffusionPipeline"), None);

@@ -30,7 +30,7 @@ mod synth;
 mod weights;
 mod whole;
 
-pub use checkpoint::{Checkpoint, Part, TextPart};
+pub use checkpoint::{Checkpoint, Ids, Part, TextPart};
 pub use choice::Choice;
 pub use convert::Form;
 pub use describe::{Described, describe};

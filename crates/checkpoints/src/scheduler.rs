@@ -75,6 +75,13 @@ impl SchedulerFile {
         Ok(json["_class_name"].as_str().unwrap_or("PNDMScheduler").to_owned())
     }
 
+    /// Whether it is the one that SDXL-Turbo was published with.
+    pub(crate) fn is_turbo(&self) -> bool {
+        let json = self.text().ok().and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+        let is_trailing = json.is_some_and(|json| json["timestep_spacing"] == "trailing");
+        is_trailing && self.class_name().is_ok_and(|class| class == "EulerAncestralDiscreteScheduler")
+    }
+
     /// The files that the configuration depends on.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let Origin::File(path) = &self.origin else { return Vec::new() };

@@ -45,7 +45,7 @@ impl Synthetic {
     /// # Errors
     /// `to` exists or cannot be written.
     pub fn write(&self, to: &Path) -> Result<()> {
-        crate::whole::folder(to, |at| {
+        crate::whole::folder(to, &["text_encoder", "unet", "vae", "scheduler", "tokenizer"], |at| {
             let known = self.configs();
             for part in ["text_encoder", "unet", "vae"] {
                 replace(&at.join(part).join("config.json"), format!("{:#}\n", known[part]).as_bytes())?;

@@ -3,16 +3,16 @@
 use crate::error::{Result, file};
 use std::path::Path;
 
-/// Fills a new folder under a temporary name, in the same parent, and renames it. The parts of a checkpoint have their
+/// Fills a new folder under a temporary name, in the same parent, and renames it. The `parts` of the checkpoint have their
 /// folders already.
-pub(crate) fn folder(to: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+pub(crate) fn folder(to: &Path, parts: &[&str], fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if to.symlink_metadata().is_ok() {
         return Err(file(to, "there is something here already"));
     }
     let fail = |error: std::io::Error| file(to, latentrace_files::said(&error));
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let partial = tempfile::Builder::new().prefix(latentrace_nn::PARTIAL).tempdir_in(parent).map_err(fail)?;
-    for part in ["text_encoder", "unet", "vae", "scheduler", "tokenizer"] {
+    for part in parts {
         std::fs::create_dir_all(partial.path().join(part)).map_err(fail)?;
     }
     fill(partial.path())?;

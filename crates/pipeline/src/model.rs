@@ -177,6 +177,7 @@ impl Model {
     /// A file is missing or malformed, a tensor does not have the shape that the configuration gives it, the
     /// scheduler or device is not supported, or there is not enough memory.
     pub fn load(checkpoint: Checkpoint, options: Options) -> Result<Model> {
+        can_run(&checkpoint)?;
         if_it_fits(|| Model::load_if_it_fits(checkpoint, options))?
     }
 
@@ -248,6 +249,14 @@ impl Model {
     /// The UNet as runs call it.
     pub(crate) fn denoiser(&self) -> Denoiser<'_> {
         Denoiser { unet: &self.unet, varying: &self.varying }
+    }
+}
+
+/// Checks that a checkpoint is of a family that can be run.
+pub(crate) fn can_run(checkpoint: &Checkpoint) -> Result<()> {
+    match checkpoint.unet.config.added {
+        None => Ok(()),
+        Some(_) => Err(Error::NotYet { file: checkpoint.place().display().to_string() }),
     }
 }
 

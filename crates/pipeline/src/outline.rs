@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::execute::draws;
+use crate::model::can_run;
 use crate::{Known, Options, SamplerTaps, Size, Start, TextShape, UnetInput};
 use latentrace_checkpoints::{Checkpoint, TextPart};
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
@@ -85,13 +86,14 @@ impl Outlined {
 /// The tensors depend on the texts too: on the layers that are left out, and on the number of chunks.
 ///
 /// # Errors
-/// The model cannot produce this size.
+/// The model cannot produce this size, or cannot be run.
 pub fn outline(
     checkpoint: &Checkpoint,
     options: Options,
     size: Option<Size>,
     TextShape { clip_skip, chunks, given }: TextShape,
 ) -> Result<Vec<Outlined>> {
+    can_run(checkpoint)?;
     let (unet, vae) = (&checkpoint.unet.config, &checkpoint.vae.config);
     let kind = options.dtype.kind();
     let factor = vae.factor();

@@ -113,6 +113,8 @@ pub(crate) fn open(path: &Path, choice: &Choice) -> Result<Checkpoint> {
     let mut checkpoint = Checkpoint {
         place: path.clone(),
         texts: vec![text],
+        zeros: false,
+        index: None,
         unet: parts.unet(&mut notes)?.configured(latentrace_unet::UnetConfig::read)?,
         vae: parts.vae()?.configured(latentrace_vae::VaeConfig::read)?,
         embeddings: choice.embeddings.clone(),

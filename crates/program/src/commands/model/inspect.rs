@@ -28,8 +28,9 @@ impl Inspect {
         about(&checkpoint);
         let parts = checkpoint.inspect()?;
         line!("");
-        line!("{:<13} {:>8} {:>14} {:>10}  formats", "part", "tensors", "parameters", "bytes");
-        parts.iter().for_each(row);
+        let width = parts.iter().map(|part| part.part.len()).fold(13, usize::max);
+        line!("{:<width$} {:>8} {:>14} {:>10}  formats", "part", "tensors", "parameters", "bytes");
+        parts.iter().for_each(|part| row(part, width));
         let problems: Vec<String> = parts.iter().flat_map(problems).collect();
         problems.iter().for_each(|problem| line!("{problem}"));
         match parts.iter().filter(|part| !part.is_whole()).map(|part| part.part).collect::<Vec<_>>().as_slice() {
@@ -81,13 +82,13 @@ fn about(checkpoint: &Checkpoint) {
     checkpoint.texts.iter().for_each(|text| line!("tokenizer     {}", text.tokenizer.display()));
 }
 
-fn row(part: &Inspected) {
+fn row(part: &Inspected, width: usize) {
     let formats: Vec<String> = match part.formats.len() {
         1 => part.formats.keys().cloned().collect(),
         _ => part.formats.iter().map(|(name, count)| format!("{name} {count}")).collect(),
     };
     line!(
-        "{:<13} {:>8} {:>14} {:>10}  {}",
+        "{:<width$} {:>8} {:>14} {:>10}  {}",
         part.part,
         part.tensors,
         part.parameters,
