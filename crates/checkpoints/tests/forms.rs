@@ -1,33 +1,13 @@
 //! One checkpoint in several forms: a folder, a single file, and back.
 
-use latentrace_checkpoints::{Architecture, Checkpoint, Choice, Difference, Form, Synthetic, UnetInput};
+mod common;
+
+use common::{differing, error, golden, open};
+use latentrace_checkpoints::{Architecture, Choice, Form, Synthetic, UnetInput};
 use latentrace_nn::tch::Kind;
 use latentrace_nn::{Header, Lazy, Tensors, create_safetensors, diffusers_names};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/golden/networks").join(name)
-}
-
-fn open(place: &Path, choice: &Choice) -> Checkpoint {
-    Checkpoint::open(place, choice).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn error(place: &Path, choice: &Choice) -> String {
-    Checkpoint::open(place, choice).expect_err("an error").to_string()
-}
-
-/// The number of tensors, and the names of those that differ.
-fn differing(first: &Checkpoint, second: &Checkpoint) -> (usize, Vec<(String, Difference)>) {
-    let (mut all, mut differing) = (0, Vec::new());
-    let tell = |name: &str, difference: Option<Difference>| {
-        all += 1;
-        differing.extend(difference.map(|difference| (name.to_owned(), difference)));
-    };
-    first.differences(second, tell).unwrap();
-    (all, differing)
-}
+use std::path::PathBuf;
 
 /// A single file of a fixture, its folder, and the choice that opens it.
 fn single(name: &str) -> (tempfile::TempDir, PathBuf, Choice) {

@@ -1,5 +1,8 @@
 //! Folders of SDXL, of its Turbo and of its refiner: opened, compared, written again, and refused where their parts do not fit.
 
+mod common;
+
+use common::{differing, error, golden, open};
 use latentrace_checkpoints::{Checkpoint, Choice, Difference, Form, Ids};
 use latentrace_nn::tch::Kind;
 use latentrace_text::HiddenState;
@@ -8,18 +11,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const FOLDERS: [&str; 3] = ["sdxl", "sdxl-turbo", "sdxl-refiner"];
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/golden/networks").join(name)
-}
-
-fn open(place: &Path) -> Checkpoint {
-    Checkpoint::open(place, &Choice::default()).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn error(place: &Path, choice: &Choice) -> String {
-    Checkpoint::open(place, choice).expect_err("an error").to_string()
-}
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
@@ -58,17 +49,6 @@ fn json_of(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// The number of tensors, and the names of those that differ.
-fn differing(first: &Checkpoint, second: &Checkpoint) -> (usize, Vec<(String, Difference)>) {
-    let (mut all, mut differing) = (0, Vec::new());
-    let tell = |name: &str, difference: Option<Difference>| {
-        all += 1;
-        differing.extend(difference.map(|difference| (name.to_owned(), difference)));
-    };
-    first.differences(second, tell).unwrap();
-    (all, differing)
-}
-
 #[test]
 fn each_folder_is_opened_with_its_text_encoders_and_what_its_unet_takes() {
     let (first, second) = (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2"));
@@ -77,7 +57,7 @@ fn each_folder_is_opened_with_its_text_encoders_and_what_its_unet_takes() {
         ("sdxl-turbo", vec![first, second], Ids::Target, true, true),
         ("sdxl-refiner", vec![second], Ids::Score, false, false),
     ] {
-        let checkpoint = open(&golden(name));
+        let checkpoint = open(&golden(name), &Choice::default());
         let found: Vec<(&str, PathBuf)> =
             checkpoint.texts.iter().map(|text| (text.encoder.name(), text.tokenizer.clone())).collect();
         let expected: Vec<_> = texts.into_iter().map(|(part, folder)| (part, golden(name).join(folder))).collect();
@@ -96,7 +76,7 @@ fn each_folder_is_opened_with_its_text_encoders_and_what_its_unet_takes() {
 #[test]
 fn a_checkpoint_of_stable_diffusion_takes_nothing_of_this() {
     for name in ["sd1", "sd2"] {
-        let checkpoint = open(&golden(name));
+        let checkpoint = open(&golden(name), &Choice::default());
         assert_eq!((checkpoint.pooled(), checkpoint.ids(), checkpoint.zeros), (None, None, false));
         assert_eq!((checkpoint.state(), checkpoint.is_distilled()), (HiddenState::Last, false));
         let files = checkpoint.files().unwrap();
@@ -107,7 +87,7 @@ fn a_checkpoint_of_stable_diffusion_takes_nothing_of_this() {
 #[test]
 fn the_files_are_those_of_all_parts_and_each_is_there_once() {
     for name in FOLDERS {
-        let checkpoint = open(&golden(name));
+        let checkpoint = open(&golden(name), &Choice::default());
         let files = checkpoint.files().unwrap();
         let mut once = files.clone();
         once.sort();
@@ -139,10 +119,10 @@ fn zeros_are_what_the_index_says_and_true_where_it_does_not() {
     let index = model.join("model_index.json");
     for (value, zeros) in [(json!(false), false), (json!(true), true), (Value::Null, false)] {
         edit(&index, |json| json[key] = value);
-        assert_eq!(open(&model).zeros, zeros);
+        assert_eq!(open(&model, &Choice::default()).zeros, zeros);
     }
     edit(&index, |json| drop(json.as_object_mut().unwrap().remove(key)));
-    assert!(open(&model).zeros);
+    assert!(open(&model, &Choice::default()).zeros);
     let error = refused("sdxl", "model_index.json", key, json!("yes"));
     assert!(error.contains("model_index.json: force_zeros_for_empty_prompt: expected true or false"), "{error}");
 }
@@ -156,17 +136,17 @@ fn turbo_is_known_by_all_that_it_has_and_by_no_less() {
     ] {
         let (_folder, model) = copied("sdxl-turbo");
         edit(&model.join(file), |json| json[key] = value);
-        assert!(!open(&model).is_distilled(), "{key}");
+        assert!(!open(&model, &Choice::default()).is_distilled(), "{key}");
     }
 }
 
 #[test]
 fn a_folder_that_is_written_again_has_every_bit() {
     for name in FOLDERS {
-        let (folder, own) = (tempfile::tempdir().unwrap(), open(&golden(name)));
+        let (folder, own) = (tempfile::tempdir().unwrap(), open(&golden(name), &Choice::default()));
         let to = folder.path().join("back");
         own.convert(Form::Folder, &to, None).unwrap();
-        let back = open(&to);
+        let back = open(&to, &Choice::default());
         let (tensors, different) = differing(&own, &back);
         assert_eq!(different, [], "{name}");
         assert_eq!(tensors, own.inspect().unwrap().iter().map(|part| part.tensors).sum::<usize>(), "{name}");
@@ -196,7 +176,8 @@ fn a_folder_that_is_written_again_has_every_bit() {
 
 #[test]
 fn a_text_encoder_that_one_of_two_has_is_a_difference() {
-    let (base, refiner) = (open(&golden("sdxl")), open(&golden("sdxl-refiner")));
+    let (base, refiner) =
+        (open(&golden("sdxl"), &Choice::default()), open(&golden("sdxl-refiner"), &Choice::default()));
     let only = |name: &str, found: &[(String, Difference)], which: Difference| {
         let of_part: Vec<_> = found.iter().filter(|(tensor, _)| tensor.starts_with(name)).collect();
         assert!(!of_part.is_empty() && of_part.iter().all(|(_, difference)| *difference == which), "{of_part:?}");
@@ -207,10 +188,10 @@ fn a_text_encoder_that_one_of_two_has_is_a_difference() {
 
 #[test]
 fn other_number_formats_are_written_for_both_text_encoders() {
-    let (folder, own) = (tempfile::tempdir().unwrap(), open(&golden("sdxl")));
+    let (folder, own) = (tempfile::tempdir().unwrap(), open(&golden("sdxl"), &Choice::default()));
     let to = folder.path().join("half");
     own.convert(Form::Folder, &to, Some(Kind::Half)).unwrap();
-    assert!(open(&to).inspect().unwrap().iter().all(|part| part.formats.keys().eq(["f16"])));
+    assert!(open(&to, &Choice::default()).inspect().unwrap().iter().all(|part| part.formats.keys().eq(["f16"])));
 }
 
 #[test]
@@ -218,7 +199,8 @@ fn a_single_file_of_sdxl_cannot_be_written_yet() {
     let folder = tempfile::tempdir().unwrap();
     for name in FOLDERS {
         let to = folder.path().join("whole.safetensors");
-        let error = open(&golden(name)).convert(Form::Single, &to, None).expect_err("an error").to_string();
+        let error =
+            open(&golden(name), &Choice::default()).convert(Form::Single, &to, None).expect_err("an error").to_string();
         assert!(error.contains("Stable Diffusion XL cannot be written as a single file"), "{error}");
         assert!(!to.exists());
     }
@@ -266,7 +248,7 @@ fn a_unet_that_takes_a_pooled_text_needs_a_projection() {
     // Where the configuration does not name its class, the index does.
     let (_folder, model) = copied("sdxl");
     edit(&model.join("text_encoder_2/config.json"), |json| json["architectures"] = Value::Null);
-    assert_eq!(open(&model).pooled(), open(&golden("sdxl")).pooled());
+    assert_eq!(open(&model, &Choice::default()).pooled(), open(&golden("sdxl"), &Choice::default()).pooled());
 }
 
 #[test]
@@ -312,7 +294,7 @@ fn a_unet_and_text_encoders_of_other_families_do_not_go_together() {
     assert!(error.contains("latents_mean and latents_std"), "{error}");
     let (_folder, xl) = copied("sdxl");
     edit(&xl.join("vae/config.json"), statistics);
-    assert!(open(&xl).vae.config.statistics.is_some());
+    assert!(open(&xl, &Choice::default()).vae.config.statistics.is_some());
 }
 
 #[test]
@@ -340,6 +322,6 @@ fn other_pipelines_of_sdxl_are_refused_by_name() {
     for class in ["StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"] {
         let (_folder, model) = copied("sdxl");
         edit(&model.join("model_index.json"), |json| json["_class_name"] = class.into());
-        assert_eq!(open(&model).notes, Vec::<String>::new(), "{class}");
+        assert_eq!(open(&model, &Choice::default()).notes, Vec::<String>::new(), "{class}");
     }
 }

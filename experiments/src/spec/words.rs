@@ -3,7 +3,7 @@
 use toml::Value;
 
 /// What serde expects by a name of Rust, and what a reader of TOML calls it.
-const EXPECTED: [(&str, &str); 12] = [
+const EXPECTED: [(&str, &str); 11] = [
     ("usize", "a whole number from 0 on"),
     ("u64", "a whole number from 0 on"),
     ("u32", "a whole number from 0 on"),
@@ -15,7 +15,6 @@ const EXPECTED: [(&str, &str); 12] = [
     ("a boolean", "true or false"),
     ("a sequence", "a list"),
     ("a map", "a table"),
-    ("string or table", "a text or a table"),
 ];
 
 /// The message of an error of serde.

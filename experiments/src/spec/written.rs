@@ -217,6 +217,13 @@ mod tests {
     }
 
     #[test]
+    fn the_fields_of_the_experiment_are_those_that_serde_knows() {
+        let error = toml::from_str::<Written>("other = 1").unwrap_err();
+        let (_, known) = error.message().split_once("expected one of ").unwrap();
+        assert_eq!(known.replace('`', ""), TOP.join(", "));
+    }
+
+    #[test]
     fn a_list_of_one_value_is_that_value() {
         for assignment in ["seed=[7]", "seed=7", "seed={ range = [7, 7] }"] {
             let written = set(&[assignment]);
