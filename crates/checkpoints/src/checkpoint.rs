@@ -50,6 +50,16 @@ pub enum Ids {
     Score,
 }
 
+impl Ids {
+    /// How many numbers there are.
+    pub fn count(self) -> i64 {
+        match self {
+            Ids::Target => 6,
+            Ids::Score => 5,
+        }
+    }
+}
+
 /// A text encoder of a checkpoint, with its tokenizer.
 #[derive(Clone, Debug)]
 pub struct TextPart {

@@ -1,5 +1,6 @@
 //! Sampling with a UNet alone.
 
+use crate::condition::Conditions;
 use crate::error::Result;
 use crate::execute::{Execution, Given, missing};
 use crate::network::{Denoiser, Guided};
@@ -40,9 +41,8 @@ impl Bare<'_> {
         no_grad(|| {
             pass.set_rows(Rows::Images);
             let mut draws = Draws::new(self.seed, self.plan.draws(), self.shape, self.unet.device());
-            let (conditional, unconditional) = (self.conditional.shallow_clone(), self.unconditional.shallow_clone());
-            let mut network =
-                Guided { denoiser: Denoiser { unet: self.unet, varying: &[] }, unconditional, conditional };
+            let conditions = Conditions::stacked(&[self.unconditional, self.conditional].map(Conditions::of_text));
+            let mut network = Guided { denoiser: Denoiser { unet: self.unet, varying: &[] }, conditions };
             let (prediction, guidance) = (self.prediction, vec![Guidance::Constant(self.guidance)]);
             let taps = &SamplerTaps::new();
             let execution =

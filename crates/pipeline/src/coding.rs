@@ -1,14 +1,16 @@
 //! Encoding of texts and pictures, and decoding of latents.
 
+use crate::condition::EncodedText;
 use crate::counts;
 use crate::error::{Error, Result, Stage};
 use crate::execute::missing;
 use crate::model::{PagesOfNetworks, TextModel};
-use crate::tripwire::{FaultContext, blame, fault, hint};
+use crate::tripwire::{FaultContext, blame, fault, hint, hint_of_vae};
 use crate::{Mask, Model, Picture, Prepared, Size, Start, TextOptions};
 use latentrace_nn::tch::{self, Kind, Tensor, no_grad};
 use latentrace_nn::{Pass, if_it_fits};
-use latentrace_text::Tokens;
+use latentrace_schedulers::Reading;
+use latentrace_text::{Encoded, Encoding, Tokens};
 use latentrace_vae::Posterior;
 
 impl Model {
@@ -91,9 +93,9 @@ impl Model {
         Ok(Tensor::cat(&rows, 0))
     }
 
-    /// Pixels on the device and in the number format of the networks.
+    /// Pixels on the device and in the number format of the VAE.
     fn as_input(&self, pixels: &Tensor) -> Tensor {
-        pixels.to_device(self.device).to_kind(self.unet.kind())
+        pixels.to_device(self.device).to_kind(self.vae.kind())
     }
 
     /// The tokens of a text for the first text encoder, and its text features, `[1, tokens, features]`.
@@ -112,33 +114,46 @@ impl Model {
         self.check_text(options)?;
         let _held = self.hold_threads(Size::of(&self.checkpoint), 1);
         let tokens = self.tokens(prompt, options)?;
-        let features = self.encode_tokens(&tokens, options.clip_skip, pass)?;
+        let encodings = self.encodings_of(options.clip_skip, Reading::Diffusers);
+        let EncodedText { features, .. } = self.encode_tokens(&tokens, &encodings, pass)?;
         Ok((tokens.into_iter().next().unwrap_or_default(), features))
     }
 
-    /// The text features of the tokens for each text encoder, side by side: `[1, tokens, features]`.
-    pub(crate) fn encode_tokens(&self, tokens: &[Tokens], clip_skip: usize, pass: &mut Pass) -> Result<Tensor> {
+    /// What the text encoders return for the tokens of each, as `encodings` asks it of each.
+    pub(crate) fn encode_tokens(
+        &self,
+        tokens: &[Tokens],
+        encodings: &[Encoding],
+        pass: &mut Pass,
+    ) -> Result<EncodedText> {
         counts::add(|counts| &mut counts.encoded);
-        let each = self.texts.iter().zip(tokens).map(|(text, tokens)| self.encode_by(text, tokens, clip_skip, pass));
-        let mut each: Vec<Tensor> = each.collect::<Result<_>>()?;
-        Ok(if each.len() == 1 { each.swap_remove(0) } else { Tensor::cat(&each, 2) })
+        let asked = tokens.iter().zip(encodings);
+        let each = self.texts.iter().zip(asked).map(|(text, (tokens, how))| self.encode_by(text, tokens, *how, pass));
+        let mut each: Vec<EncodedText> = each.collect::<Result<_>>()?;
+        let last = each.pop().ok_or_else(missing)?;
+        if each.is_empty() {
+            return Ok(last);
+        }
+        let features: Vec<&Tensor> = each.iter().chain([&last]).map(|one| &one.features).collect();
+        Ok(EncodedText { features: Tensor::cat(&features, 2), pooled: last.pooled })
     }
 
-    /// The features that a text encoder returns for tokens, `[1, tokens, features]`. The chunks are encoded in one batch, so
-    /// that each tap is passed once.
-    fn encode_by(&self, text: &TextModel, tokens: &Tokens, clip_skip: usize, pass: &mut Pass) -> Result<Tensor> {
+    /// What a text encoder returns for tokens. The chunks are encoded in one batch, so that each tap is passed once. The pooled text is
+    /// that of the first chunk, and weights of words do not change it.
+    fn encode_by(&self, text: &TextModel, tokens: &Tokens, how: Encoding, pass: &mut Pass) -> Result<EncodedText> {
         let length = text.tokenizer.length() as i64;
         let ids = Tensor::from_slice(&tokens.ids).view([-1, length]).to_device(self.device); // [chunks, tokens]
         let encode = |pass: &mut Pass| {
-            let encoded = text.encoder.forward_without(pass, &ids, clip_skip);
-            weighted(encoded, &tokens.weights)
+            let Encoded { features, pooled } = text.encoder.encode(pass, &ids, how);
+            (weighted(features, &tokens.weights), pooled)
         };
         // Gradients are on again also where a caught panic ends the work.
-        let features = no_grad(|| if_it_fits(|| encode(pass)))?; // [chunks, tokens, features]
-        match fault(&features) {
+        let (features, pooled) = no_grad(|| if_it_fits(|| encode(pass)))?; // [chunks, tokens, features], [chunks, features]
+        match fault(&features).or_else(|| pooled.as_ref().and_then(fault)) {
             None => {
-                let width = features.size()[2];
-                Ok(features.view([1, -1, width]).to_kind(self.unet.kind()))
+                let (width, kind) = (features.size()[2], self.unet.kind());
+                let pooled = pooled.map(|pooled| pooled.narrow(0, 0, 1).to_kind(kind));
+                Ok(EncodedText { features: features.view([1, -1, width]).to_kind(kind), pooled })
             }
             Some(found) => {
                 let context = self.context(&format!("{}.out", text.name), Stage::Text);
@@ -193,7 +208,11 @@ impl Model {
 
     /// The context of a fault in one of the networks.
     fn context(&self, output: &str, stage: Stage) -> FaultContext {
-        FaultContext { output: output.into(), stage, hint: hint(self.unet.kind()) }
+        let hint = match stage {
+            Stage::Encoding | Stage::Decoding => hint_of_vae(self.vae.kind()),
+            Stage::Text | Stage::Call { .. } => hint(self.unet.kind()),
+        };
+        FaultContext { output: output.into(), stage, hint }
     }
 
     /// Decodes latents to pixels `[images, 3, 8 height, 8 width]`, about -1..1.
@@ -204,7 +223,7 @@ impl Model {
         let _held = self.hold_threads_for(latents);
         let decode = || {
             let scaled = self.checkpoint.vae.config.restored(&latents.to_kind(Kind::Float));
-            self.vae.decode(pass, &scaled.to_kind(self.unet.kind()))
+            self.vae.decode(pass, &scaled.to_kind(self.vae.kind()))
         };
         PagesOfNetworks::release(self.pages.texts.iter().chain([&self.pages.unet]));
         let pixels = no_grad(|| if_it_fits(decode))?; // gradients are on again also where a caught panic ends the work

@@ -1,5 +1,6 @@
 //! What the runs of a sweep have in common: computed by the first run that needs it, and taken over by the others.
 
+use crate::condition::EncodedText;
 use crate::error::Result;
 use crate::network::{Network, Outputs};
 use crate::pool::{Pool, ROOM, wanted};
@@ -15,8 +16,8 @@ use std::rc::Rc;
 pub struct Common {
     /// Rows of the network's output, `[1, 4, height, width]`.
     rows: Pool<Row>,
-    /// The features of texts, `[1, tokens, features]`.
-    texts: Pool<Tensor>,
+    /// Encoded texts.
+    texts: Pool<EncodedText>,
 }
 
 /// A row of the network's output.
@@ -85,23 +86,22 @@ impl Common {
         self.len() == 0
     }
 
-    /// The features of a text, which `encode` computes if they are not known.
+    /// The text of a branch, which `encode` computes if it is not known.
     pub(crate) fn text(
         &mut self,
         lines: &Lines,
         branch: Branch,
-        encode: impl FnOnce() -> Result<Tensor>,
-    ) -> Result<Tensor> {
+        encode: impl FnOnce() -> Result<EncodedText>,
+    ) -> Result<EncodedText> {
         let text = lines.text(branch);
-        match self.texts.get(text).filter(|_| !lines.texts_seen) {
-            Some(known) => Ok(known.shallow_clone()),
-            None => {
-                let features = encode()?;
-                let bytes = features.numel() * features.kind().elt_size_in_bytes();
-                self.texts.put(text, bytes, || features.copy());
-                Ok(features)
-            }
+        if let Some(known) = text.filter(|_| !lines.texts_seen).and_then(|text| self.texts.get(text)) {
+            return Ok(known.clone());
         }
+        let encoded = encode()?;
+        if let Some(text) = text {
+            self.texts.put(text, encoded.bytes(), || encoded.map(Tensor::copy));
+        }
+        Ok(encoded)
     }
 
     /// The row of a call, if it is known.
@@ -116,16 +116,21 @@ impl Common {
 
     /// The outputs of a call, if all its rows are known, and the run that computed them.
     fn outputs(&self, call: &Call) -> Option<(Outputs, &Rc<str>)> {
-        let (unconditional, _) = self.row(call.unconditional?)?;
         let (conditional, by) = self.row(call.conditional?)?;
-        Some((Outputs::Both { unconditional, conditional }, by))
+        Some(match call.unconditional {
+            None => (Outputs::Conditional(conditional), by),
+            Some(unconditional) => {
+                let (unconditional, _) = self.row(unconditional)?;
+                (Outputs::Both { unconditional, conditional }, by)
+            }
+        })
     }
 }
 
 /// The texts that a run may take from another, without duplicates.
 fn wanted_texts(lines: &Lines) -> impl Iterator<Item = Lineage> {
     let [negative, prompt] = lines.texts;
-    let both = [Some(negative), Some(prompt).filter(|prompt| *prompt != negative)];
+    let both = [negative, prompt.filter(|_| prompt != negative)];
     both.into_iter().flatten().filter(|_| !lines.texts_seen)
 }
 
@@ -146,11 +151,12 @@ impl Network for Taking<'_> {
             return Ok(vec![known]);
         }
         let outputs = self.then.outputs(pass, call, input, level)?;
-        if let (Some(call), [Outputs::Both { unconditional, conditional }]) = (needed, outputs.as_slice()) {
-            self.work.evaluations += 2;
-            let rows = [(call.unconditional, unconditional), (call.conditional, conditional)];
-            for (row, output) in rows.into_iter().filter_map(|(row, output)| Some((row?, output))) {
-                self.common.keep(row, lines.bytes, output, name);
+        if let (Some(call), [outputs]) = (needed, outputs.as_slice()) {
+            self.work.evaluations += outputs.tensors().count();
+            for (branch, output) in outputs.by_branch() {
+                if let Some(row) = call.row(branch) {
+                    self.common.keep(row, lines.bytes, output, name);
+                }
             }
         }
         Ok(outputs)

@@ -10,14 +10,6 @@ pub enum Error {
     /// A checkpoint that cannot be opened.
     #[error(transparent)]
     Checkpoint(#[from] latentrace_checkpoints::Error),
-    /// A model of a family that can be opened, but not run yet.
-    #[error(
-        "{file}: SDXL cannot be run yet: its UNet takes a pooled text and sizes (addition_embed_type)\nhint: inspect, diff and convert know it"
-    )]
-    NotYet {
-        /// The checkpoint.
-        file: String,
-    },
     /// A network that cannot be read or run.
     #[error(transparent)]
     Network(latentrace_nn::Error),

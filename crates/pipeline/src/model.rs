@@ -9,7 +9,7 @@ use latentrace_nn::tch::{self, Kind};
 use latentrace_nn::{
     Activation, Changes, Cuda, Kernels, Pages, SharedScale, Tap, Weights, cuda, first_cuda, if_it_fits,
 };
-use latentrace_schedulers as schedulers;
+use latentrace_schedulers::{self as schedulers, Pipeline};
 use latentrace_text::{TextEncoder, Tokenizer};
 use latentrace_unet::Unet;
 use latentrace_vae::Vae;
@@ -31,7 +31,7 @@ pub struct Model {
     pub vae: Vae,
     /// The scheduler configuration of the checkpoint, read for the class that its `model_index.json` names.
     pub scheduler: schedulers::Config,
-    /// The scheduler configuration as `StableDiffusionPipeline` changes it, for
+    /// The scheduler configuration as the pipeline of diffusers for this model changes it, for
     /// [`Reading::Diffusers`](schedulers::Reading::Diffusers).
     pub scheduler_in_pipeline: schedulers::Config,
     /// The taps of the sampler's values.
@@ -93,6 +93,17 @@ pub struct Options {
     pub another_sampler: bool,
     /// The kernels of UNet and VAE.
     pub kernels: KernelChoice,
+    /// The number format of the VAE. By default it is that of the other networks; but f32 for a VAE of SDXL whose config has
+    /// `force_upcast`, because its numbers are too large for f16. diffusers decodes in f32 only where the others run in f16.
+    pub vae_dtype: Option<Dtype>,
+}
+
+impl Options {
+    /// The number format of the VAE of a checkpoint.
+    pub(crate) fn vae_kind(&self, checkpoint: &Checkpoint) -> Kind {
+        let is_upcast = checkpoint.unet.config.added.is_some() && checkpoint.vae.config.force_upcast;
+        self.vae_dtype.unwrap_or(if is_upcast { Dtype::F32 } else { self.dtype }).kind()
+    }
 }
 
 /// The number format that the networks run in. The files may hold another one.
@@ -177,7 +188,6 @@ impl Model {
     /// A file is missing or malformed, a tensor does not have the shape that the configuration gives it, the
     /// scheduler or device is not supported, or there is not enough memory.
     pub fn load(checkpoint: Checkpoint, options: Options) -> Result<Model> {
-        can_run(&checkpoint)?;
         if_it_fits(|| Model::load_if_it_fits(checkpoint, options))?
     }
 
@@ -187,7 +197,10 @@ impl Model {
             true => checkpoint.scheduler.read_for_another()?,
             false => checkpoint.scheduler.read()?,
         };
-        let scheduler_in_pipeline = scheduler.in_pipeline()?;
+        let scheduler_in_pipeline = scheduler.in_pipeline_of(match checkpoint.unet.config.added {
+            None => Pipeline::StableDiffusion,
+            Some(_) => Pipeline::StableDiffusionXl,
+        })?;
         let tokenizers: Vec<Tokenizer> = checkpoint.texts.iter().map(text::own).collect::<Result<_>>()?;
         let tokenized = checkpoint.texts.iter().zip(&tokenizers);
         checkpoint.notes.extend(tokenized.filter_map(|(part, tokenizer)| padding(part, tokenizer)));
@@ -202,7 +215,9 @@ impl Model {
             checkpoint.notes.extend(cuda().unusable().map(|why| format!("runs on the CPU: {why}")));
         }
         let unet_weights = unet.weights(kind, device)?.with_kernels(kernels).with_changes(of_unet);
-        let vae_weights = vae.weights(kind, device)?.with_kernels(kernels);
+        let vae_kind = options.vae_kind(&checkpoint);
+        let vae_kernels = if vae_kind == kind { kernels } else { Kernels::of(vae_kind, device) };
+        let vae_weights = vae.weights(vae_kind, device)?.with_kernels(vae_kernels);
         let mut model = Model {
             texts,
             unet: Unet::load(&unet_weights, &unet.config)?,
@@ -249,14 +264,6 @@ impl Model {
     /// The UNet as runs call it.
     pub(crate) fn denoiser(&self) -> Denoiser<'_> {
         Denoiser { unet: &self.unet, varying: &self.varying }
-    }
-}
-
-/// Checks that a checkpoint is of a family that can be run.
-pub(crate) fn can_run(checkpoint: &Checkpoint) -> Result<()> {
-    match checkpoint.unet.config.added {
-        None => Ok(()),
-        Some(_) => Err(Error::NotYet { file: checkpoint.place().display().to_string() }),
     }
 }
 

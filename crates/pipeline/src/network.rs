@@ -1,5 +1,6 @@
 //! The network's two outputs, and what returns them: the UNet, or a record.
 
+use crate::condition::Conditions;
 use crate::counts;
 use crate::error::Result;
 use crate::sharing::Batch;
@@ -38,11 +39,18 @@ impl Outputs {
 
     /// The one or two tensors.
     pub(crate) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        let (one, other) = match self {
-            Outputs::Both { unconditional, conditional } => (unconditional, Some(conditional)),
-            Outputs::Conditional(output) | Outputs::Unconditional(output) => (output, None),
+        self.by_branch().map(|(_, output)| output)
+    }
+
+    /// The one or two tensors, each with its branch.
+    pub(crate) fn by_branch(&self) -> impl Iterator<Item = (Branch, &Tensor)> {
+        let (unconditional, conditional) = match self {
+            Outputs::Both { unconditional, conditional } => (Some(unconditional), Some(conditional)),
+            Outputs::Conditional(output) => (None, Some(output)),
+            Outputs::Unconditional(output) => (Some(output), None),
         };
-        std::iter::once(one).chain(other)
+        let unconditional = unconditional.map(|output| (Branch::Unconditional, output));
+        unconditional.into_iter().chain(conditional.map(|output| (Branch::Conditional, output)))
     }
 
     /// The outputs on another device.
@@ -91,14 +99,14 @@ pub(crate) struct Denoiser<'a> {
 }
 
 impl Denoiser<'_> {
-    /// One call on `[rows, 4, height, width]` and `[rows, tokens, features]`. The UNet runs in its own number format,
+    /// One call on `[rows, 4, height, width]` and the conditions of as many rows. The UNet runs in its own number format,
     /// and the result is f32.
-    fn call(self, pass: &mut Pass, input: &Tensor, level: Level, text: &Tensor) -> Tensor {
+    fn call(self, pass: &mut Pass, input: &Tensor, level: Level, conditions: &Conditions) -> Tensor {
         self.varying.iter().for_each(|(shared, scale)| shared.set(scale.at(level.sigma)));
         let _scaled = Scaled(self.varying);
         let (kind, device) = (self.unet.kind(), self.unet.device());
         let times = Tensor::full([1], level.t, (Kind::Float, device)); // no copy, for which the host would wait
-        self.unet.forward(pass, &input.to_kind(kind), &times, text).to_kind(Kind::Float)
+        self.unet.forward(pass, &input.to_kind(kind), &times, conditions.as_condition()).to_kind(Kind::Float)
     }
 }
 
@@ -111,25 +119,28 @@ impl Drop for Scaled<'_> {
     }
 }
 
-/// The UNet for one image: it computes both outputs in one batch, and all its tensors pass their taps.
+/// The UNet for one image: it computes both outputs in one batch, or the one for the prompt, and all its tensors pass their taps.
 pub(crate) struct Guided<'a> {
     pub(crate) denoiser: Denoiser<'a>,
-    /// `[1, tokens, features]`
-    pub(crate) unconditional: Tensor,
-    /// `[1, tokens, features]`
-    pub(crate) conditional: Tensor,
+    /// Those of the negative prompt and of the prompt, or of the prompt alone.
+    pub(crate) conditions: Conditions,
 }
 
 impl Network for Guided<'_> {
     fn outputs(&mut self, pass: &mut Pass, _: usize, input: &Tensor, level: Level) -> Result<Vec<Outputs>> {
-        let both = Tensor::cat(&[input, input], 0);
-        let text = Tensor::cat(&[&self.unconditional, &self.conditional], 0);
-        pass.set_rows(Rows::Branches);
-        let outputs = self.denoiser.call(pass, &both, level, &text);
+        let is_guided = self.conditions.rows() == 2;
+        let (input, rows) = match is_guided {
+            true => (Tensor::cat(&[input, input], 0), Rows::Branches),
+            false => (input.shallow_clone(), Rows::Branch(Branch::Conditional)),
+        };
+        pass.set_rows(rows);
+        let outputs = self.denoiser.call(pass, &input, level, &self.conditions);
         pass.set_rows(Rows::Images);
-        counts::add_many(|counts| &mut counts.rows, 2);
-        let (unconditional, conditional) = (outputs.narrow(0, 0, 1), outputs.narrow(0, 1, 1));
-        Ok(vec![Outputs::Both { unconditional, conditional }])
+        counts::add_many(|counts| &mut counts.rows, self.conditions.rows() as usize);
+        Ok(vec![match is_guided {
+            true => Outputs::Both { unconditional: outputs.narrow(0, 0, 1), conditional: outputs.narrow(0, 1, 1) },
+            false => Outputs::Conditional(outputs),
+        }])
     }
 
     fn hint(&self) -> &'static str {
@@ -141,24 +152,22 @@ impl Network for Guided<'_> {
 /// a row may belong to several images.
 pub(crate) struct Shared<'a> {
     pub(crate) denoiser: Denoiser<'a>,
-    /// The features of every different text, `[texts, tokens, features]`.
-    pub(crate) texts: Tensor,
+    /// Every different condition, a row each.
+    pub(crate) conditions: Conditions,
     pub(crate) batch: Batch<'a>,
 }
 
 impl Network for Shared<'_> {
     fn outputs(&mut self, pass: &mut Pass, call: usize, input: &Tensor, level: Level) -> Result<Vec<Outputs>> {
-        let Shared { denoiser, texts, batch } = self;
+        let Shared { denoiser, conditions, batch } = self;
         let again = pass.moment().again;
         batch.outputs(call, again, |rows| {
-            let pick = |tensor: &Tensor, rows: Vec<i64>| {
-                tensor.index_select(0, &Tensor::from_slice(&rows).to_device(tensor.device()))
-            };
-            let samples = pick(input, rows.iter().map(|row| row.image as i64).collect());
-            let texts = pick(texts, rows.iter().map(|row| row.text as i64).collect());
+            let images: Vec<i64> = rows.iter().map(|row| row.image as i64).collect();
+            let samples = input.index_select(0, &Tensor::from_slice(&images).to_device(input.device()));
+            let picked = conditions.picked(&rows.iter().map(|row| row.condition as i64).collect::<Vec<_>>());
             match again {
-                true => denoiser.call(pass, &samples, level, &texts),
-                false => denoiser.call(&mut Pass::silent(), &samples, level, &texts),
+                true => denoiser.call(pass, &samples, level, &picked),
+                false => denoiser.call(&mut Pass::silent(), &samples, level, &picked),
             }
         })
     }

@@ -2,14 +2,13 @@
 
 use crate::error::Result;
 use crate::execute::draws;
-use crate::model::can_run;
-use crate::{Known, Options, SamplerTaps, Size, Start, TextShape, UnetInput};
+use crate::{Known, Negative, Options, SamplerTaps, Size, Start, TextShape, UnetInput};
 use latentrace_checkpoints::{Checkpoint, TextPart};
 use latentrace_nn::tch::{Kind, Tensor, no_grad};
-use latentrace_nn::{Branch, Moment, Pass, Probe, Role, Rows, SamplerValue, Tap, Weights, shape_only};
+use latentrace_nn::{Branch, Conditioning, Moment, Pass, Probe, Role, Rows, SamplerValue, Tap, Weights, shape_only};
 use latentrace_schedulers::Plan;
-use latentrace_text::TextEncoder;
-use latentrace_unet::Unet;
+use latentrace_text::{Encoding, End, TextEncoder};
+use latentrace_unet::{Added, Condition, Unet};
 use latentrace_vae::Vae;
 
 /// A tensor that passes a tap.
@@ -83,66 +82,112 @@ impl Outlined {
 /// Every tensor of a text-to-image run with its shape, in the order in which they pass their taps. `size` defaults to
 /// the checkpoint's. Reads no weights and computes nothing.
 ///
-/// The tensors depend on the texts too: on the layers that are left out, and on the number of chunks.
+/// The tensors depend on the texts too: on the layers that are left out, on the number of chunks, and on what stands for the negative
+/// prompt.
 ///
 /// # Errors
-/// The model cannot produce this size, or cannot be run.
+/// The model cannot produce this size.
 pub fn outline(
     checkpoint: &Checkpoint,
     options: Options,
     size: Option<Size>,
-    TextShape { clip_skip, chunks, given }: TextShape,
+    text: TextShape,
 ) -> Result<Vec<Outlined>> {
-    can_run(checkpoint)?;
-    let (unet, vae) = (&checkpoint.unet.config, &checkpoint.vae.config);
-    let kind = options.dtype.kind();
-    let factor = vae.factor();
-    let [height, width] = size.unwrap_or_else(|| Size::of(checkpoint)).latents(factor)?;
-    let weights = |part: &str| Weights::shapes(part, kind);
+    let factor = checkpoint.vae.config.factor();
+    let latents = size.unwrap_or_else(|| Size::of(checkpoint)).latents(factor)?;
     let mut seen = Seen { list: Vec::new(), when: When::Text, input: checkpoint.input() };
     no_grad(|| {
-        let mut encoders = Vec::new();
-        for TextPart { encoder: part, .. } in &checkpoint.texts {
-            let ids = shape_only(&[chunks, part.config.max_position_embeddings], Kind::Int64);
-            encoders.push((TextEncoder::load(&weights(part.name()), &part.config)?, ids));
-        }
-        let encoded = [Branch::Conditional, Branch::Unconditional].into_iter().filter(|_| given.is_none());
-        for branch in encoded {
-            for (encoder, ids) in &encoders {
-                let _ = encoder.forward_without(&mut seen.pass(When::Text, Rows::Branch(branch)), ids, clip_skip);
-            }
-        }
-        let input = shape_only(&[2, unet.in_channels, height, width], kind);
-        let latents = shape_only(&[1, vae.latent_channels, height, width], kind);
-        let tokens = given.unwrap_or(chunks * checkpoint.text().encoder.config.max_position_embeddings);
-        let features = shape_only(&[2, tokens, checkpoint.text_features()], kind);
-        let network = Unet::load(&weights("unet"), unet)?;
-        let times = shape_only(&[1], Kind::Float);
-        let _ = network.forward(&mut seen.pass(When::Call, Rows::Branches), &input, &times, &features);
-        let takes =
-            |tap: &&Tap| tap.role() != Role::Sampler(SamplerValue::Masked) || seen.input == UnetInput::Inpainting;
-        let taps = SamplerTaps::new();
-        let taps: Vec<&Tap> = taps.all().into_iter().filter(takes).collect();
-        for tap in taps {
-            let channels = if tap.role() == Role::Sampler(SamplerValue::Mask) { 1 } else { vae.latent_channels };
-            let value = shape_only(&[1, channels, height, width], Kind::Float);
-            let when = match tap.role() {
-                Role::Sampler(SamplerValue::Mask | SamplerValue::Masked) => When::Mask,
-                Role::Sampler(SamplerValue::Image) => When::Latents,
-                Role::Sampler(SamplerValue::Start) => When::Start,
-                Role::Sampler(SamplerValue::Noise) => When::Draw,
-                Role::Sampler(SamplerValue::Latents) => When::Pixels,
-                _ => When::Call,
-            };
-            let mut pass = seen.pass(when, Rows::Images);
-            let _ = pass.tap(tap, value);
-        }
-        let network = Vae::load(&weights("vae"), vae)?;
-        let _ = network.decode(&mut seen.pass(When::Pixels, Rows::Images), &latents);
-        let picture = shape_only(&[1, 3, height * factor, width * factor], kind);
-        network.encode(&mut seen.pass(When::Picture, Rows::Images), &picture);
+        see_texts(checkpoint, options, text, &mut seen)?;
+        see_unet(checkpoint, options, latents, text, &mut seen)?;
+        see_sampler(checkpoint, latents, text, &mut seen);
+        see_vae(checkpoint, options, latents, &mut seen)?;
         Ok(seen.list)
     })
+}
+
+/// The tensors of the text encoders.
+fn see_texts(checkpoint: &Checkpoint, options: Options, text: TextShape, seen: &mut Seen) -> Result<()> {
+    let mut encoders = Vec::new();
+    for TextPart { encoder: part, .. } in &checkpoint.texts {
+        let ids = shape_only(&[text.chunks, part.config.max_position_embeddings], Kind::Int64);
+        let weights = Weights::shapes(part.name(), options.dtype.kind());
+        encoders.push((TextEncoder::load(&weights, &part.config)?, ids));
+    }
+    let [of_prompt, of_negative] = text.skipped;
+    let prompt = text.given.is_none().then_some((Branch::Conditional, of_prompt));
+    let is_encoded = text.given.is_none() && text.negative == Negative::Text;
+    let negative = is_encoded.then_some((Branch::Unconditional, of_negative));
+    for (branch, skipped) in prompt.into_iter().chain(negative) {
+        for (encoder, ids) in &encoders {
+            let encoding = Encoding { state: checkpoint.state(), skipped, end: End::Largest };
+            let _ = encoder.encode(&mut seen.pass(When::Text, Rows::Branch(branch)), ids, encoding);
+        }
+    }
+    Ok(())
+}
+
+/// The tensors of the UNet, for latents of a height and width.
+fn see_unet(
+    checkpoint: &Checkpoint,
+    options: Options,
+    [height, width]: [i64; 2],
+    text: TextShape,
+    seen: &mut Seen,
+) -> Result<()> {
+    let (config, kind) = (&checkpoint.unet.config, options.dtype.kind());
+    let (rows, of) = match text.negative {
+        Negative::Absent => (1, Rows::Branch(Branch::Conditional)),
+        Negative::Text | Negative::Zeros => (2, Rows::Branches),
+    };
+    let tokens = text.given.unwrap_or(text.chunks * checkpoint.text().encoder.config.max_position_embeddings);
+    let features = shape_only(&[rows, tokens, checkpoint.text_features()], kind);
+    let pooled = checkpoint.pooled().map(|width| shape_only(&[rows, width], kind));
+    let ids = checkpoint.ids().map(|ids| shape_only(&[rows, ids.count()], Kind::Float));
+    let added = pooled.as_ref().zip(ids.as_ref()).map(|(pooled, ids)| Added { pooled, ids });
+    let input = shape_only(&[rows, config.in_channels, height, width], kind);
+    let network = Unet::load(&Weights::shapes("unet", kind), config)?;
+    let condition = Condition { text: &features, added };
+    let _ = network.forward(&mut seen.pass(When::Call, of), &input, &shape_only(&[1], Kind::Float), condition);
+    Ok(())
+}
+
+/// The values of the sampler, for latents of a height and width.
+fn see_sampler(checkpoint: &Checkpoint, [height, width]: [i64; 2], text: TextShape, seen: &mut Seen) {
+    let latent_channels = checkpoint.vae.config.latent_channels;
+    let is_guided = text.negative != Negative::Absent;
+    let takes = |tap: &&Tap| match tap.role() {
+        Role::Sampler(SamplerValue::Masked) => seen.input == UnetInput::Inpainting,
+        Role::Sampler(
+            SamplerValue::Epsilon(Conditioning::Unconditional) | SamplerValue::Output(Conditioning::Unconditional),
+        ) => is_guided,
+        _ => true,
+    };
+    let taps = SamplerTaps::new();
+    let taps: Vec<&Tap> = taps.all().into_iter().filter(takes).collect();
+    for tap in taps {
+        let channels = if tap.role() == Role::Sampler(SamplerValue::Mask) { 1 } else { latent_channels };
+        let value = shape_only(&[1, channels, height, width], Kind::Float);
+        let when = match tap.role() {
+            Role::Sampler(SamplerValue::Mask | SamplerValue::Masked) => When::Mask,
+            Role::Sampler(SamplerValue::Image) => When::Latents,
+            Role::Sampler(SamplerValue::Start) => When::Start,
+            Role::Sampler(SamplerValue::Noise) => When::Draw,
+            Role::Sampler(SamplerValue::Latents) => When::Pixels,
+            _ => When::Call,
+        };
+        let _ = seen.pass(when, Rows::Images).tap(tap, value);
+    }
+}
+
+/// The tensors of the VAE, for latents of a height and width.
+fn see_vae(checkpoint: &Checkpoint, options: Options, [height, width]: [i64; 2], seen: &mut Seen) -> Result<()> {
+    let (config, kind) = (&checkpoint.vae.config, options.vae_kind(checkpoint));
+    let network = Vae::load(&Weights::shapes("vae", kind), config)?;
+    let latents = shape_only(&[1, config.latent_channels, height, width], kind);
+    let _ = network.decode(&mut seen.pass(When::Pixels, Rows::Images), &latents);
+    let picture = shape_only(&[1, 3, height * config.factor(), width * config.factor()], kind);
+    network.encode(&mut seen.pass(When::Picture, Rows::Images), &picture);
+    Ok(())
 }
 
 /// A probe that keeps the shapes of tensors.

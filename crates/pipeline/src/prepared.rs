@@ -2,9 +2,10 @@
 
 use crate::counts;
 use crate::error::Result;
-use crate::{Model, Request, Start, TextOptions, UnetInput};
+use crate::{Model, Negative, Request, Start, TextOptions, UnetInput};
+use latentrace_nn::Branch;
 use latentrace_schedulers::Plan;
-use latentrace_text::Tokens;
+use latentrace_text::{Encoding, Tokens};
 use std::sync::Arc;
 
 /// A request that has been checked, with its plan and its tokens: everything that is computed before the networks run.
@@ -23,6 +24,12 @@ pub struct Prepared {
     pub length: usize,
     /// What the UNet takes.
     pub input: UnetInput,
+    /// What each text encoder is to return of the prompt, and of the negative prompt.
+    pub(crate) encodings: [Vec<Encoding>; 2],
+    /// What stands for the negative prompt.
+    pub negative: Negative,
+    /// The sizes, crops and scores that the UNet takes with the prompt and with the negative prompt, if it takes any.
+    pub ids: Option<[Vec<f64>; 2]>,
 }
 
 impl Prepared {
@@ -31,9 +38,18 @@ impl Prepared {
         steps(&self.plan)
     }
 
-    /// The tokens of the prompt and of the negative prompt for the first text encoder. Records have these only.
+    /// The tokens of the prompt and of the negative prompt for the first text encoder.
     pub fn first_tokens(&self) -> [&Tokens; 2] {
         first(&self.tokens)
+    }
+
+    /// The sizes, crops and scores that the UNet takes with the text of a branch, if it takes any.
+    pub fn ids_of(&self, branch: Branch) -> Option<&[f64]> {
+        let [prompt, negative] = self.ids.as_ref()?;
+        Some(match branch {
+            Branch::Conditional => prompt,
+            Branch::Unconditional => negative,
+        })
     }
 }
 
@@ -55,28 +71,53 @@ impl Model {
     /// A size, guidance, strength or number of steps is not possible, or a text cannot be read.
     pub fn prepare(&self, request: Request, start: Start) -> Result<Prepared> {
         let plan = Arc::new(self.check_start(&request, &start)?);
-        let (length, input) = (self.tokenizer().length(), self.checkpoint.input());
-        if request.features.is_some() {
-            let none = vec![Tokens::default(); self.texts.len()];
-            return Ok(Prepared { request, start, plan, tokens: [none.clone(), none], length, input });
-        }
-        let mut tokens = [self.tokens(&request.prompt, request.text)?, self.tokens(&request.negative, request.text)?];
-        self.level(&mut tokens);
-        Ok(Prepared { request, start, plan, tokens, length, input })
+        let none = vec![Tokens::default(); self.texts.len()];
+        let tokens = match request.features {
+            Some(_) => [none.clone(), none],
+            None => self.both_tokens(&request)?,
+        };
+        Ok(Prepared {
+            length: self.tokenizer().length(),
+            input: self.checkpoint.input(),
+            encodings: self.encodings(&request),
+            negative: self.negative(&request),
+            ids: self.ids(&request.micro, request.size, &start, request.reading),
+            request,
+            start,
+            plan,
+            tokens,
+        })
     }
 
-    /// The tokens of a text for each text encoder.
+    /// The tokens of the prompt and of the negative prompt for each text encoder, all of one number of chunks.
+    fn both_tokens(&self, request: &Request) -> Result<[Vec<Tokens>; 2]> {
+        let mut both = [Vec::new(), Vec::new()];
+        for (index, of) in self.texts.iter().enumerate() {
+            let texts = self.texts_for(request, index);
+            for (tokens, text) in both.iter_mut().zip(texts) {
+                tokens.push(of.tokenizer.encode_as(text, request.text.form())?);
+            }
+        }
+        both.iter().for_each(|_| counts::add(|counts| &mut counts.texts));
+        self.level(&mut both);
+        Ok(both)
+    }
+
+    /// The tokens of a text for each text encoder, all of one number of chunks.
     pub(crate) fn tokens(&self, text: &str, options: TextOptions) -> Result<Vec<Tokens>> {
         counts::add(|counts| &mut counts.texts);
-        self.texts.iter().map(|of| Ok(of.tokenizer.encode_as(text, options.form())?)).collect()
+        let tokens = self.texts.iter().map(|of| Ok(of.tokenizer.encode_as(text, options.form())?));
+        let mut one = [tokens.collect::<Result<Vec<_>>>()?];
+        self.level(&mut one);
+        let [tokens] = one;
+        Ok(tokens)
     }
 
-    /// Adds chunks without text to the shorter of two texts, for each text encoder.
-    fn level(&self, [prompt, negative]: &mut [Vec<Tokens>; 2]) {
-        for (text, (prompt, negative)) in self.texts.iter().zip(prompt.iter_mut().zip(negative)) {
-            let mut both = [&mut *prompt, &mut *negative].map(std::mem::take);
-            text.tokenizer.level(&mut both);
-            [*prompt, *negative] = both;
+    /// Adds chunks without text to the shorter of texts. Two tokenizers may need different numbers of chunks for one text.
+    fn level(&self, texts: &mut [Vec<Tokens>]) {
+        let longest = texts.iter().flatten().map(|tokens| tokens.ids.len()).max().unwrap_or(0);
+        for tokens in texts {
+            self.texts.iter().zip(tokens).for_each(|(text, tokens)| text.tokenizer.fill(tokens, longest));
         }
     }
 }

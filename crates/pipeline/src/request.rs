@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::guidance::check_guidance;
-use crate::{Features, Guidance, Model, Size, Start, TextOptions, UnetInput};
+use crate::{EmptyNegative, Features, Guidance, MicroConditions, Model, Size, Start, TextOptions, UnetInput};
 use latentrace_schedulers::{Config, Plan, Reading};
 
 /// The settings of one picture.
@@ -12,6 +12,14 @@ pub struct Request {
     pub prompt: String,
     /// The negative prompt: the text of the unconditional branch. Empty by default.
     pub negative: String,
+    /// The prompt of the second text encoder, if it is another.
+    pub prompt_2: Option<String>,
+    /// The negative prompt of the second text encoder, if it is another.
+    pub negative_2: Option<String>,
+    /// What no negative prompt means.
+    pub empty_negative: EmptyNegative,
+    /// The sizes, crops and scores that the UNet of SDXL is told.
+    pub micro: MicroConditions,
     /// The seed of all noise.
     pub seed: u64,
     /// The number of sampling steps.
@@ -31,15 +39,19 @@ pub struct Request {
 }
 
 impl Model {
-    /// A request with default settings: the model's size, and its scheduler as `StableDiffusionPipeline` changes it.
-    /// For [`Reading::Exact`] use [`Model::scheduler`].
+    /// A request with default settings: the model's size, and its scheduler as the pipeline of diffusers changes it. For
+    /// [`Reading::Exact`] use [`Model::scheduler`]. A distilled model runs without guidance, so that its weight is 1.
     pub fn request(&self, prompt: &str, seed: u64) -> Request {
         Request {
             prompt: prompt.into(),
             negative: String::new(),
+            prompt_2: None,
+            negative_2: None,
+            empty_negative: EmptyNegative::default(),
+            micro: MicroConditions::default(),
             seed,
             steps: 50,
-            guidance: Guidance::Constant(7.5),
+            guidance: Guidance::Constant(if self.checkpoint.is_distilled() { 1.0 } else { 7.5 }),
             size: Size::of(&self.checkpoint),
             scheduler: self.scheduler_in_pipeline.clone(),
             reading: Reading::Diffusers,
@@ -85,13 +97,15 @@ impl Model {
         }
     }
 
-    /// Checks what of a request does not depend on its plan: the size, the guidance and the text options.
+    /// Checks what of a request does not depend on its plan: the size, the guidance, the texts and what the UNet is told.
     ///
     /// # Errors
-    /// A size, guidance or number of layers is not possible.
+    /// A size, guidance or number of layers is not possible, or the model does not take what is given.
     pub fn check_fields(&self, request: &Request) -> Result<()> {
         request.size.latents(self.checkpoint.vae.config.factor())?;
         self.check_text(request.text)?;
+        self.check_second_texts(request)?;
+        request.micro.check(self.checkpoint.ids())?;
         request.features.as_ref().map_or(Ok(()), |features| self.check_features(features))?;
         check_guidance(&request.guidance)
     }

@@ -1,13 +1,14 @@
 //! Running of a prepared request.
 
 use crate::common::Taking;
+use crate::condition::{Conditions, EncodedText};
 use crate::error::Result;
 use crate::execute::{Execution, Given, missing, moment};
 use crate::model::PagesOfNetworks;
 use crate::network::{Guided, Network, Outputs, Past};
 use crate::noise::{Draws, EncoderNoise};
 use crate::prepared::first;
-use crate::{Common, Features, Known, Model, Named, Picture, Prepared, Request, Start, UnetInput, Work};
+use crate::{Common, Known, Model, Named, Negative, Picture, Prepared, Request, Start, UnetInput, Work};
 use latentrace_nn::tch::{Tensor, no_grad};
 use latentrace_nn::{Branch, Pass, Rows, if_it_fits};
 use latentrace_schedulers::Plan;
@@ -84,8 +85,8 @@ impl Model {
     ) -> Result<(Outcome, Work)> {
         let _held = self.hold_threads(prepared.request.size, 1);
         let (latents, work) = no_grad(|| {
-            let [conditional, unconditional] = self.encoded_texts(prepared, Some((&mut *common, run)), pass)?;
-            let mut network = Guided { denoiser: self.denoiser(), unconditional, conditional };
+            let conditions = self.conditions(prepared, Some((&mut *common, run)), pass)?;
+            let mut network = Guided { denoiser: self.denoiser(), conditions };
             let mut network = Taking { common, run, then: &mut network, work: Work::default() };
             let latents = self.execute(&[prepared], &mut network, pass)?;
             Ok::<_, crate::Error>((latents, network.work))
@@ -101,38 +102,57 @@ impl Model {
     pub fn sample(&self, prepared: &Prepared, past: &[Outputs], pass: &mut Pass) -> Result<Tensor> {
         let _held = self.hold_threads(prepared.request.size, 1);
         no_grad(|| {
-            let [conditional, unconditional] = self.encoded_texts(prepared, None, pass)?;
-            let mut network = Guided { denoiser: self.denoiser(), unconditional, conditional };
+            let conditions = self.conditions(prepared, None, pass)?;
+            let mut network = Guided { denoiser: self.denoiser(), conditions };
             let mut network = Past { outputs: past, then: Some(&mut network) };
             self.execute(&[prepared], &mut network, pass)
         })
     }
 
-    /// The features of the prompt and of the negative prompt, `[1, tokens, features]` each.
+    /// The conditions of the negative prompt and of the prompt, or of the prompt alone.
+    fn conditions(
+        &self,
+        prepared: &Prepared,
+        common: Option<(&mut Common, Named)>,
+        pass: &mut Pass,
+    ) -> Result<Conditions> {
+        let (prompt, negative) = self.encoded_texts(prepared, common, pass)?;
+        let prompt = Conditions::of(prompt, prepared.ids_of(Branch::Conditional));
+        let negative = negative.map(|text| Conditions::of(text, prepared.ids_of(Branch::Unconditional)));
+        Ok(Conditions::stacked(&negative.into_iter().chain([prompt]).collect::<Vec<_>>()))
+    }
+
+    /// What the text encoders return for the prompt and for the negative prompt, if there is one.
     fn encoded_texts(
         &self,
         prepared: &Prepared,
         mut common: Option<(&mut Common, Named)>,
         pass: &mut Pass,
-    ) -> Result<[Tensor; 2]> {
-        let Prepared { request, plan, tokens: [prompt, negative], .. } = prepared;
+    ) -> Result<(EncodedText, Option<EncodedText>)> {
+        let Prepared { request, plan, tokens, encodings, negative, .. } = prepared;
         pass.set_moment(moment(plan, 0));
-        if let Some(Features { prompt, negative }) = &request.features {
+        if let Some(features) = &request.features {
             pass.set_rows(Rows::Images);
-            return Ok([prompt, negative].map(|given| given.to_device(self.device).to_kind(self.unet.kind())));
+            let given = |text: &EncodedText| text.map(|tensor| tensor.to_device(self.device).to_kind(self.unet.kind()));
+            let of_negative = (*negative != Negative::Absent).then(|| given(&features.negative));
+            return Ok((given(&features.prompt), of_negative));
         }
-        let mut encoded = |branch: Branch, tokens: &[Tokens]| {
+        let mut encoded = |branch: Branch, index: usize| {
             pass.set_rows(Rows::Branch(branch));
-            let mut encode = || self.encode_tokens(tokens, request.text.clip_skip, pass);
+            let mut encode = || self.encode_tokens(&tokens[index], &encodings[index], pass);
             match &mut common {
                 Some((common, run)) => common.text(run.lines, branch, encode),
                 None => encode(),
             }
         };
-        let conditional = encoded(Branch::Conditional, prompt)?;
-        let unconditional = encoded(Branch::Unconditional, negative)?;
+        let prompt = encoded(Branch::Conditional, 0)?;
+        let negative = match negative {
+            Negative::Text => Some(encoded(Branch::Unconditional, 1)?),
+            Negative::Zeros => Some(prompt.zeros()),
+            Negative::Absent => None,
+        };
         pass.set_rows(Rows::Images);
-        Ok([conditional, unconditional])
+        Ok((prompt, negative))
     }
 
     /// Runs images of one plan. Returns the final latents, `[images, 4, height, width]`.

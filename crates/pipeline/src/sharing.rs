@@ -5,26 +5,25 @@ use crate::counts;
 use crate::error::Result;
 use crate::execute::missing;
 use crate::network::Outputs;
-use crate::{Lineage, Lines, Prepared, Request, Setting};
+use crate::{Lineage, Lines, Prepared, Setting};
 use latentrace_nn::Branch;
 use latentrace_nn::tch::Tensor;
-use latentrace_text::Tokens;
 use std::collections::HashMap;
 
-/// One row that the network computes: the sample of an image with a text.
+/// One row that the network computes: the sample of an image under a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) image: usize,
-    /// The index of the text in the list of different texts.
-    pub(crate) text: usize,
+    /// The index of the condition in the list of different ones.
+    pub(crate) condition: usize,
     lineage: Lineage,
 }
 
 /// The images of a batch, and what they have in common with other batches.
 pub(crate) struct Batch<'a> {
     pub(crate) runs: &'a [Named<'a>],
-    /// For each image, the indices of its negative prompt and its prompt in the list of different texts.
-    pub(crate) texts: &'a [[usize; 2]],
+    /// For each image, the indices of its conditions in the list of different ones: with the negative prompt, and with the prompt.
+    pub(crate) conditions: &'a [[usize; 2]],
     pub(crate) common: &'a mut Common,
     /// The work for each image. A row that belongs to several is the work of the first.
     pub(crate) work: Vec<Work>,
@@ -45,7 +44,7 @@ impl Batch<'_> {
             let is_new = !found.contains_key(&lineage) && !rows.iter().any(|row| row.lineage == lineage);
             match self.common.row(lineage).filter(|_| !again) {
                 Some((known, _)) => _ = found.insert(lineage, known),
-                None if is_new => rows.push(Row { image, text: self.texts[image][branch as usize], lineage }),
+                None if is_new => rows.push(Row { image, condition: self.conditions[image][branch as usize], lineage }),
                 None => {}
             }
         }
@@ -100,32 +99,6 @@ fn outputs_of(run: &Named, call: usize, found: &HashMap<Lineage, Tensor>) -> Res
         (Some(u), None) => Ok(Outputs::Unconditional(row(u)?)),
         (None, None) => Err(missing()),
     }
-}
-
-/// A text that is encoded.
-#[derive(Clone, Copy)]
-pub(crate) struct Text<'a> {
-    /// Its tokens for each text encoder.
-    pub(crate) tokens: &'a [Tokens],
-    pub(crate) clip_skip: usize,
-}
-
-/// Every different text, and for each image the indices of its negative prompt and its prompt among them.
-pub(crate) fn texts<'a>(images: &[&'a Prepared], runs: &[Named]) -> (Vec<Text<'a>>, Vec<[usize; 2]>) {
-    let (mut places, mut texts) = (HashMap::new(), Vec::new());
-    let mut place = |lineage: Lineage, tokens: &'a [Tokens], clip_skip: usize| {
-        *places.entry(lineage).or_insert_with(|| {
-            texts.push(Text { tokens, clip_skip });
-            texts.len() - 1
-        })
-    };
-    let halves = images.iter().zip(runs).map(|(image, run)| {
-        let Prepared { request: Request { text, .. }, tokens: [prompt, negative], .. } = *image;
-        let [of_negative, of_prompt] = run.lines.texts;
-        [place(of_negative, negative, text.clip_skip), place(of_prompt, prompt, text.clip_skip)]
-    });
-    let halves = halves.collect();
-    (texts, halves)
 }
 
 /// How many rows the network computes for images of one model that are run in one batch. A row is one sample with one

@@ -53,6 +53,8 @@ pub enum Start {
         sample: Tensor,
         /// What the other run knows of its picture, if it has a mask.
         known: Option<Known>,
+        /// Whether the other run started from a picture.
+        is_from_picture: bool,
     },
 }
 
@@ -85,9 +87,12 @@ impl Clone for Start {
                 Start::Masked { strength: *strength, picture: picture.clone(), mask: mask.clone() }
             }
             Start::Known { strength, known } => Start::Known { strength: *strength, known: known.clone() },
-            Start::Sample { level, sample, known } => {
-                Start::Sample { level: *level, sample: sample.shallow_clone(), known: known.clone() }
-            }
+            Start::Sample { level, sample, known, is_from_picture } => Start::Sample {
+                level: *level,
+                sample: sample.shallow_clone(),
+                known: known.clone(),
+                is_from_picture: *is_from_picture,
+            },
         }
     }
 }
@@ -121,6 +126,16 @@ impl Start {
             Start::Masked { strength, .. } | Start::Known { strength, .. } => {
                 Encodings { image: input == UnetInput::Sample || *strength != 1.0, masked: true }
             }
+        }
+    }
+
+    /// Whether the run, or the one that it continues, starts from a picture: as the pipelines of diffusers for image to image and for
+    /// inpainting.
+    pub fn is_from_picture(&self) -> bool {
+        match self {
+            Start::Noise => false,
+            Start::Picture { .. } | Start::Latents { .. } | Start::Masked { .. } | Start::Known { .. } => true,
+            Start::Sample { is_from_picture, .. } => *is_from_picture,
         }
     }
 

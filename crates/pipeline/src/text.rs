@@ -1,9 +1,9 @@
 //! How the texts of a request are read and encoded.
 
 use crate::error::{Error, Result};
-use crate::{Features, Model, Prepared};
+use crate::{Features, Model, Negative, Prepared};
 use latentrace_checkpoints::{Checkpoint, TextPart};
-use latentrace_text::{Form, Tokenizer};
+use latentrace_text::{Form, HiddenState, Tokenizer};
 use serde::{Deserialize, Serialize};
 
 /// How the texts of a request are read and encoded. The default is what `StableDiffusionPipeline` does by default.
@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 pub struct TextOptions {
     /// How many of the text encoder's last layers are left out, for both texts. The final norm is applied all the same.
     /// diffusers 0.42.1 does this for the prompt only, and encodes the negative prompt with all layers.
+    ///
+    /// For SDXL, which takes the last hidden state but one, they are left out before that one. In the reading of diffusers they then
+    /// are left out for the prompt only. The pooled text is always that of all layers.
     pub clip_skip: usize,
     /// What becomes of a text that does not fit.
     pub long_prompts: LongPrompts,
@@ -30,32 +33,35 @@ pub enum LongPrompts {
     Chunks,
 }
 
-/// What of a run's texts decides the shapes of tensors.
+/// What of a run's texts decides which tensors pass, and their shapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TextShape {
-    /// The number of the text encoder's last layers that are left out.
-    pub clip_skip: usize,
+    /// The number of the text encoders' last layers that are left out, for the prompt and for the negative prompt.
+    pub skipped: [usize; 2],
     /// The number of chunks of each text.
     pub chunks: i64,
     /// The number of tokens whose features are given; `None` if the texts are encoded.
     pub given: Option<i64>,
+    /// What stands for the negative prompt.
+    pub negative: Negative,
 }
 
 impl Default for TextShape {
-    /// One chunk, and all layers.
+    /// One chunk, all layers, and both texts encoded.
     fn default() -> TextShape {
-        TextShape { clip_skip: 0, chunks: 1, given: None }
+        TextShape { skipped: [0; 2], chunks: 1, given: None, negative: Negative::Text }
     }
 }
 
 impl TextShape {
     /// The shape of a prepared run.
     pub fn of(prepared: &Prepared) -> TextShape {
-        let Prepared { request, length, .. } = prepared;
+        let Prepared { request, length, negative, encodings, .. } = prepared;
         let [tokens, _] = prepared.first_tokens();
         let chunks = tokens.ids.len() / (*length).max(1);
         let given = request.features.as_ref().map(Features::tokens);
-        TextShape { clip_skip: request.text.clip_skip, chunks: chunks.max(1) as i64, given }
+        let skipped = encodings.each_ref().map(|each| each[0].skipped);
+        TextShape { skipped, chunks: chunks.max(1) as i64, given, negative: *negative }
     }
 }
 
@@ -66,13 +72,17 @@ impl TextOptions {
 }
 
 impl Model {
-    /// Checks that the first text encoder has the layers that are left out.
+    /// Checks that each text encoder has the layers that are left out.
     pub(crate) fn check_text(&self, options: TextOptions) -> Result<()> {
-        let layers = self.checkpoint.text().encoder.config.num_hidden_layers;
-        if i64::try_from(options.clip_skip).is_ok_and(|skip| skip <= layers) {
+        let layers = self.checkpoint.texts.iter().map(|text| text.encoder.config.num_hidden_layers).min().unwrap_or(0);
+        let (most, what) = match self.checkpoint.state() {
+            HiddenState::Last => (layers, "the number of the text encoder's layers"),
+            HiddenState::LastButOne => (layers - 1, "the number of layers before the last, which SDXL does not use"),
+        };
+        if i64::try_from(options.clip_skip).is_ok_and(|skip| skip <= most) {
             return Ok(());
         }
-        let expected = format!("0 to {layers}, the number of the text encoder's layers");
+        let expected = format!("0 to {most}, {what}");
         Err(Error::Range { field: "clip_skip", expected, found: options.clip_skip.to_string() })
     }
 }

@@ -1,11 +1,13 @@
 //! Several images of one plan, run in one batch.
 
+use crate::condition::{Conditions, EncodedText};
 use crate::error::{Error, Result};
 use crate::network::Shared;
-use crate::sharing::{Batch, Text, texts};
-use crate::{Common, Lines, Mode, Model, Named, Outcome, Prepared, Request, Setting, Start, Work};
-use latentrace_nn::Pass;
-use latentrace_nn::tch::{Tensor, no_grad};
+use crate::sharing::Batch;
+use crate::{Common, Lineage, Lines, Mode, Model, Named, Negative, Outcome, Prepared, Request, Setting, Start, Work};
+use latentrace_nn::tch::no_grad;
+use latentrace_nn::{Branch, Pass};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The result of images that were run in one batch.
@@ -76,12 +78,10 @@ impl Model {
         }
         let _held = self.hold_threads(first.request.size, images.len());
         no_grad(|| {
-            let (texts, places) = texts(images, runs);
-            let encode = |text: &Text| self.encode_tokens(text.tokens, text.clip_skip, &mut Pass::silent());
-            let features: Vec<Tensor> = texts.iter().map(encode).collect::<Result<_>>()?;
+            let (conditions, places) = self.different_conditions(images, runs)?;
             let work = vec![Work::default(); images.len()];
-            let batch = Batch { runs, texts: &places, common, work };
-            let mut network = Shared { denoiser: self.denoiser(), texts: Tensor::cat(&features, 0), batch };
+            let batch = Batch { runs, conditions: &places, common, work };
+            let mut network = Shared { denoiser: self.denoiser(), conditions, batch };
             let latents = self.execute(images, &mut network, pass)?;
             let outcomes = self.decode_all(&latents).into_iter().zip(images).enumerate();
             let outcomes = outcomes.map(|(place, (picture, image))| {
@@ -96,6 +96,54 @@ impl Model {
             let work = network.batch.work;
             Ok(Together { outcomes, evaluations: work.iter().map(|work| work.evaluations).sum(), work })
         })
+    }
+
+    /// Every different condition of images, and for each image the indices of its conditions among them: with the negative prompt, and
+    /// with the prompt. A text is encoded once.
+    fn different_conditions(&self, images: &[&Prepared], runs: &[Named]) -> Result<(Conditions, Vec<[usize; 2]>)> {
+        let (mut texts, mut places, mut all) = (HashMap::new(), HashMap::new(), Vec::new());
+        let mut places_of_images = Vec::new();
+        for (image, run) in images.iter().zip(runs) {
+            let mut of_image = [0; 2];
+            for branch in [Branch::Unconditional, Branch::Conditional] {
+                // Without a negative prompt no row is computed for it, and the condition of the prompt is in its place.
+                let of = if image.negative == Negative::Absent { Branch::Conditional } else { branch };
+                let condition = run.lines.condition(of);
+                if !places.contains_key(&condition) {
+                    let text = self.text_of(of, image, run.lines, &mut texts)?;
+                    places.insert(condition, all.len());
+                    all.push(Conditions::of(text, image.ids_of(of)));
+                }
+                of_image[branch as usize] = places[&condition];
+            }
+            places_of_images.push(of_image);
+        }
+        Ok((Conditions::stacked(&all), places_of_images))
+    }
+
+    /// The text of a branch of an image. `known` has those that are encoded.
+    fn text_of(
+        &self,
+        branch: Branch,
+        image: &Prepared,
+        lines: &Lines,
+        known: &mut HashMap<Lineage, EncodedText>,
+    ) -> Result<EncodedText> {
+        let index = match (branch, image.negative) {
+            (Branch::Unconditional, Negative::Zeros) => {
+                return Ok(self.text_of(Branch::Conditional, image, lines, known)?.zeros());
+            }
+            (Branch::Unconditional, Negative::Text | Negative::Absent) => 1,
+            (Branch::Conditional, _) => 0,
+        };
+        if let Some(text) = lines.text(branch).and_then(|text| known.get(&text)) {
+            return Ok(text.clone());
+        }
+        let text = self.encode_tokens(&image.tokens[index], &image.encodings[index], &mut Pass::silent())?;
+        if let Some(lineage) = lines.text(branch) {
+            known.insert(lineage, text.clone());
+        }
+        Ok(text)
     }
 }
 

@@ -55,6 +55,14 @@ pub(crate) fn hint(kind: Kind) -> &'static str {
     }
 }
 
+/// The hint for a VAE that runs in a number format.
+pub(crate) fn hint_of_vae(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Half => "f16 holds nothing above 65504; try --vae-dtype f32",
+        other => hint(other),
+    }
+}
+
 /// How many elements of a tensor are NaN and infinite. `None` if all are finite.
 pub(crate) fn fault(tensor: &Tensor) -> Option<String> {
     if is_finite(&mark(tensor)) {

@@ -179,7 +179,8 @@ fn a_run_with_a_mask_is_replayed_and_continued_from_what_it_knows() {
 
             // From a sample on the way, with another sampler.
             let level = plan.steps()[2].level;
-            let start = Start::Sample { level, sample: seen.at("sample", 2), known: Some(known) };
+            let start =
+                Start::Sample { level, sample: seen.at("sample", 2), known: Some(known), is_from_picture: true };
             let other = Request { scheduler: request.scheduler.with_class("ddim").unwrap(), ..request.clone() };
             let (latents, seen) = run(model, &other, &start);
             if model.checkpoint.input() == UnetInput::Sample {

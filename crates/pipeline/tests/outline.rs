@@ -59,7 +59,7 @@ fn every_tensor_passes_in_the_shape_and_at_the_calls_of_the_outline() {
     for name in ["sd1", "sd2"] {
         let options = Options { device: Device::Cpu, ..Options::default() };
         let model = Model::open(&golden(name), options).unwrap();
-        let own = model.request("a cat", 5);
+        let own = Request { negative: "a dog".into(), ..model.request("a cat", 5) };
         let factor = model.checkpoint.vae.config.factor();
         // Latents with odd sides too, whose halves are rounded up.
         for size in [own.size, Size { height: 9 * factor, width: 13 * factor }] {
@@ -98,8 +98,8 @@ fn every_tensor_passes_in_the_shape_and_at_the_calls_of_the_outline() {
                     Start::Known { strength: 0.5, known: known.clone() },
                     Start::Known { strength: 1.0, known: known.clone() },
                     Start::Latents { strength: 0.75, latents: latents.shallow_clone() },
-                    Start::Sample { level, sample: &latents * level.sigma, known: None },
-                    Start::Sample { level, sample: latents * level.sigma, known: Some(known) },
+                    Start::Sample { level, sample: &latents * level.sigma, known: None, is_from_picture: false },
+                    Start::Sample { level, sample: latents * level.sigma, known: Some(known), is_from_picture: true },
                 ] {
                     let mut seen = Seen::default();
                     let plan = model.go_on(&request, &start, &[], &mut Pass::watched(&mut seen)).unwrap().plan;

@@ -281,7 +281,8 @@ impl Cell {
     /// The options that the cell's model is loaded with.
     pub fn options(&self) -> Options {
         let kernels = self.kernels.map_or(KernelChoice::Fastest, KernelChoice::Exactly);
-        Options { dtype: self.dtype, device: self.device, another_sampler: self.sampler.is_some(), kernels }
+        let another_sampler = self.sampler.is_some();
+        Options { dtype: self.dtype, device: self.device, another_sampler, kernels, vae_dtype: None }
     }
 
     /// How the cell's texts are read and encoded.

@@ -295,7 +295,23 @@ impl Description {
         let [height, width] = self.size;
         // The record has what the network returned for the texts, and needs no features.
         let (text, size, features) = (cell.text(), Size { height, width }, None);
-        Ok(Request { prompt, negative, seed, steps, guidance, reading, scheduler, size, text, features })
+        let (prompt_2, negative_2, empty_negative, micro) = Default::default();
+        Ok(Request {
+            prompt,
+            negative,
+            prompt_2,
+            negative_2,
+            empty_negative,
+            micro,
+            seed,
+            steps,
+            guidance,
+            reading,
+            scheduler,
+            size,
+            text,
+            features,
+        })
     }
 
     /// What the run recorded besides the sampler's values.

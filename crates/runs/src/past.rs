@@ -103,7 +103,12 @@ pub fn start_of(
     let known = || known_of(description, &get, is_inpainting());
     let level = description.fork.as_ref().and_then(|fork| fork.level);
     Ok(match (level, description.cell.picture_strength(), &description.cell.mask) {
-        (Some(level), ..) => Start::Sample { level, sample: get(SamplerValue::Sample, 0)?, known: known()? },
+        (Some(level), strength, _) => Start::Sample {
+            level,
+            sample: get(SamplerValue::Sample, 0)?,
+            known: known()?,
+            is_from_picture: strength.is_some(),
+        },
         (None, Some(strength), Some(_)) => Start::Known { strength, known: known()?.context("a run with a mask")? },
         (None, Some(strength), None) => Start::Latents { strength, latents: get(SamplerValue::Image, 0)? },
         (None, None, _) => Start::Noise,

@@ -101,7 +101,8 @@ impl<'a> Job<'a> {
                 plan.steps().get(call).with_context(|| format!("call {call}: the run has {}", plan.calls()))?.level;
             fork.level = Some(level);
             let sample = trace.value(SamplerValue::Sample, call)?.to_device(model.device);
-            (Start::Sample { level, sample, known: known(trace, &before)? }, None)
+            let is_from_picture = before.cell.picture_strength().is_some();
+            (Start::Sample { level, sample, known: known(trace, &before)?, is_from_picture }, None)
         };
         let prepared = cell.prepare(model, request, start)?;
         // The run starts from the recorded latents of the picture, and does not read its file.

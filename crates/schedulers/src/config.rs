@@ -3,7 +3,9 @@
 use crate::class::named;
 use crate::error::shown;
 use crate::levels::Layout;
-use crate::options::{Known, Options, Origin, Reader, TRAINING, Values, known_to, known_to_some_class, object};
+use crate::options::{
+    Known, Options, Origin, Pipeline, Reader, TRAINING, Values, known_to, known_to_some_class, object,
+};
 use crate::{Class, Error, Level, Prediction, Reading, Schedule};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -74,35 +76,47 @@ impl Config {
         let unchosen = unchosen.into_iter().filter(|name| !TRAINING.iter().any(|key| name == key)).collect();
         file.insert("_use_default_values".into(), Value::Array(unchosen));
         let config = Config::from_file(file)?;
-        if self.values.pipeline.is_some() { config.in_pipeline() } else { Ok(config) }
+        match &self.values.pipeline {
+            Some((pipeline, _)) => config.in_pipeline_of(*pipeline),
+            None => Ok(config),
+        }
     }
 
     /// The same file and overrides read by another class, as `from_config` does in diffusers. For a config
     /// [in a pipeline](Config::in_pipeline) it is `from_config(pipeline.scheduler.config)`.
     pub fn with_class(&self, name: &str) -> Result<Config, Error> {
         let other = Config::build_named(name, self.values.file.clone(), self.values.overrides.clone())?;
-        let Some(before) = &self.values.pipeline else { return Ok(other) };
+        let Some((pipeline, before)) = &self.values.pipeline else { return Ok(other) };
         // Values of the file stay as the pipeline changed them. diffusers lists the defaults of the first class as such, and the
         // other class uses its own.
         let kept = before.iter().filter(|(key, _)| self.values.in_file(key).is_some());
         let kept: Map<String, Value> = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
-        other.piped(kept)
+        other.piped(*pipeline, kept)
     }
 
-    /// The config as `StableDiffusionPipeline` of diffusers 0.42 (and its image-to-image form) runs it: `steps_offset` is 1 and
-    /// `clip_sample` is false whatever the file says, with a warning for each, and `eta` is 0 for [`Class::Tcd`], whose default is
-    /// 0.3. Values that are [set](Config::with) stay, like the arguments of `from_config`.
+    /// [`Config::in_pipeline_of`] Stable Diffusion.
+    pub fn in_pipeline(&self) -> Result<Config, Error> {
+        self.in_pipeline_of(Pipeline::StableDiffusion)
+    }
+
+    /// The config as a pipeline of diffusers 0.42 runs it. Values that are [set](Config::with) stay, like the arguments of
+    /// `from_config`.
+    ///
+    /// In each, `eta` is 0 for [`Class::Tcd`], whose default is 0.3. In [`Pipeline::StableDiffusion`] `steps_offset` is 1 and
+    /// `clip_sample` is false whatever the file says, with a warning for each; the pipelines of SDXL leave both.
     ///
     /// This is for [`Reading::Diffusers`]. The exact reading follows the file.
-    pub fn in_pipeline(&self) -> Result<Config, Error> {
-        let mut pipeline = Map::new();
-        if self.read_anywhere("steps_offset").is_some_and(|offset| offset != 1) {
-            pipeline.insert("steps_offset".into(), 1.into());
+    pub fn in_pipeline_of(&self, pipeline: Pipeline) -> Result<Config, Error> {
+        let mut set = Map::new();
+        if pipeline == Pipeline::StableDiffusion {
+            if self.read_anywhere("steps_offset").is_some_and(|offset| offset != 1) {
+                set.insert("steps_offset".into(), 1.into());
+            }
+            if self.read_anywhere("clip_sample") == Some(Value::Bool(true)) {
+                set.insert("clip_sample".into(), false.into());
+            }
         }
-        if self.read_anywhere("clip_sample") == Some(Value::Bool(true)) {
-            pipeline.insert("clip_sample".into(), false.into());
-        }
-        self.piped(pipeline)
+        self.piped(pipeline, set)
     }
 
     /// The options that have another value in the pipeline than the class by itself would have: the option, the value of the class
@@ -117,12 +131,12 @@ impl Config {
     }
 
     /// The config in a pipeline that sets these values, and passes `eta` 0 to each step.
-    fn piped(&self, mut pipeline: Map<String, Value>) -> Result<Config, Error> {
+    fn piped(&self, pipeline: Pipeline, mut set: Map<String, Value>) -> Result<Config, Error> {
         let takes_eta = |known: &Known| known.name == "eta" && known.in_diffusers && known.default != 0.0;
         if self.class.options().iter().any(takes_eta) && self.values.in_file("eta").is_none() {
-            pipeline.insert("eta".into(), 0.0.into());
+            set.insert("eta".into(), 0.0.into());
         }
-        Config::build(self.class, Values { pipeline: Some(pipeline), ..self.values.clone() })
+        Config::build(self.class, Values { pipeline: Some((pipeline, set)), ..self.values.clone() })
     }
 
     /// The value of an option in the scheduler's `config` in diffusers, which has every key of the file.

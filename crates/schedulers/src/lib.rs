@@ -108,7 +108,7 @@ pub use error::Error;
 pub use evaluate::evaluate;
 pub use form::{Form, Val};
 pub use level::{Level, Prediction};
-pub use options::Origin;
+pub use options::{Origin, Pipeline};
 pub use plan::{Limit, Noised, Op, Plan, Step};
 pub use reading::Reading;
 pub use remark::Remark;

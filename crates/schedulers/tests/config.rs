@@ -2,7 +2,7 @@
 
 mod support;
 
-use latentrace_schedulers::{Class, Config, Error, Level, Op, Origin, Prediction, Reading, class_of};
+use latentrace_schedulers::{Class, Config, Error, Level, Op, Origin, Pipeline, Prediction, Reading, class_of};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use support::{Edit, mutated};
@@ -134,6 +134,12 @@ fn the_options_that_a_pipeline_changes_are_listed() {
     let tcd = piped.with_class("tcd").unwrap().set_by_pipeline();
     assert!(tcd.contains(&("eta", json!(0.3), json!(0.0))), "{tcd:?}");
     assert!(Config::from_json(STABLE_DIFFUSION).unwrap().in_pipeline().unwrap().set_by_pipeline().is_empty());
+    // The pipelines of SDXL change neither, also in another class or with another file.
+    let xl = own.in_pipeline_of(Pipeline::StableDiffusionXl).unwrap();
+    for config in [xl.clone(), xl.with_class("pndm").unwrap(), xl.with_file(ddim).unwrap()] {
+        assert_eq!(config.set_by_pipeline(), [], "{config}");
+    }
+    assert_eq!(xl.with_class("tcd").unwrap().set_by_pipeline(), [("eta", json!(0.3), json!(0.0))]);
 }
 
 #[test]

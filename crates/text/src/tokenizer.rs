@@ -225,6 +225,11 @@ impl Tokenizer {
         self.padding
     }
 
+    /// The id that ends a prompt.
+    pub fn end(&self) -> u32 {
+        self.end
+    }
+
     /// The number of tokens that every prompt is padded or truncated to.
     pub fn length(&self) -> usize {
         self.length
@@ -346,17 +351,14 @@ impl Tokenizer {
         tokens
     }
 
-    /// Adds chunks without text to the shorter of several texts, so that all have the same length.
-    pub fn level(&self, texts: &mut [Tokens]) {
-        let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(0);
-        for text in texts {
-            while text.ids.len() < longest {
-                let empty = self.chunked("", &[]);
-                if !text.weights.is_empty() {
-                    text.weights.extend(empty.ids.iter().map(|_| 1.0));
-                }
-                text.ids.extend(empty.ids);
+    /// Adds chunks without text to a text until it has `length` tokens, which is a multiple of [`Tokenizer::length`].
+    pub fn fill(&self, text: &mut Tokens, length: usize) {
+        while text.ids.len() < length {
+            let empty = self.chunked("", &[]);
+            if !text.weights.is_empty() {
+                text.weights.extend(empty.ids.iter().map(|_| 1.0));
             }
+            text.ids.extend(empty.ids);
         }
     }
 

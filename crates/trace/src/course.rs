@@ -1,7 +1,7 @@
 //! The tensors that will pass in a run, known before the run. Every rule is checked against them, and it is counted how
 //! often it will fire.
 
-use crate::edit::is_computed_again;
+use crate::edit::{is_computed_again, is_of_denoiser};
 use crate::error::{Error, Result, rule};
 use crate::selector::Window;
 use crate::words::check_places;
@@ -110,7 +110,7 @@ impl Course {
         }
         let mut sizes: HashMap<(u32, Option<Branch>), Option<u64>> = HashMap::new();
         // In calls from a record the network's tensors do not pass again, but the sampler's do.
-        let passes = |passage: &Passage, call| call >= self.from || passage.rows != Rows::Branches;
+        let passes = |passage: &Passage, call| call >= self.from || !is_of_denoiser(&passage.tap);
         self.foresee(rule.text(), &rule.selector, rule.words(), &named, passes, &mut |passage, _, row| {
             let kept = || {
                 let row_shape = [&[1], &passage.shape[1..]].concat();
@@ -143,7 +143,7 @@ impl Course {
         }
         let trace = rule.reads().map(Trace::open).transpose()?;
         // What is taken from a record was edited already.
-        let passes = |passage: &Passage, call| call >= self.from || is_computed_again(&passage.tap, passage.rows);
+        let passes = |passage: &Passage, call| call >= self.from || is_computed_again(&passage.tap);
         self.foresee(text, &rule.selector, rule.edit.words(), &named, passes, &mut |passage, call, row| {
             if let Some(trace) = &trace {
                 holds(trace, text, passage, call, row)?;

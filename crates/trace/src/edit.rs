@@ -5,7 +5,7 @@ use crate::error::{Error, Result, rule};
 use crate::reduction::has_heads;
 use crate::{Key, Selector, Trace, Words};
 use latentrace_nn::tch::{Device, Kind, Tensor};
-use latentrace_nn::{Attends, ModuleValue, Moment, Part, Probe, Row, Rows, Tap, seeded};
+use latentrace_nn::{Attends, ModuleValue, Moment, Part, Probe, Row, Tap, seeded};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -235,7 +235,7 @@ impl Edits {
     }
 
     fn admitted(&self, tap: &Tap, moment: &Moment) -> impl Iterator<Item = usize> {
-        let known = moment.call < self.begin && !is_computed_again(tap, moment.rows);
+        let known = moment.call < self.begin && !is_computed_again(tap);
         let rules = self.selected.get(&tap.id()).filter(|_| !known).map(Vec::as_slice).unwrap_or_default();
         rules.iter().copied().filter(|&rule| self.rules[rule].selector.admits(moment, self.steps))
     }
@@ -338,10 +338,14 @@ impl Probe for Edits {
     }
 }
 
-/// Whether a run that takes calls from a record still computes what passes a tap: so it is for the text encoder, whose
-/// rows are of one branch, and for the VAE.
-pub(crate) fn is_computed_again(tap: &Tap, rows: Rows) -> bool {
-    matches!(rows, Rows::Branch(_)) || tap.role().part() == Some(Part::Vae)
+/// Whether a tensor is of the network whose calls a run may take from a record.
+pub(crate) fn is_of_denoiser(tap: &Tap) -> bool {
+    matches!(tap.role().part(), Some(Part::Unet | Part::Other))
+}
+
+/// Whether a run that takes calls from a record still computes what passes a tap: so it is for text encoders and for the VAE.
+pub(crate) fn is_computed_again(tap: &Tap) -> bool {
+    matches!(tap.role().part(), Some(Part::TextEncoder | Part::Vae))
 }
 
 /// Checks that a trace has whole tensors of every tap.

@@ -2,7 +2,7 @@
 
 use crate::VaeConfig;
 use crate::block::{DownBlock, EPS, MidBlock, UpBlock};
-use latentrace_nn::tch::Tensor;
+use latentrace_nn::tch::{Kind, Tensor};
 use latentrace_nn::{Conv2d, GroupNorm, Pass, Result, Tap, Weights};
 
 /// The autoencoder.
@@ -13,6 +13,7 @@ pub struct Vae {
     post_quant_conv: Option<Conv2d>,
     moments: Tap,
     latents: Tap,
+    kind: Kind,
 }
 
 impl Vae {
@@ -30,6 +31,7 @@ impl Vae {
             decoder: Decoder::load(&weights.at("decoder"), config)?,
             moments: weights.at("encoder").tap("moments"),
             latents: weights.at("decoder").tap("latents"),
+            kind: weights.kind(),
         })
     }
 
@@ -51,6 +53,11 @@ impl Vae {
         let h = pass.tap(&self.latents, latents.shallow_clone());
         let h = self.post_quant_conv.as_ref().map_or_else(|| h.shallow_clone(), |conv| conv.forward(&h));
         self.decoder.forward(pass, h)
+    }
+
+    /// The number format that the network runs in.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 }
 

@@ -76,8 +76,10 @@ pub struct Setting {
 /// The lineages of what a run needs of its networks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lines {
-    /// The features of the negative prompt and of the prompt.
-    pub(crate) texts: [Lineage; 2],
+    /// The negative prompt and the prompt, where the text encoders run on them.
+    pub(crate) texts: [Option<Lineage>; 2],
+    /// What the UNet takes with the negative prompt and with the prompt. Without a negative prompt both are that of the prompt.
+    pub(crate) conditions: [Lineage; 2],
     /// Whether a text encoder is seen.
     pub(crate) texts_seen: bool,
     /// How it is run.
@@ -91,7 +93,8 @@ pub struct Lines {
 /// What a run needs of a network call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Call {
-    /// The output for the negative prompt. In a batch, a guidance weight of 1 needs none.
+    /// The output for the negative prompt. In a batch, a guidance weight of 1 needs none; and a UNet of SDXL's kind needs none at the
+    /// constant weight 1.
     pub unconditional: Option<Lineage>,
     /// The output for the prompt. In a batch, a guidance weight of 0 needs none.
     pub conditional: Option<Lineage>,
@@ -120,12 +123,14 @@ impl Call {
 }
 
 impl Lines {
-    /// The features of the text of a branch.
-    pub(crate) fn text(&self, branch: Branch) -> Lineage {
-        match branch {
-            Branch::Unconditional => self.texts[0],
-            Branch::Conditional => self.texts[1],
-        }
+    /// The text of a branch, if the text encoders run on it.
+    pub(crate) fn text(&self, branch: Branch) -> Option<Lineage> {
+        self.texts[branch as usize]
+    }
+
+    /// What the UNet takes with the text of a branch.
+    pub(crate) fn condition(&self, branch: Branch) -> Lineage {
+        self.conditions[branch as usize]
     }
 
     /// How many rows the network computes for the run by itself.

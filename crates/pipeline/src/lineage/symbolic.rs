@@ -2,11 +2,12 @@
 
 use super::name::Parts;
 use super::{At, Call, Lineage, Lines, Mode, Setting};
+use crate::condition::EncodedText;
 use crate::execute::call_of;
-use crate::{Features, Known, Mask, Picture, Prepared, Request, Start, UnetInput};
+use crate::{Features, Known, Mask, Negative, Picture, Prepared, Request, Start, UnetInput};
 use latentrace_nn::{Branch, Conditioning, SamplerValue};
 use latentrace_schedulers::{Form, Level, Limit, Noised, Op, Val};
-use latentrace_text::Tokens;
+use latentrace_text::{Encoding, End, HiddenState, Tokens};
 
 /// A run that is executed on lineages.
 pub(super) struct Symbolic<'a> {
@@ -25,13 +26,14 @@ impl Symbolic<'_> {
     /// The lineages of the whole run.
     pub(super) fn lines(&self) -> Lines {
         let texts = self.texts();
+        let conditions = self.conditions(texts);
         let is_seen = |at| self.setting.seen.contains(&at);
         let Setting { mode, bytes, .. } = *self.setting;
-        Lines { texts, texts_seen: is_seen(At::Texts), mode, calls: self.calls(texts), bytes }
+        Lines { texts, conditions, texts_seen: is_seen(At::Texts), mode, calls: self.calls(conditions), bytes }
     }
 
     /// The network calls of the plan.
-    fn calls(&self, texts: [Lineage; 2]) -> Vec<Call> {
+    fn calls(&self, conditions: [Lineage; 2]) -> Vec<Call> {
         let plan = &self.prepared.plan;
         let given = self.known();
         let mut known = given.map(|known| self.known_tapped(known));
@@ -67,7 +69,7 @@ impl Symbolic<'_> {
                     let call = calls.len();
                     let step = plan.steps()[call];
                     let input = beside(known, sum(input, &values));
-                    let rows = self.call(call, step.level, input, texts);
+                    let rows = self.call(call, step.level, input, conditions);
                     calls.push(rows);
                     self.guided(call, step.level, values[step.sample.0 as usize], rows)
                 }
@@ -89,13 +91,18 @@ impl Symbolic<'_> {
             Mode::Alone => {
                 // Who looks inside may make the network use other kernels.
                 let network = network.count(usize::from(seen));
+                if self.prepared.negative == Negative::Absent {
+                    let one = self.acted(At::Call(call), network.value(prompt).lineage());
+                    return Call { unconditional: None, conditional: Some(one), seen };
+                }
                 let both = self.acted(At::Call(call), network.value(negative).value(prompt).lineage());
                 let row = |branch: Branch| Some(Parts::of(branch.name()).value(both).lineage());
                 Call { unconditional: row(Branch::Unconditional), conditional: row(Branch::Conditional), seen }
             }
             Mode::Batched => {
                 let row = |text| self.acted(At::Call(call), network.clone().value(text).lineage());
-                let unconditional = (weight != 1.0).then(|| row(negative));
+                let is_absent = self.prepared.negative == Negative::Absent;
+                let unconditional = (weight != 1.0 && !is_absent).then(|| row(negative));
                 Call { unconditional, conditional: (weight != 0.0).then(|| row(prompt)), seen }
             }
         }
@@ -161,7 +168,7 @@ impl Symbolic<'_> {
         let acts = self.setting.acts.iter().filter(|act| act.at == at);
         acts.fold(value, |value, act| {
             // A rule may do something else at every call, and with every text.
-            let Request { prompt, negative, .. } = &self.prepared.request;
+            let Request { prompt, negative, prompt_2, negative_2, .. } = &self.prepared.request;
             let call = match at {
                 At::Call(call) | At::Value(_, call) => call,
                 At::Texts | At::Pictures => 0,
@@ -173,38 +180,76 @@ impl Symbolic<'_> {
                 At::Call(_) => "call",
             };
             let parts = Parts::of("edited").text(&act.rule).text(place).count(call).text(prompt).text(negative);
-            parts.value(value).lineage()
+            let second = [prompt_2, negative_2].into_iter().enumerate();
+            let second = second.filter_map(|(index, text)| Some((index, text.as_ref()?)));
+            second.fold(parts, |parts, (index, text)| parts.count(index).text(text)).value(value).lineage()
         })
     }
 
-    /// The features of the negative prompt and of the prompt.
-    fn texts(&self) -> [Lineage; 2] {
-        let Prepared { request, tokens: [prompt, negative], .. } = self.prepared;
-        match &request.features {
-            Some(Features { prompt, negative }) => {
-                let given =
-                    |features| Parts::of("features").text(&self.setting.networks.unet).tensor(features).lineage();
-                [given(negative), given(prompt)]
+    /// The negative prompt and the prompt, where the text encoders run on them.
+    fn texts(&self) -> [Option<Lineage>; 2] {
+        if self.prepared.request.features.is_some() {
+            return [None; 2];
+        }
+        let encoded = |index: usize, branch: Branch| {
+            let text = self.encoded(&self.prepared.tokens[index], &self.prepared.encodings[index]);
+            match self.acted(At::Texts, text) {
+                same if same == text => text,
+                edited => Parts::of(branch.name()).value(edited).lineage(), // a rule may select one of the two
             }
-            None => [(negative, Branch::Unconditional), (prompt, Branch::Conditional)].map(|(tokens, branch)| {
-                let features = self.encoded(tokens);
-                match self.acted(At::Texts, features) {
-                    same if same == features => features,
-                    edited => Parts::of(branch.name()).value(edited).lineage(), // a rule may select one of the two
-                }
-            }),
+        };
+        let is_encoded = self.prepared.negative == Negative::Text;
+        [is_encoded.then(|| encoded(1, Branch::Unconditional)), Some(encoded(0, Branch::Conditional))]
+    }
+
+    /// What the UNet takes with the negative prompt and with the prompt.
+    fn conditions(&self, [negative, prompt]: [Option<Lineage>; 2]) -> [Lineage; 2] {
+        let Prepared { request, negative: stands, .. } = self.prepared;
+        let given = |text: Option<&EncodedText>| {
+            let Some(EncodedText { features, pooled }) = text else { return Parts::of("nothing").lineage() };
+            let parts = Parts::of("features").text(&self.setting.networks.unet).tensor(features);
+            pooled.iter().fold(parts, |parts, pooled| parts.tensor(pooled)).lineage()
+        };
+        let given_of = |of: fn(&Features) -> &EncodedText| given(request.features.as_ref().map(of));
+        let prompt = prompt.unwrap_or_else(|| given_of(|features| &features.prompt));
+        let prompt_with_ids = self.with_ids(Branch::Conditional, prompt);
+        let negative = match (stands, negative) {
+            (Negative::Absent, _) => return [prompt_with_ids; 2],
+            // The zeros have the shape of the prompt, and of nothing else of it.
+            (Negative::Zeros, _) => {
+                let tokens = self.prepared.tokens[0].iter();
+                tokens.fold(Parts::of("zeros"), |parts, tokens| parts.count(tokens.ids.len())).lineage()
+            }
+            (Negative::Text, Some(text)) => text,
+            (Negative::Text, None) => given_of(|features| &features.negative),
+        };
+        [self.with_ids(Branch::Unconditional, negative), prompt_with_ids]
+    }
+
+    /// A text with the numbers that the UNet takes beside it.
+    fn with_ids(&self, branch: Branch, text: Lineage) -> Lineage {
+        match self.prepared.ids_of(branch) {
+            None => text,
+            Some(ids) => ids.iter().fold(Parts::of("told").value(text), |parts, id| parts.number(*id)).lineage(),
         }
     }
 
-    /// The features of a text, of which each text encoder has its tokens.
-    fn encoded(&self, tokens: &[Tokens]) -> Lineage {
+    /// A text as the text encoders return it, of which each has its tokens.
+    fn encoded(&self, tokens: &[Tokens], encodings: &[Encoding]) -> Lineage {
         let text_encoders = Parts::of("text").text(&self.setting.networks.text_encoder);
-        let parts = text_encoders.count(self.prepared.request.text.clip_skip);
+        let parts = text_encoders.count(encodings.first().map_or(0, |encoding| encoding.skipped));
         let of_encoder = |parts: Parts, Tokens { ids, weights, .. }: &Tokens| {
             let parts = ids.iter().fold(parts.count(ids.len()), |parts, id| parts.count(*id as usize));
             weights.iter().fold(parts.count(weights.len()), |parts, weight| parts.number(*weight))
         };
-        tokens.iter().fold(parts, of_encoder).lineage()
+        let parts = tokens.iter().fold(parts, of_encoder);
+        // The end of a text decides the pooled text.
+        let ends = encodings.iter().filter(|encoding| encoding.state == HiddenState::LastButOne);
+        let of_end = |parts: Parts, encoding: &Encoding| match encoding.end {
+            End::Largest => parts.text("largest"),
+            End::Of(id) => parts.count(id as usize),
+        };
+        ends.fold(parts, of_end).lineage()
     }
 
     /// The normal noise of a seed. Draws are counted from 0.

@@ -7,7 +7,7 @@ mod values;
 
 pub(crate) use known::{Known, TRAINING, known_to, known_to_some_class};
 pub(crate) use reader::Reader;
-pub use values::Origin;
+pub use values::{Origin, Pipeline};
 pub(crate) use values::{Values, object};
 
 use crate::diffusers::Sampler;

@@ -16,10 +16,20 @@ pub enum Origin {
     Default,
     /// The short name of the sampler: `dpm++3m` is a class and an order.
     Name,
-    /// `StableDiffusionPipeline`: see [`Config::in_pipeline`](crate::Config::in_pipeline).
+    /// The pipeline: see [`Config::in_pipeline`](crate::Config::in_pipeline).
     Pipeline,
     /// [`Config::with`](crate::Config::with).
     Override,
+}
+
+/// A pipeline of diffusers that changes the scheduler it is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pipeline {
+    /// `StableDiffusionPipeline`, its image-to-image form and its inpainting.
+    #[default]
+    StableDiffusion,
+    /// `StableDiffusionXLPipeline` with the same.
+    StableDiffusionXl,
 }
 
 /// The values of options by origin, other than defaults.
@@ -30,8 +40,8 @@ pub(crate) struct Values {
     pub(crate) is_resolved: bool,
     /// The options that the short name of the sampler sets.
     pub(crate) name: Map<String, Value>,
-    /// The options that the pipeline of diffusers sets; `None` without a pipeline.
-    pub(crate) pipeline: Option<Map<String, Value>>,
+    /// The pipeline of diffusers and the options that it sets, if there is one.
+    pub(crate) pipeline: Option<(Pipeline, Map<String, Value>)>,
     pub(crate) overrides: Map<String, Value>,
 }
 
@@ -39,7 +49,7 @@ impl Values {
     /// A value and its origin. Options in the list `_use_default_values` of a file count as absent, as in diffusers. Options that
     /// diffusers does not read from a file for this class are not read here either, but can be overridden.
     pub(crate) fn of<'a>(&'a self, known: &'a Known) -> (&'a Value, Origin) {
-        let pipeline = self.pipeline.as_ref().and_then(|values| values.get(known.name));
+        let pipeline = self.pipeline.as_ref().and_then(|(_, values)| values.get(known.name));
         match (self.overrides.get(known.name), self.name.get(known.name), pipeline) {
             (Some(value), ..) => (value, Origin::Override),
             (None, Some(value), _) => (value, Origin::Name),
