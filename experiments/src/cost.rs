@@ -63,7 +63,18 @@ impl Sweep<'_> {
 pub(crate) fn alike(cell: &Cell) -> Cell {
     let [image, mask] = [&cell.image, &cell.mask].map(|path| path.as_ref().map(|_| PathBuf::new()));
     let guidance = 0.0.into();
-    Cell { prompt: String::new(), negative: String::new(), seed: 0, guidance, image, mask, ..cell.clone() }
+    let [prompt_2, negative_2] = [&cell.prompt_2, &cell.negative_2].map(|text| text.as_ref().map(|_| String::new()));
+    Cell {
+        prompt: String::new(),
+        negative: String::new(),
+        prompt_2,
+        negative_2,
+        seed: 0,
+        guidance,
+        image,
+        mask,
+        ..cell.clone()
+    }
 }
 
 /// The numbers of steps that a probe tries, until the scheduler can sample one.
@@ -88,5 +99,5 @@ fn probe(model: &Model, like: &Prepared) -> Result<Duration> {
         Ok(began.elapsed())
     };
     run()?;
-    Ok(run()?.div_f64((2 * prepared.plan.calls()) as f64))
+    Ok(run()?.div_f64((prepared.negative.rows() * prepared.plan.calls()) as f64))
 }

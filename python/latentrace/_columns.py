@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COUNTS = {"seed", "steps", "clip_skip", "height", "width", "calls", "evaluations", "taken_over", "alternates_from"}
-DECIMALS = {"strength", "seconds", "saturation", "contrast", "clipped", "diversity", "diversity.bits"}
+DECIMALS = {"strength", "aesthetic_score", "negative_aesthetic_score", "seconds", "saturation", "contrast", "clipped", "diversity", "diversity.bits"}
 DECIMALS_BEGIN = ("right.", "seen.")
 SWITCHES = {"weights", "ema"}
 
@@ -20,6 +20,8 @@ TEXTS = {"prompt", "negative", "prompt_lost", "negative_lost"}
 SETTINGS = {
     *("long_prompts", "features", "sampler", "spacing", "image", "mask", "fit", "reading", "edits", "model"),
     *("revision", "variant", "text_encoder", "unet", "vae", "tokenizer", "config", "embeddings", "loras", "ignore"),
+    *("prompt_2", "negative_2", "empty_negative", "original_size", "crop", "target_size", "negative_original_size"),
+    *("negative_crop", "negative_target_size", "vae_dtype"),
     *("dtype", "device", "kernels", "failure", "cell", "trace", "picture"),
 }
 """Texts that may be not set, which is NA."""

@@ -2,7 +2,8 @@
 
 use latentrace::nn::tch::{self, Kind, Tensor};
 use latentrace::nn::{Moment, Probe, Tap};
-use latentrace::pipeline::{Device, Model, Options};
+use latentrace::pipeline::{Device, Model, Options, Picture};
+use latentrace::plot::open_image;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -65,6 +66,13 @@ pub fn threads(count: usize) {
 pub fn open(folder: &Path) -> Model {
     let options = Options { device: Device::Cpu, ..Options::default() };
     Model::open(folder, options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The picture of a file.
+pub fn picture(path: &Path) -> Picture {
+    let image = open_image(path).unwrap();
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    Picture { width, height, pixels: image.into_raw() }
 }
 
 /// The largest difference, relative to the largest magnitude of `theirs`: a network's numbers are sums of products of
@@ -148,12 +156,14 @@ impl Table {
                 groups.push(&row.group);
             }
         }
-        let mut text = format!("\n{}\n{:<26} {:>7} {:>10} {:>10}\n", self.title, "", "tensors", "worst", "allowed");
+        let longest = groups.iter().map(|group| group.len()).max().unwrap_or_default();
+        let mut text =
+            format!("\n{}\n{:<longest$} {:>7} {:>10} {:>10}\n", self.title, "", "tensors", "worst", "allowed");
         for group in groups {
             let rows = || self.rows.iter().filter(|row| row.group == group);
             let worst = rows().max_by(|a, b| (a.error / a.tolerance).total_cmp(&(b.error / b.tolerance))).unwrap();
             let Row { what, error, tolerance, .. } = worst;
-            text += &format!("{group:<26} {:>7} {error:>10.1e} {tolerance:>10.1e}  {what}\n", rows().count());
+            text += &format!("{group:<longest$} {:>7} {error:>10.1e} {tolerance:>10.1e}  {what}\n", rows().count());
         }
         println!("{text}");
         // Not `>`: what is not a number is beyond every tolerance.

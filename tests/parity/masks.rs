@@ -1,11 +1,10 @@
 //! Whole inpainting runs: a picture and a mask, with an ordinary UNet and with one that takes both.
 
-use crate::fixture::{Fixture, Table, Watch, absolute, identical, list, open, root, threads, word};
+use crate::fixture::{Fixture, Table, Watch, absolute, identical, list, open, picture, root, threads, word};
 use crate::runs::{Image, TOLERANCE, compare_samples, levels, request};
 use latentrace::nn::Pass;
 use latentrace::nn::tch::Tensor;
-use latentrace::pipeline::{Draws, Mask, Model, Picture, Start, UnetInput};
-use latentrace::plot::open_image;
+use latentrace::pipeline::{Draws, Mask, Model, Start, UnetInput};
 use latentrace::schedulers::Class;
 use serde_json::Value;
 use std::path::Path;
@@ -35,23 +34,17 @@ fn runs_with_a_mask_end_where_those_of_diffusers_end() {
         [&ordinary, &inpainting].map(|model| model.checkpoint.input()),
         [UnetInput::Sample, UnetInput::Inpainting]
     );
-    let picture = Arc::new(read("data/golden/pictures/sd1.png"));
-    let mask = Arc::new(Mask::of(&read("data/golden/masks/mask.png")));
+    let from = Arc::new(picture(&root("data/golden/pictures/sd1.png")));
+    let mask = Arc::new(Mask::of(&picture(&root("data/golden/masks/mask.png"))));
     assert!(identical(&mask.to_latents(8), fixture.tensor("mask")), "the mask at the size of the latents");
     let mut table = Table::new("sd1 with a mask: largest difference of latents, and of bytes");
     for case in list(&fixture.cases, "cases") {
         let strength = case["strength"].as_f64().unwrap();
-        let start = Start::Masked { strength, picture: picture.clone(), mask: mask.clone() };
+        let start = Start::Masked { strength, picture: from.clone(), mask: mask.clone() };
         let model = if case["channels"] == 4 { &ordinary } else { &inpainting };
         compare(model, &fixture, case, &start, &mut table);
     }
     table.finish();
-}
-
-fn read(path: &str) -> Picture {
-    let image = open_image(&root(path)).unwrap();
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    Picture { width, height, pixels: image.into_raw() }
 }
 
 /// The checkpoint `sd1` with the first convolution of the fixture, which takes nine channels.

@@ -1,10 +1,9 @@
 //! Whole image-to-image runs: a picture, encoded and noised, and the last steps of a sampler.
 
-use crate::fixture::{Fixture, Table, Watch, absolute, identical, list, open, root, threads, word};
+use crate::fixture::{self, Fixture, Table, Watch, absolute, identical, list, open, root, threads, word};
 use crate::runs::{Image, TOLERANCE, compare_samples, levels, request};
 use latentrace::nn::Pass;
 use latentrace::pipeline::{Model, Picture, Start};
-use latentrace::plot::open_image;
 use latentrace::schedulers::Reading;
 use serde_json::Value;
 
@@ -35,9 +34,7 @@ fn tiny(name: &str) {
 /// The checkpoint, what diffusers computed with it, and the picture that all of it starts from.
 fn read(name: &str) -> (Model, Fixture, Picture) {
     let stem = root("data/golden/pictures").join(name);
-    let image = open_image(&stem.with_extension("png")).unwrap();
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    let picture = Picture { width, height, pixels: image.into_raw() };
+    let picture = fixture::picture(&stem.with_extension("png"));
     (open(&root("data/golden/networks").join(name)), Fixture::read(&stem), picture)
 }
 

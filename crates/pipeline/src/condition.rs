@@ -43,14 +43,28 @@ impl EncodedText {
 }
 
 /// What stands for the negative prompt in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Negative {
     /// Its text, or the features that are given.
+    #[default]
     Text,
     /// Zeros in place of the features and of the pooled text, where there is no negative prompt.
     Zeros,
     /// Nothing: only the output for the prompt is computed. So a UNet of SDXL's kind runs at the constant guidance weight 1.
     Absent,
+}
+
+impl Negative {
+    /// How many rows the network computes at a call of one image.
+    pub fn rows(self) -> usize {
+        if self == Negative::Absent { 1 } else { 2 }
+    }
+
+    /// Whether it is its text.
+    pub fn is_text(&self) -> bool {
+        *self == Negative::Text
+    }
 }
 
 /// What no negative prompt means.

@@ -135,9 +135,10 @@ fn see_unet(
     seen: &mut Seen,
 ) -> Result<()> {
     let (config, kind) = (&checkpoint.unet.config, options.dtype.kind());
-    let (rows, of) = match text.negative {
-        Negative::Absent => (1, Rows::Branch(Branch::Conditional)),
-        Negative::Text | Negative::Zeros => (2, Rows::Branches),
+    let rows = text.negative.rows() as i64;
+    let of = match text.negative {
+        Negative::Absent => Rows::Branch(Branch::Conditional),
+        Negative::Text | Negative::Zeros => Rows::Branches,
     };
     let tokens = text.given.unwrap_or(text.chunks * checkpoint.text().encoder.config.max_position_embeddings);
     let features = shape_only(&[rows, tokens, checkpoint.text_features()], kind);

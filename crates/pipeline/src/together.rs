@@ -8,6 +8,7 @@ use crate::{Common, Lineage, Lines, Mode, Model, Named, Negative, Outcome, Prepa
 use latentrace_nn::tch::no_grad;
 use latentrace_nn::{Branch, Pass};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 /// The result of images that were run in one batch.
@@ -108,13 +109,14 @@ impl Model {
             for branch in [Branch::Unconditional, Branch::Conditional] {
                 // Without a negative prompt no row is computed for it, and the condition of the prompt is in its place.
                 let of = if image.negative == Negative::Absent { Branch::Conditional } else { branch };
-                let condition = run.lines.condition(of);
-                if !places.contains_key(&condition) {
-                    let text = self.text_of(of, image, run.lines, &mut texts)?;
-                    places.insert(condition, all.len());
-                    all.push(Conditions::of(text, image.ids_of(of)));
-                }
-                of_image[branch as usize] = places[&condition];
+                of_image[branch as usize] = match places.entry(run.lines.condition(of)) {
+                    Entry::Occupied(place) => *place.get(),
+                    Entry::Vacant(place) => {
+                        let text = self.text_of(of, image, run.lines, &mut texts)?;
+                        all.push(Conditions::of(text, image.ids_of(of)));
+                        *place.insert(all.len() - 1)
+                    }
+                };
             }
             places_of_images.push(of_image);
         }

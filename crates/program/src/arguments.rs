@@ -1,5 +1,6 @@
 //! Arguments that several commands take.
 
+use crate::conditioning::ConditioningArguments;
 use crate::headings;
 use crate::printer::{Printer, note};
 use anyhow::{Result, ensure};
@@ -41,6 +42,9 @@ pub struct ModelArguments {
     /// Whatever the files hold.
     #[arg(long, value_enum, help_heading = headings::MODEL)]
     pub dtype: Option<DtypeName>,
+    /// Number format of the VAE [default: that of --dtype, or f32 where the VAE of SDXL is too large for f16]
+    #[arg(long, value_enum, help_heading = headings::MODEL, hide_short_help = true)]
+    pub vae_dtype: Option<DtypeName>,
     /// Where to run [default: auto]
     ///
     /// With auto, on a CUDA device where there is one.
@@ -138,6 +142,16 @@ pub enum DtypeName {
     Bf16,
 }
 
+impl From<DtypeName> for Dtype {
+    fn from(name: DtypeName) -> Dtype {
+        match name {
+            DtypeName::F32 => Dtype::F32,
+            DtypeName::F16 => Dtype::F16,
+            DtypeName::Bf16 => Dtype::Bf16,
+        }
+    }
+}
+
 /// [`Device`] by name.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum DeviceName {
@@ -179,18 +193,15 @@ impl ModelArguments {
 
     /// Other options, but for what was given.
     pub fn options_over(&self, base: Options) -> Options {
-        let dtype = self.dtype.map_or(base.dtype, |name| match name {
-            DtypeName::F32 => Dtype::F32,
-            DtypeName::F16 => Dtype::F16,
-            DtypeName::Bf16 => Dtype::Bf16,
-        });
+        let dtype = self.dtype.map_or(base.dtype, DtypeName::into);
+        let vae_dtype = self.vae_dtype.map(DtypeName::into).or(base.vae_dtype);
         let device = self.device.map_or(base.device, |name| match name {
             DeviceName::Auto => Device::Auto,
             DeviceName::Cpu => Device::Cpu,
             DeviceName::Cuda => Device::Cuda,
         });
         let kernels = self.kernels.map_or(base.kernels, KernelChoice::Exactly);
-        Options { dtype, device, kernels, ..base }
+        Options { dtype, device, kernels, vae_dtype, ..base }
     }
 
     /// Opens the model, and warns of tensors in its files that nothing read.
@@ -383,6 +394,8 @@ pub struct Settings {
     clip_skip: Option<usize>,
     #[command(flatten)]
     text: TextArguments,
+    #[command(flatten)]
+    conditioning: ConditioningArguments,
     /// Use the text features of a .safetensors file, as --save-features writes it, in place of both prompts
     #[arg(long, value_name = "FILE", help_heading = headings::TEXT, hide_short_help = true)]
     features: Option<PathBuf>,
@@ -397,7 +410,8 @@ impl Settings {
     /// Another cell's settings, but for what was given.
     pub fn over(&self, base: Cell) -> Result<Cell> {
         let reading = |exact| if exact { Reading::Exact } else { Reading::Diffusers };
-        let Options { dtype, device, .. } = self.model.options_over(base.options());
+        let Options { dtype, device, vae_dtype, .. } = self.model.options_over(base.options());
+        let base = self.conditioning.over(base);
         let choice = self.model.choice_over(base.choice());
         let edits = [base.edits, self.capture.edits()?].concat();
         // Those of another number format or device may not be there.
@@ -418,6 +432,7 @@ impl Settings {
             edits,
             model: self.model.model.clone().or(base.model),
             dtype,
+            vae_dtype,
             device,
             kernels: self.model.kernels.or(kernels),
             ..base

@@ -15,6 +15,9 @@ pub const SAMPLING: &str = "Sampling";
 /// How the texts are read.
 pub const TEXT: &str = "Text";
 
+/// What SDXL takes besides a prompt.
+pub const SDXL: &str = "SDXL";
+
 /// What is kept of a run, and what is changed on the way.
 pub const RECORDING: &str = "Recording";
 

@@ -4,6 +4,7 @@ mod arguments;
 mod bytes;
 mod command_line;
 mod commands;
+mod conditioning;
 mod estimate;
 mod headings;
 mod help;

@@ -6,8 +6,8 @@ use anyhow::{Result, bail, ensure};
 use latentrace_pipeline::nn::Kernels;
 use latentrace_pipeline::schedulers::Reading;
 use latentrace_pipeline::{
-    Checkpoint, Choice, Device, Dtype, Features, Guidance, Inversion, KernelChoice, LongPrompts, Lora, Model, Options,
-    Prepared, Request, Scale, Size, Start, TextOptions,
+    Checkpoint, Choice, Device, Dtype, EmptyNegative, Features, Guidance, Inversion, KernelChoice, LongPrompts, Lora,
+    MicroConditions, Model, Options, Prepared, Request, Scale, Size, Start, TextOptions,
 };
 use latentrace_trace::EditRule;
 use serde::de::{self, Unexpected, Visitor};
@@ -25,6 +25,39 @@ pub struct Cell {
     pub prompt: String,
     /// The negative prompt: the text of the unconditional branch.
     pub negative: String,
+    /// The prompt of the second text encoder, if it is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_2: Option<String>,
+    /// The negative prompt of the second text encoder, if it is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negative_2: Option<String>,
+    /// What no negative prompt means: `model`, `zeros` or `text`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub empty_negative: EmptyNegative,
+    /// The height and width that SDXL is told the picture had. Defaults to the run's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original_size: Option<[i64; 2]>,
+    /// The top and left of the crop that SDXL is told of. Defaults to 0, 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crop: Option<[i64; 2]>,
+    /// The height and width that SDXL is told the picture is to have. Defaults to the run's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_size: Option<[i64; 2]>,
+    /// `original_size` for the negative prompt. Defaults to that of the prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negative_original_size: Option<[i64; 2]>,
+    /// `crop` for the negative prompt. Defaults to that of the prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negative_crop: Option<[i64; 2]>,
+    /// `target_size` for the negative prompt. Defaults to that of the prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negative_target_size: Option<[i64; 2]>,
+    /// The aesthetic score that the refiner of SDXL is told. Defaults to 6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aesthetic_score: Option<f64>,
+    /// The aesthetic score for the negative prompt. Defaults to 2.5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negative_aesthetic_score: Option<f64>,
     /// How many of the text encoder's last layers are left out, for both texts.
     #[serde(skip_serializing_if = "is_default")]
     pub clip_skip: usize,
@@ -114,6 +147,9 @@ pub struct Cell {
     pub ignore: Vec<String>,
     /// The number format of the networks.
     pub dtype: Dtype,
+    /// The number format of the VAE. Defaults to `dtype`, or to f32 for a VAE of SDXL that is too large for f16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vae_dtype: Option<Dtype>,
     /// The device of the networks.
     pub device: Device,
     /// The kernels of UNet and VAE, such as `plain`. Defaults to the fastest on the machine.
@@ -156,9 +192,20 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 pub const STRENGTH: f64 = 0.8;
 
 /// The names of a cell's fields.
-pub const FIELDS: [&str; 35] = [
+pub const FIELDS: [&str; 47] = [
     "prompt",
     "negative",
+    "prompt_2",
+    "negative_2",
+    "empty_negative",
+    "original_size",
+    "crop",
+    "target_size",
+    "negative_original_size",
+    "negative_crop",
+    "negative_target_size",
+    "aesthetic_score",
+    "negative_aesthetic_score",
     "clip_skip",
     "long_prompts",
     "weights",
@@ -190,6 +237,7 @@ pub const FIELDS: [&str; 35] = [
     "loras",
     "ignore",
     "dtype",
+    "vae_dtype",
     "device",
     "kernels",
 ];
@@ -200,6 +248,17 @@ impl Default for Cell {
         Cell {
             prompt: String::new(),
             negative: String::new(),
+            prompt_2: None,
+            negative_2: None,
+            empty_negative: EmptyNegative::default(),
+            original_size: None,
+            crop: None,
+            target_size: None,
+            negative_original_size: None,
+            negative_crop: None,
+            negative_target_size: None,
+            aesthetic_score: None,
+            negative_aesthetic_score: None,
             clip_skip: 0,
             long_prompts: LongPrompts::default(),
             weights: false,
@@ -231,6 +290,7 @@ impl Default for Cell {
             loras: Vec::new(),
             ignore: Vec::new(),
             dtype: Dtype::default(),
+            vae_dtype: None,
             device: Device::default(),
             kernels: None,
         }
@@ -282,12 +342,35 @@ impl Cell {
     pub fn options(&self) -> Options {
         let kernels = self.kernels.map_or(KernelChoice::Fastest, KernelChoice::Exactly);
         let another_sampler = self.sampler.is_some();
-        Options { dtype: self.dtype, device: self.device, another_sampler, kernels, vae_dtype: None }
+        Options { dtype: self.dtype, device: self.device, another_sampler, kernels, vae_dtype: self.vae_dtype }
     }
 
     /// How the cell's texts are read and encoded.
     pub fn text(&self) -> TextOptions {
         TextOptions { clip_skip: self.clip_skip, long_prompts: self.long_prompts, weights: self.weights }
+    }
+
+    /// The cell with the guidance weight of its checkpoint, for settings that name none: 1 for a distilled model, and the cell's
+    /// own for others.
+    pub fn with_own_guidance(self, checkpoint: &Checkpoint) -> Cell {
+        match checkpoint.is_distilled() {
+            true => Cell { guidance: Guidance::Constant(1.0), ..self },
+            false => self,
+        }
+    }
+
+    /// What the cell tells SDXL of its picture.
+    pub fn micro(&self) -> MicroConditions {
+        MicroConditions {
+            original_size: self.original_size,
+            crop: self.crop,
+            target_size: self.target_size,
+            negative_original_size: self.negative_original_size,
+            negative_crop: self.negative_crop,
+            negative_target_size: self.negative_target_size,
+            aesthetic_score: self.aesthetic_score,
+            negative_aesthetic_score: self.negative_aesthetic_score,
+        }
     }
 
     /// The cell as a request to its model. Checks the size, the guidance and the text options, but not the number of steps.
@@ -310,6 +393,10 @@ impl Cell {
         let size = Size { height: self.height.unwrap_or(own.size.height), width: self.width.unwrap_or(own.size.width) };
         let request = Request {
             negative: self.negative.clone(),
+            prompt_2: self.prompt_2.clone(),
+            negative_2: self.negative_2.clone(),
+            empty_negative: self.empty_negative,
+            micro: self.micro(),
             steps: self.steps,
             guidance: self.guidance.clone(),
             reading: self.reading,
@@ -384,6 +471,13 @@ impl Cell {
                 "ema" | "weights" => "false".into(),
                 "clip_skip" => "0".into(),
                 "long_prompts" => "cut".into(),
+                "prompt_2" => self.prompt.clone(),
+                "negative_2" => self.negative.clone(),
+                "crop" => "[0, 0]".into(),
+                "original_size" | "target_size" => "the run's own".into(),
+                "negative_original_size" | "negative_crop" | "negative_target_size" => "the prompt's own".into(),
+                "aesthetic_score" => "6".into(),
+                "negative_aesthetic_score" => "2.5".into(),
                 "revision" => "main".into(),
                 "prompt" | "negative" | "image" | "mask" | "edits" | "strength" | "ignore" | "embeddings" | "loras"
                 | "features" => "none".into(),
@@ -400,6 +494,10 @@ fn plain(value: &Value) -> String {
         Value::Number(number) => {
             let float = number.as_f64().filter(|_| number.is_f64());
             float.map_or_else(|| number.to_string(), |float| float.to_string())
+        }
+        // Two numbers of a picture, as a spec writes them: height and width, or top and left.
+        Value::Array(pair) if pair.len() == 2 && pair.iter().all(Value::is_i64) => {
+            format!("[{}, {}]", pair[0], pair[1])
         }
         other => other.to_string(),
     }

@@ -15,7 +15,7 @@ use latentrace_files::counted;
 use latentrace_pipeline::nn::tch;
 use latentrace_pipeline::nn::{Kernels, LIBTORCH};
 use latentrace_pipeline::schedulers::{Config, Level, Plan};
-use latentrace_pipeline::{Model, Prepared, Request, Size, Start, plain};
+use latentrace_pipeline::{Model, Negative, Prepared, Request, Size, Start, Tokens, plain};
 use latentrace_trace::{EditRule, Prompt, Rule, Trace, Words};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -40,6 +40,18 @@ pub struct Description {
     pub prompt: Text,
     /// The tokens of the negative prompt.
     pub negative: Text,
+    /// The tokens of the prompt for the second text encoder, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_2: Option<Text>,
+    /// The tokens of the negative prompt for the second text encoder, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negative_2: Option<Text>,
+    /// What stands for the negative prompt, if that is not its text.
+    #[serde(default, skip_serializing_if = "Negative::is_text")]
+    pub negative_is: Negative,
+    /// The sizes, crops and scores that the UNet was told, if it takes any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_ids: Option<TimeIds>,
     /// The run that this one was forked from, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fork: Option<ForkPoint>,
@@ -80,6 +92,22 @@ pub struct PhaseSettings {
     pub prompt: Text,
     /// The tokens of the negative prompt.
     pub negative: Text,
+    /// The tokens of the prompt for the second text encoder, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_2: Option<Text>,
+    /// The tokens of the negative prompt for the second text encoder, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negative_2: Option<Text>,
+}
+
+/// The numbers that a UNet of SDXL's kind was told of a picture (`unet.time_ids`): original height and width, top and left of the crop,
+/// and then target height and width, or an aesthetic score.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimeIds {
+    /// With the prompt.
+    pub prompt: Vec<f64>,
+    /// With the negative prompt.
+    pub negative: Vec<f64>,
 }
 
 /// A checkpoint folder, identified by the hash of its files.
@@ -162,10 +190,11 @@ impl Description {
         image: Option<Located>,
         mask: Option<Located>,
     ) -> Result<Description> {
-        let Prepared { request, plan, .. } = prepared;
+        let Prepared { request, plan, tokens, .. } = prepared;
         let [height, width] = request.size.latents(model.checkpoint.vae.config.factor())?;
-        let [prompt, negative] =
-            prepared.first_tokens().map(|text| Text { tokens: text.pieces.clone(), lost: text.lost.clone() });
+        let text = |text: &Tokens| Text { tokens: text.pieces.clone(), lost: text.lost.clone() };
+        let [prompt, negative] = prepared.first_tokens().map(text);
+        let [prompt_2, negative_2] = tokens.each_ref().map(|tokens| tokens.get(1).map(text));
         let mut cell = cell.clone();
         for edit in &mut cell.edits {
             let Some(trace) = edit.reads() else { continue };
@@ -189,6 +218,10 @@ impl Description {
             calls: plan.calls(),
             prompt,
             negative,
+            prompt_2,
+            negative_2,
+            negative_is: prepared.negative,
+            time_ids: prepared.ids.clone().map(|[prompt, negative]| TimeIds { prompt, negative }),
             fork: None,
             capture: Vec::new(),
             budget: None,
@@ -274,7 +307,13 @@ impl Description {
 
     /// The settings of the run itself.
     pub fn settings(&self) -> PhaseSettings {
-        PhaseSettings { cell: self.cell.clone(), prompt: self.prompt.clone(), negative: self.negative.clone() }
+        PhaseSettings {
+            cell: self.cell.clone(),
+            prompt: self.prompt.clone(),
+            negative: self.negative.clone(),
+            prompt_2: self.prompt_2.clone(),
+            negative_2: self.negative_2.clone(),
+        }
     }
 
     /// The request of the run.
@@ -290,19 +329,19 @@ impl Description {
     /// # Errors
     /// The scheduler cannot be read.
     pub fn request_of(&self, cell: &Cell) -> Result<Request> {
-        let Cell { prompt, negative, seed, steps, guidance, reading, .. } = cell.clone();
+        let Cell { prompt, negative, prompt_2, negative_2, empty_negative, seed, steps, guidance, reading, .. } =
+            cell.clone();
         let scheduler = Config::from_resolved(&self.scheduler).context("scheduler")?;
         let [height, width] = self.size;
         // The record has what the network returned for the texts, and needs no features.
         let (text, size, features) = (cell.text(), Size { height, width }, None);
-        let (prompt_2, negative_2, empty_negative, micro) = Default::default();
         Ok(Request {
             prompt,
             negative,
             prompt_2,
             negative_2,
             empty_negative,
-            micro,
+            micro: cell.micro(),
             seed,
             steps,
             guidance,
@@ -398,12 +437,19 @@ pub fn up_to(mut phases: Vec<Phase>, call: usize) -> Vec<Phase> {
 impl PhaseSettings {
     /// The tokens of the two texts.
     pub fn words(&self) -> Words {
-        let Cell { prompt, negative, weights, .. } = &self.cell;
+        let Cell { prompt, negative, prompt_2, negative_2, weights, .. } = &self.cell;
         // A record may come from anywhere, with weights that cannot be read.
         let written = |text: &String| weights.then(|| plain(text).ok()).flatten().unwrap_or_else(|| text.clone());
+        let of = |first: &String, tokens: &Text, second: Option<&String>, second_tokens: Option<&Text>| {
+            let prompt = Prompt::new(&written(first), &tokens.tokens);
+            match second_tokens {
+                Some(text) => prompt.and(&written(second.unwrap_or(first)), &text.tokens),
+                None => prompt,
+            }
+        };
         Words {
-            conditional: Prompt::new(&written(prompt), &self.prompt.tokens),
-            unconditional: Prompt::new(&written(negative), &self.negative.tokens),
+            conditional: of(prompt, &self.prompt, prompt_2.as_ref(), self.prompt_2.as_ref()),
+            unconditional: of(negative, &self.negative, negative_2.as_ref(), self.negative_2.as_ref()),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! prints.
 
 mod causal;
+mod cautions;
 mod cell;
 mod computing;
 mod cost;
@@ -45,10 +46,11 @@ mod verify;
 mod whole;
 
 pub use causal::CausalTracing;
+pub use cautions::NEGATIVE_UNUSED;
 pub use cell::{Cell, FIELDS, STRENGTH, parse_guidance, parse_lora};
 pub use computing::Computing;
 pub use cost::Cost;
-pub use description::{Description, ForkPoint, Phase, PhaseSettings, Program, RecordedModel, Text};
+pub use description::{Description, ForkPoint, Phase, PhaseSettings, Program, RecordedModel, Text, TimeIds};
 pub use files::RunFile;
 pub use folder::RunFolder;
 pub use frames::{Frames, about_eight, captions};
@@ -64,7 +66,7 @@ pub use observer::{Event, Observer};
 pub use past::call_of_step;
 pub use phases::Phased;
 pub use provenance::{Lost, Provenance, Used, What, of_grid, text};
-pub use ready::{NEGATIVE_UNUSED, Ready};
+pub use ready::Ready;
 pub use record::{Job, Recorded, pixels};
 pub use rules::{Does, Fires, OfCells, OfSweep, RuleCounts};
 pub use sampler::{PREFIX, Sampler, configured, is_known, parse_option, set_by_pipeline};

@@ -1,13 +1,22 @@
 //! Warnings about text that does not fit into the text encoder's context.
 
-use crate::description::Description;
+use crate::description::{Description, Text};
 use crate::observer::Observer;
 use latentrace_pipeline::Tokens;
 
-/// A line for each of a run's two texts that does not fit.
+/// A line for each of a run's texts that does not fit.
 pub fn lines(description: &Description) -> Vec<String> {
-    let texts = [("prompt", &description.prompt), ("negative", &description.negative)];
-    texts.into_iter().filter_map(|(name, text)| line(name, text.tokens.len(), &text.lost)).collect()
+    let Description { prompt, negative, prompt_2, negative_2, .. } = description;
+    // The second text encoder may lose another part of the same text.
+    let second = |first: &Text, second: &Option<Text>| second.clone().filter(|second| second.lost != first.lost);
+    let texts = [
+        ("prompt", Some(prompt.clone())),
+        ("negative", Some(negative.clone())),
+        ("prompt of the second text encoder", second(prompt, prompt_2)),
+        ("negative of the second text encoder", second(negative, negative_2)),
+    ];
+    let texts = texts.into_iter().filter_map(|(name, text)| Some((name, text?)));
+    texts.filter_map(|(name, text)| line(name, text.tokens.len(), &text.lost)).collect()
 }
 
 /// Warns of each text of a run that does not fit.

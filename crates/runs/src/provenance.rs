@@ -1,7 +1,7 @@
 //! The provenance of a picture: a text in its file that has everything needed to make it again.
 
 use crate::cell::Cell;
-use crate::description::{Description, ForkPoint, Program, RecordedModel};
+use crate::description::{Description, ForkPoint, Program, RecordedModel, Text};
 use crate::inputs::Inputs;
 use crate::key::{Kept, Mode, key};
 use crate::located::Located;
@@ -83,6 +83,12 @@ pub struct Lost {
     pub prompt: String,
     /// Of the negative prompt.
     pub negative: String,
+    /// Of the prompt for the second text encoder.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prompt_2: String,
+    /// Of the negative prompt for the second text encoder.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub negative_2: String,
 }
 
 /// The keyword of the text in a PNG file.
@@ -104,6 +110,8 @@ impl Provenance {
             calls,
             prompt,
             negative,
+            prompt_2,
+            negative_2,
             fork,
             program,
             ..
@@ -116,6 +124,7 @@ impl Provenance {
         let (image, mask, features) = (image.map(absolute), mask.map(absolute), features.map(absolute));
         let traces = traces.into_iter().map(absolute).collect();
         let fork = fork.map(|fork| ForkPoint { relative: None, ..fork });
+        let lost = |text: Option<Text>| text.map(|text| text.lost).unwrap_or_default();
         Provenance {
             shows: What::Picture,
             key: key.into(),
@@ -128,7 +137,12 @@ impl Provenance {
                 together: *together,
             },
             calls,
-            words_lost: Lost { prompt: prompt.lost, negative: negative.lost },
+            words_lost: Lost {
+                prompt: prompt.lost,
+                negative: negative.lost,
+                prompt_2: lost(prompt_2),
+                negative_2: lost(negative_2),
+            },
             fork,
             kernels,
             program,

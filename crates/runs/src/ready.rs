@@ -1,5 +1,6 @@
 //! A run that has been checked and can be made.
 
+use crate::cautions;
 use crate::cell::Cell;
 use crate::description::Description;
 use crate::inputs::Inputs;
@@ -9,7 +10,7 @@ use crate::mask;
 use crate::rules::{self, Fires};
 use crate::sources::{Source, Sources};
 use anyhow::Result;
-use latentrace_pipeline::{Guidance, Mask, Model, Prepared, Request, Start, TextShape};
+use latentrace_pipeline::{Mask, Model, Prepared, Request, Start, TextShape};
 use latentrace_trace::{Capture, Course, EditRule, Edits};
 
 /// A run that can be made: its request, checked, planned and tokenized; the description for its record; and how often
@@ -21,10 +22,6 @@ pub struct Ready {
     pub(crate) notes: Vec<String>,
 }
 
-/// The note on a negative prompt that changes nothing.
-pub const NEGATIVE_UNUSED: &str =
-    "the negative prompt changes nothing at a guidance of 1, where the output is that for the prompt alone";
-
 impl Ready {
     /// A run of a cell from its start. `kept` is what it records besides the sampler's values.
     ///
@@ -35,9 +32,6 @@ impl Ready {
         cell.check_mask()?;
         let (source, mask) = (sources.of(cell, request.size)?, sources.mask_of(cell, request.size)?);
         let mut notes = Vec::new();
-        if !cell.negative.is_empty() && cell.guidance == Guidance::from(1.0) {
-            notes.push(NEGATIVE_UNUSED.to_string());
-        }
         let (start, image, mask) = match (source, cell.picture_strength(), mask) {
             (Some(Source { picture, file, .. }), Some(strength), None) => {
                 (Start::Picture { strength, picture }, Some(file), None)
@@ -53,6 +47,7 @@ impl Ready {
             _ => (Start::Noise, None, None),
         };
         let prepared = cell.prepare(model, request, start)?;
+        notes.extend(cautions::of(model, &prepared));
         let description = Description::new(model, cell, &prepared, image, mask)?;
         Ok(Ready { notes, ..Ready::keeping(prepared, description, kept, 0)? })
     }

@@ -12,9 +12,16 @@ pub struct Words {
     pub unconditional: Prompt,
 }
 
-/// A prompt and its tokens, without the start token that precedes them.
+/// A prompt and its tokens, without the start token that precedes them. With two text encoders it has the tokens of each: the axis of
+/// tokens is one, where the features of both stand side by side.
 #[derive(Clone, Debug, Default)]
 pub struct Prompt {
+    texts: Vec<Tokenized>,
+}
+
+/// A text and its tokens in order.
+#[derive(Clone, Debug, Default)]
+struct Tokenized {
     tokens: Vec<Token>,
 }
 
@@ -31,6 +38,52 @@ impl Prompt {
     /// A text and its tokens in order, each as it is written in the text. A token that is not, such as the end and the
     /// start between two chunks of a long text, takes a place and belongs to no word.
     pub fn new(text: &str, pieces: &[String]) -> Prompt {
+        Prompt { texts: vec![Tokenized::new(text, pieces)] }
+    }
+
+    /// And the text of the second text encoder, with its tokens.
+    pub fn and(mut self, text: &str, pieces: &[String]) -> Prompt {
+        self.texts.push(Tokenized::new(text, pieces));
+        self
+    }
+
+    /// The whole words of the text in order, and the places of their tokens. Punctuation between two words is a word
+    /// itself. With two text encoders, then those words of the second that are not words of the first at the same places.
+    pub fn words(&self) -> Vec<(String, Vec<i64>)> {
+        let mut words: Vec<(String, Vec<i64>)> = Vec::new();
+        for word in self.texts.iter().flat_map(Tokenized::words) {
+            let is_new = !words.contains(&word);
+            words.extend(Some(word).filter(|_| is_new));
+        }
+        words
+    }
+
+    /// The places of a word, or of several words with spaces in between, wherever a text encoder has them as whole words. Upper and
+    /// lower case are the same.
+    fn places(&self, word: &str) -> Vec<i64> {
+        let mut places: Vec<i64> = Vec::new();
+        for place in self.texts.iter().flat_map(|text| text.places(word)) {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places
+    }
+
+    fn is_empty(&self) -> bool {
+        self.texts.iter().all(|text| text.tokens.is_empty())
+    }
+
+    /// The tokens, for a hint; those of the second text encoder where they are others.
+    fn listed(&self) -> String {
+        let mut listed: Vec<String> = self.texts.iter().map(Tokenized::listed).collect();
+        listed.dedup();
+        listed.join("; of the second text encoder: ")
+    }
+}
+
+impl Tokenized {
+    fn new(text: &str, pieces: &[String]) -> Tokenized {
         let mut tokens: Vec<Token> = Vec::new();
         let mut end = 0;
         for (place, piece) in (1..).zip(pieces) {
@@ -48,12 +101,11 @@ impl Prompt {
             end = to;
             tokens.push(Token { piece: piece.clone(), place, from, to });
         }
-        Prompt { tokens }
+        Tokenized { tokens }
     }
 
-    /// The whole words of the text in order, and the places of their tokens. Punctuation between two words is a word
-    /// itself.
-    pub fn words(&self) -> Vec<(String, Vec<i64>)> {
+    /// See [`Prompt::words`].
+    fn words(&self) -> Vec<(String, Vec<i64>)> {
         let mut words: Vec<(String, Vec<i64>)> = Vec::new();
         for index in 0..self.tokens.len() {
             let place = self.tokens[index].place;
@@ -70,8 +122,7 @@ impl Prompt {
         words
     }
 
-    /// The places of a word, or of several words with spaces in between, wherever the text has them as whole words.
-    /// Upper and lower case are the same.
+    /// See [`Prompt::places`]. A place of two words is there twice.
     fn places(&self, word: &str) -> Vec<i64> {
         let word = word.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
         let mut places = Vec::new();
@@ -113,6 +164,9 @@ impl Prompt {
     }
 
     fn listed(&self) -> String {
+        if self.tokens.is_empty() {
+            return "none".into();
+        }
         let listed = self.tokens.iter().map(|token| format!("#{} {}", token.place, token.piece));
         listed.collect::<Vec<_>>().join(", ")
     }
@@ -167,11 +221,10 @@ impl Words {
 
     /// The tokens of both texts, for a hint.
     pub(crate) fn listed(&self) -> String {
-        let of = |prompt: &Prompt| if prompt.tokens.is_empty() { "none".into() } else { prompt.listed() };
-        if self.conditional.tokens.is_empty() && self.unconditional.tokens.is_empty() {
+        if self.conditional.is_empty() && self.unconditional.is_empty() {
             return "this run has no words: both texts are empty, or text features were given in their place; #2 is a place".into();
         }
-        let (prompt, negative) = (of(&self.conditional), of(&self.unconditional));
+        let (prompt, negative) = (self.conditional.listed(), self.unconditional.listed());
         format!(
             "tokens of the prompt: {prompt}; of the negative prompt: {negative}; words are matched whole, #2 is a place"
         )
@@ -264,6 +317,22 @@ mod tests {
         let words = prompt("an astro|naut|, ti|red").words();
         let expected = [("an", vec![1]), ("astronaut", vec![2, 3]), (",", vec![4]), ("tired", vec![5, 6])];
         assert_eq!(words, expected.map(|(word, places)| (word.to_string(), places)));
+    }
+
+    #[test]
+    fn with_two_text_encoders_a_word_is_at_the_places_of_both() {
+        let pieces = |marked: &str| marked.split([' ', '|']).map(str::to_string).collect::<Vec<_>>();
+        let both = prompt("a ti|red cat").and("a red dog", &pieces("a red dog"));
+        let words = Words { conditional: both.clone(), ..Words::default() };
+        assert_eq!(
+            ["red", "tired", "dog", "cat", "a"].map(|word| words.places(word, None)),
+            [vec![2], vec![2, 3], vec![3], vec![4], vec![1]]
+        );
+        let all = ["a", "tired", "cat", "red", "dog"];
+        assert_eq!(both.words().iter().map(|(word, _)| word.as_str()).collect::<Vec<_>>(), all);
+        assert!(words.listed().contains("#4 cat; of the second text encoder: #1 a, #2 red, #3 dog; of the negative"));
+        let same = prompt("a cat").and("a cat", &pieces("a cat"));
+        assert_eq!((same.words(), same.listed()), (prompt("a cat").words(), prompt("a cat").listed()));
     }
 
     #[test]

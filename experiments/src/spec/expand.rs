@@ -114,7 +114,7 @@ impl Spec {
 }
 
 /// The fields whose texts words are put into.
-pub(super) const WITH_WORDS: &[&str] = &["prompt", "negative", "loras"];
+pub(super) const WITH_WORDS: &[&str] = &["prompt", "negative", "prompt_2", "negative_2", "loras"];
 
 /// Every text of a value.
 pub(super) fn texts(value: &mut Value) -> Vec<&mut String> {

@@ -149,6 +149,12 @@ impl Spec {
         name
     }
 
+    /// Whether the spec says a field of its cells.
+    pub(crate) fn says(&self, field: &str) -> bool {
+        let varies = self.groups.iter().flat_map(|group| &group.fields).any(|(varied, _)| varied == field);
+        varies || self.fixed.contains_key(field) || self.reference.contains_key(field)
+    }
+
     /// What is kept of every run besides the sampler's values, and how much of it at most.
     pub fn kept(&self) -> Kept {
         Kept { capture: self.capture.clone(), budget: self.budget }

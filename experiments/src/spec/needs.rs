@@ -75,7 +75,8 @@ const NEEDS: [Need; 7] = [
 
 /// The fields that have no effect beside `features`, which replace the texts as the network gets them. The prompt stays
 /// of use: the measures and the labels say what it asks for.
-const REPLACED_BY_FEATURES: [&str; 4] = ["clip_skip", "long_prompts", "weights", "embeddings"];
+const REPLACED_BY_FEATURES: [&str; 7] =
+    ["clip_skip", "long_prompts", "weights", "embeddings", "prompt_2", "negative_2", "empty_negative"];
 
 fn any(_: &Value) -> bool {
     true

@@ -151,7 +151,18 @@ fn flatten(table: &mut Table) {
 }
 
 /// The fields whose value is a list.
-const LISTS: [&str; 4] = ["edits", "embeddings", "loras", "ignore"];
+const LISTS: [&str; 10] = [
+    "edits",
+    "embeddings",
+    "loras",
+    "ignore",
+    "original_size",
+    "crop",
+    "target_size",
+    "negative_original_size",
+    "negative_crop",
+    "negative_target_size",
+];
 
 /// The options of schedulers whose value may be a list.
 const LIST_OPTIONS: [&str; 4] = ["timesteps", "sigmas", "trained_betas", "disable_corrector"];
@@ -164,9 +175,12 @@ fn is_list(key: &str, value: &Value) -> bool {
 }
 
 /// The fields whose values are text.
-pub(super) const TEXTS: [&str; 21] = [
+pub(super) const TEXTS: [&str; 25] = [
     "prompt",
     "negative",
+    "prompt_2",
+    "negative_2",
+    "empty_negative",
     "long_prompts",
     "sampler",
     "spacing",
@@ -184,6 +198,7 @@ pub(super) const TEXTS: [&str; 21] = [
     "features",
     "fit",
     "dtype",
+    "vae_dtype",
     "device",
     "kernels",
 ];

@@ -256,23 +256,25 @@ fn halved(latents: [usize; 2], pixels: usize) -> Option<[usize; 2]> {
     std::iter::successors(Some(latents), halve).find(|[height, width]| height * width == pixels)
 }
 
-/// The groups of columns at some positions of the token axis.
+/// The groups of columns at some positions of the token axis. With two text encoders a place may be of a word of each.
 fn groups(places: &[i64], description: &Description) -> Vec<Group> {
     let words = description.words().conditional.words();
     let end = description.prompt.tokens.len() as i64 + 1;
     let mut groups: Vec<Group> = Vec::new();
     for (column, &place) in places.iter().enumerate() {
-        let word = words.iter().find(|(_, tokens)| tokens.contains(&place));
-        let (name, first) = match word {
-            Some((word, tokens)) => (word.as_str(), tokens[0]),
-            None if place == 0 => ("<start>", 0),
-            None if place == end => ("<end>", end),
-            None => ("<padding>", end + 1),
-        };
-        match groups.iter_mut().find(|group| group.place == first) {
-            Some(group) => group.columns.push(column),
-            None => {
-                groups.push(Group { name: name.into(), place: first, columns: vec![column], is_word: word.is_some() })
+        let of_words = words.iter().filter(|(_, tokens)| tokens.contains(&place));
+        let mut at: Vec<(&str, i64, bool)> = of_words.map(|(word, tokens)| (word.as_str(), tokens[0], true)).collect();
+        if at.is_empty() {
+            at.push(match place {
+                0 => ("<start>", 0, false),
+                place if place == end => ("<end>", end, false),
+                _ => ("<padding>", end + 1, false),
+            });
+        }
+        for (name, first, is_word) in at {
+            match groups.iter_mut().find(|group| group.place == first && group.name == name) {
+                Some(group) => group.columns.push(column),
+                None => groups.push(Group { name: name.into(), place: first, columns: vec![column], is_word }),
             }
         }
     }

@@ -1,6 +1,7 @@
 //! `latentrace fork`: a recorded run goes on from a step with something changed.
 
 use crate::arguments::{CaptureArguments, RULES};
+use crate::conditioning::ConditioningArguments;
 use crate::estimate::estimate;
 use crate::headings;
 use crate::interrupt;
@@ -52,6 +53,8 @@ pub struct Fork {
     /// Where it was: from the root or from the record.
     #[arg(long, value_name = "FOLDER", help_heading = headings::MODEL)]
     model: Option<PathBuf>,
+    #[command(flatten)]
+    conditioning: ConditioningArguments,
     #[command(flatten)]
     capture: CaptureArguments,
     /// The new run's folder [default: beside the old one, named for what changed]
@@ -107,7 +110,7 @@ impl Fork {
     }
 
     fn cell(&self, before: &Cell, edits: Vec<EditRule>) -> Cell {
-        let mut cell = before.clone();
+        let mut cell = self.conditioning.over(before.clone());
         let set = |to: &mut String, from: &Option<String>| from.iter().for_each(|text| to.clone_from(text));
         set(&mut cell.prompt, &self.prompt);
         set(&mut cell.negative, &self.negative);
@@ -136,7 +139,7 @@ impl Fork {
             self.steps.map(|steps| format!("{steps} steps")),
             self.capture.edit.first().cloned(),
         ];
-        let words: Vec<String> = changes.into_iter().flatten().collect();
+        let words: Vec<String> = changes.into_iter().flatten().chain(self.conditioning.words()).collect();
         name += "-";
         name += &slug(&words.join(" "));
         name.trim_end_matches('-').to_string()

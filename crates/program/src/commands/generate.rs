@@ -2,7 +2,7 @@
 
 use crate::arguments::{FitName, RULES, Settings};
 use crate::headings;
-use crate::pictures::make;
+use crate::pictures::{Weight, make};
 use crate::printer::line;
 use anyhow::{Context, Result, ensure};
 use latentrace::experiments::Pictures;
@@ -29,7 +29,7 @@ pub struct Generate {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     #[arg(help_heading = headings::PICTURES)]
     images: u64,
-    /// w in u + w (c - u); 0 ignores the prompt [default: 7.5]
+    /// w in u + w (c - u); 0 ignores the prompt [default: 7.5, 1 for Turbo]
     ///
     /// 1 follows the prompt without emphasis.
     #[arg(long, allow_negative_numbers = true, value_parser = parse_guidance, help_heading = headings::SAMPLING)]
@@ -61,6 +61,10 @@ impl Generate {
     pub fn run(mut self) -> Result<()> {
         self.image = self.image.as_deref().map(RunFolder::picture_at).transpose()?;
         let like = self.like.as_deref().map(Like::open).transpose()?;
+        let guidance = match (&self.guidance, &like) {
+            (None, None) => Weight::OfModel,
+            _ => Weight::OfCell,
+        };
         let base = match &like {
             Some(like) => {
                 self.settings.keep_as(like.kept());
@@ -95,7 +99,8 @@ impl Generate {
             save_features(&cell, path)?;
         }
         let capture = self.settings.capture();
-        make(Pictures { cell, images: self.images, kept: capture.kept()?, output: self.output }, like, capture.dry_run)
+        let pictures = Pictures { cell, images: self.images, kept: capture.kept()?, output: self.output };
+        make(pictures, guidance, like, capture.dry_run)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::printer::line;
 use anyhow::Result;
 use latentrace::files::counted;
 use latentrace::plot::open_image;
-use latentrace::runs::{self, Located, Provenance, RunFolder, What};
+use latentrace::runs::{self, Cell, Located, Provenance, RunFolder, What};
 use std::path::PathBuf;
 
 /// Print how a picture was made, from what its own file says
@@ -57,6 +57,23 @@ impl Show {
 /// The parts of a checkpoint that may be of another one, as lines call them.
 const PARTS: [&str; 5] = ["encoder", "unet", "vae", "tokenizer", "config"];
 
+/// What SDXL was told of the picture, as far as the settings say it.
+fn told(cell: &Cell) -> String {
+    let fields = [
+        "empty_negative",
+        "original_size",
+        "crop",
+        "target_size",
+        "negative_original_size",
+        "negative_crop",
+        "negative_target_size",
+        "aesthetic_score",
+        "negative_aesthetic_score",
+    ];
+    let given = fields.into_iter().filter_map(|field| Some(format!("{field} {}", cell.written(field)?)));
+    given.collect::<Vec<_>>().join(", ")
+}
+
 /// Each thing with its name, those alone that are there.
 fn lines(about: &Provenance) -> Vec<(&'static str, String)> {
     let Provenance { cell, used, program, .. } = about;
@@ -76,6 +93,14 @@ fn lines(about: &Provenance) -> Vec<(&'static str, String)> {
         ("lost", given(&about.words_lost.prompt)),
         ("negative", given(&cell.negative)),
         ("lost", given(&about.words_lost.negative)),
+        ("prompt 2", cell.prompt_2.clone()),
+        ("lost", given(&about.words_lost.prompt_2).filter(|_| about.words_lost.prompt_2 != about.words_lost.prompt)),
+        ("negative 2", cell.negative_2.clone()),
+        (
+            "lost",
+            given(&about.words_lost.negative_2).filter(|_| about.words_lost.negative_2 != about.words_lost.negative),
+        ),
+        ("told", given(&told(cell))),
         ("seed", Some(cell.seed.to_string())),
         ("steps", Some(format!("{}, {} calls of the network", cell.steps, about.calls))),
         ("guidance", Some(cell.guidance.to_string())),

@@ -2,7 +2,7 @@
 
 use crate::arguments::{FitName, RULES, Settings};
 use crate::headings;
-use crate::pictures::make;
+use crate::pictures::{Weight, make};
 use anyhow::{Context, Result};
 use latentrace::experiments::Pictures;
 use latentrace::pipeline::Guidance;
@@ -36,25 +36,28 @@ pub struct Vary {
     images: u64,
     #[command(flatten)]
     settings: Settings,
-    /// w in u + w (c - u); 0 ignores the prompt
+    /// w in u + w (c - u); 0 ignores the prompt [default: 6, 1 for Turbo]
     ///
     /// 1 follows the prompt without emphasis.
-    #[arg(long, default_value = "6", allow_negative_numbers = true, value_parser = parse_guidance)]
-    #[arg(help_heading = headings::SAMPLING)]
-    guidance: Guidance,
+    #[arg(long, allow_negative_numbers = true, value_parser = parse_guidance, help_heading = headings::SAMPLING)]
+    guidance: Option<Guidance>,
     /// Folder of the results
     #[arg(long, default_value = "runs/vary", value_name = "FOLDER", help_heading = headings::OUTPUT)]
     output: PathBuf,
 }
 
+/// The guidance weight of variations, as in the article that the commands follow.
+const GUIDANCE: f64 = 6.0;
+
 impl Vary {
     /// Makes the variations, and sets them beside the picture.
     pub fn run(mut self) -> Result<()> {
         self.picture = RunFolder::picture_at(&self.picture)?;
+        let guidance = if self.guidance.is_some() { Weight::OfCell } else { Weight::OfModel };
         let cell = self.settings.over(Cell {
             prompt: self.prompt,
             seed: Settings::SEED,
-            guidance: self.guidance,
+            guidance: self.guidance.unwrap_or(GUIDANCE.into()),
             image: Some(self.picture.clone()),
             mask: self.mask.clone(),
             strength: Some(self.strength),
@@ -65,6 +68,7 @@ impl Vary {
         check_picture(&self.picture)?;
         self.mask.as_deref().map_or(Ok(()), |mask| check_picture(mask).context("--mask"))?;
         let capture = self.settings.capture();
-        make(Pictures { cell, images: self.images, kept: capture.kept()?, output: self.output }, None, capture.dry_run)
+        let pictures = Pictures { cell, images: self.images, kept: capture.kept()?, output: self.output };
+        make(pictures, guidance, None, capture.dry_run)
     }
 }

@@ -1,7 +1,7 @@
 //! Checks of a description. A record may come from anywhere and may have been changed, and its values are given to
 //! libtorch.
 
-use super::{Description, ForkPoint, Phase, PhaseSettings, Text};
+use super::{Description, ForkPoint, Phase, PhaseSettings, Text, TimeIds};
 use anyhow::{Context, Result, bail, ensure};
 use latentrace_pipeline::nn::{Role, SamplerValue};
 use latentrace_pipeline::{Model, Size, check_guidance};
@@ -16,7 +16,8 @@ impl Description {
     /// Checks every field, and that the record agrees with them.
     pub(super) fn check(&self, trace: &Trace) -> Result<()> {
         self.check_shape()?;
-        check_settings(&self.cell, &self.prompt, &self.negative)?;
+        check_settings(&self.settings())?;
+        self.check_time_ids()?;
         for (name, hash) in [("model.blake3", &self.model.blake3)]
             .into_iter()
             .chain(self.traces.iter().map(|trace| ("traces.blake3", &trace.blake3)))
@@ -58,6 +59,16 @@ impl Description {
         Ok(())
     }
 
+    /// Checks that what the UNet was told is 5 or 6 finite numbers.
+    fn check_time_ids(&self) -> Result<()> {
+        let Some(TimeIds { prompt, negative }) = &self.time_ids else { return Ok(()) };
+        for (name, ids) in [("prompt", prompt), ("negative", negative)] {
+            let are_ids = [5, 6].contains(&ids.len()) && ids.iter().all(|id| id.is_finite());
+            ensure!(are_ids, "time_ids.{name}: expected 5 or 6 finite numbers, found {ids:?}");
+        }
+        Ok(())
+    }
+
     fn check_fork(&self, ForkPoint { call, level, past, .. }: &ForkPoint) -> Result<()> {
         if let Some(level) = level {
             let is_level = level.sigma > 0.0 && level.sigma.is_finite() && level.t.is_finite();
@@ -78,9 +89,10 @@ impl Description {
                 self.calls
             );
             before = *until;
-            let Some(PhaseSettings { cell, prompt, negative }) = settings else { continue };
+            let Some(settings) = settings else { continue };
+            let cell = &settings.cell;
             let check = || {
-                check_settings(cell, prompt, negative)?;
+                check_settings(settings)?;
                 ensure!(
                     (cell.steps, cell.reading) == (self.cell.steps, self.cell.reading),
                     "cell: {} steps in the {:?} reading, but the run itself has {} in the {:?}",
@@ -137,7 +149,8 @@ impl Description {
     }
 }
 
-fn check_settings(cell: &crate::cell::Cell, prompt: &Text, negative: &Text) -> Result<()> {
+fn check_settings(settings: &PhaseSettings) -> Result<()> {
+    let PhaseSettings { cell, prompt, negative, prompt_2, negative_2 } = settings;
     check_guidance(&cell.guidance)?; // the error names the field
     ensure!(cell.steps > 0, "cell.steps: expected 1 or more, found 0");
     cell.check_mask().context("cell")?;
@@ -147,7 +160,9 @@ fn check_settings(cell: &crate::cell::Cell, prompt: &Text, negative: &Text) -> R
             "cell.strength: expected a number above 0 and at most 1, found {strength}"
         );
     }
-    for (name, Text { tokens, .. }) in [("prompt", prompt), ("negative", negative)] {
+    let second = [("prompt_2", prompt_2), ("negative_2", negative_2)];
+    let second = second.into_iter().filter_map(|(name, text)| Some((name, text.as_ref()?)));
+    for (name, Text { tokens, .. }) in [("prompt", prompt), ("negative", negative)].into_iter().chain(second) {
         ensure!(
             tokens.len() <= MOST_TOKENS,
             "{name}.tokens: expected at most {MOST_TOKENS} tokens, found {}",
