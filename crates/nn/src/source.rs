@@ -70,18 +70,38 @@ struct Place {
     start: usize,
     bytes: usize,
     dtype: Dtype,
+    /// The shape that modules read. Of a transposed tensor the file has the other order of axes.
     shape: Vec<i64>,
+    is_transposed: bool,
 }
 
 impl Place {
     /// The place of a piece. `None` if the tensor has no such piece.
     fn piece(mut self, piece: Piece) -> Option<Place> {
-        if let Piece::Rows { index, of } = piece {
-            let rows = *self.shape.first().filter(|rows| **rows % of as i64 == 0)?;
-            (self.shape[0], self.bytes) = (rows / of as i64, self.bytes / of);
-            self.start += index * self.bytes;
+        match piece {
+            Piece::Whole => {}
+            Piece::Rows { index, of } => {
+                let rows = *self.shape.first().filter(|rows| **rows % of as i64 == 0)?;
+                (self.shape[0], self.bytes) = (rows / of as i64, self.bytes / of);
+                self.start += index * self.bytes;
+            }
+            Piece::Transposed => {
+                let [rows, columns] = self.shape[..] else { return None };
+                (self.shape, self.is_transposed) = (vec![columns, rows], true);
+            }
         }
         Some(self)
+    }
+
+    /// A shape that modules read, as the file has it.
+    fn as_stored(&self, shape: &[i64]) -> Vec<i64> {
+        let stored = shape.iter().copied();
+        if self.is_transposed { stored.rev().collect() } else { stored.collect() }
+    }
+
+    /// The name for errors about the shape in the file.
+    fn name<'a>(&'a self, name: &'a str) -> &'a str {
+        if self.is_transposed { &self.stored } else { name }
     }
 }
 
@@ -111,11 +131,15 @@ impl Files {
                     bytes: view.data().len(),
                     dtype: view.dtype(),
                     shape: view.shape().iter().map(|&size| size as i64).collect(),
+                    is_transposed: false,
                 };
                 let shape = place.shape.clone();
-                let place = place
-                    .piece(piece)
-                    .ok_or_else(|| fail(format!("{stored}: {shape:?} cannot be divided as {piece:?}")))?;
+                let place = place.piece(piece).ok_or_else(|| {
+                    fail(match piece {
+                        Piece::Transposed => format!("{stored}: {shape:?} cannot be transposed: it has not two axes"),
+                        _ => format!("{stored}: {shape:?} cannot be divided as {piece:?}"),
+                    })
+                })?;
                 if let Some(other) = self.places.insert(name.clone(), place) {
                     let there = &self.files[other.file].0;
                     return Err(fail(format!("{stored}: this tensor is also {} in {there}", other.stored)));
@@ -145,21 +169,28 @@ impl Files {
         release(self.files[place.file].1, place.start, place.bytes);
     }
 
-    /// A tensor over the bytes of the file, or over a copy where they are not aligned for their type.
+    /// A tensor over the bytes of the file, or over a copy where they are not aligned for their type or are transposed.
     fn view(&self, place: &Place, kind: Kind) -> Tensor {
+        let stored = self.stored_view(place, &place.as_stored(&place.shape), kind);
+        // A copy, because the kernels of a layer depend on the order of its numbers in memory.
+        if place.is_transposed { stored.transpose(0, 1).contiguous() } else { stored }
+    }
+
+    /// A tensor of the shape that the file has, over its bytes or over a copy where they are not aligned for their type.
+    fn stored_view(&self, place: &Place, shape: &[i64], kind: Kind) -> Tensor {
         let bytes = &self.files[place.file].1[place.start..place.start + place.bytes];
         let aligned = (bytes.as_ptr() as usize).is_multiple_of(kind.elt_size_in_bytes());
         if bytes.is_empty() || !aligned {
-            return Tensor::from_data_size(bytes, &place.shape, kind);
+            return Tensor::from_data_size(bytes, shape, kind);
         }
-        let mut strides = vec![1; place.shape.len()];
+        let mut strides = vec![1; shape.len()];
         for axis in (1..strides.len()).rev() {
-            strides[axis - 1] = strides[axis] * place.shape[axis];
+            strides[axis - 1] = strides[axis] * shape[axis];
         }
         #[allow(unsafe_code)]
         // Safety: the bytes are never unmapped, cover the shape, and weights are never written to.
         unsafe {
-            Tensor::from_blob(bytes.as_ptr(), &place.shape, &strides, kind, Device::Cpu)
+            Tensor::from_blob(bytes.as_ptr(), shape, &strides, kind, Device::Cpu)
         }
     }
 }
@@ -216,15 +247,15 @@ impl Source for Files {
         };
         if found != shape {
             return Err(Error::Shape {
-                name: name.into(),
-                expected: shape.into(),
-                found: place.shape.clone(),
+                name: place.name(name).into(),
+                expected: place.as_stored(shape),
+                found: place.as_stored(&place.shape),
                 file: file(),
             });
         }
         self.read.borrow_mut().insert(name.into());
         let tensor = self.view(place, stored).view(shape).to_device(device).to_kind(kind);
-        if stored != kind || device != Device::Cpu {
+        if stored != kind || device != Device::Cpu || place.is_transposed {
             self.release(place);
         }
         Ok(tensor)
@@ -298,6 +329,8 @@ pub enum Piece {
         /// How many parts.
         of: usize,
     },
+    /// All of a matrix, with its rows as columns: OpenCLIP multiplies from the other side.
+    Transposed,
 }
 
 /// How the names in a file become those that modules read: none for a tensor that is not of this part of the model,

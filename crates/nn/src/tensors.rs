@@ -30,7 +30,7 @@ impl Tensors {
         self.0.form(name)
     }
 
-    /// A tensor, in the number format of the file and without a copy.
+    /// A tensor, in the number format of the file and without a copy, if it is not stored transposed.
     ///
     /// # Errors
     /// There is no such tensor, or its number format is not supported.

@@ -293,6 +293,7 @@ impl Variables {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Named, Piece};
     use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
     fn file(name: &str, dtype: Dtype, shape: &[usize], bytes: &[u8]) -> tempfile::TempPath {
@@ -347,6 +348,52 @@ mod tests {
         let path = file("decoder.mid_block.attentions.0.query.weight", Dtype::F16, &[1, 2, 1, 1], &half);
         let read = open(&path).tensor("decoder.mid_block.attentions.0.to_q.weight", &[1, 2], Init::Zeros).unwrap();
         assert_eq!((read.double_value(&[0, 0]), read.double_value(&[0, 1])), (1.0, -2.0));
+    }
+
+    /// The naming of a file whose every tensor is stored transposed, and is read as `a`.
+    fn transposed(_: &str) -> Vec<Named> {
+        vec![Named { name: "a".into(), piece: Piece::Transposed }]
+    }
+
+    #[test]
+    fn a_transposed_matrix_is_read_in_the_order_of_its_own_rows() {
+        let numbers: Vec<f32> = (0..15).map(|number| number as f32).collect(); // exact in every format
+        let stored = Tensor::from_slice(&numbers).view([3, 5]);
+        let expected = stored.transpose(0, 1).contiguous();
+        for (kind, dtype) in [
+            (Kind::Float, Dtype::F32),
+            (Kind::Half, Dtype::F16),
+            (Kind::BFloat16, Dtype::BF16),
+            (Kind::Double, Dtype::F64),
+        ] {
+            let of_kind = stored.to_kind(kind);
+            let mut bytes = vec![0; of_kind.numel() * kind.elt_size_in_bytes()];
+            of_kind.copy_data_u8(&mut bytes, of_kind.numel());
+            let path = file("projection", dtype, &[3, 5], &bytes);
+            for asked in [Kind::Float, Kind::BFloat16, kind] {
+                let weights = Weights::open_named("text_encoder_2", &[&path], &transposed, asked, Device::Cpu).unwrap();
+                let read = weights.tensor("a", &[5, 3], Init::Zeros).unwrap();
+                assert!(read.is_contiguous() && read.kind() == asked && read.equal(&expected.to_kind(asked)));
+            }
+            let tensors = crate::Tensors::open(&[&path], &transposed).unwrap();
+            assert_eq!(tensors.form("a").unwrap(), (&[5, 3][..], kind));
+            assert!(tensors.get("a").unwrap().equal(&expected.to_kind(kind)));
+            assert!((tensors.lazy("a", None).unwrap().make)().equal(&expected.to_kind(kind)));
+        }
+    }
+
+    #[test]
+    fn a_transposed_matrix_of_another_shape_is_named_as_it_is_stored() {
+        let read = |shape: &[usize], numbers: usize| {
+            let path = file("projection", Dtype::F32, shape, &f32_bytes(&vec![0.5; numbers]));
+            let weights = Weights::open_named("text_encoder_2", &[&path], &transposed, Kind::Float, Device::Cpu)?;
+            weights.tensor("a", &[5, 3], Init::Zeros)
+        };
+        assert!(read(&[3, 5], 15).is_ok());
+        let error = read(&[4, 5], 20).unwrap_err().to_string();
+        assert!(error.starts_with("projection: expected shape [3, 5], found [4, 5] in "), "{error}");
+        let error = read(&[15], 15).unwrap_err().to_string();
+        assert!(error.contains("projection: [15] cannot be transposed: it has not two axes"), "{error}");
     }
 
     #[test]
