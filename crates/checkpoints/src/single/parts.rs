@@ -1,0 +1,108 @@
+//! The parts of a single file.
+
+use super::layout::Layout;
+use super::names::{self, CLIP, EMA, OPEN_CLIP, UNET, VAE};
+use super::original::Original;
+use super::other::{FIRST, other_unet, other_vae, taking};
+use crate::checkpoint::Part;
+use crate::choice::Choice;
+use crate::error::{Result, file};
+use crate::folder::{inside, part};
+use latentrace_nn::{Config, Header};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The parts of a single file.
+pub(super) struct Parts<'a> {
+    pub(super) path: &'a Path,
+    pub(super) header: &'a Header,
+    pub(super) original: Original,
+    pub(super) known: &'a Value,
+    pub(super) choice: &'a Choice,
+}
+
+impl Parts<'_> {
+    fn config(&self, part: &str) -> Result<Config> {
+        let file = match &self.choice.config {
+            Some(folder) => folder.join(part).join("config.json").display().to_string(),
+            None => format!("{} (as Stable Diffusion {}.x)", self.path.display(), self.original as u8 + 1),
+        };
+        Ok(Config::parse(&file, &self.known[part].to_string())?.ignoring(&self.choice.ignore))
+    }
+
+    fn single(&self, part: &'static str, config: Config, layout: Layout) -> Part<Config> {
+        let config_file = self.choice.config.as_ref().map(|folder| folder.join(part).join("config.json"));
+        Part { config_file, ..Part::single(part, config, self.path, layout) }
+    }
+
+    fn has(&self, prefix: &str) -> bool {
+        self.header.tensors.keys().any(|name| name.starts_with(prefix))
+    }
+
+    pub(super) fn text_encoder(&self) -> Result<Part<Config>> {
+        if let Some(other) = &self.choice.text_encoder {
+            return part(&inside(other, "text_encoder"), "text_encoder", self.choice);
+        }
+        let config = self.config("text_encoder")?;
+        let layout = match self.has(OPEN_CLIP) {
+            true => Layout::OpenClip { layers: config.size("num_hidden_layers", Some(12))? as usize },
+            false if self.has(CLIP) => Layout::Clip,
+            false => {
+                let hint = "hint: name a text encoder with --text-encoder";
+                return Err(file(self.path, format!("no text encoder in this file\n{hint}")));
+            }
+        };
+        Ok(self.single("text_encoder", config, layout))
+    }
+
+    pub(super) fn vae(&self) -> Result<Part<Config>> {
+        if let Some(other) = &self.choice.vae {
+            return other_vae(other, || self.config("vae"), self.choice);
+        }
+        if !self.has(VAE) {
+            return Err(file(self.path, "no VAE in this file\nhint: name a VAE with --vae"));
+        }
+        let config = self.config("vae")?;
+        let blocks = config.sizes("block_out_channels")?.len();
+        Ok(self.single("vae", config, Layout::Vae { prefix: VAE, blocks }))
+    }
+
+    /// The UNet: its weights, or their moving average.
+    pub(super) fn unet(&self, notes: &mut Vec<String>) -> Result<Part<Config>> {
+        if let Some(other) = &self.choice.unet {
+            return other_unet(other, || self.config("unet"), self.choice);
+        }
+        let mut config = self.config("unet")?;
+        if self.choice.config.is_none() {
+            config = taking(config, self.header, &format!("{UNET}{FIRST}"));
+        }
+        let layers = config.size("layers_per_block", Some(2))? as usize;
+        let averages = self.averages(layers);
+        if self.choice.ema && averages.is_empty() {
+            return Err(file(self.path, "no moving average (EMA) of the weights in this file\nhint: leave out --ema"));
+        }
+        if self.choice.ema {
+            return Ok(self.single("unet", config, Layout::Averages(Arc::new(averages))));
+        }
+        if !averages.is_empty() {
+            notes.push(format!(
+                "{}: has the weights of the UNet and their moving average (EMA); the weights are used, as in diffusers\nhint: --ema uses the moving average",
+                self.path.display()
+            ));
+        }
+        Ok(self.single("unet", config, Layout::Unet { prefix: UNET, layers }))
+    }
+
+    /// The stored names of the moving averages. They are the names of the weights without full stops, so only these say
+    /// which is which.
+    fn averages(&self, layers: usize) -> HashMap<String, String> {
+        let average = |name: &String| {
+            let stored = format!("{EMA}{}", name.strip_prefix("model.")?.replace('.', ""));
+            let ours = names::unet(name.strip_prefix(UNET)?, layers)?;
+            self.header.tensors.contains_key(&stored).then_some((stored, ours))
+        };
+        self.header.tensors.keys().filter_map(average).collect()
+    }
+}
