@@ -113,7 +113,7 @@ impl Checkpoint {
         &self.place
     }
 
-    /// The first text encoder, for what knows only one: LoRAs, textual inversions, single files.
+    /// The first text encoder, for what knows only one: LoRAs and textual inversions.
     pub fn text(&self) -> &TextPart {
         &self.texts[0]
     }

@@ -3,10 +3,11 @@
 use crate::checkpoint::{Checkpoint, Part, TextPart};
 use crate::error::{Result, file};
 use crate::index::{INDEX, of_checkpoint};
-use crate::single::inverse;
+use crate::single::names::{CLIP, OPEN_CLIP, REFINER_OPEN_CLIP, XL_CLIP, XL_OPEN_CLIP};
+use crate::single::{TextNames, inverse};
 use crate::whole;
 use latentrace_nn::tch::{Kind, Tensor};
-use latentrace_nn::{Activation, Lazy, Tensors, create_safetensors, replace};
+use latentrace_nn::{Activation, Lazy, Piece, Tensors, create_safetensors, replace};
 use latentrace_schedulers::Prediction;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -72,13 +73,6 @@ impl Checkpoint {
     }
 
     fn write_single(&self, to: &Path, kind: Option<Kind>) -> Result<()> {
-        if self.unet.config.added.is_some() {
-            let hint = "hint: it can be written as a folder";
-            return Err(file(
-                to,
-                format!("a model of Stable Diffusion XL cannot be written as a single file yet\n{hint}"),
-            ));
-        }
         let missing = |part: &str, name: &str| file(to, format!("{part}: {name}: has no name in a single file"));
         let (unet, vae) = (&self.unet.config, &self.vae.config);
         let layers = usize::try_from(unet.layers_per_block[0]).unwrap_or_default();
@@ -98,12 +92,17 @@ impl Checkpoint {
             let is_projection = original.contains(".attn_1.") && tensor.shape.len() == 2;
             all.push((original, if is_projection { as_convolution(tensor) } else { tensor }));
         }
-        let encoder = &self.text().encoder;
-        let text = stored(encoder, kind, false)?;
-        all.extend(match encoder.config.hidden_act {
-            Activation::Gelu => fused(text).ok_or_else(|| missing("text_encoder", "a projection"))?,
-            _ => text.into_iter().map(|(name, tensor)| (inverse::clip(&name), tensor)).collect(),
-        });
+        for text in &self.texts {
+            let (names, part) = (self.text_names(text), &text.encoder);
+            let tensors = stored(part, kind, part.config.projection.is_some() && unet.added.is_some())?;
+            let original = match names {
+                TextNames::OpenClip(_) => as_open_clip(tensors).ok_or_else(|| missing(part.name(), "a projection"))?,
+                TextNames::Clip(_) => {
+                    tensors.into_iter().map(|(name, tensor)| (inverse::clip(&name), tensor)).collect()
+                }
+            };
+            all.extend(original.into_iter().map(|(name, tensor)| (format!("{}{name}", names.prefix()), tensor)));
+        }
         let prediction = match self.scheduler.read_for_another()?.prediction() {
             Prediction::Velocity => "v",
             Prediction::Epsilon => "epsilon",
@@ -112,6 +111,18 @@ impl Checkpoint {
         let mut about = about();
         about.insert("modelspec.prediction_type".into(), prediction.into());
         Ok(create_safetensors(to, all, about)?)
+    }
+
+    /// Whose names the tensors of a text encoder have in a single file. SDXL's second is OpenCLIP's, and the only one of
+    /// its refiner is the second; of Stable Diffusion 1.x and 2.x the activation says which it is.
+    fn text_names(&self, text: &TextPart) -> TextNames {
+        match (self.unet.config.added.is_some(), text.encoder.name()) {
+            (false, _) if text.encoder.config.hidden_act == Activation::Gelu => TextNames::OpenClip(OPEN_CLIP),
+            (false, _) => TextNames::Clip(CLIP),
+            (true, "text_encoder_2") if self.texts.len() == 1 => TextNames::OpenClip(REFINER_OPEN_CLIP),
+            (true, "text_encoder_2") => TextNames::OpenClip(XL_OPEN_CLIP),
+            (true, _) => TextNames::Clip(XL_CLIP),
+        }
     }
 }
 
@@ -157,15 +168,24 @@ fn as_convolution(Lazy { kind, shape, make }: Lazy<'static>) -> Lazy<'static> {
     Lazy { kind, shape, make: Box::new(move || make().view(wide.as_slice())) }
 }
 
-/// The tensors of a text encoder as OpenCLIP stores them: queries, keys and values as one tensor. `None` if one of the
-/// three is missing.
-fn fused(tensors: Named) -> Option<Named> {
+/// A matrix with its rows as columns.
+fn transposed(Lazy { kind, shape, make }: Lazy<'static>) -> Lazy<'static> {
+    let shape = shape.into_iter().rev().collect();
+    Lazy { kind, shape, make: Box::new(move || make().transpose(0, 1)) }
+}
+
+/// The tensors of a text encoder as OpenCLIP stores them: queries, keys and values as one tensor, and the projection
+/// transposed. `None` if one of the three is missing, the projection is no matrix, or a tensor has no name there.
+fn as_open_clip(tensors: Named) -> Option<Named> {
     let mut whole = Vec::new();
     let mut thirds: BTreeMap<String, [Option<Lazy>; 3]> = BTreeMap::new();
     for (name, tensor) in tensors {
-        match inverse::open_clip(&name)? {
-            (original, None) => whole.push((original, tensor)),
-            (original, Some(third)) => thirds.entry(original).or_default()[third] = Some(tensor),
+        let (original, piece) = inverse::open_clip(&name)?;
+        match piece {
+            Piece::Whole => whole.push((original, tensor)),
+            Piece::Rows { index, .. } => thirds.entry(original).or_default()[index] = Some(tensor),
+            Piece::Transposed if tensor.shape.len() == 2 => whole.push((original, transposed(tensor))),
+            Piece::Transposed => return None,
         }
     }
     for (name, [q, k, v]) in thirds {

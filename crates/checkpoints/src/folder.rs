@@ -53,7 +53,7 @@ pub(crate) fn open(folder: &Path, choice: &Choice) -> Result<Checkpoint> {
 }
 
 /// Checks that what a choice replaces is there: it knows one text encoder and one tokenizer.
-fn replaces(folder: &Path, slots: &[Slot], choice: &Choice) -> Result<()> {
+pub(crate) fn replaces(folder: &Path, slots: &[Slot], choice: &Choice) -> Result<()> {
     let is_named = [("text_encoder", &choice.text_encoder), ("tokenizer", &choice.tokenizer)];
     let Some((name, _)) = is_named.into_iter().find(|(_, named)| named.is_some()) else { return Ok(()) };
     if slots.iter().any(|slot| slot.encoder == "text_encoder") {

@@ -73,7 +73,7 @@ pub(crate) struct Slot {
 }
 
 /// The text encoders that a checkpoint may have, in the order of their features.
-const SLOTS: [Slot; 2] = [
+pub(crate) const SLOTS: [Slot; 2] = [
     Slot { encoder: "text_encoder", tokenizer: "tokenizer" },
     Slot { encoder: "text_encoder_2", tokenizer: "tokenizer_2" },
 ];

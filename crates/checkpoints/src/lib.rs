@@ -5,7 +5,8 @@
 //!
 //! - a folder in the diffusers layout, with any variant of its weights, in one file or in shards;
 //! - a folder of Python's hub cache, `models--owner--name`;
-//! - a single `.safetensors` file with the names of the original repositories, for Stable Diffusion 1.x and 2.x.
+//! - a single `.safetensors` file with the names of the original repositories, for Stable Diffusion 1.x and 2.x, SDXL and its
+//!   refiner.
 //!
 //! Everything else is an error that says what the path is ([`describe`]) and what would work. What a file does not
 //! state and was therefore assumed is in [`Checkpoint::notes`].

@@ -195,18 +195,6 @@ fn other_number_formats_are_written_for_both_text_encoders() {
 }
 
 #[test]
-fn a_single_file_of_sdxl_cannot_be_written_yet() {
-    let folder = tempfile::tempdir().unwrap();
-    for name in FOLDERS {
-        let to = folder.path().join("whole.safetensors");
-        let error =
-            open(&golden(name), &Choice::default()).convert(Form::Single, &to, None).expect_err("an error").to_string();
-        assert!(error.contains("Stable Diffusion XL cannot be written as a single file"), "{error}");
-        assert!(!to.exists());
-    }
-}
-
-#[test]
 fn a_second_text_encoder_without_its_tokenizer_is_an_error() {
     for name in FOLDERS {
         let (_folder, model) = copied(name);

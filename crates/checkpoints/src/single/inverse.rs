@@ -1,6 +1,7 @@
 //! The names of diffusers in those of the original repositories: the other direction of `names`.
 
-use super::names::{CLIP, OPEN_CLIP, UNET, VAE};
+use super::names::{UNET, VAE};
+use latentrace_nn::Piece;
 
 /// The original name of a UNet tensor. `layers` are those of a block; `attends` says which up blocks attend.
 pub(crate) fn unet(name: &str, layers: usize, attends: &[bool]) -> Option<String> {
@@ -10,6 +11,8 @@ pub(crate) fn unet(name: &str, layers: usize, attends: &[bool]) -> Option<String
     let original = match parts.as_slice() {
         ["time_embedding", "linear_1", ..] => format!("time_embed.0.{}", rest(2)),
         ["time_embedding", "linear_2", ..] => format!("time_embed.2.{}", rest(2)),
+        ["add_embedding", "linear_1", ..] => format!("label_emb.0.0.{}", rest(2)),
+        ["add_embedding", "linear_2", ..] => format!("label_emb.0.2.{}", rest(2)),
         ["conv_in", ..] => format!("input_blocks.0.0.{}", rest(1)),
         ["conv_norm_out", ..] => format!("out.0.{}", rest(1)),
         ["conv_out", ..] => format!("out.2.{}", rest(1)),
@@ -100,39 +103,40 @@ fn replaced(name: &str, names: &[(&str, &str)]) -> String {
     names.iter().find_map(replace).unwrap_or_else(|| name.to_owned())
 }
 
-/// The original name of a tensor of CLIP's text encoder. The name below `text_model.` is that of the original.
+/// The original name of a tensor of CLIP's text encoder, after its prefix. The name below `text_model.` is that of the
+/// original.
 pub(crate) fn clip(name: &str) -> String {
     let below = name.strip_prefix("text_model.").unwrap_or(name);
-    format!("{CLIP}text_model.{below}")
+    format!("text_model.{below}")
 }
 
-/// The original name of a tensor of OpenCLIP's text encoder, and which of three parts of it this is, if it was stored
-/// fused: queries, keys and values.
-pub(crate) fn open_clip(name: &str) -> Option<(String, Option<usize>)> {
+/// The original name of a tensor of OpenCLIP's text encoder, after its prefix, and which piece of the original it is:
+/// queries, keys and values are stored as one, and the projection is stored transposed.
+pub(crate) fn open_clip(name: &str) -> Option<(String, Piece)> {
     let below = name.strip_prefix("text_model.").unwrap_or(name);
     let parts: Vec<&str> = below.split('.').collect();
-    let (original, third) = match parts.as_slice() {
-        ["embeddings", "token_embedding", "weight"] => ("token_embedding.weight".into(), None),
-        ["embeddings", "position_embedding", "weight"] => ("positional_embedding".into(), None),
-        ["final_layer_norm", kind] => (format!("ln_final.{kind}"), None),
+    Some(match parts.as_slice() {
+        ["embeddings", "token_embedding", "weight"] => ("token_embedding.weight".into(), Piece::Whole),
+        ["embeddings", "position_embedding", "weight"] => ("positional_embedding".into(), Piece::Whole),
+        ["final_layer_norm", kind] => (format!("ln_final.{kind}"), Piece::Whole),
+        ["text_projection", "weight"] => ("text_projection".into(), Piece::Transposed),
         ["encoder", "layers", layer, module @ ..] => {
-            let (module, third) = match module {
-                ["layer_norm1", kind] => (format!("ln_1.{kind}"), None),
-                ["layer_norm2", kind] => (format!("ln_2.{kind}"), None),
-                ["mlp", "fc1", kind] => (format!("mlp.c_fc.{kind}"), None),
-                ["mlp", "fc2", kind] => (format!("mlp.c_proj.{kind}"), None),
-                ["self_attn", "out_proj", kind] => (format!("attn.out_proj.{kind}"), None),
+            let (module, piece) = match module {
+                ["layer_norm1", kind] => (format!("ln_1.{kind}"), Piece::Whole),
+                ["layer_norm2", kind] => (format!("ln_2.{kind}"), Piece::Whole),
+                ["mlp", "fc1", kind] => (format!("mlp.c_fc.{kind}"), Piece::Whole),
+                ["mlp", "fc2", kind] => (format!("mlp.c_proj.{kind}"), Piece::Whole),
+                ["self_attn", "out_proj", kind] => (format!("attn.out_proj.{kind}"), Piece::Whole),
                 ["self_attn", projection, kind] => {
-                    let third = ["q_proj", "k_proj", "v_proj"].iter().position(|name| name == projection)?;
-                    (format!("attn.in_proj_{kind}"), Some(third))
+                    let index = ["q_proj", "k_proj", "v_proj"].iter().position(|name| name == projection)?;
+                    (format!("attn.in_proj_{kind}"), Piece::Rows { index, of: 3 })
                 }
                 _ => return None,
             };
-            (format!("transformer.resblocks.{layer}.{module}"), third)
+            (format!("transformer.resblocks.{layer}.{module}"), piece)
         }
         _ => return None,
-    };
-    Some((format!("{OPEN_CLIP}{original}"), third))
+    })
 }
 
 #[cfg(test)]
@@ -140,53 +144,95 @@ mod tests {
     use super::super::names;
     use super::*;
     use latentrace_nn::tch::Kind;
-    use latentrace_nn::{Config, Weights};
+    use latentrace_nn::{Config, Named, Weights};
+    use latentrace_text::{TextConfig, TextEncoder};
+    use latentrace_unet::{Unet, UnetConfig};
+    use latentrace_vae::{Vae, VaeConfig};
 
-    /// The names of a family's tensors, and the number of parameters of each network.
-    fn names_of(json: &str) -> ([Vec<String>; 3], [i64; 3]) {
+    /// The names of the tensors that the networks of an original model ask for, by the names of the parts, and the
+    /// number of parameters of each.
+    fn asked(json: &str) -> Vec<(String, Vec<String>, i64)> {
         let known: serde_json::Value = serde_json::from_str(json).unwrap();
-        let config = |part: &str| Config::parse(part, &known[part].to_string()).unwrap();
-        let of = |part: &str, load: &dyn Fn(&Weights)| {
+        let networks = known.as_object().unwrap().iter().filter(|(part, _)| *part != "scheduler");
+        let of = |(part, json): (&String, &serde_json::Value)| {
+            let config = Config::parse(part, &json.to_string()).unwrap();
             let (weights, asked) = Weights::asked(part, Kind::Float);
-            load(&weights);
+            match part.as_str() {
+                "unet" => drop(Unet::load(&weights, &UnetConfig::read(&config).unwrap()).unwrap()),
+                "vae" => drop(Vae::load(&weights, &VaeConfig::read(&config).unwrap()).unwrap()),
+                _ => drop(TextEncoder::load(&weights, &TextConfig::read(&config).unwrap()).unwrap()),
+            }
             let asked = asked.take();
-            let parameters = asked.values().map(|(shape, _)| shape.iter().product::<i64>()).sum::<i64>();
-            (asked.into_keys().collect::<Vec<String>>(), parameters)
+            let parameters = asked.values().map(|(shape, _)| shape.iter().product::<i64>()).sum();
+            (part.clone(), asked.into_keys().collect(), parameters)
         };
-        let text = latentrace_text::TextConfig::read(&config("text_encoder")).unwrap();
-        let unet = latentrace_unet::UnetConfig::read(&config("unet")).unwrap();
-        let vae = latentrace_vae::VaeConfig::read(&config("vae")).unwrap();
-        let parts = [
-            of("text_encoder", &|weights| drop(latentrace_text::TextEncoder::load(weights, &text).unwrap())),
-            of("unet", &|weights| drop(latentrace_unet::Unet::load(weights, &unet).unwrap())),
-            of("vae", &|weights| drop(latentrace_vae::Vae::load(weights, &vae).unwrap())),
-        ];
-        let parameters = parts.each_ref().map(|(_, count)| *count);
-        (parts.map(|(names, _)| names), parameters)
+        networks.map(of).collect()
+    }
+
+    /// The name that the original of a name leads back to.
+    fn there_and_back(part: &str, name: &str, attends: &[bool]) -> Vec<Named> {
+        match part {
+            "unet" => names::one(names::unet(unet(name, 2, attends).unwrap().strip_prefix(UNET).unwrap(), 2)),
+            "vae" => names::one(names::vae(vae(name, 4).unwrap().strip_prefix(VAE).unwrap(), 4)),
+            _ => names::open_clip(&open_clip(name).unwrap().0, 32, part == "text_encoder_2"),
+        }
+    }
+
+    /// The tensors and the parameters of each part, as diffusers and transformers count them in the published
+    /// checkpoints.
+    type Counted = &'static [(&'static str, usize, i64)];
+
+    const SD1: Counted = &[("text_encoder", 196, 123_060_480), ("unet", 686, 859_520_964), ("vae", 248, 83_653_863)];
+    const SD2: Counted = &[("text_encoder", 372, 340_387_840), ("unet", 686, 865_910_724), ("vae", 248, 83_653_863)];
+    const SDXL: Counted = &[
+        ("text_encoder", 196, 123_060_480),
+        ("text_encoder_2", 517, 694_659_840),
+        ("unet", 1680, 2_567_463_684),
+        ("vae", 248, 83_653_863),
+    ];
+    const REFINER: Counted =
+        &[("text_encoder_2", 517, 694_659_840), ("unet", 1220, 2_259_526_660), ("vae", 248, 83_653_863)];
+
+    #[test]
+    fn every_tensor_of_the_published_models_has_an_original_name_that_leads_back() {
+        let four = [false, true, true, true];
+        for (json, counted, attends) in [
+            (include_str!("sd1.json"), SD1, &four[..]),
+            (include_str!("sd2.json"), SD2, &four),
+            (include_str!("sdxl.json"), SDXL, &[true, true, false]),
+            (include_str!("sdxl-refiner.json"), REFINER, &[false, true, true, false]),
+        ] {
+            let asked = asked(json);
+            let found: Vec<_> = asked.iter().map(|(part, names, sum)| (part.as_str(), names.len(), *sum)).collect();
+            assert_eq!(found, counted);
+            for (part, names, _) in &asked {
+                for name in names {
+                    let back = there_and_back(part, name, attends);
+                    assert_eq!(back.iter().filter(|named| named.name == *name).count(), 1, "{part}: {name}: {back:?}");
+                    if part == "text_encoder" {
+                        assert_eq!(names::clip(&clip(name))[0].name, *name);
+                    }
+                }
+            }
+        }
     }
 
     #[test]
-    fn every_tensor_of_both_families_has_an_original_name_that_leads_back() {
-        // The parameters are those that diffusers and transformers count in the published checkpoints.
-        let sd1 = (include_str!("sd1.json"), [196, 686, 248], [123_060_480, 859_520_964, 83_653_863]);
-        let sd2 = (include_str!("sd2.json"), [372, 686, 248], [340_387_840, 865_910_724, 83_653_863]);
-        for (json, tensors, parameters) in [sd1, sd2] {
-            let ([text, unet_names, vae_names], counted) = names_of(json);
-            assert_eq!([text.len(), unet_names.len(), vae_names.len()], tensors);
-            assert_eq!(counted, parameters);
-            for name in &unet_names {
-                let original = unet(name, 2, &[false, true, true, true]).unwrap_or_else(|| panic!("{name}"));
-                assert_eq!(names::unet(original.strip_prefix(UNET).unwrap(), 2).as_ref(), Some(name));
-            }
-            for name in &vae_names {
-                let original = vae(name, 4).unwrap_or_else(|| panic!("{name}"));
-                assert_eq!(names::vae(original.strip_prefix(VAE).unwrap(), 4).as_ref(), Some(name));
-            }
-            for name in &text {
-                let (original, third) = open_clip(name).unwrap_or_else(|| panic!("{name}"));
-                let back = names::open_clip(original.strip_prefix(OPEN_CLIP).unwrap(), 23);
-                assert_eq!(&back[third.unwrap_or(0)].name, name);
-                assert_eq!(&names::clip(clip(name).strip_prefix(CLIP).unwrap())[0].name, name);
+    fn no_two_tensors_have_the_same_original_name() {
+        for (json, attends) in [
+            (include_str!("sdxl.json"), &[true, true, false][..]),
+            (include_str!("sdxl-refiner.json"), &[false, true, true, false]),
+        ] {
+            for (part, all, _) in asked(json) {
+                let original = |name: &String| match part.as_str() {
+                    "unet" => (unet(name, 2, attends).unwrap(), Piece::Whole),
+                    "vae" => (vae(name, 4).unwrap(), Piece::Whole),
+                    _ => open_clip(name).unwrap(),
+                };
+                let mut originals: Vec<String> = all.iter().map(|name| format!("{:?}", original(name))).collect();
+                originals.sort();
+                originals.dedup();
+                assert_eq!(originals.len(), all.len(), "{part}");
             }
         }
     }

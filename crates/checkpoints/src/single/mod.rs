@@ -1,7 +1,8 @@
 //! A single `.safetensors` file with the names of the original repositories.
 //!
-//! Such a file has tensors and no configuration. The architecture is recognised by shapes; the configurations of
-//! Stable Diffusion 1.x and 2.x are part of this crate. What the file cannot say is told as a note.
+//! Such a file has tensors and no configuration. The architecture is recognised by names and shapes; the configurations
+//! of Stable Diffusion 1.x and 2.x, of SDXL and of its refiner are part of this crate. What the file cannot say is told
+//! as a note.
 
 pub(crate) mod inverse;
 mod known;
@@ -13,47 +14,70 @@ mod parts;
 mod tokenizers;
 
 pub(crate) use known::{SD1, SD2, as_base};
-pub(crate) use layout::Layout;
+pub(crate) use layout::{Layout, TextNames};
 pub(crate) use other::{other_unet, other_vae};
 
 use crate::checkpoint::{Checkpoint, TextPart, agree};
 use crate::choice::Choice;
 use crate::error::Result;
+use crate::folder::replaces;
+use crate::index::{SLOTS, Slot};
 use crate::input::UnetInput;
 use crate::scheduler::SchedulerFile;
 use crate::weights::checked;
-use known::{assumptions, configs_of, scheduler};
+use known::{Told, assumptions, configs_of, scheduler, zeros};
 use latentrace_nn::Header;
-use original::{Original, recognise};
+use latentrace_text::TextConfig;
+use original::{Family, check_family, recognise};
 use parts::Parts;
 use std::path::Path;
-use tokenizers::tokenizer;
+use tokenizers::{Found, tokenizer};
+
+/// What a choice names in place of a text encoder and of its tokenizer.
+struct NamedText<'a> {
+    encoder: Option<&'a Path>,
+    tokenizer: Option<&'a Path>,
+}
+
+fn named_text(choice: &Choice, slot: Slot) -> NamedText<'_> {
+    let (encoder, tokenizer) = match slot == SLOTS[0] {
+        true => (&choice.text_encoder, &choice.tokenizer),
+        false => (&None, &None),
+    };
+    NamedText { encoder: encoder.as_deref(), tokenizer: tokenizer.as_deref() }
+}
+
+/// Which model of SDXL a choice says that a file is.
+fn family(_: &Choice) -> Option<Family> {
+    None
+}
 
 /// Opens a single file.
 pub(crate) fn open(path: &Path, choice: &Choice) -> Result<Checkpoint> {
     let path = &checked(path.to_path_buf())?;
     let header = Header::read(path)?;
-    let original = recognise(path, &header)?;
-    let mut notes = Vec::new();
-    let mut known = match &choice.config {
-        Some(folder) => configs_of(folder)?,
-        None => original.known(),
+    let (original, family) = (recognise(path, &header)?, family(choice));
+    check_family(path, original, family)?;
+    replaces(path, original.texts(), choice)?;
+    let (known, mut notes) = match &choice.config {
+        Some(folder) => (configs_of(folder, original)?, Vec::new()),
+        None => {
+            let mut known = original.known();
+            let notes = assumptions(&Told { path, header: &header, original, family }, &mut known);
+            (known, notes)
+        }
     };
-    if choice.config.is_none() {
-        assumptions(path, &header, original, &mut known, &mut notes);
-    }
     let parts = Parts { path, header: &header, original, known: &known, choice };
-    let tokenizer = tokenizer(path, choice)?;
-    let text = TextPart {
-        encoder: parts.text_encoder()?.configured(latentrace_text::TextConfig::read)?,
-        tokenizer,
-        padding: (original == Original::Sd2 && choice.config.is_none()).then(|| "!".to_owned()),
+    let text = |slot: &Slot| {
+        let Found { folder, padding } = tokenizer(path, original, *slot, choice)?;
+        Ok(TextPart { encoder: parts.text_encoder(*slot)?.configured(TextConfig::read)?, tokenizer: folder, padding })
     };
+    let (zeros, index) = zeros(original, choice)?;
     let mut checkpoint = Checkpoint {
         place: path.clone(),
-        texts: vec![text],
-        zeros: false,
-        index: None,
+        texts: original.texts().iter().map(text).collect::<Result<_>>()?,
+        zeros,
+        index,
         unet: parts.unet(&mut notes)?.configured(latentrace_unet::UnetConfig::read)?,
         vae: parts.vae()?.configured(latentrace_vae::VaeConfig::read)?,
         embeddings: choice.embeddings.clone(),

@@ -18,6 +18,12 @@ pub(crate) const VAE: &str = "first_stage_model.";
 pub(crate) const CLIP: &str = "cond_stage_model.transformer.";
 /// The beginning of every tensor of OpenCLIP's text encoder, as in Stable Diffusion 2.x.
 pub(crate) const OPEN_CLIP: &str = "cond_stage_model.model.";
+/// The beginning of every tensor of SDXL's first text encoder, which is CLIP's.
+pub(crate) const XL_CLIP: &str = "conditioner.embedders.0.transformer.";
+/// The beginning of every tensor of SDXL's second text encoder, which is OpenCLIP's.
+pub(crate) const XL_OPEN_CLIP: &str = "conditioner.embedders.1.model.";
+/// The beginning of every tensor of the only text encoder of SDXL's refiner, which is OpenCLIP's.
+pub(crate) const REFINER_OPEN_CLIP: &str = "conditioner.embedders.0.model.";
 /// The beginning of the moving averages of the UNet's tensors, whose names follow without full stops.
 pub(crate) const EMA: &str = "model_ema.";
 
@@ -28,6 +34,8 @@ pub(crate) fn unet(name: &str, layers: usize) -> Option<String> {
     Some(match parts.as_slice() {
         ["time_embed", "0", ..] => format!("time_embedding.linear_1.{}", rest(2)),
         ["time_embed", "2", ..] => format!("time_embedding.linear_2.{}", rest(2)),
+        ["label_emb", "0", "0", ..] => format!("add_embedding.linear_1.{}", rest(3)),
+        ["label_emb", "0", "2", ..] => format!("add_embedding.linear_2.{}", rest(3)),
         ["input_blocks", "0", "0", ..] => format!("conv_in.{}", rest(3)),
         ["out", "0", ..] => format!("conv_norm_out.{}", rest(2)),
         ["out", "2", ..] => format!("conv_out.{}", rest(2)),
@@ -121,16 +129,19 @@ fn replaced(name: &str, names: &[(&str, &str)]) -> String {
     names.iter().find_map(replace).unwrap_or_else(|| name.to_owned())
 }
 
-/// The names of a tensor of OpenCLIP in `CLIPTextModel`. `name` is the original name after [`OPEN_CLIP`]. OpenCLIP
-/// stores queries, keys and values as one tensor. Layers from `layers` on, and the projection, are not used: Stable
-/// Diffusion 2.x takes the output of the last layer but one.
-pub(crate) fn open_clip(name: &str, layers: usize) -> Vec<Named> {
+/// The names of a tensor of OpenCLIP in `CLIPTextModel`. `name` is the original name after its prefix. OpenCLIP stores
+/// queries, keys and values as one tensor, and its projection transposed. Layers from `layers` on are not used, nor is
+/// the projection of an encoder that does not project: Stable Diffusion 2.x takes the output of the last layer but one.
+pub(crate) fn open_clip(name: &str, layers: usize, projects: bool) -> Vec<Named> {
     let parts: Vec<&str> = name.split('.').collect();
     let root = "text_model";
     match parts.as_slice() {
         ["token_embedding", "weight"] => whole(format!("{root}.embeddings.token_embedding.weight")),
         ["positional_embedding"] => whole(format!("{root}.embeddings.position_embedding.weight")),
         ["ln_final", kind] => whole(format!("{root}.final_layer_norm.{kind}")),
+        ["text_projection"] if projects => {
+            vec![Named { name: "text_projection.weight".into(), piece: Piece::Transposed }]
+        }
         ["transformer", "resblocks", layer, module @ ..] if layer.parse().is_ok_and(|layer: usize| layer < layers) => {
             let at = format!("{root}.encoder.layers.{layer}");
             match module {
@@ -154,7 +165,7 @@ pub(crate) fn open_clip(name: &str, layers: usize) -> Vec<Named> {
     }
 }
 
-/// The name of a tensor of CLIP's text encoder. `name` is the original name after [`CLIP`].
+/// The name of a tensor of CLIP's text encoder. `name` is the original name after its prefix.
 pub(crate) fn clip(name: &str) -> Vec<Named> {
     whole(if name.starts_with("text_model.") { name.to_owned() } else { format!("text_model.{name}") })
 }
@@ -171,6 +182,12 @@ mod tests {
     fn the_corners_of_the_unet() {
         for (original, expected) in [
             ("time_embed.2.bias", "time_embedding.linear_2.bias"),
+            ("label_emb.0.0.weight", "add_embedding.linear_1.weight"),
+            ("label_emb.0.2.bias", "add_embedding.linear_2.bias"),
+            (
+                "input_blocks.8.1.transformer_blocks.9.attn1.to_q.weight",
+                "down_blocks.2.attentions.1.transformer_blocks.9.attn1.to_q.weight",
+            ),
             ("input_blocks.0.0.weight", "conv_in.weight"),
             ("input_blocks.1.0.in_layers.0.weight", "down_blocks.0.resnets.0.norm1.weight"),
             ("input_blocks.3.0.op.weight", "down_blocks.0.downsamplers.0.conv.weight"),
@@ -188,7 +205,7 @@ mod tests {
         ] {
             assert_eq!(unet(original, 2).unwrap(), expected);
         }
-        assert_eq!(unet("label_emb.0.0.weight", 2), None);
+        assert_eq!(unet("label_emb.0.1.weight", 2), None);
         assert_eq!(unet("input_blocks.x.0.op.weight", 2), None);
     }
 
@@ -211,10 +228,17 @@ mod tests {
 
     #[test]
     fn the_fused_projection_has_three_names_and_the_last_layer_none() {
-        let names = open_clip("transformer.resblocks.3.attn.in_proj_bias", 23);
+        let names = open_clip("transformer.resblocks.3.attn.in_proj_bias", 23, false);
         assert_eq!(names[2].name, "text_model.encoder.layers.3.self_attn.v_proj.bias");
         assert_eq!(names[2].piece, Piece::Rows { index: 2, of: 3 });
-        assert!(open_clip("transformer.resblocks.23.ln_1.weight", 23).is_empty());
-        assert!(open_clip("text_projection", 23).is_empty());
+        assert!(open_clip("transformer.resblocks.23.ln_1.weight", 23, false).is_empty());
+    }
+
+    #[test]
+    fn the_projection_of_a_text_is_read_transposed_by_an_encoder_that_projects() {
+        let whole = Named { name: "text_projection.weight".into(), piece: Piece::Transposed };
+        assert_eq!(open_clip("text_projection", 32, true), [whole]);
+        assert!(open_clip("text_projection", 23, false).is_empty());
+        assert!(open_clip("logit_scale", 32, true).is_empty());
     }
 }

@@ -1,7 +1,9 @@
 //! Which original model a single file is of, or what the file is instead.
 
-use super::names::{OPEN_CLIP, UNET, VAE};
+use super::layout::TextNames;
+use super::names::{CLIP, OPEN_CLIP, REFINER_OPEN_CLIP, UNET, VAE, XL_CLIP, XL_OPEN_CLIP};
 use crate::error::{Error, Result, file};
+use crate::index::{SLOTS, Slot};
 use latentrace_nn::Header;
 use std::path::Path;
 
@@ -10,6 +12,45 @@ use std::path::Path;
 pub(super) enum Original {
     Sd1,
     Sd2,
+    /// SDXL, its Turbo among it: no file says which of the two it is.
+    Sdxl,
+    SdxlRefiner,
+}
+
+impl Original {
+    /// The name after "Stable Diffusion".
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Original::Sd1 => "1.x",
+            Original::Sd2 => "2.x",
+            Original::Sdxl => "XL",
+            Original::SdxlRefiner => "XL refiner",
+        }
+    }
+
+    /// The text encoders, in the order of their features.
+    pub(super) fn texts(self) -> &'static [Slot] {
+        match self {
+            Original::Sd1 | Original::Sd2 => &SLOTS[..1],
+            Original::Sdxl => &SLOTS,
+            Original::SdxlRefiner => &SLOTS[1..],
+        }
+    }
+
+    /// The names that the tensors of a text encoder can have, the likely ones first.
+    pub(super) fn text_names(self, slot: Slot) -> &'static [TextNames] {
+        match self {
+            Original::Sd1 | Original::Sd2 => &[TextNames::OpenClip(OPEN_CLIP), TextNames::Clip(CLIP)],
+            Original::Sdxl if slot == SLOTS[0] => &[TextNames::Clip(XL_CLIP)],
+            Original::Sdxl => &[TextNames::OpenClip(XL_OPEN_CLIP)],
+            Original::SdxlRefiner => &[TextNames::OpenClip(REFINER_OPEN_CLIP)],
+        }
+    }
+
+    /// Whether the UNet takes a pooled text.
+    pub(super) fn is_xl(self) -> bool {
+        matches!(self, Original::Sdxl | Original::SdxlRefiner)
+    }
 }
 
 /// A tensor whose last axis is the features of the text.
@@ -17,15 +58,23 @@ const TEXT_KEYS: &str = "model.diffusion_model.input_blocks.1.1.transformer_bloc
 
 /// Says which architecture a file has, or what it is instead.
 pub(super) fn recognise(path: &Path, header: &Header) -> Result<Original> {
+    let has = |prefix: &str| header.tensors.keys().any(|name| name.starts_with(prefix));
     if let Some(columns) = header.tensors.get(TEXT_KEYS).and_then(|tensor| tensor.shape.last()) {
-        let has = |prefix: &str| header.tensors.keys().any(|name| name.starts_with(prefix));
         return match columns {
             _ if has("conditioner.embedders.") => {
-                Err(refused(path, "a Stable Diffusion XL model, with two text encoders,"))
+                Err(refused(path, "a model with encoders as Stable Diffusion XL stores them, and with another UNet,"))
             }
             1024 => Ok(Original::Sd2),
             _ if has(OPEN_CLIP) => Ok(Original::Sd2),
             _ => Ok(Original::Sd1),
+        };
+    }
+    // The first blocks of SDXL attend to no text, so its text encoders say what it is.
+    let xl = [(XL_OPEN_CLIP, Original::Sdxl), (REFINER_OPEN_CLIP, Original::SdxlRefiner)];
+    if let Some((_, original)) = xl.into_iter().find(|(prefix, _)| has(UNET) && has(prefix)) {
+        return match EDM.iter().find(|name| header.tensors.contains_key(**name)) {
+            Some(_) => Err(refused(path, "a model with the noise levels of EDM, as Playground 2.5 has them,")),
+            None => Ok(original),
         };
     }
     let what = what(header);
@@ -36,6 +85,9 @@ pub(super) fn recognise(path: &Path, header: &Header) -> Result<Original> {
         ),
     ))
 }
+
+/// Tensors by which a file says that it was trained with other noise levels.
+const EDM: [&str; 2] = ["edm_mean", "edm_vpred.sigma_max"];
 
 fn refused(path: &Path, family: &'static str) -> Error {
     Error::Family { file: path.display().to_string(), class: "single file".into(), family }
@@ -54,9 +106,14 @@ const KINDS: &[(&str, &str)] = &[
     ("string_to_param", "a textual inversion: name it with --embedding beside a --model"),
     ("control_model.", "a ControlNet, which is not supported"),
     ("controlnet_cond_embedding.", "a ControlNet, which is not supported"),
-    ("conditioner.embedders.", "a Stable Diffusion XL model, which is not supported"),
+    (
+        "conditioner.embedders.",
+        "a part of a Stable Diffusion XL model: a whole one has a UNet and OpenCLIP's text encoder, below conditioner.embedders.1.model., or of the refiner below conditioner.embedders.0.model.",
+    ),
     ("double_blocks.", "a FLUX model, which is not supported"),
     ("joint_blocks.", "a Stable Diffusion 3 model, which is not supported"),
+    // Only a UNet of SDXL, or of unCLIP, has it, and the names of its blocks have those of diffusers in them.
+    ("label_emb.", "a UNet alone, without the VAE and the text encoder: name it with --unet beside a --model"),
     (
         "transformer_blocks.",
         "a UNet or transformer alone, with the names of diffusers: a checkpoint folder with this file in unet/ can be opened",
@@ -77,5 +134,58 @@ pub(super) fn what(header: &Header) -> String {
             let some: Vec<&str> = header.tensors.keys().take(3).map(String::as_str).collect();
             format!("not a checkpoint: {} tensors, such as {}", header.tensors.len(), some.join(", "))
         }
+    }
+}
+
+/// Which model of SDXL a file is said to be, where it is said.
+#[allow(dead_code)] // a choice cannot say it yet
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    Sdxl,
+    SdxlTurbo,
+    SdxlRefiner,
+}
+
+/// Checks that a file can be of the family that it is said to be of.
+pub(super) fn check_family(path: &Path, original: Original, said: Option<Family>) -> Result<()> {
+    let (fits, would_fit) = match original {
+        Original::Sd1 | Original::Sd2 => (said.is_none(), "leave out --family: the file says what it is"),
+        Original::Sdxl => (said != Some(Family::SdxlRefiner), "--family sdxl or sdxl-turbo"),
+        Original::SdxlRefiner => (matches!(said, None | Some(Family::SdxlRefiner)), "--family sdxl-refiner"),
+    };
+    let named = match said {
+        Some(said) if !fits => said,
+        _ => return Ok(()),
+    };
+    let named = match named {
+        Family::Sdxl => "sdxl",
+        Family::SdxlTurbo => "sdxl-turbo",
+        Family::SdxlRefiner => "sdxl-refiner",
+    };
+    let is = original.name();
+    Err(file(path, format!("--family {named}: the file is of Stable Diffusion {is}\nhint: {would_fit}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_that_the_tensors_contradict_is_an_error() {
+        let check = |original, said| check_family(Path::new("x.safetensors"), original, said);
+        let fits = [
+            (Original::Sdxl, Family::Sdxl),
+            (Original::Sdxl, Family::SdxlTurbo),
+            (Original::SdxlRefiner, Family::SdxlRefiner),
+        ];
+        for original in [Original::Sd1, Original::Sd2, Original::Sdxl, Original::SdxlRefiner] {
+            check(original, None).unwrap();
+            for family in [Family::Sdxl, Family::SdxlTurbo, Family::SdxlRefiner] {
+                assert_eq!(check(original, Some(family)).is_ok(), fits.contains(&(original, family)));
+            }
+        }
+        let error = check(Original::SdxlRefiner, Some(Family::SdxlTurbo)).unwrap_err().to_string();
+        let expected = "x.safetensors: --family sdxl-turbo: the file is of Stable Diffusion XL refiner\nhint: --family sdxl-refiner";
+        assert_eq!(error, expected);
     }
 }

@@ -1,13 +1,15 @@
 //! The parts of a single file.
 
 use super::layout::Layout;
-use super::names::{self, CLIP, EMA, OPEN_CLIP, UNET, VAE};
+use super::named_text;
+use super::names::{self, EMA, UNET, VAE};
 use super::original::Original;
 use super::other::{FIRST, other_unet, other_vae, taking};
 use crate::checkpoint::Part;
 use crate::choice::Choice;
 use crate::error::{Result, file};
 use crate::folder::{inside, part};
+use crate::index::{SLOTS, Slot};
 use latentrace_nn::{Config, Header};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -27,7 +29,7 @@ impl Parts<'_> {
     fn config(&self, part: &str) -> Result<Config> {
         let file = match &self.choice.config {
             Some(folder) => folder.join(part).join("config.json").display().to_string(),
-            None => format!("{} (as Stable Diffusion {}.x)", self.path.display(), self.original as u8 + 1),
+            None => format!("{} (as Stable Diffusion {})", self.path.display(), self.original.name()),
         };
         Ok(Config::parse(&file, &self.known[part].to_string())?.ignoring(&self.choice.ignore))
     }
@@ -41,20 +43,24 @@ impl Parts<'_> {
         self.header.tensors.keys().any(|name| name.starts_with(prefix))
     }
 
-    pub(super) fn text_encoder(&self) -> Result<Part<Config>> {
-        if let Some(other) = &self.choice.text_encoder {
-            return part(&inside(other, "text_encoder"), "text_encoder", self.choice);
+    /// A text encoder: another one that is named, or that of the file.
+    pub(super) fn text_encoder(&self, slot: Slot) -> Result<Part<Config>> {
+        let name = slot.encoder;
+        if let Some(other) = named_text(self.choice, slot).encoder {
+            return part(&inside(other, name), name, self.choice);
         }
-        let config = self.config("text_encoder")?;
-        let layout = match self.has(OPEN_CLIP) {
-            true => Layout::OpenClip { layers: config.size("num_hidden_layers", Some(12))? as usize },
-            false if self.has(CLIP) => Layout::Clip,
-            false => {
-                let hint = "hint: name a text encoder with --text-encoder";
-                return Err(file(self.path, format!("no text encoder in this file\n{hint}")));
-            }
-        };
-        Ok(self.single("text_encoder", config, layout))
+        let config = self.config(name)?;
+        let names = self.original.text_names(slot).iter().copied().find(|names| self.has(names.prefix()));
+        let names = names.ok_or_else(|| {
+            let (what, option) = match (self.original.is_xl(), slot == SLOTS[0]) {
+                (false, _) => ("text encoder", "--text-encoder"),
+                (true, true) => ("first text encoder", "--text-encoder"),
+                (true, false) => ("second text encoder", "--text-encoder-2"),
+            };
+            file(self.path, format!("no {what} in this file\nhint: name a text encoder with {option}"))
+        })?;
+        let layers = config.size("num_hidden_layers", Some(12))? as usize;
+        Ok(self.single(name, config, Layout::Text { names, layers, projects: slot == SLOTS[1] }))
     }
 
     pub(super) fn vae(&self) -> Result<Part<Config>> {

@@ -1,19 +1,50 @@
 //! The tokenizers of a single file, which has none itself.
 
+use super::named_text;
+use super::original::Original;
 use crate::choice::Choice;
 use crate::error::{Result, file};
+use crate::folder::inside;
+use crate::index::{SLOTS, Slot};
 use std::path::{Path, PathBuf};
 
-/// The tokenizer's folder: the one that is named, or one beside the file.
-pub(super) fn tokenizer(path: &Path, choice: &Choice) -> Result<PathBuf> {
-    if let Some(named) = crate::folder::tokenizer(choice) {
-        return Ok(named);
+/// The tokenizer of a text encoder.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) folder: PathBuf,
+    /// The padding token, if it is not the one that the folder's files name.
+    pub(super) padding: Option<String>,
+}
+
+/// The tokenizer of a text encoder: the one that is named, or one of the folder with configuration files, or one beside
+/// the file. The second of SDXL has the vocabulary of the first, so that the first can stand for it.
+pub(super) fn tokenizer(path: &Path, original: Original, slot: Slot, choice: &Choice) -> Result<Found> {
+    let (own, first) = (place(path, slot, choice), place(path, SLOTS[0], choice));
+    let stands_for_it = own.is_none();
+    let folder = own.or(first).ok_or_else(|| missing(path, slot))?;
+    // OpenCLIP pads with `!`. A folder with configuration files has a tokenizer that knows this.
+    let is_open_clip = slot == SLOTS[1] || original == Original::Sd2;
+    let pads = is_open_clip && (choice.config.is_none() || stands_for_it);
+    Ok(Found { folder, padding: pads.then(|| "!".to_owned()) })
+}
+
+/// The folder of a tokenizer, if there is one.
+fn place(path: &Path, slot: Slot, choice: &Choice) -> Option<PathBuf> {
+    if let Some(named) = named_text(choice, slot).tokenizer {
+        return Some(inside(named, slot.tokenizer));
     }
-    let beside = path.parent().unwrap_or(Path::new(".")).join("tokenizer");
-    let of_config = choice.config.as_ref().map(|folder| folder.join("tokenizer"));
-    let found = of_config.into_iter().chain([beside]).find(|folder| folder.is_dir());
-    found.ok_or_else(|| {
-        let hint = "hint: --tokenizer openai/clip-vit-large-patch14 downloads one (1.5 MB); that of any Stable Diffusion folder will do too";
-        file(path, format!("a single file has no tokenizer, and there is no folder tokenizer beside it\n{hint}"))
-    })
+    let beside = path.parent().unwrap_or(Path::new(".")).join(slot.tokenizer);
+    let of_config = choice.config.as_ref().map(|folder| folder.join(slot.tokenizer));
+    of_config.into_iter().chain([beside]).find(|folder| folder.is_dir())
+}
+
+fn missing(path: &Path, slot: Slot) -> crate::Error {
+    let (folders, option) = match slot.tokenizer {
+        "tokenizer_2" => ("tokenizer_2 or tokenizer", "--tokenizer-2"),
+        _ => ("tokenizer", "--tokenizer"),
+    };
+    let hint = format!(
+        "hint: {option} openai/clip-vit-large-patch14 downloads one (1.5 MB); that of any Stable Diffusion folder will do too"
+    );
+    file(path, format!("a single file has no tokenizer, and there is no folder {folders} beside it\n{hint}"))
 }
