@@ -32,7 +32,8 @@ main() {
     fi
 }
 
-# Synthetic checkpoints of both families as single files, which diffusers must read in every bit.
+# Checkpoints as single files, which diffusers must read in every bit: synthetic ones of Stable Diffusion 1.x and 2.x, and the tiny
+# ones of SDXL.
 single_files() {
     local python=$1 folder
     folder=$(mktemp -d)
@@ -43,6 +44,11 @@ single_files() {
         target/release/latentrace model convert "$folder/$family" "$folder/$family.safetensors"
         tools/timed "parity: diffusers reads a single file of $family" \
             "$python" tools/single_file.py "$folder/$family" "$folder/$family.safetensors"
+    done
+    for family in sdxl sdxl-turbo sdxl-refiner; do
+        target/release/latentrace model convert "data/golden/networks/$family" "$folder/$family.safetensors"
+        tools/timed "parity: diffusers reads a single file of $family" \
+            "$python" tools/single_file.py "data/golden/networks/$family" "$folder/$family.safetensors"
     done
 }
 
