@@ -4,7 +4,19 @@ use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
 /// The fields whose values are paths.
-const PATHS: [&str; 9] = ["image", "mask", "features", "model", "text_encoder", "unet", "vae", "tokenizer", "config"];
+const PATHS: [&str; 11] = [
+    "image",
+    "mask",
+    "features",
+    "model",
+    "text_encoder",
+    "text_encoder_2",
+    "unet",
+    "vae",
+    "tokenizer",
+    "tokenizer_2",
+    "config",
+];
 
 /// Those whose values are always files, and never the id of a model.
 const FILES: &[&str] = &["image", "mask", "features"];

@@ -19,7 +19,8 @@ TEXTS = {"prompt", "negative", "prompt_lost", "negative_lost"}
 
 SETTINGS = {
     *("long_prompts", "features", "sampler", "spacing", "image", "mask", "fit", "reading", "edits", "model"),
-    *("revision", "variant", "text_encoder", "unet", "vae", "tokenizer", "config", "embeddings", "loras", "ignore"),
+    *("revision", "variant", "family", "text_encoder", "text_encoder_2", "unet", "vae", "tokenizer", "tokenizer_2"),
+    *("config", "embeddings", "loras", "ignore"),
     *("prompt_2", "negative_2", "empty_negative", "original_size", "crop", "target_size", "negative_original_size"),
     *("negative_crop", "negative_target_size", "vae_dtype"),
     *("dtype", "device", "kernels", "failure", "cell", "trace", "picture"),

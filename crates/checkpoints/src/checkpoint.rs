@@ -4,6 +4,8 @@ use crate::choice::Choice;
 use crate::describe::describe;
 use crate::embedding::Inversion;
 use crate::error::{Error, Result, file};
+use crate::family::{self, Family};
+use crate::index::SLOTS;
 use crate::input::UnetInput;
 use crate::lora::Lora;
 use crate::scheduler::SchedulerFile;
@@ -35,6 +37,8 @@ pub struct Checkpoint {
     pub scheduler: SchedulerFile,
     /// Whether no negative prompt means zeros in place of the encoded empty text: `force_zeros_for_empty_prompt` of SDXL.
     pub zeros: bool,
+    /// The family that a choice names.
+    pub(crate) family: Option<Family>,
     /// The `model_index.json` of a folder.
     pub(crate) index: Option<PathBuf>,
     /// What was assumed, because the files do not state it.
@@ -144,10 +148,13 @@ impl Checkpoint {
     }
 
     /// Whether the model was distilled to few steps without guidance, as SDXL-Turbo was. No file says so: it is what the scheduler and
-    /// the size of such a checkpoint are.
+    /// the size of such a checkpoint are, unless a choice names the [`Family`].
     pub fn is_distilled(&self) -> bool {
         let unet = &self.unet.config;
-        unet.added.is_some() && unet.sample_size == [64, 64] && self.scheduler.is_turbo()
+        match self.family {
+            Some(family) => family == Family::SdxlTurbo,
+            None => unet.added.is_some() && unet.sample_size == [64, 64] && self.scheduler.is_turbo(),
+        }
     }
 
     /// What the UNet takes. [`Checkpoint::open`] has checked that it is known.
@@ -266,8 +273,8 @@ impl Part<Config> {
     }
 }
 
-/// Checks that the parts of a checkpoint fit together.
-pub(crate) fn agree(checkpoint: &Checkpoint) -> Result<()> {
+/// Checks that the parts of a checkpoint fit together, and that what was chosen is there to be chosen.
+pub(crate) fn agree(checkpoint: &Checkpoint, choice: &Choice) -> Result<()> {
     let (unet, vae) = (&checkpoint.unet.config, &checkpoint.vae.config);
     let fail = |cause: String| Err(file(&checkpoint.place, cause));
     if unet.added.is_none() && vae.statistics.is_some() {
@@ -276,10 +283,26 @@ pub(crate) fn agree(checkpoint: &Checkpoint) -> Result<()> {
     if unet.added.is_none() && checkpoint.texts.len() > 1 {
         return fail("there are two text encoders, but the UNet takes no pooled text (addition_embed_type)\nhint: both text encoders are those of SDXL, and the UNet is of Stable Diffusion 1.x or 2.x".into());
     }
-    if let Some(cause) = text_widths(checkpoint).or_else(|| pooled_text(checkpoint)) {
+    let faults = [replaced_texts(checkpoint, choice), text_widths(checkpoint), pooled_text(checkpoint)];
+    if let Some(cause) = faults.into_iter().flatten().next().or_else(|| family::fault(checkpoint)) {
         return fail(cause);
     }
     UnetInput::of(unet, vae, &checkpoint.place).map(drop)
+}
+
+/// What is wrong if a choice replaces a text encoder or a tokenizer that the checkpoint does not have.
+fn replaced_texts(checkpoint: &Checkpoint, choice: &Choice) -> Option<String> {
+    let has = |name: &str| checkpoint.texts.iter().any(|text| text.encoder.name() == name);
+    let absent = SLOTS.into_iter().find(|slot| !has(slot.encoder) && choice.of_slot(*slot) != [None, None])?;
+    let own = SLOTS.into_iter().find(|slot| has(slot.encoder))?;
+    let (absent, own) = match choice.of_slot(absent) {
+        [Some(_), _] => (absent.encoder, own.encoder),
+        _ => (absent.tokenizer, own.tokenizer),
+    };
+    let option = own.replace('_', "-");
+    Some(format!(
+        "there is no {absent} that another could replace\nhint: this checkpoint has {own} alone, which --{option} replaces"
+    ))
 }
 
 /// What is wrong if the UNet does not take the features of the text encoders.

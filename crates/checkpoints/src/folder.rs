@@ -4,7 +4,7 @@ use crate::checkpoint::{Checkpoint, Part, Place, TextPart, agree};
 use crate::choice::Choice;
 use crate::describe::describe;
 use crate::error::{Error, Result, file, read};
-use crate::index::{INDEX, Index, PROJECTS, Slot};
+use crate::index::{INDEX, Index, PROJECTS, SECOND, Slot};
 use crate::scheduler::SchedulerFile;
 use crate::single::{other_unet, other_vae};
 use latentrace_nn::Config;
@@ -23,7 +23,6 @@ pub(crate) fn open(folder: &Path, choice: &Choice) -> Result<Checkpoint> {
     let own = |name: &'static str| part(&folder.join(name), name, choice);
     let config = |name: &'static str| Ok(own(name)?.config);
     let slots = index.texts();
-    replaces(folder, &slots, choice)?;
     let texts = slots.iter().map(|slot| text(folder, *slot, &index, choice)).collect::<Result<Vec<_>>>()?;
     let unet = match &choice.unet {
         Some(other) => other_unet(other, || config("unet"), choice)?,
@@ -39,6 +38,7 @@ pub(crate) fn open(folder: &Path, choice: &Choice) -> Result<Checkpoint> {
     let checkpoint = Checkpoint {
         place: folder.clone(),
         texts,
+        family: choice.family,
         zeros: unet.config.added.is_some() && index.zeros()?,
         index: Some(index.path().to_path_buf()),
         unet,
@@ -48,42 +48,22 @@ pub(crate) fn open(folder: &Path, choice: &Choice) -> Result<Checkpoint> {
         scheduler: SchedulerFile::of(folder)?,
         notes,
     };
-    agree(&checkpoint)?;
+    agree(&checkpoint, choice)?;
     Ok(checkpoint)
-}
-
-/// Checks that what a choice replaces is there: it knows one text encoder and one tokenizer.
-pub(crate) fn replaces(folder: &Path, slots: &[Slot], choice: &Choice) -> Result<()> {
-    let is_named = [("text_encoder", &choice.text_encoder), ("tokenizer", &choice.tokenizer)];
-    let Some((name, _)) = is_named.into_iter().find(|(_, named)| named.is_some()) else { return Ok(()) };
-    if slots.iter().any(|slot| slot.encoder == "text_encoder") {
-        return Ok(());
-    }
-    Err(file(
-        folder,
-        format!(
-            "there is no {name} that another could replace\nhint: this checkpoint has text_encoder_2 and tokenizer_2 alone"
-        ),
-    ))
 }
 
 /// A text encoder with its tokenizer, its own or those that a choice names.
 fn text(folder: &Path, slot: Slot, index: &Index, choice: &Choice) -> Result<TextPart> {
-    let is_first = slot.encoder == "text_encoder";
-    let encoder = match &choice.text_encoder {
-        Some(other) if is_first => part(&inside(other, slot.encoder), slot.encoder, choice)?,
-        _ => {
-            let mut own = part(&folder.join(slot.encoder), slot.encoder, choice)?;
-            // Where the configuration does not name its class, model_index.json does.
-            if own.config.value("architectures").is_none() && index.class(slot.encoder) == Some(PROJECTS) {
-                own.config = own.config.with("architectures", json!([PROJECTS]));
-            }
-            own
-        }
-    };
-    let tokenizer = tokenizer(choice).filter(|_| is_first).unwrap_or_else(|| folder.join(slot.tokenizer));
-    if !is_first && !tokenizer.is_dir() {
-        let hint = "hint: the download may not be complete; tokenizer_2 is a folder with vocab.json and merges.txt";
+    let [encoder, tokenizer] = choice.of_slot(slot);
+    let place = encoder.map_or_else(|| folder.join(slot.encoder), |other| inside(other, slot.encoder));
+    let mut encoder = part(&place, slot.encoder, choice)?;
+    // Where the configuration does not name its class, model_index.json does.
+    if encoder.config.value("architectures").is_none() && index.class(slot.encoder) == Some(PROJECTS) {
+        encoder.config = encoder.config.with("architectures", json!([PROJECTS]));
+    }
+    let tokenizer = tokenizer.map_or_else(|| folder.join(slot.tokenizer), |other| inside(other, slot.tokenizer));
+    if slot == SECOND && !tokenizer.is_dir() {
+        let hint = "hint: --tokenizer-2 names one";
         return Err(file(folder, format!("no tokenizer_2, the tokenizer of the second text encoder\n{hint}")));
     }
     Ok(TextPart { encoder: encoder.configured(TextConfig::read)?, tokenizer, padding: None })

@@ -72,11 +72,12 @@ pub(crate) struct Slot {
     pub(crate) tokenizer: &'static str,
 }
 
+/// The only text encoder of Stable Diffusion 1.x and 2.x, the first of SDXL.
+pub(crate) const FIRST: Slot = Slot { encoder: "text_encoder", tokenizer: "tokenizer" };
+/// The second text encoder of SDXL, and the only one of its refiner.
+pub(crate) const SECOND: Slot = Slot { encoder: "text_encoder_2", tokenizer: "tokenizer_2" };
 /// The text encoders that a checkpoint may have, in the order of their features.
-pub(crate) const SLOTS: [Slot; 2] = [
-    Slot { encoder: "text_encoder", tokenizer: "tokenizer" },
-    Slot { encoder: "text_encoder_2", tokenizer: "tokenizer_2" },
-];
+pub(crate) const SLOTS: [Slot; 2] = [FIRST, SECOND];
 
 /// The class of a text encoder with a projection.
 pub(crate) const PROJECTS: &str = "CLIPTextModelWithProjection";
@@ -149,11 +150,10 @@ impl Index {
 
     /// The text encoders that must be of a known class: those that are there, and the one that there must be.
     fn needed_texts(&self) -> Vec<Slot> {
-        let [first, second] = SLOTS;
         let is_xl = self.json["_class_name"].as_str().is_some_and(|class| class.starts_with("StableDiffusionXL"));
-        let needed = if is_xl { second } else { first };
+        let needed = if is_xl { SECOND } else { FIRST };
         let mut texts = self.texts();
-        if texts.is_empty() || is_xl && !texts.contains(&second) {
+        if texts.is_empty() || is_xl && !texts.contains(&SECOND) {
             texts.push(needed);
         }
         texts

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{differing, error, golden, open};
-use latentrace_checkpoints::{Checkpoint, Choice, Difference, Form, Ids};
+use latentrace_checkpoints::{Checkpoint, Choice, Difference, Family, Form, Ids};
 use latentrace_nn::tch::Kind;
 use latentrace_text::HiddenState;
 use serde_json::{Value, json};
@@ -286,13 +286,119 @@ fn a_unet_and_text_encoders_of_other_families_do_not_go_together() {
 }
 
 #[test]
-fn the_refiner_has_no_first_text_encoder_to_replace() {
-    for choice in [
-        Choice { text_encoder: Some(golden("sd1")), ..Choice::default() },
-        Choice { tokenizer: Some(golden("sd1")), ..Choice::default() },
+fn a_text_encoder_or_tokenizer_that_is_not_there_cannot_be_replaced() {
+    let other = || Some(golden("sd1"));
+    let first = [
+        ("text_encoder", Choice { text_encoder: other(), ..Choice::default() }),
+        ("tokenizer", Choice { tokenizer: other(), ..Choice::default() }),
+    ];
+    let second = [
+        ("text_encoder_2", Choice { text_encoder_2: other(), ..Choice::default() }),
+        ("tokenizer_2", Choice { tokenizer_2: other(), ..Choice::default() }),
+    ];
+    for (model, options, own) in [
+        ("sdxl-refiner", &first, ["text_encoder_2", "tokenizer_2"]),
+        ("sd1", &second, ["text_encoder", "tokenizer"]),
+        ("sd2", &second, ["text_encoder", "tokenizer"]),
     ] {
-        let error = error(&golden("sdxl-refiner"), &choice);
-        assert!(error.contains("that another could replace\nhint: this checkpoint has text_encoder_2"), "{error}");
+        for ((name, choice), own) in options.iter().zip(own) {
+            let error = error(&golden(model), choice);
+            let (alone, option) = (format!("this checkpoint has {own} alone"), own.replace('_', "-"));
+            let expected =
+                format!("there is no {name} that another could replace\nhint: {alone}, which --{option} replaces");
+            assert!(error.ends_with(&expected), "{error}");
+        }
+    }
+}
+
+#[test]
+fn the_second_text_encoder_and_its_tokenizer_are_replaced_by_folders_and_by_those_of_checkpoints() {
+    let (_folder, model) = copied("sdxl");
+    fs::remove_dir_all(model.join("tokenizer_2")).unwrap();
+    fs::remove_dir_all(model.join("text_encoder_2")).unwrap();
+    let refiner = golden("sdxl-refiner");
+    let of = |text: &Path, tokenizer: &Path| Choice {
+        text_encoder_2: Some(text.into()),
+        tokenizer_2: Some(tokenizer.into()),
+        ..Choice::default()
+    };
+    for choice in [
+        of(&refiner, &refiner),
+        of(&refiner.join("text_encoder_2"), &refiner.join("tokenizer_2")),
+        of(&refiner, &golden("sd1/tokenizer")),
+    ] {
+        let checkpoint = open(&model, &choice);
+        let [first, second] = checkpoint.texts.as_slice() else { panic!("two text encoders") };
+        assert_eq!(first.tokenizer, model.join("tokenizer"));
+        assert!(second.tokenizer.join("vocab.json").is_file(), "{}", second.tokenizer.display());
+        assert_eq!(second.encoder.files().unwrap(), [refiner.join("text_encoder_2/model.safetensors")]);
+        assert_eq!(second.encoder.config, open(&refiner, &Choice::default()).texts[0].encoder.config);
+        assert!(checkpoint.files().unwrap().contains(&second.tokenizer.join("vocab.json")));
+    }
+    // The first one's tokenizer is no stand-in for that of the second.
+    let without = error(&model, &Choice { text_encoder_2: Some(refiner.clone()), ..Choice::default() });
+    assert!(
+        without.ends_with("no tokenizer_2, the tokenizer of the second text encoder\nhint: --tokenizer-2 names one"),
+        "{without}"
+    );
+    let narrow =
+        error(&golden("sdxl"), &Choice { text_encoder_2: Some(golden("sd1/text_encoder")), ..Choice::default() });
+    assert!(narrow.contains("the text encoders return "), "{narrow}");
+}
+
+#[test]
+fn a_family_decides_whether_a_model_is_distilled() {
+    let of = |family: Family| Choice { family: Some(family), ..Choice::default() };
+    for (name, family, is_distilled) in [
+        ("sdxl", Family::Sdxl, false),
+        ("sdxl", Family::SdxlTurbo, true),
+        ("sdxl-turbo", Family::Sdxl, false),
+        ("sdxl-turbo", Family::SdxlTurbo, true),
+        ("sdxl-refiner", Family::SdxlRefiner, false),
+    ] {
+        assert_eq!(open(&golden(name), &of(family)).is_distilled(), is_distilled, "{name} as {family}");
+    }
+}
+
+#[test]
+fn a_family_that_a_model_is_not_of_is_an_error_that_says_what_it_is() {
+    let (sd, refiner, base) = (
+        "takes no pooled text (addition_embed_type), as those of Stable Diffusion 1.x",
+        "that of the refiner of SDXL",
+        "SDXL and of its Turbo",
+    );
+    for (name, family, expected) in [
+        ("sd1", Family::Sdxl, sd),
+        ("sd2", Family::SdxlTurbo, sd),
+        ("sd1", Family::SdxlRefiner, sd),
+        ("sdxl-refiner", Family::Sdxl, refiner),
+        ("sdxl-refiner", Family::SdxlTurbo, refiner),
+        ("sdxl", Family::SdxlRefiner, base),
+        ("sdxl-turbo", Family::SdxlRefiner, base),
+    ] {
+        let error = error(&golden(name), &Choice { family: Some(family), ..Choice::default() });
+        let begins = format!("{}: not of the family {family}: the UNet ", golden(name).display());
+        assert!(error.starts_with(&begins) && error.contains(expected) && error.contains("\nhint: "), "{error}");
+    }
+}
+
+#[test]
+fn a_choice_of_stable_diffusion_is_written_as_before_and_that_of_sdxl_is_read_back() {
+    let sd = Choice { variant: Some("fp16".into()), tokenizer: Some("t".into()), ..Choice::default() };
+    assert_eq!(serde_json::to_string(&sd).unwrap(), r#"{"variant":"fp16","tokenizer":"t"}"#);
+    let xl = Choice {
+        family: Some(Family::SdxlTurbo),
+        text_encoder_2: Some("a".into()),
+        tokenizer_2: Some("b".into()),
+        ..Choice::default()
+    };
+    let json = serde_json::to_value(&xl).unwrap();
+    assert_eq!(json, json!({ "family": "sdxl-turbo", "text_encoder_2": "a", "tokenizer_2": "b" }));
+    assert_eq!(serde_json::from_value::<Choice>(json).unwrap(), xl);
+    let moved = xl.map_paths(|path| Ok::<_, ()>(Path::new("/").join(path))).unwrap();
+    assert_eq!((moved.text_encoder_2, moved.tokenizer_2), (Some("/a".into()), Some("/b".into())));
+    for family in [Family::Sdxl, Family::SdxlTurbo, Family::SdxlRefiner] {
+        assert_eq!(serde_json::to_value(family).unwrap(), family.to_string(), "the name in messages is that in files");
     }
 }
 

@@ -5,6 +5,7 @@ use crate::headings;
 use crate::printer::{Printer, note};
 use anyhow::{Result, ensure};
 use clap::{Arg, Args, ValueEnum};
+use latentrace::checkpoints::Family;
 use latentrace::pipeline::nn::{Kernels, UnknownKernels};
 use latentrace::pipeline::{
     Checkpoint, Choice, Device, Dtype, Inversion, KernelChoice, LongPrompts, Lora, Model, Options,
@@ -79,9 +80,15 @@ pub struct ChoiceArguments {
     /// Variant of the weight files, such as fp16 for diffusion_pytorch_model.fp16.safetensors
     #[arg(long, value_name = "NAME", help_heading = headings::PARTS, hide_short_help = true)]
     variant: Option<String>,
+    /// Family of Stable Diffusion XL that the model is of, where its files leave it open
+    #[arg(long, value_enum, help_heading = headings::PARTS, hide_short_help = true)]
+    family: Option<FamilyName>,
     /// Another text encoder: a folder with its config.json, a checkpoint folder, or a hub id
     #[arg(long, value_name = "FOLDER", help_heading = headings::PARTS, hide_short_help = true)]
     text_encoder: Option<PathBuf>,
+    /// Another second text encoder, of a model of Stable Diffusion XL: as --text-encoder
+    #[arg(long = "text-encoder-2", value_name = "FOLDER", help_heading = headings::PARTS, hide_short_help = true)]
+    text_encoder_2: Option<PathBuf>,
     /// Another UNet: a folder, a single file, or a hub id
     #[arg(long, value_name = "MODEL", help_heading = headings::PARTS, hide_short_help = true)]
     unet: Option<PathBuf>,
@@ -91,6 +98,9 @@ pub struct ChoiceArguments {
     /// Another tokenizer: a folder with vocab.json and merges.txt or with tokenizer.json, or a hub id
     #[arg(long, value_name = "FOLDER", help_heading = headings::PARTS, hide_short_help = true)]
     tokenizer: Option<PathBuf>,
+    /// Another tokenizer of the second text encoder: as --tokenizer
+    #[arg(long = "tokenizer-2", value_name = "FOLDER", help_heading = headings::PARTS, hide_short_help = true)]
+    tokenizer_2: Option<PathBuf>,
     /// Of a single file: take the configuration files of this checkpoint folder
     #[arg(long, value_name = "FOLDER", help_heading = headings::PARTS, hide_short_help = true)]
     config: Option<PathBuf>,
@@ -121,15 +131,39 @@ impl ChoiceArguments {
         Choice {
             revision: given.revision.or(base.revision),
             variant: given.variant.or(base.variant),
+            family: given.family.map(Family::from).or(base.family),
             text_encoder: given.text_encoder.or(base.text_encoder),
+            text_encoder_2: given.text_encoder_2.or(base.text_encoder_2),
             unet: given.unet.or(base.unet),
             vae: given.vae.or(base.vae),
             tokenizer: given.tokenizer.or(base.tokenizer),
+            tokenizer_2: given.tokenizer_2.or(base.tokenizer_2),
             config: given.config.or(base.config),
             ema: given.ema || base.ema,
             embeddings: base.embeddings,
             loras: base.loras,
             ignore: [base.ignore, given.ignore].concat(),
+        }
+    }
+}
+
+/// [`Family`] by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FamilyName {
+    /// Sampled with guidance
+    Sdxl,
+    /// Sampled in few steps without guidance
+    SdxlTurbo,
+    /// Told an aesthetic score
+    SdxlRefiner,
+}
+
+impl From<FamilyName> for Family {
+    fn from(name: FamilyName) -> Family {
+        match name {
+            FamilyName::Sdxl => Family::Sdxl,
+            FamilyName::SdxlTurbo => Family::SdxlTurbo,
+            FamilyName::SdxlRefiner => Family::SdxlRefiner,
         }
     }
 }
@@ -462,6 +496,40 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+
+    /// What of a checkpoint a command line names.
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        choice: ChoiceArguments,
+    }
+
+    #[test]
+    fn what_is_given_replaces_a_part_of_another_choice_and_the_rest_stays() {
+        let parse = |arguments: &[&str]| Line::parse_from([&["line"], arguments].concat()).choice;
+        let given = ["--text-encoder-2", "t", "--tokenizer-2", "k", "--family", "sdxl-turbo"];
+        let all = parse(&given).over(Choice::default());
+        let expected = Choice {
+            text_encoder_2: Some("t".into()),
+            tokenizer_2: Some("k".into()),
+            family: Some(Family::SdxlTurbo),
+            ..Choice::default()
+        };
+        assert_eq!(all, expected);
+        assert_eq!(parse(&[]).over(expected.clone()), expected);
+        let other = parse(&["--tokenizer-2", "x", "--text-encoder", "y"]).over(expected.clone());
+        let (tokenizer_2, text_encoder) = (Some("x".into()), Some("y".into()));
+        assert_eq!(other, Choice { tokenizer_2, text_encoder, ..expected });
+    }
+
+    #[test]
+    fn a_family_has_the_name_that_specs_have() {
+        for name in FamilyName::value_variants() {
+            let value = name.to_possible_value().unwrap();
+            assert_eq!(value.get_name(), Family::from(*name).to_string());
+        }
+    }
 
     #[test]
     fn sizes_are_read_and_shown() {

@@ -3,6 +3,7 @@
 use crate::init_image::Fit;
 use crate::sampler::{self, Sampler};
 use anyhow::{Result, bail, ensure};
+use latentrace_pipeline::checkpoints::Family;
 use latentrace_pipeline::nn::Kernels;
 use latentrace_pipeline::schedulers::Reading;
 use latentrace_pipeline::{
@@ -118,9 +119,15 @@ pub struct Cell {
     /// The variant of the weight files, such as `fp16`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
+    /// The family of Stable Diffusion XL that the model is of, where its files leave it open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
     /// A text encoder that replaces the checkpoint's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_encoder: Option<PathBuf>,
+    /// A second text encoder that replaces the checkpoint's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_encoder_2: Option<PathBuf>,
     /// A UNet that replaces the checkpoint's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unet: Option<PathBuf>,
@@ -130,6 +137,9 @@ pub struct Cell {
     /// A tokenizer that replaces the checkpoint's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<PathBuf>,
+    /// A tokenizer that replaces that of the checkpoint's second text encoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer_2: Option<PathBuf>,
     /// The folder of the configuration files of a single file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<PathBuf>,
@@ -192,7 +202,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 pub const STRENGTH: f64 = 0.8;
 
 /// The names of a cell's fields.
-pub const FIELDS: [&str; 47] = [
+pub const FIELDS: [&str; 50] = [
     "prompt",
     "negative",
     "prompt_2",
@@ -227,10 +237,13 @@ pub const FIELDS: [&str; 47] = [
     "model",
     "revision",
     "variant",
+    "family",
     "text_encoder",
+    "text_encoder_2",
     "unet",
     "vae",
     "tokenizer",
+    "tokenizer_2",
     "config",
     "ema",
     "embeddings",
@@ -280,10 +293,13 @@ impl Default for Cell {
             model: None,
             revision: None,
             variant: None,
+            family: None,
             text_encoder: None,
+            text_encoder_2: None,
             unet: None,
             vae: None,
             tokenizer: None,
+            tokenizer_2: None,
             config: None,
             ema: false,
             embeddings: Vec::new(),
@@ -311,10 +327,13 @@ impl Cell {
         Choice {
             revision: self.revision.clone(),
             variant: self.variant.clone(),
+            family: self.family,
             text_encoder: self.text_encoder.clone(),
+            text_encoder_2: self.text_encoder_2.clone(),
             unet: self.unet.clone(),
             vae: self.vae.clone(),
             tokenizer: self.tokenizer.clone(),
+            tokenizer_2: self.tokenizer_2.clone(),
             config: self.config.clone(),
             ema: self.ema,
             embeddings: self.embeddings.clone(),
@@ -325,9 +344,10 @@ impl Cell {
 
     /// The cell with another choice.
     pub fn with_choice(self, choice: Choice) -> Cell {
-        let Choice { revision, variant, text_encoder, unet, vae, tokenizer, config, ema, embeddings, loras, ignore } =
-            choice;
-        Cell { revision, variant, text_encoder, unet, vae, tokenizer, config, ema, embeddings, loras, ignore, ..self }
+        let Choice { revision, variant, family, config, ema, embeddings, loras, ignore, .. } = choice;
+        let Choice { text_encoder, text_encoder_2, unet, vae, tokenizer, tokenizer_2, .. } = choice;
+        let parts = Cell { text_encoder, text_encoder_2, unet, vae, tokenizer, tokenizer_2, ..self };
+        Cell { revision, variant, family, config, ema, embeddings, loras, ignore, ..parts }
     }
 
     /// The checkpoint of the cell.
@@ -567,7 +587,7 @@ mod tests {
 
     #[test]
     fn the_list_of_fields_is_complete() {
-        let full = r#"{"sampler":"lms","scheduler":{"order":2},"spacing":"trailing","image":"x.png","mask":"m.png","strength":0.5,"fit":"stretch","height":64,"width":64,"edits":["** => zero"],"model":"x","revision":"main","variant":"fp16","text_encoder":"t","unet":"u","vae":"v","tokenizer":"k","config":"c","ema":true,"clip_skip":1,"long_prompts":"chunks","weights":true,"features":"f","embeddings":["e.safetensors=<e>"],"loras":["l.safetensors:0.5"],"ignore":["decay"],"kernels":"plain"}"#;
+        let full = r#"{"sampler":"lms","scheduler":{"order":2},"spacing":"trailing","image":"x.png","mask":"m.png","strength":0.5,"fit":"stretch","height":64,"width":64,"edits":["** => zero"],"model":"x","revision":"main","variant":"fp16","family":"sdxl-turbo","text_encoder":"t","text_encoder_2":"t2","unet":"u","vae":"v","tokenizer":"k","tokenizer_2":"k2","config":"c","ema":true,"clip_skip":1,"long_prompts":"chunks","weights":true,"features":"f","embeddings":["e.safetensors=<e>"],"loras":["l.safetensors:0.5"],"ignore":["decay"],"kernels":"plain"}"#;
         let cell: Cell = serde_json::from_str(full).unwrap();
         let value = serde_json::to_value(&cell).unwrap();
         let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
@@ -576,6 +596,11 @@ mod tests {
         fields.sort_unstable();
         assert_eq!(names, fields);
         assert_eq!((cell.value("guidance"), cell.value("sampler")), ("7.5".into(), "lms".into()));
+        assert_eq!(
+            (cell.value("family"), Cell::default().value("family")),
+            ("sdxl-turbo".into(), "the model's own".into())
+        );
+        assert_eq!(Cell::default().with_choice(cell.choice()).choice(), cell.choice(), "no part of a choice is lost");
         assert_eq!([cell.value("scheduler.order"), cell.value("scheduler.rho")], ["2", "the model's own"]);
     }
 

@@ -150,6 +150,10 @@ impl Inputs {
     }
 }
 
+/// The fields that name files of the checkpoint, whose hash is of them all. A family is no file: it stays.
+const PARTS: [&str; 9] =
+    ["revision", "variant", "text_encoder", "text_encoder_2", "unet", "vae", "tokenizer", "tokenizer_2", "config"];
+
 /// The cell as JSON, with each path replaced by the hash of its content. So cells with the same pixels are equal,
 /// wherever their files are.
 ///
@@ -168,8 +172,7 @@ pub fn by_content(cell: &Cell, inputs: &Inputs) -> Result<serde_json::Value> {
     about["model"] = inputs.model.blake3.clone().into();
     // The key has the kernels that the model runs on, chosen or not.
     about.as_object_mut().and_then(|fields| fields.remove("kernels"));
-    // The hash is of all files that these fields name.
-    for field in ["revision", "variant", "text_encoder", "unet", "vae", "tokenizer", "config"] {
+    for field in PARTS {
         about.as_object_mut().and_then(|fields| fields.remove(field));
     }
     // The hash is of the files of embeddings too, but not of their tokens.

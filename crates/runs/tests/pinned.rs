@@ -85,3 +85,22 @@ fn cells_have_the_keys_of_earlier_versions() {
     let expected = ["5f907723a779c538", "8dbfb17febc390c2", "298bce909a9fa4f7", "7a9175ed4cb57b87", "1500ca022638cd58"];
     assert_eq!(keys, expected);
 }
+
+#[test]
+fn the_key_of_a_cell_of_sdxl_depends_on_its_parts_by_content_and_on_its_family() {
+    let xl = golden("networks/sdxl");
+    let of = |fields: &[(&str, Value)]| {
+        let mut all = json!({ "model": xl });
+        fields.iter().for_each(|(name, value)| all[*name] = value.clone());
+        let (cell, computed) = (cell(all), Computed { kernels: Kernels::PLAIN, threads: Some(1) });
+        let inputs = Inputs::of(&cell).unwrap();
+        (inputs.model.blake3.clone(), key(&cell, &inputs, &Kept::default(), Mode::Alone, computed).unwrap())
+    };
+    let own = of(&[]);
+    let [text, tokenizer] = ["text_encoder_2", "tokenizer_2"].map(|part| json!(xl.join(part)));
+    assert_eq!(of(&[("text_encoder_2", text), ("tokenizer_2", tokenizer)]), own, "the same files by other names");
+    let other = of(&[("text_encoder_2", json!(golden("networks/sdxl-turbo")))]);
+    assert!(other.0 != own.0 && other.1 != own.1);
+    let turbo = of(&[("family", json!("sdxl-turbo"))]);
+    assert!(turbo.0 == own.0 && turbo.1 != own.1, "a family is no file, and has a key of its own");
+}

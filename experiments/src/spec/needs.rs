@@ -52,7 +52,7 @@ const NEEDS: [Need; 7] = [
     },
     Need {
         field: "variant",
-        of: &["model", "text_encoder", "unet", "vae"],
+        of: &["model", "text_encoder", "text_encoder_2", "unet", "vae"],
         with: is_no_single_file,
         says: "has no effect, because the bundled model and single files have no variants",
         hint: "model names a folder or a model of the hub",

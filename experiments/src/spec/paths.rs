@@ -5,6 +5,10 @@ use latentrace_trace::EditRule;
 use std::path::Path;
 use toml::{Table, Value};
 
+/// The fields whose values are paths or ids of models on the hub.
+const OF_HUB: [&str; 8] =
+    ["model", "text_encoder", "text_encoder_2", "unet", "vae", "tokenizer", "tokenizer_2", "config"];
+
 /// Takes the paths of a table from a folder.
 pub(super) fn resolve(table: &mut Table, beside: &Path) {
     for key in ["image", "mask", "features", "embeddings"] {
@@ -14,7 +18,7 @@ pub(super) fn resolve(table: &mut Table, beside: &Path) {
     }
     // The id of a model on the hub looks like a path; a path that exists wins.
     let is_path = |text: &str| beside.join(text).exists() || !is_id(Path::new(text));
-    for key in ["model", "text_encoder", "unet", "vae", "tokenizer", "config"] {
+    for key in OF_HUB {
         if let Some(value) = table.get_mut(key) {
             join(value, beside, &is_path);
         }
@@ -88,6 +92,20 @@ mod tests {
             at("specs/../a.png").display().to_string(),
             "a table has it too"
         );
+    }
+
+    #[test]
+    fn parts_are_meant_from_the_specs_folder_and_ids_of_the_hub_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("mine/tokenizer_2")).unwrap();
+        for field in OF_HUB {
+            for (value, is_path) in [("mine/tokenizer_2", true), ("../other", true), ("owner/model", false)] {
+                let mut table = Table::from_iter([(field.to_string(), Value::from(value))]);
+                resolve(&mut table, folder.path());
+                let expected = if is_path { folder.path().join(value).display().to_string() } else { value.into() };
+                assert_eq!(table[field].as_str(), Some(expected.as_str()), "{field}");
+            }
+        }
     }
 
     #[test]

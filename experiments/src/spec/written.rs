@@ -175,7 +175,7 @@ fn is_list(key: &str, value: &Value) -> bool {
 }
 
 /// The fields whose values are text.
-pub(super) const TEXTS: [&str; 25] = [
+pub(super) const TEXTS: [&str; 28] = [
     "prompt",
     "negative",
     "prompt_2",
@@ -188,10 +188,13 @@ pub(super) const TEXTS: [&str; 25] = [
     "model",
     "revision",
     "variant",
+    "family",
     "text_encoder",
+    "text_encoder_2",
     "unet",
     "vae",
     "tokenizer",
+    "tokenizer_2",
     "config",
     "image",
     "mask",

@@ -1,6 +1,7 @@
 //! What a single file does not say: the configurations of the original models, and what is assumed.
 
-use super::original::{Family, Original};
+use super::original::Original;
+use crate::family::Family;
 use crate::choice::Choice;
 use crate::error::{Result, file, read};
 use crate::index::{INDEX, Index, PROJECTS, SLOTS, Slot};

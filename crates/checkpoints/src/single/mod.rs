@@ -20,50 +20,28 @@ pub(crate) use other::{other_unet, other_vae};
 use crate::checkpoint::{Checkpoint, TextPart, agree};
 use crate::choice::Choice;
 use crate::error::Result;
-use crate::folder::replaces;
-use crate::index::{SLOTS, Slot};
+use crate::index::Slot;
 use crate::input::UnetInput;
 use crate::scheduler::SchedulerFile;
 use crate::weights::checked;
 use known::{Told, assumptions, configs_of, scheduler, zeros};
 use latentrace_nn::Header;
 use latentrace_text::TextConfig;
-use original::{Family, check_family, recognise};
+use original::recognise;
 use parts::Parts;
 use std::path::Path;
 use tokenizers::{Found, tokenizer};
-
-/// What a choice names in place of a text encoder and of its tokenizer.
-struct NamedText<'a> {
-    encoder: Option<&'a Path>,
-    tokenizer: Option<&'a Path>,
-}
-
-fn named_text(choice: &Choice, slot: Slot) -> NamedText<'_> {
-    let (encoder, tokenizer) = match slot == SLOTS[0] {
-        true => (&choice.text_encoder, &choice.tokenizer),
-        false => (&None, &None),
-    };
-    NamedText { encoder: encoder.as_deref(), tokenizer: tokenizer.as_deref() }
-}
-
-/// Which model of SDXL a choice says that a file is.
-fn family(_: &Choice) -> Option<Family> {
-    None
-}
 
 /// Opens a single file.
 pub(crate) fn open(path: &Path, choice: &Choice) -> Result<Checkpoint> {
     let path = &checked(path.to_path_buf())?;
     let header = Header::read(path)?;
-    let (original, family) = (recognise(path, &header)?, family(choice));
-    check_family(path, original, family)?;
-    replaces(path, original.texts(), choice)?;
+    let original = recognise(path, &header)?;
     let (known, mut notes) = match &choice.config {
         Some(folder) => (configs_of(folder, original)?, Vec::new()),
         None => {
             let mut known = original.known();
-            let notes = assumptions(&Told { path, header: &header, original, family }, &mut known);
+            let notes = assumptions(&Told { path, header: &header, original, family: choice.family }, &mut known);
             (known, notes)
         }
     };
@@ -78,6 +56,7 @@ pub(crate) fn open(path: &Path, choice: &Choice) -> Result<Checkpoint> {
         texts: original.texts().iter().map(text).collect::<Result<_>>()?,
         zeros,
         index,
+        family: choice.family,
         unet: parts.unet(&mut notes)?.configured(latentrace_unet::UnetConfig::read)?,
         vae: parts.vae()?.configured(latentrace_vae::VaeConfig::read)?,
         embeddings: choice.embeddings.clone(),
@@ -85,7 +64,7 @@ pub(crate) fn open(path: &Path, choice: &Choice) -> Result<Checkpoint> {
         scheduler: SchedulerFile { origin: scheduler(path, choice, &known), class: None },
         notes,
     };
-    agree(&checkpoint)?;
+    agree(&checkpoint, choice)?;
     if checkpoint.input() == UnetInput::Inpainting && choice.unet.is_none() {
         let channels = checkpoint.unet.config.in_channels;
         checkpoint

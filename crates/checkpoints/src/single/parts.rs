@@ -1,7 +1,6 @@
 //! The parts of a single file.
 
 use super::layout::Layout;
-use super::named_text;
 use super::names::{self, EMA, UNET, VAE};
 use super::original::Original;
 use super::other::{FIRST, other_unet, other_vae, taking};
@@ -46,7 +45,7 @@ impl Parts<'_> {
     /// A text encoder: another one that is named, or that of the file.
     pub(super) fn text_encoder(&self, slot: Slot) -> Result<Part<Config>> {
         let name = slot.encoder;
-        if let Some(other) = named_text(self.choice, slot).encoder {
+        if let [Some(other), _] = self.choice.of_slot(slot) {
             return part(&inside(other, name), name, self.choice);
         }
         let config = self.config(name)?;

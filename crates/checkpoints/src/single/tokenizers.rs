@@ -1,6 +1,5 @@
 //! The tokenizers of a single file, which has none itself.
 
-use super::named_text;
 use super::original::Original;
 use crate::choice::Choice;
 use crate::error::{Result, file};
@@ -30,7 +29,7 @@ pub(super) fn tokenizer(path: &Path, original: Original, slot: Slot, choice: &Ch
 
 /// The folder of a tokenizer, if there is one.
 fn place(path: &Path, slot: Slot, choice: &Choice) -> Option<PathBuf> {
-    if let Some(named) = named_text(choice, slot).tokenizer {
+    if let [_, Some(named)] = choice.of_slot(slot) {
         return Some(inside(named, slot.tokenizer));
     }
     let beside = path.parent().unwrap_or(Path::new(".")).join(slot.tokenizer);

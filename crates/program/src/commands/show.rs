@@ -55,7 +55,7 @@ impl Show {
 }
 
 /// The parts of a checkpoint that may be of another one, as lines call them.
-const PARTS: [&str; 5] = ["encoder", "unet", "vae", "tokenizer", "config"];
+const PARTS: [&str; 7] = ["encoder", "encoder2", "unet", "vae", "tokenizer", "tokenizer2", "config"];
 
 /// What SDXL was told of the picture, as far as the settings say it.
 fn told(cell: &Cell) -> String {
@@ -121,11 +121,14 @@ fn lines(about: &Provenance) -> Vec<(&'static str, String)> {
     lines.extend(used.kept.capture.iter().map(|rule| ("capture", Some(rule.to_string()))));
     lines.extend(cell.loras.iter().map(|lora| ("lora", Some(lora.to_string()))));
     lines.extend(cell.embeddings.iter().map(|embedding| ("embedding", Some(embedding.to_string()))));
-    let parts = [&cell.text_encoder, &cell.unet, &cell.vae, &cell.tokenizer, &cell.config];
+    let encoders = [&cell.text_encoder, &cell.text_encoder_2];
+    let tokenizers = [&cell.tokenizer, &cell.tokenizer_2];
+    let parts = encoders.into_iter().chain([&cell.unet, &cell.vae]).chain(tokenizers).chain([&cell.config]);
     let part = |part: &Option<PathBuf>| part.as_ref().map(|part| part.display().to_string());
     lines.extend(PARTS.into_iter().zip(parts.map(part)));
     lines.extend([
         ("variant", cell.variant.clone()),
+        ("family", cell.family.map(|family| family.to_string())),
         ("model", Some(format!("{} ({})", model.path.display(), model.blake3))),
         (
             "ran",
