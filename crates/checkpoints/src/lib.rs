@@ -43,6 +43,6 @@ pub use hashes::{known, sha256};
 pub use input::UnetInput;
 pub use inspect::{Difference, Inspected};
 pub use lora::{Adapted, Lora, Scale};
-pub use needed::{Use, needed};
+pub use needed::{Use, lacks_text, needed};
 pub use scheduler::SchedulerFile;
 pub use synth::{Architecture, Synthetic};

@@ -2,9 +2,10 @@
 
 use crate::choice::Choice;
 use crate::error::{Error, Result};
-use crate::index::INDEX;
+use crate::index::{FIRST, INDEX, Index, SLOTS, Slot};
 use crate::lora;
 use crate::weights::PICKLES;
+use std::path::Path;
 
 /// What a published model is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,12 +14,16 @@ pub enum Use {
     Whole,
     /// Its text encoder.
     TextEncoder,
+    /// Its second text encoder.
+    TextEncoder2,
     /// Its UNet.
     Unet,
     /// Its VAE.
     Vae,
     /// Its tokenizer.
     Tokenizer,
+    /// The tokenizer of its second text encoder.
+    Tokenizer2,
     /// Its configuration files.
     Configs,
     /// A LoRA.
@@ -41,35 +46,35 @@ pub fn needed(model: &str, files: &[&str], of: Use, choice: &Choice) -> Result<V
         let names = if is_folder { all.part(&format!("{name}/"), stem) } else { all.part("", stem) };
         names.map(with_index)
     };
-    let (model, network) = ("model", "diffusion_pytorch_model");
+    let tokenizer = |name: &str| with_index(all.tokenizer(&if is_folder { format!("{name}/") } else { String::new() }));
     match of {
-        Use::TextEncoder => part("text_encoder", model),
-        Use::Unet => part("unet", network),
-        Use::Vae => part("vae", network),
-        Use::Tokenizer => Ok(with_index(all.tokenizer(if is_folder { "tokenizer/" } else { "" }))),
+        Use::TextEncoder => part("text_encoder", TEXT),
+        Use::TextEncoder2 => part("text_encoder_2", TEXT),
+        Use::Unet => part("unet", NETWORK),
+        Use::Vae => part("vae", NETWORK),
+        Use::Tokenizer => Ok(tokenizer("tokenizer")),
+        Use::Tokenizer2 => Ok(tokenizer("tokenizer_2")),
         Use::Configs => Ok(all.configs()),
         Use::Lora => all.lora(),
         Use::Whole if !is_folder => Err(all.not_whole()),
-        Use::Whole => {
-            let mut names = vec![INDEX.to_owned(), "scheduler/scheduler_config.json".to_owned()];
-            for (name, stem, other) in [
-                ("text_encoder", model, &choice.text_encoder),
-                ("unet", network, &choice.unet),
-                ("vae", network, &choice.vae),
-            ] {
-                // The configuration of a part is needed where a single file replaces its weights.
-                match other {
-                    Some(_) => names.push(format!("{name}/config.json")),
-                    None => names.extend(all.part(&format!("{name}/"), stem)?),
-                }
-            }
-            if choice.tokenizer.is_none() {
-                names.extend(all.tokenizer("tokenizer/"));
-            }
-            names.retain(|name| all.has(name));
-            Ok(names)
-        }
+        Use::Whole => all.whole(choice),
     }
+}
+
+/// The names of the weight files of a text encoder, and of UNet and VAE, without their endings.
+const TEXT: &str = "model";
+const NETWORK: &str = "diffusion_pytorch_model";
+
+/// Whether a folder that may have a part of a model's files lacks a text encoder that its index names and no choice replaces. The names
+/// of the files alone do not say so: a model has one text encoder or two.
+pub fn lacks_text(folder: &Path, choice: &Choice) -> bool {
+    let Ok(index) = Index::read(folder) else { return false };
+    let is_own = |slot: &Slot| choice.of_slot(*slot)[0].is_none();
+    index
+        .texts()
+        .iter()
+        .filter(|slot| is_own(slot))
+        .any(|slot| !folder.join(slot.encoder).join("config.json").is_file())
 }
 
 struct Files<'a> {
@@ -83,8 +88,35 @@ impl Files<'_> {
         self.files.contains(&name)
     }
 
+    fn has_folder(&self, name: &str) -> bool {
+        self.files.iter().any(|file| file.strip_prefix(name).is_some_and(|below| below.starts_with('/')))
+    }
+
     fn error(&self, name: &str, cause: &str) -> Error {
         Error::File { file: format!("{}: {name}", self.model), cause: cause.to_owned() }
+    }
+
+    /// The files of a whole checkpoint, but for the parts that a choice replaces: with one text encoder or two, those that it has.
+    fn whole(&self, choice: &Choice) -> Result<Vec<String>> {
+        let mut texts: Vec<Slot> = SLOTS.into_iter().filter(|slot| self.has_folder(slot.encoder)).collect();
+        if texts.is_empty() {
+            texts.push(FIRST);
+        }
+        let of_texts = texts.iter().map(|slot| (slot.encoder, TEXT, choice.of_slot(*slot)[0].is_some()));
+        let networks = [("unet", NETWORK, choice.unet.is_some()), ("vae", NETWORK, choice.vae.is_some())];
+        let mut names = vec![INDEX.to_owned(), "scheduler/scheduler_config.json".to_owned()];
+        for (name, stem, is_replaced) in of_texts.chain(networks) {
+            // The configuration of a part is needed where a single file replaces its weights.
+            match is_replaced {
+                true => names.push(format!("{name}/config.json")),
+                false => names.extend(self.part(&format!("{name}/"), stem)?),
+            }
+        }
+        for slot in SLOTS.into_iter().filter(|slot| choice.of_slot(*slot)[1].is_none()) {
+            names.extend(self.tokenizer(&format!("{}/", slot.tokenizer)));
+        }
+        names.retain(|name| self.has(name));
+        Ok(names)
     }
 
     /// The configuration and the weight files of a part in a folder.
@@ -143,10 +175,10 @@ impl Files<'_> {
     }
 
     fn configs(&self) -> Vec<String> {
-        let names =
-            ["text_encoder/config.json", "unet/config.json", "vae/config.json", "scheduler/scheduler_config.json"];
-        let names = names.into_iter().map(str::to_owned).filter(|name| self.has(name));
-        names.chain(self.tokenizer("tokenizer/")).collect()
+        let parts = ["text_encoder", "text_encoder_2", "unet", "vae"].map(|part| format!("{part}/config.json"));
+        let configs = parts.into_iter().chain(["scheduler/scheduler_config.json".to_owned()]);
+        let tokenizers = SLOTS.iter().flat_map(|slot| self.tokenizer(&format!("{}/", slot.tokenizer)));
+        configs.filter(|name| self.has(name)).chain(tokenizers).collect()
     }
 
     /// The file of a LoRA, with PEFT's configuration.
@@ -235,6 +267,108 @@ mod tests {
         assert_eq!(of(&clip, Use::TextEncoder, &half).unwrap_err().to_string().lines().count(), 2);
         assert_eq!(of(&clip, Use::TextEncoder, &Choice::default()).unwrap(), ["config.json", "model.safetensors"]);
         assert_eq!(of(&clip, Use::Tokenizer, &Choice::default()).unwrap(), ["vocab.json", "merges.txt"]);
+    }
+
+    /// The files of the repository of SDXL, with some of what lies beside the weights.
+    const SDXL: &[&str] = &[
+        "model_index.json",
+        "sd_xl_base_1.0.safetensors",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "text_encoder/model.safetensors",
+        "text_encoder/model.fp16.safetensors",
+        "text_encoder/model.onnx",
+        "text_encoder_2/config.json",
+        "text_encoder_2/model.safetensors",
+        "text_encoder_2/model.fp16.safetensors",
+        "text_encoder_2/model.onnx_data",
+        "tokenizer/vocab.json",
+        "tokenizer/merges.txt",
+        "tokenizer_2/vocab.json",
+        "tokenizer_2/merges.txt",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.fp16.safetensors",
+        "vae_1_0/diffusion_pytorch_model.safetensors",
+    ];
+
+    #[test]
+    fn all_text_encoders_and_tokenizers_of_a_model_are_needed() {
+        let names = of(SDXL, Use::Whole, &Choice::default()).unwrap();
+        assert_eq!(names.len(), 14, "{names:?}");
+        assert_eq!(names.iter().filter(|name| name.contains("_2/")).count(), 4, "{names:?}");
+        let half = Choice { variant: Some("fp16".into()), ..Choice::default() };
+        let names = of(SDXL, Use::Whole, &half).unwrap();
+        assert_eq!(names.iter().filter(|name| name.ends_with(".fp16.safetensors")).count(), 4, "{names:?}");
+        let of_text = ["text_encoder_2/config.json", "text_encoder_2/model.fp16.safetensors", INDEX];
+        assert_eq!(of(SDXL, Use::TextEncoder2, &half).unwrap(), of_text);
+        let tokenizer = ["tokenizer_2/vocab.json", "tokenizer_2/merges.txt", INDEX];
+        assert_eq!(of(SDXL, Use::Tokenizer2, &half).unwrap(), tokenizer);
+        assert_eq!(of(SDXL, Use::Configs, &half).unwrap().len(), 9);
+        // The refiner has the second ones alone.
+        let refiner: Vec<&str> = SDXL
+            .iter()
+            .copied()
+            .filter(|name| !name.starts_with("text_encoder/") && !name.starts_with("tokenizer/"))
+            .collect();
+        let names = of(&refiner, Use::Whole, &Choice::default()).unwrap();
+        assert_eq!(
+            (names.len(), names.contains(&"text_encoder_2/model.safetensors".to_owned())),
+            (10, true),
+            "{names:?}"
+        );
+        // A model of one part, as CLIP itself, is the part that it is named for.
+        let clip = ["config.json", "model.safetensors", "vocab.json"];
+        assert_eq!(of(&clip, Use::TextEncoder2, &Choice::default()).unwrap(), ["config.json", "model.safetensors"]);
+        assert_eq!(of(&clip, Use::Tokenizer2, &Choice::default()).unwrap(), ["vocab.json"]);
+    }
+
+    #[test]
+    fn of_a_second_text_encoder_that_is_replaced_only_the_configuration_is_needed() {
+        let other = |text: bool, tokenizer: bool| Choice {
+            text_encoder_2: text.then(|| "x/y".into()),
+            tokenizer_2: tokenizer.then(|| "x/y".into()),
+            ..Choice::default()
+        };
+        let names = |choice: &Choice| of(SDXL, Use::Whole, choice).unwrap();
+        let [all, text, tokenizer] =
+            [other(false, false), other(true, false), other(false, true)].map(|choice| names(&choice));
+        let without =
+            |dropped: &[&str]| all.iter().filter(|name| !dropped.contains(&name.as_str())).cloned().collect::<Vec<_>>();
+        assert_eq!(text, without(&["text_encoder_2/model.safetensors"]));
+        assert_eq!(tokenizer, without(&["tokenizer_2/vocab.json", "tokenizer_2/merges.txt"]));
+        // Shards, and what is not there.
+        let mut files = SDXL.to_vec();
+        files.retain(|name| !name.starts_with("text_encoder_2/model"));
+        let error = of(&files, Use::Whole, &Choice::default()).unwrap_err().to_string();
+        assert!(error.starts_with("a/b: text_encoder_2/model.safetensors: this model has no such file"), "{error}");
+        files
+            .extend(["text_encoder_2/model.safetensors.index.json", "text_encoder_2/model-00001-of-00001.safetensors"]);
+        assert_eq!(of(&files, Use::Whole, &Choice::default()).unwrap().len(), all.len() + 1);
+    }
+
+    #[test]
+    fn a_folder_that_has_one_of_two_text_encoders_lacks_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let index = |json: serde_json::Value| std::fs::write(folder.path().join(INDEX), json.to_string()).unwrap();
+        let text = |name: &str| {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+            std::fs::write(folder.path().join(name).join("config.json"), "{}").unwrap();
+        };
+        let lacks = |choice: &Choice| lacks_text(folder.path(), choice);
+        let class = serde_json::json!(["transformers", "CLIPTextModel"]);
+        index(serde_json::json!({ "text_encoder": class }));
+        assert!(lacks(&Choice::default()));
+        text("text_encoder");
+        assert!(!lacks(&Choice::default()));
+        index(serde_json::json!({ "text_encoder": class, "text_encoder_2": class }));
+        assert!(lacks(&Choice::default()));
+        assert!(!lacks(&Choice { text_encoder_2: Some("x".into()), ..Choice::default() }));
+        text("text_encoder_2");
+        assert!(!lacks(&Choice::default()));
     }
 
     #[test]

@@ -98,6 +98,24 @@ fn a_part_of_a_checkpoint_can_be_a_model_of_the_hub() {
 }
 
 #[test]
+fn both_text_encoders_of_a_model_are_downloaded_and_one_that_the_cache_lacks_is_brought() {
+    let server = Server::with(published(&golden().with_file_name("sdxl"), ""));
+    let machine = Machine { server, folder: tempfile::tempdir().unwrap() };
+    let inspect = |more: &[&str]| machine.run(&[&["model", "inspect", MODEL], more].concat());
+    inspect(&[]).success().stdout(contains("text_encoder_2"));
+    let cache = PathBuf::from(machine.at("cache/models--owner--model/snapshots"));
+    let snapshot = std::fs::read_dir(&cache).unwrap().flatten().next().unwrap().path();
+    let second = ["text_encoder_2", "tokenizer_2"].map(|part| snapshot.join(part));
+    assert!(second.iter().all(|part| part.is_dir()), "{}", snapshot.display());
+    inspect(&["--offline"]).success();
+    // As a version leaves it that knows one text encoder alone.
+    second.iter().for_each(|part| std::fs::remove_dir_all(part).unwrap());
+    inspect(&["--offline"]).code(1).stderr(contains("not all that is needed is in the cache"));
+    inspect(&[]).success();
+    assert!(second.iter().all(|part| part.is_dir()), "{}", snapshot.display());
+}
+
+#[test]
 fn a_lora_of_the_hub_is_found_by_its_only_file_online_and_offline() {
     let lora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/golden/lora/kohya.safetensors");
     let file = Remote { name: "style.safetensors".into(), bytes: std::fs::read(&lora).unwrap(), is_large: true };

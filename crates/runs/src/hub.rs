@@ -4,7 +4,7 @@ use crate::observer::{Event, Observer};
 use anyhow::{Context, Error, Result, anyhow};
 use latentrace_hub::{Hub, Id, Listed, Progress, Snapshot};
 use latentrace_pipeline::Choice;
-use latentrace_pipeline::checkpoints::{Use, describe, needed};
+use latentrace_pipeline::checkpoints::{Use, describe, lacks_text, needed};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,7 +99,8 @@ fn cached(hub: &Hub, id: &Id, choice: &Choice, of: Use) -> Result<Option<Snapsho
     let names: Vec<&str> = files.iter().map(String::as_str).collect();
     let is_whole =
         needed(id.as_str(), &names, of, choice).is_ok_and(|names| names.iter().all(|name| snapshot.has(name)));
-    Ok(is_whole.then_some(snapshot))
+    let lacks = of == Use::Whole && lacks_text(snapshot.folder(), choice);
+    Ok((is_whole && !lacks).then_some(snapshot))
 }
 
 /// Whether it is certain which file of a model is its LoRA. That depends on all files that the model has, and the cache

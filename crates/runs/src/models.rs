@@ -73,9 +73,11 @@ pub fn on_disk(choice: &Choice) -> Result<Choice> {
     let lora = |lora: &Lora| Ok(Lora { file: hub::place(&lora.file, own, Use::Lora)?, ..lora.clone() }.in_folder());
     Ok(Choice {
         text_encoder: found(&choice.text_encoder, Use::TextEncoder)?,
+        text_encoder_2: found(&choice.text_encoder_2, Use::TextEncoder2)?,
         unet: found(&choice.unet, Use::Unet)?,
         vae: found(&choice.vae, Use::Vae)?,
         tokenizer: found(&choice.tokenizer, Use::Tokenizer)?,
+        tokenizer_2: found(&choice.tokenizer_2, Use::Tokenizer2)?,
         config: found(&choice.config, Use::Configs)?,
         loras: choice.loras.iter().map(lora).collect::<Result<_>>()?,
         ..choice.clone()
@@ -89,12 +91,14 @@ fn of_parts(choice: &Choice) -> Choice {
 
 /// The parts that a choice names, and what each is used for.
 fn parts(choice: &Choice) -> impl Iterator<Item = (&Path, Use)> {
-    let Choice { text_encoder, unet, vae, tokenizer, config, loras, .. } = choice;
+    let Choice { text_encoder, text_encoder_2, unet, vae, tokenizer, tokenizer_2, config, loras, .. } = choice;
     let all = [
         (text_encoder, Use::TextEncoder),
+        (text_encoder_2, Use::TextEncoder2),
         (unet, Use::Unet),
         (vae, Use::Vae),
         (tokenizer, Use::Tokenizer),
+        (tokenizer_2, Use::Tokenizer2),
         (config, Use::Configs),
     ];
     let parts = all.into_iter().filter_map(|(part, of)| Some((part.as_deref()?, of)));
