@@ -88,11 +88,6 @@ pub(crate) fn inside(folder: &Path, part: &str) -> PathBuf {
     if folder.join(INDEX).is_file() && below.is_dir() { below } else { folder }
 }
 
-/// The folder of the tokenizer that a choice names; of a whole checkpoint, its tokenizer.
-pub(crate) fn tokenizer(choice: &Choice) -> Option<PathBuf> {
-    choice.tokenizer.as_deref().map(|named| inside(named, "tokenizer"))
-}
-
 /// The configuration of a part, and where its weights are.
 pub(crate) fn part(folder: &Path, name: &'static str, choice: &Choice) -> Result<Part<Config>> {
     let path = folder.join("config.json");

@@ -1,6 +1,6 @@
 //! `model_index.json`: the class of a pipeline and of each of its parts.
 
-use crate::checkpoint::{Checkpoint, Ids};
+use crate::checkpoint::{Checkpoint, Ids, TextPart};
 use crate::error::{Error, Result, file, read};
 use crate::input::UnetInput;
 use crate::kind::{PIPELINES, family};
@@ -16,53 +16,87 @@ pub(crate) struct Index {
     json: Value,
 }
 
-/// The content of a `model_index.json` of Stable Diffusion, with this class of scheduler and a UNet that takes `input`.
-pub(crate) fn of_pipeline(scheduler: &str, input: UnetInput) -> Value {
-    let class = match input {
-        UnetInput::Sample => "StableDiffusionPipeline",
-        UnetInput::Inpainting => "StableDiffusionInpaintPipeline",
-    };
-    json!({
-        "_class_name": class, "_diffusers_version": "0.42.1",
-        "feature_extractor": [null, null], "safety_checker": [null, null], "requires_safety_checker": false,
-        "scheduler": ["diffusers", scheduler],
-        "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
-    })
+/// What a `model_index.json` says of a checkpoint.
+pub(crate) struct Pipeline {
+    /// The class of the scheduler.
+    pub(crate) scheduler: String,
+    /// What the UNet takes at each call.
+    pub(crate) input: UnetInput,
+    /// The text encoders, each with whether it has a projection.
+    pub(crate) texts: Vec<(Slot, bool)>,
+    /// Which numbers the UNet takes besides a pooled text, if it takes any.
+    pub(crate) ids: Option<Ids>,
+    /// Whether no negative prompt means zeros.
+    pub(crate) zeros: bool,
+}
+
+impl Pipeline {
+    /// The content of the file.
+    pub(crate) fn index(&self) -> Value {
+        let mut index = self.of_sd();
+        for slot in SLOTS {
+            let entries = match self.texts.iter().find(|(text, _)| *text == slot) {
+                Some((_, projects)) => {
+                    let class = if *projects { PROJECTS } else { "CLIPTextModel" };
+                    [(slot.encoder, class), (slot.tokenizer, "CLIPTokenizer")]
+                        .map(|(name, class)| (name, json!(["transformers", class])))
+                }
+                None if slot == SECOND => continue,
+                None => [slot.encoder, slot.tokenizer].map(|name| (name, json!([null, null]))),
+            };
+            entries.into_iter().for_each(|(name, entry)| index[name] = entry);
+        }
+        if let Some(ids) = self.ids {
+            self.of_sdxl(ids, &mut index);
+        }
+        index
+    }
+
+    /// What pipelines of Stable Diffusion 1.x and 2.x have.
+    fn of_sd(&self) -> Value {
+        let class = match self.input {
+            UnetInput::Sample => "StableDiffusionPipeline",
+            UnetInput::Inpainting => "StableDiffusionInpaintPipeline",
+        };
+        json!({
+            "_class_name": class, "_diffusers_version": "0.42.1",
+            "feature_extractor": [null, null], "safety_checker": [null, null], "requires_safety_checker": false,
+            "scheduler": ["diffusers", self.scheduler],
+            "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
+        })
+    }
+
+    /// Changes it to what pipelines of SDXL have.
+    fn of_sdxl(&self, ids: Ids, index: &mut Value) {
+        index["_class_name"] = match (self.input, ids) {
+            (UnetInput::Inpainting, _) => "StableDiffusionXLInpaintPipeline",
+            (UnetInput::Sample, Ids::Score) => "StableDiffusionXLImg2ImgPipeline",
+            (UnetInput::Sample, Ids::Target) => "StableDiffusionXLPipeline",
+        }
+        .into();
+        index["force_zeros_for_empty_prompt"] = self.zeros.into();
+        if ids == Ids::Score {
+            index["requires_aesthetics_score"] = true.into();
+        }
+        // They have no safety checker.
+        if let Some(entries) = index.as_object_mut() {
+            entries.retain(|name, _| !name.contains("safety_checker"));
+        }
+    }
 }
 
 /// The content of the `model_index.json` of a checkpoint that is written as a folder.
 pub(crate) fn of_checkpoint(checkpoint: &Checkpoint) -> Result<Value> {
-    let mut index = of_pipeline(&checkpoint.scheduler.class_name()?, checkpoint.input());
-    for text in &checkpoint.texts {
-        let class = if text.encoder.config.projection.is_some() { PROJECTS } else { "CLIPTextModel" };
-        index[text.encoder.name()] = json!(["transformers", class]);
-        index[text.tokenizer_name()] = json!(["transformers", "CLIPTokenizer"]);
-    }
-    let is_absent = |slot: &Slot| !checkpoint.texts.iter().any(|text| text.encoder.name() == slot.encoder);
-    for slot in SLOTS.iter().filter(|slot| is_absent(slot)) {
-        for name in [slot.encoder, slot.tokenizer] {
-            if let Some(entry) = index.get_mut(name) {
-                *entry = json!([null, null]);
-            }
-        }
-    }
-    let Some(ids) = checkpoint.ids() else { return Ok(index) };
-    index["_class_name"] = match (checkpoint.input(), ids) {
-        (UnetInput::Inpainting, _) => "StableDiffusionXLInpaintPipeline",
-        (UnetInput::Sample, Ids::Score) => "StableDiffusionXLImg2ImgPipeline",
-        (UnetInput::Sample, Ids::Target) => "StableDiffusionXLPipeline",
-    }
-    .into();
-    index["force_zeros_for_empty_prompt"] = checkpoint.zeros.into();
-    if ids == Ids::Score {
-        index["requires_aesthetics_score"] = true.into();
-    }
-    // The pipelines of SDXL have no safety checker.
-    if let Some(entries) = index.as_object_mut() {
-        entries.retain(|name, _| !name.contains("safety_checker"));
-    }
-    Ok(index)
+    let slot = |name: &str| SLOTS.into_iter().find(|slot| slot.encoder == name);
+    let text = |text: &TextPart| Some((slot(text.encoder.name())?, text.encoder.config.projection.is_some()));
+    let pipeline = Pipeline {
+        scheduler: checkpoint.scheduler.class_name()?,
+        input: checkpoint.input(),
+        texts: checkpoint.texts.iter().filter_map(text).collect(),
+        ids: checkpoint.ids(),
+        zeros: checkpoint.zeros,
+    };
+    Ok(pipeline.index())
 }
 
 /// A text encoder with its tokenizer: the names of their entries and folders.

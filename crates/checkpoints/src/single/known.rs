@@ -1,9 +1,9 @@
 //! What a single file does not say: the configurations of the original models, and what is assumed.
 
 use super::original::Original;
-use crate::family::Family;
 use crate::choice::Choice;
 use crate::error::{Result, file, read};
+use crate::family::Family;
 use crate::index::{INDEX, Index, PROJECTS, SLOTS, Slot};
 use crate::scheduler::Origin;
 use latentrace_nn::Header;
@@ -17,9 +17,9 @@ pub(crate) static SD1: LazyLock<Value> = LazyLock::new(|| known(include_str!("sd
 pub(crate) static SD2: LazyLock<Value> = LazyLock::new(|| known(include_str!("sd2.json")));
 
 /// The configurations of SDXL's base.
-static SDXL: LazyLock<Value> = LazyLock::new(|| known(include_str!("sdxl.json")));
+pub(crate) static SDXL: LazyLock<Value> = LazyLock::new(|| known(include_str!("sdxl.json")));
 /// The configurations of SDXL's refiner.
-static SDXL_REFINER: LazyLock<Value> = LazyLock::new(|| known(include_str!("sdxl-refiner.json")));
+pub(crate) static SDXL_REFINER: LazyLock<Value> = LazyLock::new(|| known(include_str!("sdxl-refiner.json")));
 
 fn known(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or_default() // a test reads all of them
@@ -34,7 +34,7 @@ pub(crate) fn as_base(known: &mut Value) {
 }
 
 /// Changes the configurations of SDXL's base to those of its Turbo, for 512 pixels.
-fn as_turbo(known: &mut Value) {
+pub(crate) fn as_turbo(known: &mut Value) {
     known["unet"]["sample_size"] = 64.into();
     known["scheduler"]["_class_name"] = "EulerAncestralDiscreteScheduler".into();
     known["scheduler"]["timestep_spacing"] = "trailing".into();

@@ -13,7 +13,7 @@ mod other;
 mod parts;
 mod tokenizers;
 
-pub(crate) use known::{SD1, SD2, as_base};
+pub(crate) use known::{SD1, SD2, SDXL, SDXL_REFINER, as_base, as_turbo};
 pub(crate) use layout::{Layout, TextNames};
 pub(crate) use other::{other_unet, other_vae};
 

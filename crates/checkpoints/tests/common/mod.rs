@@ -1,5 +1,7 @@
 //! Checkpoints of the fixtures, and what tests ask of them.
 
+#![allow(dead_code, reason = "each test uses a part of this")]
+
 use latentrace_checkpoints::{Checkpoint, Choice, Difference};
 use std::path::{Path, PathBuf};
 

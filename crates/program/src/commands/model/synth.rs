@@ -18,7 +18,7 @@ pub struct Synth {
     architecture: Name,
     /// The new folder
     to: PathBuf,
-    /// Share of the published widths, above 0 and at most 1 [default: 1, or 0.05 for tiny and tiny-inpaint]
+    /// Share of the published widths, above 0 and at most 1 [default: 1, or 0.05 for tiny ones]
     #[arg(long)]
     width: Option<f64>,
     /// Number format of the weights
@@ -44,15 +44,28 @@ enum Name {
     Sd15Inpaint,
     /// Stable Diffusion 2 for inpainting, with 512 pixels
     Sd2Inpaint,
+    /// SDXL, 13.9 GB
+    Sdxl,
+    /// SDXL-Turbo for 512 pixels, which is sampled without guidance, 13.9 GB
+    SdxlTurbo,
+    /// The refiner of SDXL, 12.2 GB
+    SdxlRefiner,
     /// Stable Diffusion 1.5, narrow
     Tiny,
     /// Stable Diffusion 1.5 for inpainting, narrow
     TinyInpaint,
+    /// SDXL, narrow and with fewer layers
+    TinySdxl,
+    /// SDXL-Turbo, narrow and with fewer layers
+    TinySdxlTurbo,
+    /// The refiner of SDXL, narrow and with fewer layers
+    TinySdxlRefiner,
 }
 
 impl Name {
     fn is_tiny(self) -> bool {
-        matches!(self, Name::Tiny | Name::TinyInpaint)
+        let is_sdxl = matches!(self, Name::TinySdxl | Name::TinySdxlTurbo | Name::TinySdxlRefiner);
+        is_sdxl || matches!(self, Name::Tiny | Name::TinyInpaint)
     }
 
     /// What its UNet takes.
@@ -60,6 +73,20 @@ impl Name {
         match self {
             Name::Sd15Inpaint | Name::Sd2Inpaint | Name::TinyInpaint => UnetInput::Inpainting,
             Name::Sd14 | Name::Sd15 | Name::Sd21 | Name::Sd21Base | Name::Tiny => UnetInput::Sample,
+            Name::Sdxl | Name::SdxlTurbo | Name::SdxlRefiner => UnetInput::Sample,
+            Name::TinySdxl | Name::TinySdxlTurbo | Name::TinySdxlRefiner => UnetInput::Sample,
+        }
+    }
+
+    /// What it is, at any width.
+    fn architecture(self) -> Architecture {
+        match self {
+            Name::Sd14 | Name::Sd15 | Name::Sd15Inpaint | Name::Tiny | Name::TinyInpaint => Architecture::Sd1,
+            Name::Sd21 => Architecture::Sd2,
+            Name::Sd21Base | Name::Sd2Inpaint => Architecture::Sd2Base,
+            Name::Sdxl | Name::TinySdxl => Architecture::Sdxl,
+            Name::SdxlTurbo | Name::TinySdxlTurbo => Architecture::SdxlTurbo,
+            Name::SdxlRefiner | Name::TinySdxlRefiner => Architecture::SdxlRefiner,
         }
     }
 }
@@ -69,17 +96,13 @@ impl Synth {
     pub fn run(self) -> Result<()> {
         let width = self.width.unwrap_or(if self.architecture.is_tiny() { 0.05 } else { 1.0 });
         ensure!(width > 0.0 && width <= 1.0, "--width: expected a number above 0 and at most 1, found {width}");
-        let architecture = match self.architecture {
-            Name::Sd14 | Name::Sd15 | Name::Sd15Inpaint | Name::Tiny | Name::TinyInpaint => Architecture::Sd1,
-            Name::Sd21 => Architecture::Sd2,
-            Name::Sd21Base | Name::Sd2Inpaint => Architecture::Sd2Base,
-        };
         let kind = match self.dtype {
             DtypeName::F32 => Kind::Float,
             DtypeName::F16 => Kind::Half,
             DtypeName::Bf16 => Kind::BFloat16,
         };
-        Synthetic { architecture, input: self.architecture.input(), width, kind, seed: self.seed }.write(&self.to)?;
+        let (architecture, input) = (self.architecture.architecture(), self.architecture.input());
+        Synthetic { architecture, input, width, kind, seed: self.seed }.write(&self.to)?;
         line!("{}", self.to.display());
         Ok(())
     }
