@@ -93,15 +93,8 @@ impl Checkpoint {
             all.push((original, if is_projection { as_convolution(tensor) } else { tensor }));
         }
         for text in &self.texts {
-            let (names, part) = (self.text_names(text), &text.encoder);
-            let tensors = stored(part, kind, part.config.projection.is_some() && unet.added.is_some())?;
-            let original = match names {
-                TextNames::OpenClip(_) => as_open_clip(tensors).ok_or_else(|| missing(part.name(), "a projection"))?,
-                TextNames::Clip(_) => {
-                    tensors.into_iter().map(|(name, tensor)| (inverse::clip(&name), tensor)).collect()
-                }
-            };
-            all.extend(original.into_iter().map(|(name, tensor)| (format!("{}{name}", names.prefix()), tensor)));
+            let original = self.original_text(text, kind)?;
+            all.extend(original.ok_or_else(|| missing(text.encoder.name(), "a projection"))?);
         }
         let prediction = match self.scheduler.read_for_another()?.prediction() {
             Prediction::Velocity => "v",
@@ -111,6 +104,21 @@ impl Checkpoint {
         let mut about = about();
         about.insert("modelspec.prediction_type".into(), prediction.into());
         Ok(create_safetensors(to, all, about)?)
+    }
+
+    /// The tensors of a text encoder as a single file has them. `None` if one of them has no name there.
+    fn original_text(&self, text: &TextPart, kind: Option<Kind>) -> Result<Option<Named>> {
+        let (names, encoder) = (self.text_names(text), &text.encoder);
+        let projects = encoder.config.projection.is_some() && self.unet.config.added.is_some();
+        let tensors = stored(encoder, kind, projects)?;
+        let original = match names {
+            TextNames::OpenClip(_) => as_open_clip(tensors),
+            TextNames::Clip(_) => {
+                Some(tensors.into_iter().map(|(name, tensor)| (inverse::clip(&name), tensor)).collect())
+            }
+        };
+        let below = |(name, tensor)| (format!("{}{name}", names.prefix()), tensor);
+        Ok(original.map(|all| all.into_iter().map(below).collect()))
     }
 
     /// Whose names the tensors of a text encoder have in a single file. SDXL's second is OpenCLIP's, and the only one of
