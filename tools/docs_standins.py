@@ -52,7 +52,33 @@ latentrace model synth tiny "$TO"
 sed -i 's/"sample_size": 64/"sample_size": 8/' "$TO/unet/config.json"
 """
 
+# Of the tensors of SDXL, but narrow and shallow, and with pictures of 128 by 128 pixels.
+TINY_SDXL = """
+latentrace model synth tiny-sdxl%s "$TO"
+sed -i 's/"sample_size": 128/"sample_size": 16/' "$TO/unet/config.json"
+"""
+
 STAND_INS = [
+    Model(
+        "stabilityai/stable-diffusion-xl-base-1.0",
+        "7 GB on the hub; random weights of a narrow UNet instead",
+        TINY_SDXL % "" + """
+latentrace model synth tiny-sdxl --dtype f16 half-xl
+for file in text_encoder/model text_encoder_2/model unet/diffusion_pytorch_model vae/diffusion_pytorch_model; do
+    mv half-xl/$file.safetensors "$TO/$file.fp16.safetensors"
+done
+""",
+    ),
+    Model(
+        "stabilityai/sdxl-turbo",
+        "7 GB on the hub; random weights of a narrow UNet instead",
+        TINY_SDXL % "-turbo",
+    ),
+    Model(
+        "stabilityai/stable-diffusion-xl-refiner-1.0",
+        "6 GB on the hub; random weights of a narrow UNet instead",
+        TINY_SDXL % "-refiner",
+    ),
     Model(
         "CompVis/stable-diffusion-v1-4",
         "4 GB on the hub; random weights of a narrow UNet instead, in both number formats that the page names",

@@ -2,8 +2,10 @@
 
     python tools/parity_pictures.py PROGRAM FOLDER [--only ROW...] [--width 1] [--threads 2]
 
-PROGRAM is the built latentrace. FOLDER gets checkpoints with random weights, made by `latentrace model synth`: SD 1.4 (4.3 GB) and
-SD 2.1 (5.2 GB). They stay for the next time; other large files (5.2 GB at most) are deleted after the row that needs them.
+PROGRAM is the built latentrace. FOLDER gets checkpoints with random weights, made by `latentrace model synth`: SD 1.4 (4.3 GB),
+SD 2.1 (5.2 GB), SDXL and its Turbo (13.9 GB each) and the refiner (12.2 GB). They stay for the next time; other large files (as
+large as the checkpoint at most) are deleted after the row that needs them. Rows of SDXL need 16 GB of memory, and run only if they
+are named: `--only sdxl`.
 Needs torch, diffusers, transformers, peft and safetensors (tools/python-env); downloads nothing.
 
 Both programs compute in f32 on the CPU. Each picture is made in a process of its own, so memory is that of one pipeline. For every
@@ -34,6 +36,12 @@ The rows, where `--only lora` is every row that begins with lora:
     sd21               SD 2.1, DDIM, v-prediction
     single-sd21        as single-sd14
     lora-sd21          as lora-kohya
+    sdxl               SDXL, Euler, another text, size, crop and target for each text encoder and branch
+    sdxl-zeros         SDXL without a negative prompt: zeros in place of its text
+    sdxl-image         SDXL, from a picture, strength 0.6
+    sdxl-single        as single-sd14
+    sdxl-turbo         SDXL-Turbo, ancestral Euler, two steps without guidance
+    sdxl-refiner       the refiner, from a picture, strength 0.4, with aesthetic scores
 
 Latentrace adds a LoRA to the weights if its scale is a number, and computes it beside them if the scale depends on the noise level.
 So the rows that are not fused give it a window that holds at every level. diffusers does one with fuse_lora, the other without.
@@ -82,7 +90,24 @@ class Row:
     pictures: int = 1
     lora: str | None = None  # kohya, peft, alpha
     fused: bool = False
+    guidance: float = GUIDANCE
+    negative: str | None = NEGATIVE
+    told: tuple = ()  # of SDXL: diffusers' arguments and their values; the options of Latentrace are called almost alike
 
+
+# Two text encoders are 3 GB of the 14, so a model of SDXL is more than most machines of tests have.
+LARGE = ("sdxl",)
+
+TOLD = (
+    ("prompt_2", "a blue square"),
+    ("negative_prompt_2", "red"),
+    ("original_size", (768, 1024)),
+    ("crops_coords_top_left", (64, 128)),
+    ("target_size", (512, 640)),
+    ("negative_original_size", (320, 256)),
+    ("negative_crops_coords_top_left", (0, 32)),
+    ("negative_target_size", (1024, 1024)),
+)
 
 ROWS = [
     Row("sd14"),
@@ -99,6 +124,13 @@ ROWS = [
     Row("sd21", family="sd21"),
     Row("single-sd21", family="sd21", files="single"),
     Row("lora-sd21", family="sd21", lora="kohya"),
+    Row("sdxl", family="sdxl", guidance=5.0, told=TOLD),
+    Row("sdxl-zeros", family="sdxl", guidance=5.0, negative=None, steps=2),
+    Row("sdxl-image", family="sdxl", guidance=5.0, steps=5, strength=0.6),
+    Row("sdxl-single", family="sdxl", files="single", guidance=5.0, negative=None, steps=2),
+    Row("sdxl-turbo", family="sdxl-turbo", guidance=1.0, negative=None, steps=2),
+    Row("sdxl-refiner", family="sdxl-refiner", guidance=5.0, steps=5, strength=0.4,
+        told=(("aesthetic_score", 7.0), ("negative_aesthetic_score", 2.0), ("negative_crops_coords_top_left", (0, 32)))),
 ]
 
 
@@ -266,7 +298,11 @@ def program_arguments(bench, row, model):
         arguments = ["generate", PROMPT]
     else:
         arguments = ["vary", bench.picture(row), PROMPT, "--strength", row.strength]
-    arguments += ["--model", model, "--device", "cpu", "--negative", NEGATIVE, "--guidance", GUIDANCE, "--seed", SEED]
+    arguments += ["--model", model, "--device", "cpu", "--guidance", row.guidance, "--seed", SEED]
+    if row.negative is not None:
+        arguments += ["--negative", row.negative]
+    for name, value in row.told:
+        arguments += [option(name), ",".join(map(str, value)) if isinstance(value, tuple) else value]
     arguments += ["--images", row.pictures, "--steps", row.steps, "--height", height, "--width", width]
     if row.files == "fp16":
         arguments += ["--variant", "fp16"]
@@ -276,6 +312,11 @@ def program_arguments(bench, row, model):
         scale = WEIGHT if row.fused else f"{{ weight = {WEIGHT}, sigma = [0, 1000] }}"
         arguments += ["--lora", f"{bench.lora(row)}:{scale}"]
     return arguments
+
+
+def option(name):
+    """The option of Latentrace that has the meaning of an argument of diffusers."""
+    return "--" + name.replace("negative_prompt", "negative").replace("crops_coords_top_left", "crop").replace("_", "-")
 
 
 def read_runs(output, pictures, memory):
@@ -356,9 +397,10 @@ def run_diffusers(job):
 
 def load_pipeline(job):
     import torch
-    from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+    import diffusers
 
-    kind = StableDiffusionPipeline if job["strength"] is None else StableDiffusionImg2ImgPipeline
+    family = "StableDiffusionXL" if job["family"].startswith("sdxl") else "StableDiffusion"
+    kind = getattr(diffusers, family + ("Pipeline" if job["strength"] is None else "Img2ImgPipeline"))
     if job["files"] == "single":
         return kind.from_single_file(job["model"], config=job["config"], local_files_only=True)
     return kind.from_pretrained(job["model"], variant="fp16" if job["files"] == "fp16" else None, dtype=torch.float32)
@@ -370,8 +412,9 @@ def pipeline_arguments(job):
     generators = [torch.Generator("cpu").manual_seed(SEED + number) for number in range(job["pictures"])]
     arguments = {
         "prompt": PROMPT,
-        "negative_prompt": NEGATIVE,
-        "guidance_scale": GUIDANCE,
+        "negative_prompt": job["negative"],
+        "guidance_scale": job["guidance"],
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in job["told"]},
         "num_inference_steps": job["steps"],
         "num_images_per_prompt": job["pictures"],
         "generator": generators,
@@ -460,7 +503,7 @@ def chosen(only):
     for word in only:
         if not any(is_named(row, word) for row in ROWS):
             sys.exit(f"no row {word!r}; there are {', '.join(row.name for row in ROWS)}")
-    return [row for row in ROWS if not only or any(is_named(row, word) for word in only)]
+    return [row for row in ROWS if any(is_named(row, word) for word in only) or not only and not row.family.startswith(LARGE)]
 
 
 def is_named(row, word):

@@ -114,12 +114,13 @@ impl Pictures {
     }
 
     fn grid(&self, tiles: Vec<Tile>, last: u64) -> Result<PathBuf> {
-        let Cell { prompt, negative, guidance, seed, .. } = &self.cell;
+        let Cell { prompt, prompt_2, negative, guidance, seed, .. } = &self.cell;
         let square = (tiles.len() as f64).sqrt().ceil() as usize;
         // Near a square, and as few empty places as may be.
         let columns =
             (square..=square + 1).min_by_key(|columns| tiles.len().next_multiple_of(*columns)).unwrap_or(square);
-        let mut title = format!("“{prompt}”, guidance {guidance}");
+        let second = prompt_2.as_ref().map(|text| format!(" and “{text}”")).unwrap_or_default();
+        let mut title = format!("“{prompt}”{second}, guidance {guidance}");
         if !negative.is_empty() {
             title += &format!(", not “{negative}”");
         }

@@ -11,7 +11,7 @@ pub enum Error {
     #[error("{}: {}\nhint: {}", .0.path.display(), .0.what, .0.hint)]
     NotACheckpoint(Described),
     /// A model that is not of the supported families.
-    #[error("{file}: {class}: {family} is not supported\nhint: Latentrace runs Stable Diffusion 1.x and 2.x")]
+    #[error("{file}: {class}: {family} is not supported\nhint: Latentrace runs Stable Diffusion 1.x, 2.x and XL")]
     Family {
         /// The file that names the class.
         file: String,

@@ -1,8 +1,8 @@
 //! The scheduler's configuration file.
 
 use crate::error::{Error, Result, read};
-use crate::index::{INDEX, Index};
-use latentrace_schedulers::Config;
+use crate::index::{INDEX, Index, SECOND};
+use latentrace_schedulers::{Config, Pipeline};
 use std::path::{Path, PathBuf};
 
 /// Where a checkpoint's scheduler configuration comes from. It is read when it is asked for, because a run that names
@@ -12,6 +12,8 @@ pub struct SchedulerFile {
     pub(crate) origin: Origin,
     /// The class that `model_index.json` names. As in diffusers, it is used instead of the one in the file.
     pub(crate) class: Option<(PathBuf, String)>,
+    /// The pipeline that runs the checkpoint in diffusers, which may change the scheduler that it is given.
+    pub pipeline: Pipeline,
 }
 
 #[derive(Clone, Debug)]
@@ -33,8 +35,10 @@ impl SchedulerFile {
     /// The folder's `model_index.json` cannot be read.
     pub fn of(folder: &Path) -> Result<SchedulerFile> {
         let index = folder.join(INDEX).is_file().then(|| Index::read(folder)).transpose()?;
+        let is_xl = index.as_ref().is_some_and(|index| index.texts().contains(&SECOND));
+        let pipeline = if is_xl { Pipeline::StableDiffusionXl } else { Pipeline::StableDiffusion };
         let class = index.and_then(|index| Some((index.path().to_path_buf(), index.class("scheduler")?.to_owned())));
-        Ok(SchedulerFile { origin: Origin::File(folder.join("scheduler/scheduler_config.json")), class })
+        Ok(SchedulerFile { origin: Origin::File(folder.join("scheduler/scheduler_config.json")), class, pipeline })
     }
 
     /// The configuration.

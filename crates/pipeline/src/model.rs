@@ -9,7 +9,7 @@ use latentrace_nn::tch::{self, Kind};
 use latentrace_nn::{
     Activation, Changes, Cuda, Kernels, Pages, SharedScale, Tap, Weights, cuda, first_cuda, if_it_fits,
 };
-use latentrace_schedulers::{self as schedulers, Pipeline};
+use latentrace_schedulers as schedulers;
 use latentrace_text::{TextEncoder, Tokenizer};
 use latentrace_unet::Unet;
 use latentrace_vae::Vae;
@@ -197,10 +197,7 @@ impl Model {
             true => checkpoint.scheduler.read_for_another()?,
             false => checkpoint.scheduler.read()?,
         };
-        let scheduler_in_pipeline = scheduler.in_pipeline_of(match checkpoint.unet.config.added {
-            None => Pipeline::StableDiffusion,
-            Some(_) => Pipeline::StableDiffusionXl,
-        })?;
+        let scheduler_in_pipeline = scheduler.in_pipeline_of(checkpoint.scheduler.pipeline)?;
         let tokenizers: Vec<Tokenizer> = checkpoint.texts.iter().map(text::own).collect::<Result<_>>()?;
         let tokenized = checkpoint.texts.iter().zip(&tokenizers);
         checkpoint.notes.extend(tokenized.filter_map(|(part, tokenizer)| padding(part, tokenizer)));

@@ -491,8 +491,7 @@ impl Cell {
                 "ema" | "weights" => "false".into(),
                 "clip_skip" => "0".into(),
                 "long_prompts" => "cut".into(),
-                "prompt_2" => self.prompt.clone(),
-                "negative_2" => self.negative.clone(),
+                "prompt_2" | "negative_2" => "that of the first".into(),
                 "crop" => "[0, 0]".into(),
                 "original_size" | "target_size" => "the run's own".into(),
                 "negative_original_size" | "negative_crop" | "negative_target_size" => "the prompt's own".into(),
@@ -587,7 +586,7 @@ mod tests {
 
     #[test]
     fn the_list_of_fields_is_complete() {
-        let full = r#"{"sampler":"lms","scheduler":{"order":2},"spacing":"trailing","image":"x.png","mask":"m.png","strength":0.5,"fit":"stretch","height":64,"width":64,"edits":["** => zero"],"model":"x","revision":"main","variant":"fp16","family":"sdxl-turbo","text_encoder":"t","text_encoder_2":"t2","unet":"u","vae":"v","tokenizer":"k","tokenizer_2":"k2","config":"c","ema":true,"clip_skip":1,"long_prompts":"chunks","weights":true,"features":"f","embeddings":["e.safetensors=<e>"],"loras":["l.safetensors:0.5"],"ignore":["decay"],"kernels":"plain"}"#;
+        let full = r#"{"sampler":"lms","scheduler":{"order":2},"spacing":"trailing","image":"x.png","mask":"m.png","strength":0.5,"fit":"stretch","height":64,"width":64,"edits":["** => zero"],"model":"x","revision":"main","variant":"fp16","family":"sdxl-turbo","text_encoder":"t","text_encoder_2":"t2","unet":"u","vae":"v","tokenizer":"k","tokenizer_2":"k2","config":"c","ema":true,"clip_skip":1,"long_prompts":"chunks","weights":true,"features":"f","embeddings":["e.safetensors=<e>"],"loras":["l.safetensors:0.5"],"ignore":["decay"],"kernels":"plain","prompt_2":"p","negative_2":"n","empty_negative":"zeros","original_size":[1,2],"crop":[0,1],"target_size":[1,2],"negative_original_size":[1,2],"negative_crop":[0,1],"negative_target_size":[1,2],"aesthetic_score":7,"negative_aesthetic_score":2,"vae_dtype":"f32"}"#;
         let cell: Cell = serde_json::from_str(full).unwrap();
         let value = serde_json::to_value(&cell).unwrap();
         let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();

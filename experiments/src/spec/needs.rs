@@ -158,6 +158,7 @@ mod tests {
             "clip_skip" => "1".into(),
             "long_prompts" => "'chunks'".into(),
             "embeddings" => "['cat.safetensors']".into(),
+            "empty_negative" => "'text'".into(),
             _ => "'fp16'".into(),
         }
     }

@@ -208,7 +208,9 @@ fn grid(folder: &Path, name: &str, title: &str, cells: Vec<Tile>, columns: usize
 
 fn title(description: &Description) -> String {
     let cell = &description.cell;
-    format!("“{}”, seed {}, {} steps, guidance {}", short(&cell.prompt, 100), cell.seed, cell.steps, cell.guidance)
+    let second = cell.prompt_2.as_ref().map(|text| format!(" and “{}”", short(text, 100))).unwrap_or_default();
+    let prompt = short(&cell.prompt, 100);
+    format!("“{prompt}”{second}, seed {}, {} steps, guidance {}", cell.seed, cell.steps, cell.guidance)
 }
 
 fn short(text: &str, most: usize) -> String {

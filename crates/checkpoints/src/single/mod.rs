@@ -26,6 +26,7 @@ use crate::scheduler::SchedulerFile;
 use crate::weights::checked;
 use known::{Told, assumptions, configs_of, scheduler, zeros};
 use latentrace_nn::Header;
+use latentrace_schedulers::Pipeline;
 use latentrace_text::TextConfig;
 use original::recognise;
 use parts::Parts;
@@ -61,7 +62,11 @@ pub(crate) fn open(path: &Path, choice: &Choice) -> Result<Checkpoint> {
         vae: parts.vae()?.configured(latentrace_vae::VaeConfig::read)?,
         embeddings: choice.embeddings.clone(),
         loras: choice.loras.clone(),
-        scheduler: SchedulerFile { origin: scheduler(path, choice, &known), class: None },
+        scheduler: SchedulerFile {
+            origin: scheduler(path, choice, &known),
+            class: None,
+            pipeline: if original.is_xl() { Pipeline::StableDiffusionXl } else { Pipeline::StableDiffusion },
+        },
         notes,
     };
     agree(&checkpoint, choice)?;

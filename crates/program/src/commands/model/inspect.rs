@@ -6,7 +6,7 @@ use crate::printer::line;
 use anyhow::{Result, bail};
 use latentrace::checkpoints::{Inspected, UnetInput};
 use latentrace::files::counted;
-use latentrace::pipeline::{Checkpoint, Size};
+use latentrace::pipeline::{Checkpoint, Ids, Size};
 use std::path::PathBuf;
 
 /// Say what a checkpoint has, and what is missing or extra
@@ -48,13 +48,17 @@ impl Inspect {
 fn about(checkpoint: &Checkpoint) {
     let (unet, vae) = (&checkpoint.unet.config, &checkpoint.vae.config);
     let size = Size::of(checkpoint);
-    for text in checkpoint.texts.iter().map(|text| &text.encoder.config) {
+    for part in checkpoint.texts.iter().map(|text| &text.encoder) {
+        let text = &part.config;
+        let of_second =
+            text.projection.as_ref().map(|projection| format!(", pooled to {} ({})", projection.width, part.name()));
         line!(
-            "text encoder  {} layers of {}, {} tokens of a vocabulary of {}",
+            "text encoder  {} layers of {}, {} tokens of a vocabulary of {}{}",
             text.num_hidden_layers,
             text.hidden_size,
             text.max_position_embeddings,
-            text.vocab_size
+            text.vocab_size,
+            of_second.unwrap_or_default()
         );
     }
     line!(
@@ -69,6 +73,16 @@ fn about(checkpoint: &Checkpoint) {
         size.width,
         unet.cross_attention_dim
     );
+    if let (Some(pooled), Some(ids)) = (checkpoint.pooled(), checkpoint.ids()) {
+        let numbers = match ids {
+            Ids::Target => "6 numbers: original size, crop, target size",
+            Ids::Score => "5 numbers: original size, crop, aesthetic score",
+        };
+        line!("              and a pooled text of {pooled}, and {numbers}");
+        if checkpoint.is_distilled() {
+            line!("              distilled: runs without guidance (a weight of 1) in few steps");
+        }
+    }
     line!(
         "vae           {} channels, factor {}, scaling factor {}",
         vae.latent_channels,

@@ -123,7 +123,8 @@ impl Schedule {
     fn own(&self, path: Option<&Path>, name: Option<&str>) -> Result<Config> {
         let path = path.map_or_else(bundled, |path| Ok(path.into()))?;
         if self.pipeline && path.join("scheduler").is_dir() {
-            return Ok(SchedulerFile::of(&path)?.read()?.in_pipeline()?);
+            let scheduler = SchedulerFile::of(&path)?;
+            return Ok(scheduler.read()?.in_pipeline_of(scheduler.pipeline)?);
         }
         let inside = ["scheduler/scheduler_config.json", "scheduler_config.json"].map(|name| path.join(name));
         let file = inside.into_iter().find(|file| file.is_file()).unwrap_or(path);
