@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 decoded.push(picture.pixels);
             }
             "encode" => {
-                let picture = normal(&[1, 3, 8 * side, 8 * side]);
+                let picture = normal(&[1, 3, 8 * side, 8 * side]).to_kind(model.vae.kind());
                 measured(part, || drop(no_grad(|| model.vae.moments(&mut pass(), &picture))))?;
             }
             other => return Err(format!("{other}: no such part").into()),

@@ -8,12 +8,20 @@
 
 use latentrace::nn::tch::{self, Kind, Tensor};
 use latentrace::nn::{GatedGelu, GroupNorm, LayerNorm, Moment, Pass, Passes, Probe, Tap, Weights, first_cuda, seeded};
-use latentrace::pipeline::{Device, Dtype, Guidance, Model, Options, Outcome, Picture, Request, Start, evaluations};
+use latentrace::pipeline::{
+    Device, Dtype, Guidance, Model, Options, Outcome, Picture, Request, Size, Start, evaluations,
+};
 use std::io::Write;
 use std::path::Path;
 
 const MODELS: [&str; 3] = ["data/golden/networks/sd1", "data/golden/networks/sd2", "data/models/shapes"];
 const BUNDLED: &str = MODELS[2];
+/// Tiny networks of SDXL's kind, each with a guidance weight.
+const SDXL: [(&str, f64); 3] = [
+    ("data/golden/networks/sdxl", 4.0),
+    ("data/golden/networks/sdxl-turbo", 1.0),
+    ("data/golden/networks/sdxl-refiner", 4.0),
+];
 const CAPTION: &str = "a large red circle on the left, white background";
 
 /// How many rows the network computes for images that are run together.
@@ -276,6 +284,32 @@ fn runs_on_cuda_end_where_they_end_on_the_cpu() {
     let right = run(&cpu, &request(&cpu, "pndm", 6.0.into()), &start()).0;
     let found = run(&cuda, &request(&cuda, "pndm", 6.0.into()), &start()).0;
     rows.add("run from a picture, F32", relative(&found.latents, &right.latents), 1e-4);
+    rows.check();
+}
+
+/// Two texts, the numbers and their sines, zeros, one row without guidance, and a VAE in f32 beside networks in halves.
+#[test]
+fn runs_of_sdxl_on_cuda_end_where_they_end_on_the_cpu() {
+    if !on_cuda("runs_of_sdxl_on_cuda_end_where_they_end_on_the_cpu") {
+        return;
+    }
+    let mut rows = Rows::default();
+    for (folder, guidance) in SDXL {
+        let (cpu, cuda) = (open(folder, Device::Cpu, Dtype::F32), open(folder, Device::Cuda, Dtype::F32));
+        let size = Size { height: 32, width: 48 };
+        let of = |model: &Model| Request { steps: 4, guidance: guidance.into(), size, ..model.request(CAPTION, 193) };
+        let right = run(&cpu, &of(&cpu), &Start::Noise).0;
+        // The first run computes and records a call, a later one replays it.
+        for time in ["first", "second"] {
+            let found = run(&cuda, &of(&cuda), &Start::Noise).0;
+            // Of the same size as between two kinds of processor, which random networks enlarge.
+            rows.add(&format!("{folder}, {time} run, F32"), relative(&found.latents, &right.latents), 2e-4);
+        }
+        let halves = open(folder, Device::Cuda, Dtype::Bf16);
+        assert_eq!((halves.unet.kind(), halves.vae.kind()), (Kind::BFloat16, Kind::Float), "{folder}");
+        let [first, second] = [(); 2].map(|()| run(&halves, &of(&halves), &Start::Noise).0);
+        assert!(first.latents.equal(&second.latents) && first.picture == second.picture, "{folder}");
+    }
     rows.check();
 }
 

@@ -36,7 +36,7 @@ The rows, where `--only lora` is every row that begins with lora:
     sd21               SD 2.1, DDIM, v-prediction
     single-sd21        as single-sd14
     lora-sd21          as lora-kohya
-    sdxl               SDXL, Euler, another text, size, crop and target for each text encoder and branch
+    sdxl-base          SDXL, Euler, another text, size, crop and target for each text encoder and branch
     sdxl-zeros         SDXL without a negative prompt: zeros in place of its text
     sdxl-image         SDXL, from a picture, strength 0.6
     sdxl-single        as single-sd14
@@ -124,7 +124,7 @@ ROWS = [
     Row("sd21", family="sd21"),
     Row("single-sd21", family="sd21", files="single"),
     Row("lora-sd21", family="sd21", lora="kohya"),
-    Row("sdxl", family="sdxl", guidance=5.0, told=TOLD),
+    Row("sdxl-base", family="sdxl", guidance=5.0, told=TOLD),
     Row("sdxl-zeros", family="sdxl", guidance=5.0, negative=None, steps=2),
     Row("sdxl-image", family="sdxl", guidance=5.0, steps=5, strength=0.6),
     Row("sdxl-single", family="sdxl", files="single", guidance=5.0, negative=None, steps=2),
