@@ -117,7 +117,7 @@ impl Checkpoint {
         &self.place
     }
 
-    /// The first text encoder, for what knows only one: LoRAs and textual inversions.
+    /// The first text encoder, for what knows only one.
     pub fn text(&self) -> &TextPart {
         &self.texts[0]
     }
@@ -200,8 +200,8 @@ impl TextPart {
         files.filter(|path| path.is_file())
     }
 
-    /// The name of the tokenizer's folder in the diffusers layout.
-    pub(crate) fn tokenizer_name(&self) -> &'static str {
+    /// The name of the tokenizer's folder in the diffusers layout: `tokenizer`, or `tokenizer_2` of `text_encoder_2`.
+    pub fn tokenizer_name(&self) -> &'static str {
         match self.encoder.name {
             "text_encoder_2" => "tokenizer_2",
             _ => "tokenizer",

@@ -1,6 +1,6 @@
 //! Textual inversions: files of vectors that stand for a new token (Gal et al. 2022, arXiv 2208.01618).
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, TextPart};
 use crate::error::{Result, file};
 use crate::weights::{PICKLES, checked, pickle};
 use latentrace_nn::tch::Tensor;
@@ -19,18 +19,23 @@ pub struct Inversion {
     pub token: Option<String>,
 }
 
-/// The vectors of a token.
+/// The vectors of a token for a text encoder.
 #[derive(Debug)]
 pub struct Vectors {
     /// The token.
     pub token: String,
+    /// The name of the text encoder's part: `text_encoder` or `text_encoder_2`.
+    pub part: &'static str,
     /// The vectors, `[vectors, width]`.
     pub table: Tensor,
 }
 
-/// The tensor of a file that AUTOMATIC1111 wrote, and that of a file for both text encoders of SDXL. They are named for
-/// what they are, so the token is the name of the file.
-const UNNAMED: [&str; 2] = ["emb_params", "clip_l"];
+/// The tensor of a file that AUTOMATIC1111 wrote, and those of a file for the text encoders of SDXL. They are named for what they
+/// are, so the token is the name of the file.
+const UNNAMED: [&str; 3] = ["emb_params", "clip_l", "clip_g"];
+
+/// The tensors of a file for both text encoders of SDXL, each with the part that it is for.
+const OF_PARTS: [(&str, &str); 2] = [("clip_l", "text_encoder"), ("clip_g", "text_encoder_2")];
 
 impl From<String> for Inversion {
     /// What follows the `=` behind a file's ending is the token. So a path may have a `=` too.
@@ -62,37 +67,93 @@ impl fmt::Display for Inversion {
 }
 
 impl Checkpoint {
-    /// The vectors of the tokens that are added to the checkpoint.
+    /// The vectors of the tokens that are added to the checkpoint, for each text encoder that has some.
     ///
     /// # Errors
-    /// A file cannot be read, or its vectors are not of the text encoder's width.
+    /// A file cannot be read, or its vectors are not of the width of a text encoder, or of several.
     pub fn vectors(&self) -> Result<Vec<Vectors>> {
-        self.embeddings.iter().map(|inversion| self.vectors_of(inversion)).collect()
+        let of_files = self.embeddings.iter().map(|inversion| self.vectors_of(inversion));
+        Ok(of_files.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
-    fn vectors_of(&self, Inversion { file: path, token }: &Inversion) -> Result<Vectors> {
+    fn vectors_of(&self, Inversion { file: path, token }: &Inversion) -> Result<Vec<Vectors>> {
         let tensors = open(path)?;
-        let name = chosen(path, &tensors)?;
-        let table = tensors.get(&name)?;
-        let width = self.text().encoder.config.hidden_size;
-        // A single vector may have no axis for the number of vectors.
-        let table = if table.dim() == 1 { table.unsqueeze(0) } else { table };
-        match table.size()[..] {
-            [rows, found] if rows > 0 && found == width => {}
-            [rows, found] if rows > 0 => {
-                let hint = "hint: 768 are the features of Stable Diffusion 1.x, 1024 those of 2.x, and 1280 of SDXL's second text encoder";
-                let cause = format!("{name} has {found} features, but the text encoder has {width} (hidden_size)");
-                return Err(file(path, format!("{cause}\n{hint}")));
+        let names: Vec<&str> = tensors.names().collect();
+        let chosen = self.chosen(path, &names)?;
+        let of = |name: &str| -> Result<Vectors> {
+            let table = tensors.get(name)?;
+            // A single vector may have no axis for the number of vectors.
+            let table = if table.dim() == 1 { table.unsqueeze(0) } else { table };
+            let part = self.text_for(path, name, &table.size())?;
+            let stem = || path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            let own = || if UNNAMED.contains(&name) { stem() } else { name.to_owned() };
+            Ok(Vectors { token: token.clone().unwrap_or_else(own), part: part.encoder.name(), table })
+        };
+        chosen.into_iter().map(of).collect()
+    }
+
+    /// The tensors of a file that are vectors for the checkpoint's text encoders: of a file for both of SDXL, those whose text encoder the
+    /// checkpoint has; or else one.
+    fn chosen<'a>(&self, path: &Path, names: &[&'a str]) -> Result<Vec<&'a str>> {
+        let is_there = |part: &str| self.texts.iter().any(|text| text.encoder.name() == part);
+        let of_parts = OF_PARTS.iter().filter(|(_, part)| is_there(part));
+        let of_parts: Vec<&str> =
+            of_parts.filter_map(|(own, _)| names.iter().find(|name| *name == own).copied()).collect();
+        let unnamed = || UNNAMED.iter().find_map(|own| names.iter().find(|name| *name == own).copied());
+        match names {
+            [only] => Ok(vec![only]),
+            _ if !of_parts.is_empty() && !names.contains(&UNNAMED[0]) => Ok(of_parts),
+            _ => unnamed().map(|name| vec![name]).ok_or_else(|| {
+                let shown = names.iter().take(3).copied().collect::<Vec<_>>().join(", ");
+                let hint = "hint: an embedding has one tensor, or one that is called emb_params or clip_l";
+                file(path, format!("not an embedding: it has {} tensors: {shown}\n{hint}", names.len()))
+            }),
+        }
+    }
+
+    /// The text encoder that vectors are for: the one that the tensor's name says, if the checkpoint has two, or the one of their width.
+    fn text_for(&self, path: &Path, name: &str, shape: &[i64]) -> Result<&TextPart> {
+        let said = OF_PARTS.iter().find(|(own, _)| *own == name && self.texts.len() > 1).map(|(_, part)| *part);
+        let texts: Vec<&TextPart> =
+            self.texts.iter().filter(|text| said.is_none_or(|part| text.encoder.name() == part)).collect();
+        let width = |text: &TextPart| text.encoder.config.hidden_size;
+        let [rows, found] = shape else { return Err(file(path, misshapen(name, &texts, shape))) };
+        if *rows == 0 {
+            return Err(file(path, misshapen(name, &texts, shape)));
+        }
+        let mut fitting = texts.iter().filter(|text| width(text) == *found);
+        match (fitting.next(), fitting.next()) {
+            (Some(text), None) => Ok(text),
+            (Some(first), Some(second)) => {
+                let [first, second] = [first, second].map(|text| text.encoder.name());
+                let cause =
+                    format!("{name} has {found} features, which are those of {first} and of {second} (hidden_size)");
+                Err(file(
+                    path,
+                    format!("{cause}\nhint: tensors called clip_l and clip_g are for the first and the second"),
+                ))
             }
-            _ => {
-                let found = table.size();
-                return Err(file(path, format!("{name}: expected a shape of [vectors, {width}], found {found:?}")));
+            (None, _) => {
+                let hint = "hint: 768 are the features of Stable Diffusion 1.x, 1024 those of 2.x, and 1280 of SDXL's second text encoder";
+                let have = match (texts.as_slice(), self.texts.len()) {
+                    ([text], 1) => format!("the text encoder has {}", width(text)),
+                    ([text], _) => format!("{} has {}", text.encoder.name(), width(text)),
+                    _ => format!("the text encoders have {}", widths(&texts, " and ")),
+                };
+                Err(file(path, format!("{name} has {found} features, but {have} (hidden_size)\n{hint}")))
             }
         }
-        let stem = || path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let own = if UNNAMED.contains(&name.as_str()) { stem() } else { name };
-        Ok(Vectors { token: token.clone().unwrap_or(own), table })
     }
+}
+
+/// What is wrong with a tensor that is no table of vectors.
+fn misshapen(name: &str, texts: &[&TextPart], shape: &[i64]) -> String {
+    format!("{name}: expected a shape of [vectors, {}], found {shape:?}", widths(texts, " or "))
+}
+
+/// The widths of text encoders, in words.
+fn widths(texts: &[&TextPart], between: &str) -> String {
+    texts.iter().map(|text| text.encoder.config.hidden_size.to_string()).collect::<Vec<_>>().join(between)
 }
 
 fn open(path: &Path) -> Result<Tensors> {
@@ -106,19 +167,6 @@ fn open(path: &Path) -> Result<Tensors> {
     }
     let path = checked(path.to_path_buf())?;
     Ok(Tensors::open(&[path], &|stored| vec![Named { name: stored.to_owned(), piece: Piece::Whole }])?)
-}
-
-/// The tensor of a file that has the vectors.
-fn chosen(path: &Path, tensors: &Tensors) -> Result<String> {
-    let names: Vec<&str> = tensors.names().collect();
-    match names.as_slice() {
-        [only] => Ok(only.to_string()),
-        several => UNNAMED.iter().find(|name| several.contains(name)).map(|name| name.to_string()).ok_or_else(|| {
-            let shown = several.iter().take(3).copied().collect::<Vec<_>>().join(", ");
-            let hint = "hint: an embedding has one tensor, or one that is called emb_params or clip_l";
-            file(path, format!("not an embedding: it has {} tensors: {shown}\n{hint}", several.len()))
-        }),
-    }
 }
 
 #[cfg(test)]

@@ -73,6 +73,6 @@ pub use sampler::SamplerTaps;
 pub use sharing::evaluations;
 pub use size::Size;
 pub use start::Start;
-pub use text::{LongPrompts, TextOptions, TextShape, tokenizer};
+pub use text::{LongPrompts, TextOptions, TextShape, tokenizers};
 pub use threads::Threads;
 pub use together::Together;

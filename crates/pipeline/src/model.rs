@@ -13,6 +13,7 @@ use latentrace_schedulers as schedulers;
 use latentrace_text::{TextEncoder, Tokenizer};
 use latentrace_unet::Unet;
 use latentrace_vae::Vae;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A latent diffusion model: text encoders with their tokenizers, UNet, VAE and scheduler configuration.
@@ -25,7 +26,7 @@ pub struct Model {
     pub unet: Unet,
     /// The scales of changes of the UNet that depend on the noise level; see [`Checkpoint::changes`].
     pub(crate) varying: Vec<(SharedScale, Scale)>,
-    /// For each LoRA of the checkpoint, whether it changes the first text encoder.
+    /// For each LoRA of the checkpoint, whether it changes a text encoder.
     pub changed_texts: Vec<bool>,
     /// Latents to pixels and back.
     pub vae: Vae,
@@ -202,10 +203,11 @@ impl Model {
         let tokenized = checkpoint.texts.iter().zip(&tokenizers);
         checkpoint.notes.extend(tokenized.filter_map(|(part, tokenizer)| padding(part, tokenizer)));
         let vectors = checkpoint.vectors()?;
+        checkpoint.notes.extend(text::unknown_to_some(&checkpoint, &vectors));
         let (unet, vae) = (&checkpoint.unet, &checkpoint.vae);
-        let Adapted { text_encoder: of_text, unet: of_unet, varying, of_text: changed_texts, notes } =
+        let Adapted { texts: of_texts, unet: of_unet, varying, of_text: changed_texts, notes } =
             checkpoint.changes()?;
-        let (texts, text_weights) = load_texts(&checkpoint, tokenizers, (of_text, vectors), (kind, device))?;
+        let (texts, text_weights) = load_texts(&checkpoint, tokenizers, (of_texts, vectors), (kind, device))?;
         let (kernels, note) = options.kernels.on(&unet.config, kind, device)?;
         checkpoint.notes.extend(note);
         if options.device == Device::Auto {
@@ -264,21 +266,19 @@ impl Model {
     }
 }
 
-/// Loads the text encoders of a checkpoint, each with its own tokenizer of `tokenizers`. Returns their weights too. The changes of
-/// LoRAs and the vectors of textual inversions are those of the first.
+/// Loads the text encoders of a checkpoint, each with its own tokenizer of `tokenizers`, the changes of LoRAs by the names of parts, and
+/// its vectors of textual inversions. Returns their weights too.
 fn load_texts(
     checkpoint: &Checkpoint,
     tokenizers: Vec<Tokenizer>,
-    of_first: (Changes, Vec<Vectors>),
+    (mut changes, vectors): (BTreeMap<&'static str, Changes>, Vec<Vectors>),
     (kind, device): (Kind, tch::Device),
 ) -> Result<(Vec<TextModel>, Vec<Weights>)> {
-    let mut of_first = Some(of_first);
     let (mut texts, mut all_weights) = (Vec::new(), Vec::new());
     for (TextPart { encoder: part, .. }, mut tokenizer) in checkpoint.texts.iter().zip(tokenizers) {
-        let (changes, vectors) = of_first.take().unwrap_or_default();
-        let weights = part.weights(kind, device)?.with_changes(changes);
+        let weights = part.weights(kind, device)?.with_changes(changes.remove(part.name()).unwrap_or_default());
         let mut encoder = TextEncoder::load(&weights, &part.config)?;
-        for Vectors { token, table } in &vectors {
+        for Vectors { token, table, .. } in vectors.iter().filter(|vectors| vectors.part == part.name()) {
             let first = tokenizer.add(token, table.size()[0] as usize)?;
             encoder.add(first.into(), table);
         }

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::{Features, Model, Negative, Prepared};
-use latentrace_checkpoints::{Checkpoint, TextPart};
+use latentrace_checkpoints::{Checkpoint, TextPart, Vectors};
 use latentrace_text::{Form, HiddenState, Tokenizer};
 use serde::{Deserialize, Serialize};
 
@@ -87,16 +87,33 @@ impl Model {
     }
 }
 
-/// The tokenizer of a checkpoint's first text encoder, with the tokens of its textual inversions.
+/// The tokenizer of each text encoder of a checkpoint, with the tokens of its textual inversions.
 ///
 /// # Errors
-/// A file is missing or malformed, or the tokenizer has a token already.
-pub fn tokenizer(checkpoint: &Checkpoint) -> Result<Tokenizer> {
-    let mut tokenizer = own(checkpoint.text())?;
-    for vectors in checkpoint.vectors()? {
-        tokenizer.add(&vectors.token, vectors.table.size()[0] as usize)?;
-    }
-    Ok(tokenizer)
+/// A file is missing or malformed, or a tokenizer has a token already.
+pub fn tokenizers(checkpoint: &Checkpoint) -> Result<Vec<Tokenizer>> {
+    let vectors = checkpoint.vectors()?;
+    let with_tokens = |part: &TextPart| {
+        let mut tokenizer = own(part)?;
+        for vectors in vectors.iter().filter(|vectors| vectors.part == part.encoder.name()) {
+            tokenizer.add(&vectors.token, vectors.table.size()[0] as usize)?;
+        }
+        Ok(tokenizer)
+    };
+    checkpoint.texts.iter().map(with_tokens).collect()
+}
+
+/// A note for each token that only one of two text encoders has vectors for.
+pub(crate) fn unknown_to_some(checkpoint: &Checkpoint, vectors: &[Vectors]) -> Vec<String> {
+    let has = |part: &str, token: &str| vectors.iter().any(|known| known.part == part && known.token == token);
+    let others = |known: &Vectors| {
+        let parts = checkpoint.texts.iter().map(|text| text.encoder.name()).filter(|part| *part != known.part);
+        let unknown = parts.filter(|part| !has(part, &known.token));
+        unknown
+            .map(|part| format!("{} is a token of {} alone: {part} reads its letters", known.token, known.part))
+            .collect::<Vec<_>>()
+    };
+    vectors.iter().flat_map(others).collect()
 }
 
 /// The tokenizer of a text encoder as its files have it.

@@ -4,6 +4,7 @@ use latentrace_pipeline::nn::Pass;
 use latentrace_pipeline::nn::tch::{self, Kind, Tensor};
 use latentrace_pipeline::schedulers::Reading;
 use latentrace_pipeline::{Checkpoint, Choice, Device, Dtype, Lora, Model, Options, Scale, Start, TextOptions, Window};
+use latentrace_unet::{Added, Condition};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -68,6 +69,46 @@ fn every_kind_of_names_gives_what_diffusers_gives() {
         // The LoRA does something: the tolerance is not met without it.
         let plain = apart(&known["plain/unet"], &known[&format!("{name}/unet")]);
         assert!(name == "plain" || plain > 0.1, "{name}: {plain:.1e}");
+    }
+}
+
+/// The tiny model of SDXL with LoRAs of `data/golden/changes`.
+fn sdxl(loras: Vec<Lora>) -> Model {
+    tch::set_num_threads(1);
+    let loras = loras.into_iter().map(|lora| Lora { file: golden("changes").join(&lora.file), ..lora }).collect();
+    let checkpoint = Checkpoint::open(&golden("networks/sdxl"), &Choice { loras, ..Choice::default() }).unwrap();
+    Model::load(checkpoint, Options { device: Device::Cpu, ..Options::default() }).unwrap()
+}
+
+/// `data/golden/changes/make.py` made the files and the numbers.
+#[test]
+fn a_lora_of_sdxl_changes_both_text_encoders_and_the_unet_as_in_diffusers() {
+    let known = Tensor::read_safetensors(golden("changes/expected.safetensors")).unwrap();
+    let known: HashMap<String, Tensor> = known.into_iter().collect();
+    let text = std::fs::read_to_string(golden("changes/expected.json")).unwrap();
+    let cases: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let cases = cases["cases"].as_array().unwrap().iter().filter_map(|case| Some((case, case["loras"].as_array()?)));
+    let cases: Vec<_> = cases.collect();
+    assert_eq!(cases.len(), 4);
+    for (case, loras) in cases {
+        let name = case["name"].as_str().unwrap();
+        let model = sdxl(loras.iter().map(|text| Lora::from(text.as_str().unwrap().to_string())).collect());
+        let prepared = model.prepare(model.request(case["prompt"].as_str().unwrap(), 1), Start::Noise).unwrap();
+        let text = model.features(&prepared, &mut Pass::silent()).unwrap().prompt;
+        let added = Added { pooled: &known["text_embeds"], ids: &known["time_ids"] };
+        let condition = Condition { text: &known["context"], added: Some(added) };
+        let time = Tensor::from_slice(&[500f32]);
+        let unet = tch::no_grad(|| model.unet.forward(&mut Pass::silent(), &known["sample"], &time, condition));
+        let apart = |ours: &Tensor, what: &str| apart(ours, &known[&format!("{name}/{what}")]);
+        let [of_text, of_pooled] = [apart(&text.features, "features"), apart(&text.pooled.unwrap(), "pooled")];
+        let (of_unet, rounding) = (apart(&unet, "unet"), case["rounding"].as_f64().unwrap());
+        assert!(of_text < 3e-6 && of_pooled < 3e-6, "{name}: {of_text:.1e}, {of_pooled:.1e}");
+        assert!(of_unet < 4.0 * rounding, "{name}: {of_unet:.1e} of {rounding:.1e}");
+        // The LoRA does something to each: the tolerances are not met without it.
+        for what in ["features", "pooled", "unet"] {
+            let plain = apart(&known[&format!("plain/{what}")], what);
+            assert!(name == "plain" || plain > 0.05, "{name}, {what}: {plain:.1e}");
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use latentrace_pipeline::nn::Pass;
 use latentrace_pipeline::nn::tch::{self, Tensor};
+use latentrace_pipeline::schedulers::Reading;
 use latentrace_pipeline::{
-    Checkpoint, Choice, Device, Features, Inversion, LongPrompts, Model, Options, Request, Start, TextOptions,
-    TextShape, outline,
+    Checkpoint, Choice, Device, EncodedText, Features, Inversion, LongPrompts, Model, Options, Request, Start,
+    TextOptions, TextShape, outline, tokenizers,
 };
 use serde_json::Value;
 use std::collections::HashMap;
@@ -91,6 +92,112 @@ fn an_embedding_that_does_not_fit_is_an_error_that_says_why() {
     std::fs::write(&pickled, b"PK\x03\x04").unwrap();
     let error = with(&[format!("{}=<cat>", pickled.display())]).err().unwrap();
     assert!(error.contains("cat.pt: a pickled file, which is never read\nhint: "), "{error}");
+}
+
+/// The tiny model of SDXL with textual inversions of the fixtures.
+fn sdxl(embeddings: &[&str]) -> Result<Model, String> {
+    let files = embeddings.iter().map(|file| Inversion::from(golden("text").join(file).display().to_string()));
+    load(&golden("networks/sdxl"), &Choice { embeddings: files.collect(), ..Choice::default() })
+}
+
+/// What the text encoders of a model return for a prompt.
+fn encoded(model: &Model, prompt: &str, reading: Reading) -> EncodedText {
+    let request = Request { reading, ..model.request(prompt, 1) };
+    let prepared = model.prepare(request, Start::Noise).unwrap();
+    model.features(&prepared, &mut Pass::silent()).unwrap().prompt
+}
+
+/// `data/golden/changes/make.py` made the numbers.
+#[test]
+fn vectors_for_both_text_encoders_of_sdxl_give_what_diffusers_gives() {
+    let cases = std::fs::read_to_string(golden("changes/expected.json")).unwrap();
+    let cases: Value = serde_json::from_str(&cases).unwrap();
+    let known = Tensor::read_safetensors(golden("changes/expected.safetensors")).unwrap();
+    let known: HashMap<String, Tensor> = known.into_iter().collect();
+    let cases =
+        cases["cases"].as_array().unwrap().iter().filter_map(|case| Some((case, case["embeddings"].as_array()?)));
+    let cases: Vec<_> = cases.collect();
+    assert_eq!(cases.len(), 3);
+    let plain = sdxl(&[]).unwrap();
+    for (case, embeddings) in cases {
+        let (name, prompt) = (case["name"].as_str().unwrap(), case["prompt"].as_str().unwrap());
+        let embeddings: Vec<&str> = embeddings.iter().map(|file| file.as_str().unwrap()).collect();
+        let model = sdxl(&embeddings).unwrap();
+        let apart = |ours: &EncodedText, what: &str| {
+            let (ours, theirs) = (
+                if what == "features" { &ours.features } else { ours.pooled.as_ref().unwrap() },
+                &known[&format!("{name}/{what}")],
+            );
+            assert_eq!(ours.size(), theirs.size(), "{name}");
+            (ours - theirs).abs().max().double_value(&[]) / theirs.abs().max().double_value(&[])
+        };
+        let (ours, without) = [&model, &plain].map(|model| encoded(model, prompt, Reading::Diffusers)).into();
+        for what in ["features", "pooled"] {
+            // Some tens of roundings of f32, of which processors do some in another order.
+            let found = apart(&ours, what);
+            assert!(found < 2e-6, "{name}, {what}: {found:e} of the largest");
+            assert!(apart(&without, what) > 0.05, "{name}, {what}: without the vectors");
+        }
+        // The largest id, at which diffusers takes the pooled text of this model, is that of an added token, and not of the end.
+        assert!(apart(&encoded(&model, prompt, Reading::Exact), "pooled") > 0.05, "{name}");
+    }
+}
+
+#[test]
+fn a_token_is_added_to_the_text_encoders_that_have_vectors_for_it() {
+    let knows = |model: &Model, token: &str| -> Vec<bool> {
+        model.texts.iter().map(|text| text.tokenizer.id(token).is_some()).collect()
+    };
+    let model = sdxl(&["both.safetensors", "cat.safetensors", "wide.safetensors"]).unwrap();
+    for (token, expected) in [("both", [true, true]), ("<cat>", [true, false]), ("wide", [false, true])] {
+        assert_eq!(knows(&model, token), expected, "{token}");
+    }
+    let ids = tokenizers(&model.checkpoint).unwrap().iter().map(|own| own.id("wide")).collect::<Vec<_>>();
+    assert_eq!(ids, model.texts.iter().map(|text| text.tokenizer.id("wide")).collect::<Vec<_>>());
+    let notes = model.checkpoint.notes.join("\n");
+    assert_eq!(
+        notes,
+        "<cat> is a token of text_encoder alone: text_encoder_2 reads its letters\nwide is a token of text_encoder_2 alone: text_encoder reads its letters"
+    );
+    let refiner = Choice {
+        embeddings: vec![Inversion::from(golden("text/both.safetensors").display().to_string())],
+        ..Choice::default()
+    };
+    let refiner = load(&golden("networks/sdxl-refiner"), &refiner).unwrap();
+    assert_eq!((knows(&refiner, "both"), refiner.checkpoint.notes.len()), (vec![true], 0), "clip_g alone");
+}
+
+#[test]
+fn vectors_that_do_not_say_for_which_text_encoder_they_are_are_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = |named: &[(&str, i64)]| {
+        let path = folder.path().join("new.safetensors");
+        let ones = |width: &i64| Tensor::ones([2, *width], (tch::Kind::Float, tch::Device::Cpu));
+        let tensors: Vec<(&str, Tensor)> = named.iter().map(|(name, width)| (*name, ones(width))).collect();
+        Tensor::write_safetensors(&tensors, &path).unwrap();
+        vec![Inversion::from(path.display().to_string())]
+    };
+    let of_sdxl =
+        |embeddings| Checkpoint::open(&golden("networks/sdxl"), &Choice { embeddings, ..Choice::default() }).unwrap();
+    let error = |checkpoint: &Checkpoint| checkpoint.vectors().err().expect("an error").to_string();
+    let neither = error(&of_sdxl(written(&[("emb_params", 32)])));
+    assert!(
+        neither.contains("emb_params has 32 features, but the text encoders have 24 and 40 (hidden_size)\nhint: "),
+        "{neither}"
+    );
+    let swapped = error(&of_sdxl(written(&[("clip_l", 40), ("clip_g", 24)])));
+    assert!(swapped.contains("clip_l has 40 features, but text_encoder has 24 (hidden_size)\nhint: "), "{swapped}");
+    let alone = of_sdxl(written(&[("clip_g", 40)])).vectors().unwrap();
+    assert_eq!(alone.iter().map(|of| (of.token.as_str(), of.part)).collect::<Vec<_>>(), [("new", "text_encoder_2")]);
+    let mut equal = of_sdxl(written(&[("emb_params", 24)]));
+    equal.texts[1].encoder.config.hidden_size = 24;
+    let equal = error(&equal);
+    assert!(
+        equal.contains(
+            "emb_params has 24 features, which are those of text_encoder and of text_encoder_2 (hidden_size)\nhint: "
+        ),
+        "{equal}"
+    );
 }
 
 #[test]

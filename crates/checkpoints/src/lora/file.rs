@@ -2,6 +2,7 @@
 
 use super::alpha::{Alphas, CONFIG, WEIGHTS};
 use super::key::{self, Key, Piece};
+use super::other;
 use super::targets::{Network, Target, Targets};
 use crate::error::{Error, Result, file};
 use crate::weights::{PICKLES, checked, pickle};
@@ -67,7 +68,7 @@ pub(super) fn read(path: &Path, targets: &Targets) -> Result<(Vec<Found>, Option
         }
     }
     if let Some(first) = unmatched.first() {
-        return Err(of_no_layer(path, first, unmatched.len(), targets));
+        return Err(of_no_layer(path, first, &unmatched, targets));
     }
     if layers.is_empty() {
         return Err(file(path, "a file without tensors, not a LoRA"));
@@ -186,16 +187,6 @@ impl<'a> Pieces<'a> {
     }
 }
 
-impl Network {
-    /// The name in diffusers.
-    fn name(self) -> &'static str {
-        match self {
-            Network::TextEncoder => "text_encoder",
-            Network::Unet => "unet",
-        }
-    }
-}
-
 /// A tensor, if its numbers are fractions.
 fn floating(path: &Path, name: &str, tensor: Tensor) -> Result<Tensor> {
     match tensor.kind() {
@@ -233,33 +224,24 @@ fn unknown(path: &Path, stored: &str, tensors: &Tensors) -> Error {
     file(path, format!("{stored}: not a tensor of a LoRA\nhint: {kind}"))
 }
 
-/// What is in the names of layers that only other models have.
-const OTHER_MODELS: [(&str, &str); 9] = [
-    ("lora_te2_", "SDXL"),
-    ("text_encoder_2.", "SDXL"),
-    ("add_embedding", "SDXL"),
-    ("label_emb", "SDXL"),
-    ("transformer.", "Flux or another transformer"),
-    ("double_blocks", "Flux"),
-    ("single_transformer_blocks", "Flux"),
-    ("joint_blocks", "Stable Diffusion 3"),
-    ("lora_te3_", "Stable Diffusion 3"),
-];
-
-/// The error of tensors of layers that the networks do not have.
-fn of_no_layer(path: &Path, first: &str, count: usize, targets: &Targets) -> Error {
-    let of = OTHER_MODELS.iter().find(|(inside, _)| first.contains(inside)).map(|(_, model)| *model);
-    // The blocks of SDXL have up to ten transformers, those of Stable Diffusion one.
-    let is_deep = first.contains("transformer_blocks_1_") || first.contains("transformer_blocks.1.");
-    let hint = match (of.or(is_deep.then_some("SDXL")), key::read(first)) {
-        (Some(model), _) => format!("hint: this is a LoRA for {model}, which is not supported"),
+/// The error of tensors of layers that the networks do not have. `first` is the first of them.
+fn of_no_layer(path: &Path, first: &str, unmatched: &[&str], targets: &Targets) -> Error {
+    let hint = match (other::model(unmatched, targets.base), key::read(first)) {
+        (Some(hint), _) => format!("hint: {hint}"),
+        (None, Key::Of { layer, .. }) if targets.is_ambiguous(layer) => {
+            "hint: it is of a text encoder, but does not say of which: text_encoder. or text_encoder_2. before it does"
+                .into()
+        }
         (None, Key::Of { layer, .. }) => match targets.near(layer) {
             Some(near) => format!("hint: the nearest layer is {near}"),
             None => "hint: this LoRA is for another model".into(),
         },
         _ => String::new(),
     };
-    let more = if count > 1 { format!(" (and {} more tensors)", count - 1) } else { String::new() };
+    let more = match unmatched.len() {
+        1 => String::new(),
+        count => format!(" (and {} more tensors)", count - 1),
+    };
     file(path, format!("{first}: the model has no such layer{more}\n{hint}"))
 }
 
@@ -268,7 +250,8 @@ fn misfit(path: &Path, stored: &str, layer: &str, shape: &[i64], [down, up]: [&[
     let hint = match down.get(1) {
         Some(768) if layer.contains("attn2") => "\nhint: 768 text features are those of Stable Diffusion 1.x",
         Some(1024) if layer.contains("attn2") => "\nhint: 1024 text features are those of Stable Diffusion 2.x",
-        Some(2048) if layer.contains("attn2") => "\nhint: 2048 text features are those of SDXL, which is not supported",
+        Some(1280) if layer.contains("attn2") => "\nhint: 1280 text features are those of SDXL's refiner",
+        Some(2048) if layer.contains("attn2") => "\nhint: 2048 text features are those of SDXL",
         _ => "",
     };
     file(path, format!("{stored}: {down:?} and {up:?} do not fit {layer}, whose weight is {shape:?}{hint}"))

@@ -6,6 +6,7 @@
 mod alpha;
 mod file;
 mod key;
+mod other;
 mod targets;
 
 pub(crate) use alpha::{CONFIG, WEIGHTS};
@@ -17,6 +18,7 @@ use latentrace_files::counted;
 use latentrace_nn::{Applied, Changes, LowRank, SharedScale};
 use latentrace_schedulers::{Weight, Window};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
@@ -33,8 +35,8 @@ pub struct Lora {
     pub file: PathBuf,
     /// The scale.
     pub scale: Scale,
-    /// The scale of the text encoder's layers. Defaults to `scale`, and where that depends on the noise level to its
-    /// largest weight, because the text encoder runs once, before the first call.
+    /// The scale of the text encoders' layers. Defaults to `scale`, and where that depends on the noise level to its
+    /// largest weight, because the text encoders run once, before the first call.
     pub text_encoder: Option<f64>,
 }
 
@@ -69,7 +71,7 @@ impl Lora {
         Lora { file: file.into(), scale: scale.into(), text_encoder: None }
     }
 
-    /// The scale of the text encoder's layers.
+    /// The scale of the text encoders' layers.
     pub fn text_scale(&self) -> f64 {
         let largest = || match &self.scale {
             Scale::Constant(scale) => *scale,
@@ -160,13 +162,13 @@ impl Hash for Lora {
 /// The changes of a checkpoint's networks.
 #[derive(Default)]
 pub struct Adapted {
-    /// Those of the text encoder.
-    pub text_encoder: Changes,
+    /// Those of each text encoder that is changed, by the name of its part.
+    pub texts: BTreeMap<&'static str, Changes>,
     /// Those of the UNet.
     pub unet: Changes,
     /// The scales that depend on the noise level, each to be set before a call of the UNet.
     pub varying: Vec<(SharedScale, Scale)>,
-    /// For each LoRA, whether it has changes of the text encoder.
+    /// For each LoRA, whether it has changes of a text encoder.
     pub of_text: Vec<bool>,
     /// What was changed, a line for each LoRA.
     pub notes: Vec<String>,
@@ -187,32 +189,28 @@ impl Checkpoint {
             lora.check()?;
             let (found, note) = file::read(&lora.file, &targets)?;
             adapted.notes.extend(note);
-            adapted.add(lora, found);
+            adapted.add(lora, found, self.texts.len());
         }
         Ok(adapted)
     }
 }
 
 impl Adapted {
-    fn add(&mut self, lora: &Lora, found: Vec<file::Found>) {
-        let count = |network: Network| found.iter().filter(|change| change.network == network).count();
-        let (of_unet, of_text) = (count(Network::Unet), count(Network::TextEncoder));
+    /// Adds the changes of a LoRA of a checkpoint with so many text encoders.
+    fn add(&mut self, lora: &Lora, found: Vec<file::Found>, texts: usize) {
+        let of_text = found.iter().any(|change| change.network != Network::Unet);
         let ranks = found.iter().map(|change| change.change.down.size()[0]);
         let ranks = match (ranks.clone().min().unwrap_or_default(), ranks.max().unwrap_or_default()) {
             (low, high) if low == high => format!("rank {low}"),
             (low, high) => format!("ranks {low} to {high}"),
         };
-        self.of_text.push(of_text > 0);
-        let file = lora.file.display();
-        let layers = match (of_unet, of_text) {
-            (unet, 0) => format!("{} of the UNet", counted(unet, "layer")),
-            (0, text) => format!("{} of the text encoder", counted(text, "layer")),
-            (unet, text) => format!("{} of the UNet and {text} of the text encoder", counted(unet, "layer")),
-        };
+        self.of_text.push(of_text);
+        let (file, layers) = (lora.file.display(), layers(&found, texts));
         let mut note = format!("{file}: a LoRA of {ranks} changes {layers}, at the scale {}", lora.scale);
         let text_scale = lora.text_scale();
-        if of_text > 0 && lora.scale != Scale::Constant(text_scale) {
-            note += &format!("; those of the text encoder, which has no noise level, at {text_scale}");
+        if of_text && lora.scale != Scale::Constant(text_scale) {
+            let they = if texts == 1 { "text encoder, which has" } else { "text encoders, which have" };
+            note += &format!("; those of the {they} no noise level, at {text_scale}");
         }
         self.notes.push(note);
         let unet = match &lora.scale {
@@ -226,9 +224,32 @@ impl Adapted {
         for file::Found { network, layer, change } in found {
             match network {
                 Network::Unet => push(&mut self.unet, layer, change, unet.clone()),
-                Network::TextEncoder => push(&mut self.text_encoder, layer, change, Applied::Merged(text_scale)),
+                Network::Text(part) => {
+                    push(self.texts.entry(part).or_default(), layer, change, Applied::Merged(text_scale));
+                }
             }
         }
+    }
+}
+
+/// How many layers of each network are changed, in words. The UNet is named first; of several text encoders each has its name.
+fn layers(found: &[file::Found], texts: usize) -> String {
+    let mut counts = BTreeMap::<Network, usize>::new();
+    found.iter().for_each(|change| *counts.entry(change.network).or_default() += 1);
+    let unet = counts.remove_entry(&Network::Unet);
+    let mut words: Vec<String> = Vec::new();
+    for (network, count) in unet.into_iter().chain(counts) {
+        let count = if words.is_empty() { counted(count, "layer") } else { count.to_string() };
+        words.push(match network {
+            Network::Unet => format!("{count} of the UNet"),
+            Network::Text(_) if texts == 1 => format!("{count} of the text encoder"),
+            Network::Text(part) => format!("{count} of {part}"),
+        });
+    }
+    match words.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, before)) => format!("{} and {last}", before.join(", ")),
+        None => String::new(),
     }
 }
 

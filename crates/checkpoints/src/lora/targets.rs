@@ -1,19 +1,30 @@
 //! The layers that a LoRA can change, by all names that trainers give them.
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Part};
 use crate::error::Result;
 use crate::single::{inverse, names};
 use latentrace_nn::tch::{Kind, no_grad};
 use latentrace_nn::{Asked, Weights};
-use latentrace_text::TextEncoder;
-use latentrace_unet::Unet;
+use latentrace_text::{TextConfig, TextEncoder};
+use latentrace_unet::{Unet, UnetConfig};
 use std::collections::BTreeMap;
 
 /// A network that a LoRA can change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Network {
-    TextEncoder,
+    /// A text encoder, by the name of its part.
+    Text(&'static str),
     Unet,
+}
+
+impl Network {
+    /// The name of the part, which is that in diffusers.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Network::Text(part) => part,
+            Network::Unet => "unet",
+        }
+    }
 }
 
 /// A layer that a LoRA can change.
@@ -26,61 +37,116 @@ pub(super) struct Target {
     pub(super) shape: Vec<i64>,
 }
 
-/// The layers of a checkpoint. A layer's names are kept flat, with `_` for every `.`, as kohya's trainers write them.
+/// The layers of a network by their names, which are kept flat: with `_` for every `.`, as kohya's trainers write them.
+type Layers = BTreeMap<String, Target>;
+
+/// The layers of a checkpoint.
 pub(super) struct Targets {
-    text_encoder: BTreeMap<String, Target>,
-    unet: BTreeMap<String, Target>,
+    pub(super) base: Base,
+    /// Those of each text encoder, with the name of its part.
+    texts: Vec<(&'static str, Layers)>,
+    unet: Layers,
+}
+
+/// The models that LoRAs are made for, as far as they differ in names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Base {
+    /// Stable Diffusion 1.x or 2.x.
+    Sd,
+    Sdxl,
+    /// The refiner of SDXL.
+    Refiner,
+}
+
+impl Base {
+    fn of(checkpoint: &Checkpoint) -> Base {
+        match (&checkpoint.unet.config.added, checkpoint.texts.len()) {
+            (None, _) => Base::Sd,
+            (Some(_), 1) => Base::Refiner,
+            (Some(_), _) => Base::Sdxl,
+        }
+    }
+}
+
+/// What a name says of its network.
+#[derive(Clone, Copy)]
+enum Said {
+    Unet,
+    /// It is the first text encoder, whichever part that is. Trainers of a model with only one write this.
+    FirstText,
+    /// It is the text encoder of this part.
+    Text(&'static str),
 }
 
 /// What stands before a flat name. The shorter ones follow the longer ones that they begin.
-const PREFIXES: [(&str, Network); 7] = [
-    ("lora_unet_", Network::Unet),
-    ("lora_te_", Network::TextEncoder),
-    ("lora_te1_", Network::TextEncoder),
-    ("unet_", Network::Unet),
-    ("text_encoder_", Network::TextEncoder),
-    ("model_diffusion_model_", Network::Unet),
-    ("diffusion_model_", Network::Unet),
+const PREFIXES: [(&str, Said); 9] = [
+    ("lora_unet_", Said::Unet),
+    ("lora_te_", Said::FirstText),
+    ("lora_te1_", Said::Text("text_encoder")),
+    ("lora_te2_", Said::Text("text_encoder_2")),
+    ("unet_", Said::Unet),
+    ("text_encoder_2_", Said::Text("text_encoder_2")),
+    ("text_encoder_", Said::Text("text_encoder")),
+    ("model_diffusion_model_", Said::Unet),
+    ("diffusion_model_", Said::Unet),
 ];
 
 impl Targets {
-    /// The layers of a checkpoint's text encoder and UNet. Reads no weights.
+    /// The layers of a checkpoint's text encoders and UNet. Reads no weights.
     ///
     /// # Errors
-    /// A network cannot be built, or a weight file of the text encoder cannot be opened.
+    /// A network cannot be built, or a weight file of a text encoder cannot be opened.
     pub(super) fn of(checkpoint: &Checkpoint) -> Result<Targets> {
-        let (text, unet) = (&checkpoint.text().encoder, &checkpoint.unet);
+        let unet = &checkpoint.unet;
         let (weights, asked) = Weights::asked("unet", Kind::Float);
         no_grad(|| Unet::load(&weights, &unet.config))?;
         let unet = unet_targets(&asked, &unet.config);
-        let (weights, asked) = Weights::asked("text_encoder", Kind::Float);
-        no_grad(|| TextEncoder::load(&weights, &text.config))?;
-        let is_below = text.tensors()?.names().any(|name| name.starts_with(TEXT_ROOT));
-        Ok(Targets { text_encoder: text_targets(&asked, is_below), unet })
+        let texts = checkpoint.texts.iter().map(|text| layers_of_text(&text.encoder)).collect::<Result<_>>()?;
+        Ok(Targets { base: Base::of(checkpoint), texts, unet })
     }
 
-    /// The layer of a name.
+    /// The layer of a name. A name that says no network is one of the UNet, or of the text encoder if there is only one.
     pub(super) fn find(&self, name: &str) -> Option<&Target> {
         let flat = flat(name);
-        match network_of(&flat) {
-            Some((Network::Unet, name)) => self.unet.get(name),
-            Some((Network::TextEncoder, name)) => self.text_encoder.get(name),
-            None => None,
-        }
-        .or_else(|| self.unet.get(&flat).or_else(|| self.text_encoder.get(&flat)))
+        let named = said(&flat).and_then(|(said, name)| self.layers(said)?.get(name));
+        let only = || match self.texts.as_slice() {
+            [(_, layers)] => layers.get(&flat),
+            _ => None,
+        };
+        named.or_else(|| self.unet.get(&flat)).or_else(only)
+    }
+
+    /// Whether a name is that of a layer of several text encoders, and does not say of which.
+    pub(super) fn is_ambiguous(&self, name: &str) -> bool {
+        let flat = flat(name);
+        self.texts.iter().filter(|(_, layers)| layers.contains_key(&flat)).count() > 1
     }
 
     /// The layer with the most similar name.
     pub(super) fn near(&self, name: &str) -> Option<&str> {
         let flat = flat(name);
-        let (network, name) = network_of(&flat).unwrap_or((Network::Unet, &flat));
-        let names = match network {
-            Network::Unet => &self.unet,
-            Network::TextEncoder => &self.text_encoder,
-        };
-        let near = latentrace_files::near(name, names.keys().map(String::as_str))?;
-        names.get(near).map(|target| target.layer.as_str())
+        let (said, name) = said(&flat).unwrap_or((Said::Unet, &flat));
+        let layers = self.layers(said)?;
+        let near = latentrace_files::near(name, layers.keys().map(String::as_str))?;
+        layers.get(near).map(|target| target.layer.as_str())
     }
+
+    /// The layers of a network, if the checkpoint has it.
+    fn layers(&self, said: Said) -> Option<&Layers> {
+        match said {
+            Said::Unet => Some(&self.unet),
+            Said::FirstText => self.texts.first().map(|(_, layers)| layers),
+            Said::Text(part) => self.texts.iter().find(|(name, _)| *name == part).map(|(_, layers)| layers),
+        }
+    }
+}
+
+/// The layers of a text encoder, with the name of its part.
+fn layers_of_text(part: &Part<TextConfig>) -> Result<(&'static str, Layers)> {
+    let (weights, asked) = Weights::asked(part.name(), Kind::Float);
+    no_grad(|| TextEncoder::load(&weights, &part.config))?;
+    let is_below = part.tensors()?.names().any(|name| name.starts_with(TEXT_ROOT));
+    Ok((part.name(), text_targets(Network::Text(part.name()), &asked, is_below)))
 }
 
 /// A name with `_` for every `.`, without what says nothing of the layer.
@@ -89,9 +155,9 @@ fn flat(name: &str) -> String {
     name.replace(".processor", "").replace('.', "_")
 }
 
-/// The network that a flat name says, and the rest of the name.
-fn network_of(flat: &str) -> Option<(Network, &str)> {
-    PREFIXES.iter().find_map(|(prefix, network)| Some((*network, flat.strip_prefix(prefix)?)))
+/// What a flat name says of its network, and the rest of the name.
+fn said(flat: &str) -> Option<(Said, &str)> {
+    PREFIXES.iter().find_map(|(prefix, said)| Some((*said, flat.strip_prefix(prefix)?)))
 }
 
 /// The layers that a network has asked for: those whose weight is a matrix or a kernel.
@@ -100,7 +166,7 @@ fn layers(asked: &Asked) -> impl Iterator<Item = (String, Vec<i64>)> {
     weights.filter_map(|(name, (shape, _))| Some((name.strip_suffix(".weight")?.to_owned(), shape)))
 }
 
-fn unet_targets(asked: &Asked, config: &latentrace_unet::UnetConfig) -> BTreeMap<String, Target> {
+fn unet_targets(asked: &Asked, config: &UnetConfig) -> Layers {
     let per_block = config.layers_per_block.first().copied().unwrap_or_default();
     let is_regular = config.layers_per_block.iter().all(|layers| *layers == per_block);
     let mut targets = BTreeMap::new();
@@ -128,12 +194,12 @@ const TEXT_ROOT: &str = "text_model.";
 const OLD_PROJECTIONS: [(&str, &str); 4] =
     [("q_proj", "to_q"), ("k_proj", "to_k"), ("v_proj", "to_v"), ("out_proj", "to_out")];
 
-fn text_targets(asked: &Asked, is_below: bool) -> BTreeMap<String, Target> {
+fn text_targets(network: Network, asked: &Asked, is_below: bool) -> Layers {
     let mut targets = BTreeMap::new();
     for (name, shape) in layers(asked) {
         let below = name.strip_prefix(TEXT_ROOT).unwrap_or(&name).to_owned();
         let layer = if is_below { name.clone() } else { below.clone() };
-        let target = || Target { network: Network::TextEncoder, layer: layer.clone(), shape: shape.clone() };
+        let target = || Target { network, layer: layer.clone(), shape: shape.clone() };
         for name in [&name, &below] {
             targets.insert(flat(name), target());
             let old = OLD_PROJECTIONS.iter().find_map(|(new, old)| Some(format!("{}{old}", name.strip_suffix(new)?)));

@@ -1,4 +1,4 @@
-//! `latentrace tokens`: what the text encoder is given of a prompt.
+//! `latentrace tokens`: what each text encoder is given of a prompt.
 
 use crate::arguments::{ChoiceArguments, EmbeddingArguments, TextArguments, shown};
 use crate::headings;
@@ -6,7 +6,7 @@ use crate::printer::line;
 use anyhow::Result;
 use clap::Arg;
 use latentrace::files::counted;
-use latentrace::pipeline::{LongPrompts, Tokenizer, Tokens, plain, tokenizer};
+use latentrace::pipeline::{LongPrompts, Tokenizer, Tokens, plain, tokenizers};
 use latentrace::runs::bundled;
 use latentrace::text::Form;
 use latentrace::trace::Prompt;
@@ -62,18 +62,51 @@ impl Tokenize {
     pub fn run(self) -> Result<()> {
         let place = self.model.map_or_else(bundled, Ok)?;
         let checkpoint = self.choice.open_with(&place, &self.embeddings)?;
-        let tokenizer = tokenizer(&checkpoint)?;
+        let tokenizers = tokenizers(&checkpoint)?;
         let weights = self.text.weights.unwrap_or(false);
         let chunks = matches!(self.text.long_prompts.map(LongPrompts::from), Some(LongPrompts::Chunks));
-        let tokens = tokenizer.encode_as(&self.prompt, Form { weights, chunks })?;
+        let form = Form { weights, chunks };
+        let mut all = tokenizers.iter().map(|own| own.encode_as(&self.prompt, form)).collect::<Result<Vec<_>, _>>()?;
+        // Two tokenizers may need different numbers of chunks, and the shorter text gets some without text.
+        let longest = all.iter().map(|tokens| tokens.ids.len()).max().unwrap_or(0);
+        tokenizers.iter().zip(&mut all).for_each(|(own, tokens)| own.fill(tokens, longest));
         let text = if weights { plain(&self.prompt)? } else { self.prompt.clone() };
-        let rows = rows(&tokenizer, &text, &tokens);
-        match self.json {
-            true => line!("{}", as_json(&tokenizer, &tokens, &rows)),
-            false => print(&tokenizer, &tokens, &rows),
+        let told = checkpoint.texts.iter().zip(&tokenizers).zip(&all).map(|((part, tokenizer), tokens)| Told {
+            name: part.tokenizer_name(),
+            encoder: part.encoder.name(),
+            tokenizer,
+            tokens,
+            rows: rows(tokenizer, &text, tokens),
+        });
+        let told: Vec<Told> = told.collect();
+        match (self.json, told.as_slice()) {
+            (true, [only]) => line!("{}", only.as_json()),
+            (true, several) => {
+                let by_name = several.iter().map(|told| (told.name.to_owned(), told.as_json()));
+                line!("{}", Value::Object(by_name.collect()));
+            }
+            (false, [only]) => only.print(),
+            (false, several) => several.iter().enumerate().for_each(|(index, told)| {
+                if index > 0 {
+                    line!("");
+                }
+                line!("{}, of {}", told.name, told.encoder);
+                told.print();
+            }),
         }
         Ok(())
     }
+}
+
+/// What a text encoder is given.
+struct Told<'a> {
+    /// The name of the tokenizer.
+    name: &'static str,
+    /// The name of its text encoder.
+    encoder: &'static str,
+    tokenizer: &'a Tokenizer,
+    tokens: &'a Tokens,
+    rows: Vec<Row>,
 }
 
 /// Every place up to the end token; after it there is only padding.
@@ -98,34 +131,39 @@ fn rows(tokenizer: &Tokenizer, text: &str, tokens: &Tokens) -> Vec<Row> {
     tokens.ids.iter().enumerate().take(tokens.pieces.len() + 2).map(row).collect()
 }
 
-fn print(tokenizer: &Tokenizer, tokens: &Tokens, rows: &[Row]) {
-    let widest = |name: &str, of: &dyn Fn(&Row) -> usize| rows.iter().map(of).chain([name.len()]).max().unwrap_or(0);
-    let (ids, names) =
-        (widest("id", &|row| row.id.to_string().len()), widest("token", &|row| row.token.chars().count()));
-    let pieces = widest("piece", &|row| row.piece.chars().count());
-    line!("{:>5}  {:>ids$}  {:names$}  {:pieces$}  word", "place", "id", "token", "piece");
-    for Row { place, id, token, piece, word, weight } in rows {
-        let weight = if *weight == 1.0 { String::new() } else { format!("  x {weight:.3}") };
-        let line = format!("{place:>5}  {id:>ids$}  {token:names$}  {piece:pieces$}  {word}{weight}");
-        line!("{}", line.trim_end());
+impl Told<'_> {
+    fn print(&self) {
+        let Told { tokenizer, tokens, rows, .. } = self;
+        let widest =
+            |name: &str, of: &dyn Fn(&Row) -> usize| rows.iter().map(of).chain([name.len()]).max().unwrap_or(0);
+        let (ids, names) =
+            (widest("id", &|row| row.id.to_string().len()), widest("token", &|row| row.token.chars().count()));
+        let pieces = widest("piece", &|row| row.piece.chars().count());
+        line!("{:>5}  {:>ids$}  {:names$}  {:pieces$}  word", "place", "id", "token", "piece");
+        for Row { place, id, token, piece, word, weight } in rows {
+            let weight = if *weight == 1.0 { String::new() } else { format!("  x {weight:.3}") };
+            let line = format!("{place:>5}  {id:>ids$}  {token:names$}  {piece:pieces$}  {word}{weight}");
+            line!("{}", line.trim_end());
+        }
+        let (own, padding, chunks) = (own(rows), padding(tokens, rows), tokens.ids.len() / tokenizer.length());
+        let token = tokenizer.token(tokenizer.padding().into()).unwrap_or_default();
+        line!("");
+        line!("{} in {} of {}", counted(own, "token"), counted(chunks, "chunk"), tokenizer.length());
+        line!("{padding} of padding: {token}, the id {}", tokenizer.padding());
+        if !tokens.lost.is_empty() {
+            line!("cut, because it does not fit: {}", tokens.lost);
+        }
     }
-    let (own, padding, chunks) = (own(rows), padding(tokens, rows), tokens.ids.len() / tokenizer.length());
-    let token = tokenizer.token(tokenizer.padding().into()).unwrap_or_default();
-    line!("");
-    line!("{} in {} of {}", counted(own, "token"), counted(chunks, "chunk"), tokenizer.length());
-    line!("{padding} of padding: {token}, the id {}", tokenizer.padding());
-    if !tokens.lost.is_empty() {
-        line!("cut, because it does not fit: {}", tokens.lost);
-    }
-}
 
-fn as_json(tokenizer: &Tokenizer, tokens: &Tokens, rows: &[Row]) -> Value {
-    let row = |Row { place, id, token, piece, word, weight }: &Row| json!({ "place": place, "id": id, "token": token, "piece": piece, "word": word, "weight": weight });
-    json!({
-        "tokens": rows.iter().map(row).collect::<Vec<_>>(), "count": own(rows), "length": tokenizer.length(),
-        "chunks": tokens.ids.len() / tokenizer.length(), "padding": padding(tokens, rows),
-        "padding_id": tokenizer.padding(), "cut": tokens.lost,
-    })
+    fn as_json(&self) -> Value {
+        let Told { tokenizer, tokens, rows, .. } = self;
+        let row = |Row { place, id, token, piece, word, weight }: &Row| json!({ "place": place, "id": id, "token": token, "piece": piece, "word": word, "weight": weight });
+        json!({
+            "tokens": rows.iter().map(row).collect::<Vec<_>>(), "count": own(rows), "length": tokenizer.length(),
+            "chunks": tokens.ids.len() / tokenizer.length(), "padding": padding(tokens, rows),
+            "padding_id": tokenizer.padding(), "cut": tokens.lost,
+        })
+    }
 }
 
 /// The number of tokens of the prompt itself.
