@@ -63,6 +63,45 @@ fn a_run_is_recorded_verified_and_made_again() {
 }
 
 #[test]
+fn a_run_with_a_lora_and_a_textual_inversion_is_recorded_verified_and_made_again() {
+    let (lora, embedding) = (golden("changes/kohya.safetensors:0.5"), golden("text/both.safetensors"));
+    let more = ["--lora", &lora, "--embedding", &embedding, "--negative", "both", "--guidance", "4", "--steps", "2"];
+    let run = Run::of("sdxl", &more);
+    assert!(run.said.contains("206 layers of the UNet, 12 of text_encoder and 19 of text_encoder_2"), "{}", run.said);
+    command(&["verify", run.path()]).success();
+    let folder = tempfile::tempdir().unwrap();
+    let (picture, output) = (run.run.join("image.png"), folder.path().display().to_string());
+    command(&["generate", "--like", picture.to_str().unwrap(), "--output", &output])
+        .success()
+        .stdout(contains("the same pixels as"));
+}
+
+#[test]
+fn the_tokens_of_each_tokenizer_are_shown() {
+    let (sdxl, wide) = (golden("networks/sdxl"), golden("text/wide.safetensors"));
+    let tokens = |model: &str, more: &[&str]| {
+        let said = command(&[&["tokens", "a wide circle!", "--model", model], more].concat()).success();
+        String::from_utf8(said.get_output().stdout.clone()).unwrap()
+    };
+    let text = tokens(&sdxl, &["--embedding", &wide]);
+    let (first, second) = text.split_once("\n\ntokenizer_2, of text_encoder_2\nplace").unwrap();
+    assert!(first.starts_with("tokenizer, of text_encoder\nplace"), "{text}");
+    assert!(first.contains("of padding: <|endoftext|>, the id 663") && second.contains("of padding: !, the id 0"));
+    let json = |model: &str| serde_json::from_str::<Value>(&tokens(model, &["--embedding", &wide, "--json"])).unwrap();
+    let both = json(&sdxl);
+    let ids = |tokenizer: &str| -> Vec<(String, i64)> {
+        let rows = both[tokenizer]["tokens"].as_array().unwrap().iter();
+        rows.map(|row| (row["token"].as_str().unwrap().to_owned(), row["id"].as_i64().unwrap())).collect()
+    };
+    let has = |tokenizer: &str, token: &str, id: i64| ids(tokenizer).contains(&(token.to_owned(), id));
+    assert!(has("tokenizer_2", "wide", 664) && !ids("tokenizer").iter().any(|(token, _)| token == "wide"), "{both}");
+    assert!(has("tokenizer", "!</w>", 256) && has("tokenizer_2", "!", 0), "{both}");
+    assert_eq!((both.as_object().unwrap().len(), &both["tokenizer_2"]["padding_id"]), (2, &json!(0)));
+    let refiner = json(&golden("networks/sdxl-refiner"));
+    assert_eq!(refiner["padding_id"], 0, "a single one is not named");
+}
+
+#[test]
 fn a_run_without_guidance_is_recorded_verified_and_continued() {
     let run = Run::of("sdxl-turbo", &["--steps", "2", "--capture", "unet.mid_block.out", "--capture", "unet.time_ids"]);
     let about = run.json("trace/run.json");

@@ -79,22 +79,32 @@ impl Tokenize {
             rows: rows(tokenizer, &text, tokens),
         });
         let told: Vec<Told> = told.collect();
-        match (self.json, told.as_slice()) {
-            (true, [only]) => line!("{}", only.as_json()),
-            (true, several) => {
-                let by_name = several.iter().map(|told| (told.name.to_owned(), told.as_json()));
-                line!("{}", Value::Object(by_name.collect()));
-            }
-            (false, [only]) => only.print(),
-            (false, several) => several.iter().enumerate().for_each(|(index, told)| {
-                if index > 0 {
-                    line!("");
-                }
-                line!("{}, of {}", told.name, told.encoder);
-                told.print();
-            }),
+        match self.json {
+            true => line!("{}", all_as_json(&told)),
+            false => print_all(&told),
         }
         Ok(())
+    }
+}
+
+/// Prints what each text encoder is given. Where there are several, each has its names above it.
+fn print_all(all: &[Told]) {
+    for (index, told) in all.iter().enumerate() {
+        if index > 0 {
+            line!("");
+        }
+        if all.len() > 1 {
+            line!("{}, of {}", told.name, told.encoder);
+        }
+        told.print();
+    }
+}
+
+/// What the text encoder is given; of several, an object of them by the names of their tokenizers.
+fn all_as_json(all: &[Told]) -> Value {
+    match all {
+        [only] => only.as_json(),
+        _ => Value::Object(all.iter().map(|told| (told.name.to_owned(), told.as_json())).collect()),
     }
 }
 
