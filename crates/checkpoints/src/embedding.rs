@@ -116,39 +116,36 @@ impl Checkpoint {
         let said = OF_PARTS.iter().find(|(own, _)| *own == name && self.texts.len() > 1).map(|(_, part)| *part);
         let texts: Vec<&TextPart> =
             self.texts.iter().filter(|text| said.is_none_or(|part| text.encoder.name() == part)).collect();
-        let width = |text: &TextPart| text.encoder.config.hidden_size;
-        let [rows, found] = shape else { return Err(file(path, misshapen(name, &texts, shape))) };
-        if *rows == 0 {
-            return Err(file(path, misshapen(name, &texts, shape)));
-        }
-        let mut fitting = texts.iter().filter(|text| width(text) == *found);
-        match (fitting.next(), fitting.next()) {
-            (Some(text), None) => Ok(text),
-            (Some(first), Some(second)) => {
-                let [first, second] = [first, second].map(|text| text.encoder.name());
-                let cause =
-                    format!("{name} has {found} features, which are those of {first} and of {second} (hidden_size)");
-                Err(file(
-                    path,
-                    format!("{cause}\nhint: tensors called clip_l and clip_g are for the first and the second"),
-                ))
-            }
-            (None, _) => {
-                let hint = "hint: 768 are the features of Stable Diffusion 1.x, 1024 those of 2.x, and 1280 of SDXL's second text encoder";
-                let have = match (texts.as_slice(), self.texts.len()) {
-                    ([text], 1) => format!("the text encoder has {}", width(text)),
-                    ([text], _) => format!("{} has {}", text.encoder.name(), width(text)),
-                    _ => format!("the text encoders have {}", widths(&texts, " and ")),
-                };
-                Err(file(path, format!("{name} has {found} features, but {have} (hidden_size)\n{hint}")))
+        let [(1..), found] = shape else {
+            let expected = widths(&texts, " or ");
+            return Err(file(path, format!("{name}: expected a shape of [vectors, {expected}], found {shape:?}")));
+        };
+        let fitting: Vec<&TextPart> =
+            texts.iter().copied().filter(|text| text.encoder.config.hidden_size == *found).collect();
+        match fitting.as_slice() {
+            [text] => Ok(text),
+            [] => Err(file(path, of_other_width(name, *found, &texts, self.texts.len()))),
+            several => {
+                let parts: Vec<&str> = several.iter().map(|text| text.encoder.name()).collect();
+                let parts = parts.join(" and of ");
+                let hint = "hint: a tensor called clip_l is for text_encoder, and one called clip_g for text_encoder_2";
+                let cause = format!("{name} has {found} features, which are those of {parts} (hidden_size)");
+                Err(file(path, format!("{cause}\n{hint}")))
             }
         }
     }
 }
 
-/// What is wrong with a tensor that is no table of vectors.
-fn misshapen(name: &str, texts: &[&TextPart], shape: &[i64]) -> String {
-    format!("{name}: expected a shape of [vectors, {}], found {shape:?}", widths(texts, " or "))
+/// What is wrong with vectors of another width than that of the text encoders that they may be for, which are among `all` of a checkpoint.
+fn of_other_width(name: &str, found: i64, texts: &[&TextPart], all: usize) -> String {
+    let hint =
+        "hint: 768 are the features of Stable Diffusion 1.x, 1024 those of 2.x, and 1280 of SDXL's second text encoder";
+    let have = match texts {
+        [_] if all == 1 => "the text encoder has".to_owned(),
+        [text] => format!("{} has", text.encoder.name()),
+        _ => "the text encoders have".to_owned(),
+    };
+    format!("{name} has {found} features, but {have} {} (hidden_size)\n{hint}", widths(texts, " and "))
 }
 
 /// The widths of text encoders, in words.

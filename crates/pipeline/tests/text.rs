@@ -179,7 +179,7 @@ fn vectors_that_do_not_say_for_which_text_encoder_they_are_are_an_error() {
     };
     let of_sdxl =
         |embeddings| Checkpoint::open(&golden("networks/sdxl"), &Choice { embeddings, ..Choice::default() }).unwrap();
-    let error = |checkpoint: &Checkpoint| checkpoint.vectors().err().expect("an error").to_string();
+    let error = |checkpoint: &Checkpoint| checkpoint.vectors().expect_err("an error").to_string();
     let neither = error(&of_sdxl(written(&[("emb_params", 32)])));
     assert!(
         neither.contains("emb_params has 32 features, but the text encoders have 24 and 40 (hidden_size)\nhint: "),
