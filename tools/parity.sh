@@ -23,6 +23,7 @@ main() {
         export LATENTRACE_PARITY_SHAPES=$PWD/$SHAPES
     fi
     single_files "$python"
+    tools/timed "parity: every tensor of diffusers" "$python" tools/dump_check.py target/release/latentrace
     tools/timed "parity: one cache of the hub for both" \
         "$python" tools/hub_cache.py target/release/latentrace data/golden/networks/sd1
     # One test at a time, so that the memory it tells is that of the full size, and no table cuts another in two.
