@@ -53,6 +53,7 @@ RUNS = {
         ("clip-skip", None, [*GUIDED, *WIDE, *NEGATIVE, "--clip-skip", "1"]),
         ("unguided", None, [*WIDE, "--guidance", "1"]),
         ("picture", PICTURE, [*GUIDED, *OF_PICTURE, *NEGATIVE, *SIZES]),
+        ("sampler", None, [*GUIDED, *WIDE, *NEGATIVE, "--sampler", "dpm++2m", "--set", "scheduler.use_karras_sigmas=true"]),
     ],
     "sdxl-turbo": [
         ("unguided", None, [*WIDE]),

@@ -22,6 +22,7 @@ import argparse
 import collections
 import functools
 import json
+import math
 import os
 import re
 import sys
@@ -399,22 +400,25 @@ def settings_of(run):
     if "image" in record:
         settings["image"] = Path(record["image"]["path"])
         settings.setdefault("strength", 0.8)
-    return settings, record["scheduler"] if cell.keys() & {"sampler", "scheduler", "spacing"} else None
+    is_own = not cell.keys() & {"sampler", "scheduler", "spacing"}
+    # What is null there has its default, see `written`.
+    scheduler = {option: value for option, value in record["scheduler"].items() if value is not None}
+    return settings, None if is_own else scheduler
 
 
 def load(given):
     """The checkpoint's pipeline, from noise or from a picture."""
     index = json.loads((given.checkpoint / "model_index.json").read_text())
     is_xl = index["_class_name"].startswith("StableDiffusionXL")
+    # clip_skip is among them: with transformers 5 the pipeline of Stable Diffusion ends with an error.
+    foreign = [] if is_xl else [flag(option) for option in TOLD if getattr(given, option) is not None]
+    if foreign:
+        raise ValueError(f"{given.checkpoint} is none of SDXL, and {', '.join(foreign)} is for SDXL here")
+    if index.get("requires_aesthetics_score") and not given.image:
+        raise ValueError(f"{given.checkpoint} is a refiner, which starts from a picture here: give --image")
     name = f"StableDiffusion{'XL' if is_xl else ''}{'Img2Img' if given.image else ''}Pipeline"
     own = {"add_watermarker": False} if is_xl else {"safety_checker": None, "requires_safety_checker": False}
-    pipeline = getattr(diffusers, name).from_pretrained(given.checkpoint, dtype=torch.float32, **own).to(given.device)
-    if not is_xl and any(getattr(given, option) is not None for option in TOLD):
-        # clip_skip: with transformers 5 the pipeline ends with an error.
-        raise ValueError(f"{given.checkpoint} is none of SDXL, so it takes none of {', '.join(map(flag, TOLD))}")
-    if pipeline.config.get("requires_aesthetics_score") and not given.image:
-        raise ValueError(f"{given.checkpoint} is a refiner, which starts from a picture: give --image")
-    return pipeline
+    return getattr(diffusers, name).from_pretrained(given.checkpoint, dtype=torch.float32, **own).to(given.device)
 
 
 def arguments_of(given, pipeline):
@@ -520,6 +524,12 @@ def height_by_width(given):
     return given.height / given.width if given.height and given.width else 1
 
 
+def written(scheduler):
+    """A scheduler's options as a record has them: JSON has no infinity, so it is null there."""
+    infinite = [key for key, value in scheduler.config.items() if isinstance(value, float) and math.isinf(value)]
+    return {**scheduler.config, **dict.fromkeys(infinite), "_class_name": type(scheduler).__name__}
+
+
 def main(words=None):
     for logging in (diffusers.utils.logging, transformers.utils.logging):
         logging.set_verbosity_error()
@@ -529,7 +539,7 @@ def main(words=None):
         pipeline = load(given)
         named = arguments_of(given, pipeline)
         if scheduler:
-            config = {**pipeline.scheduler.config, **scheduler}
+            config = pipeline.scheduler.config if given.scheduler else scheduler
             pipeline.scheduler = getattr(diffusers, scheduler["_class_name"]).from_config(config)
         chosen = chosen_taps(given, pipeline)
     except (OSError, ValueError) as error:
@@ -538,7 +548,7 @@ def main(words=None):
     trace = Trace(given.output, {
         "program": {"diffusers": diffusers.__version__, "transformers": transformers.__version__, "torch": torch.__version__},
         "asked": {key: str(value) if isinstance(value, Path) else value for key, value in vars(given).items()},
-        "scheduler": {**pipeline.scheduler.config, "_class_name": type(pipeline.scheduler).__name__},
+        "scheduler": written(pipeline.scheduler),
     })
     watch(pipeline, trace)
     watch_networks(pipeline, trace, chosen)
