@@ -134,6 +134,32 @@ fn a_run_without_guidance_is_recorded_verified_and_continued() {
 }
 
 #[test]
+fn tensors_of_one_run_lead_another_where_a_tensor_passes() {
+    let sites = "text_encoder*.**.layers.*.out";
+    let patched = |model: &str, more: &[&str], sites: &str| {
+        let [base, source] = ["a blue square", "a green star"].map(|second| {
+            let own = ["--prompt-2", second, "--steps", "2", "--capture", sites];
+            Run::of(model, &[&own[..], more].concat())
+        });
+        let map = base.run.with_file_name("map").display().to_string();
+        let own = ["causal", base.path(), "--from", source.path(), "--blocks", "1", "--output", &map];
+        let said = command(&[&own[..], &["--sites", sites]].concat()).success().get_output().stdout.clone();
+        (String::from_utf8(said).unwrap(), std::fs::read_to_string(Path::new(&map).join("causal.csv")).unwrap())
+    };
+    // The last layer of the first encoder is not computed.
+    let (said, csv) = patched("sdxl", &["--guidance", "4"], sites);
+    assert!(said.starts_with("4 sites, 1 block of steps: 8 network calls of two passes each"), "{said}");
+    assert!(
+        csv.contains("text_encoder.text_model.encoder.layers.0.out")
+            && !csv.contains("text_encoder.text_model.encoder.layers.1.out")
+    );
+    let (said, csv) = patched("sdxl-turbo", &[], "unet.add_embedding.text");
+    assert!(said.starts_with("1 site, 1 block of steps: 2 network calls of one pass each"), "{said}");
+    let effect: f64 = csv.lines().nth(1).unwrap().rsplit(',').next().unwrap().parse().unwrap();
+    assert!(effect != 0.0, "{csv}");
+}
+
+#[test]
 fn a_picture_is_varied_by_the_base_and_by_the_refiner() {
     let folder = tempfile::tempdir().unwrap();
     for (model, more) in [("sdxl", ["--negative-crop", "8,8"]), ("sdxl-refiner", ["--aesthetic-score", "7"])] {

@@ -32,7 +32,7 @@ impl<'a> CausalTracing<'a> {
     /// earlier version.
     ///
     /// # Errors
-    /// The base is not complete, or the source does not have a site without reductions.
+    /// The base is not complete, it has no tensor at any of the sites, or the source does not have one without reductions.
     pub fn new(
         model: &'a Model,
         (base, source): (&'a Trace, &'a Trace),
@@ -42,12 +42,12 @@ impl<'a> CausalTracing<'a> {
     ) -> Result<CausalTracing<'a>> {
         let run = Phased::new(model, base, parent, observer)?;
         let calls = Description::of(base)?.calls;
-        let sites = named(sites, model, source)?;
+        let sites = named(sites, model, &run, source)?;
         let (first, last) = run.steps();
         Ok(CausalTracing { base, source, run, sites, blocks: split(first, last, blocks), calls })
     }
 
-    /// The number of network calls of all runs together. Each call computes both branches.
+    /// The number of network calls of all runs together. With guidance, each call computes both branches.
     pub fn calls(&self) -> usize {
         let of_site: usize = self.blocks.iter().map(|(first, _)| self.calls_from(*first)).sum();
         of_site * self.sites.len()
@@ -96,12 +96,15 @@ impl<'a> CausalTracing<'a> {
     }
 }
 
-/// The taps that a selector names. The record must have each without reductions.
-fn named(text: &str, model: &Model, source: &Trace) -> Result<Vec<String>> {
+/// The taps that a selector names and that a tensor passes in the run. The record must have each without reductions.
+fn named(text: &str, model: &Model, run: &Phased, source: &Trace) -> Result<Vec<String>> {
     let selector = Selector::parse(text)?;
-    let sites: Vec<String> =
+    let mut sites: Vec<String> =
         model.taps.iter().filter(|tap| selector.names(tap)).map(|tap| tap.name().to_string()).collect();
     ensure!(!sites.is_empty(), selector.fits_nothing(model.taps.iter().map(|tap| tap.name())));
+    let passed = run.passed()?;
+    sites.retain(|site| passed.contains(site));
+    ensure!(!sites.is_empty(), "{text}: no tensor passes there in the run that is changed");
     let whole = |site: &str| source.of_tap(site).any(|entry| entry.kept.is_empty() && entry.stored.is_some());
     if let Some(site) = sites.iter().find(|site| !whole(site)) {
         anyhow::bail!(

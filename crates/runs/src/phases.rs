@@ -8,8 +8,9 @@ use crate::past::{of_whole, outputs, start};
 use anyhow::{Context, Result, ensure};
 use latentrace_pipeline::nn::tch::{Device, Tensor};
 use latentrace_pipeline::nn::{Both, Moment, Pass, Probe, SamplerValue, Tap};
-use latentrace_pipeline::{Error, Model, steps};
+use latentrace_pipeline::{Error, Model, TextShape, outline, steps};
 use latentrace_trace::{Against, Capture, EditRule, Edits, Layout, Playback, Recorder, Trace, Writer};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -51,6 +52,20 @@ impl<'a> Phased<'a> {
         let steps = self.base.entries().iter().map(|entry| entry.step);
         let (first, last) = steps.fold((usize::MAX, 0), |(first, last), step| (first.min(step), last.max(step)));
         (first.min(last), last + 1)
+    }
+
+    /// The names of the taps that a tensor passes in the run, with the settings of its last calls. Not all of a model's taps are
+    /// there: a text encoder need not compute its last layers, and only a run from a picture has an encoder.
+    ///
+    /// # Errors
+    /// The settings of the last calls are not known.
+    pub fn passed(&self) -> Result<HashSet<String>> {
+        let cell = &self.settings(self.phases.len() - 1)?.cell;
+        let prepared = self.model.prepare(self.description.request_of(cell)?, start(self.base, &self.description)?)?;
+        let size = Some(prepared.request.size);
+        let all = outline(&self.model.checkpoint, cell.options(), size, TextShape::of(&prepared))?;
+        let passing = all.iter().filter(|seen| !seen.calls(&prepared.plan, &prepared.start).is_empty());
+        Ok(passing.map(|seen| seen.tap.name().to_string()).collect())
     }
 
     /// The final latents with one more edit, which has no effect before `call`. They are those of a run that was made

@@ -63,7 +63,8 @@ impl Causal {
             printer::note(format_args!("--blocks {asked}: the run has {}", counted(blocks, "step")));
         }
         let (sites, blocks) = (counted(sites, "site"), counted(blocks, "block"));
-        line!("{sites}, {blocks} of steps: {} of two passes each", counted(calls, "network call"));
+        let passes = if description.negative_is.rows() == 1 { "one pass" } else { "two passes" };
+        line!("{sites}, {blocks} of steps: {} of {passes} each", counted(calls, "network call"));
         let bar = Printer::with_bar(calls);
         let values = causal.measure(|site, calls| {
             bar.message(site);
