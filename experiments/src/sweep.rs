@@ -145,6 +145,8 @@ impl<'a> Sweep<'a> {
     ) -> Result<()> {
         let model = self.loaded.get(&cell, &OfRuns(tell))?;
         let cell = if self.spec.says("guidance") { cell } else { cell.with_own_guidance(&model.checkpoint) };
+        let names_none = self.spec.says("negative") && !self.spec.says("empty_negative");
+        let cell = if names_none { cell.with_empty_text(&model.checkpoint) } else { cell };
         let ready = Ready::new(model, &cell, &self.spec.kept(), &mut self.sources);
         let mut ready = ready.map_err(|error| self.spec.of_cell(error, &label))?;
         if let Some(last) = self.tasks.last().and_then(|task| task.ready.as_ref()) {

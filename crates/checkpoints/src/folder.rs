@@ -62,7 +62,8 @@ fn text(folder: &Path, slot: Slot, index: &Index, choice: &Choice) -> Result<Tex
         encoder.config = encoder.config.with("architectures", json!([PROJECTS]));
     }
     let tokenizer = tokenizer.map_or_else(|| folder.join(slot.tokenizer), |other| inside(other, slot.tokenizer));
-    if slot == SECOND && !tokenizer.is_dir() {
+    let is_own = choice.of_slot(slot)[1].is_none();
+    if slot == SECOND && is_own && !tokenizer.is_dir() {
         let hint = "hint: --tokenizer-2 names one";
         return Err(file(folder, format!("no tokenizer_2, the tokenizer of the second text encoder\n{hint}")));
     }

@@ -11,6 +11,7 @@ pub(crate) fn folder(to: &Path, parts: &[&str], fill: impl FnOnce(&Path) -> Resu
     }
     let fail = |error: std::io::Error| file(to, latentrace_files::said(&error));
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).map_err(fail)?;
     let partial = tempfile::Builder::new().prefix(latentrace_nn::PARTIAL).tempdir_in(parent).map_err(fail)?;
     for part in parts {
         std::fs::create_dir_all(partial.path().join(part)).map_err(fail)?;

@@ -182,7 +182,7 @@ fn the_second_tokenizer_is_one_of_its_own_or_the_first_with_another_padding() {
     let tokenizers = |file: &Path, choice: &Choice| -> Vec<(PathBuf, Option<String>)> {
         open(file, choice).texts.into_iter().map(|text| (text.tokenizer, text.padding)).collect()
     };
-    let padded = || Some("!".to_owned());
+    let (padded, ended) = (|| Some("!".to_owned()), || Some("<|endoftext|>".to_owned()));
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let none = error(&made(folder.path(), &base, &[]), &Choice::default());
@@ -192,16 +192,16 @@ fn the_second_tokenizer_is_one_of_its_own_or_the_first_with_another_padding() {
     // The first alone, named or beside the file.
     let named = golden("sdxl").join("tokenizer");
     let found = tokenizers(&made(folder.path(), &base, &[]), &with_tokenizer());
-    assert_eq!(found, [(named.clone(), None), (named, padded())]);
+    assert_eq!(found, [(named.clone(), ended()), (named, padded())]);
     copy(&golden("sdxl/tokenizer"), &at("tokenizer"));
     let found = tokenizers(&made(folder.path(), &base, &[]), &Choice::default());
-    assert_eq!(found, [(at("tokenizer"), None), (at("tokenizer"), padded())]);
+    assert_eq!(found, [(at("tokenizer"), ended()), (at("tokenizer"), padded())]);
     let found = tokenizers(&made(folder.path(), &[&refiner], &[]), &Choice::default());
     assert_eq!(found, [(at("tokenizer"), padded())]);
     // Both.
     copy(&golden("sdxl/tokenizer_2"), &at("tokenizer_2"));
     let found = tokenizers(&made(folder.path(), &base, &[]), &Choice::default());
-    assert_eq!(found, [(at("tokenizer"), None), (at("tokenizer_2"), padded())]);
+    assert_eq!(found, [(at("tokenizer"), ended()), (at("tokenizer_2"), padded())]);
     let found = tokenizers(&made(folder.path(), &[&refiner], &[]), &Choice::default());
     assert_eq!(found, [(at("tokenizer_2"), padded())]);
     // A folder with configuration files comes first, and says itself how to pad.

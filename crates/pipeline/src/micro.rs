@@ -158,19 +158,32 @@ impl Model {
     ///
     /// diffusers has them in the number format of the UNet, in which bfloat16 rounds 1021 to 1020. So does [`Reading::Diffusers`]; the
     /// exact reading keeps them in f32.
+    ///
+    /// # Errors
+    /// The number format does not hold one of them.
     pub(crate) fn ids(
         &self,
         micro: &MicroConditions,
         size: Size,
         start: &Start,
         reading: Reading,
-    ) -> Option<[Vec<f64>; 2]> {
-        let both = micro.ids(self.checkpoint.ids()?, size, start.is_from_picture(), reading);
+    ) -> Result<Option<[Vec<f64>; 2]>> {
+        let Some(ids) = self.checkpoint.ids() else { return Ok(None) };
+        let both = micro.ids(ids, size, start.is_from_picture(), reading);
         let kind = match reading {
             Reading::Diffusers => self.unet.kind(),
             Reading::Exact => Kind::Float,
         };
-        Some(both.map(|numbers| rounded(&numbers, kind)))
+        let held = both.each_ref().map(|numbers| rounded(numbers, kind));
+        let pairs = both.iter().flatten().zip(held.iter().flatten());
+        match pairs.filter(|(_, held)| !held.is_finite()).map(|(number, _)| number).next() {
+            None => Ok(Some(held)),
+            Some(number) => Err(Error::Range {
+                field: "time_ids",
+                expected: format!("sizes, crops and scores that {kind:?} holds, as diffusers gives them to the UNet"),
+                found: number.to_string(),
+            }),
+        }
     }
 }
 

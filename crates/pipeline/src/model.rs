@@ -288,15 +288,23 @@ fn load_texts(
     Ok((texts, all_weights))
 }
 
-/// A note where a text encoder of Stable Diffusion 2.x is given another padding than it was trained with. OpenCLIP pads
-/// with the id 0, and folders that were copied together from 1.x files pad with the end token.
+/// A note where a text encoder is given another padding than it was trained with. OpenCLIP pads with the id 0 and CLIP with the end
+/// token, and people copy folders together.
 fn padding(part: &TextPart, tokenizer: &Tokenizer) -> Option<String> {
     let is_open_clip = part.encoder.config.hidden_act == Activation::Gelu;
     let (id, place) = (tokenizer.padding(), part.tokenizer.display());
-    let token = tokenizer.token(id.into()).unwrap_or_default();
-    (is_open_clip && id != 0).then(|| {
+    let token = |id: u32| tokenizer.token(id.into()).unwrap_or_default();
+    let trained_with = if is_open_clip { 0 } else { tokenizer.end() };
+    let whose = match (is_open_clip, part.encoder.name()) {
+        (true, "text_encoder_2") => "the second text encoder of SDXL was",
+        (true, _) => "text encoders of Stable Diffusion 2.x were",
+        (false, _) => "text encoders of Stable Diffusion 1.x and the first of SDXL were",
+    };
+    (id != trained_with).then(|| {
+        let padded = token(id);
+        let hint = token(trained_with);
         format!(
-            "{place}: prompts are padded with {token}, the id {id}, but text encoders of Stable Diffusion 2.x were trained with the id 0\nhint: \"pad_token\": \"!\" in special_tokens_map.json and tokenizer_config.json"
+            "{place}: prompts are padded with {padded}, the id {id}, but {whose} trained with the id {trained_with}\nhint: \"pad_token\": \"{hint}\" in special_tokens_map.json and tokenizer_config.json"
         )
     })
 }

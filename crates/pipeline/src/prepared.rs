@@ -81,7 +81,7 @@ impl Model {
             input: self.checkpoint.input(),
             encodings: self.encodings(&request),
             negative: self.negative(&request),
-            ids: self.ids(&request.micro, request.size, &start, request.reading),
+            ids: self.ids(&request.micro, request.size, &start, request.reading)?,
             request,
             start,
             plan,

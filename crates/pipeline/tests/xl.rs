@@ -4,9 +4,9 @@ use latentrace_nn::tch::Tensor;
 use latentrace_nn::{Branch, Moment, Pass, Probe, Rows, Tap};
 use latentrace_pipeline::schedulers::Reading;
 use latentrace_pipeline::{
-    Checkpoint, Choice, Common, EmptyNegative, Features, Guidance, Lineage, Lines, MicroConditions, Mode, Model, Named,
-    Negative, Options, Outcome, Picture, Prepared, Request, Setting, Size, Start, TextOptions, TextShape, counts,
-    evaluations, outline,
+    Checkpoint, Choice, Common, Dtype, EmptyNegative, Features, Guidance, Lineage, Lines, MicroConditions, Mode, Model,
+    Named, Negative, Options, Outcome, Picture, Prepared, Request, Setting, Size, Start, TextOptions, TextShape,
+    counts, evaluations, outline,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap};
@@ -314,6 +314,41 @@ fn what_a_model_does_not_take_is_an_error() {
     );
     assert_eq!(found, expected);
     let _ = latents(&xl, &skip(&xl, layers as usize - 1));
+}
+
+#[test]
+fn numbers_that_the_number_format_does_not_hold_are_an_error() {
+    let halves = Options { dtype: Dtype::F16, ..Options::default() };
+    let model = Model::open(&golden("sdxl"), halves).unwrap();
+    let micro = MicroConditions { original_size: Some([65536, 8]), ..MicroConditions::default() };
+    let asked = Request { micro, ..request(&model) };
+    let error = model.prepare(asked.clone(), Start::Noise).err().unwrap().to_string();
+    assert!(error.starts_with("time_ids: expected sizes, crops and scores that Half holds"), "{error}");
+    // In the exact reading they are in f32.
+    let exact = Request { reading: Reading::Exact, scheduler: model.scheduler.clone(), ..asked };
+    assert_eq!(model.prepare(exact, Start::Noise).unwrap().ids_of(Branch::Conditional).unwrap()[0], 65536.0);
+}
+
+#[test]
+fn another_padding_than_that_of_the_training_is_told() {
+    let notes = |first: &str, second: &str| {
+        let choice = Choice {
+            tokenizer: Some(golden("sdxl").join(first)),
+            tokenizer_2: Some(golden("sdxl").join(second)),
+            ..Choice::default()
+        };
+        let model = Model::load(Checkpoint::open(&golden("sdxl"), &choice).unwrap(), Options::default()).unwrap();
+        model.checkpoint.notes.clone()
+    };
+    let own = notes("tokenizer", "tokenizer_2");
+    assert!(!own.iter().any(|note| note.contains("padded")), "{own:?}");
+    let [first] = &notes("tokenizer_2", "tokenizer_2")[..] else { panic!("one note") };
+    assert!(
+        first.contains("padded with !, the id 0, but text encoders of Stable Diffusion 1.x and the first"),
+        "{first}"
+    );
+    let [second] = &notes("tokenizer", "tokenizer")[..] else { panic!("one note") };
+    assert!(second.contains("but the second text encoder of SDXL was trained with the id 0"), "{second}");
 }
 
 /// Some settings of a run.

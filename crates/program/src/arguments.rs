@@ -474,6 +474,16 @@ impl Settings {
         .with_choice(choice))
     }
 
+    /// See [`ConditioningArguments::kept_prompt`].
+    pub fn kept_prompt(&self, new: Option<&String>, cell: &Cell) -> Option<String> {
+        self.conditioning.kept_prompt(new, cell)
+    }
+
+    /// Whether an empty negative prompt was given, and not what it means.
+    pub fn names_no_negative(&self) -> bool {
+        self.negative.as_deref() == Some("") && !self.conditioning.says_empty_negative()
+    }
+
     /// The checkpoint folder, if it was given.
     pub fn model(&self) -> Option<&Path> {
         self.model.model.as_deref()

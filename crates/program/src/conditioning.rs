@@ -95,6 +95,17 @@ impl ConditioningArguments {
         }
     }
 
+    /// A note where a new prompt was given, and the second text encoder keeps one of its own.
+    pub fn kept_prompt(&self, new: Option<&String>, cell: &Cell) -> Option<String> {
+        let kept = cell.prompt_2.as_ref().filter(|_| new.is_some() && self.prompt_2.is_none())?;
+        Some(format!("the second text encoder keeps its own prompt, “{kept}”\nhint: --prompt-2 gives it another"))
+    }
+
+    /// Whether it was given what no negative prompt means.
+    pub fn says_empty_negative(&self) -> bool {
+        self.empty_negative.is_some()
+    }
+
     /// The options that were given, in words for the name of a folder: `prompt_2 a dog`.
     pub fn words(&self) -> Vec<String> {
         let pair = |pair: &Option<[i64; 2]>| pair.map(|[first, second]| format!("{first} {second}"));

@@ -11,24 +11,27 @@ use latentrace::runs::{
 };
 use latentrace::trace::Foreseen;
 
-/// Which guidance weight pictures have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weight {
-    /// That of their cell, because somebody has named it.
-    OfCell,
-    /// That of a distilled model, if it is one, and otherwise that of their cell.
-    OfModel,
+/// What of a cell's settings nobody has named, so that the model may decide it.
+#[derive(Clone, Copy, Debug)]
+pub struct Unnamed {
+    /// The guidance weight: a distilled model has its own.
+    pub guidance: bool,
+    /// What an empty negative prompt means that was named: it is a text.
+    pub empty_negative: bool,
 }
 
 /// Makes the pictures; the first is compared with the one that it is to be like. With `dry_run` says what they would cost.
-pub fn make(mut pictures: Pictures, weight: Weight, like: Option<Like>, dry_run: bool) -> Result<()> {
+pub fn make(mut pictures: Pictures, unnamed: Unnamed, like: Option<Like>, dry_run: bool) -> Result<()> {
     let printer = Printer::new();
     let cell = &pictures.cell;
     let options = like.as_ref().map_or(cell.options(), |like| like.options(cell));
     let mut model = open_at(&cell.place()?, &cell.choice(), options, &printer)?;
     model.threads = like.as_ref().map_or(model.threads, Like::threads);
-    if weight == Weight::OfModel {
+    if unnamed.guidance {
         pictures.cell = pictures.cell.with_own_guidance(&model.checkpoint);
+    }
+    if unnamed.empty_negative {
+        pictures.cell = pictures.cell.with_empty_text(&model.checkpoint);
     }
     let mut sources = Sources::default();
     let first = pictures.first(&model, &mut sources)?;

@@ -57,6 +57,10 @@ fn a_run_is_recorded_verified_and_made_again() {
     command(&["generate", "--like", picture.to_str().unwrap(), "--output", &output])
         .success()
         .stdout(contains("the same pixels as"));
+    // A new prompt is that of the first encoder, where the second has one of its own.
+    command(&["generate", "a red dog", "--like", picture.to_str().unwrap(), "--output", &output])
+        .success()
+        .stderr(contains("the second text encoder keeps its own prompt, “a blue square”"));
     command(&["show", run.path()])
         .success()
         .stdout(contains("a blue square").and(contains("original_size [64, 96], crop [0, 8]")));
@@ -192,6 +196,33 @@ fn what_may_not_be_meant_is_said() {
 }
 
 #[test]
+fn an_empty_negative_prompt_that_is_named_is_a_text() {
+    let pixels = |more: &[&str]| {
+        let run = Run::of("sdxl", &[&["--steps", "2", "--guidance", "4"], more].concat());
+        let about = run.json("trace/run.json");
+        let pixels = latentrace::plot::open_image(&run.run.join("image.png")).unwrap().into_raw();
+        (pixels, about.get("negative_is").cloned(), about["cell"].get("empty_negative").cloned())
+    };
+    let (none, named) = (pixels(&[]), pixels(&["--negative", ""]));
+    assert_eq!((&none.1, &none.2), (&Some(json!("zeros")), &None));
+    assert_eq!((&named.1, &named.2), (&None, &Some(json!("text"))));
+    assert_ne!(none.0, named.0);
+    assert_eq!(named, pixels(&["--empty-negative", "text"]));
+    assert_eq!(none.0, pixels(&["--negative", "", "--empty-negative", "model"]).0);
+    // Where no negative prompt is the empty text anyhow, nothing is written down.
+    let sd1 = common::Run::of("a cat", &["--negative", ""]);
+    assert_eq!(sd1.json("trace/run.json")["cell"].get("empty_negative"), None);
+    sd1.is_made_again();
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(&folder, "sdxl", "[vary]\nnegative = [\"\", \"blurry\"]\n");
+    let out = folder.path().join("out");
+    command(&["run", spec.to_str().unwrap(), "--output", out.to_str().unwrap()]).success();
+    let cells = std::fs::read_dir(out.join("cells")).unwrap().flatten().map(|cell| description(&cell.path()));
+    let texts: Vec<Value> = cells.filter_map(|about| about["cell"].get("empty_negative").cloned()).collect();
+    assert_eq!(texts, [json!("text")], "the one of them that is empty");
+}
+
+#[test]
 fn what_a_model_does_not_take_is_an_error_before_anything_runs() {
     let error = |model: &str, more: &[&str]| {
         let model = golden(&format!("networks/{model}"));
@@ -207,6 +238,11 @@ fn what_a_model_does_not_take_is_an_error_before_anything_runs() {
     assert!(error("sd1", &["--crop", "0,0"]).contains("crop: expected nothing: the UNet takes no sizes"));
     assert!(error("sdxl", &["--aesthetic-score", "7"]).contains("the refiner takes a score"));
     assert!(error("sdxl-refiner", &["--target-size", "8,8"]).contains("an aesthetic_score in its place"));
+    let zeros = ["--guidance", "4", "--negative-2", "dog"];
+    let mask = error("sdxl", &[&zeros[..], &["--edit", "unet.**.attn2.scores @branch{uncond} => mask(dog)"]].concat());
+    assert!(mask.contains("dog"), "{mask}");
+    let alone = error("sdxl-turbo", &["--guidance", "1", "--edit", "unet.mid_block.out @branch{uncond} => zero"]);
+    assert!(alone.contains("this run has @branch{cond} alone: it is without guidance"), "{alone}");
     let capture = error("sdxl-turbo", &["--capture", "sampler.output.unconditional", "--guidance", "1"]);
     assert!(capture.contains("sampler.output.unconditional"), "{capture}");
 }

@@ -4,7 +4,7 @@ use latentrace_pipeline::checkpoints::Checkpoint;
 use latentrace_pipeline::nn::Branch;
 use latentrace_pipeline::nn::tch::Kind;
 use latentrace_pipeline::schedulers::Reading;
-use latentrace_pipeline::{Guidance, Model, Negative, Prepared, Request, Size};
+use latentrace_pipeline::{EmptyNegative, Guidance, Model, Negative, Prepared, Request, Size};
 
 /// The note on a negative prompt that changes nothing.
 pub const NEGATIVE_UNUSED: &str =
@@ -20,6 +20,7 @@ pub(crate) fn of(model: &Model, prepared: &Prepared) -> Vec<String> {
     let notes = [
         negative_prompt(request),
         second_negative(prepared),
+        beside_features(request),
         of_distilled(checkpoint, request),
         steps_of_distilled(checkpoint, request),
         small(checkpoint, request.size),
@@ -40,6 +41,19 @@ fn second_negative(Prepared { request, negative, .. }: &Prepared) -> Option<Stri
     let is_given = request.negative_2.as_ref().is_some_and(|text| !text.is_empty());
     (is_given && *negative == Negative::Zeros).then(|| {
         "negative_2 alone changes nothing: diffusers takes zeros where there is no first negative prompt\nhint: give negative too, or empty_negative text, or the exact reading".into()
+    })
+}
+
+/// Second texts beside features, which stand in the place of all texts.
+fn beside_features(request: &Request) -> Option<String> {
+    let given = [
+        ("prompt_2", request.prompt_2.is_some()),
+        ("negative_2", request.negative_2.is_some()),
+        ("empty_negative", request.empty_negative != EmptyNegative::Model),
+    ];
+    let given: Vec<&str> = given.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name).collect();
+    (request.features.is_some() && !given.is_empty()).then(|| {
+        format!("beside features, which stand in the place of all texts, {} changes nothing", given.join(" and "))
     })
 }
 

@@ -379,6 +379,15 @@ impl Cell {
         }
     }
 
+    /// The cell with its empty negative prompt as a text, for settings that name an empty one and do not say what it means. In
+    /// diffusers `negative_prompt=""` is a text, where `None` means zeros for SDXL. Nothing changes for a checkpoint without zeros.
+    pub fn with_empty_text(self, checkpoint: &Checkpoint) -> Cell {
+        match checkpoint.zeros && self.negative.is_empty() && self.empty_negative == EmptyNegative::Model {
+            true => Cell { empty_negative: EmptyNegative::Text, ..self },
+            false => self,
+        }
+    }
+
     /// What the cell tells SDXL of its picture.
     pub fn micro(&self) -> MicroConditions {
         MicroConditions {

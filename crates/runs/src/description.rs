@@ -38,7 +38,7 @@ pub struct Description {
     pub calls: usize,
     /// The tokens of the prompt.
     pub prompt: Text,
-    /// The tokens of the negative prompt.
+    /// The tokens of the negative prompt. None where something else stands for it.
     pub negative: Text,
     /// The tokens of the prompt for the second text encoder, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,7 +123,7 @@ pub struct RecordedModel {
 }
 
 /// The tokens of a text, and the part of the text that did not fit.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Text {
     /// The pieces of text that the tokens stand for, without the start and end tokens.
     pub tokens: Vec<String>,
@@ -193,8 +193,13 @@ impl Description {
         let Prepared { request, plan, tokens, .. } = prepared;
         let [height, width] = request.size.latents(model.checkpoint.vae.config.factor())?;
         let text = |text: &Tokens| Text { tokens: text.pieces.clone(), lost: text.lost.clone() };
-        let [prompt, negative] = prepared.first_tokens().map(text);
-        let [prompt_2, negative_2] = tokens.each_ref().map(|tokens| tokens.get(1).map(text));
+        let [prompt, mut negative] = prepared.first_tokens().map(text);
+        let [prompt_2, mut negative_2] = tokens.each_ref().map(|tokens| tokens.get(1).map(text));
+        if !prepared.negative.is_text() {
+            // Nothing attends to it, so that no rule can name a word of it.
+            negative = Text::default();
+            negative_2 = negative_2.map(|_| Text::default());
+        }
         let mut cell = cell.clone();
         for edit in &mut cell.edits {
             let Some(trace) = edit.reads() else { continue };

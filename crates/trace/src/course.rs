@@ -258,7 +258,7 @@ impl Course {
         passes: impl Fn(&Passage, usize) -> bool,
     ) -> Error {
         if named.is_empty() {
-            return selector.fits_nothing(self.passages.iter().map(|passage| passage.tap.name()));
+            return selector.passes_nothing(self.passages.iter().map(|passage| passage.tap.name()));
         }
         let passing = || named.iter().flat_map(|passage| passage.calls.iter().map(move |&call| (*passage, call)));
         if passing().next().is_none() {
@@ -322,7 +322,22 @@ impl Course {
             },
             Window::Image(_) => "a run is one image: @image[0]".into(),
             Window::Sigma { low, high } => self.levels(*low, *high),
-            Window::Branch(_) => "branches are @branch{cond} and @branch{uncond}".into(),
+            Window::Branch(_) => self.branches(),
+        }
+    }
+
+    /// The branches that pass. Without guidance, or with zeros in the place of the negative prompt, there may be one alone.
+    fn branches(&self) -> String {
+        let is_of = |of| self.passages.iter().any(|passage| passage.rows == Rows::Branch(of));
+        let is_guided = self.passages.iter().any(|passage| passage.rows == Rows::Branches);
+        match (is_guided, is_of(Branch::Unconditional)) {
+            (true, true) => "branches are @branch{cond} and @branch{uncond}".into(),
+            (true, false) => {
+                "branches of the UNet are @branch{cond} and @branch{uncond}; the negative prompt is not encoded, because features or zeros stand in its place".into()
+            }
+            (false, _) => {
+                "this run has @branch{cond} alone: it is without guidance, so that nothing is computed for the negative prompt".into()
+            }
         }
     }
 

@@ -124,15 +124,26 @@ impl Selector {
         &self.windows
     }
 
-    /// The error of a selector that selects no tap, with the most similar names.
+    /// The error of a selector that selects no tap of a model, with the most similar names.
     pub fn fits_nothing<'a>(&self, taps: impl Iterator<Item = &'a str>) -> crate::Error {
+        let hint = format!("{}; `latentrace taps` lists all", self.near(taps));
+        rule(&self.text, "fits no tap of this model", hint)
+    }
+
+    /// The error of a selector that selects no tap of those that a run passes, with the most similar names.
+    pub(crate) fn passes_nothing<'a>(&self, taps: impl Iterator<Item = &'a str>) -> crate::Error {
+        let less = "`latentrace taps` lists all of the model, and a run with features, clip_skip or no guidance may pass fewer";
+        rule(&self.text, "fits no tap that this run passes", format!("{}; {less}", self.near(taps)))
+    }
+
+    /// The names that are most similar, for a hint.
+    fn near<'a>(&self, taps: impl Iterator<Item = &'a str>) -> String {
         let pattern = self.text.split_whitespace().next().unwrap_or_default();
         let mut near: Vec<(f64, &str)> = taps.map(|name| (strsim::jaro_winkler(pattern, name), name)).collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
         near.dedup_by_key(|(_, name)| *name);
         let names: Vec<&str> = near.iter().take(3).map(|(_, name)| *name).collect();
-        let hint = format!("near names: {}; `latentrace taps` lists all", names.join(", "));
-        rule(&self.text, "fits no tap of this model", hint)
+        format!("near names: {}", names.join(", "))
     }
 }
 

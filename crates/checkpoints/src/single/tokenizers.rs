@@ -21,10 +21,14 @@ pub(super) fn tokenizer(path: &Path, original: Original, slot: Slot, choice: &Ch
     let (own, first) = (place(path, slot, choice), place(path, SLOTS[0], choice));
     let stands_for_it = own.is_none();
     let folder = own.or(first).ok_or_else(|| missing(path, slot))?;
-    // OpenCLIP pads with `!`. A folder with configuration files has a tokenizer that knows this.
-    let is_open_clip = slot == SLOTS[1] || original == Original::Sd2;
-    let pads = is_open_clip && (choice.config.is_none() || stands_for_it);
-    Ok(Found { folder, padding: pads.then(|| "!".to_owned()) })
+    // OpenCLIP pads with `!`, and CLIP with the end token. A folder with configuration files has a tokenizer that knows this.
+    let padding = match (slot == SLOTS[1] || original == Original::Sd2, original.is_xl()) {
+        (true, _) => Some("!"),
+        (false, true) => Some("<|endoftext|>"), // the folder of SDXL's other tokenizer has the same vocabulary
+        (false, false) => None,
+    };
+    let is_left_open = choice.config.is_none() || stands_for_it;
+    Ok(Found { folder, padding: padding.filter(|_| is_left_open).map(String::from) })
 }
 
 /// The folder of a tokenizer, if there is one.

@@ -9,7 +9,7 @@ use crate::printer::{self, Printer, line};
 use anyhow::Result;
 use latentrace::experiments::keep;
 use latentrace::files::slug;
-use latentrace::pipeline::Guidance;
+use latentrace::pipeline::{Checkpoint, Guidance};
 use latentrace::runs::{
     Cell, Description, Job, Kept, RunFolder, Sampler, call_of_step, lost, open_recorded, parse_guidance, take, unstable,
 };
@@ -74,9 +74,11 @@ impl Fork {
         let (edits, kept) = (self.capture.edits()?, self.kept(&description)?);
         let printer = Printer::new();
         let model = open_recorded(&description, run.trace(), self.model.as_deref(), &printer)?;
-        let (job, left_out) = Job::fork(&model, &trace, call, |before| self.cell(before, edits), Some(kept))?;
+        let cell = |before: &Cell| self.cell(before, edits, &model.checkpoint);
+        let (job, left_out) = Job::fork(&model, &trace, call, cell, Some(kept))?;
         job.check()?;
         lost::warn(job.description(), &printer);
+        self.conditioning.kept_prompt(self.prompt.as_ref(), &job.description().cell).iter().for_each(printer::note);
         for edit in left_out {
             printer::note(format_args!(
                 "{edit} counts the steps of the other sampler and is left out\nhint: --edit gives it anew"
@@ -109,7 +111,7 @@ impl Fork {
         Ok(Kept { capture, budget: budget.or(before.budget) })
     }
 
-    fn cell(&self, before: &Cell, edits: Vec<EditRule>) -> Cell {
+    fn cell(&self, before: &Cell, edits: Vec<EditRule>, checkpoint: &Checkpoint) -> Cell {
         let mut cell = self.conditioning.over(before.clone());
         let set = |to: &mut String, from: &Option<String>| from.iter().for_each(|text| to.clone_from(text));
         set(&mut cell.prompt, &self.prompt);
@@ -124,7 +126,8 @@ impl Fork {
             cell.scheduler.clear(); // options of the other
         }
         cell.edits.extend(edits);
-        cell
+        let names_none = self.negative.as_deref() == Some("") && !self.conditioning.says_empty_negative();
+        if names_none { cell.with_empty_text(checkpoint) } else { cell }
     }
 
     /// `a-cat-7` becomes `a-cat-7-at-25-guidance-3`.

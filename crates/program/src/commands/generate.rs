@@ -2,8 +2,8 @@
 
 use crate::arguments::{FitName, RULES, Settings};
 use crate::headings;
-use crate::pictures::{Weight, make};
-use crate::printer::line;
+use crate::pictures::{Unnamed, make};
+use crate::printer::{line, note};
 use anyhow::{Context, Result, ensure};
 use latentrace::experiments::Pictures;
 use latentrace::pipeline::Guidance;
@@ -61,9 +61,9 @@ impl Generate {
     pub fn run(mut self) -> Result<()> {
         self.image = self.image.as_deref().map(RunFolder::picture_at).transpose()?;
         let like = self.like.as_deref().map(Like::open).transpose()?;
-        let guidance = match (&self.guidance, &like) {
-            (None, None) => Weight::OfModel,
-            _ => Weight::OfCell,
+        let unnamed = Unnamed {
+            guidance: self.guidance.is_none() && like.is_none(),
+            empty_negative: self.settings.names_no_negative(),
         };
         let base = match &like {
             Some(like) => {
@@ -75,6 +75,7 @@ impl Generate {
             None => Cell { seed: Settings::SEED, ..Cell::default() },
         };
         let mut cell = self.settings.over(base)?;
+        self.settings.kept_prompt(self.prompt.as_ref(), &cell).iter().for_each(note);
         cell.prompt = self.prompt.unwrap_or(cell.prompt);
         cell.guidance = self.guidance.unwrap_or(cell.guidance);
         cell.strength = self.strength.or(cell.strength);
@@ -100,7 +101,7 @@ impl Generate {
         }
         let capture = self.settings.capture();
         let pictures = Pictures { cell, images: self.images, kept: capture.kept()?, output: self.output };
-        make(pictures, guidance, like, capture.dry_run)
+        make(pictures, unnamed, like, capture.dry_run)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::arguments::{FitName, RULES, Settings};
 use crate::headings;
-use crate::pictures::{Weight, make};
+use crate::pictures::{Unnamed, make};
 use anyhow::{Context, Result};
 use latentrace::experiments::Pictures;
 use latentrace::pipeline::Guidance;
@@ -53,7 +53,7 @@ impl Vary {
     /// Makes the variations, and sets them beside the picture.
     pub fn run(mut self) -> Result<()> {
         self.picture = RunFolder::picture_at(&self.picture)?;
-        let guidance = if self.guidance.is_some() { Weight::OfCell } else { Weight::OfModel };
+        let unnamed = Unnamed { guidance: self.guidance.is_none(), empty_negative: self.settings.names_no_negative() };
         let cell = self.settings.over(Cell {
             prompt: self.prompt,
             seed: Settings::SEED,
@@ -69,6 +69,6 @@ impl Vary {
         self.mask.as_deref().map_or(Ok(()), |mask| check_picture(mask).context("--mask"))?;
         let capture = self.settings.capture();
         let pictures = Pictures { cell, images: self.images, kept: capture.kept()?, output: self.output };
-        make(pictures, guidance, None, capture.dry_run)
+        make(pictures, unnamed, None, capture.dry_run)
     }
 }

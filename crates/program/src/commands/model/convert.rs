@@ -1,7 +1,7 @@
 //! `latentrace model convert`: a checkpoint in another form or number format.
 
 use crate::arguments::{ChoiceArguments, DtypeName};
-use crate::printer::line;
+use crate::printer::{line, warn};
 use anyhow::Result;
 use latentrace::checkpoints::Form;
 use latentrace::pipeline::nn::tch::Kind;
@@ -34,7 +34,16 @@ impl Convert {
             DtypeName::F16 => Kind::Half,
             DtypeName::Bf16 => Kind::BFloat16,
         });
+        let parts = checkpoint.inspect()?;
+        let broken: Vec<&str> = parts.iter().filter(|part| !part.is_whole()).map(|part| part.part).collect();
         checkpoint.convert(form, &self.to, kind)?;
+        if !broken.is_empty() {
+            warn(format_args!(
+                "{}: {} cannot be loaded, because tensors are missing or have another shape than the configuration says\nhint: `latentrace model inspect` lists them; a single file that is not of the published size needs --config FOLDER",
+                self.to.display(),
+                broken.join(", ")
+            ));
+        }
         line!("{}", self.to.display());
         Ok(())
     }
