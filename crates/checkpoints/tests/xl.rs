@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{differing, error, golden, open};
+use common::{copy, differing, error, golden, open};
 use latentrace_checkpoints::{Checkpoint, Choice, Difference, Family, Form, Ids};
 use latentrace_nn::tch::Kind;
 use latentrace_text::HiddenState;
@@ -11,17 +11,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const FOLDERS: [&str; 3] = ["sdxl", "sdxl-turbo", "sdxl-refiner"];
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().flatten() {
-        let target = to.join(entry.file_name());
-        match entry.path().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(fs::copy(entry.path(), target).unwrap()),
-        }
-    }
-}
 
 /// A copy of a golden folder.
 fn copied(name: &str) -> (tempfile::TempDir, PathBuf) {

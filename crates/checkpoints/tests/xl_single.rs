@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{differing, error, golden, open};
+use common::{copy, differing, error, golden, open};
 use latentrace_checkpoints::{Checkpoint, Choice, Form, Ids};
 use latentrace_nn::tch::{Device, Kind, Tensor};
 use latentrace_nn::{Header, Lazy, Tensors, create_safetensors, diffusers_names};
@@ -45,17 +45,6 @@ fn made(at: &Path, encoders: &[&str], about: &[(&str, &str)]) -> PathBuf {
 
 fn with_tokenizer() -> Choice {
     Choice { tokenizer: Some(golden("sdxl").join("tokenizer")), ..Choice::default() }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().flatten() {
-        let target = to.join(entry.file_name());
-        match entry.path().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(fs::copy(entry.path(), target).unwrap()),
-        }
-    }
 }
 
 fn json_of(path: &Path) -> Value {

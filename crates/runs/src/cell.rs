@@ -201,6 +201,10 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 /// The default strength of a run from a picture, as in diffusers.
 pub const STRENGTH: f64 = 0.8;
 
+/// The fields whose value is two numbers of a picture: height and width, or top and left.
+pub const PAIRS: [&str; 6] =
+    ["original_size", "crop", "target_size", "negative_original_size", "negative_crop", "negative_target_size"];
+
 /// The names of a cell's fields.
 pub const FIELDS: [&str; 50] = [
     "prompt",

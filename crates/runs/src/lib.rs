@@ -47,7 +47,7 @@ mod whole;
 
 pub use causal::CausalTracing;
 pub use cautions::NEGATIVE_UNUSED;
-pub use cell::{Cell, FIELDS, STRENGTH, parse_guidance, parse_lora};
+pub use cell::{Cell, FIELDS, PAIRS, STRENGTH, parse_guidance, parse_lora};
 pub use computing::Computing;
 pub use cost::Cost;
 pub use description::{Description, ForkPoint, Phase, PhaseSettings, Program, RecordedModel, Text, TimeIds};

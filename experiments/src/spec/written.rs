@@ -4,7 +4,7 @@ use super::lines::Lines;
 use super::words::plain;
 use super::{paths, values};
 use anyhow::{Error, Result, anyhow, bail};
-use latentrace_runs::{FIELDS, PREFIX};
+use latentrace_runs::{FIELDS, PAIRS, PREFIX};
 use serde::Deserialize;
 use std::path::Path;
 use toml::{Table, Value};
@@ -150,19 +150,8 @@ fn flatten(table: &mut Table) {
     *table = std::mem::take(table).into_iter().flat_map(apart).collect();
 }
 
-/// The fields whose value is a list.
-const LISTS: [&str; 10] = [
-    "edits",
-    "embeddings",
-    "loras",
-    "ignore",
-    "original_size",
-    "crop",
-    "target_size",
-    "negative_original_size",
-    "negative_crop",
-    "negative_target_size",
-];
+/// The fields whose value is a list of any length. Those of [`PAIRS`] are lists too.
+const LISTS: [&str; 4] = ["edits", "embeddings", "loras", "ignore"];
 
 /// The options of schedulers whose value may be a list.
 const LIST_OPTIONS: [&str; 4] = ["timesteps", "sigmas", "trained_betas", "disable_corrector"];
@@ -171,7 +160,7 @@ const LIST_OPTIONS: [&str; 4] = ["timesteps", "sigmas", "trained_betas", "disabl
 fn is_list(key: &str, value: &Value) -> bool {
     let is_flat = |value: &Value| value.as_array().is_some_and(|list| !list.iter().any(Value::is_array));
     let is_option = key.strip_prefix(PREFIX).is_some_and(|option| LIST_OPTIONS.contains(&option));
-    (is_option || LISTS.contains(&key)) && is_flat(value)
+    (is_option || LISTS.contains(&key) || PAIRS.contains(&key)) && is_flat(value)
 }
 
 /// The fields whose values are text.
@@ -262,6 +251,14 @@ mod tests {
         assert_eq!(never, "--set seed={ range = [9, 1] }: range: steps of 1 from 9 never reach 1");
         let rounded = error("guidance={ linspace = [1, 1.000001, 3] }");
         assert!(rounded.contains("linspace: 1 and 1.0000005 are both written 1, with six digits"), "{rounded}");
+    }
+
+    #[test]
+    fn two_numbers_of_a_picture_are_one_value() {
+        for field in PAIRS {
+            assert_eq!(set(&[&format!("{field}=[8, 16]")]).fixed[field].as_array().map(Vec::len), Some(2), "{field}");
+            assert!(set(&[&format!("{field}=[[8, 16], [0, 1]]")]).vary[field].is_array(), "{field}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part of this")]
 
 use latentrace_checkpoints::{Checkpoint, Choice, Difference};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A folder among the tiny networks.
@@ -27,4 +28,16 @@ pub fn differing(first: &Checkpoint, second: &Checkpoint) -> (usize, Vec<(String
     };
     first.differences(second, tell).unwrap();
     (all, differing)
+}
+
+/// Copies a folder with all that is in it.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).unwrap()),
+        }
+    }
 }

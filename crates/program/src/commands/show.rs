@@ -4,7 +4,7 @@ use crate::printer::line;
 use anyhow::Result;
 use latentrace::files::counted;
 use latentrace::plot::open_image;
-use latentrace::runs::{self, Cell, Located, Provenance, RunFolder, What};
+use latentrace::runs::{self, Cell, Located, PAIRS, Provenance, RunFolder, What};
 use std::path::PathBuf;
 
 /// Print how a picture was made, from what its own file says
@@ -59,18 +59,9 @@ const PARTS: [&str; 7] = ["encoder", "encoder2", "unet", "vae", "tokenizer", "to
 
 /// What SDXL was told of the picture, as far as the settings say it.
 fn told(cell: &Cell) -> String {
-    let fields = [
-        "empty_negative",
-        "original_size",
-        "crop",
-        "target_size",
-        "negative_original_size",
-        "negative_crop",
-        "negative_target_size",
-        "aesthetic_score",
-        "negative_aesthetic_score",
-    ];
-    let given = fields.into_iter().filter_map(|field| Some(format!("{field} {}", cell.written(field)?)));
+    let scores = ["aesthetic_score", "negative_aesthetic_score"];
+    let fields = ["empty_negative"].into_iter().chain(PAIRS).chain(scores);
+    let given = fields.filter_map(|field| Some(format!("{field} {}", cell.written(field)?)));
     given.collect::<Vec<_>>().join(", ")
 }
 
